@@ -1,0 +1,47 @@
+"""Manifests <-> running probe workers."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from reconcilers.diff import diff
+from reconcilers.ports import Addresses, Healths, Manifests, Result, Workers
+from reconcilers.spec import CheckSpec, PodKey
+
+
+class CheckReconciler:
+    """Stops the workers that no manifest asks for (any more, or in this form), then starts those that are missing.
+
+    A replaced check stays known under its pod all the while, so that nobody takes it for a removed one.
+    """
+
+    def __init__(self, manifests: Manifests, workers: Workers, healths: Healths, addresses: Addresses) -> None:
+        self._manifests = manifests
+        self._workers = workers
+        self._healths = healths
+        self._addresses = addresses
+
+    def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
+        """See `Reconciler`. A node without address keeps what runs there, and is looked at again."""
+        desired: dict[PodKey, CheckSpec] = {}
+        waiting: dict[PodKey, Result] = {}
+        for key in keys:
+            try:
+                if spec := self._desired(key):
+                    desired[key] = spec
+            except LookupError as error:
+                waiting[key] = Result(error=f"no address of {key.node}: {error}")
+        plan = diff(desired, self._workers.running(key for key in keys if key not in waiting))
+        if plan.stop:
+            self._workers.stop(plan.stop)
+        if plan.start:
+            self._workers.start(plan.start)
+        if gone := [key for key in keys if key not in desired and key not in waiting]:
+            self._healths.forget(gone)
+        return waiting
+
+    def _desired(self, key: PodKey) -> CheckSpec | None:
+        manifest = self._manifests.manifest(key)
+        check = manifest.check if manifest else None
+        if check is None or check.probe.host != key.node:
+            return check
+        return replace(check, address=self._addresses.address(key.node))

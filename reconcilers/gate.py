@@ -1,0 +1,127 @@
+"""May this listing remove pods?
+
+A listing from Consul that lost pods is not yet true: a token whose rights were narrowed gets a silently shorter list
+with no error. So additions and changes are believed at once, by whoever reads the listing; removals pass through here:
+
+* the listing must be sound (`Listing.doubt` is empty) and newer than the last one that showed the pod;
+* single consistent reads must confirm that the keys are gone (a sample of them when there are many);
+* when very many go at once, a fuse holds each of them for a while of undisturbed confirmation, whatever else comes or
+  goes meanwhile; only its return ends the holding of a pod early.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from reconcilers.spec import PodKey
+
+CONFIRM_ALL = 20
+CONFIRM_SAMPLE = 5
+FUSE_PODS = 10
+FUSE_SHARE = 0.2
+FUSE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One manifest as it stands at its source. `version` differs whenever the bytes may differ."""
+
+    version: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All manifests of a node as one answer showed them.
+
+    `doubt` says why a key's absence proves nothing here (no leader, filtered by ACLs); empty when it does prove
+    something. `ignored` counts keys that are no pod's.
+    """
+
+    index: int
+    entries: Mapping[PodKey, Entry]
+    doubt: str = ""
+    ignored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate lets through: `removed` may go now, `held` is kept although the listing lacks it, for `reason`."""
+
+    removed: frozenset[PodKey] = frozenset()
+    held: frozenset[PodKey] = frozenset()
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class RemovalGate:
+    """Remembers which pods were seen, at which index, and which removals the fuse holds since when.
+
+    A doubtful listing takes the `_since` of a fused pod away: its clock starts anew with the next confirmation.
+    """
+
+    fuse_seconds: float = FUSE_SECONDS
+    _seen: dict[PodKey, int] = field(default_factory=dict, init=False)
+    _fused: frozenset[PodKey] = field(default=frozenset(), init=False)
+    _since: dict[PodKey, float] = field(default_factory=dict, init=False)
+
+    def expect(self, keys: Iterable[PodKey]) -> None:
+        """Treat these as seen before the first listing: pods of an earlier run, removed like any other."""
+        self._seen.update(dict.fromkeys(keys, 0))
+
+    def suspects(self, listing: Listing) -> frozenset[PodKey]:
+        """The pods that were known and are missing from `listing`."""
+        return frozenset(self._seen.keys() - listing.entries.keys())
+
+    @staticmethod
+    def sample(suspects: frozenset[PodKey]) -> tuple[PodKey, ...]:
+        """Which suspects to confirm by a single read each: all, or some spread over them when they are many."""
+        ordered = sorted(suspects)
+        if len(ordered) <= CONFIRM_ALL:
+            return tuple(ordered)
+        last = len(ordered) - 1
+        return tuple(ordered[last * step // (CONFIRM_SAMPLE - 1)] for step in range(CONFIRM_SAMPLE))
+
+    def judge(self, listing: Listing, confirmed: bool, now: float) -> Verdict:
+        """Decide over the suspects of `listing`, and remember it.
+
+        `confirmed` says that each of the `sample` was answered with "no such key". `now` is seconds of a monotonic
+        clock.
+        """
+        suspects = self.suspects(listing)
+        total = len(self._seen)
+        stale = frozenset(key for key in suspects if listing.index <= self._seen[key])
+        self._seen.update(dict.fromkeys(listing.entries, listing.index))
+        self._fused &= suspects
+        if suspects and (doubt := self._doubt(listing, confirmed, stale)):
+            self._since.clear()
+            return Verdict(held=suspects, reason=doubt)
+        return self._fuse(suspects, total, now)
+
+    def recheck_in(self, now: float) -> float | None:
+        """Seconds until the fuse gives way for the first pod that it holds; None when no such clock runs."""
+        if not self._since:
+            return None
+        return max(0.0, min(self._since.values()) + self.fuse_seconds - now)
+
+    @staticmethod
+    def _doubt(listing: Listing, confirmed: bool, stale: frozenset[PodKey]) -> str:
+        if listing.doubt:
+            return listing.doubt
+        if stale:
+            return "the index did not grow"
+        return "" if confirmed else "a single read did not confirm it"
+
+    def _fuse(self, suspects: frozenset[PodKey], total: int, now: float) -> Verdict:
+        fused = suspects if _is_mass(len(suspects), total) else self._fused
+        since = {key: self._since.get(key, now) for key in fused}
+        self._since = {key: began for key, began in since.items() if now - began < self.fuse_seconds}
+        self._fused = frozenset(self._since)
+        removed = suspects - self._fused
+        for key in removed:
+            del self._seen[key]
+        return Verdict(removed, self._fused, f"{len(suspects)} of {total} pods gone at once" if self._fused else "")
+
+
+def _is_mass(gone: int, total: int) -> bool:
+    """Whether so many are gone that a mistake is likelier than a wish: most at once, or all of several."""
+    return (gone > FUSE_PODS and gone > FUSE_SHARE * total) or (gone == total and total > 1)

@@ -1,0 +1,122 @@
+"""How healthy a check is: the one state machine for thresholds, and the words for what a probe found.
+
+Counts results, never time: when a probe started is given by whoever ran it.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from reconcilers.spec import CheckSpec, PodKey
+
+
+class Outcome(StrEnum):
+    """What one probe is evidence of. `LOCAL` is our own fault (no descriptors, no memory), never the pod's."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    LOCAL = "local"
+
+
+class Reason(StrEnum):
+    """Why a probe did not succeed; bounded, because it is a metric's label."""
+
+    NONE = ""
+    DNS = "dns"
+    CONNECT = "connect"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    CERTIFICATE = "certificate"
+    STATUS = "status"
+    REDIRECT = "redirect"
+    PROTOCOL = "protocol"
+    LOCAL = "local"
+
+
+class HealthState(StrEnum):
+    """Consul's and p2's words; p2 orders them critical < unknown < warning < passing."""
+
+    PASSING = "passing"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What one probe saw.
+
+    `generation` names the worker that ran it: a result of an older worker is dropped. `started` is seconds since the
+    epoch, `duration` seconds. `detail` is a sentence for a person, `output` an excerpt of the answer's body.
+    `status_code` is 0 where no status line was read.
+    """
+
+    key: PodKey
+    generation: int
+    outcome: Outcome
+    started: float
+    duration: float
+    reason: Reason = Reason.NONE
+    detail: str = ""
+    output: str = ""
+    status_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckHealth:
+    """The health of one check after all results so far; `since` is when `state` began (seconds since the epoch).
+
+    `successes`, `failures` and `misses` count results in a row: a miss is any result that is no success. `reason`,
+    `detail` and `output` are those of the result that last changed the state or the reason.
+    """
+
+    state: HealthState = HealthState.UNKNOWN
+    reason: Reason = Reason.NONE
+    since: float = 0.0
+    detail: str = "not probed yet"
+    output: str = ""
+    successes: int = 0
+    failures: int = 0
+    misses: int = 0
+
+    def after(self, result: ProbeResult, spec: CheckSpec) -> "CheckHealth":
+        """The health after one more result.
+
+        Passing needs `success_threshold` successes in a row, and ends with `failure_threshold` misses in a row.
+        Critical needs as many failures with no success between them; misses of our own making neither count towards
+        it nor speak for it, so a check that left passing without that evidence is unknown.
+        """
+        if result.outcome is Outcome.SUCCESS and self.state is HealthState.PASSING and not self.misses:
+            return self
+        counted = self._count(result)
+        state = _judge(counted, spec)
+        if state is None or (state is HealthState.CRITICAL and result.outcome is Outcome.LOCAL):
+            return counted
+        reason = Reason.NONE if state is HealthState.PASSING else result.reason
+        if state is self.state and reason is self.reason:
+            return counted
+        return replace(
+            counted,
+            state=state,
+            reason=reason,
+            since=self.since if state is self.state and self.since else result.started,
+            detail=result.detail,
+            output=result.output,
+        )
+
+    def _count(self, result: ProbeResult) -> "CheckHealth":
+        if result.outcome is Outcome.SUCCESS:
+            return replace(self, successes=self.successes + 1, failures=0, misses=0)
+        failures = self.failures + (result.outcome is Outcome.FAILURE)
+        return replace(self, successes=0, failures=failures, misses=self.misses + 1)
+
+
+def _judge(counted: CheckHealth, spec: CheckSpec) -> HealthState | None:
+    """The state that the counts ask for; None where they are not enough to leave the present one."""
+    if counted.successes:
+        return HealthState.PASSING if counted.successes >= spec.success_threshold else None
+    if counted.misses < spec.failure_threshold:
+        return None
+    if counted.failures >= spec.failure_threshold:
+        return HealthState.CRITICAL
+    return HealthState.UNKNOWN

@@ -1,0 +1,83 @@
+"""What reconcilers need from outside, declared by who needs it, and what they answer."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconcilers.health import CheckHealth
+from reconcilers.record import HealthRecord
+from reconcilers.spec import CheckSpec, Manifest, PodKey
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How reconciling one key ended: done, to be looked at again after some seconds, or failed.
+
+    `error` says why it failed; the key is tried again with the queue's back-off.
+    """
+
+    requeue_after: float | None = None
+    error: str = ""
+
+
+DONE = Result()
+
+
+class Reconciler(Protocol):
+    """Brings the world closer to what is wanted for some keys. It is told where to look, never what happened."""
+
+    def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
+        """Look at `keys` and act; a key missing from the answer is `DONE`."""
+        ...
+
+
+class Manifests(Protocol):
+    """The last good manifest of each pod."""
+
+    def manifest(self, key: PodKey) -> Manifest | None: ...
+
+
+class Addresses(Protocol):
+    """Where a node is reached."""
+
+    def address(self, node: str) -> str | None:
+        """The address to connect to instead of the node's name; None: resolve the name.
+
+        Raises:
+            LookupError: it is not known yet.
+        """
+        ...
+
+
+class Workers(Protocol):
+    """The probe workers that run."""
+
+    def running(self, keys: Iterable[PodKey]) -> Mapping[PodKey, CheckSpec]: ...
+
+    def stop(self, keys: Collection[PodKey]) -> None:
+        """Stop these and return when they are gone, their requests with them."""
+        ...
+
+    def start(self, specs: Collection[CheckSpec]) -> None: ...
+
+
+class Healths(Protocol):
+    """The health of each pod that has a worker."""
+
+    def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
+        """Health and the time of the last probe (seconds since the epoch); None for a pod without worker."""
+        ...
+
+    def forget(self, keys: Collection[PodKey]) -> None:
+        """These pods have no worker any more."""
+        ...
+
+
+class HealthSink(Protocol):
+    """Where health goes, and what is known to stand there."""
+
+    def published(self, key: PodKey) -> HealthRecord | None: ...
+
+    def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
+        """Publish and withdraw; the answer names the keys that failed, and why."""
+        ...

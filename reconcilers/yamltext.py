@@ -1,0 +1,174 @@
+"""YAML from strangers, read without building anything before it was found harmless.
+
+The only file that imports yaml. libyaml's events are read one by one and turned into plain dicts and lists, so there is
+no moment at which a merge bomb could be expanded or a tag could construct something: aliases, tags, several
+documents, too much depth or too many events end the reading there. No recursion, whatever the input.
+
+Scalars stay text. YAML 1.1 guesses (`010` is 8, `22:22` is 1342, `no` is false) depend on the reader; here the field
+that receives the scalar says what it means, and sees whether it was quoted: `Plain` was not.
+"""
+
+from typing import NoReturn, Protocol
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    DocumentStartEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+)
+from yaml.reader import ReaderError
+
+Value = dict[str, "Value"] | list["Value"] | str | None
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 20
+MAX_EVENTS = 2_000
+
+NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+
+class Plain(str):
+    """A scalar that stood there without quotes: only such a one can be a number, a boolean or null."""
+
+    __slots__ = ()
+
+
+class _Mark(Protocol):
+    """A place in the text; libyaml and PyYAML each have their own class for it. Both count from 0."""
+
+    line: int
+    column: int
+
+
+class YamlError(ValueError):
+    """Text that is not acceptable YAML; the message says what was found, where, and what was expected."""
+
+
+def load(data: bytes) -> Value:
+    """Read one YAML document.
+
+    Returns dicts with text keys, lists, `Plain` or `str` scalars, and None for an unquoted null or an empty document.
+
+    Raises:
+        YamlError: for everything that is not one small, plain document.
+    """
+    text = _decode(data)
+    builder = _Builder()
+    try:
+        for event in yaml.parse(text, Loader=yaml.CBaseLoader):
+            builder.take(event)
+    except yaml.YAMLError as error:
+        raise YamlError(_explain(error)) from None
+    except UnicodeDecodeError:
+        raise YamlError("a tag that is not UTF-8; tags are not accepted") from None
+    return builder.document
+
+
+def _decode(data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        raise YamlError(f"{len(data)} bytes; expected at most {MAX_BYTES}")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise YamlError("UTF-16 byte order mark; expected UTF-8")
+    try:
+        return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise YamlError(f"byte {error.start} is not UTF-8") from None
+
+
+def _explain(error: yaml.YAMLError) -> str:
+    if isinstance(error, ReaderError):
+        return f"byte {error.position}: {error.reason}"
+    return _at(getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not YAML")
+
+
+class _Builder:
+    """Turns events into values, with a stack instead of recursion."""
+
+    def __init__(self) -> None:
+        self.document: Value = None
+        self._stack: list[dict[str, Value] | list[Value]] = []
+        self._key: str | None = None
+        self._events = 0
+        self._documents = 0
+
+    def take(self, event: yaml.Event) -> None:
+        self._events += 1
+        if self._events > MAX_EVENTS:
+            self._refuse(event, f"more than {MAX_EVENTS} YAML events")
+        match event:
+            case DocumentStartEvent():
+                self._documents += 1
+                if self._documents > 1:
+                    self._refuse(event, "a second document; expected one")
+            case AliasEvent():
+                self._refuse(event, "an alias; aliases and merge keys are not accepted")
+            case ScalarEvent():
+                self._scalar(event)
+            case MappingStartEvent():
+                self._open(event, {})
+            case SequenceStartEvent():
+                self._open(event, [])
+            case CollectionEndEvent():
+                self._stack.pop()
+            case _:
+                pass
+
+    def _scalar(self, event: ScalarEvent) -> None:
+        self._refuse_tag(event)
+        plain = not event.style
+        if self._expects_key():
+            self._take_key(event)
+        elif plain and event.value in NULLS:
+            self._add(None)
+        else:
+            self._add(Plain(event.value) if plain else event.value)
+
+    def _open(self, event: MappingStartEvent | SequenceStartEvent, value: dict[str, Value] | list[Value]) -> None:
+        self._refuse_tag(event)
+        if self._expects_key():
+            self._refuse(event, "a mapping or a list as a key; expected text")
+        if len(self._stack) == MAX_DEPTH:
+            self._refuse(event, f"nested deeper than {MAX_DEPTH}")
+        self._add(value)
+        self._stack.append(value)
+
+    def _expects_key(self) -> bool:
+        return bool(self._stack) and isinstance(self._stack[-1], dict) and self._key is None
+
+    def _take_key(self, event: ScalarEvent) -> None:
+        mapping = self._stack[-1]
+        if event.value == "<<" and not event.style:
+            self._refuse(event, "a merge key; aliases and merge keys are not accepted")
+        if event.value in mapping:
+            self._refuse(event, f"the key {_shown(event.value)} for the second time")
+        self._key = event.value
+
+    def _add(self, value: Value) -> None:
+        match self._stack[-1:], self._key:
+            case [dict() as mapping], str() as key:
+                mapping[key] = value
+                self._key = None
+            case [list() as items], _:
+                items.append(value)
+            case _:
+                self.document = value
+
+    def _refuse_tag(self, event: ScalarEvent | MappingStartEvent | SequenceStartEvent) -> None:
+        if event.tag is not None:
+            self._refuse(event, f"the tag {_shown(event.tag)}; tags are not accepted")
+
+    @staticmethod
+    def _refuse(event: yaml.Event, what: str) -> NoReturn:
+        raise YamlError(_at(event.start_mark, what))
+
+
+def _at(mark: _Mark | None, what: str) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}: {what}" if mark else what
+
+
+def _shown(text: str) -> str:
+    """`text` short and without control characters, for an error message."""
+    return repr(text if len(text) <= 40 else text[:40] + "…")

@@ -1,0 +1,92 @@
+"""Hand-written stand-ins for what `reconcilers/ports.py` asks for: dictionaries that remember."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from reconcilers.health import CheckHealth
+from reconcilers.record import HealthRecord
+from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey
+
+
+def check(key: PodKey, port: int = 8000, host: str | None = None, address: str | None = None) -> CheckSpec:
+    """A check of `key`, of its node unless `host` says otherwise."""
+    probe = HttpGet("https", host or key.node, port, "/_status")
+    return CheckSpec(key, probe, interval=5.0, timeout=5.0, address=address)
+
+
+class FakeManifests(dict[PodKey, Manifest]):
+    def manifest(self, key: PodKey) -> Manifest | None:
+        return self.get(key)
+
+    def ask(self, spec: CheckSpec) -> None:
+        """From now on there is a manifest that asks for `spec`."""
+        self[spec.key] = Manifest(spec.key, spec)
+
+
+class FakeAddresses(dict[str, str | None]):
+    """A node that is not in here has no known address yet; while `silent` none has, and no word is said about it."""
+
+    silent = False
+
+    def address(self, node: str) -> str | None:
+        if self.silent:
+            raise LookupError
+        if node not in self:
+            raise LookupError("the catalog has not named it")
+        return self[node]
+
+
+class FakeWorkers:
+    """Remembers, in order, what was asked of it; `specs` is what runs."""
+
+    def __init__(self, *specs: CheckSpec) -> None:
+        self.specs = {spec.key: spec for spec in specs}
+        self.calls: list[tuple[str, list[PodKey]]] = []
+
+    def running(self, keys: Iterable[PodKey]) -> Mapping[PodKey, CheckSpec]:
+        return {key: self.specs[key] for key in keys if key in self.specs}
+
+    def stop(self, keys: Collection[PodKey]) -> None:
+        self.calls.append(("stop", list(keys)))
+        for key in keys:
+            del self.specs[key]
+
+    def start(self, specs: Collection[CheckSpec]) -> None:
+        self.calls.append(("start", [spec.key for spec in specs]))
+        for spec in specs:
+            assert spec.key not in self.specs, "a worker was started beside one that still runs"
+            self.specs[spec.key] = spec
+
+
+class FakeHealths:
+    """`known` is health and last probe per pod; `forgotten` are the pods that were forgotten, in order."""
+
+    def __init__(self) -> None:
+        self.known: dict[PodKey, tuple[CheckHealth, float]] = {}
+        self.forgotten: list[PodKey] = []
+
+    def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
+        return self.known.get(key)
+
+    def forget(self, keys: Collection[PodKey]) -> None:
+        self.forgotten.extend(keys)
+
+
+class FakeSink:
+    """Keeps what is written, except for the pods in `broken`, and counts the writes."""
+
+    def __init__(self, *records: HealthRecord) -> None:
+        self.records = {record.key: record for record in records}
+        self.broken: dict[PodKey, str] = {}
+        self.writes: list[tuple[list[PodKey], list[PodKey]]] = []
+
+    def published(self, key: PodKey) -> HealthRecord | None:
+        return self.records.get(key)
+
+    def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
+        self.writes.append(([record.key for record in put], list(delete)))
+        self.records.update({record.key: record for record in put if record.key not in self.broken})
+        for key in delete:
+            if key not in self.broken:
+                del self.records[key]
+        touched = {record.key for record in put} | set(delete)
+        return {key: error for key, error in self.broken.items() if key in touched}

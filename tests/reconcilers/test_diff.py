@@ -1,0 +1,57 @@
+"""Plans: applied to what runs they give what should run, and touch nothing else."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcilers.diff import Plan, diff
+from reconcilers.spec import CheckSpec, PodKey
+from tests.reconcilers.fakes import check
+
+A, B, C = (PodKey("web1", pod) for pod in "abc")
+
+SPECS = st.dictionaries(
+    st.sampled_from([PodKey("web1", f"pod{number}") for number in range(6)]),
+    st.sampled_from([8000, 8001]),
+).map(lambda ports: {key: check(key, port) for key, port in ports.items()})
+
+
+def apply(plan: Plan, actual: dict[PodKey, CheckSpec]) -> dict[PodKey, CheckSpec]:
+    left = {key: spec for key, spec in actual.items() if key not in plan.stop}
+    for spec in plan.start:
+        assert spec.key not in left, "started while it still runs"
+        left[spec.key] = spec
+    return left
+
+
+def test_what_is_missing_starts_what_is_surplus_stops_and_what_changed_does_both() -> None:
+    plan = diff({A: check(A), B: check(B, 8001)}, {B: check(B), C: check(C)})
+    assert plan == Plan(stop=(B, C), start=(check(A), check(B, 8001)))
+    assert plan
+
+
+def test_a_plan_without_steps_is_false() -> None:
+    assert not diff({A: check(A)}, {A: check(A)})
+    assert not diff({}, {})
+    assert Plan((A,), ())
+    assert Plan((), (check(A),))
+
+
+def test_each_field_of_a_check_counts_as_a_change() -> None:
+    assert diff({A: check(A, address="10.0.0.1")}, {A: check(A, address="10.0.0.2")}) == Plan(
+        (A,), (check(A, address="10.0.0.1"),)
+    )
+
+
+@given(SPECS, SPECS)
+def test_a_plan_turns_what_runs_into_what_should_run(
+    desired: dict[PodKey, CheckSpec], actual: dict[PodKey, CheckSpec]
+) -> None:
+    assert apply(diff(desired, actual), actual) == desired
+
+
+@given(SPECS, SPECS)
+def test_a_plan_leaves_alone_what_is_equal(desired: dict[PodKey, CheckSpec], actual: dict[PodKey, CheckSpec]) -> None:
+    plan = diff(desired, actual)
+    equal = {key for key in desired.keys() & actual.keys() if desired[key] == actual[key]}
+    assert equal.isdisjoint(plan.stop)
+    assert equal.isdisjoint(spec.key for spec in plan.start)

@@ -1,0 +1,251 @@
+"""The removal gate: believes additions at once, removals only after proof, mass removals only after a quiet minute."""
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcilers.gate import Entry, Listing, RemovalGate, Verdict
+from reconcilers.spec import PodKey
+
+
+def pods(count: int, first: int = 0) -> frozenset[PodKey]:
+    return frozenset(PodKey("web1", f"pod{number:04}") for number in range(first, first + count))
+
+
+def listing(index: int, keys: Iterable[PodKey], doubt: str = "") -> Listing:
+    return Listing(index, {key: Entry((index,), b"id: x") for key in keys}, doubt)
+
+
+def gate_that_saw(keys: Iterable[PodKey], index: int = 10) -> RemovalGate:
+    gate = RemovalGate()
+    assert gate.judge(listing(index, keys), confirmed=False, now=0.0) == Verdict()
+    return gate
+
+
+def test_additions_and_changes_need_no_proof() -> None:
+    gate = gate_that_saw(pods(3))
+    assert gate.suspects(listing(11, pods(50))) == frozenset()
+    assert gate.judge(listing(11, pods(50)), confirmed=False, now=1.0) == Verdict()
+    assert gate.judge(listing(5, pods(50), "no leader"), confirmed=False, now=2.0) == Verdict()
+    assert gate.recheck_in(2.0) is None
+
+
+def test_a_confirmed_removal_goes_at_once_and_is_then_forgotten() -> None:
+    gate = gate_that_saw(pods(3))
+    after = listing(11, pods(2))
+    assert gate.suspects(after) == pods(1, 2)
+    assert gate.judge(after, confirmed=True, now=1.0) == Verdict(removed=pods(1, 2))
+    assert gate.suspects(after) == frozenset()
+    assert gate.judge(after, confirmed=False, now=2.0) == Verdict()
+
+
+def test_the_only_pod_may_go_at_once() -> None:
+    gate = gate_that_saw(pods(1))
+    assert gate.judge(listing(11, ()), confirmed=True, now=1.0) == Verdict(removed=pods(1))
+
+
+@pytest.mark.parametrize(
+    ("index", "doubt", "confirmed", "reason"),
+    [
+        (11, "no leader", True, "no leader"),
+        (9, "filtered by ACLs", False, "filtered by ACLs"),
+        (10, "", True, "the index did not grow"),
+        (9, "", True, "the index did not grow"),
+        (0, "", True, "the index did not grow"),
+        (11, "", False, "a single read did not confirm it"),
+    ],
+)
+def test_a_listing_without_proof_removes_nothing(index: int, doubt: str, confirmed: bool, reason: str) -> None:
+    gate = gate_that_saw(pods(3))
+    verdict = gate.judge(listing(index, pods(2), doubt), confirmed, now=1.0)
+    assert verdict == Verdict(held=pods(1, 2), reason=reason)
+    assert gate.recheck_in(1.0) is None
+    assert gate.judge(listing(12, pods(2)), confirmed=True, now=2.0).removed == pods(1, 2)
+
+
+def test_the_index_must_pass_the_last_listing_that_showed_the_pod_not_an_older_one() -> None:
+    gate = gate_that_saw(pods(3), index=10)
+    gate.judge(listing(20, pods(3)), confirmed=False, now=1.0)
+    assert gate.judge(listing(15, pods(2)), confirmed=True, now=2.0).removed == frozenset()
+    assert gate.judge(listing(21, pods(2)), confirmed=True, now=3.0).removed == pods(1, 2)
+
+
+def test_the_same_listing_read_again_still_proves_what_it_proved() -> None:
+    gate = gate_that_saw(pods(3))
+    gate.judge(listing(11, pods(2)), confirmed=False, now=1.0)
+    assert gate.judge(listing(11, pods(2)), confirmed=True, now=2.0).removed == pods(1, 2)
+
+
+def test_pods_of_an_earlier_run_are_judged_like_any_other() -> None:
+    gate = RemovalGate()
+    gate.expect(pods(2))
+    assert gate.judge(listing(1, pods(1)), confirmed=False, now=0.0).held == pods(1, 1)
+    assert gate.judge(listing(1, pods(1)), confirmed=True, now=1.0).removed == pods(1, 1)
+
+
+def test_all_pods_of_an_earlier_run_at_once_blow_the_fuse() -> None:
+    gate = RemovalGate()
+    gate.expect(pods(2))
+    assert gate.judge(listing(1, ()), confirmed=True, now=0.0).held == pods(2)
+
+
+@pytest.mark.parametrize(
+    ("total", "gone", "held"),
+    [
+        (1, 1, False),
+        (2, 1, False),
+        (2, 2, True),
+        (3, 2, False),
+        (3, 3, True),
+        (11, 10, False),
+        (12, 11, True),
+        (50, 10, False),
+        (50, 11, True),
+        (54, 11, True),
+        (55, 11, False),
+        (100, 20, False),
+        (100, 21, True),
+        (1_000, 200, False),
+        (1_000, 201, True),
+    ],
+)
+def test_the_fuse_blows_for_over_ten_and_over_a_fifth_or_for_all_of_several(total: int, gone: int, held: bool) -> None:
+    gate = gate_that_saw(pods(total))
+    verdict = gate.judge(listing(11, pods(total - gone)), confirmed=True, now=0.0)
+    lost = pods(gone, total - gone)
+    if held:
+        assert verdict == Verdict(held=lost, reason=f"{gone} of {total} pods gone at once")
+    else:
+        assert verdict == Verdict(removed=lost)
+
+
+def test_the_fuse_gives_way_after_a_minute_of_confirmation() -> None:
+    gate = gate_that_saw(pods(5))
+    empty = listing(11, ())
+    assert gate.judge(empty, confirmed=True, now=100.0).held == pods(5)
+    assert gate.recheck_in(100.0) == 60.0
+    assert gate.judge(empty, confirmed=True, now=159.9).held == pods(5)
+    assert gate.recheck_in(159.9) == pytest.approx(0.1)
+    assert gate.recheck_in(170.0) == 0.0
+    assert gate.judge(empty, confirmed=True, now=160.0) == Verdict(removed=pods(5))
+    assert gate.recheck_in(160.0) is None
+    assert gate.suspects(empty) == frozenset()
+
+
+def test_the_minute_can_be_another_time() -> None:
+    gate = RemovalGate(fuse_seconds=5.0)
+    gate.judge(listing(10, pods(2)), confirmed=False, now=0.0)
+    assert gate.judge(listing(11, ()), confirmed=True, now=0.0).held == pods(2)
+    assert gate.judge(listing(11, ()), confirmed=True, now=5.0).removed == pods(2)
+
+
+@pytest.mark.parametrize(
+    ("index", "doubt", "confirmed"), [(12, "no leader", True), (12, "", False), (10, "", True), (9, "", True)]
+)
+def test_a_doubtful_listing_starts_the_minute_anew(index: int, doubt: str, confirmed: bool) -> None:
+    gate = gate_that_saw(pods(5))
+    gate.judge(listing(11, ()), confirmed=True, now=0.0)
+    assert gate.judge(listing(index, (), doubt), confirmed, now=30.0).held == pods(5)
+    assert gate.recheck_in(30.0) is None
+    assert gate.judge(listing(13, ()), confirmed=True, now=70.0).held == pods(5)
+    assert gate.recheck_in(70.0) == 60.0
+    assert gate.judge(listing(13, ()), confirmed=True, now=129.0).held == pods(5)
+    assert gate.judge(listing(13, ()), confirmed=True, now=130.0).removed == pods(5)
+
+
+def test_a_new_pod_does_not_end_the_holding_of_the_others() -> None:
+    gate = gate_that_saw(pods(3))
+    new = pods(1, 3)
+    assert gate.judge(listing(11, new), confirmed=True, now=0.0).held == pods(3)
+    assert gate.judge(listing(11, new), confirmed=True, now=10.0).held == pods(3)
+    assert gate.judge(listing(11, new), confirmed=True, now=60.0).removed == pods(3)
+
+
+def test_a_doubt_does_not_let_held_pods_slip_by_a_new_one() -> None:
+    gate = gate_that_saw(pods(3))
+    new = pods(1, 3)
+    gate.judge(listing(11, new), confirmed=True, now=0.0)
+    gate.judge(listing(12, new, "no leader"), confirmed=False, now=10.0)
+    assert gate.judge(listing(13, new), confirmed=True, now=20.0).held == pods(3)
+    assert gate.recheck_in(20.0) == 60.0
+
+
+def test_held_pods_that_come_back_are_held_no_more_and_the_others_go_on_waiting() -> None:
+    gate = gate_that_saw(pods(30))
+    gate.judge(listing(11, pods(5)), confirmed=True, now=0.0)
+    assert gate.judge(listing(12, pods(27)), confirmed=True, now=30.0).held == pods(3, 27)
+    assert gate.judge(listing(13, pods(27)), confirmed=True, now=60.0).removed == pods(3, 27)
+
+
+def test_a_pod_that_came_back_and_goes_again_is_a_new_case() -> None:
+    gate = gate_that_saw(pods(3))
+    gate.judge(listing(11, ()), confirmed=True, now=0.0)
+    assert gate.judge(listing(12, pods(3)), confirmed=True, now=1.0) == Verdict()
+    assert gate.recheck_in(1.0) is None
+    assert gate.judge(listing(13, pods(2)), confirmed=True, now=2.0).removed == pods(1, 2)
+
+
+def test_pods_that_go_later_wait_for_their_own_minute() -> None:
+    gate = gate_that_saw(pods(100))
+    gate.judge(listing(11, pods(70)), confirmed=True, now=0.0)
+    assert gate.judge(listing(12, pods(40)), confirmed=True, now=30.0).held == pods(60, 40)
+    verdict = gate.judge(listing(12, pods(40)), confirmed=True, now=60.0)
+    assert (verdict.removed, verdict.held) == (pods(30, 70), pods(30, 40))
+    assert gate.recheck_in(60.0) == 30.0
+    assert gate.judge(listing(12, pods(40)), confirmed=True, now=90.0).removed == pods(30, 40)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 19, 20])
+def test_up_to_twenty_suspects_are_all_confirmed(count: int) -> None:
+    assert RemovalGate.sample(pods(count)) == tuple(sorted(pods(count)))
+
+
+@pytest.mark.parametrize("count", [*range(21, 60), 10_000])
+def test_of_more_five_are_confirmed_from_the_first_to_the_last(count: int) -> None:
+    sample = RemovalGate.sample(pods(count))
+    assert len(set(sample)) == 5
+    assert (sample[0], sample[-1]) == (min(pods(count)), max(pods(count)))
+    assert list(sample) == sorted(sample)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 3).map(lambda number: 0 if number == 3 else number),
+        st.sets(st.integers(0, 15)),
+        st.sampled_from(["", "", "", "no leader"]),
+        st.sampled_from([True, True, True, False]),
+        st.floats(0.0, 45.0),
+    ),
+    max_size=12,
+)
+
+
+@given(STEPS)
+def test_nothing_goes_without_proof_nor_in_a_mass_without_a_quiet_minute(
+    steps: list[tuple[int, set[int], str, bool, float]],
+) -> None:
+    gate, known, index, now = RemovalGate(), dict.fromkeys(pods(16), 10), 10, 0.0
+    gate.judge(listing(10, pods(16)), confirmed=False, now=now)
+    fused: set[PodKey] = set()
+    quiet: dict[PodKey, float] = {}
+    for growth, numbers, doubt, confirmed, step in steps:
+        index, now = index + growth, now + step
+        shown = {PodKey("web1", f"pod{number:04}") for number in numbers}
+        total, missing = len(known), known.keys() - shown
+        sound = not doubt and confirmed and all(index > known[key] for key in missing)
+
+        verdict = gate.judge(listing(index, shown, doubt), confirmed, now)
+
+        assert verdict.removed | verdict.held == missing
+        assert not verdict.removed & verdict.held
+        assert bool(verdict.reason) == bool(verdict.held)
+        assert sound or not verdict.removed
+        fused -= shown
+        quiet = {key: quiet.get(key, now) for key in missing} if sound else {}
+        if sound and ((len(missing) > 10 and len(missing) > total / 5) or len(missing) == total > 1):
+            fused |= missing
+        assert verdict.removed == {key for key in missing if sound and (key not in fused or now - quiet[key] >= 60)}
+        known = {key: seen for key, seen in known.items() if key not in verdict.removed} | dict.fromkeys(shown, index)
+        fused -= verdict.removed

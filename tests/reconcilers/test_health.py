@@ -1,0 +1,186 @@
+"""The state machine of health: tables, and random histories against a model that reads the whole history."""
+
+from collections.abc import Sequence
+from itertools import pairwise, takewhile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
+from reconcilers.spec import CheckSpec, HttpGet, PodKey
+
+KEY = PodKey("web1", "isup")
+LETTERS = {
+    "s": (Outcome.SUCCESS, Reason.NONE),
+    "f": (Outcome.FAILURE, Reason.TIMEOUT),
+    "r": (Outcome.FAILURE, Reason.REFUSED),
+    "l": (Outcome.LOCAL, Reason.LOCAL),
+}
+"""A history is a word: a success, a failure by timeout, one by refusal, a fault of our own."""
+
+HISTORIES = st.text("sfrl", max_size=40)
+THRESHOLDS = st.integers(1, 4)
+
+
+def spec(failures: int, successes: int) -> CheckSpec:
+    return CheckSpec(KEY, HttpGet("https", "web1", 8000, "/_status"), 5.0, 5.0, failures, successes)
+
+
+def result(letter: str, number: int) -> ProbeResult:
+    outcome, reason = LETTERS[letter]
+    return ProbeResult(KEY, 1, outcome, 1_000.0 + number, 0.1, reason, f"{letter}{number}", f"body {number}")
+
+
+def run(history: str, failures: int, successes: int) -> list[CheckHealth]:
+    """The health before the first and after each result; result number n started at 1000 + n, n from 1."""
+    healths = [CheckHealth()]
+    for number, letter in enumerate(history, 1):
+        healths.append(healths[-1].after(result(letter, number), spec(failures, successes)))
+    return healths
+
+
+def model(history: str, failures: int, successes: int) -> HealthState:
+    """The state, found from the whole history at once instead of from counts."""
+    if not history:
+        return HealthState.UNKNOWN
+    last_run = "".join(takewhile(lambda letter: (letter == "s") == (history[-1] == "s"), reversed(history)))
+    if history[-1] == "s" and len(last_run) >= successes:
+        return HealthState.PASSING
+    if history[-1] != "s" and len(last_run) >= failures:
+        evidence = len(last_run.replace("l", ""))
+        return HealthState.CRITICAL if evidence >= failures else HealthState.UNKNOWN
+    return model(history[:-1], failures, successes)
+
+
+def word(healths: Sequence[CheckHealth]) -> str:
+    return "".join(health.state.value[0] for health in healths[1:])
+
+
+@pytest.mark.parametrize(
+    ("failures", "successes", "history", "states"),
+    [
+        (1, 1, "sfsfs", "pcpcp"),
+        (1, 1, "lsl", "upu"),
+        (1, 1, "fl", "cc"),
+        (1, 2, "sss", "upp"),
+        (1, 3, "ssfsss", "uucccp"),
+        (2, 1, "sfsfsf", "pppppp"),
+        (2, 1, "sffs", "ppcp"),
+        (3, 1, "fffsff", "uucppp"),
+        (2, 1, "slf", "ppu"),
+        (2, 1, "slff", "ppuc"),
+        (2, 1, "sflf", "ppuc"),
+        (2, 1, "sll", "ppu"),
+        (2, 2, "ffsl", "uccc"),
+        (2, 2, "ffsll", "ucccu"),
+        (2, 2, "ffsfss", "uccccp"),
+        (2, 2, "llss", "uuup"),
+        (3, 2, "lllllfff", "uuuuuuuc"),
+    ],
+)
+def test_thresholds_count_results_in_a_row(failures: int, successes: int, history: str, states: str) -> None:
+    assert word(run(history, failures, successes)) == states
+
+
+def test_a_check_that_was_not_probed_is_unknown_without_verdict() -> None:
+    health = CheckHealth()
+    assert (health.state, health.reason, health.since) == (HealthState.UNKNOWN, Reason.NONE, 0.0)
+
+
+def test_too_few_results_are_no_verdict() -> None:
+    assert [health.since for health in run("ff", 3, 1)] == [0.0, 0.0, 0.0]
+    assert [health.since for health in run("sf", 2, 2)] == [0.0, 0.0, 0.0]
+
+
+def test_a_state_begins_with_the_probe_that_changed_it() -> None:
+    assert [health.since for health in run("ssfrfss", 1, 1)[1:]] == [1001, 1001, 1003, 1003, 1003, 1006, 1006]
+
+
+def test_an_unknown_by_our_own_fault_begins_with_it() -> None:
+    first = run("l", 1, 1)[-1]
+    assert (first.state, first.reason, first.since, first.detail) == (HealthState.UNKNOWN, Reason.LOCAL, 1001.0, "l1")
+
+
+def test_reason_sentence_and_excerpt_are_of_the_result_that_changed_state_or_reason() -> None:
+    healths = run("sffrrs", 1, 1)[1:]
+    assert [health.detail for health in healths] == ["s1", "f2", "f2", "r4", "r4", "s6"]
+    assert [health.output for health in healths] == ["body 1", "body 2", "body 2", "body 4", "body 4", "body 6"]
+    assert [health.reason.value for health in healths] == ["", "timeout", "timeout", "refused", "refused", ""]
+
+
+def test_our_own_fault_does_not_speak_for_a_critical_pod() -> None:
+    healths = run("fll", 1, 1)
+    assert healths[-1].reason is Reason.TIMEOUT
+    assert healths[-1].detail == "f1"
+
+
+def test_a_success_in_a_row_of_successes_changes_nothing_at_all() -> None:
+    healths = run("sss", 1, 1)
+    assert healths[1] is healths[2] is healths[3]
+
+
+@given(HISTORIES, THRESHOLDS, THRESHOLDS)
+def test_the_state_is_what_the_whole_history_says(history: str, failures: int, successes: int) -> None:
+    for length, health in enumerate(run(history, failures, successes)):
+        assert health.state is model(history[:length], failures, successes)
+
+
+@given(HISTORIES, THRESHOLDS, THRESHOLDS)
+def test_passing_begins_only_with_enough_successes_in_a_row(history: str, failures: int, successes: int) -> None:
+    for number, (before, after) in enumerate(pairwise(run(history, failures, successes)), 1):
+        if after.state is HealthState.PASSING and before.state is not HealthState.PASSING:
+            assert history[:number].endswith("s" * successes)
+
+
+@given(HISTORIES, THRESHOLDS, THRESHOLDS)
+def test_passing_ends_with_enough_misses_in_a_row(history: str, failures: int, successes: int) -> None:
+    for number, health in enumerate(run(history, failures, successes)):
+        if health.state is HealthState.PASSING:
+            assert "s" in history[max(0, number - failures) : number]
+
+
+@given(HISTORIES, THRESHOLDS, THRESHOLDS)
+def test_critical_begins_only_with_enough_failures_since_the_last_success(
+    history: str, failures: int, successes: int
+) -> None:
+    for number, (before, after) in enumerate(pairwise(run(history, failures, successes)), 1):
+        if after.state is HealthState.CRITICAL and before.state is not HealthState.CRITICAL:
+            assert history[number - 1] in "fr"
+            assert len(history[:number].rpartition("s")[2].replace("l", "")) >= failures
+
+
+@given(HISTORIES, THRESHOLDS, THRESHOLDS)
+def test_our_own_fault_leads_nowhere_but_to_unknown(history: str, failures: int, successes: int) -> None:
+    for letter, (before, after) in zip(history, pairwise(run(history, failures, successes)), strict=True):
+        if letter == "l" and after.state is not before.state:
+            assert after.state is HealthState.UNKNOWN
+        if after.state is HealthState.CRITICAL:
+            assert after.reason is not Reason.LOCAL
+
+
+@given(st.text("sl", max_size=40), THRESHOLDS, THRESHOLDS)
+def test_without_a_failure_nothing_is_ever_critical(history: str, failures: int, successes: int) -> None:
+    assert "c" not in word(run(history, failures, successes))
+
+
+@given(HISTORIES, THRESHOLDS, THRESHOLDS)
+def test_a_verdict_has_a_reason_exactly_when_it_is_not_passing(history: str, failures: int, successes: int) -> None:
+    for health in run(history, failures, successes):
+        assert bool(health.reason) == (health.since > 0 and health.state is not HealthState.PASSING)
+
+
+@given(HISTORIES, THRESHOLDS, THRESHOLDS)
+def test_since_moves_exactly_with_the_state(history: str, failures: int, successes: int) -> None:
+    for number, (before, after) in enumerate(pairwise(run(history, failures, successes)), 1):
+        if after.state is not before.state or (after.since and not before.since):
+            assert after.since == 1_000.0 + number
+        else:
+            assert after.since == before.since
+
+
+@given(HISTORIES)
+def test_with_thresholds_of_one_a_pods_own_result_is_the_state(history: str) -> None:
+    for letter, health in zip(history, run(history, 1, 1)[1:], strict=True):
+        if letter != "l":
+            assert health.state is (HealthState.PASSING if letter == "s" else HealthState.CRITICAL)

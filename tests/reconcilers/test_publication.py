@@ -1,0 +1,92 @@
+"""HealthReconciler: writes news, withdraws what has no worker, is silent else."""
+
+from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.ports import DONE, Reconciler, Result
+from reconcilers.publication import HealthReconciler
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+from tests.reconcilers.fakes import FakeHealths, FakeSink
+
+A, B, C = (PodKey("web1", pod) for pod in "abc")
+GOOD = CheckHealth(HealthState.PASSING, since=100.0, detail="200 OK")
+BAD = CheckHealth(HealthState.CRITICAL, Reason.TIMEOUT, since=200.0, detail="no answer within 5 s")
+
+
+def parts(sink: FakeSink, **healths: CheckHealth) -> tuple[Reconciler, FakeHealths]:
+    known = FakeHealths()
+    known.known = {PodKey("web1", pod): (health, 300.0) for pod, health in healths.items()}
+    return HealthReconciler(known, sink), known
+
+
+def test_a_first_verdict_is_written() -> None:
+    sink = FakeSink()
+    reconciler, _ = parts(sink, a=GOOD)
+    assert reconciler.reconcile([A]) == {}
+    record = sink.records[A]
+    assert (record.status, record.reason, record.detail) == (HealthState.PASSING, Reason.NONE, "200 OK")
+    assert (record.since, record.last_probe) == (100.0, 300.0)
+
+
+def test_what_is_published_already_is_not_written_again() -> None:
+    sink = FakeSink(HealthRecord.of(A, GOOD, 5.0))
+    reconciler, _ = parts(sink, a=GOOD)
+    assert reconciler.reconcile([A, B]) == {}
+    assert sink.writes == []
+
+
+def test_another_state_or_reason_is_news() -> None:
+    sink = FakeSink(HealthRecord.of(A, GOOD, 5.0), HealthRecord.of(B, BAD, 5.0))
+    reconciler, _ = parts(sink, a=BAD, b=CheckHealth(HealthState.CRITICAL, Reason.REFUSED, since=200.0))
+    reconciler.reconcile([A, B])
+    assert sink.writes == [([A, B], [])]
+
+
+def test_another_sentence_alone_is_no_news() -> None:
+    sink = FakeSink(HealthRecord.of(A, BAD, 5.0))
+    reconciler, _ = parts(sink, a=CheckHealth(HealthState.CRITICAL, Reason.TIMEOUT, 900.0, "another", "body"))
+    reconciler.reconcile([A])
+    assert sink.writes == []
+
+
+def test_a_pod_without_worker_is_withdrawn_once() -> None:
+    sink = FakeSink(HealthRecord.of(A, GOOD, 5.0))
+    reconciler, _ = parts(sink)
+    for _ in range(2):
+        assert reconciler.reconcile([A]) == {}
+    assert sink.writes == [([], [A])]
+    assert sink.records == {}
+
+
+def test_a_check_without_verdict_leaves_what_is_published() -> None:
+    old = HealthRecord.of(A, GOOD, 5.0)
+    sink = FakeSink(old)
+    reconciler, _ = parts(sink, a=CheckHealth(), b=CheckHealth())
+    assert reconciler.reconcile([A, B]) == {}
+    assert sink.records == {A: old}
+    assert sink.writes == []
+
+
+def test_an_unknown_that_is_a_verdict_is_written() -> None:
+    sink = FakeSink(HealthRecord.of(A, GOOD, 5.0))
+    reconciler, _ = parts(sink, a=CheckHealth(HealthState.UNKNOWN, Reason.LOCAL, since=7.0))
+    reconciler.reconcile([A])
+    assert sink.records[A].status is HealthState.UNKNOWN
+
+
+def test_everything_goes_in_one_write_and_failures_come_back_per_pod() -> None:
+    sink = FakeSink(HealthRecord.of(C, GOOD, 5.0))
+    sink.broken = {B: "the session is gone"}
+    reconciler, _ = parts(sink, a=GOOD, b=BAD)
+    assert reconciler.reconcile([A, B, C]) == {B: Result(error="the session is gone")}
+    assert sink.writes == [([A, B], [C])]
+
+
+def test_after_a_failed_write_the_next_look_writes_the_newest_state() -> None:
+    sink = FakeSink()
+    sink.broken = {A: "no leader"}
+    reconciler, healths = parts(sink, a=BAD)
+    assert reconciler.reconcile([A])[A].error
+    sink.broken = {}
+    healths.known[A] = (GOOD, 400.0)
+    assert reconciler.reconcile([A]).get(A, DONE) == DONE
+    assert sink.records[A].status is HealthState.PASSING

@@ -1,0 +1,211 @@
+"""Health records: p2's own tools read them, and nothing that stands below `health/` makes the reader stumble."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.record import MAX_OUTPUT, HealthRecord, RecordError, decode, timestamp
+from reconcilers.spec import NAME, PodKey
+
+KEY = PodKey("web1", "isup")
+NOW = 1_700_000_000.25
+P2_FIELDS = {"Id", "Node", "Service", "Status", "Time", "Expires", "Output"}
+TIMES = ("Time", "Expires", "Since", "LastProbe")
+
+NAMES = st.from_regex(NAME, fullmatch=True)
+SECONDS = st.floats(0.0, 4e9)
+WELL_FORMED = st.text(st.characters(exclude_categories=["Cs"]))
+RECORDS = st.builds(
+    HealthRecord,
+    st.builds(PodKey, NAMES, NAMES),
+    st.sampled_from(HealthState),
+    st.sampled_from(Reason),
+    WELL_FORMED,
+    WELL_FORMED,
+    SECONDS,
+    SECONDS,
+)
+
+
+def fields_of(record: HealthRecord, now: float = NOW) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(record.encode(now))
+    return fields
+
+
+def altered(**changes: object) -> bytes:
+    """A record that can be read, but for `changes`."""
+    fields = {"Id": "isup", "Node": "web1", "Service": "isup", "Status": "passing"} | changes
+    return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
+
+
+def test_the_fields_are_p2s_and_a_few_more() -> None:
+    record = HealthRecord(KEY, HealthState.CRITICAL, Reason.STATUS, "503 Service Unavailable", "busy", 1.0, 2.5)
+    assert fields_of(record) == {
+        "Id": "isup",
+        "Node": "web1",
+        "Service": "isup",
+        "Status": "critical",
+        "Output": "busy",
+        "Time": "2023-11-14T22:13:20.250000Z",
+        "Expires": "2123-11-15T22:13:20.250000Z",
+        "Reason": "status",
+        "Detail": "503 Service Unavailable",
+        "Since": "1970-01-01T00:00:01.000000Z",
+        "LastProbe": "1970-01-01T00:00:02.500000Z",
+    }
+
+
+@given(RECORDS, SECONDS)
+def test_what_is_written_is_read_again(record: HealthRecord, now: float) -> None:
+    read = decode(record.encode(now))
+    assert read == record
+    assert (read.detail, read.output) == (record.detail, record.output)
+    times = (record.since, record.last_probe, now)
+    assert (read.since, read.last_probe, read.written) == pytest.approx(times, abs=2e-6)
+
+
+@given(RECORDS, SECONDS)
+def test_every_time_is_rfc_3339_with_an_offset(record: HealthRecord, now: float) -> None:
+    fields = fields_of(record, now)
+    assert fields.keys() >= P2_FIELDS
+    moments = {name: datetime.fromisoformat(fields[name]) for name in TIMES}
+    assert all(moment.utcoffset() == timedelta() for moment in moments.values())
+    assert all(fields[name][10] == "T" and fields[name].endswith("Z") for name in TIMES)
+    assert moments["Expires"] - moments["Time"] > timedelta(days=36_000)
+
+
+@given(SECONDS)
+def test_a_timestamp_always_has_its_microseconds(seconds: float) -> None:
+    assert len(timestamp(seconds)) == len("2023-11-14T22:13:20.250000Z")
+
+
+def test_a_record_says_the_health() -> None:
+    health = CheckHealth(HealthState.CRITICAL, Reason.REFUSED, 5.0, "connection refused", "")
+    record = HealthRecord.of(KEY, health, 7.0)
+    assert record == HealthRecord(KEY, HealthState.CRITICAL, Reason.REFUSED)
+    assert (record.since, record.last_probe, record.written) == (5.0, 7.0, 0.0)
+    assert (record.detail, record.output) == ("connection refused", "connection refused")
+
+
+def test_the_answers_body_stands_in_the_output_where_there_is_one() -> None:
+    record = HealthRecord.of(KEY, CheckHealth(detail="200 OK", output="isup --port 8000"), 7.0)
+    assert (record.detail, record.output) == ("200 OK", "isup --port 8000")
+
+
+@pytest.mark.parametrize("body", ["a" * 10_000, "ä" * 10_000, "a" + "€" * 10_000, "😀" * 10_000])
+def test_the_output_is_cut_at_4_kib_between_characters(body: str) -> None:
+    output = HealthRecord.of(KEY, CheckHealth(output=body), 0.0).output
+    assert MAX_OUTPUT - 4 < len(output.encode()) <= MAX_OUTPUT
+    assert body.startswith(output)
+
+
+@given(st.text())
+def test_no_answers_body_stops_the_writing(body: str) -> None:
+    record = HealthRecord.of(KEY, CheckHealth(HealthState.PASSING, detail=body, output=body), 0.0)
+    assert decode(record.encode(NOW)) == record
+
+
+def test_a_lone_surrogate_is_replaced() -> None:
+    record = HealthRecord(KEY, HealthState.PASSING, detail="a\ud800b", output="a\ud800b")
+    assert decode(record.encode(NOW)).detail == "a?b"
+    assert HealthRecord.of(KEY, CheckHealth(output="a\ud800b"), 0.0).output == "a?b"
+
+
+def test_times_sentence_and_excerpt_are_no_news() -> None:
+    assert HealthRecord(KEY, HealthState.PASSING, Reason.NONE, "a", "b", 1.0, 2.0, 3.0) == HealthRecord(
+        KEY, HealthState.PASSING
+    )
+    assert HealthRecord(KEY, HealthState.PASSING) != HealthRecord(KEY, HealthState.CRITICAL)
+    assert HealthRecord(KEY, HealthState.CRITICAL, Reason.DNS) != HealthRecord(KEY, HealthState.CRITICAL)
+
+
+def test_a_record_of_p2_itself_is_read() -> None:
+    record = decode(
+        b'{"Id":"isup","Node":"aws1.example.com","Service":"isup","Status":"warning",'
+        b'"Time":"2015-03-05T17:01:02.123456789-08:00","Expires":"2115-02-09T17:01:02.123456789-08:00"}'
+    )
+    assert record == HealthRecord(PodKey("aws1.example.com", "isup"), HealthState.WARNING)
+    assert record.written == pytest.approx(1_425_603_662.123456, abs=2e-6)
+    assert (record.since, record.last_probe, record.output) == (0.0, 0.0, "")
+
+
+def test_gos_zero_time_is_a_time() -> None:
+    assert decode(altered(Time="0001-01-01T00:00:00Z")).written < 0
+
+
+GARBAGE: dict[str, bytes] = {
+    "nothing": b"",
+    "no JSON": b"passing",
+    "null": b"null",
+    "a list": b"[]",
+    "a number": b"1",
+    "a text": b'"passing"',
+    "a mapping without fields": b"{}",
+    "bytes that are no text": b"\xff\xfe\xfd",
+    "cut off": b'{"Node": "web1", "Serv',
+    "deep": b"[" * 100_000,
+    "a huge number": b"1" * 5_000,
+    "no node": altered(Node=...),
+    "no service": altered(Service=...),
+    "no status": altered(Status=...),
+    "node of null": altered(Node=None),
+    "node of a number": altered(Node=1),
+    "node with a slash": altered(Node="web1/../web2"),
+    "service of true": altered(Service=True),
+    "service with dots": altered(Service=".."),
+    "empty service": altered(Service=""),
+    "another status": altered(Status="Passing"),
+    "status of a list": altered(Status=["passing"]),
+    "status of a mapping": altered(Status={}),
+    "another reason": altered(Reason="weather"),
+    "reason of null": altered(Reason=None),
+    "a time that is none": altered(Time="yesterday"),
+    "a huge time": altered(Time="9" * 100_000),
+    "a time without offset": altered(Time="2023-11-14T22:13:20"),
+    "the first time without offset": altered(Time="0001-01-01T00:00:00"),
+    "a date": altered(Since="2023-11-14"),
+}
+
+
+@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE.keys())
+def test_garbage_is_no_record_and_the_message_is_short(data: bytes) -> None:
+    with pytest.raises(RecordError, match=r"^not a health record: ") as caught:
+        decode(data)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("value", [None, 0, 1e300, [], {}])
+def test_a_time_that_is_no_text_is_no_time(value: object) -> None:
+    assert decode(altered(Time=value, Since=value)).written == 0.0
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_arbitrary_bytes_raise_nothing_else(data: bytes) -> None:
+    with pytest.raises(RecordError):
+        decode(data)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+TIME_LIKE = st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}(:[0-9]{2}){0,2}(\.[0-9]{0,9})?(Z|[+-][0-9:]{0,8})?)?")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*TIMES, "Node", "Service", "Status", "Reason", "Output", "Detail"]), JSON | TIME_LIKE
+    )
+)
+def test_arbitrary_fields_raise_nothing_else(changes: dict[str, object]) -> None:
+    try:
+        record = decode(altered(**changes))
+    except RecordError:
+        return
+    assert decode(record.encode(NOW)) == record
