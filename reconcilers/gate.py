@@ -97,6 +97,10 @@ class RemovalGate:
             return Verdict(held=suspects, reason=doubt)
         return self._fuse(suspects, total, now)
 
+    def disturb(self) -> None:
+        """The source failed in between: what the fuse holds must be confirmed for its whole time anew."""
+        self._since.clear()
+
     def recheck_in(self, now: float) -> float | None:
         """Seconds until the fuse gives way for the first pod that it holds; None when no such clock runs."""
         if not self._since:

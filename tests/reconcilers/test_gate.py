@@ -155,6 +155,15 @@ def test_a_doubtful_listing_starts_the_minute_anew(index: int, doubt: str, confi
     assert gate.judge(listing(13, ()), confirmed=True, now=130.0).removed == pods(5)
 
 
+def test_a_source_that_failed_meanwhile_starts_the_minute_anew() -> None:
+    gate = gate_that_saw(pods(5))
+    assert gate.judge(listing(11, ()), confirmed=True, now=100.0).held == pods(5)
+    gate.disturb()
+    assert gate.recheck_in(130.0) is None
+    assert gate.judge(listing(11, ()), confirmed=True, now=165.0).held == pods(5)
+    assert gate.judge(listing(11, ()), confirmed=True, now=225.0).removed == pods(5)
+
+
 def test_a_new_pod_does_not_end_the_holding_of_the_others() -> None:
     gate = gate_that_saw(pods(3))
     new = pods(1, 3)
