@@ -1,0 +1,1 @@
+"""What Podpulse does: every socket, thread, timer, metric and log line. The decisions are made in `reconcilers`."""

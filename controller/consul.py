@@ -1,0 +1,300 @@
+"""Consul in our words: the only file that knows python-consul2.
+
+Its API layer (`consul.base`) knows endpoints and parameters; it runs here over a transport of our own. Its client
+object is not used: that one reads environment variables, and lets them override what it was told. Whatever goes wrong
+leaves this file as `ConsulUnavailable` or `ConsulRefused`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from consul.base import ClientError, Consul, ConsulException, NotFound
+
+from controller.consul_answers import (
+    MAX_OPERATIONS,
+    MAX_TRANSACTION_BYTES,
+    MISSHAPEN,
+    KvPair,
+    Operation,
+    TransactionResult,
+    doubt,
+    failures_of,
+    found_pair,
+    index_of,
+    pairs_of,
+    text_of,
+)
+from controller.consul_settings import ConsulSettings, settings_from_environment
+from controller.consul_transport import (
+    ConsulError,
+    ConsulRefused,
+    ConsulUnavailable,
+    CurlTransport,
+    excerpt,
+)
+from reconcilers.gate import Entry, Listing
+from reconcilers.keys import intent_prefix, parse_intent_key
+from reconcilers.spec import PodKey
+
+__all__ = [
+    "MAX_OPERATIONS",
+    "MAX_TRANSACTION_BYTES",
+    "ConsulClient",
+    "ConsulError",
+    "ConsulRefused",
+    "ConsulSettings",
+    "ConsulUnavailable",
+    "KvPair",
+    "Observe",
+    "Operation",
+    "TransactionResult",
+    "settings_from_environment",
+]
+
+T = TypeVar("T")
+
+Observe = Callable[[str, str, float], None]
+"""Told of each request: operation, outcome (ok, unavailable, refused), seconds."""
+
+BLOCKING_SLACK = 3.0
+SESSION_DEADLINE = 2.0
+LOCK_DELAY = 0.001
+
+
+class _Endpoints:
+    """Those parts of python-consul2 that are used, and all that they want of a client object."""
+
+    token = None
+    dc = None
+    consistency = "default"
+
+    def __init__(self, http: CurlTransport) -> None:
+        self.http = http
+        self.kv = Consul.KV(self)
+        self.txn = Consul.Txn(self)
+        self.session = Consul.Session(self)
+        self.catalog = Consul.Catalog(self)
+        self.status = Consul.Status(self)
+
+
+class ConsulClient:
+    """Speaks to one agent over one connection. For one thread; only `cancel` may be called by others.
+
+    Every method raises `ConsulUnavailable` or `ConsulRefused` and nothing else, within `timeout` seconds (a listing
+    that waits: the wait and a bit; sessions: two seconds).
+    """
+
+    def __init__(
+        self,
+        settings: ConsulSettings,
+        *,
+        timeout: float = 10.0,
+        observe: Observe | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._address = settings.address
+        self._timeout = timeout
+        self._observe = observe
+        self._clock = clock
+        self._http = CurlTransport(settings)
+        self._api = _Endpoints(self._http)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def cancel(self) -> None:
+        """End the request in flight, and every later one until `reopen`, as unavailable. For any thread."""
+        self._http.cancel()
+
+    def reopen(self) -> None:
+        """Let requests through again, after `cancel`."""
+        self._http.reopen()
+
+    # --- manifests ---
+
+    def list_manifests(self, tree: str, node: str, index: int = 0, wait: float = 0.0) -> Listing:
+        """All manifests of a node; with an `index` of at least 1 after a change, or when `wait` seconds are over."""
+        prefix = intent_prefix(tree, node)
+        blocking = {"index": index, "wait": f"{round(wait * 1000)}ms"} if index else {}
+        within = wait + wait / 16 + BLOCKING_SLACK if index else self._timeout
+
+        def listing() -> Listing:
+            answered, items = self._api.kv.get(prefix, recurse=True, **blocking)
+            pairs = pairs_of(self._http.answer, items)
+            entries: dict[PodKey, Entry] = {}
+            for pair in pairs:
+                key = parse_intent_key(tree, pair.key)
+                if key and key.node == node:
+                    entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
+            return Listing(index_of(answered), entries, doubt(self._http.answer), len(pairs) - len(entries))
+
+        return self._ask("list_manifests", listing, within)
+
+    def is_absent(self, key: str) -> bool:
+        """Whether Consul's leader itself says that there is no such key."""
+
+        def absent() -> bool:
+            answered, item = self._api.kv.get(key, consistency="consistent")
+            index_of(answered)
+            return not pairs_of(self._http.answer, item and [item])
+
+        return self._ask("is_absent", absent)
+
+    # --- keys ---
+
+    def get(self, key: str) -> KvPair | None:
+        """One key, or None."""
+
+        def one() -> KvPair | None:
+            answered, item = self._api.kv.get(key)
+            index_of(answered)
+            return next(iter(pairs_of(self._http.answer, item and [item])), None)
+
+        return self._ask("get", one)
+
+    def list_pairs(self, prefix: str) -> list[KvPair]:
+        """Every key below `prefix`, which ends with a slash, with its value."""
+
+        def pairs() -> list[KvPair]:
+            answered, items = self._api.kv.get(prefix, recurse=True)
+            index_of(answered)
+            return pairs_of(self._http.answer, items)
+
+        return self._ask("list_pairs", pairs)
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """Every key below `prefix`, without values: a twelfth of the cost."""
+
+        def keys() -> list[str]:
+            answered, found = self._api.kv.get(prefix, keys=True)
+            index_of(answered)
+            if found is None and self._http.answer.code == 200:
+                raise ValueError("an empty answer")
+            return [text_of(key) for key in found or ()]
+
+        return self._ask("list_keys", keys)
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write a key that belongs to no session: a manifest, never health."""
+
+        def write() -> None:
+            if self._api.kv.put(key, value) is not True:
+                raise ValueError("neither true nor an error")
+
+        self._ask("put", write)
+
+    def delete(self, key: str) -> None:
+        """Remove a key; one that is not there is no error."""
+
+        def remove() -> None:
+            if self._api.kv.delete(key) is not True:
+                raise ValueError("neither true nor an error")
+
+        self._ask("delete", remove)
+
+    def transaction(self, operations: Sequence[Operation]) -> TransactionResult:
+        """Do all (up to 64, up to 512 KiB of body) or none."""
+        payload = [operation.payload() for operation in operations]
+
+        def commit() -> TransactionResult:
+            try:
+                results = self._api.txn.put(payload)["Results"]
+            except ClientError as error:
+                return TransactionResult(failures_of(str(error), len(payload)))
+            return TransactionResult(pairs=[found_pair(item["KV"]) for item in results or ()])
+
+        return self._ask("transaction", commit)
+
+    # --- sessions ---
+
+    def session_create(self, name: str, ttl: int, node: str | None = None) -> str:
+        """A session without checks whose keys are deleted with it; returns its id. `ttl` is seconds, at least 10."""
+
+        def create() -> str:
+            session = self._api.session
+            made = session.create(name, node, checks=[], lock_delay=LOCK_DELAY, behavior="delete", ttl=ttl)
+            return text_of(made)
+
+        return self._ask("session_create", create, SESSION_DEADLINE)
+
+    def session_renew(self, session: str) -> bool:
+        """Whether the session lives, and does so for another TTL."""
+
+        def renew() -> bool:
+            try:
+                return text_of(self._api.session.renew(session)["ID"]) == session
+            except NotFound as error:
+                if session not in str(error):
+                    raise ValueError("404 without naming the session") from None
+                return False
+
+        return self._ask("session_renew", renew, SESSION_DEADLINE)
+
+    def session_destroy(self, session: str) -> None:
+        """End a session, and with it its keys; one that is gone is no error."""
+
+        def destroy() -> None:
+            if self._api.session.destroy(session) is not True:
+                raise ValueError("404")
+
+        self._ask("session_destroy", destroy, SESSION_DEADLINE)
+
+    # --- the catalog ---
+
+    def node_address(self, node: str) -> str | None:
+        """The node's address in the catalog; None for a node that is not there."""
+
+        def address() -> str | None:
+            answered, found = self._api.catalog.node(node)
+            index_of(answered)
+            return text_of(found["Node"]["Address"]) if found else None
+
+        return self._ask("node_address", address)
+
+    def leader(self) -> str:
+        """The address of Consul's leader; empty when there is none."""
+
+        def leader() -> str:
+            answered = self._api.status.leader()
+            if not isinstance(answered, str):
+                raise TypeError("no text")
+            return answered
+
+        return self._ask("leader", leader)
+
+    # --- what all have in common ---
+
+    def _ask(self, operation: str, call: Callable[[], T], within: float | None = None) -> T:
+        started, outcome = self._clock(), "ok"
+        self._http.within = self._timeout if within is None else within
+        try:
+            return call()
+        except ConsulRefused as error:
+            outcome = "refused"
+            raise ConsulRefused(f"{operation}: Consul at {self._address} {error}") from error
+        except ConsulUnavailable as error:
+            outcome = "unavailable"
+            raise ConsulUnavailable(f"{operation}: Consul at {self._address} {error}", sent=error.sent) from error
+        except (ConsulException, *MISSHAPEN) as error:
+            outcome = "unavailable"
+            raise ConsulUnavailable(f"{operation}: Consul at {self._address} {self._said(error)}") from error
+        except AssertionError as error:  # how python-consul2 refuses an argument
+            outcome = "refused"
+            raise ConsulRefused(f"{operation}: Consul at {self._address} was not asked: {error}") from error
+        finally:
+            if self._observe:
+                self._observe(operation, outcome, self._clock() - started)
+
+    def _said(self, error: Exception) -> str:
+        answer = self._http.answer
+        return f"answered {answer.code} {excerpt(answer.body)!r}, which is not an answer of Consul's ({error!r})"

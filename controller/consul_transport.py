@@ -1,0 +1,318 @@
+"""How requests reach Consul: one libcurl handle behind the interface that python-consul2 expects of its HTTP client.
+
+The interface's own implementations have no deadline, cannot be cancelled, and send the token along redirects and to a
+proxy. This one has a deadline for every request, can be cancelled from another thread, follows nothing, asks no proxy,
+and sends the token in its header only. It says what went wrong in two words of ours, and never the token.
+"""
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pycurl
+
+from controller.consul_settings import ConsulSettings
+
+CONNECT_TIMEOUT = 2.0
+MAX_BODY = 64 * 1024 * 1024
+MAX_HEADERS = 100
+EXCERPT = 200
+NEVER_SENT = frozenset({pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_PEER_FAILED_VERIFICATION})
+
+
+class ConsulError(Exception):
+    """Always one of the two below. The message is a sentence for a person, and holds no token."""
+
+
+class ConsulUnavailable(ConsulError):
+    """No answer, or one that says nothing (5xx, 429, not Consul's): to be tried again.
+
+    `sent` is False where the request certainly never reached anybody; else it may have been carried out, or may be yet.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class ConsulRefused(ConsulError):
+    """An answer that says no (403, 400, 413, ...): somebody must mend something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer, with the fields that python-consul2 reads. Header names are in title case."""
+
+    code: int
+    headers: Mapping[str, str]
+    body: str
+    content: bytes
+
+
+class Token:
+    """The token to send: the given one, or the content of a file, read again when the file changed."""
+
+    def __init__(self, settings: ConsulSettings) -> None:
+        self._path = Path(settings.token_file) if settings.token_file else None
+        self._stamp: tuple[int, ...] = ()
+        self._token = "" if self._path else settings.token
+
+    def current(self) -> str:
+        """The token, empty for none. A file that cannot be read (any more) leaves the last one in force.
+
+        Raises:
+            ConsulRefused: it never could be read, or what stands there is no token.
+        """
+        if self._path:
+            self._refresh(self._path)
+        if not (self._token.isascii() and self._token.isprintable()):
+            raise ConsulRefused("was not asked: the token holds characters that no token has")
+        return self._token
+
+    def _refresh(self, path: Path) -> None:
+        try:
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if stamp != self._stamp:
+                self._token, self._stamp = path.read_text("utf-8").strip(), stamp
+        except (OSError, UnicodeDecodeError) as error:
+            if not self._stamp:
+                raise ConsulRefused(f"was not asked: token file {path} cannot be read: {error}") from None
+
+
+class CurlTransport:
+    """python-consul2's HTTP client. For one thread; only `cancel` may be called by others.
+
+    `within` is the deadline of the next requests in seconds, from their start to the last byte. `answer` is the last
+    response that was read in full: python-consul2's callbacks keep from us its headers.
+    """
+
+    def __init__(self, settings: ConsulSettings) -> None:
+        self.within = 10.0
+        self.answer = Response(0, {}, "", b"")
+        self._settings = settings
+        self._token = Token(settings)
+        self._curl = pycurl.Curl()
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._opened_now = False
+        self._sockets: list[socket.socket] = []
+
+    def get(self, callback: Callable[[Response], Any], path: str, params: Any = None, **_: object) -> Any:
+        """See python-consul2's HTTPClient; likewise the others. Headers given here are dropped: the token is ours."""
+        return self._request(callback, "GET", path, params)
+
+    def put(
+        self, callback: Callable[[Response], Any], path: str, params: Any = None, data: Any = "", **_: object
+    ) -> Any:
+        return self._request(callback, "PUT", path, params, data or b"")
+
+    def post(
+        self, callback: Callable[[Response], Any], path: str, params: Any = None, data: Any = "", **_: object
+    ) -> Any:
+        return self._request(callback, "POST", path, params, data or b"")
+
+    def delete(self, callback: Callable[[Response], Any], path: str, params: Any = None, **_: object) -> Any:
+        return self._request(callback, "DELETE", path, params)
+
+    def cancel(self) -> None:
+        """End the request in flight and let none through until `reopen`. For any thread."""
+        with self._lock:
+            self._cancelled = True
+            for one in self._sockets:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+    def reopen(self) -> None:
+        """Let requests through again, after `cancel`."""
+        with self._lock:
+            self._cancelled = False
+
+    def close(self) -> None:
+        """Close the connection; the transport is not used any more."""
+        self._curl.close()
+        self._drop_sockets()
+
+    def _request(
+        self,
+        callback: Callable[[Response], Any],
+        method: str,
+        path: str,
+        params: Iterable[tuple[str, object]] | None,
+        data: str | bytes | None = None,
+    ) -> Any:
+        body, lines = _Sink(MAX_BODY), list[bytes]()
+        self._configure(self._url(path, params), method, data)
+        self._curl.setopt(pycurl.WRITEFUNCTION, body.take)
+        self._curl.setopt(pycurl.HEADERFUNCTION, lines.append)
+        try:
+            self._curl.perform()
+        except pycurl.error as error:
+            self._drop_sockets()
+            raise self._no_answer(error.args, body) from None
+        content = bytes(body.data)
+        code = self._curl.getinfo(pycurl.RESPONSE_CODE)
+        self.answer = Response(code, _headers(lines), content.decode("utf-8", "replace"), content)
+        _judge(self.answer)
+        return callback(self.answer)
+
+    def _url(self, path: str, params: Iterable[tuple[str, object]] | None) -> str:
+        """Dots and empty segments would reach another endpoint than the one that was meant."""
+        first, *segments = path.split("/")
+        if first or {"", ".", ".."} & set(segments[:-1]) or segments[-1] in {".", ".."}:
+            raise ConsulRefused(f"was not asked: the path {path[:EXCERPT]!r} is not one that may be sent")
+        query = [*(params or ()), *([("dc", self._settings.datacenter)] if self._settings.datacenter else [])]
+        scheme = "https" if self._settings.scheme == "https" else "http"
+        return f"{scheme}://{self._host()}{quote(path)}" + (f"?{urlencode(query)}" if query else "")
+
+    def _host(self) -> str:
+        """Who is asked for by name: Host, SNI and verification go by it."""
+        if not (self._settings.scheme == "https" and self._settings.server_name):
+            return self._settings.authority
+        _, colon, port = self._settings.authority.rpartition(":")
+        return self._settings.server_name + (f":{port}" if colon and port.isdigit() else "")
+
+    def _configure(self, url: str, method: str, data: str | bytes | None) -> None:
+        """Set every option anew: nothing is left of the request before."""
+        curl = self._curl
+        curl.reset()
+        self._opened_now = False
+        headers = ["Expect:", "Content-Type:", "Accept: application/json"]
+        if token := self._token.current():
+            headers.append(f"X-Consul-Token: {token}")
+        for option, value in (
+            (pycurl.URL, url),
+            (pycurl.HTTPHEADER, headers),
+            (pycurl.CUSTOMREQUEST, method),
+            (pycurl.TIMEOUT_MS, max(1, round(self.within * 1000))),
+            (pycurl.CONNECTTIMEOUT_MS, round(CONNECT_TIMEOUT * 1000)),
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.HTTP09_ALLOWED, 0),
+            (pycurl.FOLLOWLOCATION, 0),
+            (pycurl.PATH_AS_IS, 1),
+            (pycurl.PROXY, ""),
+            (pycurl.NETRC, pycurl.NETRC_IGNORED),
+            (pycurl.MAXCONNECTS, 1),
+            (pycurl.USERAGENT, "podpulse"),
+            (pycurl.BUFFERSIZE, 256 * 1024),
+            (pycurl.OPENSOCKETFUNCTION, self._open),
+            (pycurl.NOPROGRESS, 0),
+            (pycurl.XFERINFOFUNCTION, self._progress),
+        ):
+            curl.setopt(option, value)
+        if data is not None:
+            curl.setopt(pycurl.POSTFIELDS, data.encode() if isinstance(data, str) else data)
+        if self._settings.scheme == "unix":
+            curl.setopt(pycurl.UNIX_SOCKET_PATH, self._settings.socket_path)
+        if self._settings.scheme == "https":
+            self._configure_tls(curl)
+
+    def _configure_tls(self, curl: pycurl.Curl) -> None:
+        settings = self._settings
+        ca_file, ca_path = settings.ca_file, settings.ca_path
+        if not (ca_file or ca_path):
+            default = ssl.get_default_verify_paths()
+            ca_file, ca_path = default.cafile or "", default.capath or ""
+        for option, path in ((pycurl.CAINFO, ca_file), (pycurl.CAPATH, ca_path)):
+            curl.setopt(option, path) if path else curl.unsetopt(option)
+        if settings.cert_file:
+            curl.setopt(pycurl.SSLCERT, settings.cert_file)
+            curl.setopt(pycurl.SSLKEY, settings.key_file)
+        if settings.server_name:
+            curl.setopt(pycurl.CONNECT_TO, [f"::{settings.authority}"])
+        verify = not settings.insecure_skip_verify
+        curl.setopt(pycurl.SSL_VERIFYPEER, int(verify))
+        curl.setopt(pycurl.SSL_VERIFYHOST, 2 if verify else 0)
+
+    def _open(self, _purpose: int, address: Sequence[Any]) -> socket.socket | int:
+        """Open a socket for libcurl, which works on a duplicate: `cancel` may shut ours down at any moment."""
+        with self._lock:
+            if self._cancelled:
+                return pycurl.SOCKET_BAD
+            if not self._opened_now:
+                self._close_sockets()
+            self._opened_now = True
+            self._sockets.append(socket.socket(*address[:3]))
+            return self._sockets[-1]
+
+    def _progress(self, *_: float) -> int:
+        return int(self._cancelled)
+
+    def _drop_sockets(self) -> None:
+        with self._lock:
+            self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for one in self._sockets:
+            one.close()
+        self._sockets.clear()
+
+    def _no_answer(self, problem: Sequence[Any], body: "_Sink") -> ConsulError:
+        code, message = problem
+        if self._cancelled:
+            return ConsulUnavailable("was not waited for: the request was cancelled")
+        if body.overflow:
+            return ConsulUnavailable(f"answered with more than {MAX_BODY} bytes")
+        match code:
+            case pycurl.E_OPERATION_TIMEDOUT:
+                return ConsulUnavailable(f"did not answer within {self.within:g} s: {message}")
+            case _:
+                return ConsulUnavailable(f"did not answer: {message}", sent=code not in NEVER_SENT)
+
+
+class _Sink:
+    """Collects a body up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.data = bytearray()
+        self.overflow = False
+        self._limit = limit
+
+    def take(self, chunk: bytes) -> int:
+        if len(self.data) + len(chunk) > self._limit:
+            self.overflow = True
+            return -1
+        self.data += chunk
+        return len(chunk)
+
+
+def _headers(lines: Sequence[bytes]) -> dict[str, str]:
+    """The headers of the last status line: an interim answer (100) has some too."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(b"HTTP/"):
+            headers = {}
+        name, colon, value = line.decode("latin-1").partition(":")
+        if colon and len(headers) < MAX_HEADERS:
+            headers[name.strip().title()] = value.strip()
+    return headers
+
+
+def _judge(answer: Response) -> None:
+    """Let through what python-consul2 is to read: 200, and 404 and 409 whose meaning depends on the question."""
+    said = f"{answer.code} {excerpt(answer.body)}".rstrip()
+    match answer.code:
+        case 200 | 404 | 409:
+            return
+        case 429:
+            raise ConsulUnavailable(f"answered {said}")
+        case code if 300 <= code < 400:
+            raise ConsulUnavailable(f"answered {code}, a redirect, which is never followed")
+        case code if 400 <= code < 500:
+            raise ConsulRefused(f"answered {said}")
+        case _:
+            raise ConsulUnavailable(f"answered {said}")
+
+
+def excerpt(text: str) -> str:
+    """The beginning of `text` on one line, without control characters."""
+    words = "".join(each if each.isprintable() else " " for each in text[: 2 * EXCERPT]).split()
+    return " ".join(words)[:EXCERPT]

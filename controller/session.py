@@ -1,0 +1,164 @@
+"""Keeps one Consul session alive: the lease under which health is published.
+
+Consul deletes every key that the session holds when it is not renewed, so nobody reads the health of pods that nobody
+probes any more. A deadline of our own, on the monotonic clock and counted from the *sending* of the last good renewal,
+says when to stop writing; Consul's own is later. It knows nothing of keys and values.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
+from tenacity.nap import sleep_using_event
+from tenacity.wait import wait_random_exponential
+
+from controller.consul import ConsulClient, ConsulError
+from controller.pulse import Pulse
+
+log = logging.getLogger(__name__)
+
+TTL = 10
+RETRY_FIRST = 0.1
+RETRY_CAP = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A session, and until when it is ours without doubt: `deadline` is monotonic, `expires` since the epoch."""
+
+    session: str
+    deadline: float
+    expires: float
+
+
+class SessionKeeper:
+    """Runs in the thread "session"; everything public may be called by any thread.
+
+    `on_new` is called in that thread for each session that may be written with from now on: for a new one, and for one
+    that had passed its deadline and turned out to live (Consul was silent, and has not ended it). `resume` is a session
+    of an earlier run of this controller that is surely over: if it lives, it is taken on, and its keys with it.
+    """
+
+    def __init__(
+        self,
+        client: ConsulClient,
+        node: str,
+        on_new: Callable[[str], None],
+        pulse: Pulse,
+        *,
+        resume: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._node = node
+        self._on_new = on_new
+        self._pulse = pulse
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._lease = Lease(resume, clock(), 0.0) if resume else None
+        self._destroy = False
+        self._complaint = ""
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="session", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float, *, destroy: bool = True) -> None:
+        """End the thread, and with `destroy` the session and its keys; wait up to `timeout` seconds for that.
+
+        Left alone, the session and its keys live on for one to two TTLs: long enough for a restart to `resume` it.
+        """
+        self._destroy = destroy
+        self._stopped.set()
+        self._client.cancel()
+        self._thread.join(timeout)
+
+    def current(self) -> str | None:
+        """The session to write with; None while there is none that is ours without doubt."""
+        lease = self._lease
+        return lease.session if lease and self._clock() < lease.deadline else None
+
+    def expires_at(self) -> float:
+        """When the lease ends unless it is renewed, in seconds since the epoch; 0 when there is none."""
+        lease = self._lease
+        return lease.expires if lease else 0.0
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._pulse.beat()
+            self._stopped.wait(self._turn())
+        self._client.reopen()
+        if self._destroy and self._lease:
+            self._end(self._lease.session)
+        self._lease = None
+        self._client.close()
+
+    def _turn(self) -> float:
+        """Renew the session, or take a new one; the answer is how long to rest, in seconds."""
+        if self._lease is None:
+            self._retrying()(self._create)
+            return TTL / 2
+        sent = self._clock()
+        try:
+            alive = self._client.session_renew(self._lease.session)
+        except ConsulError as error:
+            self._complain(f"the session cannot be renewed: {error}")
+            return RETRY_FIRST if self._clock() - sent > RETRY_FIRST else RETRY_CAP / 2
+        if not alive:
+            log.warning("Consul has ended session %s; taking a new one", self._lease.session)
+            self._lease = None
+            return 0.0
+        self._hold(self._lease.session, sent)
+        return max(0.0, sent + TTL / 2 - self._clock())
+
+    def _create(self) -> None:
+        self._pulse.beat()
+        sent = self._clock()
+        self._hold(self._client.session_create(self._name(), TTL), sent)
+
+    def _hold(self, session: str, sent: float) -> None:
+        """Consul has just said that `session` lives. It is news when we could not write with it before."""
+        news = self.current() is None
+        self._lease = Lease(session, sent + TTL, self._wall_clock() + TTL)
+        self._complaint = ""
+        if news:
+            log.info("publishing under session %s", session)
+            self._on_new(session)
+
+    def _retrying(self) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception_type(ConsulError),
+            wait=wait_random_exponential(multiplier=RETRY_FIRST, max=RETRY_CAP),
+            sleep=sleep_using_event(self._stopped),
+            stop=stop_when_event_set(self._stopped),
+            before_sleep=self._on_error,
+            retry_error_callback=lambda _: None,
+        )
+
+    def _on_error(self, state: RetryCallState) -> None:
+        if state.outcome:
+            self._complain(f"no session can be taken, no health is published: {state.outcome.exception()}")
+
+    def _complain(self, what: str) -> None:
+        """Say it once, until it is another thing or all is well again."""
+        if what != self._complaint and not self._stopped.is_set():
+            self._complaint = what
+            log.warning("%s", what)
+
+    def _end(self, session: str) -> None:
+        try:
+            self._client.session_destroy(session)
+        except ConsulError as error:
+            log.warning("session %s ends by itself within %d s: %s", session, 2 * TTL, error)
+
+    def _name(self) -> str:
+        """p2's form: `health:<node>:<pid>:<MMDD-HHMMSS>`."""
+        started = datetime.fromtimestamp(self._wall_clock(), UTC)
+        return f"health:{self._node}:{os.getpid()}:{started:%m%d-%H%M%S}"

@@ -1,0 +1,235 @@
+"""Health as keys in Consul, `health/<pod>/<node>`, each held by our session: they vanish when we do.
+
+Nothing is ever written without the session or with a dead one: every put is a `lock`, and every delete takes the lock
+first, in the same transaction. So Consul itself refuses what comes too late, and what another session holds; a key that
+nobody holds (an orphan) is taken over, or removed.
+
+What is known to stand there is kept per session. Where a write may or may not have happened, nothing is known: the
+record becomes `Unsettled`, which no record equals, so it is written or removed again.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from controller.consul import (
+    MAX_OPERATIONS,
+    MAX_TRANSACTION_BYTES,
+    ConsulClient,
+    ConsulError,
+    ConsulUnavailable,
+    KvPair,
+    Operation,
+)
+from reconcilers.health import HealthState
+from reconcilers.keys import HEALTH, health_key, parse_health_key
+from reconcilers.record import HealthRecord, RecordError, decode
+from reconcilers.spec import PodKey
+
+NO_SESSION = "there is no live session to publish under"
+IN_DOUBT = "written, and once more in a while: an earlier write that was not answered may still arrive"
+LATEST = 10.0
+"""Seconds after which a request that Consul never answered is taken for dead, once it answers again."""
+ENVELOPE = 64
+
+
+class Lease(Protocol):
+    """The session that we hold, if any."""
+
+    def current(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled(HealthRecord):
+    """Something stands there, or may, that is not known to be ours. It equals no record, so nobody rests on it."""
+
+    @classmethod
+    def of_record(cls, old: HealthRecord) -> "Unsettled":
+        """The same, in doubt."""
+        return cls(old.key, old.status, old.reason, old.detail, old.output, old.since, old.last_probe, old.written)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One pod's record to put, or to delete when it is None."""
+
+    key: PodKey
+    record: HealthRecord | None
+
+    def operations(self, session: str, now: float) -> list[Operation]:
+        key = health_key(self.key)
+        if self.record:
+            return [Operation("lock", key, self.record.encode(now), session)]
+        return [Operation("lock", key, session=session), Operation("delete", key)]
+
+
+class KvSink:
+    """Implements `HealthSink`. Any thread may call it; requests go one after the other."""
+
+    def __init__(
+        self,
+        client: ConsulClient,
+        lease: Lease,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._lease = lease
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._lock = threading.Lock()
+        self._session = ""
+        self._known: dict[PodKey, HealthRecord] = {}
+        self._unanswered: dict[PodKey, float | None] = {}
+
+    def published(self, key: PodKey) -> HealthRecord | None:
+        """What stands there, as far as known. Under another session than it was written with it is `Unsettled`."""
+        record, session = self._known.get(key), self._lease.current()
+        return Unsettled.of_record(record) if record and session and session != self._session else record
+
+    def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
+        """See `HealthSink`. What fails for reasons of its own does not keep the others from being written."""
+        changes = [*(_Change(record.key, record) for record in put), *(_Change(key, None) for key in delete)]
+        failed: dict[PodKey, str] = {}
+        with self._lock:
+            silent = ""
+            for batch in _batches(changes, self._wall_clock()):
+                try:
+                    failed |= self._commit(batch) if not silent else _all(batch, silent)
+                except ConsulUnavailable as error:
+                    silent = str(error)
+                    failed |= self._lose(batch, silent) if error.sent else _all(batch, silent)
+                except ConsulError as error:
+                    failed |= self._unsettle(batch, str(error))
+        return failed
+
+    def cancel(self) -> None:
+        """End the request in flight, and let no other through: the end has come."""
+        self._client.cancel()
+
+    def leftovers(self, node: str) -> Collection[PodKey]:
+        """Read what stands published for `node`, and remember it; the pods are to be looked at (again).
+
+        Only a record that our session holds counts as published. The others (of an earlier run, of a session that is
+        gone, of somebody who wrote into our keys) are written once more, or removed where no worker runs.
+
+        Raises:
+            ConsulError: nothing is remembered then.
+        """
+        with self._lock:
+            session = self._current()
+            keys = [
+                key for text in self._client.list_keys(HEALTH) if (key := parse_health_key(text)) and key.node == node
+            ]
+            pairs = self._read(keys)
+            known = {key: _record(key, pair, session) for key, pair in pairs.items()}
+            changed = self._known.keys() - known.keys()
+            self._known = known
+            return frozenset(known.keys() | changed)
+
+    def _current(self) -> str | None:
+        """The session to write with. Under another one than before, nothing that we knew is ours any more, and nothing
+        that was sent under the old one can arrive."""
+        session = self._lease.current()
+        if session and session != self._session:
+            self._known = {key: Unsettled.of_record(record) for key, record in self._known.items()}
+            self._unanswered = {}
+            self._session = session
+        return session
+
+    def _commit(self, batch: Sequence[_Change]) -> dict[PodKey, str]:
+        """Write as much of `batch` as can be: what Consul names as failed is left out, the rest sent again at once."""
+        failed: dict[PodKey, str] = {}
+        left = list(batch)
+        while left:
+            session = self._current()
+            if not session:
+                return failed | _all(left, NO_SESSION)
+            steps = [(change, step) for change in left for step in change.operations(session, self._wall_clock())]
+            result = self._client.transaction([step for _, step in steps])
+            if not result.failed:
+                return failed | self._settle(left)
+            refused = {steps[at][0]: why for at, why in result.failed.items()}
+            left = [change for change in left if change not in refused]
+            for change, why in refused.items():
+                failed |= self._unsettle([change], f"Consul refused it: {why}")
+        return failed
+
+    def _settle(self, batch: Sequence[_Change]) -> dict[PodKey, str]:
+        """Consul did it. Whether it stays so is sure only where no older write can arrive any more."""
+        failed: dict[PodKey, str] = {}
+        for change in batch:
+            if change.key in self._unanswered and self._may_arrive(change.key):
+                failed |= self._unsettle([change], IN_DOUBT)
+            elif change.record:
+                self._known[change.key] = change.record
+            else:
+                self._known.pop(change.key, None)
+        return failed
+
+    def _may_arrive(self, key: PodKey) -> bool:
+        """Whether an unanswered write of `key` may still be under way; counted from Consul's first answer after it."""
+        now = self._clock()
+        first = self._unanswered[key]
+        first = self._unanswered[key] = now if first is None else first
+        if now - first < LATEST:
+            return True
+        del self._unanswered[key]
+        return False
+
+    def _unsettle(self, batch: Sequence[_Change], why: str) -> dict[PodKey, str]:
+        """It is not known what stands there: the wish may have been fulfilled, or be fulfilled yet."""
+        for change in batch:
+            self._known[change.key] = Unsettled(change.key, HealthState.UNKNOWN, detail=why)
+        return _all(batch, why)
+
+    def _lose(self, batch: Sequence[_Change], why: str) -> dict[PodKey, str]:
+        """Sent, and not answered."""
+        self._unanswered |= dict.fromkeys(change.key for change in batch)
+        return self._unsettle(batch, why)
+
+    def _read(self, keys: Sequence[PodKey]) -> dict[PodKey, KvPair]:
+        """The pairs of `keys`, 64 in a request; those that are gone meanwhile are missing."""
+        found: dict[PodKey, KvPair] = {}
+        for start in range(0, len(keys), MAX_OPERATIONS):
+            left = list(keys[start : start + MAX_OPERATIONS])
+            while left:
+                result = self._client.transaction([Operation("get", health_key(key)) for key in left])
+                if not result.failed:
+                    found |= zip(left, result.pairs, strict=True)
+                    break
+                left = [key for at, key in enumerate(left) if at not in result.failed]
+        return found
+
+
+def _record(key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
+    try:
+        record = decode(pair.value)
+    except RecordError as error:
+        return Unsettled(key, HealthState.UNKNOWN, detail=str(error))
+    if record.key == key and session and pair.session == session:
+        return record
+    return Unsettled.of_record(replace(record, key=key))
+
+
+def _all(batch: Sequence[_Change], why: str) -> dict[PodKey, str]:
+    return dict.fromkeys((change.key for change in batch), why)
+
+
+def _batches(changes: Sequence[_Change], now: float) -> Iterator[list[_Change]]:
+    """Split so that each fits one transaction; a change that is too big on its own is for Consul to refuse."""
+    batch: list[_Change] = []
+    count, size = 0, ENVELOPE
+    for change in changes:
+        steps = change.operations("x" * 36, now)
+        bytes_needed = sum(step.size for step in steps)
+        if batch and (count + len(steps) > MAX_OPERATIONS or size + bytes_needed > MAX_TRANSACTION_BYTES):
+            yield batch
+            batch, count, size = [], 0, ENVELOPE
+        batch.append(change)
+        count, size = count + len(steps), size + bytes_needed
+    if batch:
+        yield batch

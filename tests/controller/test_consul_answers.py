@@ -1,0 +1,238 @@
+"""Our Consul client against a server that answers as a real Consul would not."""
+
+import base64
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from controller.consul import (
+    ConsulClient,
+    ConsulError,
+    ConsulRefused,
+    ConsulSettings,
+    ConsulUnavailable,
+    Operation,
+)
+from reconcilers.spec import PodKey
+from tests.support.fake_http import Asked, FakeServer, Reply
+from tests.support.net import until
+
+ISUP = PodKey("web1", "isup")
+SOUND = {"X-Consul-Index": "12", "X-Consul-KnownLeader": "true"}
+
+
+def listed(value: object = "aWQ6IGlzdXA=", **fields: object) -> bytes:
+    entry = {"Key": "intent/web1/isup", "Value": value, "ModifyIndex": 11, "CreateIndex": 10, **fields}
+    return json.dumps([entry]).encode()
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply(404, b"not found"), "404"),
+        (Reply(200, b"null", SOUND), "null"),
+        (Reply(200, b"[]", SOUND), r"\[\]"),
+        (Reply(200, b"{}", SOUND), "{}"),
+        (Reply(200, b"[1]", SOUND), r"\[1\]"),
+        (Reply(200, b"[null]", SOUND), "null"),
+        (Reply(200, b"<html>proxy</html>", SOUND), "<html>proxy"),
+        (Reply(200, b"", SOUND), "200"),
+        (Reply(200, b"[" * 100_000, SOUND), "200"),
+        (Reply(200, listed()[:-5], SOUND), "200"),
+        (Reply(200, listed("!!!!"), SOUND), "200"),
+        (Reply(200, listed("aWQ6IGl%dXA="), SOUND), "200"),
+        (Reply(200, listed("aWQ"), SOUND), "200"),
+        (Reply(200, listed(7), SOUND), "200"),
+        (Reply(200, listed(ModifyIndex="11"), SOUND), "200"),
+        (Reply(200, listed(Key=None), SOUND), "200"),
+        (Reply(200, listed()), "Index"),
+        (Reply(200, listed(), {**SOUND, "X-Consul-Index": "abc"}), "abc"),
+        (Reply(200, listed(), {**SOUND, "X-Consul-Index": "0"}), "'0'"),
+        (Reply(200, listed(), {**SOUND, "X-Consul-Index": "-1"}), "-1"),
+        (Reply(200, listed(), {**SOUND, "X-Consul-Index": ""}), "index"),
+        (Reply(200, listed(), {**SOUND, "X-Consul-Index": "9" * 5000}), "index"),
+        (Reply(404, b"", {**SOUND, "X-Consul-Index": "abc"}), "abc"),
+        (Reply(204, b""), "204"),
+        (Reply(429, b"slow down"), "429 slow down"),
+        (Reply(500, b"No cluster leader"), "500 No cluster leader"),
+        (Reply(503, b""), "503"),
+        (Reply(409, b"{}"), "409"),
+        (Reply(200, listed(), {"Content-Length": "100000", **SOUND}), "did not answer"),
+        (Reply(200, b"", {"Content-Length": str(65 * 1024 * 1024), **SOUND}), "did not answer"),
+    ],
+)
+def test_a_listing_that_is_not_consuls_is_an_error(reply: Reply, said: str) -> None:
+    with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address), timeout=1.0) as client:
+        with pytest.raises(ConsulUnavailable, match=said):
+            client.list_manifests("intent", "web1")
+        with pytest.raises(ConsulUnavailable, match=said):
+            client.list_pairs("intent/web1/")
+
+
+def test_an_endless_body_ends_at_its_limit() -> None:
+    reply = Reply(200, b" " * (65 * 1024 * 1024), SOUND)
+    with (
+        FakeServer(lambda _: reply) as server,
+        ConsulClient(ConsulSettings(server.address)) as client,
+        pytest.raises(ConsulUnavailable, match="more than 67108864 bytes"),
+    ):
+        client.list_manifests("intent", "web1")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 413])
+def test_a_no_is_refused_and_shown_shortly(status: int) -> None:
+    reply = Reply(status, b"no\x1b[31m\r\n" + b"x" * 5000)
+    with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        for call in (client.leader, lambda: client.list_manifests("intent", "web1"), lambda: client.session_renew("x")):
+            with pytest.raises(ConsulRefused, match=str(status)) as refused:
+                call()
+            assert str(refused.value).isprintable()
+            assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("headers", "doubt"),
+    [
+        (SOUND, ""),
+        ({name.lower(): text for name, text in SOUND.items()}, ""),
+        ({"X-Consul-Index": "12"}, "does not say whether there is a leader"),
+        ({**SOUND, "X-Consul-KnownLeader": "false"}, "no leader"),
+        ({**SOUND, "X-Consul-Results-Filtered-By-ACLs": "true"}, "ACLs filtered"),
+        ({**SOUND, "X-Consul-Results-Filtered-By-ACLs": "false"}, ""),
+    ],
+)
+def test_a_listing_says_why_absence_proves_nothing(headers: dict[str, str], doubt: str) -> None:
+    replies = iter([Reply(200, listed(), headers), Reply(404, b"", headers)])
+    with FakeServer(lambda _: next(replies)) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        for _ in range(2):
+            found = client.list_manifests("intent", "web1").doubt
+            assert doubt in found
+            assert bool(doubt) == bool(found)
+
+
+def test_manifests_of_another_node_are_ignored() -> None:
+    reply = Reply(200, listed(Key="intent/web2/isup"), SOUND)
+    with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        listing = client.list_manifests("intent", "web1")
+    assert (dict(listing.entries), listing.ignored) == ({}, 1)
+
+
+def test_absence_is_asked_of_the_leader_and_needs_an_index() -> None:
+    replies = iter(
+        [Reply(404, b"", SOUND), Reply(404, b"no such page"), Reply(200, listed(), SOUND), Reply(200, b"[]", SOUND)]
+    )
+    with FakeServer(lambda _: next(replies)) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        assert client.is_absent("intent/web1/isup")
+        with pytest.raises(ConsulUnavailable):
+            client.is_absent("intent/web1/isup")
+        assert not client.is_absent("intent/web1/isup")
+        with pytest.raises(ConsulUnavailable):
+            client.is_absent("intent/web1/isup")
+        assert all("consistent=1" in asked.path for asked in server.asked)
+
+
+def _raises(error: type[ConsulError], call: Callable[[], object]) -> None:
+    with pytest.raises(error):
+        call()
+
+
+@pytest.mark.parametrize(
+    "body", [b"null", b"[]", b"<html>", b'{"ID": 5}', b"true", b'"x"', b'{"Errors": [], "Results": 7}']
+)
+def test_odd_answers_to_other_questions_are_not_consuls_either(body: bytes) -> None:
+    reply = Reply(200, body, SOUND)
+    with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        _raises(ConsulUnavailable, lambda: client.session_create("x", 10))
+        _raises(ConsulUnavailable, lambda: client.session_renew("x"))
+        if body not in {b"null", b"[]"}:
+            _raises(ConsulUnavailable, lambda: client.node_address("web1"))
+        if body != b"true":
+            _raises(ConsulUnavailable, lambda: client.put("a", b""))
+            _raises(ConsulUnavailable, lambda: client.delete("a"))
+        if body != b'"x"':
+            _raises(ConsulUnavailable, client.leader)
+        _raises(ConsulUnavailable, lambda: client.transaction([Operation("get", "a")]))
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"Errors": []}', b'{"Errors": [{"OpIndex": "x"}]}'])
+def test_a_conflict_that_names_no_operation_is_not_consuls(body: bytes) -> None:
+    with FakeServer(lambda _: Reply(409, body)) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        _raises(ConsulUnavailable, lambda: client.transaction([Operation("get", "a")]))
+
+
+def test_a_session_is_lost_only_when_consul_says_so_by_name() -> None:
+    replies = iter([Reply(404, b"404 page not found"), Reply(404, b"Session id 'abc-1' not found")])
+    with FakeServer(lambda _: next(replies)) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        _raises(ConsulUnavailable, lambda: client.session_renew("abc-1"))
+        assert not client.session_renew("abc-1")
+
+
+def test_a_server_that_talks_no_http_is_unavailable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"SSH-2.0-OpenSSH\r\n" * 10)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with (
+            ConsulClient(ConsulSettings(f"http://127.0.0.1:{listener.getsockname()[1]}"), timeout=2.0) as client,
+            pytest.raises(ConsulUnavailable, match="did not answer"),
+        ):
+            client.leader()
+        thread.join()
+
+
+def test_interim_answers_do_not_lend_their_headers() -> None:
+    reply = (
+        b"HTTP/1.1 100 Continue\r\nX-Consul-Index: 5\r\n\r\n"
+        b"HTTP/1.1 404 Not Found\r\nX-Consul-KnownLeader: true\r\nContent-Length: 0\r\n\r\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with ConsulClient(ConsulSettings(f"http://127.0.0.1:{listener.getsockname()[1]}"), timeout=2.0) as client:
+            _raises(ConsulUnavailable, lambda: client.list_manifests("intent", "web1"))
+        thread.join()
+
+
+def test_the_value_of_a_key_is_whatever_bytes_it_is() -> None:
+    raw = bytes(range(256))
+    reply = Reply(200, listed(base64.b64encode(raw).decode()), SOUND)
+    with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        assert client.list_manifests("intent", "web1").entries[ISUP].data == raw
+
+
+def test_a_request_that_is_not_answered_is_cancelled() -> None:
+    held = threading.Event()
+
+    def hang(_: Asked) -> Reply:
+        return Reply(200, b'"x"', wait=held)
+
+    with FakeServer(hang) as server, ConsulClient(ConsulSettings(server.address)) as client:
+
+        def cancel() -> None:
+            until(lambda: server.asked)
+            client.cancel()
+
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
+        started = time.monotonic()
+        _raises(ConsulUnavailable, client.leader)
+        assert time.monotonic() - started < 2.0
+        canceller.join()
+        held.set()

@@ -1,0 +1,37 @@
+"""A thread that stands still is named, one that turns is not."""
+
+from controller.pulse import Pulse, Pulses
+from tests.support.recorders import FakeClock
+
+
+def test_a_pulse_stands_still_only_after_its_limit() -> None:
+    clock = FakeClock()
+    pulse = Pulse("watch", 30, clock)
+    clock.advance(30)
+    assert not pulse.stands_still()
+    clock.advance(0.1)
+    assert pulse.stands_still()
+    pulse.beat()
+    assert pulse.silence() == 0
+    assert not pulse.stands_still()
+
+
+def test_a_new_pulse_counts_from_its_making_so_that_a_start_is_no_standstill() -> None:
+    clock = FakeClock(10_000)
+    pulse = Pulse("watch", 5, clock)
+    clock.advance(4)
+    assert not pulse.stands_still()
+
+
+def test_complaints_name_the_threads_that_stand_still_and_for_how_long() -> None:
+    clock = FakeClock()
+    pulses = Pulses(clock)
+    quick, slow = pulses.new("probe", 5), pulses.new("watch", 30)
+    assert not pulses.complaints()
+    clock.advance(12)
+    assert pulses.complaints() == ["thread probe has stood still for 12 s"]
+    clock.advance(20)
+    assert len(pulses.complaints()) == 2
+    quick.beat()
+    slow.beat()
+    assert not pulses.complaints()

@@ -1,0 +1,204 @@
+"""The session keeper against a real Consul."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from controller.consul import ConsulClient, ConsulSettings
+from controller.pulse import Pulse
+from controller.session import TTL, SessionKeeper
+from tests.support.consul import Agent
+from tests.support.fake_http import Asked, FakeServer, Reply
+from tests.support.net import until
+
+
+class Clock:
+    """Real time, and what a test adds to it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@contextmanager
+def keeping(
+    settings: ConsulSettings, clock: Callable[[], float] = time.monotonic, resume: str = ""
+) -> Iterator[tuple[SessionKeeper, list[str]]]:
+    """A keeper that runs, and the sessions it told about; stopped afterwards."""
+    told: list[str] = []
+    keeper = SessionKeeper(
+        ConsulClient(settings), "web1", told.append, Pulse("session", 30, clock), resume=resume, clock=clock
+    )
+    keeper.start()
+    try:
+        yield keeper, told
+    finally:
+        keeper.stop(5.0)
+
+
+def test_a_session_is_taken_told_about_and_destroyed_at_the_end(consul: Agent) -> None:
+    with keeping(consul.settings()) as (keeper, told):
+        until(lambda: told)
+        session = keeper.current()
+        assert [session] == told
+        assert list(consul.sessions()) == told
+        made = consul.sessions()[told[0]]
+        assert re.fullmatch(r"health:web1:\d+:\d{4}-\d{6}", made["Name"])
+        assert (made["TTL"], made["Behavior"], made["LockDelay"], made["NodeChecks"]) == (
+            "10s",
+            "delete",
+            1_000_000,
+            [],
+        )
+        assert 5 < keeper.expires_at() - time.time() <= TTL
+        consul.put("health/isup/web1", "{}", acquire=told[0])
+    assert consul.sessions() == {}
+    assert consul.keys() == []
+    assert (keeper.current(), keeper.expires_at()) == (None, 0.0)
+
+
+def test_a_session_can_be_left_for_the_next_run_to_resume(consul: Agent) -> None:
+    with keeping(consul.settings()) as (first, told):
+        until(lambda: told)
+        consul.put("health/isup/web1", "{}", acquire=told[0])
+        first.stop(5.0, destroy=False)
+    with keeping(consul.settings(), resume=told[0]) as (second, resumed):
+        assert second.current() in {None, told[0]}
+        until(lambda: resumed)
+        assert resumed == told
+        assert second.current() == told[0]
+        assert consul.keys() == ["health/isup/web1"]
+
+
+def test_a_session_of_an_earlier_run_that_is_gone_is_replaced(consul: Agent) -> None:
+    gone = consul.new_session()
+    consul.destroy_session(gone)
+    with keeping(consul.settings(), resume=gone) as (keeper, told):
+        until(lambda: told)
+        assert told[0] != gone
+        assert keeper.current() == told[0]
+
+
+def test_a_session_that_consul_ended_is_replaced(consul: Agent) -> None:
+    with keeping(consul.settings()) as (keeper, told):
+        until(lambda: told)
+        consul.destroy_session(told[0])
+        until(lambda: len(told) == 2, within=TTL)
+        assert keeper.current() == told[1] != told[0]
+        assert list(consul.sessions()) == [told[1]]
+
+
+def test_past_the_deadline_there_is_no_session_until_consul_confirms_it(consul: Agent) -> None:
+    clock = Clock()
+    with keeping(consul.settings(), clock) as (keeper, told):
+        until(lambda: told)
+        assert keeper.current() == told[0]
+        consul.pause()
+        clock.ahead = TTL + 1.0
+        assert keeper.current() is None
+        assert len(told) == 1
+        consul.resume()
+        until(lambda: len(told) == 2, within=TTL)
+        assert told[1] == told[0] == keeper.current()
+
+
+@pytest.mark.slow
+def test_an_agent_that_stands_still_for_a_ttl_ends_the_lease_in_time(consul: Agent) -> None:
+    with keeping(consul.settings()) as (keeper, told):
+        until(lambda: told)
+        consul.pause()
+        paused = time.monotonic()
+        until(lambda: keeper.current() is None, within=TTL + 2.0)
+        assert time.monotonic() - paused <= TTL + 1.0
+        consul.resume()
+        until(lambda: keeper.current() is not None, within=10.0)
+        until(lambda: len(told) == 2)
+
+
+def test_an_agent_that_comes_back_empty_gives_a_new_session(consul: Agent) -> None:
+    with keeping(consul.settings()) as (keeper, told):
+        until(lambda: told)
+        consul.restart()
+        until(lambda: len(told) == 2, within=10.0)
+        assert keeper.current() == told[1]
+        assert list(consul.sessions()) == [told[1]]
+
+
+def test_a_session_is_taken_soon_after_consul_comes_up(consul: Agent) -> None:
+    consul.stop()
+    with keeping(consul.settings()) as (keeper, told):
+        assert keeper.current() is None
+        consul.start()
+        until(lambda: told, within=4.0)
+
+
+def test_it_stops_within_a_second_while_consul_hangs(consul: Agent) -> None:
+    consul.pause()
+    with keeping(consul.settings()) as (keeper, told):
+        started = time.monotonic()
+        keeper.stop(5.0)
+        assert time.monotonic() - started < 1.0
+        assert told == []
+    consul.resume()
+
+
+def test_destroying_the_session_is_not_waited_for_long_while_consul_hangs(consul: Agent) -> None:
+    with keeping(consul.settings()) as (keeper, told):
+        until(lambda: told)
+        consul.pause()
+        started = time.monotonic()
+        keeper.stop(10.0)
+        assert time.monotonic() - started < 5.0
+        consul.resume()
+
+
+def test_it_stops_while_it_waits_to_try_again() -> None:
+    with FakeServer(lambda _: Reply(500, b"No cluster leader")) as server:
+        with keeping(ConsulSettings(server.address)) as (keeper, _):
+            until(lambda: len(server.asked) >= 5)
+            started = time.monotonic()
+            keeper.stop(5.0)
+            assert time.monotonic() - started < 1.0
+        assert all(asked.path == "/v1/session/create" for asked in server.asked)
+
+
+def test_a_renewal_that_fails_is_tried_again_soon_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    answers = threading.Event()
+
+    def respond(asked: Asked) -> Reply:
+        if asked.path == "/v1/session/create":
+            return Reply(200, b'{"ID": "abc"}')
+        if not answers.is_set():
+            return Reply(500, b"rpc error: No cluster leader")
+        return Reply(200, b'[{"ID": "abc"}]')
+
+    def renewals() -> int:
+        return sum(asked.path == "/v1/session/renew/abc" for asked in server.asked)
+
+    with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, told):
+        until(lambda: renewals() >= 3, within=TTL)
+        assert keeper.current() == "abc"
+        answers.set()
+        until(lambda: renewals() >= 4)
+        until(lambda: keeper.expires_at() - time.time() > TTL / 2)
+        assert told == ["abc"]
+    complaints = [record.message for record in caplog.records if "cannot be renewed" in record.message]
+    assert len(complaints) == 1
+    assert "answered 500 rpc error: No cluster leader" in complaints[0]
+
+
+def test_a_missing_check_right_after_the_agents_start_is_waited_out() -> None:
+    replies = iter([Reply(500, b"Missing check 'serfHealth' registration")] * 3 + [Reply(200, b'{"ID": "abc"}')])
+
+    def respond(asked: Asked) -> Reply:
+        return next(replies) if "create" in asked.path else Reply(200, b"true")
+
+    with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, told):
+        until(lambda: told, within=5.0)
+        assert keeper.current() == "abc"

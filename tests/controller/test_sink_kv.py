@@ -1,0 +1,320 @@
+"""The sink in Consul's KV store, against a real Consul."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable
+from controller.sink.kv import LATEST, KvSink
+from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.keys import health_key
+from reconcilers.publication import HealthReconciler
+from reconcilers.record import HealthRecord, decode
+from reconcilers.spec import PodKey
+from tests.support.consul import Agent
+from tests.support.fake_http import Asked, FakeServer, Reply
+from tests.support.net import until
+
+ISUP = PodKey("web1", "isup")
+PASSING = HealthRecord(ISUP, HealthState.PASSING, last_probe=5.0)
+CRITICAL = HealthRecord(ISUP, HealthState.CRITICAL, Reason.STATUS, "answered 500", "oops")
+
+
+@dataclass
+class Lease:
+    """A session as somebody else keeps it."""
+
+    session: str | None = None
+
+    def current(self) -> str | None:
+        return self.session
+
+
+@dataclass
+class Bench:
+    """A sink at an agent, under a live session, with its requests counted."""
+
+    agent: Agent
+    lease: Lease
+    sink: KvSink
+    asked: list[str] = field(default_factory=list)
+    now: float = 100.0
+
+    def stands(self, key: PodKey = ISUP) -> HealthRecord | None:
+        value = self.agent.get(health_key(key))
+        return None if value is None else decode(value)
+
+    def holder(self, key: PodKey = ISUP) -> str:
+        return str(self.agent.entries("health/")[health_key(key)].get("Session", ""))
+
+
+@pytest.fixture
+def bench(consul: Agent) -> Iterator[Bench]:
+    lease, asked = Lease(consul.new_session()), list[str]()
+    client = ConsulClient(consul.settings(), timeout=1.0, observe=lambda operation, *_: asked.append(operation))
+    made = Bench(consul, lease, KvSink(client, lease, clock=lambda: made.now, wall_clock=lambda: 1000.0), asked)
+    yield made
+    client.close()
+
+
+def named(count: int, output: str = "") -> list[HealthRecord]:
+    return [HealthRecord(PodKey("web1", f"pod{at}"), HealthState.PASSING, output=output) for at in range(count)]
+
+
+def test_a_record_is_written_under_the_session_and_known_afterwards(bench: Bench) -> None:
+    assert bench.sink.published(ISUP) is None
+    assert bench.sink.write([PASSING], []) == {}
+    assert bench.stands() == PASSING
+    assert bench.holder() == bench.lease.session
+    assert bench.sink.published(ISUP) == PASSING
+    fields = json.loads(bench.agent.get("health/isup/web1") or b"")
+    assert (fields["Id"], fields["Node"], fields["Status"], fields["Time"]) == (
+        "isup",
+        "web1",
+        "passing",
+        "1970-01-01T00:16:40.000000Z",
+    )
+
+
+def test_a_newer_record_replaces_the_older_and_a_delete_removes_it(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    assert bench.sink.write([CRITICAL], []) == {}
+    assert bench.stands() == CRITICAL
+    assert bench.sink.write([], [ISUP]) == {}
+    assert bench.agent.keys() == []
+    assert bench.sink.published(ISUP) is None
+    assert bench.sink.write([], [ISUP]) == {}, "a key that is gone already is no failure"
+
+
+def test_without_a_session_nothing_is_sent_and_every_key_fails(bench: Bench) -> None:
+    bench.lease.session = None
+    failed = bench.sink.write([PASSING], [PodKey("web1", "gone")])
+    assert failed == dict.fromkeys([ISUP, PodKey("web1", "gone")], "there is no live session to publish under")
+    assert bench.asked == []
+
+
+def test_nothing_is_written_with_a_dead_session(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    assert bench.lease.session
+    bench.agent.destroy_session(bench.lease.session)
+    failed = bench.sink.write([CRITICAL], [PodKey("web1", "other")])
+    assert failed.keys() == {ISUP, PodKey("web1", "other")}
+    assert all("invalid session" in why for why in failed.values())
+    assert bench.agent.keys() == []
+
+
+def test_a_new_session_makes_everything_unsettled(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    assert bench.lease.session
+    bench.agent.destroy_session(bench.lease.session)
+    bench.lease.session = None
+    assert bench.sink.published(ISUP) == PASSING, "until there is a new one, there is nothing that could be done"
+    bench.lease.session = bench.agent.new_session()
+    assert bench.sink.published(ISUP) not in {None, PASSING}
+    assert bench.sink.write([PASSING], []) == {}
+    assert bench.holder() == bench.lease.session
+    assert bench.sink.published(ISUP) == PASSING
+
+
+def test_a_thousand_records_take_at_most_twenty_requests(bench: Bench) -> None:
+    records = named(1000)
+    assert bench.sink.write(records, []) == {}
+    assert len(bench.asked) <= 20
+    assert len(bench.agent.keys("health/")) == 1000
+    assert bench.sink.write([], [record.key for record in records]) == {}
+    assert bench.agent.keys() == []
+
+
+def test_big_records_are_split_by_size(bench: Bench) -> None:
+    records = named(100, "\x00" * 4096)
+    assert bench.sink.write(records, []) == {}
+    assert 3 < len(bench.asked) < 20
+    assert len(bench.agent.keys("health/")) == 100
+
+
+def test_a_record_too_big_for_consul_fails_alone(bench: Bench) -> None:
+    huge = HealthRecord(PodKey("web1", "huge"), HealthState.PASSING, detail="x" * 600_000)
+    failed = bench.sink.write([*named(3), huge, PASSING], [])
+    assert failed.keys() == {huge.key}
+    assert "413" in failed[huge.key]
+    assert len(bench.agent.keys("health/")) == 4
+
+
+def test_a_key_that_somebody_else_holds_fails_and_the_others_are_written_at_once(bench: Bench) -> None:
+    other = bench.agent.new_session()
+    for pod in ("pod3", "pod7"):
+        bench.agent.put(f"health/{pod}/web1", "theirs", acquire=other)
+    failed = bench.sink.write(named(10), [PodKey("web1", "gone")])
+    assert failed.keys() == {PodKey("web1", "pod3"), PodKey("web1", "pod7")}
+    assert all("lock is already held" in why for why in failed.values())
+    assert len(bench.agent.keys("health/")) == 10
+    assert bench.asked == ["transaction"] * 2
+    assert bench.agent.get("health/pod3/web1") == b"theirs"
+    assert bench.sink.write([], [PodKey("web1", "pod3")]).keys() == {PodKey("web1", "pod3")}
+    bench.agent.destroy_session(other)
+    until(lambda: bench.sink.write(named(4), []) == {}, what="Consul's lock delay of a millisecond to pass")
+    assert bench.holder(PodKey("web1", "pod3")) == bench.lease.session
+
+
+def test_an_orphan_is_taken_over_or_removed(bench: Bench) -> None:
+    bench.agent.put("health/isup/web1", CRITICAL.encode(0))
+    bench.agent.put("health/old/web1", "no record")
+    assert set(bench.sink.leftovers("web1")) == {ISUP, PodKey("web1", "old")}
+    assert bench.sink.published(ISUP) not in {None, CRITICAL}
+    assert bench.sink.published(PodKey("web1", "old"))
+    assert bench.sink.write([CRITICAL], [PodKey("web1", "old")]) == {}
+    assert bench.agent.keys() == ["health/isup/web1"]
+    assert bench.holder() == bench.lease.session
+
+
+def test_what_our_session_holds_is_known_without_writing_it_again(bench: Bench) -> None:
+    assert bench.lease.session
+    bench.agent.put("health/isup/web1", PASSING.encode(0), acquire=bench.lease.session)
+    assert set(bench.sink.leftovers("web1")) == {ISUP}
+    assert bench.sink.published(ISUP) == PASSING
+
+
+def test_leftovers_are_only_this_nodes_and_odd_keys_are_let_be(bench: Bench) -> None:
+    for key in ("health/isup/web1", "health/isup/web2", "health/isup/web10", "health/isup", "health/a/b/web1"):
+        bench.agent.put(key, PASSING.encode(0))
+    assert set(bench.sink.leftovers("web1")) == {ISUP}
+
+
+def test_leftovers_read_before_there_is_a_session_are_not_forgotten(bench: Bench) -> None:
+    session, bench.lease.session = bench.lease.session, None
+    bench.agent.put("health/isup/web1", PASSING.encode(0))
+    bench.sink.leftovers("web1")
+    bench.lease.session = session
+    bench.sink.write(named(1), [])
+    assert bench.sink.published(ISUP) not in {None, PASSING}
+
+
+def test_many_leftovers_are_read_in_few_requests(bench: Bench) -> None:
+    bench.sink.write(named(200), [])
+    bench.asked.clear()
+    assert len(bench.sink.leftovers("web1")) == 200
+    assert len(bench.asked) <= 5
+    assert all(bench.sink.published(record.key) == record for record in named(200))
+
+
+def test_looking_again_finds_what_others_wrote_and_removed(bench: Bench) -> None:
+    bench.sink.write([PASSING, *named(2)], [])
+    bench.agent.put("health/isup/web1", CRITICAL.encode(0))
+    bench.agent.delete("health/pod0/web1")
+    seen = bench.sink.leftovers("web1")
+    assert set(seen) == {ISUP, PodKey("web1", "pod0"), PodKey("web1", "pod1")}
+    assert bench.sink.published(PodKey("web1", "pod0")) is None
+    assert bench.sink.published(PodKey("web1", "pod1")) == named(2)[1]
+    assert bench.sink.published(ISUP) == CRITICAL, "our session still holds it: it differs from what we want said"
+
+
+def test_a_record_about_another_pod_is_none_of_this_key(bench: Bench) -> None:
+    assert bench.lease.session
+    bench.agent.put("health/other/web1", PASSING.encode(0), acquire=bench.lease.session)
+    bench.sink.leftovers("web1")
+    published = bench.sink.published(PodKey("web1", "other"))
+    assert published
+    assert published.key == PodKey("web1", "other")
+    assert published != replace(PASSING, key=PodKey("web1", "other"))
+
+
+def test_a_write_that_never_reached_consul_leaves_what_is_known(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    bench.agent.kill()
+    failed = bench.sink.write([CRITICAL], [])
+    assert "did not answer" in failed[ISUP]
+    assert bench.sink.published(ISUP) == PASSING
+
+
+def test_an_unanswered_write_is_repeated_until_no_older_one_can_arrive(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    bench.agent.pause()
+    failed = bench.sink.write([CRITICAL, *named(100)], [])
+    assert len(failed) == 101
+    assert bench.asked == ["transaction"] * 2, "what Consul does not answer is not asked a second time"
+    assert bench.sink.published(ISUP) not in {PASSING, CRITICAL}, "nobody knows what stands there"
+    bench.agent.resume()
+    assert "may still arrive" in bench.sink.write([PASSING], [])[ISUP]
+    assert bench.stands() == PASSING
+    bench.now += LATEST
+    assert bench.sink.write([PASSING], []) == {}
+    assert bench.sink.published(ISUP) == PASSING
+
+
+def test_a_refused_token_fails_every_key_with_consuls_words(consul_binary: Path) -> None:
+    with Agent(consul_binary, acl=True) as agent:
+        token = agent.create_token('key_prefix "health/isup" { policy = "write" }')
+        with agent.client(token) as client:
+            sink = KvSink(client, Lease(agent.new_session()))
+            assert sink.write([PASSING, *named(1)], []) == {
+                PodKey("web1", "pod0"): "Consul refused it: Permission denied"
+            }
+            assert agent.keys() == ["health/isup/web1"]
+
+
+def test_a_lease_that_ends_between_two_tries_ends_the_writing() -> None:
+    lease = Lease("abc")
+
+    def respond(_: Asked) -> Reply:
+        lease.session = None
+        return Reply(409, b'{"Errors": [{"OpIndex": 0, "What": "lock is already held"}]}')
+
+    with FakeServer(respond) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        failed = KvSink(client, lease).write(named(3), [])
+        assert len(server.asked) == 1
+    assert [failed[record.key] for record in named(3)] == [
+        "Consul refused it: lock is already held",
+        "there is no live session to publish under",
+        "there is no live session to publish under",
+    ]
+
+
+def test_a_conflict_about_operations_that_were_not_asked_for_is_not_consuls() -> None:
+    reply = Reply(409, b'{"Errors": [{"OpIndex": 7, "What": "?"}]}')
+    with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        failed = KvSink(client, Lease("abc")).write([PASSING], [])
+    assert "not an answer of Consul's" in failed[ISUP]
+
+
+def test_a_hanging_write_ends_when_it_is_cancelled(bench: Bench) -> None:
+    bench.agent.pause()
+    timer = threading.Timer(0.1, bench.sink.cancel)
+    timer.start()
+    assert "cancelled" in bench.sink.write([PASSING], [])[ISUP]
+    timer.join()
+    with pytest.raises(ConsulUnavailable):
+        bench.sink.leftovers("web1")
+    bench.agent.resume()
+
+
+class Workers:
+    """Local health, as given."""
+
+    def __init__(self, healths: dict[PodKey, CheckHealth]) -> None:
+        self.healths = healths
+
+    def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
+        return (self.healths[key], 7.0) if key in self.healths else None
+
+    def forget(self, keys: object) -> None:
+        raise NotImplementedError
+
+
+def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
+    healthy = CheckHealth(HealthState.PASSING, since=5.0)
+    bench.agent.put("health/isup/web1", PASSING.encode(0))
+    bench.agent.put("health/old/web1", PASSING.encode(0))
+    bench.agent.put("health/young/web1", PASSING.encode(0))
+    young = PodKey("web1", "young")
+    reconciler = HealthReconciler(Workers({ISUP: healthy, young: CheckHealth()}), bench.sink)
+    keys = list(bench.sink.leftovers("web1"))
+    assert reconciler.reconcile(keys) == {}
+    assert bench.agent.keys() == ["health/isup/web1", "health/young/web1"]
+    assert (bench.holder(), bench.holder(young)) == (bench.lease.session, "")
+    bench.asked.clear()
+    assert reconciler.reconcile(keys) == {}
+    assert bench.asked == []

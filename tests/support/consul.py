@@ -1,0 +1,347 @@
+"""A real Consul agent for a test: on free loopback ports, in a folder of its own, gone afterwards.
+
+`Agent.request` speaks to it through the standard library only, so that a test can look at the truth without the code
+that it tests. The admin's plain HTTP port is always open, also where `address` names HTTPS or a unix socket.
+"""
+
+import http.client
+import json
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from controller.consul import ConsulClient, ConsulSettings
+from tests.support.net import Certificates, free_ports, until
+
+__all__ = ["Agent", "Answer", "Certificates", "free_ports", "until"]
+
+READY_WITHIN = 30.0
+MASTER_TOKEN = "6d1f4b0e-3c5a-4d51-9f0b-5f3f6a9c7e21"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Consul answered; `headers` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Agent(AbstractContextManager["Agent"]):
+    """One Consul agent, which is also the only server of its datacenter.
+
+    As a context manager it is started and ready inside. `persistent` keeps its data over `kill` and `start` (a leader
+    is known after some 2 s instead of 0.2 s). `tls` makes `address` an https URL that demands a client certificate;
+    `unix` makes it a socket's. `acl` denies by default: `token` may do everything, `create_token` makes lesser ones.
+    `join` is the `lan` address of another agent: then this is a client agent of that one's datacenter.
+    """
+
+    def __init__(
+        self,
+        binary: Path,
+        *,
+        node: str = "web1",
+        persistent: bool = False,
+        tls: bool = False,
+        unix: bool = False,
+        acl: bool = False,
+        join: str = "",
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.node = node
+        self.token = MASTER_TOKEN if acl else ""
+        self._binary = binary
+        self._persistent = persistent
+        self._tls = tls
+        self._unix = unix
+        self._join = join
+        self._extra = dict(config or {})
+        self._temp = tempfile.TemporaryDirectory(prefix="consul-test-", ignore_cleanup_errors=True)
+        self.folder = Path(self._temp.name)
+        self.certificates = Certificates.issue(self.folder / "tls") if tls else None
+        self._ports = free_ports(4)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_before = False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._temp.cleanup()
+
+    @property
+    def http_port(self) -> int:
+        """The plain HTTP port on 127.0.0.1, always open."""
+        return self._ports[0]
+
+    @property
+    def lan(self) -> str:
+        """Where other agents join."""
+        return f"127.0.0.1:{self._ports[3]}"
+
+    @property
+    def address(self) -> str:
+        """What a client is to be configured with: http://, https:// or unix://."""
+        if self._unix:
+            return f"unix://{self.socket_path}"
+        return f"https://127.0.0.1:{self._ports[1]}" if self._tls else f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def socket_path(self) -> Path:
+        return self.folder / "http.sock"
+
+    @property
+    def pid(self) -> int:
+        """Of the running process.
+
+        Raises:
+            RuntimeError: when none runs.
+        """
+        if self._process is None:
+            raise RuntimeError("the agent does not run")
+        return self._process.pid
+
+    def settings(self, token: str | None = None) -> ConsulSettings:
+        """What our own client needs to reach this agent; without `token`, with the one that may do everything."""
+        files = self.certificates
+        return ConsulSettings(
+            address=self.address,
+            token=self.token if token is None else token,
+            ca_file=str(files.ca) if files else "",
+            cert_file=str(files.client_cert) if files else "",
+            key_file=str(files.client_key) if files else "",
+        )
+
+    def client(self, token: str | None = None) -> ConsulClient:
+        """Our own client; the caller closes it."""
+        return ConsulClient(self.settings(token))
+
+    # --- life ---
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, and `wait` until a leader is known and the node is in the catalog. It keeps its ports for good."""
+        for attempt in range(3):
+            self._spawn()
+            if not wait:
+                return
+            if self._wait_ready():
+                self._started_before = True
+                return
+            self.kill()
+            if self._started_before or attempt == 2:
+                break
+            self._ports = free_ports(4)
+        raise RuntimeError(f"consul did not get ready:\n{self.log_tail()}")
+
+    def wait_ready(self) -> None:
+        """After `start(wait=False)` or `resume`.
+
+        Raises:
+            RuntimeError: when it ended, or is not ready within half a minute.
+        """
+        if not self._wait_ready():
+            raise RuntimeError(f"consul did not get ready:\n{self.log_tail()}")
+
+    def stop(self) -> None:
+        """SIGTERM, and wait until it is gone."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone. Nothing happens when none runs."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """`stop` and `start` on the same ports; data survives only where it is `persistent`."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: the kernel still accepts connections, nobody answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def log_tail(self) -> str:
+        """The last lines that it said."""
+        log = self.folder / "log"
+        return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else "(no log)"
+
+    # --- the truth, without the code under test ---
+
+    def request(self, method: str, path: str, body: bytes | str | None = None, *, timeout: float = 10.0) -> Answer:
+        """Ask for `/v1/<path>` over plain HTTP, with the token that may do everything."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=timeout)
+        try:
+            connection.request(method, f"/v1/{path}", body, {"X-Consul-Token": self.token} if self.token else {})
+            answer = connection.getresponse()
+            return Answer(answer.status, {name.lower(): text for name, text in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def put(self, key: str, value: bytes | str, **params: str) -> None:
+        """Write a key; parameters as Consul names them (`acquire`, `cas`...). Refused is an error."""
+        query = "&".join(f"{name}={text}" for name, text in params.items())
+        answer = self.request("PUT", f"kv/{key}?{query}", value)
+        if answer.status != 200 or answer.body.strip() != b"true":
+            raise AssertionError(f"PUT {key}: {answer.status} {answer.body!r}")
+
+    def get(self, key: str) -> bytes | None:
+        """The value of a key; None when there is none."""
+        answer = self.request("GET", f"kv/{key}?raw")
+        return answer.body if answer.status == 200 else None
+
+    def entries(self, prefix: str = "") -> dict[str, dict[str, Any]]:
+        """Every key below a prefix, with what Consul says about it (`Session`, `ModifyIndex`...)."""
+        answer = self.request("GET", f"kv/{prefix}?recurse")
+        return {entry["Key"]: entry for entry in answer.json()} if answer.status == 200 else {}
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Every key below a prefix, sorted."""
+        return sorted(self.entries(prefix))
+
+    def delete(self, key: str, *, recurse: bool = False) -> None:
+        """Remove a key, or all with this prefix."""
+        self.request("DELETE", f"kv/{key}{'?recurse' if recurse else ''}")
+
+    def sessions(self) -> dict[str, dict[str, Any]]:
+        """Every session by its id."""
+        return {session["ID"]: session for session in self.request("GET", "session/list").json()}
+
+    def new_session(self, ttl: str = "60s", behavior: str = "delete") -> str:
+        """A session of somebody else's; returns its id."""
+        fields = {"Name": "other", "TTL": ttl, "Behavior": behavior, "LockDelay": "1ms", "Checks": []}
+        return str(self.request("PUT", "session/create", json.dumps(fields)).json()["ID"])
+
+    def destroy_session(self, session: str) -> None:
+        self.request("PUT", f"session/destroy/{session}")
+
+    def create_token(self, rules: str) -> str:
+        """A token with these ACL rules (HCL); returns its secret. Needs `acl`."""
+        policy = self._created("acl/policy", {"Name": f"p{random.getrandbits(48)}", "Rules": rules})
+        return str(self._created("acl/token", {"Policies": [{"ID": policy["ID"]}]})["SecretID"])
+
+    def replace_rules(self, token: str, rules: str) -> None:
+        """Narrow or widen what a token of `create_token` may do."""
+        tokens = self.request("GET", "acl/tokens").json()
+        accessor = next(one["AccessorID"] for one in tokens if self._secret(one["AccessorID"]) == token)
+        policy = self._created("acl/policy", {"Name": f"p{random.getrandbits(48)}", "Rules": rules})
+        self._created(f"acl/token/{accessor}", {"AccessorID": accessor, "Policies": [{"ID": policy["ID"]}]})
+
+    def delete_token(self, token: str) -> None:
+        tokens = self.request("GET", "acl/tokens").json()
+        accessor = next(one["AccessorID"] for one in tokens if self._secret(one["AccessorID"]) == token)
+        self.request("DELETE", f"acl/token/{accessor}")
+
+    def _secret(self, accessor: str) -> str:
+        return str(self.request("GET", f"acl/token/{accessor}").json()["SecretID"])
+
+    def _created(self, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        answer = self.request("PUT", path, json.dumps(fields))
+        if answer.status != 200:
+            raise AssertionError(f"PUT {path}: {answer.status} {answer.body!r}")
+        made: dict[str, Any] = answer.json()
+        return made
+
+    # --- starting ---
+
+    def _spawn(self) -> None:
+        config = self.folder / "agent.json"
+        config.write_text(json.dumps(self._config()))
+        command = [str(self._binary), "agent", f"-config-file={config}", *([] if self._persistent else ["-dev"])]
+        if self._join and "-dev" in command:
+            command.remove("-dev")
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def _config(self) -> dict[str, Any]:
+        http_port, https_port, rpc, serf = self._ports
+        addresses = ["127.0.0.1", *([f"unix://{self.socket_path}"] if self._unix else [])]
+        config: dict[str, Any] = {
+            "node_name": self.node,
+            "bind_addr": "127.0.0.1",
+            "addresses": {"http": " ".join(addresses)},
+            "ports": {
+                "http": http_port,
+                "https": https_port if self._tls else -1,
+                "server": rpc,
+                "serf_lan": serf,
+                "serf_wan": -1,
+                "dns": -1,
+                "grpc": -1,
+            },
+            "performance": {"raft_multiplier": 1},
+            "log_level": "INFO",
+            "disable_update_check": True,
+            "leave_on_terminate": False,
+        }
+        if self._persistent:
+            config |= {"server": True, "bootstrap_expect": 1, "data_dir": str(self.folder / "data")}
+        if self._join:
+            config |= {"server": False, "data_dir": str(self.folder / "data"), "retry_join": [self._join]}
+        if files := self.certificates:
+            config |= {"ca_file": str(files.ca), "cert_file": str(files.cert), "key_file": str(files.key)}
+            config["verify_incoming_https"] = True
+        if self.token:
+            tokens = {"master": self.token, "agent": self.token}
+            config["acl"] = {"enabled": True, "default_policy": "deny", "tokens": tokens}
+        return _merged(config, self._extra)
+
+    def _wait_ready(self) -> bool:
+        """False when the process ended or took too long."""
+        deadline = time.monotonic() + READY_WITHIN
+        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
+            with suppress(OSError, http.client.HTTPException, ValueError):
+                if self._is_ready():
+                    return True
+            time.sleep(0.02)
+        return False
+
+    def _is_ready(self) -> bool:
+        """A leader is known, this token is, and the node's own check is there (sessions need it)."""
+        leader = self.request("GET", "status/leader", timeout=2.0)
+        if leader.status != 200 or not leader.json():
+            return False
+        checks = self.request("GET", f"health/node/{self.node}", timeout=2.0)
+        if checks.status != 200 or not any(check["CheckID"] == "serfHealth" for check in checks.json()):
+            return False
+        return not self._unix or self.socket_path.exists()
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            if how is not signal.SIGKILL:
+                process.send_signal(signal.SIGCONT)
+            process.send_signal(how)
+        try:
+            process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _merged(config: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in extra.items():
+        below = config.get(name)
+        config[name] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return config

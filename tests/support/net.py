@@ -1,0 +1,65 @@
+"""Ports, certificates, and waiting: what tests with real sockets need."""
+
+import random
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Files of one test CA: the server's pair for 127.0.0.1 and localhost, and a client's pair."""
+
+    ca: Path
+    cert: Path
+    key: Path
+    client_cert: Path
+    client_key: Path
+
+    @classmethod
+    def issue(cls, folder: Path, *names: str) -> "Certificates":
+        """Write a new CA and what it signed into `folder`; `names` are the server's (default 127.0.0.1, localhost)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        authority = trustme.CA()
+        server = authority.issue_cert(*(names or ("127.0.0.1", "localhost")))
+        client = authority.issue_cert("client.example")
+        files = cls(*(folder / name for name in ("ca.pem", "cert.pem", "key.pem", "client.pem", "client-key.pem")))
+        authority.cert_pem.write_to_path(str(files.ca))
+        for leaf, cert, key in ((server, files.cert, files.key), (client, files.client_cert, files.client_key)):
+            cert.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+            leaf.private_key_pem.write_to_path(str(key))
+        return files
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Ports of 127.0.0.1 that are free for TCP and UDP, below those that the kernel gives to outgoing connections:
+    so an agent that was killed finds its own free again."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randint(10_000, 32_000)
+        if port not in ports and _is_free(port):
+            ports.append(port)
+    return tuple(ports)
+
+
+def _is_free(port: int) -> bool:
+    try:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(socket.AF_INET, kind) as probe:
+                probe.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
+def until(condition: Callable[[], object], within: float = 10.0, what: str = "") -> None:
+    """Wait until `condition()` is true; an AssertionError naming `what` when that takes over `within` seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:g} s: {what or condition}")
+        time.sleep(0.01)
