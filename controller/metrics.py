@@ -1,0 +1,208 @@
+"""The controller's own metrics: what they are called, and the small objects through which its parts count.
+
+Queues and loops have client-go's and controller-runtime's names, so that dashboards made for those work. Parts never
+see prometheus_client: each declares a Protocol of what it wants to tell, and is given one of the objects below.
+
+No series about a single check stands here: those are read from the stores at scrape, by `controller.exposition`.
+"""
+
+from collections.abc import Callable, Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+LATENESS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
+WORK_BUCKETS = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 60.0)
+RECONCILE_RESULTS = ("success", "error", "requeue", "requeue_after")
+
+
+class Metrics:
+    """All metrics of one controller, in the registry that it is given.
+
+    Gauges that have one owner are attributes, to be `set` by that owner; timestamps are seconds since the epoch, 0
+    while there is none. Everything else is told to `consul`, `probes` and what `queue` and `loop` give.
+    """
+
+    def __init__(self, registry: CollectorRegistry, version: str) -> None:
+        self.registry = registry
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        build = Gauge("podpulse_build_info", "What runs here; always 1.", ["version"], registry=registry)
+        build.labels(version).set(1)
+        self.intents = Gauge("podpulse_intents", "Pods whose manifest is known.", registry=registry)
+        self.removals_held = Gauge(
+            "podpulse_removals_held",
+            "Pods missing from the last listing that are kept until their removal is certain.",
+            registry=registry,
+        )
+        self.watch_last_success = Gauge(
+            "podpulse_watch_last_success_timestamp_seconds",
+            "When the manifests were last listed successfully.",
+            registry=registry,
+        )
+        self.session_expires = Gauge(
+            "podpulse_session_expires_timestamp_seconds",
+            "When the Consul session ends for us unless it is renewed before.",
+            registry=registry,
+        )
+        self.consul = ConsulMetrics(registry)
+        self.probes = ProbeMetrics(registry)
+        self._queues = _QueueFamilies(registry)
+        self._loops = _LoopFamilies(registry)
+
+    def queue(self, name: str) -> "QueueMetrics":
+        """The metrics of the work queue `name`; ask once per queue."""
+        return QueueMetrics(self._queues, name)
+
+    def loop(self, controller: str) -> "LoopMetrics":
+        """The metrics of the control loop `controller`; ask once per loop."""
+        return LoopMetrics(self._loops, controller)
+
+
+class ConsulMetrics:
+    """Requests to Consul. `op` names the kind of request and `outcome` how it ended; both from small fixed sets."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "podpulse_consul_requests_total", "Requests to Consul, by outcome.", ["op", "outcome"], registry=registry
+        )
+        self._duration = Histogram(
+            "podpulse_consul_request_duration_seconds",
+            "How long Consul took to answer; a blocking query includes its wait.",
+            ["op"],
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+
+    def request(self, op: str, outcome: str, seconds: float) -> None:
+        """One request ended after `seconds`."""
+        self._requests.labels(op, outcome).inc()
+        self._duration.labels(op).observe(seconds)
+
+
+class ProbeMetrics:
+    """How well the engine keeps its schedule, over all checks."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lateness = Histogram(
+            "podpulse_probe_lateness_seconds",
+            "How long after its due time a probe started.",
+            buckets=LATENESS_BUCKETS,
+            registry=registry,
+        )
+        self._skipped = Counter(
+            "podpulse_probes_skipped_total",
+            "Probes left out because the one before was in flight, or because their time had passed.",
+            registry=registry,
+        )
+
+    def started(self, lateness: float) -> None:
+        """A probe started `lateness` seconds after it was due."""
+        self._lateness.observe(max(0.0, lateness))
+
+    def skipped(self, count: int) -> None:
+        self._skipped.inc(count)
+
+
+class _QueueFamilies:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"workqueue_{name}", text, ["name"], registry=registry)
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"workqueue_{name}", text, ["name"], registry=registry)
+
+        def histogram(name: str, text: str) -> Histogram:
+            return Histogram(f"workqueue_{name}", text, ["name"], buckets=WORK_BUCKETS, registry=registry)
+
+        self.depth = gauge("depth", "Keys that wait in the queue.")
+        self.adds = counter("adds_total", "Keys that were added to the queue.")
+        self.waited = histogram("queue_duration_seconds", "How long keys waited in the queue.")
+        self.worked = histogram("work_duration_seconds", "How long keys were worked on.")
+        self.retries = counter("retries_total", "Keys that were queued again because work on them failed.")
+        self.unfinished = gauge("unfinished_work_seconds", "How long the keys now in work have been, all together.")
+        self.longest = gauge("longest_running_processor_seconds", "How long the oldest key now in work has been.")
+
+
+class QueueMetrics:
+    """What one work queue tells, and what is read from it at scrape."""
+
+    def __init__(self, families: _QueueFamilies, name: str) -> None:
+        self._depth = families.depth.labels(name)
+        self._adds = families.adds.labels(name)
+        self._waited = families.waited.labels(name)
+        self._worked = families.worked.labels(name)
+        self._retries = families.retries.labels(name)
+        self._unfinished = families.unfinished.labels(name)
+        self._longest = families.longest.labels(name)
+
+    def added(self) -> None:
+        self._adds.inc()
+
+    def got(self, waited: float) -> None:
+        """A key was handed out after `waited` seconds in the queue."""
+        self._waited.observe(waited)
+
+    def done(self, worked: float) -> None:
+        """A key was given back after `worked` seconds."""
+        self._worked.observe(worked)
+
+    def retried(self) -> None:
+        self._retries.inc()
+
+    def read(self, depth: Callable[[], int], working: Callable[[], Sequence[float]]) -> None:
+        """Read at each scrape: how many keys wait, and for how many seconds each key in work has been there."""
+        self._depth.set_function(depth)
+        self._unfinished.set_function(lambda: sum(working()))
+        self._longest.set_function(lambda: max(working(), default=0.0))
+
+
+class _LoopFamilies:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.total = Counter(
+            "controller_runtime_reconcile_total",
+            "Keys that were reconciled, by how that ended.",
+            ["controller", "result"],
+            registry=registry,
+        )
+        self.errors = Counter(
+            "controller_runtime_reconcile_errors_total",
+            "Keys whose reconciliation failed.",
+            ["controller"],
+            registry=registry,
+        )
+        self.time = Histogram(
+            "controller_runtime_reconcile_time_seconds",
+            "How long one step of a loop took, over a batch of keys.",
+            ["controller"],
+            buckets=WORK_BUCKETS,
+            registry=registry,
+        )
+
+
+class LoopMetrics:
+    """What one control loop tells."""
+
+    def __init__(self, families: _LoopFamilies, controller: str) -> None:
+        self._results = {result: families.total.labels(controller, result) for result in RECONCILE_RESULTS}
+        self._errors = families.errors.labels(controller)
+        self._time = families.time.labels(controller)
+
+    def reconciled(self, result: str, count: int) -> None:
+        """`count` keys ended as `result`, one of `RECONCILE_RESULTS`."""
+        self._results[result].inc(count)
+        if result == "error":
+            self._errors.inc(count)
+
+    def took(self, seconds: float) -> None:
+        """One step, over a batch of keys, took `seconds`."""
+        self._time.observe(seconds)

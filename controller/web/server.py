@@ -1,0 +1,91 @@
+"""An ASGI application on a port, served by uvicorn in a thread named "web".
+
+The port is bound by whoever calls `start`, so that a port in use is an error there and not a line in a log. Signals are
+left alone: whoever owns the process calls `stop`.
+"""
+
+import asyncio
+import socket
+import threading
+
+import uvicorn
+from starlette.types import ASGIApp
+
+BACKLOG = 128
+CONNECTIONS = 64
+KEEP_ALIVE = 5
+GRACE = 1
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; the message names it and says why."""
+
+
+class WebServer:
+    """Serves `app` on `host` and `port`; port 0 takes a free one."""
+
+    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._thread: threading.Thread | None = None
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=BACKLOG,
+                limit_concurrency=CONNECTIONS,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=GRACE,
+            )
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; after `start` a real one."""
+        return self._port
+
+    def start(self) -> None:
+        """Listen, and answer from now on.
+
+        Raises:
+            ListenError: the address is in use, not ours, or not allowed.
+        """
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        both = family is socket.AF_INET6 and socket.has_dualstack_ipv6()
+        try:
+            listener = socket.create_server(
+                (self._host, self._port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+            )
+        except OSError as error:
+            raise ListenError(f"cannot listen on {self._host} port {self._port}: {error.strerror}") from None
+        self._port = listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._run, args=(listener,), name="web", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 3.0) -> None:
+        """Stop listening, let answers under way end within a second, and drop the rest. Does nothing before `start`."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self, listener: socket.socket) -> None:
+        asyncio.run(self._serve(listener))
+
+    async def _serve(self, listener: socket.socket) -> None:
+        await self._server.serve(sockets=[listener])
+        await self._drop_connections()
+
+    async def _drop_connections(self) -> None:
+        """Who does not read its answer must not keep its connection beyond our end."""
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)

@@ -1,0 +1,252 @@
+"""What a scrape gets: read back by prometheus_client's parser, and judged by Prometheus' own promtool."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from controller.exposition import render
+from controller.metrics import Metrics
+from controller.store import HealthStore, ManifestStore
+from controller.workqueue import WorkQueue
+from reconcilers.gate import Entry, Listing
+from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
+from reconcilers.spec import CheckDefaults, CheckSpec, HttpGet, PodKey
+
+ROOT = Path(__file__).resolve().parents[2]
+ISUP = PodKey("web1.example.com", "isup")
+ISUP_LABELS = {"node": "web1.example.com", "pod": "isup"}
+STARTED = 1_790_000_000.25
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus' own checker: the one on PATH, or the Debian archive's."""
+    if found := shutil.which("promtool"):
+        return Path(found)
+    folder = ROOT / ".cache" / "prometheus"
+    binary = folder / "usr" / "bin" / "promtool"
+    if not binary.exists():
+        fetched = subprocess.run([ROOT / "deploy" / "fetch-deb", "-", "prometheus", folder], check=False)
+        if fetched.returncode != 0:
+            pytest.fail("no promtool on PATH, and deploy/fetch-deb did not get prometheus from the Debian archive")
+    return binary
+
+
+def spec(key: PodKey) -> CheckSpec:
+    return CheckSpec(key, HttpGet("https", key.node, 8000, "/_status"), interval=5.0, timeout=2.0)
+
+
+def result(
+    key: PodKey, outcome: Outcome = Outcome.SUCCESS, reason: Reason = Reason.NONE, status: int = 200
+) -> ProbeResult:
+    return ProbeResult(key, 1, outcome, STARTED, 0.0125, reason, status_code=status)
+
+
+def healths(keys: Collection[PodKey], results: Sequence[ProbeResult] = ()) -> HealthStore:
+    store = HealthStore(lambda _: None)
+    store.follow((spec(key), 1) for key in keys)
+    store.observe(results)
+    return store
+
+
+def manifests(texts: Mapping[PodKey, bytes] | None = None) -> ManifestStore:
+    store = ManifestStore(CheckDefaults())
+    store.replace(Listing(1, {key: Entry((1,), text) for key, text in (texts or {}).items()}), ())
+    return store
+
+
+def scrape(
+    store: HealthStore, registry: CollectorRegistry | None = None, intents: ManifestStore | None = None
+) -> dict[str, Metric]:
+    text = render(registry or CollectorRegistry(), store, intents or manifests()).decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def values(family: Metric) -> dict[frozenset[tuple[str, str]], float]:
+    return {frozenset(sample.labels.items()): sample.value for sample in family.samples}
+
+
+def value(families: Mapping[str, Metric], name: str, **labels: str) -> float:
+    return values(families[name])[frozenset((ISUP_LABELS | labels).items())]
+
+
+def by_label(family: Metric, label: str) -> dict[str, float]:
+    return {sample.labels[label]: sample.value for sample in family.samples}
+
+
+def test_the_last_probe_of_a_check_is_shown() -> None:
+    families = scrape(healths([ISUP], [result(ISUP)]))
+    assert value(families, "probe_success") == 1
+    assert value(families, "probe_duration_seconds") == 0.0125
+    assert value(families, "probe_http_status_code") == 200
+    assert value(families, "podpulse_last_probe_timestamp_seconds") == STARTED
+
+
+def test_probes_are_counted_by_result_and_every_result_is_there_from_the_start() -> None:
+    store = healths([ISUP])
+    assert by_label(scrape(store)["podpulse_probes"], "result") == {"success": 0, "failure": 0, "local": 0}
+    store.observe([result(ISUP), result(ISUP), result(ISUP, Outcome.FAILURE, Reason.STATUS, 503)])
+    store.observe([result(ISUP, Outcome.LOCAL, Reason.LOCAL, 0)])
+    assert by_label(scrape(store)["podpulse_probes"], "result") == {"success": 2, "failure": 1, "local": 1}
+
+
+def test_a_check_without_a_probe_has_no_values_of_one() -> None:
+    families = scrape(healths([ISUP]))
+    for name in ("probe_success", "probe_duration_seconds", "probe_http_status_code"):
+        assert families[name].samples == []
+    assert families["podpulse_last_probe_timestamp_seconds"].samples == []
+    assert by_label(families["podpulse_health"], "state")["unknown"] == 1
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason])
+def test_exactly_the_reason_of_the_last_probe_is_one(reason: Reason) -> None:
+    families = scrape(healths([ISUP], [result(ISUP, Outcome.FAILURE, reason, 0)]))
+    expected = {each.value: float(each is reason) for each in Reason if each}
+    assert by_label(families["podpulse_probe_failure_reason"], "reason") == expected
+
+
+def test_after_a_success_no_reason_is_one() -> None:
+    families = scrape(healths([ISUP], [result(ISUP, Outcome.FAILURE, Reason.DNS), result(ISUP)]))
+    assert set(by_label(families["podpulse_probe_failure_reason"], "reason").values()) == {0}
+
+
+def test_exactly_the_present_state_is_one_and_its_changes_are_counted() -> None:
+    families = scrape(healths([ISUP], [result(ISUP), result(ISUP, Outcome.FAILURE, Reason.STATUS, 500)]))
+    expected = {state.value: float(state is HealthState.CRITICAL) for state in HealthState}
+    assert by_label(families["podpulse_health"], "state") == expected
+    assert value(families, "podpulse_health_transitions") == 2
+
+
+def test_the_series_of_a_removed_pod_are_gone_at_the_next_scrape() -> None:
+    other = PodKey(ISUP.node, "other")
+    store = healths([ISUP, other], [result(ISUP), result(other)])
+    assert b'pod="isup"' in render(CollectorRegistry(), store, manifests())
+    store.forget([ISUP])
+    text = render(CollectorRegistry(), store, manifests())
+    assert b'pod="isup"' not in text
+    assert b'pod="other"' in text
+
+
+def test_manifests_that_are_not_understood_are_named_and_no_others() -> None:
+    bad = PodKey(ISUP.node, "bad")
+    store = manifests({ISUP: b"id: isup\nstatus_port: 80\n", bad: b"id: [bad]\n"})
+    families = scrape(healths([]), intents=store)
+    assert values(families["podpulse_manifest_invalid"]) == {frozenset({("node", ISUP.node), ("pod", "bad")}): 1}
+
+
+@given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
+def test_whatever_stands_in_a_name_it_stays_one_label_value(node: str, pod: str) -> None:
+    key = PodKey(node, pod)
+    registry = CollectorRegistry()
+    lines = render(registry, healths([key], [result(key)]), manifests()).decode().split("\n")
+    [line] = [line for line in lines if line.startswith("probe_success{")]
+    [family] = text_string_to_metric_families(line + "\n")
+    assert [sample.labels for sample in family.samples] == [{"node": node, "pod": pod}]
+
+
+def test_families_are_whole_and_announced_once_also_over_many_checks() -> None:
+    keys = [PodKey("web1", f"pod-{number}") for number in range(1_234)]
+    text = render(CollectorRegistry(), healths(keys, [result(key) for key in keys]), manifests()).decode()
+    types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
+    assert len(types) == len(set(types))
+    seen: list[str] = []
+    for line in text.splitlines():
+        name = line.split()[2] if line.startswith("#") else line.partition("{")[0]
+        if not seen or seen[-1] != name:
+            seen.append(name)
+    assert len(seen) == len(set(seen))
+    assert text.count("\nprobe_success{") == 1_234
+
+
+def test_promtool_finds_nothing_to_say(promtool: Path) -> None:
+    metrics = Metrics(CollectorRegistry(), "0.1.0")
+    metrics.queue("checks").added()
+    metrics.loop("checks").reconciled("error", 1)
+    metrics.consul.request("list", "ok", 0.02)
+    bad = PodKey(ISUP.node, "bad")
+    store = healths([ISUP, bad], [result(ISUP)])
+    text = render(metrics.registry, store, manifests({bad: b"id: ["}))
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout.decode(), checked.stderr.decode()) == (0, "", "")
+
+
+def test_what_the_controller_counts_is_scraped_too_without_the_times_of_creation() -> None:
+    metrics = Metrics(CollectorRegistry(), "1.2.3")
+    metrics.intents.set(7)
+    metrics.probes.started(0.004)
+    metrics.probes.started(-0.001)
+    metrics.probes.skipped(3)
+    metrics.consul.request("txn", "ok", 0.2)
+    text = render(metrics.registry, healths([]), manifests()).decode()
+    assert 'podpulse_build_info{version="1.2.3"} 1.0\n' in text
+    assert "podpulse_intents 7.0\n" in text
+    assert 'podpulse_probe_lateness_seconds_bucket{le="0.001"} 1.0\n' in text
+    assert "podpulse_probe_lateness_seconds_count 2.0\n" in text
+    assert "podpulse_probes_skipped_total 3.0\n" in text
+    assert 'podpulse_consul_requests_total{op="txn",outcome="ok"} 1.0\n' in text
+    assert "process_open_fds" in text
+    assert "_created" not in text
+
+
+def test_a_queue_tells_under_client_gos_names() -> None:
+    now = [100.0]
+    metrics = Metrics(CollectorRegistry(), "0")
+    counted = metrics.queue("checks")
+    queue: WorkQueue[str] = WorkQueue("checks", counted, lambda: now[0])
+    counted.read(queue.__len__, lambda: [1.5, 4.0])
+    queue.add(["a", "b", "c", "a"])
+    now[0] += 0.5
+    taken = queue.take(2, 0.0, 0.0)
+    now[0] += 2
+    queue.done(taken)
+    queue.retry("a")
+    families = scrape(healths([]), metrics.registry)
+    named = {"name": "checks"}
+    sample = metrics.registry.get_sample_value
+    assert sample("workqueue_depth", named) == 1
+    assert sample("workqueue_adds_total", named) == 3
+    assert sample("workqueue_retries_total", named) == 1
+    assert sample("workqueue_queue_duration_seconds_sum", named) == 1.0
+    assert sample("workqueue_work_duration_seconds_sum", named) == 4.0
+    assert sample("workqueue_unfinished_work_seconds", named) == 5.5
+    assert sample("workqueue_longest_running_processor_seconds", named) == 4.0
+    assert "workqueue_depth" in families
+
+
+def test_a_queue_with_nothing_in_work_has_no_longest_one() -> None:
+    metrics = Metrics(CollectorRegistry(), "0")
+    metrics.queue("checks").read(lambda: 0, list)
+    assert metrics.registry.get_sample_value("workqueue_longest_running_processor_seconds", {"name": "checks"}) == 0
+
+
+def test_a_loop_has_every_result_from_the_start() -> None:
+    metrics = Metrics(CollectorRegistry(), "0")
+    loop = metrics.loop("publication")
+    families = scrape(healths([]), metrics.registry)
+    results = by_label(families["controller_runtime_reconcile"], "result")
+    assert results == {"success": 0, "error": 0, "requeue": 0, "requeue_after": 0}
+    loop.reconciled("success", 5)
+    loop.reconciled("error", 2)
+    loop.took(0.25)
+    families = scrape(healths([]), metrics.registry)
+    results = by_label(families["controller_runtime_reconcile"], "result")
+    assert results == {"success": 5, "error": 2, "requeue": 0, "requeue_after": 0}
+    assert [sample.value for sample in families["controller_runtime_reconcile_errors"].samples] == [2]
+
+
+def test_ten_thousand_checks_are_rendered_in_little_time() -> None:
+    keys = [PodKey("web1.example.com", f"checkout-service-{number:05d}") for number in range(10_000)]
+    store = healths(keys, [result(key) for key in keys])
+    started = time.thread_time()
+    text = render(CollectorRegistry(), store, manifests())
+    took = time.thread_time() - started
+    assert text.count(b"\n") > 200_000
+    assert took < 1.0  # seconds of CPU; usually 0.04
