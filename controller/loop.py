@@ -1,0 +1,101 @@
+"""One control loop: takes keys from its queue, lets its reconciler look at them, and deals with how that ended."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from controller.pulse import Pulse
+from controller.workqueue import WorkQueue
+from reconcilers.ports import DONE, Reconciler, Result
+from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
+
+IDLE = 1.0
+
+
+class LoopMetrics(Protocol):
+    """What a loop tells about itself."""
+
+    def reconciled(self, result: str, count: int) -> None:
+        """`count` keys ended as `result`: success, error or requeue_after."""
+        ...
+
+    def took(self, seconds: float) -> None: ...
+
+
+class ControlLoop:
+    """Runs one reconciler in a thread of its own, on batches of up to `batch` keys gathered within `linger` seconds."""
+
+    def __init__(
+        self,
+        queue: WorkQueue[PodKey],
+        reconciler: Reconciler,
+        metrics: LoopMetrics,
+        pulse: Pulse,
+        *,
+        batch: int,
+        linger: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue = queue
+        self._reconciler = reconciler
+        self._metrics = metrics
+        self._pulse = pulse
+        self._batch = batch
+        self._linger = linger
+        self._clock = clock
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Finish the batch in hand, take no other, and end."""
+        self._queue.close()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._queue.closed:
+            self._pulse.beat()
+            self._step()
+
+    def _step(self) -> None:
+        keys = self._queue.take(self._batch, self._linger, IDLE)
+        if not keys:
+            return
+        started = self._clock()
+        results = self._reconcile(keys)
+        self._metrics.took(self._clock() - started)
+        for key in keys:
+            self._end(key, results.get(key, DONE))
+        self._queue.done(keys)
+
+    def _reconcile(self, keys: list[PodKey]) -> Mapping[PodKey, Result]:
+        """Ask the reconciler; where it fails on a batch, for each pod alone: a bad one must not hold up the others."""
+        try:
+            return self._reconciler.reconcile(keys)
+        except Exception as error:
+            log.exception("%s: a step failed on %d pods; each is tried alone", self._queue.name, len(keys))
+            if len(keys) == 1:
+                return {keys[0]: Result(error=repr(error))}
+        results: dict[PodKey, Result] = {}
+        for key in keys:
+            results |= self._reconcile([key])
+        return results
+
+    def _end(self, key: PodKey, result: Result) -> None:
+        match result:
+            case Result(error=error) if error:
+                if self._queue.retry(key) == 1:
+                    log.warning("%s of %s failed, trying again: %s", self._queue.name, key, error)
+                self._metrics.reconciled("error", 1)
+            case Result(requeue_after=seconds) if seconds is not None:
+                self._queue.forget(key)
+                self._queue.add_after(key, seconds)
+                self._metrics.reconciled("requeue_after", 1)
+            case _:
+                self._queue.forget(key)
+                self._metrics.reconciled("success", 1)

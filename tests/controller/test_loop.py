@@ -1,0 +1,158 @@
+"""A control loop: every ending of a step, and that nothing ends the loop but its stop."""
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from controller.loop import ControlLoop
+from controller.pulse import Pulse
+from controller.workqueue import WorkQueue
+from reconcilers.ports import Result
+from reconcilers.spec import PodKey
+from tests.support.net import until
+from tests.support.recorders import FakeClock, RecordedLoop, RecordedQueue
+
+A, B, C = (PodKey("web1", name) for name in "abc")
+
+Answers = Callable[[Collection[PodKey]], Mapping[PodKey, Result]]
+
+
+@dataclass
+class Bench:
+    """A loop around a reconciler whose answers the test gives."""
+
+    answers: Answers = lambda _: {}
+    seen: list[tuple[PodKey, ...]] = field(default_factory=list)
+    metrics: RecordedLoop = field(default_factory=RecordedLoop)
+    queue_metrics: RecordedQueue = field(default_factory=RecordedQueue)
+
+    def __post_init__(self) -> None:
+        self.queue: WorkQueue[PodKey] = WorkQueue("checks", self.queue_metrics)
+        self.pulse_clock = FakeClock()
+        self.pulse = Pulse("reconcile", 30, self.pulse_clock)
+        self.loop = ControlLoop(self.queue, self, self.metrics, self.pulse, batch=8, linger=0.05)
+
+    def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
+        self.seen.append(tuple(keys))
+        return self.answers(keys)
+
+    def times(self, key: PodKey) -> int:
+        return sum(key in keys for keys in self.seen)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    bench.loop.start()
+    yield bench
+    bench.loop.stop(10)
+
+
+def test_what_is_queued_is_reconciled_in_one_batch_and_given_back(bench: Bench) -> None:
+    bench.queue.add([A, B])
+    until(lambda: bench.metrics.results.get("success") == 2)
+    until(lambda: not bench.queue.working())
+    assert bench.seen == [(A, B)]
+    assert bench.queue_metrics.retries == 0
+    assert len(bench.metrics.durations) == 1
+
+
+def test_a_key_with_an_error_is_tried_again_and_the_others_are_not(bench: Bench) -> None:
+    bench.answers = lambda _: {A: Result(error="no")} if bench.times(A) < 3 else {}
+    bench.queue.add([A, B])
+    until(lambda: bench.times(A) == 3)
+    until(lambda: not bench.queue.working())
+    assert bench.times(B) == 1
+    assert bench.metrics.results == {"error": 2, "success": 2}
+
+
+def test_after_a_success_the_back_off_starts_anew(bench: Bench) -> None:
+    bench.answers = lambda _: {A: Result(error="no")} if bench.times(A) < 3 else {}
+    bench.queue.add([A])
+    until(lambda: bench.metrics.results.get("success") == 1)
+    assert bench.queue.retry(A) == 1
+
+
+def test_the_first_failure_in_a_row_is_logged_and_no_more(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.answers = lambda _: {A: Result(error="the disk is full")} if bench.times(A) < 3 else {}
+    bench.queue.add([A])
+    until(lambda: bench.metrics.results.get("success") == 1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "checks of web1/a failed, trying again: the disk is full"
+    ]
+
+
+def test_a_key_to_be_looked_at_again_comes_after_its_time_without_counting_as_failed(bench: Bench) -> None:
+    bench.answers = lambda _: {A: Result(requeue_after=0.05)} if bench.times(A) < 3 else {}
+    bench.queue.add([A])
+    until(lambda: bench.metrics.results == {"requeue_after": 2, "success": 1})
+    assert bench.queue_metrics.retries == 0
+
+
+def test_requeue_after_zero_seconds_is_a_requeue(bench: Bench) -> None:
+    bench.answers = lambda _: {A: Result(requeue_after=0.0)} if bench.times(A) < 2 else {}
+    bench.queue.add([A])
+    until(lambda: bench.times(A) == 2)
+
+
+def test_an_exception_ends_neither_the_loop_nor_loses_a_key(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def fail_at_first(keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
+        if len(bench.seen) == 1:
+            raise ZeroDivisionError
+        return {}
+
+    bench.answers = fail_at_first
+    bench.queue.add([A, B])
+    until(lambda: bench.metrics.results.get("success") == 2)
+    failed = [record for record in caplog.records if record.exc_info]
+    assert len(failed) == 1
+    assert failed[0].levelno == logging.ERROR
+
+
+def test_a_key_that_raises_each_time_does_not_hold_up_the_others_of_its_batch(bench: Bench) -> None:
+    def poisoned(keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
+        if B in keys:
+            raise ZeroDivisionError
+        return {}
+
+    bench.answers = poisoned
+    bench.queue.add([A, B, C])
+    until(lambda: bench.metrics.results.get("success") == 2)
+    until(lambda: bench.metrics.results.get("error", 0) >= 2)
+    assert bench.metrics.results["success"] == 2
+
+
+def test_a_key_added_during_its_own_reconciling_is_reconciled_again(bench: Bench) -> None:
+    def add_once(keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
+        if len(bench.seen) == 1:
+            bench.queue.add([A])
+        return {}
+
+    bench.answers = add_once
+    bench.queue.add([A])
+    until(lambda: bench.times(A) == 2)
+
+
+def test_the_pulse_beats_also_without_work(bench: Bench) -> None:
+    bench.pulse_clock.advance(100)
+    until(lambda: not bench.pulse.stands_still())
+    assert bench.seen == []
+
+
+def test_stopping_finishes_the_batch_in_hand_and_takes_no_other() -> None:
+    bench = Bench()
+
+    def close_meanwhile(keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
+        bench.queue.add([B])
+        bench.queue.close()
+        return {}
+
+    bench.answers = close_meanwhile
+    bench.loop.start()
+    bench.queue.add([A])
+    until(lambda: bench.queue.closed)
+    bench.loop.stop(10)
+    assert bench.seen == [(A,)]
+    assert bench.metrics.results == {"success": 1}
