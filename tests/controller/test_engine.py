@@ -1,0 +1,296 @@
+"""The probe engine against real targets: their access logs are the truth about what was probed."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from controller.probes.engine import AT_ONCE
+from reconcilers.health import Outcome, ProbeResult, Reason
+from reconcilers.spec import CheckSpec, PodKey
+from tests.support import targets
+from tests.support.authority import Authority
+from tests.support.net import until
+from tests.support.probing import Bench, gaps, spec
+from tests.support.recorders import RecordedResults
+from tests.support.targets import Target
+
+LOCAL, SUCCESS = Outcome.LOCAL, Outcome.SUCCESS
+
+
+# Cadence
+
+
+def test_the_first_probe_is_sent_at_once_and_a_success_carries_the_body(bench: Bench, target: Target) -> None:
+    began = time.time()
+    bench.engine.start([spec(target, interval=3600.0)])
+    result = bench.results.first(PodKey("web1", "isup"))
+    assert (result.outcome, result.reason, result.detail) == (SUCCESS, Reason.NONE, "")
+    assert (result.output, result.status_code) == ("ok\n", 200)
+    assert began - 1 < result.started < began + 1
+    assert 0 < result.duration < 1
+    [hit] = target.hits()
+    assert (hit.method, hit.path, hit.headers["host"]) == ("GET", "/isup", f"localhost:{target.port}")
+    assert hit.headers["user-agent"].startswith("podpulse/")
+
+
+def test_probes_come_at_their_interval_each_on_a_connection_of_its_own(bench: Bench, target: Target) -> None:
+    bench.engine.start([spec(target, interval=0.2)])
+    until(lambda: len(target.hits()) >= 7)
+    bench.engine.stop([PodKey("web1", "isup")])
+    steady = gaps(hit.connected for hit in target.hits())[1:]
+    assert all(0.05 < gap < 0.5 for gap in steady), steady
+    assert 0.17 < sum(steady) / len(steady) < 0.24
+    assert len(target.accepted()) == len(target.hits())
+    assert bench.metrics.skips == 0
+    assert all(0 <= lateness < 0.5 for lateness in bench.metrics.lateness)
+
+
+def test_a_target_that_hangs_is_probed_every_interval_also_when_the_timeout_is_as_long(
+    bench: Bench, target: Target
+) -> None:
+    target.behave(targets.hang)
+    bench.engine.start([spec(target, interval=0.3, timeout=0.3)])
+    until(lambda: len(target.hits()) >= 5)
+    assert max(gaps(hit.connected for hit in target.hits())) < 0.3 + 0.25
+
+
+def test_one_hanging_target_delays_no_other(bench: Bench, target: Target) -> None:
+    target.behave(targets.hang, "/hangs")
+    bench.engine.start([spec(target, "hangs", interval=0.2), spec(target, "lives", interval=0.2)])
+    until(lambda: len(target.hits("/lives")) >= 5)
+    assert max(gaps(hit.connected for hit in target.hits("/lives"))) < 0.2 + 0.25
+
+
+def test_of_many_new_checks_some_start_at_once_and_all_within_an_interval(bench: Bench, target: Target) -> None:
+    pods = [spec(target, f"pod-{number}", interval=1.0) for number in range(200)]
+    began = time.monotonic()
+    bench.engine.start(pods)
+    until(lambda: len({hit.path for hit in target.hits()}) == 200)
+    firsts = [target.hits(f"/pod-{number}")[0].connected - began for number in range(200)]
+    assert max(firsts) < 1.0 + 1
+    spread = [int(moment / 0.2) for moment in firsts if moment > 0.1]
+    assert all(spread.count(part) < 80 for part in range(5)), "the rest is spread over the interval"
+    assert sum(moment < 0.1 for moment in firsts) < AT_ONCE + 50
+
+
+# Stop means stopped
+
+
+def test_after_stop_no_connection_is_made_and_no_result_comes(bench: Bench, target: Target) -> None:
+    bench.engine.start([spec(target, "gone", interval=0.1), spec(target, "stays", interval=0.1)])
+    until(lambda: len(target.hits("/gone")) >= 3)
+    bench.engine.stop([PodKey("web1", "gone")])
+    results = len(bench.results.all(PodKey("web1", "gone")))
+    until(lambda: not target.open_connections() or len(target.hits("/stays")) > 50)
+    hits, others = len(target.hits("/gone")), len(target.hits("/stays"))
+    until(lambda: len(target.hits("/stays")) >= others + 5)
+    assert len(target.hits("/gone")) == hits
+    assert len(bench.results.all(PodKey("web1", "gone"))) == results
+
+
+def test_a_request_in_flight_is_gone_when_stop_returns(bench: Bench, target: Target) -> None:
+    target.behave(targets.hang)
+    bench.engine.start([spec(target)])
+    until(lambda: target.open_connections() == 1 and target.hits())
+    bench.engine.stop([PodKey("web1", "isup")])
+    until(lambda: target.open_connections() == 0, 2)
+    assert bench.results.all() == []
+    assert bench.engine.running([PodKey("web1", "isup")]) == {}
+
+
+def test_a_successor_starts_after_its_predecessor_is_gone_and_has_a_newer_generation(
+    bench: Bench, target: Target
+) -> None:
+    target.behave(targets.hang, "/old")
+    old, new = spec(target, "old"), spec(target, "new")
+    new = CheckSpec(old.key, new.probe, new.interval, new.timeout)
+    bench.engine.start([old])
+    until(lambda: target.hits("/old"))
+    bench.engine.stop([old.key])
+    bench.engine.start([new])
+    result = bench.results.first(old.key)
+    (_, first), (_, second) = bench.results.followed
+    assert first < second == result.generation
+    assert bench.engine.running([old.key]) == {old.key: new}
+    assert target.open_connections() == 0
+
+
+def test_results_are_followed_before_they_can_come(authority: Authority, target: Target) -> None:
+    class Strict(RecordedResults):
+        def observe(self, results: Iterable[ProbeResult]) -> None:
+            known = {(followed.key, generation) for followed, generation in self.followed}
+            super().observe(result for result in results if (result.key, result.generation) in known)
+
+    bench = Bench(authority.file, results=Strict())
+    for number in range(100):
+        assert bench.result(spec(target, f"pod-{number}")).outcome in {SUCCESS, LOCAL}
+        if number >= AT_ONCE - 2:
+            break
+    bench.engine.close(10)
+
+
+def test_stopping_what_does_not_run_returns(bench: Bench) -> None:
+    bench.engine.stop([PodKey("web1", "never")])
+
+
+def test_running_names_only_what_runs(bench: Bench, target: Target) -> None:
+    check = spec(target)
+    bench.engine.start([check])
+    assert bench.engine.running([check.key, PodKey("web1", "other")]) == {check.key: check}
+
+
+def test_close_ends_thread_and_requests_and_frees_every_descriptor(authority: Authority, target: Target) -> None:
+    bench = Bench(authority.file)
+    bench.result(spec(target, "warm-up"))
+    bench.engine.close(10)
+    before = descriptors()
+    bench = Bench(authority.file)
+    target.behave(targets.hang)
+    bench.engine.start([spec(target, f"pod-{number}") for number in range(20)])
+    until(lambda: target.open_connections() == 20)
+    bench.engine.close(10)
+    until(lambda: target.open_connections() == 0)
+    until(lambda: descriptors() - 20 <= before, 5, "descriptors freed (the target's 20 are its own)")
+
+
+def test_calls_after_close_change_nothing_and_return(authority: Authority, target: Target) -> None:
+    bench = Bench(authority.file)
+    bench.engine.close(10)
+    read, write = os.pipe()
+    bench.engine.start([spec(target)])
+    bench.engine.stop([PodKey("web1", "isup")])
+    bench.engine.close(10)
+    os.close(write)
+    assert os.read(read, 8) == b""
+    os.close(read)
+    assert target.accepted() == []
+
+
+def test_descriptors_do_not_grow_with_probes(bench: Bench, target: Target) -> None:
+    for behaviour in (targets.answer(), targets.reset, targets.close):
+        pods = [f"{behaviour.__name__}-{number}" for number in range(5)]
+        for pod in pods:
+            target.behave(behaviour, f"/{pod}")
+        bench.engine.start([spec(target, pod, interval=0.1) for pod in pods])
+    until(lambda: len(target.hits()) > 30)
+    before = descriptors()
+    until(lambda: len(target.hits()) > 120)
+    assert descriptors() < before + 15
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+# Our own faults
+
+
+def test_with_all_transfers_taken_a_probe_is_our_own_fault_and_not_the_pods(
+    authority: Authority, target: Target
+) -> None:
+    target.behave(targets.hang)
+    bench = Bench(authority.file, max_in_flight=2)
+    bench.engine.start([spec(target, f"pod-{number}", interval=2.0, timeout=2.0) for number in range(6)])
+    until(lambda: any(result.outcome is LOCAL for result in bench.results.all()))
+    result = next(result for result in bench.results.all() if result.outcome is LOCAL)
+    assert result.reason is Reason.LOCAL
+    assert "2 probes are in flight already" in result.detail
+    assert target.open_connections() <= 2
+    bench.engine.close(10)
+
+
+def test_never_more_than_max_in_flight_connections_stand_not_even_at_the_start(
+    authority: Authority, target: Target
+) -> None:
+    target.behave(targets.slow(0.05))
+    bench = Bench(authority.file, max_in_flight=3)
+    bench.engine.start([spec(target, f"pod-{number}", interval=0.6) for number in range(12)])
+    most = 0
+    while len(target.hits()) < 18:
+        most = max(most, target.open_connections())
+        until(lambda: True)
+    bench.engine.close(10)
+    assert most <= 3 + 1, "one may be closed on our side and not yet on the target's"
+
+
+def test_without_descriptors_the_fault_is_ours_and_it_heals(authority: Authority) -> None:
+    with Target() as plain, Target(authority.server()) as secure:
+        urls = [
+            f"http://127.0.0.1:{plain.port}/",
+            f"http://localhost:{plain.port}/",
+            f"https://localhost:{secure.port}/",
+        ]
+        urls.append(f"http://{'x' * 100}:80/")
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.support.starved", authority.file, *urls],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result[:2] for result in results[:4]] == [["local", "local"]] * 4, results
+    assert [result[0] for result in results[4:7]] == ["success"] * 3, results
+    assert "Traceback" not in done.stderr
+
+
+def test_a_timeout_that_passed_while_we_stood_still_is_our_own_fault(authority: Authority, target: Target) -> None:
+    """The process was stopped, or starved: the answer may have been there long ago."""
+    stand_still, may_go_on = threading.Event(), threading.Event()
+
+    class Blocking(RecordedResults):
+        def observe(self, results: Iterable[ProbeResult]) -> None:
+            super().observe(results)
+            if stand_still.is_set():
+                stand_still.clear()
+                may_go_on.wait(10)
+
+    target.behave(targets.slow(0.2), "/slow")
+    bench = Bench(authority.file, results=Blocking())
+    bench.engine.start([spec(target, "slow", timeout=0.3)])
+    until(lambda: target.hits("/slow"))
+    stand_still.set()
+    bench.engine.start([spec(target, "quick")])
+    until(lambda: not stand_still.is_set())
+    began = time.monotonic()
+    until(lambda: time.monotonic() - began > 0.9, 5)
+    may_go_on.set()
+    result = bench.results.first(PodKey("web1", "slow"))
+    assert result.outcome in {SUCCESS, LOCAL}, result
+    bench.engine.close(10)
+
+
+def test_an_exception_in_the_observer_does_not_end_the_engine(
+    authority: Authority, target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(RecordedResults):
+        def observe(self, results: Iterable[ProbeResult]) -> None:
+            super().observe(results)
+            if len(self.all()) < 3:
+                raise ZeroDivisionError
+
+    bench = Bench(authority.file, results=Failing())
+    bench.engine.start([spec(target, interval=0.1)])
+    bench.results.after(PodKey("web1", "isup"), 5)
+    bench.engine.close(10)
+    assert "the probe engine failed in one step; going on" in caplog.text
+
+
+def test_the_pulse_beats_while_nothing_is_to_do(bench: Bench) -> None:
+    bench.pulse._last -= 100
+    until(lambda: not bench.pulse.stands_still())
+
+
+def test_two_hundred_probes_a_second_run_without_skips(bench: Bench, target: Target) -> None:
+    bench.engine.start([spec(target, f"pod-{number}", interval=0.5) for number in range(100)])
+    until(lambda: len(target.hits()) > 150, 20)
+    assert bench.metrics.skips == 0
+    assert {result.outcome for result in bench.results.all()} == {SUCCESS}

@@ -1,0 +1,79 @@
+"""When checks are due: a phase for ever, ticks that bundle, nothing lost and nothing early."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.probes.schedule import GRID, Schedule, next_on_phase, phase
+from reconcilers.spec import PodKey
+
+KEYS = st.builds(PodKey, st.sampled_from(["web1", "web2"]), st.integers(0, 9999).map("pod-{}".format))
+INTERVALS = st.floats(0.1, 3600)
+MOMENTS = st.floats(0, 1e7)
+
+
+@given(KEYS, INTERVALS)
+def test_the_phase_lies_within_the_interval(key: PodKey, interval: float) -> None:
+    assert 0 <= phase(key, interval) < interval
+
+
+def test_the_phase_of_a_key_never_changes() -> None:
+    assert round(phase(PodKey("web1", "isup"), 5.0), 6) == 4.598964
+
+
+def test_phases_spread_over_the_interval() -> None:
+    tenths = [int(phase(PodKey("web1", f"pod-{number}"), 10.0)) for number in range(2_000)]
+    assert all(120 < tenths.count(tenth) < 280 for tenth in range(10))
+
+
+@given(KEYS, INTERVALS, MOMENTS, st.floats(1.6e9, 1.9e9))
+def test_the_next_moment_in_phase_is_after_now_and_within_one_interval(
+    key: PodKey, interval: float, now: float, epoch: float
+) -> None:
+    due = next_on_phase(key, interval, now, epoch)
+    assert now - 1e-5 <= due <= now + interval + 1e-5
+    turns = (due + epoch - phase(key, interval)) / interval
+    assert abs(turns - round(turns)) * interval < 1e-4
+
+
+@given(KEYS, INTERVALS, MOMENTS)
+def test_a_restart_does_not_shift_the_phase(key: PodKey, interval: float, pause: float) -> None:
+    """Another process has another monotonic clock, and the wall clock in common."""
+    wall = 1.7e9 + pause
+    first = next_on_phase(key, interval, 1_000.0, wall - 1_000.0) + wall - 1_000.0
+    second = next_on_phase(key, interval, 77.0, wall - 77.0) + wall - 77.0
+    apart = abs(first - second) % interval
+    assert min(apart, interval - apart) < 1e-4
+
+
+def test_an_empty_schedule_has_no_next_tick() -> None:
+    schedule: Schedule[str] = Schedule()
+    assert schedule.next_tick() == math.inf
+    assert schedule.take(1e9) == []
+
+
+def test_members_due_about_the_same_time_share_a_tick() -> None:
+    schedule: Schedule[str] = Schedule(grid=0.05)
+    schedule.add("a", 10.01)
+    schedule.add("b", 9.99)
+    assert schedule.next_tick() == 10.0
+    assert schedule.take(10.0) == [(10.0, "a"), (10.0, "b")]
+
+
+@given(st.lists(st.floats(0, 100), max_size=50), st.lists(st.floats(0, 101), max_size=20))
+def test_every_member_is_handed_out_once_in_time_order_and_never_earlier_than_half_a_grid(
+    dues: list[float], moments: list[float]
+) -> None:
+    schedule: Schedule[int] = Schedule()
+    for number, due in enumerate(dues):
+        schedule.add(number, due)
+    taken: list[tuple[float, int]] = []
+    for now in [*sorted(moments), 200.0]:
+        batch = schedule.take(now)
+        assert all(due <= now for due, _ in batch)
+        assert schedule.next_tick() > now
+        taken += batch
+    assert [due for due, _ in taken] == sorted(due for due, _ in taken)
+    assert sorted(number for _, number in taken) == list(range(len(dues)))
+    assert all(abs(due - dues[number]) <= GRID / 2 + 1e-9 for due, number in taken)

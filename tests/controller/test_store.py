@@ -1,0 +1,229 @@
+"""What is known of manifests and health: the last good one wins, and only evidence counts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.store import HealthStore, History, ManifestStore, PastProbe
+from reconcilers.gate import Entry, Listing
+from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
+from reconcilers.spec import CheckDefaults, CheckSpec, HttpGet, PodKey
+from tests.support.recorders import Announced, FakeClock
+
+A, B = PodKey("web1", "a"), PodKey("web1", "b")
+SPEC = CheckSpec(A, HttpGet("http", "web1", 80, "/_status"), interval=5, timeout=5)
+
+
+def good(key: PodKey, port: int = 80) -> bytes:
+    return f"id: {key.pod}\nstatus_port: {port}\n".encode()
+
+
+BAD = b"id: [\n"
+
+
+def listing(*entries: tuple[PodKey, int, bytes]) -> Listing:
+    return Listing(1, {key: Entry((version,), data) for key, version, data in entries})
+
+
+def port(store: ManifestStore, key: PodKey) -> int:
+    manifest = store.manifest(key)
+    assert manifest
+    assert manifest.check
+    return manifest.check.probe.port
+
+
+@pytest.fixture
+def store() -> ManifestStore:
+    return ManifestStore(CheckDefaults(), FakeClock(100.0))
+
+
+def test_new_changed_and_removed_pods_are_named_and_others_are_not(store: ManifestStore) -> None:
+    assert store.replace(listing((A, 1, good(A)), (B, 1, good(B))), ()) == {A, B}
+    assert store.replace(listing((A, 1, good(A)), (B, 2, good(B, 81))), ()) == {B}
+    assert store.replace(listing((A, 1, good(A))), [B]) == {B}
+    assert store.replace(listing((A, 1, good(A))), [B]) == frozenset()
+    assert (store.manifest(B), len(store)) == (None, 1)
+
+
+def test_a_pod_that_is_only_missing_is_kept(store: ManifestStore) -> None:
+    store.replace(listing((A, 1, good(A))), ())
+    assert store.replace(listing(), ()) == frozenset()
+    assert port(store, A) == 80
+
+
+def test_bytes_whose_version_did_not_change_are_not_parsed_again(store: ManifestStore) -> None:
+    store.replace(listing((A, 1, good(A))), ())
+    before = store.manifest(A)
+    assert store.replace(listing((A, 1, BAD)), ()) == frozenset()
+    assert store.manifest(A) is before
+
+
+def test_a_broken_new_version_keeps_the_last_good_manifest_and_says_what_is_wrong(
+    store: ManifestStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.replace(listing((A, 1, good(A))), ())
+    store.replace(listing((A, 2, BAD)), ())
+    assert port(store, A) == 80
+    intent = store.intents()[A]
+    assert (intent.data, intent.invalid_since) == (BAD, 100.0)
+    assert intent.error is not None
+    assert len(caplog.records) == 1
+    store.replace(listing((A, 2, BAD)), ())
+    assert len(caplog.records) == 1, "logged once per version"
+
+
+def test_a_manifest_is_invalid_since_its_first_broken_version() -> None:
+    clock = FakeClock(100.0)
+    store = ManifestStore(CheckDefaults(), clock)
+    store.replace(listing((A, 1, BAD)), ())
+    clock.advance(50)
+    store.replace(listing((A, 2, b"id: {\n")), ())
+    assert store.intents()[A].invalid_since == 100.0
+    store.replace(listing((A, 3, good(A, 82))), ())
+    assert (store.intents()[A].error, store.intents()[A].invalid_since, port(store, A)) == (None, 0.0, 82)
+    clock.advance(50)
+    store.replace(listing((A, 4, BAD)), ())
+    assert (store.intents()[A].invalid_since, port(store, A)) == (200.0, 82)
+
+
+def test_a_pod_whose_first_manifest_is_broken_is_known_and_has_none(store: ManifestStore) -> None:
+    assert store.replace(listing((A, 1, BAD), (B, 1, good(B))), ()) == {A, B}
+    assert store.manifest(A) is None
+    assert port(store, B) == 80
+
+
+def test_a_removed_pod_that_returns_broken_does_not_get_its_old_manifest_back(store: ManifestStore) -> None:
+    store.replace(listing((A, 1, good(A))), ())
+    store.replace(listing(), [A])
+    store.replace(listing((A, 5, BAD)), ())
+    assert store.manifest(A) is None
+
+
+def test_what_intents_gives_does_not_change_afterwards(store: ManifestStore) -> None:
+    store.replace(listing((A, 1, good(A))), ())
+    intents = store.intents()
+    store.replace(listing(), [A])
+    assert A in intents
+
+
+# History
+
+
+def result(
+    generation: int = 1, outcome: Outcome = Outcome.SUCCESS, reason: Reason = Reason.NONE, started: float = 1.0
+) -> ProbeResult:
+    return ProbeResult(A, generation, outcome, started, 0.25, reason, "why", "body", 200)
+
+
+@given(st.integers(1, 7), st.lists(st.floats(0, 2e9), max_size=30))
+def test_the_history_keeps_the_last_probes_oldest_first(size: int, moments: list[float]) -> None:
+    history = History(size)
+    for moment in moments:
+        history.add(result(started=moment))
+    assert [probe.started for probe in history] == moments[-size:]
+
+
+def test_the_history_keeps_all_that_it_promises() -> None:
+    history = History(2)
+    history.add(ProbeResult(A, 1, Outcome.FAILURE, 1.7e9, 0.25, Reason.CERTIFICATE, "d", "o", 999_999))
+    assert list(history) == [PastProbe(1.7e9, 0.25, Outcome.FAILURE, Reason.CERTIFICATE, 0xFFFF)]
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_and_reason_can_be_kept(outcome: Outcome, reason: Reason) -> None:
+    history = History(1)
+    history.add(result(outcome=outcome, reason=reason))
+    assert [(probe.outcome, probe.reason) for probe in history] == [(outcome, reason)]
+
+
+# Health
+
+
+@pytest.fixture
+def announced() -> Announced:
+    return Announced()
+
+
+@pytest.fixture
+def healths(announced: Announced) -> HealthStore:
+    return HealthStore(announced, history_size=3)
+
+
+def state(healths: HealthStore, key: PodKey = A) -> HealthState:
+    found = healths.health(key)
+    assert found
+    return found[0].state
+
+
+def test_a_followed_check_is_unknown_until_its_first_result(healths: HealthStore, announced: Announced) -> None:
+    assert healths.health(A) is None
+    healths.follow([(SPEC, 1)])
+    assert state(healths) is HealthState.UNKNOWN
+    assert announced.batches == []
+
+
+def test_only_a_changed_state_or_reason_is_announced(healths: HealthStore, announced: Announced) -> None:
+    healths.follow([(SPEC, 1)])
+    failed = Outcome.FAILURE
+    healths.observe([result()])
+    healths.observe([result(), result()])
+    assert announced.batches == [{A}]
+    healths.observe([result(outcome=failed, reason=Reason.REFUSED)])
+    healths.observe([result(outcome=failed, reason=Reason.REFUSED)])
+    healths.observe([result(outcome=failed, reason=Reason.TIMEOUT)])
+    assert announced.batches == [{A}] * 3
+    assert state(healths) is HealthState.CRITICAL
+
+
+def test_results_of_another_generation_or_of_nobody_are_dropped(healths: HealthStore, announced: Announced) -> None:
+    healths.observe([result()])
+    healths.follow([(SPEC, 2)])
+    healths.observe([result(generation=1), result(generation=3)])
+    tracked = healths.tracked(A)
+    assert tracked
+    assert (tracked.counts[Outcome.SUCCESS], list(tracked.history), announced.batches) == (0, [], [])
+
+
+def test_a_successor_starts_without_evidence_and_keeps_counters_and_history(healths: HealthStore) -> None:
+    healths.follow([(SPEC, 1)])
+    healths.observe([result()])
+    healths.follow([(SPEC, 2)])
+    tracked = healths.tracked(A)
+    assert tracked
+    assert state(healths) is HealthState.UNKNOWN
+    assert (tracked.counts[Outcome.SUCCESS], len(list(tracked.history))) == (1, 1)
+    healths.observe([result(generation=1)])
+    assert state(healths) is HealthState.UNKNOWN
+
+
+def test_a_forgotten_pod_has_no_health_and_is_announced(healths: HealthStore, announced: Announced) -> None:
+    healths.follow([(SPEC, 1)])
+    healths.forget([A])
+    assert (healths.health(A), healths.tracked(A), healths.all()) == (None, None, [])
+    assert announced.batches == [{A}]
+    healths.observe([result()])
+    assert healths.health(A) is None
+
+
+def test_health_tells_the_time_of_the_last_probe(healths: HealthStore) -> None:
+    healths.follow([(SPEC, 1)])
+    assert healths.health(A)[1:] == (0.0,)  # type: ignore[index]
+    healths.observe([result(started=7.0), result(started=9.0)])
+    assert healths.health(A)[1:] == (9.0,)  # type: ignore[index]
+
+
+def test_transitions_are_counted(healths: HealthStore) -> None:
+    healths.follow([(SPEC, 1)])
+    healths.observe([result(), result(outcome=Outcome.FAILURE, reason=Reason.STATUS), result(), result()])
+    tracked = healths.tracked(A)
+    assert tracked
+    assert tracked.transitions == 3
+
+
+def test_the_log_says_what_changed_and_why(healths: HealthStore, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    healths.follow([(SPEC, 1)])
+    healths.observe([result()])
+    healths.observe([result(outcome=Outcome.FAILURE, reason=Reason.STATUS)])
+    assert [record.getMessage() for record in caplog.records] == ["web1/a is passing", "web1/a is critical: why"]

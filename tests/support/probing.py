@@ -1,0 +1,61 @@
+"""A probe engine for a test, with what it told."""
+
+import itertools
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from controller.probes.engine import ProbeEngine
+from controller.pulse import Pulse
+from reconcilers.health import Outcome, ProbeResult, Reason
+from reconcilers.spec import CheckSpec, HttpGet, PodKey
+from tests.support.recorders import RecordedProbes, RecordedResults
+from tests.support.targets import BlackHole, Target
+
+
+class Bench:
+    """An engine and what it told."""
+
+    def __init__(self, ca_file: Path, *, max_in_flight: int = 500, results: RecordedResults | None = None) -> None:
+        self.results = results or RecordedResults()
+        self.metrics = RecordedProbes()
+        self.pulse = Pulse("probe", 5, time.monotonic)
+        self.engine = ProbeEngine(
+            self.results, self.metrics, self.pulse, ca_file=str(ca_file), max_in_flight=max_in_flight
+        )
+        self.engine.run()
+
+    def verdict(self, spec: CheckSpec) -> tuple[Outcome, Reason, str]:
+        """What the first probe of a check finds."""
+        result = self.result(spec)
+        return result.outcome, result.reason, result.detail
+
+    def result(self, spec: CheckSpec) -> ProbeResult:
+        before = len(self.results.all(spec.key))
+        self.engine.start([spec])
+        found = self.results.after(spec.key, before)
+        self.engine.stop([spec.key])
+        return found
+
+
+def spec(
+    target: Target | BlackHole | int,
+    pod: str = "isup",
+    *,
+    host: str = "localhost",
+    interval: float = 60.0,
+    timeout: float = 5.0,
+    address: str | None = None,
+    scheme: Literal["http", "https"] | None = None,
+) -> CheckSpec:
+    port = target if isinstance(target, int) else target.port
+    if not scheme:
+        scheme = "https" if isinstance(target, Target) and target.tls else "http"
+    probe = HttpGet(scheme, host, port, f"/{pod}")
+    return CheckSpec(PodKey("web1", pod), probe, interval, min(timeout, interval), address=address)
+
+
+def gaps(moments: Iterable[float]) -> list[float]:
+    ordered = list(moments)
+    return [later - earlier for earlier, later in itertools.pairwise(ordered)]
