@@ -1,0 +1,179 @@
+"""The watch: reads one listing after the other, and hands on which pods changed.
+
+It holds what every source has in common: patience with errors, a limit on how often is read, and the gate that removals
+must pass. It never decides what a changed manifest means.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_when_event_set
+from tenacity.nap import sleep_using_event
+from tenacity.wait import wait_random_exponential
+
+from controller.pulse import Pulse
+from controller.store import ManifestStore
+from reconcilers.bucket import TokenBucket
+from reconcilers.gate import Listing, RemovalGate, Verdict
+from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
+
+WAIT = 10.0
+RETRY_CAP = 3.0
+BURST = 2
+MIN_GAP = 0.02
+GAP_PER_POD = 1e-4
+"""Seconds between two listings in the long run, and what each pod adds: a big listing costs Consul's agent its time."""
+
+
+class SourceError(Exception):
+    """The source did not answer, or with something that cannot be believed; it is asked again."""
+
+
+class Source(Protocol):
+    """Something that can list the manifests of a node. All methods raise `SourceError` only."""
+
+    def leftovers(self) -> Collection[PodKey]:
+        """Pods whose health an earlier run published: as if they had been listed before the first listing."""
+        ...
+
+    def next(self, wait: float) -> Listing:
+        """The manifests as they are now; after the first time waits up to `wait` seconds for a change."""
+        ...
+
+    def are_absent(self, keys: Collection[PodKey]) -> bool:
+        """Whether none of these has a manifest, by looking at each of them alone."""
+        ...
+
+    def cancel(self) -> None:
+        """End a `next` that waits, from another thread."""
+        ...
+
+
+class Addressing(Protocol):
+    """Where nodes are reached, as far as it may change."""
+
+    def refresh(self) -> bool:
+        """Look again; whether it changed."""
+        ...
+
+
+class IntentWatch:
+    """Runs in the thread "watch"."""
+
+    def __init__(
+        self,
+        source: Source,
+        store: ManifestStore,
+        gate: RemovalGate,
+        addressing: Addressing,
+        on_change: Callable[[Collection[PodKey]], None],
+        pulse: Pulse,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._gate = gate
+        self._addressing = addressing
+        self._on_change = on_change
+        self._pulse = pulse
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._bucket = TokenBucket(BURST, MIN_GAP)
+        self._held: frozenset[PodKey] = frozenset()
+        self._last_good: float | None = None
+        self._last_good_wall = 0.0
+        self._failing_since: float | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(SourceError),
+            wait=wait_random_exponential(multiplier=0.1, max=RETRY_CAP),
+            sleep=sleep_using_event(self._stopped),
+            stop=stop_when_event_set(self._stopped),
+            before_sleep=self._on_error,
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        self._stopped.set()
+        self._source.cancel()
+        self._thread.join(timeout)
+
+    def silence(self) -> float | None:
+        """Seconds since the last good listing; None when there was none yet."""
+        return None if self._last_good is None else self._clock() - self._last_good
+
+    def last_success(self) -> float:
+        """When the last good listing was read, in seconds since the epoch; 0 when there was none yet."""
+        return self._last_good_wall
+
+    def held(self) -> int:
+        """How many pods are kept although the last listing lacked them."""
+        return len(self._held)
+
+    def _run(self) -> None:
+        try:
+            self._gate.expect(self._retrying(self._source.leftovers))
+            while not self._stopped.is_set():
+                self._retrying(self._turn)
+        except RetryError:
+            log.debug("the watch ends while its source does not answer")
+
+    def _turn(self) -> None:
+        """Read one listing and act on it."""
+        self._pulse.beat()
+        self._pace()
+        listing = self._source.next(self._wait())
+        suspects = self._gate.suspects(listing)
+        confirmed = bool(suspects) and not listing.doubt and self._source.are_absent(self._gate.sample(suspects))
+        verdict = self._gate.judge(listing, confirmed, self._clock())
+        self._on_success()
+        self._take(listing, verdict)
+
+    def _take(self, listing: Listing, verdict: Verdict) -> None:
+        self._bucket.refill = MIN_GAP + GAP_PER_POD * len(listing.entries)
+        changed = self._store.replace(listing, verdict.removed) | verdict.removed
+        if self._addressing.refresh():
+            changed |= self._store.intents().keys()
+        self._report(verdict)
+        if changed:
+            self._on_change(changed)
+
+    def _pace(self) -> None:
+        """Wait for the bucket's next token."""
+        while not self._bucket.take(self._clock()) and not self._stopped.wait(self._bucket.wait(self._clock())):
+            pass
+
+    def _wait(self) -> float:
+        """How long the source may wait for a change: shorter while the fuse holds removals."""
+        recheck = self._gate.recheck_in(self._clock())
+        return WAIT if recheck is None else min(WAIT, max(1.0, recheck))
+
+    def _report(self, verdict: Verdict) -> None:
+        if verdict.held and verdict.held != self._held:
+            log.warning("removal of %d pods is held: %s", len(verdict.held), verdict.reason)
+        elif self._held and not verdict.held:
+            log.warning("no removal is held any more; %d pods are removed now", len(verdict.removed))
+        self._held = verdict.held
+
+    def _on_success(self) -> None:
+        self._last_good = self._clock()
+        self._last_good_wall = self._wall_clock()
+        if self._failing_since is not None:
+            log.info("manifests can be read again, after %.0f s", self._last_good - self._failing_since)
+            self._failing_since = None
+
+    def _on_error(self, state: RetryCallState) -> None:
+        self._pulse.beat()
+        self._gate.disturb()
+        if self._failing_since is None and state.outcome:
+            self._failing_since = self._clock()
+            log.warning("manifests cannot be read, all checks go on: %s", state.outcome.exception())

@@ -1,0 +1,142 @@
+"""Health as JSON files in a folder, `<pod>.json`: the embedded default, for use without Consul.
+
+A file in the folder is locked by the one process that writes there, and touched while it lives: a reader takes records
+for stale when the touching stopped, as Consul drops the keys of a session that is not renewed.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from controller.pulse import Pulse
+from reconcilers.record import HealthRecord, RecordError, decode
+from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".json"
+LEASE = ".podpulse.lease"
+RENEWAL = 5.0
+TTL = 20.0
+
+
+class FolderInUse(OSError):
+    """Another process publishes into this folder."""
+
+
+class DirectoryLease:
+    """Says that this process publishes into a folder, and that it lives: the folder's counterpart of a session."""
+
+    def __init__(self, folder: Path, pulse: Pulse) -> None:
+        self._path = folder / LEASE
+        self._pulse = pulse
+        self._stopped = threading.Event()
+        self._touched = 0.0
+        self._file: int | None = None
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+
+    def start(self) -> None:
+        """Take the folder.
+
+        Raises:
+            FolderInUse: another process has it.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUse(f"another process publishes into {self._path.parent}") from None
+        self._touch()
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Give the folder back; who reads it then takes what stands there for stale."""
+        self._stopped.set()
+        self._thread.join(timeout)
+        if self._file is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._file)
+
+    def expires_at(self) -> float:
+        """When readers take our records for stale, if we stopped now; seconds since the epoch."""
+        return self._touched + TTL
+
+    def current(self) -> str | None:
+        """What the lease is called, or None when it is lost."""
+        return str(self._path) if self._file is not None and time.time() < self.expires_at() else None
+
+    def _run(self) -> None:
+        while not self._stopped.wait(RENEWAL):
+            self._pulse.beat()
+            self._touch()
+
+    def _touch(self) -> None:
+        try:
+            os.utime(self._path)
+            self._touched = time.time()
+        except OSError as error:
+            log.warning("cannot renew the lease: %s", error)
+
+
+class DirectorySink:
+    """Implements `reconcilers.ports.HealthSink` on a folder."""
+
+    def __init__(self, folder: Path, wall_clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._wall_clock = wall_clock
+        self._published: dict[PodKey, HealthRecord] = {}
+
+    def leftovers(self) -> Collection[PodKey]:
+        """What an earlier run left here; from now on it counts as published."""
+        self._published = read(self._folder)
+        return self._published.keys()
+
+    def published(self, key: PodKey) -> HealthRecord | None:
+        """See `HealthSink`."""
+        return self._published.get(key)
+
+    def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
+        """See `HealthSink`. A reader sees the old file or the new one, never a part of one."""
+        failed: dict[PodKey, str] = {}
+        for record in put:
+            try:
+                self._replace(record)
+            except OSError as error:
+                failed[record.key] = str(error)
+        for key in delete:
+            try:
+                (self._folder / f"{key.pod}{SUFFIX}").unlink(missing_ok=True)
+                self._published.pop(key, None)
+            except OSError as error:
+                failed[key] = str(error)
+        return failed
+
+    def _replace(self, record: HealthRecord) -> None:
+        unfinished = self._folder / f".{record.key.pod}.new"
+        unfinished.write_bytes(record.encode(self._wall_clock()))
+        unfinished.replace(self._folder / f"{record.key.pod}{SUFFIX}")
+        self._published[record.key] = record
+
+
+def read(folder: Path) -> dict[PodKey, HealthRecord]:
+    """All records of a folder, fresh or not; files that are no records are passed over."""
+    records = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        with contextlib.suppress(RecordError, OSError):
+            record = decode(path.read_bytes())
+            records[record.key] = record
+    return records
+
+
+def is_alive(folder: Path, now: float) -> bool:
+    """Whether somebody publishes into `folder`; `now` is seconds since the epoch."""
+    try:
+        return now - (folder / LEASE).stat().st_mtime < TTL
+    except OSError:
+        return False

@@ -1,0 +1,124 @@
+"""Health as files: what is written, what is withdrawn, and who may write."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.pulse import Pulse
+from controller.sink.directory import LEASE, TTL, DirectoryLease, DirectorySink, FolderInUse, is_alive, read
+from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+
+A, B = PodKey("web1", "a"), PodKey("web1", "b")
+
+
+def record(key: PodKey = A, state: HealthState = HealthState.PASSING) -> HealthRecord:
+    reason = Reason.NONE if state is HealthState.PASSING else Reason.STATUS
+    return HealthRecord.of(key, CheckHealth(state, reason, since=5.0), last_probe=6.0)
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> DirectorySink:
+    return DirectorySink(tmp_path, lambda: 1.7e9)
+
+
+def test_a_record_is_a_file_in_p2s_shape(sink: DirectorySink, tmp_path: Path) -> None:
+    assert sink.write([record()], []) == {}
+    fields = json.loads((tmp_path / "a.json").read_bytes())
+    assert (fields["Service"], fields["Node"], fields["Status"]) == ("a", "web1", "passing")
+    assert fields["Time"].startswith("2023-11-14T")
+    assert sink.published(A) == record()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"], "nothing unfinished stays"
+
+
+def test_a_withdrawn_record_is_gone_and_withdrawing_again_is_nothing(sink: DirectorySink, tmp_path: Path) -> None:
+    sink.write([record(A), record(B)], [])
+    assert sink.write([], [A]) == {}
+    assert sink.write([], [A]) == {}
+    assert (sink.published(A), sink.published(B)) == (None, record(B))
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
+
+
+def test_what_fails_is_named_is_not_taken_for_published_and_holds_up_no_other(
+    sink: DirectorySink, tmp_path: Path
+) -> None:
+    (tmp_path / "a.json").mkdir()
+    failed = sink.write([record(A), record(B)], [])
+    assert failed.keys() == {A}
+    assert sink.published(A) is None
+    assert sink.published(B) == record(B)
+    assert sink.write([], [A]).keys() == {A}
+
+
+def test_a_missing_folder_fails_every_key_and_raises_nothing(tmp_path: Path) -> None:
+    sink = DirectorySink(tmp_path / "missing")
+    assert sink.write([record(A), record(B)], []).keys() == {A, B}
+
+
+def test_leftovers_count_as_published(sink: DirectorySink, tmp_path: Path) -> None:
+    sink.write([record(A)], [])
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "folder.json").mkdir()
+    other = DirectorySink(tmp_path)
+    assert set(other.leftovers()) == {A}
+    assert other.published(A) == record(A)
+    assert read(tmp_path).keys() == {A}
+
+
+def test_leftovers_of_a_missing_folder_are_none(tmp_path: Path) -> None:
+    assert set(DirectorySink(tmp_path / "missing").leftovers()) == set()
+
+
+# The lease
+
+
+def lease(folder: Path) -> DirectoryLease:
+    return DirectoryLease(folder, Pulse("session", 30, time.monotonic))
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[DirectoryLease]:
+    held = lease(tmp_path / "health")
+    held.start()
+    yield held
+    held.stop(10)
+
+
+def test_who_publishes_is_seen_to_live(held: DirectoryLease, tmp_path: Path) -> None:
+    assert is_alive(tmp_path / "health", time.time())
+    assert held.current() == str(tmp_path / "health" / LEASE)
+    assert TTL - 10 < held.expires_at() - time.time() <= TTL
+
+
+def test_a_second_controller_is_refused_and_the_first_keeps_the_folder(held: DirectoryLease, tmp_path: Path) -> None:
+    second = lease(tmp_path / "health")
+    with pytest.raises(FolderInUse, match="another process publishes into"):
+        second.start()
+    assert held.current()
+    assert is_alive(tmp_path / "health", time.time())
+
+
+def test_after_a_stop_nobody_lives_there_and_another_may_start(tmp_path: Path) -> None:
+    first, second = lease(tmp_path), lease(tmp_path)
+    first.start()
+    first.stop(10)
+    assert not is_alive(tmp_path, time.time())
+    second.start()
+    assert second.current()
+    second.stop(10)
+
+
+def test_a_lease_that_was_not_touched_for_its_time_is_dead(held: DirectoryLease, tmp_path: Path) -> None:
+    path = tmp_path / "health" / LEASE
+    os.utime(path, (time.time() - TTL - 1,) * 2)
+    assert not is_alive(tmp_path / "health", time.time())
+
+
+def test_in_a_folder_without_lease_nobody_lives(tmp_path: Path) -> None:
+    assert not is_alive(tmp_path, time.time())
+    assert not is_alive(tmp_path / "missing", time.time())

@@ -1,0 +1,274 @@
+"""The watch: its patience with a bad source, and that removals pass the gate.
+
+The sources here are fakes: the Protocol is ours.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from controller.intent.watch import IntentWatch, SourceError
+from controller.pulse import Pulse
+from controller.store import ManifestStore
+from reconcilers.gate import Entry, Listing, RemovalGate
+from reconcilers.spec import CheckDefaults, PodKey
+from tests.support.net import until
+from tests.support.recorders import Announced, FakeClock
+
+PODS = [PodKey("web1", f"pod-{number}") for number in range(30)]
+A, B, C = PODS[:3]
+
+
+def listing(index: int, pods: Collection[PodKey], doubt: str = "", version: int = 1) -> Listing:
+    data = {key: f"id: {key.pod}\nstatus_port: 80\n".encode() for key in pods}
+    return Listing(index, {key: Entry((version,), data[key]) for key in pods}, doubt)
+
+
+@dataclass
+class Scripted:
+    """A `Source` that answers what the test puts into `answers`; waits as long as that is nothing."""
+
+    answers: "queue.SimpleQueue[Listing | SourceError]" = field(default_factory=queue.SimpleQueue)
+    present: set[PodKey] = field(default_factory=set)
+    earlier: list[Collection[PodKey] | SourceError] = field(default_factory=list)
+    asked: list[tuple[PodKey, ...]] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    reads: int = 0
+    doubtful_read: bool = False
+
+    def leftovers(self) -> Collection[PodKey]:
+        answer = self.earlier.pop(0) if self.earlier else ()
+        if isinstance(answer, SourceError):
+            raise answer
+        return answer
+
+    def next(self, wait: float) -> Listing:
+        self.reads += 1
+        self.waits.append(wait)
+        while not self.cancelled.is_set():
+            try:
+                answer = self.answers.get(timeout=0.02)
+            except queue.Empty:
+                continue
+            if isinstance(answer, SourceError):
+                raise answer
+            return answer
+        raise SourceError("cancelled")
+
+    def are_absent(self, keys: Collection[PodKey]) -> bool:
+        self.asked.append(tuple(keys))
+        if self.doubtful_read:
+            raise SourceError("no answer")
+        return not self.present.intersection(keys)
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+
+@dataclass
+class Moving:
+    """`Addressing` that has moved when the test says so."""
+
+    moved: bool = False
+
+    def refresh(self) -> bool:
+        moved, self.moved = self.moved, False
+        return moved
+
+
+@dataclass
+class Bench:
+    source: Scripted = field(default_factory=Scripted)
+    addressing: Moving = field(default_factory=Moving)
+    announced: Announced = field(default_factory=Announced)
+    fuse_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        self.store = ManifestStore(CheckDefaults())
+        self.pulse_clock = FakeClock()
+        self.watch = IntentWatch(
+            self.source,
+            self.store,
+            RemovalGate(self.fuse_seconds),
+            self.addressing,
+            self.announced,
+            Pulse("watch", 30, self.pulse_clock),
+        )
+
+    def show(self, *answers: Listing | SourceError) -> None:
+        """Answer so, and wait until the watch asks for more."""
+        before = self.source.reads
+        for answer in answers:
+            self.source.answers.put(answer)
+        until(lambda: self.source.reads >= before + len(answers) and self.source.answers.empty())
+
+    def known(self) -> set[PodKey]:
+        return set(self.store.intents())
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    def make(**fields: object) -> Bench:
+        bench = Bench(**fields)  # type: ignore[arg-type]
+        benches.append(bench)
+        bench.watch.start()
+        until(lambda: bench.source.reads)
+        return bench
+
+    yield make
+    for bench in benches:
+        bench.watch.stop(10)
+
+
+Make = Callable[..., Bench]
+
+
+def test_new_and_changed_pods_are_announced_and_unchanged_ones_are_not(make: Make) -> None:
+    bench = make()
+    assert bench.watch.silence() is None
+    bench.show(listing(1, [A, B]))
+    bench.show(listing(2, [A, B]))
+    bench.show(listing(3, [A, B, C]))
+    assert bench.announced.batches == [{A, B}, {C}]
+    assert bench.watch.last_success() > 1.6e9
+    silence = bench.watch.silence()
+    assert silence is not None
+    assert 0 <= silence < 10
+
+
+def test_errors_keep_the_set_are_retried_and_logged_once_at_each_end(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    bench = make()
+    bench.show(listing(1, [A, B]))
+    bench.pulse_clock.advance(100)
+    bench.show(SourceError("403"), SourceError("no leader"))
+    assert bench.known() == {A, B}
+    bench.show(listing(5, [A, B, C]))
+    assert bench.known() == {A, B, C}
+    assert bench.announced.keys() == {A, B, C}
+    lines = [record.getMessage() for record in caplog.records if record.name.endswith("watch")]
+    assert lines[0] == "manifests cannot be read, all checks go on: 403"
+    assert lines[1].startswith("manifests can be read again, after")
+    assert len(lines) == 2
+
+
+def test_a_source_that_fails_from_the_start_is_asked_until_it_answers(make: Make) -> None:
+    bench = make(source=Scripted(earlier=[SourceError("down"), SourceError("down"), [A]]))
+    assert bench.source.earlier == []
+    bench.show(listing(4, [B]))
+    until(lambda: bench.announced.keys() == {A, B})
+
+
+def test_a_removal_that_single_reads_confirm_goes_through(make: Make) -> None:
+    bench = make()
+    bench.show(listing(1, [A, B, C]))
+    bench.show(listing(2, [A, B]))
+    assert bench.known() == {A, B}
+    assert bench.source.asked == [(C,)]
+    assert bench.announced.batches[-1] == {C}
+    assert bench.watch.held() == 0
+
+
+@pytest.mark.parametrize("doubt", ["no leader", ""], ids=["a doubtful listing", "a read that finds the pod"])
+def test_a_removal_in_doubt_is_held_and_said(make: Make, doubt: str, caplog: pytest.LogCaptureFixture) -> None:
+    bench = make()
+    bench.source.present = {C}
+    bench.show(listing(1, [A, B, C]))
+    bench.show(listing(2, [A, B], doubt))
+    assert bench.known() == {A, B, C}
+    assert bench.watch.held() == 1
+    assert bench.source.asked == ([] if doubt else [(C,)])
+    assert "removal of 1 pods is held" in caplog.text
+    bench.source.present = set()
+    bench.show(listing(3, [A, B]))
+    assert bench.known() == {A, B}
+    assert bench.watch.held() == 0
+
+
+def test_a_single_read_that_fails_is_an_error_and_removes_nothing(make: Make) -> None:
+    bench = make()
+    bench.show(listing(1, [A, B, C]))
+    bench.source.doubtful_read = True
+    bench.show(listing(2, [A, B]), listing(2, [A, B]))
+    assert bench.known() == {A, B, C}
+    bench.source.doubtful_read = False
+    bench.show(listing(2, [A, B]))
+    assert bench.known() == {A, B}
+
+
+def test_additions_are_believed_while_removals_are_held(make: Make) -> None:
+    bench = make()
+    bench.show(listing(1, [A, B]))
+    bench.show(listing(2, [A, C], "filtered"))
+    assert bench.known() == {A, B, C}
+
+
+def test_a_mass_removal_waits_for_the_fuse_and_the_source_is_asked_earlier_meanwhile(make: Make) -> None:
+    bench = make(fuse_seconds=0.5)
+    bench.show(listing(1, PODS))
+    bench.show(listing(2, [A]))
+    assert len(bench.known()) == 30
+    assert bench.watch.held() == 29
+    assert bench.source.waits[-1] < 2 < bench.source.waits[0]
+
+    def gone() -> bool:
+        bench.show(listing(3, [A]))
+        return bench.known() == {A}
+
+    until(gone, 10, "the fuse gives way")
+    assert bench.announced.batches[-1] == frozenset(PODS) - {A}
+
+
+def test_what_an_earlier_run_left_is_announced_when_no_manifest_asks_for_it(make: Make) -> None:
+    bench = make(source=Scripted(earlier=[[A, B]]))
+    bench.show(listing(9, [A]))
+    assert bench.announced.keys() == {A, B}
+    assert bench.source.asked == [(B,)]
+
+
+def test_a_node_that_moved_has_all_its_pods_announced_and_the_removed_ones_too(make: Make) -> None:
+    bench = make()
+    bench.show(listing(1, [A, B, C]))
+    bench.addressing.moved = True
+    bench.show(listing(2, [A, B]))
+    assert bench.announced.batches[-1] == {A, B, C}
+
+
+def test_a_source_that_answers_without_end_is_not_read_without_end(make: Make) -> None:
+    """The gap grows with the pods: 0.02 s and 0.1 ms each."""
+    bench = make()
+    for index in range(1_000):
+        bench.source.answers.put(listing(index, [A]))
+    before = bench.source.reads
+    threading.Event().wait(0.3)
+    assert bench.source.reads - before < 60
+    assert bench.source.reads > before
+
+
+def test_the_pulse_beats_with_every_turn_and_every_error(make: Make) -> None:
+    bench = make()
+    bench.pulse_clock.advance(100)
+    bench.show(listing(1, [A]))
+    assert bench.watch._pulse.silence() == 0
+    bench.pulse_clock.advance(100)
+    bench.show(SourceError("no"))
+    until(lambda: bench.watch._pulse.silence() == 0)
+
+
+def test_stop_ends_it_while_it_waits_and_while_it_is_refused() -> None:
+    for answers in ([], [SourceError("no")] * 50):
+        bench = Bench()
+        for answer in answers:
+            bench.source.answers.put(answer)
+        bench.watch.start()
+        until(lambda at=bench: at.source.reads)  # type: ignore[misc]
+        bench.watch.stop(10)
+        assert not bench.watch._thread.is_alive()
