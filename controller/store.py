@@ -1,7 +1,7 @@
 """What is known: the last good manifest of each pod, and the health of each check that runs.
 
-Each store has one lock, held for dictionary work only. What they hand out is frozen, or is replaced and never changed in
-place, so readers (metrics, page) need no lock of theirs.
+Each store has one lock, held for dictionary work only. What they hand out is frozen, or is replaced and never changed
+in place, so readers (metrics, page) need no lock of theirs.
 """
 
 import logging
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from reconcilers.gate import Listing
 from reconcilers.health import CheckHealth, Outcome, ProbeResult, Reason
@@ -93,8 +94,8 @@ class History:
     _FORMAT = struct.Struct("<dfBBH")
     _OUTCOMES = tuple(Outcome)
     _REASONS = tuple(Reason)
-    _OUTCOME_CODE = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
-    _REASON_CODE = {reason: code for code, reason in enumerate(_REASONS)}
+    _OUTCOME_CODE: ClassVar = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
+    _REASON_CODE: ClassVar = {reason: code for code, reason in enumerate(_REASONS)}
 
     __slots__ = ("_count", "_ring", "_size")
 
@@ -154,7 +155,7 @@ class Tracked:
 
 
 class HealthStore:
-    """Health now and lately, of every check that has a worker. Written by the engine, and by who starts and stops workers."""
+    """Health now and lately, of every check that has a worker. Written by the engine, and by who rules its workers."""
 
     def __init__(self, on_change: Callable[[Collection[PodKey]], None], history_size: int = 100) -> None:
         self._on_change = on_change

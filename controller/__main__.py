@@ -1,0 +1,5 @@
+"""`python -m controller` is `podpulse`."""
+
+from controller.cli import main
+
+main()

@@ -1,0 +1,202 @@
+"""The command line: every verb against folders and against a real Consul, and what it says when something is wrong."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from controller.cli import main
+from tests.support.consul import Agent
+from tests.support.controller import podpulse
+
+MANIFEST = "id: isup\nstatus_port: 8000\nstatus_http: true\n"
+HERE = socket.gethostname()
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    file = tmp_path / "isup.yaml"
+    file.write_text(MANIFEST)
+    return file
+
+
+def run(*arguments: object, **environ: str) -> Result:
+    clean = {"CONSUL_HTTP_ADDR": None, "CONSUL_HTTP_TOKEN": None, "CONFIG_PATH": None}
+    return CliRunner(env={**clean, **environ}).invoke(main, [str(argument) for argument in arguments])
+
+
+def good(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def complaint(result: Result) -> str:
+    """What a wrong use says: one error, no traceback."""
+    assert result.exit_code in {1, 2}, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.stderr
+
+
+# Everywhere
+
+
+def test_help_and_version_are_given_by_the_real_program() -> None:
+    said = podpulse("--help").stdout
+    for verb in ("run", "isup", "schedule", "unschedule", "inspect", "check-manifest", "check-config"):
+        assert f"\n  {verb} " in said
+    assert good(run("--version")).startswith("podpulse, version ")
+
+
+@pytest.mark.parametrize("verb", sorted(main.commands))
+def test_every_verb_has_a_help(verb: str) -> None:
+    assert "Usage:" in good(run(verb, "-h"))
+
+
+def test_an_unknown_verb_or_option_is_a_wrong_use() -> None:
+    assert "No such command" in complaint(run("paint"))
+    assert "No such option" in complaint(run("inspect", "--colour"))
+
+
+# Folders
+
+
+def test_schedule_inspect_and_unschedule_work_on_a_folder(manifest: Path, tmp_path: Path) -> None:
+    pods = tmp_path / "new" / "pods"
+    assert json.loads(good(run("schedule", manifest, "--intent-dir", pods))) == {
+        "pod_id": "isup",
+        "pod_unique_key": "",
+    }
+    assert [path.name for path in pods.iterdir()] == ["isup.yaml"]
+    assert (pods / "isup.yaml").read_text() == MANIFEST
+    tree = json.loads(good(run("inspect", "--intent-dir", pods)))
+    assert tree == {"isup": {HERE: {"health_check": {"status": "unknown", "output": ""}, "scheduled": True}}}
+    good(run("unschedule", "isup", "--intent-dir", pods))
+    assert json.loads(good(run("inspect", "--intent-dir", pods))) == {}
+    good(run("unschedule", "isup", "--intent-dir", pods))
+
+
+def test_inspecting_a_folder_that_is_missing_says_so(tmp_path: Path) -> None:
+    assert "No such file or directory" in complaint(run("inspect", "--intent-dir", tmp_path / "missing"))
+
+
+def test_a_manifest_that_is_wrong_is_not_scheduled(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("id: isup\nstatus_port: 70000\n")
+    said = complaint(run("schedule", file, "--intent-dir", tmp_path / "pods"))
+    assert str(file) in said
+    assert "status_port: expected a port" in said
+    assert not (tmp_path / "pods").exists()
+
+
+@pytest.mark.parametrize("name", ["../../etc", "a/b", "", "-" * 3, "x" * 200])
+def test_names_that_could_reach_elsewhere_are_refused(manifest: Path, tmp_path: Path, name: str) -> None:
+    assert "expected letters" in complaint(run("unschedule", "--intent-dir", tmp_path, "--", name))
+    if name:
+        assert "expected letters" in complaint(run("schedule", manifest, f"--node={name}", "--intent-dir", tmp_path))
+
+
+# Consul
+
+
+def on(consul: Agent, *arguments: object) -> Result:
+    return run(*arguments, "--consul", f"127.0.0.1:{consul.http_port}")
+
+
+def test_schedule_inspect_and_unschedule_work_on_consul(consul: Agent, manifest: Path) -> None:
+    good(on(consul, "schedule", manifest, "--node", "web2"))
+    assert consul.get("intent/web2/isup") == MANIFEST.encode()
+    good(on(consul, "schedule", manifest))
+    assert consul.keys("intent/") == sorted(["intent/web2/isup", f"intent/{HERE}/isup"])
+    tree = json.loads(good(on(consul, "inspect", "--node", "web2", "--pod", "isup")))
+    assert tree["isup"].keys() == {"web2"}
+    good(on(consul, "unschedule", "isup", "--node", "web2"))
+    assert consul.keys("intent/") == [f"intent/{HERE}/isup"]
+
+
+def test_consul_is_found_by_its_own_variable_and_over_the_real_program(consul: Agent, manifest: Path) -> None:
+    address = f"http://127.0.0.1:{consul.http_port}"
+    good(run("schedule", manifest, "--node", "web1", CONSUL_HTTP_ADDR=address))
+    assert json.loads(podpulse("inspect", "--consul", address).stdout).keys() == {"isup"}
+
+
+def test_over_tls_the_client_shows_its_certificate(consul_binary: Path, manifest: Path) -> None:
+    with Agent(consul_binary, tls=True) as consul:
+        files = consul.certificates
+        assert files
+        options: list[Any] = ["--https", "--consul", consul.address.removeprefix("https://"), "--tls-ca-file", files.ca]
+        assert complaint(run("inspect", *options))
+        options += ["--tls-cert-file", files.client_cert, "--tls-key-file", files.client_key]
+        assert json.loads(good(run("inspect", *options))) == {}
+
+
+def test_a_token_is_taken_from_option_or_file_and_a_wrong_one_is_not_repeated(
+    consul_binary: Path, manifest: Path, tmp_path: Path
+) -> None:
+    secret, wrong = tmp_path / "token", "11111111-2222-3333-4444-555555555555"
+    with Agent(consul_binary, acl=True) as consul:
+        secret.write_text(consul.token + "\n")
+        good(on(consul, "schedule", manifest, "--token", consul.token))
+        good(on(consul, "unschedule", "isup", "--token-file", secret))
+        said = complaint(on(consul, "schedule", manifest, "--token", wrong))
+        assert wrong not in said
+        assert "403" in said or "ACL" in said
+
+
+def test_a_consul_that_is_not_there_is_one_line(consul: Agent, manifest: Path) -> None:
+    consul.kill()
+    said = complaint(on(consul, "inspect"))
+    assert said.startswith("Error: ")
+    assert len(said.splitlines()) == 1
+
+
+def test_consul_addresses_that_make_no_sense_are_one_line() -> None:
+    assert complaint(run("inspect", "--consul", "ftp://x")).startswith("Error: Consul's address is 'ftp://x'")
+
+
+# Checking files
+
+
+def test_check_manifest_says_what_is_asked_for_and_what_is_not_known(tmp_path: Path) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text("id: isup\nstatus_port: 8000\ncolour: red\nstatus: {path: /up}\n")
+    silent = tmp_path / "s.yaml"
+    silent.write_text("id: quiet\n")
+    said = good(run("check-manifest", file, silent))
+    assert f"{file}: https://{HERE}:8000/up every 5 s\n" in said
+    assert f"{file}: colour: not known here, passed over\n" in said
+    assert f"{silent}: asks for no check\n" in said
+
+
+def test_check_manifest_goes_on_after_a_wrong_one_and_ends_with_1(manifest: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("id: [\n")
+    result = run("check-manifest", bad, manifest)
+    assert result.exit_code == 1
+    assert f"{bad}: line 2" in result.stderr
+    assert str(manifest) in result.stdout
+
+
+def test_check_config_says_good_or_what_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "podpulse.yaml"
+    file.write_text("node_name: web1\n")
+    assert good(run("check-config", file)) == f"{file}: good\n"
+    file.write_text("node: web1\n")
+    assert f"{file}: node: no such option" in complaint(run("check-config", file))
+
+
+@pytest.mark.parametrize("arguments", [["--intent-dir", "pods"], ["--listen", "nowhere"], ["--node", "a b"]])
+def test_run_refuses_a_wrong_command_line_in_one_line(arguments: list[str]) -> None:
+    said = complaint(run("run", *arguments))
+    assert said.startswith("Error: command line: ")
+    assert len(said.splitlines()) == 1
+
+
+def test_isup_says_when_its_port_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = podpulse("isup", "--host", "127.0.0.1", "--port", taken.getsockname()[1], check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,79 @@
+"""What `inspect` shows, from folders and from a real Consul."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from controller import inspection
+from controller.pulse import Pulse
+from controller.sink.directory import DirectoryLease, DirectorySink
+from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+from tests.support.consul import Agent
+
+UNKNOWN = {"health_check": {"status": "unknown", "output": ""}, "scheduled": True}
+MANIFEST = b"id: isup\nstatus_port: 8000\n"
+
+
+def record(pod: str, node: str = "web1") -> HealthRecord:
+    health = CheckHealth(HealthState.CRITICAL, Reason.STATUS, 1.7e9, "answered with status 500", "oops")
+    return HealthRecord.of(PodKey(node, pod), health, 1.7e9 + 5)
+
+
+def shown(scheduled: bool) -> dict[str, object]:
+    return {
+        "health_check": {"status": "critical", "output": "oops"},
+        "scheduled": scheduled,
+        "reason": "status",
+        "detail": "answered with status 500",
+        "since": "2023-11-14T22:13:20.000000Z",
+        "last_probe": "2023-11-14T22:13:25.000000Z",
+    }
+
+
+def test_from_consul_every_pod_of_every_node_is_shown(consul: Agent) -> None:
+    for key in ("intent/web1/isup", "intent/web2/isup", "intent/web1/other", "intent/web10/isup", "intent/odd"):
+        consul.put(key, MANIFEST)
+    consul.put("health/isup/web1", record("isup").encode(1.7e9))
+    consul.put("health/left-over/web1", record("left-over").encode(1.7e9))
+    consul.put("health/other/web1", "no record")
+    with consul.client() as client:
+        tree = inspection.as_tree(inspection.from_consul(client, "intent", None, None))
+        assert tree == {
+            "isup": {"web1": shown(True), "web10": UNKNOWN, "web2": UNKNOWN},
+            "left-over": {"web1": shown(False)},
+            "other": {"web1": UNKNOWN},
+        }
+        one = inspection.as_tree(inspection.from_consul(client, "intent", "web1", "isup"))
+        assert one == {"isup": {"web1": shown(True)}}
+        assert inspection.from_consul(client, "intent", "web1", "missing") == []
+        assert inspection.from_consul(client, "reality", "web3", None) == []
+        node = inspection.from_consul(client, "intent", "web1", None)
+        assert [sight.key.pod for sight in node] == ["isup", "left-over", "other"], "web10 is another node"
+
+
+def test_from_folders_records_count_only_while_their_controller_lives(tmp_path: Path) -> None:
+    intents, healths = tmp_path / "pods", tmp_path / "health"
+    intents.mkdir()
+    for name in ("isup.yaml", "other.yaml", ".hidden.yaml", "README"):
+        (intents / name).write_bytes(MANIFEST)
+    lease = DirectoryLease(healths, Pulse("session", 30, time.monotonic))
+    lease.start()
+    DirectorySink(healths).write([record("isup")], [])
+    tree = inspection.as_tree(inspection.from_folders(intents, healths, "web1", None))
+    assert tree == {"isup": {"web1": shown(True)}, "other": {"web1": UNKNOWN}}
+    assert inspection.as_tree(inspection.from_folders(intents, healths, "web1", "other")).keys() == {"other"}
+    lease.stop(10)
+    assert inspection.as_tree(inspection.from_folders(intents, healths, "web1", "isup")) == {"isup": {"web1": UNKNOWN}}
+
+
+def test_from_folders_health_may_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "isup.yaml").write_bytes(MANIFEST)
+    assert inspection.as_tree(inspection.from_folders(tmp_path, None, "web1", None)) == {"isup": {"web1": UNKNOWN}}
+
+
+def test_a_folder_of_manifests_that_is_missing_is_an_error_and_not_an_empty_answer(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        inspection.from_folders(tmp_path / "missing", None, "web1", None)
