@@ -59,8 +59,8 @@ class Outside:
     sink: HealthSink
     addresses: FixedAddress | CatalogAddress
     lease: SessionKeeper | DirectoryLease
-    give_up: Callable[[], None] = lambda: None
-    """End a write that hangs."""
+    clients: Sequence[ConsulClient] = ()
+    """Those to close at the end; a request of theirs that hangs is cancelled."""
 
 
 class App:
@@ -132,10 +132,13 @@ class App:
         self._watch.stop(STOP_STEP)
         for loop in self._loops:
             loop.stop(STOP_STEP)
-        self._outside.give_up()
+        for client in self._outside.clients:
+            client.cancel()
         self._engine.close(STOP_STEP)
         self._outside.lease.stop(STOP_STEP)
         self._web.stop(STOP_STEP)
+        for client in self._outside.clients:
+            client.close()
 
     def _queue(self, name: str) -> WorkQueue[PodKey]:
         metrics = self._metrics.queue(name)
@@ -146,17 +149,17 @@ class App:
     def _on_consul(self, environ: Mapping[str, str]) -> Outside:
         config, settings = self.config, self.config.consul_settings(environ)
 
-        def client() -> ConsulClient:
-            return ConsulClient(settings, observe=self._metrics.consul.request)
-
-        lease = SessionKeeper(client(), config.node_name, self._on_new_session, self._pulses.new("session", 30))
-        sink = KvSink(client(), lease)
+        clients = [ConsulClient(settings, observe=self._metrics.consul.request) for _ in range(3)]
+        watching, writing, asking = clients
+        renewing = ConsulClient(settings, observe=self._metrics.consul.request)
+        lease = SessionKeeper(renewing, config.node_name, self._on_new_session, self._pulses.new("session", 30))
+        sink = KvSink(writing, lease)
         return Outside(
-            ConsulSource(client(), config.tree, config.node_name, lambda: sink.leftovers(config.node_name)),
+            ConsulSource(watching, config.tree, config.node_name, lambda: sink.leftovers(config.node_name)),
             sink,
-            CatalogAddress(client(), config.node_name) if config.address == "catalog" else _fixed(config.address),
+            CatalogAddress(asking, config.node_name) if config.address == "catalog" else _fixed(config.address),
             lease,
-            sink.cancel,
+            clients,
         )
 
     def _on_folders(self) -> Outside:

@@ -135,9 +135,10 @@ class CurlTransport:
             self._cancelled = False
 
     def close(self) -> None:
-        """Close the connection; the transport is not used any more."""
-        self._curl.close()
-        self._drop_sockets()
+        """Close the connection; the transport is not used any more. In a request that hangs, it ends with the process."""
+        with suppress(pycurl.error):
+            self._curl.close()
+            self._drop_sockets()
 
     def _request(
         self,

@@ -1,0 +1,252 @@
+"""The real controller for a test: `podpulse run` as a process of its own, with a configuration file of its own.
+
+It listens on a free port, which is read from its log. Every warning of Python is an error in it. What it logged is
+printed at the end, so that pytest shows it with a test that failed.
+"""
+
+import http.client
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.net import until
+
+NODE = "web1"
+STARTED = re.compile(r"page and metrics on port (\d+)")
+STARTS_WITHIN = 30.0
+COMMAND = (sys.executable, "-m", "controller")
+
+
+def environment() -> dict[str, str]:
+    """This process' environment without what would configure Podpulse, and with every warning an error."""
+    others = {
+        name: text for name, text in os.environ.items() if not name.startswith("CONSUL_") and name != "CONFIG_PATH"
+    }
+    return others | {"PYTHONWARNINGS": "error"}
+
+
+def podpulse(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one verb of the command line to its end."""
+    command = [*COMMAND, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+    if check and done.returncode:
+        raise AssertionError(f"{arguments[0]}: exit code {done.returncode}\n{done.stderr}")
+    return done
+
+
+def manifest(pod: str, port: int, path: str = "/_status", *, https: bool = False) -> bytes:
+    """A manifest that asks for a check."""
+    document = {"id": pod, "status_port": port, "status_http": not https, "status": {"path": path}}
+    return yaml.safe_dump(document, sort_keys=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the controller answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+
+class Metrics:
+    """One scrape, parsed."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._samples: dict[str, list[tuple[Mapping[str, str], float]]] = defaultdict(list)
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                self._samples[sample.name].append((sample.labels, sample.value))
+
+    def sum(self, name: str, **labels: str) -> float:
+        """The sum of all samples with this name and these labels; 0 when there is none."""
+        return sum(value for have, value in self._samples[name] if labels.items() <= have.items())
+
+    def by_pod(self, name: str, **labels: str) -> dict[str, float]:
+        """The same, for each pod that has any."""
+        pods: dict[str, float] = defaultdict(float)
+        for have, value in self._samples[name]:
+            if "pod" in have and labels.items() <= have.items():
+                pods[have["pod"]] += value
+        return dict(pods)
+
+
+class Controller(AbstractContextManager["Controller"]):
+    """One `podpulse run` on `web1`, which probes 127.0.0.1. `options` are fields of the configuration file; those of
+    `consul` and `defaults` are mappings, and `defaults` are an interval of half a second where nothing else is said.
+
+    As a context manager it is started inside, and ready with `ready`.
+    """
+
+    def __init__(self, *, ready: bool = True, **options: Any) -> None:
+        self._wait_ready = ready
+        self._temp = tempfile.TemporaryDirectory(prefix="podpulse-test-", ignore_cleanup_errors=True)
+        self.folder = Path(self._temp.name)
+        self.config_file = self.folder / "config.yaml"
+        self.log_file = self.folder / "log"
+        self.options: dict[str, Any] = {
+            "node_name": NODE,
+            "address": "127.0.0.1",
+            "listen": "127.0.0.1:0",
+            "defaults": {"interval": "500ms", "timeout": "500ms"},
+            **options,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, and show what it logged."""
+        self.kill()
+        print(f"--- log of the controller on {self.options['node_name']} ---\n{self.log}")
+        self._temp.cleanup()
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready if that was asked for; a second time after its end."""
+        self.config_file.write_text(yaml.safe_dump(self.options))
+        before = len(self.log)
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*COMMAND, "run", "--config", self.config_file],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                cwd=self.folder,
+            )
+        until(lambda: self._listens(before), STARTS_WITHIN, "the controller listens")
+        if self._wait_ready:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        until(lambda: self.get("/-/ready").status == 200, STARTS_WITHIN, "the controller is ready")
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    @property
+    def port(self) -> int:
+        """Of page and metrics, on 127.0.0.1."""
+        return self._port
+
+    @property
+    def log(self) -> str:
+        """All that it said so far, over every start."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def terminate(self, within: float = 5.0) -> int:
+        """SIGTERM; the answer is the exit code. Not gone within so many seconds is an error."""
+        process = self._running()
+        process.terminate()
+        try:
+            code = process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"not gone {within:g} s after SIGTERM") from None
+        self._process = None
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone. Nothing happens when it does not run."""
+        process, self._process = self._process, None
+        if process:
+            with suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    # --- what it shows ---
+
+    def get(self, path: str, timeout: float = 10.0) -> Page:
+        """Ask its web server."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            headers = {name.lower(): text for name, text in answer.getheaders()}
+            return Page(answer.status, headers, answer.read().decode())
+        finally:
+            connection.close()
+
+    def metrics(self) -> Metrics:
+        """Scrape it."""
+        return Metrics(self.get("/metrics").text)
+
+    def inspect(self, *arguments: str) -> dict[str, Any]:
+        """What `podpulse inspect` says about the Consul, or the folders, that this controller works with."""
+        if intents := self.options.get("intent_dir"):
+            where = [
+                "--intent-dir",
+                intents,
+                "--health-dir",
+                self.options["health_dir"],
+                "--node",
+                self.options["node_name"],
+            ]
+        else:
+            where = ["--consul", self.options["consul"]["address"]]
+        said: dict[str, Any] = json.loads(podpulse("inspect", *where, *arguments).stdout)
+        return said
+
+    # --- starting ---
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the controller does not run")
+        return self._process
+
+    def _listens(self, since: int) -> bool:
+        """Whether it has said on which port; an error when it ended instead."""
+        if self._running().poll() is not None:
+            raise AssertionError(f"the controller ended at its start:\n{self.log[since:]}")
+        found = STARTED.search(self.log, since)
+        self._port = int(found[1]) if found else 0
+        return found is not None
+
+
+def gaps(times: list[float]) -> list[float]:
+    """Seconds between each and the next."""
+    return [later - earlier for earlier, later in itertools.pairwise(times)]
+
+
+def watch_for(seconds: float) -> None:
+    """Let time pass while something is to go on, or not to happen: what is looked at afterwards is a log."""
+    time.sleep(seconds)

@@ -1,0 +1,43 @@
+"""The targets' own log is the truth about how often they were asked."""
+
+import pytest
+
+from tests.support.consul import Agent
+from tests.support.controller import gaps, watch_for
+from tests.support.fleet import Fleet
+from tests.support.net import until
+from tests.system.conftest import Launch
+
+PODS = [f"pod-{number}" for number in range(200)]
+INTERVAL = 5.0
+BOUND = 0.25
+
+
+@pytest.mark.slow
+def test_two_hundred_pods_are_each_asked_every_five_seconds_for_a_minute(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    fleet.schedule(*PODS)
+    controller = launch(consul, defaults={"interval": "5s", "timeout": "2s"})
+    until(lambda: fleet.asked_by_pod().keys() == set(PODS), INTERVAL + 1, "every pod is asked within one interval")
+    watch_for(60)
+
+    asked = fleet.asked_by_pod()
+    in_phase = {pod: gaps(asked[pod])[1:] for pod in PODS}  # the first probe comes at once, the others in phase
+    worst = sorted(abs(gap - INTERVAL) for each in in_phase.values() for gap in each)
+    print(f"{len(worst)} gaps: worst {worst[-1]:.3f} s off, 99.9 % {worst[int(len(worst) * 0.999)]:.3f} s")
+    assert all(11 <= len(each) <= 13 for each in in_phase.values())
+    assert worst[-1] <= BOUND
+    assert controller.metrics().sum("podpulse_probes_skipped_total") == 0
+
+
+def test_the_probes_in_the_metrics_are_those_in_the_targets_log(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+    fleet.schedule(*PODS[:20])
+    controller = launch(consul)
+
+    def agree() -> bool:
+        before = {pod: len(times) for pod, times in fleet.asked_by_pod().items()}
+        counted = controller.metrics().by_pod("podpulse_probes_total", result="success")
+        return counted == before and min(before.values()) >= 5
+
+    until(agree, what="the metrics count what the target's log shows")

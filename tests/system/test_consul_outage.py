@@ -1,0 +1,91 @@
+"""Consul stops answering, or is gone for a while: probes go on, and afterwards the truth is published again."""
+
+import pytest
+
+from tests.support.consul import Agent
+from tests.support.controller import Controller, gaps, watch_for
+from tests.support.fleet import Fleet
+from tests.support.net import until
+from tests.support.targets import Target, answer
+from tests.system.conftest import Launch
+
+PODS = [f"pod-{number}" for number in range(20)]
+TURNS = PODS[:5]
+INTERVAL = 1.0
+BOUND = 0.25
+EVERY_SECOND = {"interval": "1s", "timeout": "1s"}
+
+
+def turn_bad(target: Target) -> None:
+    for pod in TURNS:
+        target.behave(answer(503), f"/{pod}")
+
+
+def right_again(fleet: Fleet) -> bool:
+    """Whether every pod has a key, held by a live session, that says how it is now."""
+    return fleet.statuses() == {pod: "critical" if pod in TURNS else "passing" for pod in PODS}
+
+
+def assert_asked_all_along(fleet: Fleet, since: dict[str, list[float]]) -> None:
+    """Each pod was asked in its cadence from `since` on until now."""
+    for pod, asked in fleet.asked_by_pod().items():
+        during = asked[len(since[pod]) - 1 :]
+        assert len(during) >= 10, pod
+        assert max(gaps(during)) <= INTERVAL + BOUND, pod
+
+
+def assert_no_pod_was_removed(controller: Controller) -> None:
+    metrics = controller.metrics()
+    assert metrics.sum("podpulse_intents") == len(PODS)
+    assert metrics.sum("podpulse_removals_held") == 0
+
+
+@pytest.mark.slow
+def test_probes_go_on_while_consul_is_frozen_and_its_state_is_right_again_soon_after(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    fleet.schedule(*PODS)
+    controller = launch(consul, defaults=EVERY_SECOND)
+    until(lambda: fleet.are("passing", PODS))
+    until(lambda: all(len(asked) > 1 for asked in fleet.asked_by_pod().values()))
+    before = fleet.asked_by_pod()
+    consul.pause()
+    turn_bad(target)
+    watch_for(15)
+    consul.resume()
+    until(lambda: right_again(fleet), 10.0, "what is published is right again")
+    assert_asked_all_along(fleet, before)
+    assert_no_pod_was_removed(controller)
+
+
+@pytest.mark.slow
+def test_probes_go_on_while_consul_is_gone_and_its_state_is_right_again_soon_after_its_return(
+    persistent_consul: Agent, launch: Launch, target: Target
+) -> None:
+    fleet = Fleet(persistent_consul, target)
+    fleet.schedule(*PODS)
+    controller = launch(persistent_consul, defaults=EVERY_SECOND)
+    until(lambda: fleet.are("passing", PODS))
+    until(lambda: all(len(asked) > 1 for asked in fleet.asked_by_pod().values()))
+    before = fleet.asked_by_pod()
+    persistent_consul.kill()
+    turn_bad(target)
+    watch_for(12)
+    persistent_consul.start()
+    until(lambda: right_again(fleet), 10.0, "what is published is right again")
+    assert_asked_all_along(fleet, before)
+    assert_no_pod_was_removed(controller)
+
+
+@pytest.mark.slow
+def test_a_manifest_written_soon_after_consuls_return_is_probed_within_24_seconds(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    fleet.schedule("old")
+    launch(consul)
+    until(lambda: fleet.asked("old"))
+    consul.pause()
+    watch_for(5)
+    consul.resume()
+    fleet.schedule("new")
+    until(lambda: fleet.asked("new"), 24.0, "the new pod is asked")

@@ -1,0 +1,134 @@
+"""The same program without Consul: manifests from a folder, health into a folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.controller import Controller, manifest, podpulse
+from tests.support.net import until
+from tests.support.targets import Target, answer
+
+
+class Folders:
+    """The two folders of one controller."""
+
+    def __init__(self, root: Path) -> None:
+        self.intent = root / "pods"
+        self.health = root / "health"
+        self.intent.mkdir()
+
+    def controller(self, *, ready: bool = True) -> Controller:
+        """To be entered."""
+        return Controller(ready=ready, intent_dir=str(self.intent), health_dir=str(self.health))
+
+    def status(self, pod: str) -> str | None:
+        """What the record says; None without one."""
+        file = self.health / f"{pod}.json"
+        return str(json.loads(file.read_bytes())["Status"]) if file.exists() else None
+
+    def write(self, pod: str, data: bytes) -> None:
+        (self.intent / f"{pod}.yaml").write_bytes(data)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path)
+
+
+def test_a_pod_is_scheduled_fails_recovers_moves_and_goes(folders: Folders, target: Target, tmp_path: Path) -> None:
+    file = tmp_path / "isup.yaml"
+    file.write_bytes(manifest("isup", target.port, "/one"))
+    with folders.controller() as controller:
+        podpulse("schedule", file, "--intent-dir", folders.intent, "--node", "web1")
+        until(lambda: folders.status("isup") == "passing")
+        assert controller.inspect("--pod", "isup")["isup"]["web1"]["health_check"] == {
+            "status": "passing",
+            "output": "ok\n",
+        }
+        target.behave(answer(503))
+        until(lambda: folders.status("isup") == "critical")
+        target.behave(answer(200))
+        until(lambda: folders.status("isup") == "passing")
+
+        file.write_bytes(manifest("isup", target.port, "/two"))
+        podpulse("schedule", file, "--intent-dir", folders.intent, "--node", "web1")
+        until(lambda: target.hits("/two"))
+        before = len(target.hits("/one"))
+        until(lambda: len(target.hits("/two")) >= 4)
+        assert len(target.hits("/one")) == before
+
+        podpulse("unschedule", "isup", "--intent-dir", folders.intent, "--node", "web1")
+        until(lambda: folders.status("isup") is None, 4.0, "its health is withdrawn")
+        assert controller.inspect() == {}
+        assert controller.terminate(within=5.0) == 0
+    assert "Traceback" not in controller.log
+
+
+def test_a_broken_new_version_keeps_the_check(folders: Folders, target: Target) -> None:
+    folders.write("a", manifest("a", target.port, "/a"))
+    with folders.controller() as controller:
+        until(lambda: folders.status("a") == "passing")
+        folders.write("a", b"id: [")
+        until(lambda: controller.metrics().by_pod("podpulse_manifest_invalid") == {"a": 1.0})
+        before = len(target.hits("/a"))
+        until(lambda: len(target.hits("/a")) >= before + 2)
+        assert folders.status("a") == "passing"
+
+
+def test_what_an_earlier_run_left_is_removed_or_taken_over(folders: Folders, target: Target) -> None:
+    for pod in ("stays", "goes"):
+        folders.write(pod, manifest(pod, target.port, f"/{pod}"))
+    with folders.controller() as controller:
+        until(lambda: folders.status("stays") == folders.status("goes") == "passing")
+        controller.kill()
+        (folders.intent / "goes.yaml").unlink()
+        target.behave(answer(503))
+        controller.start()
+        until(lambda: folders.status("stays") == "critical")
+        until(lambda: folders.status("goes") is None)
+
+
+def test_a_second_controller_on_the_same_folder_says_so_and_ends(folders: Folders, target: Target) -> None:
+    folders.write("a", manifest("a", target.port, "/a"))
+    with folders.controller() as controller:
+        where = ("--intent-dir", folders.intent, "--health-dir", folders.health)
+        second = podpulse("run", "--listen", "127.0.0.1:0", *where, check=False)
+        assert second.returncode == 1
+        assert f"another process publishes into {folders.health}" in second.stderr
+        assert "Traceback" not in second.stderr
+        until(lambda: folders.status("a") == "passing")
+        assert controller.get("/-/ready").status == 200
+
+
+def test_a_folder_of_manifests_that_is_missing_is_waited_for(folders: Folders, target: Target) -> None:
+    folders.intent.rmdir()
+    with folders.controller(ready=False) as controller:
+        until(lambda: "cannot read the folder of manifests" in controller.log)
+        assert controller.get("/-/ready").status == 503
+        folders.intent.mkdir()
+        folders.write("a", manifest("a", target.port, "/a"))
+        until(lambda: folders.status("a") == "passing")
+        assert controller.get("/-/ready").status == 200
+
+
+def test_no_pod_is_removed_when_the_folder_goes_away(folders: Folders, target: Target, tmp_path: Path) -> None:
+    folders.write("a", manifest("a", target.port, "/a"))
+    with folders.controller() as controller:
+        until(lambda: folders.status("a") == "passing")
+        folders.intent.rename(tmp_path / "elsewhere")
+        until(lambda: "cannot read the folder of manifests" in controller.log)
+        before = len(target.hits("/a"))
+        until(lambda: len(target.hits("/a")) >= before + 2)
+        assert folders.status("a") == "passing"
+        assert controller.metrics().sum("podpulse_intents") == 1
+
+
+@pytest.mark.slow
+def test_records_of_a_killed_controller_say_nothing_after_twenty_seconds(folders: Folders, target: Target) -> None:
+    folders.write("a", manifest("a", target.port, "/a"))
+    with folders.controller() as controller:
+        until(lambda: folders.status("a") == "passing")
+        controller.kill()
+        assert folders.status("a") == "passing"
+        until(lambda: controller.inspect()["a"]["web1"]["health_check"]["status"] == "unknown", 22.0, "a is unknown")

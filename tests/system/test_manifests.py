@@ -1,0 +1,211 @@
+"""What becomes of manifests that are written, broken, mended, changed and deleted while the controller runs."""
+
+import pytest
+
+from tests.support.consul import Agent
+from tests.support.controller import Controller, gaps, manifest, watch_for
+from tests.support.fleet import Fleet
+from tests.support.net import until
+from tests.support.targets import Target
+from tests.system.conftest import Launch
+
+PUBLISH = 'key_prefix "health/" { policy = "write" } session "web1" { policy = "write" }'
+RULES = PUBLISH + ' key_prefix "intent/" { policy = "read" }'
+WITHOUT_INTENT = PUBLISH
+WITHOUT_SOME = RULES + ' key_prefix "intent/web1/a" { policy = "deny" }'
+
+
+def invalid(controller: Controller) -> dict[str, float]:
+    return controller.metrics().by_pod("podpulse_manifest_invalid")
+
+
+def wait_hit(target: Target, path: str) -> None:
+    until(lambda: target.hits(path), what=f"{path} is asked")
+
+
+def listings(controller: Controller) -> float:
+    """How many listings ended well."""
+    return controller.metrics().sum("podpulse_consul_requests_total", op="list_manifests", outcome="ok")
+
+
+def test_a_broken_new_version_keeps_the_check_and_a_mended_one_ends_the_complaint(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    fleet.schedule("a", "b")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "ab"))
+
+    fleet.write("a", b"id: a\nstatus_port: eighty\n")
+    until(lambda: invalid(controller) == {"a": 1.0}, what="the metric says that it is not understood")
+    fleet.wait_asked("a", 2)
+    assert fleet.are("passing", "ab")
+    page = controller.get("/").text
+    assert "Manifests that are not understood" in page
+    assert "status_port: expected a port from 1 to 65535" in page
+    assert "its last good version stays in force" in page
+
+    fleet.schedule("a")
+    until(lambda: invalid(controller) == {}, what="the complaint ends")
+    fleet.wait_asked("a", 2)
+    assert "Manifests that are not understood" not in controller.get("/").text
+
+
+def test_a_pod_whose_first_manifest_is_broken_is_shown_and_not_checked(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    fleet.write("a", b"id: other\n")
+    fleet.schedule("b")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "b"))
+    assert invalid(controller) == {"a": 1.0}
+    assert "nothing is checked" in controller.get("/").text
+    assert fleet.asked("a") == []
+    fleet.schedule("a")
+    until(lambda: fleet.are("passing", "ab"), what="the mended one is checked")
+
+
+def test_a_deleted_pod_is_not_asked_any_more_and_its_series_are_gone(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    fleet.schedule("a", "b")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "ab"))
+    fleet.unschedule("a")
+    until(lambda: fleet.are("passing", "b"), 4.0, "its health is withdrawn")
+    before = len(fleet.asked("a"))
+    fleet.wait_asked("b", 4)
+    assert len(fleet.asked("a")) == before
+    assert 'pod="a"' not in controller.get("/metrics").text
+
+
+def test_a_changed_manifest_replaces_its_own_worker_and_no_other(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    fleet.schedule("a", "b", "c")
+    launch(consul)
+    until(lambda: fleet.are("passing", "abc"))
+    fleet.wait_asked("b", 2)
+    began = len(fleet.asked("b")) - 1
+    for round_ in range(5):
+        fleet.write("a", manifest("a", target.port, f"/a-{round_}"))
+        wait_hit(target, f"/a-{round_}")
+        assert fleet.status("a") == "passing"
+    gone = len(target.hits("/a-3"))
+    fleet.wait_asked("c", 4)
+    assert len(target.hits("/a-3")) == gone
+    for other in "bc":
+        assert max(gaps(fleet.asked(other)[began:])) < 0.5 + 0.25
+
+
+def test_the_same_manifest_written_again_replaces_nothing(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+    fleet.schedule("a")
+    launch(consul, defaults={"interval": "1s", "timeout": "1s"})
+    until(lambda: len(fleet.asked("a")) >= 2)
+    began = len(fleet.asked("a")) - 1
+    for _ in range(10):
+        fleet.write("a", fleet.manifest("a") + b"# written again\n")
+        watch_for(0.1)
+    fleet.wait_asked("a", 2)
+    assert min(gaps(fleet.asked("a")[began:])) > 1.0 - 0.25
+
+
+def test_a_manifest_without_port_asks_for_no_check(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+    fleet.write("quiet", b"id: quiet\nlaunchables: {}\n")
+    fleet.schedule("a", "b")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "ab"))
+    assert controller.metrics().sum("podpulse_intents") == 3
+    assert "Without a check" in controller.get("/").text
+    fleet.write("b", b"id: b\n")
+    until(lambda: fleet.are("passing", "a"), what="a check that is not asked for any more is withdrawn")
+    assert controller.inspect("--pod", "quiet")["quiet"]["web1"]["health_check"]["status"] == "unknown"
+
+
+def test_thirty_pods_deleted_at_once_are_held_and_a_single_one_goes(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    pods = [f"pod-{number}" for number in range(40)]
+    fleet.schedule(*pods)
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", pods))
+
+    fleet.unschedule(pods[0])
+    until(lambda: fleet.are("passing", pods[1:]), 4.0, "a single one goes at once")
+    consul.request("PUT", "txn", _deletions(pods[1:31]))
+    until(lambda: controller.metrics().sum("podpulse_removals_held") == 30, what="thirty are held")
+    fleet.wait_asked(pods[1], 2)
+    assert fleet.are("passing", pods[1:])
+    assert "removal of 30 pods is held" in controller.log
+
+    fleet.schedule(*pods[1:31])
+    until(lambda: controller.metrics().sum("podpulse_removals_held") == 0, what="who is there again is not held")
+    assert fleet.are("passing", pods[1:])
+
+
+@pytest.mark.slow
+def test_the_fuse_gives_way_after_a_minute(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+    fleet.schedule("a", "b", "c")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "abc"))
+    consul.request("PUT", "txn", _deletions(["a", "b", "c"]))
+    until(lambda: controller.metrics().sum("podpulse_removals_held") == 3, what="all three are held")
+    until(lambda: not consul.entries("health/"), 64.0, "all are removed in the end")
+    assert controller.metrics().sum("podpulse_intents") == 0
+
+
+@pytest.mark.parametrize("rules", [WITHOUT_INTENT, WITHOUT_SOME], ids=["all of them hidden", "some of them hidden"])
+def test_no_pod_is_removed_when_the_rights_of_our_token_are_narrowed(
+    acl_consul: Agent, launch: Launch, target: Target, rules: str
+) -> None:
+    token = acl_consul.create_token(RULES)
+    fleet = Fleet(acl_consul, target)
+    fleet.schedule("a", "b", "c")
+    controller = launch(acl_consul, token=token)
+    until(lambda: fleet.are("passing", "abc"))
+
+    acl_consul.replace_rules(token, rules)
+    before = listings(controller)
+    fleet.schedule("d")  # wakes the watch, which sees less now
+    until(lambda: listings(controller) > before, what="a listing with fewer pods")
+    fleet.wait_asked("a", 4)
+    assert controller.metrics().sum("podpulse_intents") >= 3
+    assert set("abc") <= fleet.statuses().keys()
+
+    acl_consul.replace_rules(token, RULES)
+    until(lambda: fleet.are("passing", "abcd"), 30.0, "with its rights back all is as before")
+    assert controller.metrics().sum("podpulse_removals_held") == 0
+
+
+def test_the_tree_of_what_really_runs_can_be_followed_instead(consul: Agent, launch: Launch, target: Target) -> None:
+    consul.put("reality/web1/real", manifest("real", target.port, "/real"))
+    consul.put("intent/web1/wanted", manifest("wanted", target.port, "/wanted"))
+    fleet = Fleet(consul, target)
+    launch(consul, tree="reality")
+    until(lambda: fleet.are("passing", ["real"]))
+    assert target.hits("/wanted") == []
+
+
+def test_the_nodes_address_can_be_that_of_consuls_catalog(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    fleet.schedule("a")
+    launch(consul, address="catalog")
+    until(lambda: fleet.are("passing", "a"))
+    assert target.hits("/a")[0].headers["host"] == f"web1:{target.port}"
+
+
+def test_manifests_of_other_nodes_are_none_of_ours(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
+    for key in ("intent/web10/other", "intent/web/other", "intent/web1/deep/other", "intent/web1/", "intent/web1"):
+        consul.put(key, manifest("other", target.port, "/other"))
+    fleet.schedule("a")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "a"))
+    fleet.wait_asked("a", 2)
+    assert target.hits("/other") == []
+    assert controller.metrics().sum("podpulse_intents") == 1
+
+
+def _deletions(pods: list[str]) -> str:
+    """One transaction that deletes all these manifests."""
+    operations = ", ".join(f'{{"KV": {{"Verb": "delete", "Key": "intent/web1/{pod}"}}}}' for pod in pods)
+    return f"[{operations}]"

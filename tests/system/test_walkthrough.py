@@ -1,0 +1,97 @@
+"""p2's page about health checks as one story: isup over HTTPS with a private CA, a real Consul, the command line."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.authority import Authority
+from tests.support.consul import Agent
+from tests.support.controller import COMMAND, environment, podpulse, watch_for
+from tests.support.fleet import Fleet
+from tests.support.net import free_ports, until
+from tests.support.targets import Target
+from tests.system.conftest import Launch
+
+NODE = "aws1.example.com"
+KEY = f"health/isup/{NODE}"
+INTERVAL = 1.0
+
+
+@contextmanager
+def isup(port: int, cert: Path, key: Path, *words: str) -> Iterator[None]:
+    """`podpulse isup` over HTTPS; gone at the end."""
+    where = ("--host", "127.0.0.1", "--port", str(port), "--cert", str(cert), "--key", str(key))
+    command = [*COMMAND, "isup", *where, *words]
+    with subprocess.Popen(command, env=environment()) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def write_manifest(file: Path, port: int) -> Path:
+    launchable = {"launchable_type": "hoist", "location": "https://localhost/isup.tar.gz"}
+    document = {"id": "isup", "launchables": {"isup": launchable}, "status_port": port}
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    return file
+
+
+def test_isup_is_scheduled_fails_recovers_moves_and_goes(consul: Agent, launch: Launch, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tls")
+    cert, key = authority.files(NODE)
+    port = free_ports(1)[0]
+    at_consul = ("--node", NODE, "--consul", consul.address)
+    controller = launch(
+        consul, node_name=NODE, ca_file=str(authority.file), defaults={"interval": f"{INTERVAL}s", "timeout": "900ms"}
+    )
+
+    def status() -> str | None:
+        record = consul.get(KEY)
+        return json.loads(record)["Status"] if record else None
+
+    with isup(port, cert, key, "I", "am", "healthy"):
+        said = podpulse("schedule", write_manifest(tmp_path / "isup.yaml", port), *at_consul).stdout
+        assert said == '{"pod_id": "isup", "pod_unique_key": ""}\n'
+        until(lambda: status() == "passing", what="isup passes")
+        seen = controller.inspect("--pod", "isup")["isup"][NODE]
+        assert seen["health_check"]["status"] == "passing"
+        assert seen["health_check"]["output"].startswith("I\nam\nhealthy\n")
+
+    until(lambda: status() == "critical", INTERVAL + 1.0, "isup is critical after its end")
+    seen = controller.inspect("--pod", "isup")["isup"][NODE]
+    assert (seen["health_check"]["status"], seen["reason"]) == ("critical", "refused")
+
+    with Target(authority.server(NODE), port=port) as old, Target(authority.server(NODE)) as new:
+        until(lambda: status() == "passing", INTERVAL + 1.0, "isup passes again")
+
+        podpulse("schedule", write_manifest(tmp_path / "isup.yaml", new.port), *at_consul)
+        until(new.hits, what="the new port is asked")
+        asked_before = len(old.accepted())
+        asked_after = len(new.hits())
+        until(lambda: len(new.hits()) >= asked_after + 3, what="the new port is asked again and again")
+        assert len(old.accepted()) == asked_before
+        assert status() == "passing"
+
+        podpulse("unschedule", "isup", *at_consul)
+        until(lambda: consul.get(KEY) is None, 4.0, "the health of the removed pod is withdrawn")
+        asked_last = len(new.accepted())
+        watch_for(2.5 * INTERVAL)
+        assert (len(old.accepted()), len(new.accepted())) == (asked_before, asked_last)
+    assert controller.inspect() == {}
+
+
+@pytest.mark.slow
+def test_the_keys_of_a_killed_controller_are_gone_within_21_seconds(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    fleet.schedule("a", "b")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "ab"))
+    controller.kill()
+    assert fleet.statuses() == {"a": "passing", "b": "passing"}
+    until(lambda: not consul.entries("health/"), 21.0, "no health outlives its controller")
