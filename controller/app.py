@@ -7,7 +7,7 @@ other way round. Whether manifests and health live in Consul or in folders is de
 import logging
 import resource
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 

@@ -135,7 +135,7 @@ class CurlTransport:
             self._cancelled = False
 
     def close(self) -> None:
-        """Close the connection; the transport is not used any more. In a request that hangs, it ends with the process."""
+        """Close the connection for good; that of a request which hangs ends with the process."""
         with suppress(pycurl.error):
             self._curl.close()
             self._drop_sockets()
