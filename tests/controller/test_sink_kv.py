@@ -1,6 +1,7 @@
 """The sink in Consul's KV store, against a real Consul."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -103,7 +104,8 @@ def test_nothing_is_written_with_a_dead_session(bench: Bench) -> None:
     bench.agent.destroy_session(bench.lease.session)
     failed = bench.sink.write([CRITICAL], [PodKey("web1", "other")])
     assert failed.keys() == {ISUP, PodKey("web1", "other")}
-    assert all("invalid session" in why for why in failed.values())
+    assert "invalid session" in failed[PodKey("web1", "other")]
+    assert re.search("invalid session|lock delay", failed[ISUP]), "a key just freed may be refused for its delay first"
     assert bench.agent.keys() == []
 
 
@@ -239,9 +241,10 @@ def test_an_unanswered_write_is_repeated_until_no_older_one_can_arrive(bench: Be
     assert bench.sink.published(ISUP) not in {PASSING, CRITICAL}, "nobody knows what stands there"
     bench.agent.resume()
     assert "may still arrive" in bench.sink.write([PASSING], [])[ISUP]
-    assert bench.stands() == PASSING
+    until(lambda: bench.agent.get(health_key(named(1)[0].key)), what="the unanswered write to arrive")
     bench.now += LATEST
     assert bench.sink.write([PASSING], []) == {}
+    assert bench.stands() == PASSING, "whichever of the two came first before"
     assert bench.sink.published(ISUP) == PASSING
 
 

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from controller.consul import ConsulClient, ConsulSettings
-from tests.support.net import Certificates, free_ports, until
+from tests.support.net import Certificates, free_ports, stands_still, until
 
 __all__ = ["Agent", "Answer", "Certificates", "free_ports", "until"]
 
@@ -173,8 +173,9 @@ class Agent(AbstractContextManager["Agent"]):
         self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: the kernel still accepts connections, nobody answers."""
+        """SIGSTOP, and wait until it stands: the kernel still accepts connections, nobody answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        until(lambda: stands_still(self.pid), what="every thread of the agent to stop")
 
     def resume(self) -> None:
         """SIGCONT."""

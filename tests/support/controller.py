@@ -25,7 +25,7 @@ from typing import Any, Self
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.net import until
+from tests.support.net import stands_still, until
 
 NODE = "web1"
 STARTED = re.compile(r"page and metrics on port (\d+)")
@@ -186,8 +186,9 @@ class Controller(AbstractContextManager["Controller"]):
             process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP."""
+        """SIGSTOP, and wait until it stands."""
         os.kill(self.pid, signal.SIGSTOP)
+        until(lambda: stands_still(self.pid), what="every thread of the controller to stop")
 
     def resume(self) -> None:
         """SIGCONT."""

@@ -56,6 +56,12 @@ def _is_free(port: int) -> bool:
     return True
 
 
+def stands_still(pid: int) -> bool:
+    """Whether every thread of a process is stopped: a signal sent is not yet a signal taken."""
+    states = (path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return all(state == "T" for state in states)
+
+
 def until(condition: Callable[[], object], within: float = 10.0, what: str = "") -> None:
     """Wait until `condition()` is true; an AssertionError naming `what` when that takes over `within` seconds."""
     deadline = time.monotonic() + within
