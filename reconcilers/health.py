@@ -5,6 +5,7 @@ Counts results, never time: when a probe started is given by whoever ran it.
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from reconcilers.spec import CheckSpec, PodKey
 
@@ -29,7 +30,10 @@ class Reason(StrEnum):
     CERTIFICATE = "certificate"
     STATUS = "status"
     REDIRECT = "redirect"
+    BODY = "body"
     PROTOCOL = "protocol"
+    NOT_SERVING = "not_serving"
+    DENIED = "denied"
     LOCAL = "local"
 
 
@@ -42,13 +46,27 @@ class HealthState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Phases(NamedTuple):
+    """How long the parts of one probe took, in seconds; 0 for a part that it did not come to."""
+
+    dns: float = 0.0
+    connect: float = 0.0
+    tls: float = 0.0
+    first_byte: float = 0.0
+    transfer: float = 0.0
+
+
+NO_PHASES = Phases()
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """What one probe saw.
 
     `generation` names the worker that ran it: a result of an older worker is dropped. `started` is seconds since the
     epoch, `duration` seconds. `detail` is a sentence for a person, `output` an excerpt of the answer's body.
-    `status_code` is 0 where no status line was read.
+    `status_code` is 0 where no status line was read. `certificate_expiry` is when the first of the target's
+    certificates expires (seconds since the epoch), 0 where that is not known.
     """
 
     key: PodKey
@@ -60,6 +78,8 @@ class ProbeResult:
     detail: str = ""
     output: str = ""
     status_code: int = 0
+    phases: Phases = NO_PHASES
+    certificate_expiry: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +87,8 @@ class CheckHealth:
     """The health of one check after all results so far; `since` is when `state` began (seconds since the epoch).
 
     `successes`, `failures` and `misses` count results in a row: a miss is any result that is no success. `reason`,
-    `detail` and `output` are those of the result that last changed the state or the reason.
+    `detail` and `output` are those of the result that last changed the state or the reason. `born` is when the check
+    began to run (seconds since the epoch).
     """
 
     state: HealthState = HealthState.UNKNOWN
@@ -78,15 +99,19 @@ class CheckHealth:
     successes: int = 0
     failures: int = 0
     misses: int = 0
+    born: float = 0.0
 
     def after(self, result: ProbeResult, spec: CheckSpec) -> "CheckHealth":
         """The health after one more result.
 
         Passing needs `success_threshold` successes in a row, and ends with `failure_threshold` misses in a row.
         Critical needs as many failures with no success between them; misses of our own making neither count towards
-        it nor speak for it, so a check that left passing without that evidence is unknown.
+        it nor speak for it, so a check that left passing without that evidence is unknown. A miss that started within
+        the initial delay, before the first success, does not count at all.
         """
         if result.outcome is Outcome.SUCCESS and self.state is HealthState.PASSING and not self.misses:
+            return self
+        if result.outcome is not Outcome.SUCCESS and self._is_young(result, spec):
             return self
         counted = self._count(result)
         state = _judge(counted, spec)
@@ -103,6 +128,11 @@ class CheckHealth:
             detail=result.detail,
             output=result.output,
         )
+
+    def _is_young(self, result: ProbeResult, spec: CheckSpec) -> bool:
+        """Whether nothing has counted yet, and need not. A clock that was set back since ends the delay."""
+        counted = self.since or self.successes or self.misses
+        return not counted and 0 <= result.started - self.born < spec.initial_delay
 
     def _count(self, result: ProbeResult) -> "CheckHealth":
         if result.outcome is Outcome.SUCCESS:

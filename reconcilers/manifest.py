@@ -6,22 +6,23 @@ exception that leaves this file is `ManifestError`.
 Source of the fields and their defaults: p2's wiki page "Health Checks" and pkg/manifest of square/p2.
 """
 
-import posixpath
-import re
-from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reconcilers import yamltext
-from reconcilers.spec import CheckDefaults, CheckSpec, HttpGet, Manifest, PodKey, is_name
+from reconcilers.fields import Boolean, Name, Path, Port, Text
+from reconcilers.options import CheckOptions, OptionError, Rules, TlsOptions
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Manifest, PodKey, Probe, TcpConnect, Tls, is_name
 
+MAX_SHOWN = 60
 DEFAULT_PATH = "/_status"
-MAX_PATH = 2_048
 
-DECIMAL = re.compile(r"0|[1-9][0-9]{0,4}")
-TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "y", "Y", "on", "On", "ON"})
-FALSE = frozenset({"false", "False", "FALSE", "no", "No", "NO", "n", "N", "off", "Off", "OFF"})
+ABOUT_THE_NAME = frozenset({"missing", "extra_forbidden"})
+"""The kinds of pydantic's errors that are complete without the value."""
+
+CONFIDENTIAL = "headers"
+"""The field whose values no error may show: they end up in logs and on the page."""
 
 P2_FIELDS = frozenset(
     {
@@ -37,6 +38,14 @@ P2_FIELDS = frozenset(
     }
 )
 
+OF_HTTP = frozenset({"path", "method", "expect_status", "expect_body", "headers"})
+NO_USE = {
+    "http": frozenset({"service"}),
+    "grpc": OF_HTTP,
+    "tcp": OF_HTTP | {"service", "connection", "tls"},
+}
+"""What cannot be said of a kind of check."""
+
 
 class ManifestError(ValueError):
     """A manifest that cannot be used. `field` is the path of what is wrong, "" for the document as a whole."""
@@ -47,49 +56,16 @@ class ManifestError(ValueError):
         self.problem = problem
 
 
-def _boolean(value: object) -> bool:
-    if isinstance(value, yamltext.Plain) and value in TRUE | FALSE:
-        return value in TRUE
-    raise ValueError("expected true or false")
-
-
-def _port(value: object) -> int:
-    if isinstance(value, yamltext.Plain) and DECIMAL.fullmatch(value) and int(value) <= 65_535:
-        return int(value)
-    raise ValueError("expected a port from 1 to 65535 as a plain decimal number (0: none)")
-
-
-def _path(value: object) -> str:
-    """The path as it goes into the URL: p2's clean-up (`..`, `//`, trailing slash), then percent-encoding.
-
-    An empty path is p2's way of saying none.
-    """
-    if not isinstance(value, str) or len(value) > MAX_PATH:
-        raise ValueError(f"expected a path of at most {MAX_PATH} characters")
-    if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in value):
-        raise ValueError("expected a path without control characters")
-    return quote(posixpath.normpath(f"/{(value or DEFAULT_PATH).lstrip('/')}"), safe="/:@!$&'()*+,;=~")
-
-
-def _name(value: object) -> str:
-    if isinstance(value, str) and is_name(value):
-        return str(value)
-    raise ValueError("expected a name of letters, digits, '.', '_' and '-', at most 128 characters long")
-
-
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
-Port = Annotated[int, BeforeValidator(_port)]
-Path = Annotated[str, BeforeValidator(_path)]
-Name = Annotated[str, BeforeValidator(_name)]
-
-
-class _Status(BaseModel):
+class _Status(CheckOptions):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     http: Boolean = False
-    path: Path = DEFAULT_PATH
+    path: Path = ""
     port: Port = 0
     localhost_only: Boolean = False
+    kind: Literal["http", "tcp", "grpc"] = "http"
+    service: Text = ""
+    paused: Boolean = False
 
 
 class _Document(BaseModel):
@@ -100,13 +76,14 @@ class _Document(BaseModel):
     status_http: Boolean = False
     status: _Status = Field(default_factory=_Status)
 
-    def probe(self, key: PodKey) -> HttpGet | None:
-        port = self.status_port or self.status.port
-        if not port:
-            return None
-        scheme: Literal["http", "https"] = "http" if self.status_http or self.status.http else "https"
-        host = "localhost" if self.status.localhost_only else key.node
-        return HttpGet(scheme, host, port, self.status.path)
+    @property
+    def port(self) -> int:
+        return self.status_port or self.status.port
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the target is asked without TLS."""
+        return self.status_http or self.status.http or self.status.kind == "tcp"
 
     def unknown_fields(self) -> tuple[str, ...]:
         top = (self.model_extra or {}).keys() - P2_FIELDS
@@ -114,7 +91,7 @@ class _Document(BaseModel):
         return (*sorted(top), *(f"status.{name}" for name in sorted(below)))
 
 
-def parse(key: PodKey, data: bytes, defaults: CheckDefaults) -> Manifest:
+def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
     """Understand the manifest that stands at `key`.
 
     Raises:
@@ -123,19 +100,10 @@ def parse(key: PodKey, data: bytes, defaults: CheckDefaults) -> Manifest:
     document = _validate(_load(data))
     if document.id != key.pod:
         raise ManifestError("id", f"expected the pod's name as in its key, {key.pod!r}, got {_shown(document.id)}")
-    probe = document.probe(key)
-    return Manifest(key, _check(key, probe, defaults) if probe else None, document.unknown_fields())
-
-
-def _check(key: PodKey, probe: HttpGet, defaults: CheckDefaults) -> CheckSpec:
-    return CheckSpec(
-        key=key,
-        probe=probe,
-        interval=defaults.interval,
-        timeout=min(defaults.timeout, defaults.interval),
-        failure_threshold=defaults.failure_threshold,
-        success_threshold=defaults.success_threshold,
-    )
+    _refuse_contradictions(document, rules)
+    options = _options(document, rules)
+    check = _check(key, document, options, rules) if document.port and not document.status.paused else None
+    return Manifest(key, check, document.unknown_fields(), document.status.paused)
 
 
 def pod_id(data: bytes) -> str:
@@ -147,34 +115,115 @@ def pod_id(data: bytes) -> str:
     return _validate(_load(data)).id
 
 
+def _options(document: _Document, rules: Rules) -> CheckOptions:
+    try:
+        return document.status.over(rules.defaults)
+    except OptionError as error:
+        raise ManifestError(f"status.{error.name}", error.problem) from None
+
+
+def _check(key: PodKey, document: _Document, options: CheckOptions, rules: Rules) -> CheckSpec:
+    tls = None if document.is_plain else options.tls.as_tls()
+    _refuse_missing_files(document.status.tls, rules)
+    return CheckSpec(
+        key=key,
+        probe=_probe(key, document, options, tls),
+        interval=options.interval,
+        timeout=options.timeout,
+        failure_threshold=options.failure_threshold,
+        success_threshold=options.success_threshold,
+        initial_delay=options.initial_delay,
+        output=options.output,
+    )
+
+
+def _probe(key: PodKey, document: _Document, options: CheckOptions, tls: Tls | None) -> Probe:
+    status, port = document.status, document.port
+    host = "localhost" if status.localhost_only else key.node
+    reuse = options.connection == "reuse"
+    match status.kind:
+        case "tcp":
+            return TcpConnect(host, port)
+        case "grpc":
+            return GrpcHealth(host, port, status.service, tls, reuse)
+    return HttpGet(
+        host,
+        port,
+        status.path or DEFAULT_PATH,
+        tls,
+        options.method,
+        options.expect_status,
+        options.expect_body,
+        options.headers,
+        reuse,
+    )
+
+
+def _refuse_contradictions(document: _Document, rules: Rules) -> None:
+    """What is said but could never come into force is an error, not a silence."""
+    status, said = document.status, document.status.model_fields_set
+    if useless := sorted(said & NO_USE[status.kind]):
+        raise ManifestError(f"status.{useless[0]}", f"of no use to a check of the kind {status.kind}")
+    if document.is_plain and "tls" in said:
+        raise ManifestError("status.tls", "expected a check over TLS; this one is plain")
+    if "headers" in said and not rules.allow_headers:
+        raise ManifestError("status.headers", "not allowed; the controller's option allow_headers would allow them")
+
+
+def _refuse_missing_files(tls: TlsOptions, rules: Rules) -> None:
+    for name in ("ca_file", "cert_file", "key_file"):
+        path = getattr(tls, name)
+        if path and (problem := rules.unreadable(path)):
+            raise ManifestError(f"status.tls.{name}", f"expected a readable file, {_shown(path)}: {problem}")
+
+
 def _load(data: bytes) -> dict[str, Any]:
+    """The document without its nulls: a field that is null says nothing."""
     try:
         document = yamltext.load(data)
     except yamltext.YamlError as error:
         raise ManifestError("", str(error)) from None
     if not isinstance(document, dict):
         raise ManifestError("", "expected a mapping with at least an id")
-    return {name: value for name, value in document.items() if value is not None}
+    return _said(document, "status", "tls")
+
+
+def _said(fields: dict[str, Any], *below: str) -> dict[str, Any]:
+    said = {name: value for name, value in fields.items() if value is not None}
+    if below and isinstance(inner := said.get(below[0]), dict):
+        said[below[0]] = _said(inner, *below[1:])
+    return said
 
 
 def _validate(document: dict[str, Any]) -> _Document:
-    if isinstance(status := document.get("status"), dict):
-        document["status"] = {name: value for name, value in status.items() if value is not None}
     try:
         return _Document.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise ManifestError(".".join(map(str, first["loc"])), _problem(first["msg"], first["input"])) from None
+        problem = _problem(first["type"], first["msg"])
+        got = (
+            "" if first["type"] in ABOUT_THE_NAME or CONFIDENTIAL in first["loc"] else f", got {_shown(first['input'])}"
+        )
+        raise ManifestError(_path(first["loc"]), problem + got) from None
 
 
-def _problem(message: str, value: object) -> str:
-    if message == "Field required":
-        return "missing; expected the pod's name"
-    if message.startswith("Input should be"):
-        message = "expected a mapping"
-    return f"{message.removeprefix('Value error, ')}, got {_shown(value)}"
+def _path(location: tuple[int | str, ...]) -> str:
+    """Where the error is; its last part may be a name that somebody else chose."""
+    return ".".join(name if is_name(name) and len(name) <= MAX_SHOWN else _shown(name) for name in map(str, location))
+
+
+def _problem(kind: str, message: str) -> str:
+    """What pydantic found, in the words of the other errors."""
+    match kind:
+        case "missing":
+            return "missing; expected the pod's name"
+        case "extra_forbidden":
+            return "no such option"
+        case "model_type":
+            return "expected a mapping"
+    return message.removeprefix("Value error, ").replace("Input should be", "expected")
 
 
 def _shown(value: object) -> str:
     text = repr(str(value) if isinstance(value, str) else value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -4,7 +4,7 @@ Two checks are the same exactly when their `CheckSpec`s are equal; nobody compar
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -29,18 +29,75 @@ class PodKey:
 
 
 @dataclass(frozen=True, slots=True)
-class HttpGet:
-    """GET `scheme://host:port/path`; a status of 200 is healthy (p2's rule)."""
+class Tls:
+    """How a TLS connection is made and verified; "" for a file means none, or the controller's own authorities.
 
-    scheme: Literal["http", "https"]
+    `server_name` is the name to ask for and to verify instead of the host's. `resume` lets later handshakes resume the
+    session of an earlier one: cheaper, and the certificate is not sent and verified anew each time.
+    """
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    server_name: str = ""
+    insecure_skip_verify: bool = False
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HttpGet:
+    """One HTTP request, without body. `tls` None is plain HTTP.
+
+    Healthy is a status within one of the `expect_status` ranges (both ends included) and a body in which
+    `expect_body` (RE2's syntax) is found, if given. `headers` are sent as they are. `reuse` keeps the connection for
+    the next probe. `path` was percent-encoded by whoever built this, `host` is a checked name.
+    """
+
     host: str
     port: int
     path: str
+    tls: Tls | None = None
+    method: Literal["GET", "HEAD"] = "GET"
+    expect_status: tuple[tuple[int, int], ...] = ((200, 200),)
+    expect_body: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    reuse: bool = False
 
     @property
     def url(self) -> str:
-        """The URL to ask. The host is a checked name, the path was percent-encoded by whoever built this."""
-        return f"{self.scheme}://{self.host}:{self.port}{self.path}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpConnect:
+    """A connection that is opened and closed again; healthy when it is accepted."""
+
+    host: str
+    port: int
+    tls: None = None
+    reuse: Literal[False] = False
+
+    @property
+    def url(self) -> str:
+        return f"tcp://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcHealth:
+    """grpc.health.v1.Health/Check for `service` ("" is the server as a whole); healthy when it is SERVING."""
+
+    host: str
+    port: int
+    service: str = ""
+    tls: Tls | None = None
+    reuse: bool = False
+
+    @property
+    def url(self) -> str:
+        return f"{'grpcs' if self.tls else 'grpc'}://{self.host}:{self.port}/{self.service}"
+
+
+Probe = HttpGet | TcpConnect | GrpcHealth
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +105,27 @@ class CheckSpec:
     """One check, complete: a worker needs nothing else to run it.
 
     `address` is where to connect instead of what the host's name resolves to (the name is kept for Host, SNI and
-    verification); None resolves the name. `interval` and `timeout` are seconds.
+    verification); None resolves the name. Times are seconds; until `initial_delay` has passed, or the first success,
+    there is no verdict. `output` says whether an excerpt of the answer is kept. `asked` is when the check was asked
+    for, on the monotonic clock (0: not known), and no part of what it is.
     """
 
     key: PodKey
-    probe: HttpGet
+    probe: Probe
     interval: float
     timeout: float
     failure_threshold: int = 1
     success_threshold: int = 1
+    initial_delay: float = 0.0
+    output: bool = True
     address: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CheckDefaults:
-    """What a check gets where its manifest is silent; p2's page says every 5 seconds. Seconds and counts."""
-
-    interval: float = 5.0
-    timeout: float = 5.0
-    failure_threshold: int = 1
-    success_threshold: int = 1
+    asked: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest that was understood. `check` is None for a pod that asks for none (no `status_port`).
+    """A manifest that was understood. `check` is None for a pod that asks for none (no `status_port`), or that asks
+    for a pause (`paused`).
 
     `unknown_fields` are the paths of keys that nobody here or in p2 knows: counted and shown, never refused.
     """
@@ -80,3 +133,4 @@ class Manifest:
     key: PodKey
     check: CheckSpec | None
     unknown_fields: tuple[str, ...] = ()
+    paused: bool = False

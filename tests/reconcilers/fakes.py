@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterable, Mapping
 
 from reconcilers.health import CheckHealth
 from reconcilers.record import HealthRecord
-from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey
+from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey, Tls
 
 
 def check(key: PodKey, port: int = 8000, host: str | None = None, address: str | None = None) -> CheckSpec:
     """A check of `key`, of its node unless `host` says otherwise."""
-    probe = HttpGet("https", host or key.node, port, "/_status")
+    probe = HttpGet(host or key.node, port, "/_status", Tls())
     return CheckSpec(key, probe, interval=5.0, timeout=5.0, address=address)
 
 

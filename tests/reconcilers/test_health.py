@@ -23,8 +23,8 @@ HISTORIES = st.text("sfrl", max_size=40)
 THRESHOLDS = st.integers(1, 4)
 
 
-def spec(failures: int, successes: int) -> CheckSpec:
-    return CheckSpec(KEY, HttpGet("https", "web1", 8000, "/_status"), 5.0, 5.0, failures, successes)
+def spec(failures: int, successes: int, delay: float = 0.0) -> CheckSpec:
+    return CheckSpec(KEY, HttpGet("web1", 8000, "/_status"), 5.0, 5.0, failures, successes, delay)
 
 
 def result(letter: str, number: int) -> ProbeResult:
@@ -32,11 +32,14 @@ def result(letter: str, number: int) -> ProbeResult:
     return ProbeResult(KEY, 1, outcome, 1_000.0 + number, 0.1, reason, f"{letter}{number}", f"body {number}")
 
 
-def run(history: str, failures: int, successes: int) -> list[CheckHealth]:
-    """The health before the first and after each result; result number n started at 1000 + n, n from 1."""
-    healths = [CheckHealth()]
+def run(history: str, failures: int, successes: int, delay: float = 0.0) -> list[CheckHealth]:
+    """The health before the first and after each result; result number n started at 1000 + n, n from 1.
+
+    The check was born at 1000, so with a delay of d the first d - 1 results started within it.
+    """
+    healths = [CheckHealth(born=1_000.0)]
     for number, letter in enumerate(history, 1):
-        healths.append(healths[-1].after(result(letter, number), spec(failures, successes)))
+        healths.append(healths[-1].after(result(letter, number), spec(failures, successes, delay)))
     return healths
 
 
@@ -184,3 +187,64 @@ def test_with_thresholds_of_one_a_pods_own_result_is_the_state(history: str) -> 
     for letter, health in zip(history, run(history, 1, 1)[1:], strict=True):
         if letter != "l":
             assert health.state is (HealthState.PASSING if letter == "s" else HealthState.CRITICAL)
+
+
+@pytest.mark.parametrize(
+    ("failures", "successes", "history", "states", "verdicts"),
+    [
+        (1, 1, "ffffff", "uuuccc", "000444"),
+        (1, 1, "ffsfff", "uupccc", "003444"),
+        (1, 1, "llllll", "uuuuuu", "000444"),
+        (2, 1, "ffffff", "uuuucc", "000055"),
+        (2, 1, "fflfff", "uuuucc", "000055"),
+        (2, 1, "sff", "ppc", "113"),
+        (2, 2, "sff", "uuc", "003"),
+        (3, 2, "sfffff", "uuuccc", "000444"),
+        (1, 2, "sffff", "ucccc", "02222"),
+        (1, 2, "ffssff", "uuupcc", "000455"),
+    ],
+)
+def test_a_miss_within_the_initial_delay_counts_only_after_a_success(
+    failures: int, successes: int, history: str, states: str, verdicts: str
+) -> None:
+    """The fourth result is the first after the delay; `verdicts` are the results that states began with."""
+    healths = run(history, failures, successes, delay=4.0)
+    assert word(healths) == states
+    assert [health.since for health in healths[1:]] == [int(digit) and 1_000.0 + int(digit) for digit in verdicts]
+
+
+def test_a_clock_that_was_set_back_makes_no_miss_uncounted() -> None:
+    """Else nothing would be critical until the clock is where it was."""
+    for delay in (0.0, 30.0):
+        born_later = CheckHealth(born=5_000.0)
+        assert born_later.after(result("f", 1), spec(1, 1, delay)).state is HealthState.CRITICAL
+
+
+def test_what_did_not_count_leaves_nothing_behind() -> None:
+    healths = run("flrf", 1, 1, delay=100.0)
+    assert all(health is healths[0] for health in healths)
+
+
+@given(HISTORIES, THRESHOLDS, THRESHOLDS, st.integers(0, 45))
+def test_an_initial_delay_only_drops_the_misses_at_the_beginning(
+    history: str, failures: int, successes: int, delay: int
+) -> None:
+    within = history[: max(0, delay - 1)]
+    counted = within.lstrip("frl") + history[len(within) :]
+    dropped = len(history) - len(counted)
+    delayed, prompt = run(history, failures, successes, delay), run(counted, failures, successes)
+    assert word(delayed) == "u" * dropped + word(prompt)
+    assert [bool(health.since) for health in delayed] == [False] * dropped + [bool(health.since) for health in prompt]
+
+
+@given(HISTORIES, THRESHOLDS, THRESHOLDS, st.integers(0, 45))
+def test_the_initial_delay_never_holds_up_a_success(history: str, failures: int, successes: int, delay: int) -> None:
+    for delayed, prompt in zip(
+        run(history, failures, successes, delay), run(history, failures, successes), strict=True
+    ):
+        if prompt.state is HealthState.PASSING:
+            assert delayed.state is HealthState.PASSING
+
+
+def test_a_birth_outlives_every_result() -> None:
+    assert {health.born for health in run("sfrlsssff", 2, 2, 5.0)} == {1_000.0}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcilers.keys import health_key, intent_key, intent_prefix, parse_health_key, parse_intent_key
-from reconcilers.spec import NAME, HttpGet, PodKey, is_name
+from reconcilers.spec import NAME, GrpcHealth, HttpGet, PodKey, TcpConnect, Tls, is_name
 
 NAMES = st.from_regex(NAME, fullmatch=True)
 KEYS = st.builds(PodKey, NAMES, NAMES)
@@ -84,4 +84,8 @@ def test_a_name_is_one_harmless_segment(text: str) -> None:
 
 
 def test_the_url_of_a_check_is_joined_from_its_parts() -> None:
-    assert HttpGet("https", "web1", 8000, "/_status").url == "https://web1:8000/_status"
+    assert HttpGet("web1", 8000, "/_status", Tls()).url == "https://web1:8000/_status"
+    assert HttpGet("web1", 8000, "/").url == "http://web1:8000/"
+    assert TcpConnect("web1", 8000).url == "tcp://web1:8000"
+    assert GrpcHealth("web1", 8000, "isup.v1.Pods", Tls()).url == "grpcs://web1:8000/isup.v1.Pods"
+    assert GrpcHealth("web1", 8000).url == "grpc://web1:8000/"

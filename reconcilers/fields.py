@@ -1,0 +1,219 @@
+"""How the scalars of a manifest or a configuration are read: what each may be, and what is said when it is not.
+
+YAML's text arrives as it stood there (`reconcilers.yamltext`); a `Plain` scalar stood there without quotes. Python's
+own numbers and booleans come from code only. Nothing here raises anything but `ValueError`.
+"""
+
+import posixpath
+import re
+from collections.abc import Callable
+from typing import Annotated, Protocol
+from urllib.parse import quote
+
+import re2
+from pydantic import BeforeValidator
+
+from reconcilers.spec import is_name
+from reconcilers.yamltext import Plain
+
+MAX_TEXT = 2_048
+MAX_REGEX = 1_024
+MAX_PROGRAM = 2_000
+MAX_STATUSES = 32
+MAX_HEADERS = 32
+
+DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}")
+PART = r"([0-9]+(?:\.[0-9]+)?)"
+DURATION = re.compile(rf"0|(?=.)(?:{PART}h)?(?:{PART}m)?(?:{PART}s)?(?:{PART}ms)?")
+STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "y", "Y", "on", "On", "ON"})
+FALSE = frozenset({"false", "False", "FALSE", "no", "No", "NO", "n", "N", "off", "Off", "OFF"})
+FILE = re.compile(rf"(?:/[ -~]{{0,{MAX_TEXT - 1}}})?")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+HEADER_VALUE = re.compile(rf"[!-~](?:[ -~]{{0,{MAX_TEXT - 2}}}[!-~])?")
+
+OWN_HEADERS = frozenset(
+    {
+        *("host", "connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings"),
+        *("content-length", "transfer-encoding", "te", "trailer", "expect"),
+    }
+)
+"""What belongs to the connection and the framing of requests; another value would break them."""
+
+
+class Expression(Protocol):
+    """A compiled regular expression; `programsize` is how many steps each byte may cost."""
+
+    @property
+    def programsize(self) -> int: ...
+
+    def search(self, text: bytes) -> object | None: ...
+
+
+def boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Plain) and value in TRUE | FALSE:
+        return value in TRUE
+    raise ValueError("expected true or false")
+
+
+def number(low: int, high: int, what: str = "") -> Callable[[object], int]:
+    """A reader of plain decimal numbers: nothing that some reader of YAML might take for octal, a time, or text."""
+    expected = what or f"a plain decimal number from {low} to {high}"
+
+    def read(value: object) -> int:
+        found = int(value) if isinstance(value, Plain) and DECIMAL.fullmatch(value) else value
+        if isinstance(found, int) and not isinstance(found, bool) and low <= found <= high:
+            return found
+        raise ValueError(f"expected {expected}")
+
+    return read
+
+
+def duration(low: float, high: float) -> Callable[[object], float]:
+    """A reader of durations as Go writes them (`500ms`, `5s`, `1m30s`, `0`), in seconds; code may give a number."""
+    expected = f"expected a duration from {go_duration(low)} to {go_duration(high)}, such as 500ms, 5s or 1m30s"
+
+    def read(value: object) -> float:
+        found = _seconds(value) if isinstance(value, str) else value
+        if isinstance(found, int | float) and not isinstance(found, bool) and low <= found <= high:
+            return float(found)
+        raise ValueError(expected)
+
+    return read
+
+
+def go_duration(seconds: float) -> str:
+    """`seconds`, to the millisecond, as a manifest would say it."""
+    whole, milli = divmod(round(seconds * 1000), 1000)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"), (milli, "ms"))
+    return "".join(f"{amount}{unit}" for amount, unit in parts if amount) or "0s"
+
+
+def name(value: object) -> str:
+    if isinstance(value, str) and is_name(value):
+        return str(value)
+    raise ValueError("expected a name of letters, digits, '.', '_' and '-', at most 128 characters long")
+
+
+def host(value: object) -> str:
+    """The name of a host, which may become part of a URL; "" for none."""
+    if isinstance(value, str) and (not value or is_name(value)):
+        return str(value)
+    raise ValueError("expected a host's name of letters, digits, '.', '_' and '-'")
+
+
+def text(value: object) -> str:
+    """Text of one line."""
+    if isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable():
+        return str(value)
+    raise ValueError(f"expected text of one line, of at most {MAX_TEXT} characters")
+
+
+def file(value: object) -> str:
+    """The path of a file of this host; "" for none. What reads it takes ASCII only."""
+    if isinstance(value, str) and FILE.fullmatch(value):
+        return str(value)
+    raise ValueError(f"expected a file's absolute path in ASCII, of at most {MAX_TEXT} characters")
+
+
+def path(value: object) -> str:
+    """A path as it goes into the URL: p2's clean-up (`..`, `//`, trailing slash), then percent-encoding.
+
+    "" stays, and stands for the default: an empty path is p2's way of saying none.
+    """
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise ValueError(f"expected a path of at most {MAX_TEXT} characters")
+    if any(ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in value):
+        raise ValueError("expected a path without control characters")
+    return quote(posixpath.normpath(f"/{value.lstrip('/')}"), safe="/:@!$&'()*+,;=~") if value else ""
+
+
+def regex(value: object) -> str:
+    """A regular expression in RE2's syntax, which is Go's; it takes linear time whatever the text.
+
+    Linear in the size of the compiled program too, which may be far longer than the text that it was made of.
+    """
+    if not isinstance(value, str) or len(value) > MAX_REGEX:
+        raise ValueError(f"expected a regular expression of at most {MAX_REGEX} characters")
+    try:
+        size = compiled(value).programsize
+    except re2.error as error:
+        raise ValueError(f"expected a regular expression (RE2): {_message(error)}") from None
+    if size > MAX_PROGRAM:
+        raise ValueError(f"expected a simpler regular expression: {size} steps, of which {MAX_PROGRAM} are allowed")
+    return str(value)
+
+
+def compiled(pattern: str) -> Expression:
+    """The expression, ready to search in UTF-8; `re2` keeps the last ones compiled."""
+    expression: Expression = re2.compile(pattern.encode(), _OPTIONS)
+    return expression
+
+
+def statuses(value: object) -> tuple[tuple[int, int], ...]:
+    """Ranges of HTTP status codes, from one or a list of `200` and `200-299`."""
+    items = value if isinstance(value, list) else [value]
+    if not 1 <= len(items) <= MAX_STATUSES:
+        raise ValueError(f"expected from 1 to {MAX_STATUSES} status codes or ranges of them")
+    return tuple(_range(item) for item in items)
+
+
+def headers(value: object) -> tuple[tuple[str, str], ...]:
+    """Headers of a request, from a mapping of names to values."""
+    if not isinstance(value, dict):
+        raise ValueError("expected a mapping of header names to values")
+    if len({header.lower() for header in value}) < len(value) or len(value) > MAX_HEADERS:
+        raise ValueError(f"expected at most {MAX_HEADERS} headers, each once")
+    return tuple(_header(header, content) for header, content in value.items())
+
+
+def _seconds(value: str) -> float | None:
+    match = DURATION.fullmatch(value) if len(value) <= 32 else None
+    if match is None:
+        return None
+    hours, minutes, seconds, milli = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds + milli / 1000
+
+
+def _range(item: object) -> tuple[int, int]:
+    match = STATUS.fullmatch(str(item)) if isinstance(item, str | int) else None
+    if match and (low := int(match[1])) <= (high := int(match[2] or low)):
+        return low, high
+    raise ValueError('expected status codes from 100 to 599, such as 200 or "200-299"')
+
+
+def _header(header: str, content: object) -> tuple[str, str]:
+    shown = repr(header if len(header) <= 40 else header[:40] + "…")
+    if not HEADER_NAME.fullmatch(header):
+        raise ValueError(f"expected the name of a header, found {shown}")
+    if header.lower() in OWN_HEADERS:
+        raise ValueError(f"expected headers other than those of the connection itself, found {shown}")
+    if not isinstance(content, str) or not HEADER_VALUE.fullmatch(content):
+        raise ValueError(f"expected printable ASCII, at most {MAX_TEXT} characters, as the value of {shown}")
+    return str(header), str(content)
+
+
+def _message(error: re2.error) -> str:
+    reason: str = error.args[0].decode("utf-8", "replace")
+    return reason if len(reason) <= 60 and reason.isprintable() else reason.partition(":")[0]
+
+
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False
+_OPTIONS.never_capture = True
+_OPTIONS.max_mem = 1 << 20
+
+Boolean = Annotated[bool, BeforeValidator(boolean)]
+Port = Annotated[int, BeforeValidator(number(0, 65_535, "a port from 1 to 65535 as a plain decimal number (0: none)"))]
+Name = Annotated[str, BeforeValidator(name)]
+Host = Annotated[str, BeforeValidator(host)]
+Text = Annotated[str, BeforeValidator(text)]
+File = Annotated[str, BeforeValidator(file)]
+Path = Annotated[str, BeforeValidator(path)]
+Regex = Annotated[str, BeforeValidator(regex)]
+Statuses = Annotated[tuple[tuple[int, int], ...], BeforeValidator(statuses)]
+Headers = Annotated[tuple[tuple[str, str], ...], BeforeValidator(headers)]

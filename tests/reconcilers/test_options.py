@@ -1,0 +1,162 @@
+"""Options of checks: what is said wins, what is not said comes from the defaults, and nothing contradicts itself."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from reconcilers.fields import go_duration
+from reconcilers.options import CheckOptions, Defaults, OptionError, Rules, TlsOptions
+from reconcilers.spec import Tls
+
+DEFAULTS: TypeAdapter[CheckOptions] = TypeAdapter(Defaults)
+
+FILES = st.sampled_from(["", "/a.pem", "/b.pem"])
+PAIRS: st.SearchStrategy[dict[str, str]] = st.just({}) | st.sampled_from(
+    [{"cert_file": "", "key_file": ""}, {"cert_file": "/c.pem", "key_file": "/k.pem"}]
+)
+TLS = st.builds(
+    lambda fields, pair: fields | pair,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "ca_file": FILES,
+            "server_name": st.sampled_from(["", "isup.example.com"]),
+            "insecure_skip_verify": st.booleans(),
+            "resume": st.booleans(),
+        },
+    ),
+    PAIRS,
+)
+DURATIONS = st.integers(100, 20_000).map(lambda milliseconds: go_duration(milliseconds / 1000))
+SAID = st.fixed_dictionaries(
+    {},
+    optional={
+        "interval": DURATIONS,
+        "timeout": DURATIONS,
+        "method": st.sampled_from(["GET", "HEAD"]),
+        "expect_status": st.sampled_from([200, ["200-299"], [204, 302]]),
+        "expect_body": st.sampled_from(["", "ok"]),
+        "headers": st.dictionaries(st.sampled_from(["X-A", "X-B"]), st.sampled_from(["1", "2"])),
+        "failure_threshold": st.integers(1, 1000),
+        "success_threshold": st.integers(1, 1000),
+        "initial_delay": st.integers(0, 86_400),
+        "connection": st.sampled_from(["fresh", "reuse"]),
+        "tls": TLS,
+        "output": st.booleans(),
+    },
+)
+
+
+def options(**said: Any) -> CheckOptions:
+    return CheckOptions.model_validate(said)
+
+
+def contradiction(said: CheckOptions, defaults: CheckOptions) -> str:
+    """Why `said` cannot come into force; empty when it can."""
+    try:
+        said.over(defaults)
+    except OptionError as error:
+        return f"{error.name}: {error.problem}"
+    return ""
+
+
+def test_a_configuration_that_says_nothing_asks_as_p2s_page_does() -> None:
+    silent = DEFAULTS.validate_python({})
+    assert silent == CheckOptions() == Rules().defaults
+    assert (silent.interval, silent.timeout, silent.method) == (5.0, 5.0, "GET")
+    assert (silent.expect_status, silent.failure_threshold, silent.success_threshold) == (((200, 200),), 1, 1)
+    assert silent.tls.as_tls() == Tls()
+    assert Rules().unreadable("/anything") == ""
+
+
+@given(SAID, SAID)
+def test_speech_wins_over_defaults_and_silence_never_does(said: dict[str, Any], default: dict[str, Any]) -> None:
+    speech, defaults = options(**said), options(**default)
+    if contradiction(speech, defaults):
+        return
+    merged = speech.over(defaults)
+    for name in CheckOptions.model_fields.keys() - {"tls"}:
+        if name in said:
+            assert getattr(merged, name) == getattr(speech, name)
+        elif name not in {"timeout", "method", "expect_body"}:
+            assert getattr(merged, name) == getattr(defaults, name)
+    for name in TlsOptions.model_fields:
+        source = speech if name in said.get("tls", {}) else defaults
+        assert getattr(merged.tls, name) == getattr(source.tls, name)
+
+
+@given(SAID, SAID)
+def test_what_is_in_force_is_never_a_contradiction(said: dict[str, Any], default: dict[str, Any]) -> None:
+    speech, defaults = options(**said), options(**default)
+    if message := contradiction(speech, defaults):
+        assert message.startswith(("timeout: ", "expect_body: "))
+        return
+    merged = speech.over(defaults)
+    assert merged.timeout <= merged.interval
+    assert not (merged.method == "HEAD" and merged.expect_body)
+    assert bool(merged.tls.cert_file) == bool(merged.tls.key_file)
+    assert merged.timeout in {speech.timeout, defaults.timeout, merged.interval}
+    assert CheckOptions().over(merged) == merged
+
+
+@given(SAID)
+def test_only_what_is_said_can_be_contradictory(default: dict[str, Any]) -> None:
+    assert not contradiction(CheckOptions(), options(**default))
+    assert not contradiction(options(method="HEAD"), options(**default))
+    assert not contradiction(options(expect_body="ok"), options(**default))
+    assert not contradiction(options(interval="100ms"), options(**default))
+
+
+@pytest.mark.parametrize(
+    ("said", "default", "message"),
+    [
+        ({"timeout": "6s"}, {}, "timeout: expected at most the interval of 5s, got 6s"),
+        ({"timeout": "6s", "interval": "1s"}, {}, "timeout: expected at most the interval of 1s, got 6s"),
+        ({"timeout": "6s"}, {"interval": "6s"}, ""),
+        ({"timeout": "6s"}, {"interval": "5900ms"}, "timeout: expected at most the interval of 5s900ms, got 6s"),
+        ({"interval": "1s"}, {"timeout": "3s"}, ""),
+        (
+            {"method": "HEAD", "expect_body": "a"},
+            {},
+            "expect_body: expected method GET: the answer to HEAD has no body",
+        ),
+        ({"method": "HEAD", "expect_body": ""}, {"expect_body": "a"}, ""),
+    ],
+)
+def test_two_things_that_are_said_may_contradict(said: dict[str, Any], default: dict[str, Any], message: str) -> None:
+    assert contradiction(options(**said), options(**default)) == message
+
+
+def test_a_default_gives_way() -> None:
+    assert options(interval="1s").over(options(timeout="3s")).timeout == 1.0
+    assert options(interval="10s").over(options(timeout="3s")).timeout == 3.0
+    assert options(method="HEAD").over(options(expect_body="ok")).expect_body == ""
+    assert options(expect_body="ok").over(options(method="HEAD")).method == "GET"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"cert_file": "/c.pem"},
+        {"key_file": "/k.pem"},
+        {"cert_file": ""},
+        {"cert_file": "/c.pem", "key_file": ""},
+    ],
+)
+def test_a_certificate_is_said_with_its_key(said: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="expected cert_file and key_file together"):
+        TlsOptions.model_validate(said)
+
+
+def test_a_configuration_is_held_against_itself() -> None:
+    assert DEFAULTS.validate_python({"interval": "1s"}).timeout == 1.0
+    assert DEFAULTS.validate_python({"interval": "9s", "timeout": "8s"}).timeout == 8.0
+    with pytest.raises(ValidationError, match="timeout: expected at most the interval of 5s, got 6s"):
+        DEFAULTS.validate_python({"timeout": "6s"})
+    with pytest.raises(ValidationError, match="expect_body: expected method GET"):
+        DEFAULTS.validate_python({"method": "HEAD", "expect_body": "ok"})
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        DEFAULTS.validate_python({"intervall": "6s"})
