@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from controller import exposition
 from controller.addresses import CatalogAddress, FixedAddress
+from controller.canary import Canary
 from controller.config import Config
 from controller.consul import ConsulClient
 from controller.intent.consul import ConsulSource
@@ -73,7 +74,7 @@ class App:
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
         self._checks = self._queue("checks")
         self._publication = self._queue("publication")
-        self._manifests = ManifestStore(config.defaults.as_check_defaults())
+        self._manifests = ManifestStore(config.rules())
         self._healths = HealthStore(self._publication.add)
         self._outside = self._on_folders() if config.intent_dir else self._on_consul(environ)
         self._engine = ProbeEngine(
@@ -82,7 +83,9 @@ class App:
             self._pulses.new("probe", 5),
             ca_file=str(config.ca_file),
             max_in_flight=_affordable(config.max_in_flight),
+            guard=config.guard(environ),
         )
+        self._canary = self._with_canary(environ)
         self._loops = self._control_loops()
         self._watch = IntentWatch(
             self._outside.source,
@@ -114,6 +117,8 @@ class App:
         for loop in self._loops:
             loop.start()
         self._engine.run()
+        if self._canary:
+            self._canary.start()
         self._watch.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
 
@@ -123,8 +128,7 @@ class App:
 
     def wait(self) -> None:
         """Return when the end was asked for."""
-        while not self._stop_requested.wait(1.0):
-            pass
+        self._stop_requested.wait()
 
     def stop(self) -> None:
         """End all parts, within five seconds even when Consul hangs."""
@@ -134,6 +138,8 @@ class App:
             loop.stop(STOP_STEP)
         for client in self._outside.clients:
             client.cancel()
+        if self._canary:
+            self._canary.stop(STOP_STEP)
         self._engine.close(STOP_STEP)
         self._outside.lease.stop(STOP_STEP)
         self._web.stop(STOP_STEP)
@@ -145,6 +151,13 @@ class App:
         queue: WorkQueue[PodKey] = WorkQueue(name, metrics)
         metrics.read(queue.__len__, queue.working)
         return queue
+
+    def _with_canary(self, environ: Mapping[str, str]) -> Canary | None:
+        target = self.config.canary_target(environ)
+        window = 2 * self.config.defaults.interval + self.config.defaults.timeout
+        if target is None:
+            return None
+        return Canary(target, self._healths, self._pulses.new("canary", 10), window=window)
 
     def _on_consul(self, environ: Mapping[str, str]) -> Outside:
         config, settings = self.config, self.config.consul_settings(environ)

@@ -4,39 +4,28 @@ Command-line options win over the file, and the file wins over Consul's usual en
 """
 
 import os
-import re
 import socket
 import ssl
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from controller.consul import ConsulSettings, settings_from_environment
 from reconcilers import yamltext
-from reconcilers.spec import CheckDefaults, is_name
+from reconcilers.fields import Boolean
+from reconcilers.guard import CONSUL_PORTS, Allowance, Guard
+from reconcilers.options import CheckOptions, Defaults, Rules
+from reconcilers.spec import is_name
 
-DURATION = re.compile(
-    r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII
-)
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names file, field and what was expected."""
-
-
-def seconds(text: object) -> float:
-    """A duration as Go writes it (`500ms`, `5s`, `1m30s`), in seconds."""
-    match = DURATION.fullmatch(text) if isinstance(text, str) and text else None
-    if match is None:
-        if isinstance(text, int | float) and not isinstance(text, bool):
-            return float(text)
-        raise ValueError("expected a duration such as 500ms, 5s or 1m30s")
-    hours, minutes, whole, milli = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + whole + milli / 1000
 
 
 def _node(text: object) -> object:
@@ -57,23 +46,40 @@ def _address(text: object) -> object:
 
 
 def _listen(text: object) -> object:
-    host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
-    if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):
-        raise ValueError("expected HOST:PORT")
+    _host_and_port(text, "HOST:PORT")
     return str(text)
 
 
-Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0.1, le=3600)]
-Threshold = Annotated[int, Field(ge=1, le=1000)]
+def _canary(text: object) -> object:
+    if not isinstance(text, str) or text not in {"consul", "none"}:
+        _host_and_port(text, "consul, none or HOST:PORT")
+    return str(text)
+
+
+def _host_and_port(text: object, expected: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise ValueError(f"expected {expected}")
+    return host.strip("[]"), int(port)
+
+
+def _allowances(value: object) -> tuple[Allowance, ...]:
+    return tuple(Allowance.parse(str(each)) for each in (value if isinstance(value, list | tuple) else [value]))
 
 
 def _readable(value: object) -> Path:
-    path = Path(str(value))
+    if problem := _unreadable(str(value)):
+        raise ValueError(f"expected a readable file: {problem}")
+    return Path(str(value))
+
+
+def _unreadable(path: str) -> str:
+    """Why a file cannot be read, or ""."""
     try:
-        with path.open("rb"):
-            return path
+        with Path(path).open("rb"):
+            return ""
     except OSError as error:
-        raise ValueError(f"expected a readable file: {error.strerror}") from None
+        return error.strerror or "cannot be read"
 
 
 ReadableFile = Annotated[Path, BeforeValidator(_readable)]
@@ -90,24 +96,6 @@ def host_ca_file() -> Path:
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Defaults(_Section):
-    """What a check gets where its manifest is silent."""
-
-    interval: Seconds = 5.0
-    timeout: Seconds = 5.0
-    failure_threshold: Threshold = 1
-    success_threshold: Threshold = 1
-
-    @model_validator(mode="after")
-    def _timeout_within_interval(self) -> "Defaults":
-        if self.timeout > self.interval:
-            raise ValueError(f"timeout: expected at most the interval of {self.interval:g} s, got {self.timeout:g} s")
-        return self
-
-    def as_check_defaults(self) -> CheckDefaults:
-        return CheckDefaults(self.interval, self.timeout, self.failure_threshold, self.success_threshold)
 
 
 class ConsulSection(_Section):
@@ -130,7 +118,10 @@ class Config(_Section):
     tree: Literal["intent", "reality"] = "intent"
     address: Annotated[str, BeforeValidator(_address)] = "name"
     ca_file: ReadableFile = Field(default_factory=host_ca_file, validate_default=True)
-    defaults: Defaults = Field(default_factory=Defaults)
+    defaults: Defaults = Field(default_factory=CheckOptions)
+    allow_headers: Boolean = False
+    allow_addresses: Annotated[tuple[Allowance, ...], BeforeValidator(_allowances)] = ()
+    canary: Annotated[str, BeforeValidator(_canary)] = "consul"
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 8192
     listen: Annotated[str, BeforeValidator(_listen)] = "127.0.0.1:9815"
     intent_dir: Path | None = None
@@ -146,10 +137,36 @@ class Config(_Section):
             raise ValueError("address: catalog needs Consul, and intent_dir is for use without it")
         return self
 
+    @model_validator(mode="after")
+    def _default_files_are_there(self) -> "Config":
+        for name in ("ca_file", "cert_file", "key_file"):
+            path = getattr(self.defaults.tls, name)
+            if path and (problem := _unreadable(path)):
+                raise ValueError(f"defaults.tls.{name}: expected a readable file: {problem}, got {path[:60]!r}")
+        return self
+
     @property
     def listen_address(self) -> tuple[str, int]:
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+        return _host_and_port(self.listen, "HOST:PORT")
+
+    def rules(self) -> Rules:
+        """What the operator says about manifests."""
+        return Rules(self.defaults, self.allow_headers, _unreadable)
+
+    def guard(self, environ: Mapping[str, str]) -> Guard:
+        """Which addresses may be probed; Consul's own port is denied also where it is not the usual one."""
+        own = None if self.intent_dir else urlsplit(self.consul_settings(environ).address).port
+        return Guard(CONSUL_PORTS | ({own} if own else set()), self.allow_addresses)
+
+    def canary_target(self, environ: Mapping[str, str]) -> tuple[str, int] | str | None:
+        """Whom to ask whether this node is cut off: host and port, the path of a unix socket, or nobody."""
+        if self.canary != "consul":
+            return None if self.canary == "none" else _host_and_port(self.canary, "HOST:PORT")
+        if self.intent_dir:
+            return None
+        settings = self.consul_settings(environ)
+        parts = urlsplit(settings.address)
+        return settings.socket_path or (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
 
     def consul_settings(self, environ: Mapping[str, str]) -> ConsulSettings:
         """How to reach Consul, with what is not configured taken from its usual environment variables.

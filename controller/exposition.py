@@ -51,6 +51,12 @@ Lines = Callable[[str, Tracked], str]
 SUCCESS = Family("probe_success", "gauge", "Whether the last probe succeeded.")
 DURATION = Family("probe_duration_seconds", "gauge", "How long the last probe took.")
 STATUS = Family("probe_http_status_code", "gauge", "HTTP status of the last probe's answer, 0 if none was read.")
+EXPIRY = Family(
+    "probe_ssl_earliest_cert_expiry",
+    "gauge",
+    "When the first certificate of the target expires, in seconds since the epoch; known also if it was refused.",
+)
+PHASES = Family("probe_http_duration_seconds", "gauge", "How long the parts of the last probe took.")
 REASON = Family("podpulse_probe_failure_reason", "gauge", "Why the last probe failed; all are 0 if it did not.")
 LAST = Family("podpulse_last_probe_timestamp_seconds", "gauge", "When the last probe started.")
 PROBES = Family("podpulse_probes", "counter", "Probes that ended, by result; local ones failed by our own fault.")
@@ -82,6 +88,25 @@ def _status(labels: str, check: Tracked) -> str:
     return f"{STATUS.name}{{{labels}}} {check.last.status_code}\n" if check.last else ""
 
 
+def _expiry(labels: str, check: Tracked) -> str:
+    expiry = check.last.certificate_expiry if check.last else 0
+    return f"{EXPIRY.name}{{{labels}}} {expiry:.0f}\n" if expiry else ""
+
+
+def _phases(labels: str, check: Tracked) -> str:
+    """Named as blackbox_exporter does."""
+    if not check.last:
+        return ""
+    dns, connect, tls, first_byte, transfer = check.last.phases
+    return (
+        f'{PHASES.name}{{{labels},phase="resolve"}} {dns:.6f}\n'
+        f'{PHASES.name}{{{labels},phase="connect"}} {connect:.6f}\n'
+        f'{PHASES.name}{{{labels},phase="tls"}} {tls:.6f}\n'
+        f'{PHASES.name}{{{labels},phase="processing"}} {first_byte:.6f}\n'
+        f'{PHASES.name}{{{labels},phase="transfer"}} {transfer:.6f}\n'
+    )
+
+
 def _reason(labels: str, check: Tracked) -> str:
     return REASONS[check.last.reason if check.last else Reason.NONE].replace(HOLE, labels)
 
@@ -111,6 +136,8 @@ FAMILIES: tuple[tuple[Family, Lines], ...] = (
     (SUCCESS, _success),
     (DURATION, _duration),
     (STATUS, _status),
+    (PHASES, _phases),
+    (EXPIRY, _expiry),
     (REASON, _reason),
     (LAST, _last),
     (PROBES, _probes),

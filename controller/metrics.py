@@ -6,7 +6,9 @@ see prometheus_client: each declares a Protocol of what it wants to tell, and is
 No series about a single check stands here: those are read from the stores at scrape, by `controller.exposition`.
 """
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,9 +16,12 @@ from prometheus_client import (
     Gauge,
     GCCollector,
     Histogram,
+    Metric,
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 LATENESS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
@@ -93,12 +98,8 @@ class ProbeMetrics:
     """How well the engine keeps its schedule, over all checks."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._lateness = Histogram(
-            "podpulse_probe_lateness_seconds",
-            "How long after its due time a probe started.",
-            buckets=LATENESS_BUCKETS,
-            registry=registry,
-        )
+        self._lateness = Lateness()
+        registry.register(self._lateness)
         self._skipped = Counter(
             "podpulse_probes_skipped_total",
             "Probes left out because the one before was in flight, or because their time had passed.",
@@ -107,10 +108,33 @@ class ProbeMetrics:
 
     def started(self, lateness: float) -> None:
         """A probe started `lateness` seconds after it was due."""
-        self._lateness.observe(max(0.0, lateness))
+        self._lateness.observe(lateness)
 
     def skipped(self, count: int) -> None:
         self._skipped.inc(count)
+
+
+class Lateness(Collector):
+    """A histogram that the probe thread alone writes, once per probe: without prometheus_client's lock and its walk
+    over all buckets, which took longer than everything else that is counted of a probe."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(LATENESS_BUCKETS) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        seconds = max(0.0, seconds)
+        self._counts[bisect_left(LATENESS_BUCKETS, seconds)] += 1
+        self._sum += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's `Collector`."""
+        bounds = [*map(str, LATENESS_BUCKETS), "+Inf"]
+        family = HistogramMetricFamily(
+            "podpulse_probe_lateness_seconds", "How long after its due time a probe started."
+        )
+        family.add_metric([], list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
+        yield family
 
 
 class _QueueFamilies:

@@ -9,13 +9,14 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from reconcilers.gate import Listing
-from reconcilers.health import CheckHealth, Outcome, ProbeResult, Reason
+from reconcilers.gate import Entry, Listing
+from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.manifest import ManifestError, parse
-from reconcilers.spec import CheckDefaults, CheckSpec, Manifest, PodKey
+from reconcilers.options import Rules
+from reconcilers.spec import CheckSpec, Manifest, PodKey
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,14 @@ class Intent:
 class ManifestStore:
     """The last good manifest per pod. Written by the watch thread only."""
 
-    def __init__(self, defaults: CheckDefaults, wall_clock: Callable[[], float] = time.time) -> None:
-        self._defaults = defaults
+    def __init__(
+        self,
+        rules: Rules,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._rules = rules
+        self._clock = clock
         self._wall_clock = wall_clock
         self._intents: dict[PodKey, Intent] = {}
 
@@ -48,11 +55,11 @@ class ManifestStore:
 
         Only bytes whose version changed are parsed. Bytes that cannot be understood keep the last good manifest.
         """
-        changed = set()
+        changed, now = set(), self._clock()
         for key, entry in listing.entries.items():
             old = self._intents.get(key)
             if old is None or old.version != entry.version:
-                self._intents[key] = self._understand(key, entry.version, entry.data, old)
+                self._intents[key] = self._understand(key, entry, old, now)
                 changed.add(key)
         for key in removed:
             if self._intents.pop(key, None):
@@ -68,13 +75,15 @@ class ManifestStore:
         """All pods, as they are now."""
         return self._intents.copy()
 
-    def _understand(self, key: PodKey, version: tuple[int, ...], data: bytes, old: Intent | None) -> Intent:
+    def _understand(self, key: PodKey, entry: Entry, old: Intent | None, now: float) -> Intent:
         try:
-            return Intent(version, data, parse(key, data, self._defaults))
+            manifest = parse(key, entry.data, self._rules)
+            check = manifest.check and replace(manifest.check, asked=now)
+            return Intent(entry.version, entry.data, replace(manifest, check=check))
         except ManifestError as error:
             log.warning("manifest of %s is invalid: %s", key, error)
             since = old.invalid_since if old and old.error else self._wall_clock()
-            return Intent(version, data, old.manifest if old else None, error, since)
+            return Intent(entry.version, entry.data, old.manifest if old else None, error, since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +136,26 @@ class History:
 
 
 class Tracked:
-    """One check that runs, and all that is known of it. Others may read it at any time and never write."""
+    """One check that runs, and all that is known of it. Others may read it at any time and never write.
 
-    __slots__ = ("counts", "generation", "health", "history", "last", "spec", "transitions")
+    `failing_since` is when the present row of failures began (seconds since the epoch), 0 while there is none.
+    """
 
-    def __init__(self, spec: CheckSpec, generation: int, history_size: int) -> None:
+    __slots__ = ("counts", "failing_since", "generation", "health", "history", "last", "spec", "transitions")
+
+    def __init__(self, spec: CheckSpec, generation: int, now: float, history_size: int) -> None:
         self.spec = spec
         self.generation = generation
-        self.health = CheckHealth()
+        self.health = CheckHealth(born=now)
         self.last: ProbeResult | None = None
+        self.failing_since = 0.0
         self.counts = dict.fromkeys(Outcome, 0)
         self.transitions = 0
         self.history = History(history_size)
 
-    def restart(self, spec: CheckSpec, generation: int) -> None:
+    def restart(self, spec: CheckSpec, generation: int, now: float) -> None:
         """Another worker for the same pod: its evidence starts anew, counters and history go on."""
-        self.spec, self.generation, self.health = spec, generation, CheckHealth()
+        self.spec, self.generation, self.health, self.failing_since = spec, generation, CheckHealth(born=now), 0.0
 
     def observe(self, result: ProbeResult) -> bool:
         """Take one result; whether state or reason changed by it."""
@@ -153,24 +166,53 @@ class Tracked:
         self.transitions += after.state is not before.state
         return after.state is not before.state or after.reason is not before.reason
 
+    def disown(self, detail: str, now: float) -> bool:
+        """Take the failures back: they were no evidence against the pod. Whether it was critical by them."""
+        critical = self.health.state is HealthState.CRITICAL
+        self.health = replace(self.health, failures=0)
+        if critical:
+            self.transitions += 1
+            self.health = replace(
+                self.health, state=HealthState.UNKNOWN, reason=Reason.LOCAL, since=now, detail=detail, output=""
+            )
+        return critical
+
 
 class HealthStore:
-    """Health now and lately, of every check that has a worker. Written by the engine, and by who rules its workers."""
+    """Health now and lately, of every check that has a worker. Written by the engine, and by who rules its workers.
 
-    def __init__(self, on_change: Callable[[Collection[PodKey]], None], history_size: int = 100) -> None:
+    While this node is `cut_off`, failures count as our own.
+    """
+
+    def __init__(
+        self,
+        on_change: Callable[[Collection[PodKey]], None],
+        history_size: int = 100,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._on_change = on_change
         self._history_size = history_size
+        self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._tracked: dict[PodKey, Tracked] = {}
+        self._cut_off = ""
+        self.latest_failure = 0.0
+        """When the last failure was told, in seconds since the epoch."""
+
+    @property
+    def cut_off(self) -> str:
+        """Why failures count as our own at the moment; "" while they do not."""
+        return self._cut_off
 
     def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
         """From now on results of these checks count, and of these generations of their workers only."""
         with self._lock:
+            now = self._wall_clock()
             for spec, generation in specs:
                 if known := self._tracked.get(spec.key):
-                    known.restart(spec, generation)
+                    known.restart(spec, generation, now)
                 else:
-                    self._tracked[spec.key] = Tracked(spec, generation, self._history_size)
+                    self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size)
 
     def forget(self, keys: Collection[PodKey]) -> None:
         """These have no worker any more."""
@@ -181,16 +223,48 @@ class HealthStore:
 
     def observe(self, results: Iterable[ProbeResult]) -> None:
         """Take results; one of a worker that was replaced or stopped meanwhile is dropped."""
-        changed = []
         with self._lock:
-            for result in results:
-                tracked = self._tracked.get(result.key)
-                if tracked and tracked.generation == result.generation and tracked.observe(result):
-                    changed.append((result, tracked.health))
-        for result, health in changed:
-            log.info("%s is %s%s", result.key, health.state, f": {health.detail}" if health.reason else "")
-        if changed:
-            self._on_change([result.key for result, _ in changed])
+            changed = [tracked for result in results if (tracked := self._take(result))]
+            news = [(tracked.spec.key, tracked.health) for tracked in changed]
+        self._tell(news)
+
+    def declare_cut_off(self, why: str, since: float) -> None:
+        """Failures are our own until `end_cut_off`, and so were those that began after `since`."""
+        with self._lock:
+            self._cut_off = why
+            now = self._wall_clock()
+            wronged = [
+                tracked
+                for tracked in self._tracked.values()
+                if tracked.failing_since > since and tracked.disown(why, now)
+            ]
+            news = [(tracked.spec.key, tracked.health) for tracked in wronged]
+        self._tell(news)
+
+    def end_cut_off(self) -> None:
+        """From now on failures are evidence again."""
+        self._cut_off = ""
+
+    def _take(self, result: ProbeResult) -> Tracked | None:
+        """Count one result; the answer is its check if that is news."""
+        tracked = self._tracked.get(result.key)
+        if tracked is None or tracked.generation != result.generation:
+            return None
+        match result.outcome:
+            case Outcome.SUCCESS:
+                tracked.failing_since = 0.0
+            case Outcome.FAILURE:
+                tracked.failing_since = tracked.failing_since or result.started
+                self.latest_failure = self._wall_clock()
+                if self._cut_off:
+                    result = replace(result, outcome=Outcome.LOCAL, reason=Reason.LOCAL, detail=self._cut_off)
+        return tracked if tracked.observe(result) else None
+
+    def _tell(self, news: Collection[tuple[PodKey, CheckHealth]]) -> None:
+        for key, health in news:
+            log.info("%s is %s%s", key, health.state, f": {health.detail}" if health.reason else "")
+        if news:
+            self._on_change([key for key, _ in news])
 
     def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
         """Health and the time of the last probe in seconds since the epoch; None for a pod without worker."""

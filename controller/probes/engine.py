@@ -1,16 +1,10 @@
-"""The probe engine: all probes of this process, in one thread, on libcurl's multi interface over epoll.
+"""The probe engine: all probes of this process, in one thread.
 
 Other threads say which checks are to run; the probe thread starts them on their ticks, reads what came back and hands
-the results on. It waits in one place only, `epoll.poll`, and does nothing that could block.
-
-`socket_action` is used, not `perform`: its cost grows with the transfers that have something to do, not with all in
-flight.
+the results on. It waits in one place only, `Multi.turn`, and does nothing that could block.
 """
 
 import logging
-import math
-import os
-import select
 import threading
 import time
 from collections import deque
@@ -20,11 +14,17 @@ from typing import Protocol
 
 import pycurl
 
-from controller.probes.http import Transfer, Verdict
-from controller.probes.schedule import GRID, Schedule, next_on_phase
+from controller.probes.multi import Multi
+from controller.probes.pool import TransferPool
+from controller.probes.reach import Reach
+from controller.probes.resolver import Answer, Resolver, ask_system
+from controller.probes.schedule import Schedule, catch_up, next_on_phase
+from controller.probes.transfer import Transfer, Verdict, Where
+from controller.probes.worker import Worker
 from controller.pulse import Pulse
 from reconcilers.bucket import TokenBucket
-from reconcilers.health import Outcome, ProbeResult, Reason
+from reconcilers.guard import Guard
+from reconcilers.health import Outcome, Phases, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, PodKey
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 IDLE = 1.0
 AT_ONCE = 32
 """How many new checks in a second are probed at once; more wait for their phase, within one interval."""
+SOON = 0.05
+"""Seconds until something that could not be done now is looked at again."""
 PATIENCE = 0.5
 """Seconds for which a due probe waits for the one before to end, or for a free transfer. When the thread itself was
 that late, what timed out meanwhile is our own fault."""
@@ -52,23 +54,8 @@ class ProbeMetrics(Protocol):
         ...
 
     def skipped(self, count: int) -> None:
-        """`count` probes were left out because the one before was still in flight, or time had passed over them."""
+        """`count` probes were left out: the one before was still in flight, or time had passed over them."""
         ...
-
-
-class Worker:
-    """One check that runs. Belongs to the probe thread once it was handed over."""
-
-    __slots__ = ("due", "generation", "running", "spec", "started", "started_wall", "transfer")
-
-    def __init__(self, spec: CheckSpec, generation: int) -> None:
-        self.spec = spec
-        self.generation = generation
-        self.running = True
-        self.due = 0.0
-        self.started = 0.0
-        self.started_wall = 0.0
-        self.transfer: Transfer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +70,10 @@ class _Stop:
 
 
 class ProbeEngine:
-    """Implements `reconcilers.ports.Workers`. `max_in_flight` bounds the transfers, and so the descriptors."""
+    """Implements `reconcilers.ports.Workers`. `max_in_flight` bounds the transfers, and so the descriptors.
+
+    `ask` looks names up instead of the system's resolver.
+    """
 
     def __init__(
         self,
@@ -93,13 +83,14 @@ class ProbeEngine:
         *,
         ca_file: str,
         max_in_flight: int,
+        guard: Guard | None = None,
+        ask: Callable[[str], Answer] = ask_system,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._observer = observer
         self._metrics = metrics
         self._pulse = pulse
-        self._ca_file = ca_file
         self._max_in_flight = max_in_flight
         self._clock = clock
         self._wall_clock = wall_clock
@@ -109,37 +100,34 @@ class ProbeEngine:
         self._specs: dict[PodKey, CheckSpec] = {}
         self._generation = 0
         self._commands: deque[_Start | _Stop] = deque()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = False
-        self._ended_for_good = False
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
 
+        self._multi = Multi(clock)
+        self._resolver = Resolver(self._multi.wake, ask, clock)
+        self._reach = Reach(self._resolver, guard or Guard())
         self._workers: dict[PodKey, Worker] = {}
         self._schedule: Schedule[Worker] = Schedule()
+        self._waiting: dict[Worker, None] = {}
+        self._answers_seen = 0
+        self._look_at = 0.0
         self._bucket = TokenBucket(AT_ONCE, 1 / AT_ONCE)
         self._results: list[ProbeResult] = []
-        self._idle: list[Transfer] = []
+        self._pool = TransferPool(ca_file)
         self._in_flight: dict[pycurl.Curl, Worker] = {}
-        self._sockets: set[int] = set()
-        self._woke = clock()
-        self._stood_still = -math.inf
-        self._epoll = select.epoll()
-        self._curl_timer = float("inf")
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
 
     # What other threads call
 
     def run(self) -> None:
         """Start the probe thread."""
-        self._epoll.register(self._wake, select.EPOLLIN)
+        self._resolver.start()
         self._thread.start()
 
     def close(self, timeout: float) -> None:
         """End all probes and the thread; returns when it is gone, or after `timeout` seconds."""
         self._closing = True
-        self._signal()
+        self._multi.wake()
+        self._resolver.stop()
         self._thread.join(timeout)
 
     def running(self, keys: Iterable[PodKey]) -> Mapping[PodKey, CheckSpec]:
@@ -168,12 +156,7 @@ class ProbeEngine:
 
     def _post(self, command: _Start | _Stop) -> None:
         self._commands.append(command)
-        self._signal()
-
-    def _signal(self) -> None:
-        with self._lock:
-            if not self._ended_for_good:
-                os.eventfd_write(self._wake, 1)
+        self._multi.wake()
 
     # The probe thread
 
@@ -186,44 +169,27 @@ class ProbeEngine:
                 log.exception("the probe engine failed in one step; going on")
         for worker in list(self._workers.values()):
             self._drop(worker)
+        self._pool.clear()
         self._multi.close()
-        self._epoll.close()
-        with self._lock:
-            self._ended_for_good = True
-            os.close(self._wake)
 
     def _step(self) -> None:
-        for fd, events in self._poll():
-            if fd == self._wake:
-                os.eventfd_read(self._wake)
-            else:
-                self._multi.socket_action(fd, _to_curl(events))
-        if self._clock() >= self._curl_timer:
-            self._curl_timer = float("inf")
-            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._multi.turn(self._timeout())
         self._obey()
         for due, worker in self._schedule.take(self._clock()):
             if worker.running:
                 self._on_due(worker, due)
+        if self._waiting:
+            self._look_again()
         self._collect()
         if self._results:
             results, self._results = self._results, []
             self._observer.observe(results)
 
-    def _poll(self) -> list[tuple[int, int]]:
-        """Wait for events. Notes when that, and what was done since the last time, took far longer than asked for."""
-        timeout = self._timeout()
-        events = self._epoll.poll(timeout)
-        now = self._clock()
-        if now - self._woke > timeout + PATIENCE:
-            self._stood_still = now
-        self._woke = now
-        return events
-
     def _timeout(self) -> float:
         if self._commands:
             return 0.0
-        return max(0.0, min(IDLE, self._curl_timer - self._clock(), self._schedule.next_tick() - self._clock()))
+        idle = SOON if self._waiting else IDLE
+        return min(idle, self._schedule.next_tick() - self._clock())
 
     def _obey(self) -> None:
         while self._commands:
@@ -240,28 +206,38 @@ class ProbeEngine:
     def _begin(self, worker: Worker) -> None:
         now = self._clock()
         self._workers[worker.spec.key] = worker
-        worker.due = next_on_phase(worker.spec.key, worker.spec.interval, now, self._epoch)
-        self._schedule.add(worker, worker.due)
-        if len(self._in_flight) < self._max_in_flight and self._bucket.take(now):
+        if worker.spec.probe.reuse:
+            self._multi.keep_connections(len(self._workers) + self._max_in_flight)
+        spec = worker.spec
+        asked = spec.asked if now - spec.interval < spec.asked <= now else now
+        worker.due = next_on_phase(spec.key, spec.interval, asked, self._epoch)
+        first = worker.due if worker.due > now else catch_up(spec.key, spec.interval, asked, now)
+        self._schedule.add(worker, first)
+        if self._has_room() and self._bucket.take(now):
             self._launch(worker, now)
 
     def _drop(self, worker: Worker) -> None:
         worker.running = False
+        self._waiting.pop(worker, None)
         if worker.transfer:
             self._release(worker.transfer, worker)
 
     def _on_due(self, worker: Worker, due: float) -> None:
         now = self._clock()
-        if not worker.transfer and len(self._in_flight) < self._max_in_flight:
+        if not worker.is_busy and self._has_room():
             self._launch(worker, due)
         elif now - worker.due < PATIENCE:
-            self._schedule.add(worker, now + GRID)
+            self._schedule.add(worker, now + SOON)
             return
-        elif worker.transfer:
+        elif worker.is_busy:
             self._metrics.skipped(1)
         else:
-            self._overloaded(worker, now)
+            worker.started, worker.started_wall, worker.dns = now, self._wall_clock(), 0.0
+            self._overloaded(worker)
         self._schedule_next(worker, now)
+
+    def _has_room(self) -> bool:
+        return len(self._in_flight) < self._max_in_flight
 
     def _schedule_next(self, worker: Worker, now: float) -> None:
         interval = worker.spec.interval
@@ -274,53 +250,98 @@ class ProbeEngine:
         self._schedule.add(worker, due)
 
     def _launch(self, worker: Worker, due: float) -> None:
-        transfer = self._idle.pop() if self._idle else Transfer(self._ca_file)
+        """Begin one probe: at once where the way is known, else when its name is resolved."""
         worker.started = self._clock()
         worker.started_wall = self._wall_clock()
+        worker.dns = 0.0
         self._metrics.started(worker.started - due)
+        self._proceed(worker)
+
+    def _proceed(self, worker: Worker) -> None:
+        match self._reach.find(worker):
+            case Where() as where:
+                worker.waiting = False
+                self._send(worker, where)
+            case Verdict() as verdict:
+                worker.waiting = False
+                self._conclude(worker, verdict, Phases(dns=worker.dns))
+            case None if not worker.waiting:
+                worker.waiting = True
+                self._waiting[worker] = None
+
+    def _look_again(self) -> None:
+        """See whether the names that probes wait for are known; one whose time is over meanwhile has its verdict."""
+        now, answers = self._clock(), self._resolver.answers
+        news = answers != self._answers_seen
+        if not news and now < self._look_at:
+            return
+        self._look_at = now + SOON
+        for worker in list(self._waiting):
+            worker.dns = now - worker.started
+            if worker.dns >= worker.spec.timeout:
+                self._give_up(worker)
+            elif news and self._has_room():
+                self._proceed(worker)
+            if not worker.waiting:
+                del self._waiting[worker]
+        if self._has_room():
+            self._answers_seen = answers
+
+    def _give_up(self, worker: Worker) -> None:
+        worker.waiting = False
+        if not self._has_room() and isinstance(self._reach.find(worker), Where):
+            self._overloaded(worker)
+            return
+        detail = f"{worker.spec.probe.host} was not resolved within {worker.spec.timeout:g} s"
+        self._conclude(worker, Verdict(Outcome.LOCAL, Reason.DNS, detail), Phases(dns=worker.dns))
+
+    def _send(self, worker: Worker, where: Where) -> None:
+        certinfo = worker.wants_certificate(worker.started)
         try:
-            transfer.prepare(worker.spec)
+            transfer = self._pool.take(worker)
+            transfer.prepare(worker.url, worker.spec.timeout - worker.dns, where, certinfo=certinfo)
         except (pycurl.error, ValueError) as error:
-            self._idle.append(transfer)
-            self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, f"the probe could not be sent: {error}"))
+            detail = f"the probe could not be sent: {error}"
+            self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail), Phases(dns=worker.dns))
             return
         worker.transfer = transfer
         self._in_flight[transfer.curl] = worker
-        self._multi.add_handle(transfer.curl)
+        self._multi.add(transfer.curl)
 
     def _collect(self) -> None:
-        """Read which transfers ended, until there are no more."""
-        while self._in_flight:
-            more, answered, failed = self._multi.info_read()
-            for curl in answered:
-                worker, transfer = self._ended(curl)
-                self._conclude(worker, transfer.answered())
-                self._release(transfer, worker)
-            for curl, code, message in failed:
-                worker, transfer = self._ended(curl)
-                self._conclude(worker, self._blamed(worker, transfer.failed(code, message, worker.spec)))
-                self._release(transfer, worker)
-            if not more:
-                return
+        """Read which transfers ended."""
+        if not self._in_flight:
+            return
+        for curl, code, message in self._multi.ended():
+            worker = self._in_flight[curl]
+            transfer, kind = worker.transfer, worker.kind
+            assert transfer is not None  # noqa: S101 - a worker in flight has its transfer
+            if code == pycurl.E_OK:
+                verdict = kind.answered(transfer, worker.spec)
+            else:
+                verdict = self._blamed(worker, kind.failed(transfer, code, message, worker.spec))
+            self._finish(worker, transfer, verdict)
 
     def _blamed(self, worker: Worker, verdict: Verdict) -> Verdict:
         """A timeout is no evidence when we ourselves stood still during the probe: the answer may have been there."""
-        if verdict.reason is Reason.TIMEOUT and worker.started < self._stood_still:
+        if verdict.reason is Reason.TIMEOUT and worker.started < self._multi.stood_still:
             return Verdict(Outcome.LOCAL, Reason.LOCAL, "timed out while this controller stood still")
         return verdict
 
-    def _ended(self, curl: pycurl.Curl) -> tuple[Worker, Transfer]:
-        worker = self._in_flight[curl]
-        assert worker.transfer is not None  # noqa: S101 - a worker in flight has its transfer
-        return worker, worker.transfer
+    def _finish(self, worker: Worker, transfer: Transfer, verdict: Verdict) -> None:
+        accepted = verdict.reason is not Reason.CERTIFICATE
+        if worker.wants_certificate(worker.started) or not accepted:
+            worker.saw_certificate(transfer.certificate_expiry(), accepted=accepted)
+        self._conclude(worker, verdict, transfer.phases(worker.dns))
+        self._release(transfer, worker)
 
     def _release(self, transfer: Transfer, worker: Worker) -> None:
         del self._in_flight[transfer.curl]
         worker.transfer = None
-        self._multi.remove_handle(transfer.curl)
-        self._idle.append(transfer)
+        self._multi.remove(transfer.curl)
+        self._pool.give(transfer, worker)
 
-    def _conclude(self, worker: Worker, verdict: Verdict) -> None:
+    def _conclude(self, worker: Worker, verdict: Verdict, phases: Phases) -> None:
         self._results.append(
             ProbeResult(
                 key=worker.spec.key,
@@ -332,45 +353,11 @@ class ProbeEngine:
                 detail=verdict.detail,
                 output=verdict.output,
                 status_code=verdict.status_code,
+                phases=phases,
+                certificate_expiry=worker.certificate_expiry,
             )
         )
 
-    def _overloaded(self, worker: Worker, now: float) -> None:
-        worker.started, worker.started_wall = now, self._wall_clock()
+    def _overloaded(self, worker: Worker) -> None:
         detail = f"not probed: {self._max_in_flight} probes are in flight already, the limit of this controller"
-        self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail))
-
-    # libcurl's callbacks
-
-    def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
-        if what == pycurl.POLL_REMOVE:
-            self._sockets.discard(fd)
-            self._epoll.unregister(fd)
-        elif fd in self._sockets:
-            self._epoll.modify(fd, _to_epoll(what))
-        else:
-            self._sockets.add(fd)
-            self._epoll.register(fd, _to_epoll(what))
-
-    def _on_timer(self, milliseconds: int) -> None:
-        self._curl_timer = self._clock() + milliseconds / 1000 if milliseconds >= 0 else float("inf")
-
-
-def _to_epoll(what: int) -> int:
-    events = 0
-    if what & pycurl.POLL_IN:
-        events |= select.EPOLLIN
-    if what & pycurl.POLL_OUT:
-        events |= select.EPOLLOUT
-    return events
-
-
-def _to_curl(events: int) -> int:
-    mask = 0
-    if events & select.EPOLLIN:
-        mask |= pycurl.CSELECT_IN
-    if events & select.EPOLLOUT:
-        mask |= pycurl.CSELECT_OUT
-    if events & (select.EPOLLERR | select.EPOLLHUP):
-        mask |= pycurl.CSELECT_ERR
-    return mask
+        self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail), Phases(dns=worker.dns))

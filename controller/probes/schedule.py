@@ -1,7 +1,7 @@
-"""When which check is probed: a phase from its key, due times on a grid of ticks.
+"""When which check is probed: a phase from its key, on a grid of slots.
 
-The phase is a hash of the key on the wall clock, so a restart neither bunches probes nor shifts them. Due times are
-rounded to ticks because probes that start together share wake-ups of the loop: that halves the CPU per probe.
+The phase is a hash of the key on the wall clock, so a restart neither bunches probes nor shifts them. Checks of the
+same interval share slots because probes that start together share wake-ups of the loop: that halves the CPU per probe.
 """
 
 import heapq
@@ -11,8 +11,11 @@ from typing import Generic, TypeVar
 
 from reconcilers.spec import PodKey
 
-GRID = 0.05
-"""Seconds between ticks."""
+GRID = 0.2
+"""Seconds between two slots at most."""
+SLOTS = 25
+"""Slots in an interval at least: checks that are probed often still spread."""
+RESOLUTION = 0.001
 
 
 W = TypeVar("W")
@@ -20,8 +23,13 @@ W = TypeVar("W")
 
 def phase(key: PodKey, interval: float) -> float:
     """Where in its interval a check is probed: seconds from 0 to `interval`, the same for ever."""
-    digest = blake2b(str(key).encode(), digest_size=8).digest()
-    return int.from_bytes(digest) / 2**64 * interval
+    slots = max(SLOTS, math.ceil(interval / GRID))
+    return int(fraction(key) * slots) / slots * interval
+
+
+def fraction(key: PodKey) -> float:
+    """A number from 0 to 1 that spreads evenly over keys, the same for ever."""
+    return int.from_bytes(blake2b(str(key).encode(), digest_size=6).digest()) / 2**48
 
 
 def next_on_phase(key: PodKey, interval: float, now: float, epoch: float) -> float:
@@ -33,10 +41,17 @@ def next_on_phase(key: PodKey, interval: float, now: float, epoch: float) -> flo
     return offset + math.ceil((now - offset) / interval + 1e-9) * interval
 
 
+def catch_up(key: PodKey, interval: float, asked: float, now: float) -> float:
+    """When to probe a check whose phase went by between its being `asked` for and `now`: spread over what is left of
+    the interval after `asked`, so that many of them are no herd. All times are of the monotonic clock."""
+    first = now + max(0.0, asked + interval - now) * fraction(key)
+    return math.floor(first / GRID) * GRID
+
+
 class Schedule(Generic[W]):
     """A calendar of members by tick. Times are of the monotonic clock, in seconds."""
 
-    def __init__(self, grid: float = GRID) -> None:
+    def __init__(self, grid: float = RESOLUTION) -> None:
         self._grid = grid
         self._ticks: dict[int, list[W]] = {}
         self._order: list[int] = []

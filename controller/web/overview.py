@@ -56,13 +56,21 @@ class InvalidManifest:
 
 
 @dataclass(frozen=True, slots=True)
+class Unchecked:
+    """A pod that runs no check: its manifest asks for none, or for a pause."""
+
+    key: PodKey
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """All that the page shows. `rows` are those of one state if that was asked for; `shares` are always of all pods."""
 
     rows: Sequence[Row]
     shares: Sequence[Share]
     invalid: Sequence[InvalidManifest]
-    unchecked: Sequence[PodKey]
+    unchecked: Sequence[Unchecked]
 
     @property
     def worst(self) -> Share | None:
@@ -85,7 +93,11 @@ def overview(checks: Iterable[Tracked], intents: Mapping[PodKey, Intent], only: 
         rows=sorted(chosen, key=lambda row: (SEVERITY[row.state], row.key.pod, row.key.node)),
         shares=_shares(Counter(row.state for row in rows.values())),
         invalid=[_invalid(key, intents[key]) for key in sorted(intents) if intents[key].error],
-        unchecked=sorted(key for key, intent in intents.items() if intent.manifest and not intent.manifest.check),
+        unchecked=[
+            Unchecked(key, intent.manifest.paused)
+            for key, intent in sorted(intents.items())
+            if intent.manifest and not intent.manifest.check
+        ],
     )
 
 

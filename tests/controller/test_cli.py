@@ -164,10 +164,13 @@ def test_check_manifest_says_what_is_asked_for_and_what_is_not_known(tmp_path: P
     file.write_text("id: isup\nstatus_port: 8000\ncolour: red\nstatus: {path: /up}\n")
     silent = tmp_path / "s.yaml"
     silent.write_text("id: quiet\n")
-    said = good(run("check-manifest", file, silent))
+    resting = tmp_path / "p.yaml"
+    resting.write_text("id: batch\nstatus_port: 80\nstatus: {paused: true}\n")
+    said = good(run("check-manifest", file, silent, resting))
     assert f"{file}: https://{HERE}:8000/up every 5 s\n" in said
     assert f"{file}: colour: not known here, passed over\n" in said
     assert f"{silent}: asks for no check\n" in said
+    assert f"{resting}: paused\n" in said
 
 
 def test_check_manifest_goes_on_after_a_wrong_one_and_ends_with_1(manifest: Path, tmp_path: Path) -> None:
@@ -185,6 +188,13 @@ def test_check_config_says_good_or_what_is_wrong(tmp_path: Path) -> None:
     assert good(run("check-config", file)) == f"{file}: good\n"
     file.write_text("node: web1\n")
     assert f"{file}: node: no such option" in complaint(run("check-config", file))
+    file.write_text("node_name: web1\ndefaults: {expect_body: '('}\nallow_addresses: here\ncanary: there\n")
+    said = complaint(run("check-config", file)).splitlines()
+    assert [line.removeprefix("Error: ").split(": ")[:2] for line in said] == [
+        [str(file), field] for field in ("defaults.expect_body", "allow_addresses", "canary")
+    ]
+    file.write_text("node_name: web1\ndefaults: {tls: {ca_file: /nowhere/ca.pem}}\n")
+    assert "defaults.tls.ca_file: expected a readable file" in complaint(run("check-config", file))
 
 
 @pytest.mark.parametrize("arguments", [["--intent-dir", "pods"], ["--listen", "nowhere"], ["--node", "a b"]])

@@ -1,17 +1,17 @@
 """The configuration: what is wrong is named by file, field and expectation, and a token by none of them."""
 
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from controller.config import Config, ConfigError, host_ca_file, load, seconds
+from controller.config import Config, ConfigError, host_ca_file, load
 from controller.consul import ConsulSettings
+from reconcilers.options import CheckOptions
+from reconcilers.spec import Tls
 
+DURATION = "expected a duration from 100ms to 1h, such as 500ms, 5s or 1m30s"
 SECRET = "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"
 
 
@@ -64,17 +64,51 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("intervall: 5s", "intervall: no such option"),
         ("defaults: {intervall: 5s}", "defaults.intervall: no such option"),
         ("consul: {tokn: x}", "consul.tokn: no such option"),
+        ("defaults: {interval: 5 seconds}", f"defaults.interval: {DURATION}, got '5 seconds'"),
+        ("defaults: {interval: 5}", f"defaults.interval: {DURATION}, got '5'"),
+        ("defaults: {interval: -5s}", f"defaults.interval: {DURATION}, got '-5s'"),
+        ("defaults: {interval: 1ms}", f"defaults.interval: {DURATION}, got '1ms'"),
+        ("defaults: {interval: 2h}", f"defaults.interval: {DURATION}, got '2h'"),
+        ("defaults: {timeout: 0}", f"defaults.timeout: {DURATION}, got '0'"),
+        ("defaults: {interval: 2s, timeout: 3s}", "defaults: timeout: expected at most the interval of 2s, got 3s"),
+        ("defaults: {timeout: 6s}", "defaults: timeout: expected at most the interval of 5s, got 6s"),
+        ("defaults: {initial_delay: soon}", "defaults.initial_delay: expected a duration from 0s to 24h, such as"),
+        ("defaults: {failure_threshold: 0}", "defaults.failure_threshold: expected a plain decimal number from 1 to"),
+        ("defaults: {failure_threshold: some}", "defaults.failure_threshold: expected a plain decimal number from 1"),
+        ("defaults: {success_threshold: 010}", "defaults.success_threshold: expected a plain decimal number from"),
+        ("defaults: {method: POST}", "defaults.method: expected 'GET' or 'HEAD', got 'POST'"),
+        ("defaults: {expect_status: fine}", "defaults.expect_status: expected status codes from 100 to 599, such as"),
+        ("defaults: {expect_status: []}", "defaults.expect_status: expected from 1 to 32 status codes"),
+        ("defaults: {expect_body: '('}", "defaults.expect_body: expected a regular expression (RE2): missing ): ("),
+        (r"defaults: {expect_body: '(a)\1'}", "defaults.expect_body: expected a regular expression (RE2): invalid esc"),
+        ("defaults: {expect_body: a, method: HEAD}", "defaults: expect_body: expected method GET: the answer to HEAD"),
+        ("defaults: {headers: {Host: a}}", "defaults.headers: expected headers other than those of the connection"),
+        ("defaults: {headers: [a]}", "defaults.headers: expected a mapping of header names to values"),
+        ("defaults: {connection: close}", "defaults.connection: expected 'fresh' or 'reuse', got 'close'"),
+        ("defaults: {output: maybe}", "defaults.output: expected true or false, got 'maybe'"),
+        ("defaults: {tls: {ca: /a}}", "defaults.tls.ca: no such option"),
+        ("defaults: {tls: {ca_file: a.pem}}", "defaults.tls.ca_file: expected a file's absolute path in ASCII"),
         (
-            "defaults: {interval: 5 seconds}",
-            "defaults.interval: expected a duration such as 500ms, 5s or 1m30s, got '5 seconds'",
+            "defaults: {tls: {ca_file: /nowhere/ca.pem}}",
+            "defaults.tls.ca_file: expected a readable file: No such file or directory, got '/nowhere/ca.pem'",
         ),
-        ("defaults: {interval: 5}", "defaults.interval: expected a duration such as 500ms, 5s or 1m30s, got '5'"),
-        ("defaults: {interval: -5s}", "defaults.interval: expected a duration"),
-        ("defaults: {interval: 1ms}", "defaults.interval: expected greater than or equal to 0.1"),
-        ("defaults: {interval: 2h}", "defaults.interval: expected less than or equal to 3600"),
-        ("defaults: {interval: 2s, timeout: 3s}", "defaults: timeout: expected at most the interval of 2 s, got 3 s"),
-        ("defaults: {failure_threshold: 0}", "defaults.failure_threshold: expected greater than or equal to 1"),
-        ("defaults: {failure_threshold: some}", "defaults.failure_threshold: expected a valid integer"),
+        (
+            "defaults: {tls: {cert_file: /nowhere/c.pem, key_file: /nowhere/k.pem}}",
+            "defaults.tls.cert_file: expected a readable file: No such file or directory, got '/nowhere/c.pem'",
+        ),
+        ("defaults: {tls: {cert_file: /nowhere/c.pem}}", "defaults.tls: expected cert_file and key_file together"),
+        ("defaults: {tls: {server_name: 'a/b'}}", "defaults.tls.server_name: expected a host's name"),
+        ("defaults: {tls: {insecure_skip_verify: '1'}}", "defaults.tls.insecure_skip_verify: expected true or false"),
+        ("defaults: {paused: true}", "defaults.paused: no such option"),
+        ("allow_headers: sometimes", "allow_headers: expected true or false, got 'sometimes'"),
+        ("allow_addresses: metadata", "allow_addresses: expected an address or a network, perhaps with a port, got 'm"),
+        ("allow_addresses: [10.0.0.1, 10.0.0.0/33]", "expected an address or a network, perhaps with a port, got '10."),
+        ("allow_addresses: ['fe80::1:80000']", "allow_addresses: expected an address or a network"),
+        ("allow_addresses: ['[fe80::1]:80000']", "allow_addresses: expected an address or a network"),
+        ("allow_addresses: {a: b}", "allow_addresses: expected an address or a network"),
+        ("canary: somebody", "canary: expected consul, none or HOST:PORT, got 'somebody'"),
+        ("canary: gateway:99999", "canary: expected consul, none or HOST:PORT, got 'gateway:99999'"),
+        ("canary: [a]", "canary: expected consul, none or HOST:PORT"),
         ("defaults: 5s", "defaults: expected"),
         ("defaults: [5s]", "defaults: expected"),
         ("defaults:", "defaults: expected"),
@@ -183,26 +217,111 @@ def test_a_configuration_does_not_change() -> None:
         config.node_name = "web2"  # type: ignore[misc]
 
 
-# Durations
+# The defaults of checks, and what the operator allows
+
+
+def test_every_option_of_a_check_can_have_another_default(file: Path) -> None:
+    ca, key = file.parent / "ca.pem", file.parent / "key.pem"
+    key.write_text("")
+    file.write_text(
+        f"""
+        node_name: web1
+        allow_headers: true
+        defaults:
+          interval: 1m30s
+          timeout: 2s
+          method: GET
+          expect_status: [200, "300-399"]
+          expect_body: ^ok
+          headers: {{X-Who: podpulse}}
+          failure_threshold: 3
+          success_threshold: 2
+          initial_delay: 30s
+          connection: reuse
+          output: false
+          tls: {{ca_file: {ca}, cert_file: {ca}, key_file: {key}, server_name: shop.example, resume: true}}
+        """
+    )
+    rules = load(file, {}).rules()
+    defaults = rules.defaults
+    assert (defaults.interval, defaults.timeout, defaults.initial_delay) == (90.0, 2.0, 30.0)
+    assert (defaults.failure_threshold, defaults.success_threshold, defaults.output) == (3, 2, False)
+    assert (defaults.method, defaults.expect_status, defaults.expect_body) == ("GET", ((200, 200), (300, 399)), "^ok")
+    assert (defaults.headers, defaults.connection) == ((("X-Who", "podpulse"),), "reuse")
+    assert defaults.tls.as_tls() == Tls(str(ca), str(ca), str(key), "shop.example", resume=True)
+    assert rules.allow_headers
+
+
+def test_the_options_that_are_not_said_have_p2s_defaults() -> None:
+    config = load(None, {"node_name": "web1"})
+    assert config.defaults == CheckOptions()
+    assert (config.defaults.expect_status, config.defaults.method) == (((200, 200),), "GET")
+    assert not config.rules().allow_headers
+
+
+def test_a_shorter_default_interval_alone_shortens_the_timeout(file: Path) -> None:
+    file.write_text("node_name: web1\ndefaults: {interval: 2s}\n")
+    assert load(file, {}).defaults.timeout == 2.0
+
+
+def test_files_that_a_manifest_names_are_looked_at(file: Path) -> None:
+    rules = load(None, {"node_name": "web1"}).rules()
+    assert rules.unreadable(str(file.parent / "ca.pem")) == ""
+    assert rules.unreadable(str(file.parent / "none.pem")) == "No such file or directory"
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("500ms", 0.5), ("5s", 5), ("1m30s", 90), ("1h", 3600), ("1.5s", 1.5), ("1h2m3s4ms", 3723.004), ("0s", 0), (2, 2)],
+    ("text", "allowed", "denied"),
+    [
+        ("169.254.169.254", [("169.254.169.254", 80)], [("169.254.0.1", 80), ("169.254.169.254", 8500)]),
+        ("[169.254.0.0/16, 'fe80::/10']", [("169.254.0.1", 80), ("fe80::1", 443)], [("224.0.0.1", 80)]),
+        ("['10.0.0.1:8500']", [("10.0.0.1", 8500)], [("10.0.0.2", 8500), ("10.0.0.1", 8501)]),
+        ("['[fd00::1]:8500']", [("fd00::1", 8500)], [("fd00::2", 8500)]),
+        ("[]", [("10.0.0.1", 80)], [("169.254.0.1", 80), ("10.0.0.1", 8500)]),
+    ],
 )
-def test_durations_are_written_as_in_go(text: object, expected: float) -> None:
-    assert seconds(text) == pytest.approx(expected)
+def test_addresses_that_are_denied_otherwise_can_be_allowed(
+    file: Path, text: str, allowed: list[tuple[str, int]], denied: list[tuple[str, int]]
+) -> None:
+    file.write_text(f"node_name: web1\nallow_addresses: {text}\n")
+    guard = load(file, {}).guard({})
+    assert [where for where in allowed if guard.objection(*where)] == []
+    assert [where for where in denied if not guard.objection(*where)] == []
+
+
+def test_consuls_port_is_denied_also_where_it_is_an_unusual_one(file: Path) -> None:
+    file.write_text("node_name: web1\nconsul: {address: 'http://127.0.0.1:18500'}\n")
+    guard = load(file, {}).guard({})
+    assert guard.objection("10.0.0.1", 18_500)
+    assert guard.objection("10.0.0.1", 8_500), "the usual ones too"
+    assert not guard.objection("10.0.0.1", 80)
+    assert load(None, {"node_name": "web1"}).guard({"CONSUL_HTTP_ADDR": "consul:28500"}).objection("10.0.0.1", 28_500)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5", "s", "-5s", "5 s", "5S", "1s1m", "5d", "1e3s", "\u0665s", "inf", "5s\n", True, None]
+    ("text", "target"),
+    [
+        ("", ("127.0.0.1", 8500)),
+        ("canary: consul", ("127.0.0.1", 8500)),
+        ("canary: none", None),
+        ("canary: gateway:53", ("gateway", 53)),
+        ("canary: '[fd00::1]:53'", ("fd00::1", 53)),
+        ("consul: {address: 'http://consul:18500'}", ("consul", 18_500)),
+        ("consul: {address: 'https://consul'}", ("consul", 443)),
+        ("consul: {address: 'http://consul'}", ("consul", 80)),
+        ("consul: {address: 'http://[fd00::1]:18500'}", ("fd00::1", 18_500)),
+        ("consul: {address: 'unix:///run/consul.sock'}", "/run/consul.sock"),
+        ("intent_dir: /tmp\nhealth_dir: /tmp", None),
+        ("intent_dir: /tmp\nhealth_dir: /tmp\ncanary: gateway:53", ("gateway", 53)),
+    ],
 )
-def test_what_is_no_duration_is_refused(text: object) -> None:
-    with pytest.raises(ValueError, match="expected a duration"):
-        seconds(text)
+def test_the_canary_is_consul_unless_another_is_named(file: Path, text: str, target: object) -> None:
+    file.write_text(f"node_name: web1\n{text}\n")
+    assert load(file, {}).canary_target({}) == target
 
 
-@given(st.text(max_size=12))
-def test_no_text_makes_a_duration_raise_anything_else(text: str) -> None:
-    with suppress(ValueError):
-        assert seconds(text) >= 0
+def test_without_consul_its_environment_is_not_looked_at(file: Path) -> None:
+    file.write_text("node_name: web1\nintent_dir: /tmp\nhealth_dir: /tmp\n")
+    config, environ = load(file, {}), {"CONSUL_HTTP_ADDR": "ftp://x"}
+    assert config.guard(environ).objection("10.0.0.1", 8_500)
+    assert config.canary_target(environ) is None

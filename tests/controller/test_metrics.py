@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from controller.metrics import Metrics
 from controller.store import HealthStore, ManifestStore
 from controller.workqueue import WorkQueue
 from reconcilers.gate import Entry, Listing
-from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
-from reconcilers.spec import CheckDefaults, CheckSpec, HttpGet, PodKey
+from reconcilers.health import HealthState, Outcome, Phases, ProbeResult, Reason
+from reconcilers.options import Rules
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 
 ROOT = Path(__file__).resolve().parents[2]
 ISUP = PodKey("web1.example.com", "isup")
@@ -41,7 +43,7 @@ def promtool() -> Path:
 
 
 def spec(key: PodKey) -> CheckSpec:
-    return CheckSpec(key, HttpGet("https", key.node, 8000, "/_status"), interval=5.0, timeout=2.0)
+    return CheckSpec(key, HttpGet(key.node, 8000, "/_status", Tls()), interval=5.0, timeout=2.0)
 
 
 def result(
@@ -58,7 +60,7 @@ def healths(keys: Collection[PodKey], results: Sequence[ProbeResult] = ()) -> He
 
 
 def manifests(texts: Mapping[PodKey, bytes] | None = None) -> ManifestStore:
-    store = ManifestStore(CheckDefaults())
+    store = ManifestStore(Rules())
     store.replace(Listing(1, {key: Entry((1,), text) for key, text in (texts or {}).items()}), ())
     return store
 
@@ -90,6 +92,25 @@ def test_the_last_probe_of_a_check_is_shown() -> None:
     assert value(families, "podpulse_last_probe_timestamp_seconds") == STARTED
 
 
+def test_the_phases_of_the_last_probe_bear_blackbox_exporters_names() -> None:
+    phases = Phases(dns=0.5, connect=0.001, tls=0.02, first_byte=0.25, transfer=0.125)
+    families = scrape(healths([ISUP], [replace(result(ISUP), phases=phases)]))
+    assert by_label(families["probe_http_duration_seconds"], "phase") == {
+        "resolve": 0.5,
+        "connect": 0.001,
+        "tls": 0.02,
+        "processing": 0.25,
+        "transfer": 0.125,
+    }
+
+
+def test_the_expiry_of_a_certificate_is_shown_where_one_was_seen_also_when_it_was_refused() -> None:
+    other = PodKey(ISUP.node, "plain")
+    refused = replace(result(ISUP, Outcome.FAILURE, Reason.CERTIFICATE, 0), certificate_expiry=1_767_225_599.0)
+    families = scrape(healths([ISUP, other], [refused, result(other)]))
+    assert values(families["probe_ssl_earliest_cert_expiry"]) == {frozenset(ISUP_LABELS.items()): 1_767_225_599.0}
+
+
 def test_probes_are_counted_by_result_and_every_result_is_there_from_the_start() -> None:
     store = healths([ISUP])
     assert by_label(scrape(store)["podpulse_probes"], "result") == {"success": 0, "failure": 0, "local": 0}
@@ -100,7 +121,13 @@ def test_probes_are_counted_by_result_and_every_result_is_there_from_the_start()
 
 def test_a_check_without_a_probe_has_no_values_of_one() -> None:
     families = scrape(healths([ISUP]))
-    for name in ("probe_success", "probe_duration_seconds", "probe_http_status_code"):
+    for name in (
+        "probe_success",
+        "probe_duration_seconds",
+        "probe_http_status_code",
+        "probe_http_duration_seconds",
+        "probe_ssl_earliest_cert_expiry",
+    ):
         assert families[name].samples == []
     assert families["podpulse_last_probe_timestamp_seconds"].samples == []
     assert by_label(families["podpulse_health"], "state")["unknown"] == 1
@@ -172,7 +199,7 @@ def test_promtool_finds_nothing_to_say(promtool: Path) -> None:
     metrics.loop("checks").reconciled("error", 1)
     metrics.consul.request("list", "ok", 0.02)
     bad = PodKey(ISUP.node, "bad")
-    store = healths([ISUP, bad], [result(ISUP)])
+    store = healths([ISUP, bad], [replace(result(ISUP), certificate_expiry=1_767_225_599.0)])
     text = render(metrics.registry, store, manifests({bad: b"id: ["}))
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout.decode(), checked.stderr.decode()) == (0, "", "")

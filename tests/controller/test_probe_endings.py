@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.probes.http import MAX_BODY, MAX_EXCERPT
+from controller.probes.transfer import MAX_EXCERPT, MAX_READ
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import PodKey
 from tests.support import targets
@@ -139,7 +139,7 @@ def test_an_endless_body_is_cut_and_judged_by_its_status(
 
 
 def test_a_body_of_exactly_the_limit_is_read_whole(bench: Bench, target: Target) -> None:
-    target.behave(targets.answer(body=b"x" * MAX_BODY))
+    target.behave(targets.answer(body=b"x" * MAX_READ))
     assert bench.result(spec(target)).outcome is SUCCESS
 
 
@@ -270,7 +270,7 @@ def test_a_name_that_cannot_be_resolved_is_a_failure_of_dns(bench: Bench) -> Non
 
 def test_an_address_that_is_none_is_our_own_fault_and_stops_no_other_check(bench: Bench, target: Target) -> None:
     for number, address in enumerate(["gr\u00fc\u00df", "a\0b"]):
-        assert bench.verdict(spec(target, f"bad-{number}", address=address))[:2] == (LOCAL, Reason.LOCAL)
+        assert bench.verdict(spec(target, f"bad-{number}", address=address))[:2] == (LOCAL, Reason.DENIED)
     bench.engine.start([spec(target, f"pod-{number}", interval=0.3) for number in range(5)])
     bench.engine.start([spec(target, "bad", interval=0.1, address="gr\u00fc\u00df")])
     bench.results.after(PodKey("web1", "bad"), 3)

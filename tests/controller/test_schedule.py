@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.probes.schedule import GRID, Schedule, next_on_phase, phase
+from controller.probes.schedule import GRID, RESOLUTION, SLOTS, Schedule, catch_up, next_on_phase, phase
 from reconcilers.spec import PodKey
 
 KEYS = st.builds(PodKey, st.sampled_from(["web1", "web2"]), st.integers(0, 9999).map("pod-{}".format))
@@ -19,7 +19,22 @@ def test_the_phase_lies_within_the_interval(key: PodKey, interval: float) -> Non
 
 
 def test_the_phase_of_a_key_never_changes() -> None:
-    assert round(phase(PodKey("web1", "isup"), 5.0), 6) == 4.598964
+    assert phase(PodKey("web1", "isup"), 5.0) == 1.6
+
+
+@given(KEYS, INTERVALS)
+def test_checks_of_one_interval_share_slots(key: PodKey, interval: float) -> None:
+    slots = max(SLOTS, math.ceil(interval / GRID))
+    slot = phase(key, interval) / interval * slots
+    assert abs(slot - round(slot)) < 1e-6
+
+
+@given(KEYS, INTERVALS, MOMENTS, st.floats(0, 1))
+def test_a_check_that_missed_its_phase_while_it_was_set_up_is_probed_within_the_interval(
+    key: PodKey, interval: float, asked: float, share: float
+) -> None:
+    now = asked + share * interval
+    assert now - GRID - 1e-6 <= catch_up(key, interval, asked, now) <= asked + interval + 1e-6
 
 
 def test_phases_spread_over_the_interval() -> None:
@@ -76,4 +91,4 @@ def test_every_member_is_handed_out_once_in_time_order_and_never_earlier_than_ha
         taken += batch
     assert [due for due, _ in taken] == sorted(due for due, _ in taken)
     assert sorted(number for _, number in taken) == list(range(len(dues)))
-    assert all(abs(due - dues[number]) <= GRID / 2 + 1e-9 for due, number in taken)
+    assert all(abs(due - dues[number]) <= RESOLUTION / 2 + 1e-9 for due, number in taken)

@@ -1,5 +1,7 @@
 """What is known of manifests and health: the last good one wins, and only evidence counts."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,11 +9,12 @@ from hypothesis import strategies as st
 from controller.store import HealthStore, History, ManifestStore, PastProbe
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
-from reconcilers.spec import CheckDefaults, CheckSpec, HttpGet, PodKey
+from reconcilers.options import CheckOptions, Rules
+from reconcilers.spec import CheckSpec, HttpGet, PodKey
 from tests.support.recorders import Announced, FakeClock
 
 A, B = PodKey("web1", "a"), PodKey("web1", "b")
-SPEC = CheckSpec(A, HttpGet("http", "web1", 80, "/_status"), interval=5, timeout=5)
+SPEC = CheckSpec(A, HttpGet("web1", 80, "/_status"), interval=5, timeout=5)
 
 
 def good(key: PodKey, port: int = 80) -> bytes:
@@ -34,7 +37,7 @@ def port(store: ManifestStore, key: PodKey) -> int:
 
 @pytest.fixture
 def store() -> ManifestStore:
-    return ManifestStore(CheckDefaults(), FakeClock(100.0))
+    return ManifestStore(Rules(), wall_clock=FakeClock(100.0))
 
 
 def test_new_changed_and_removed_pods_are_named_and_others_are_not(store: ManifestStore) -> None:
@@ -74,7 +77,7 @@ def test_a_broken_new_version_keeps_the_last_good_manifest_and_says_what_is_wron
 
 def test_a_manifest_is_invalid_since_its_first_broken_version() -> None:
     clock = FakeClock(100.0)
-    store = ManifestStore(CheckDefaults(), clock)
+    store = ManifestStore(Rules(), wall_clock=clock)
     store.replace(listing((A, 1, BAD)), ())
     clock.advance(50)
     store.replace(listing((A, 2, b"id: {\n")), ())
@@ -84,6 +87,27 @@ def test_a_manifest_is_invalid_since_its_first_broken_version() -> None:
     clock.advance(50)
     store.replace(listing((A, 4, BAD)), ())
     assert (store.intents()[A].invalid_since, port(store, A)) == (200.0, 82)
+
+
+def test_a_check_knows_when_it_was_asked_for() -> None:
+    clock = FakeClock(100.0)
+    store = ManifestStore(Rules(), clock)
+    store.replace(listing((A, 1, good(A)), (B, 1, good(B))), ())
+    clock.advance(50)
+    store.replace(listing((A, 2, good(A, 81)), (B, 1, good(B))), ())
+    checks = [manifest.check for key in (A, B) if (manifest := store.manifest(key))]
+    assert [check.asked for check in checks if check] == [150.0, 100.0]
+
+
+def test_the_operators_rules_are_those_of_every_manifest() -> None:
+    """What they say is told where they are read; see tests/reconcilers."""
+    store = ManifestStore(Rules(CheckOptions(interval=60.0), allow_headers=False))
+    store.replace(listing((A, 1, good(A)), (B, 1, b"id: b\nstatus_port: 80\nstatus: {headers: {X-A: b}}\n")), ())
+    manifest = store.manifest(A)
+    assert manifest
+    assert manifest.check
+    assert manifest.check.interval == 60.0
+    assert "not allowed" in str(store.intents()[B].error)
 
 
 def test_a_pod_whose_first_manifest_is_broken_is_known_and_has_none(store: ManifestStore) -> None:
@@ -113,6 +137,10 @@ def result(
     generation: int = 1, outcome: Outcome = Outcome.SUCCESS, reason: Reason = Reason.NONE, started: float = 1.0
 ) -> ProbeResult:
     return ProbeResult(A, generation, outcome, started, 0.25, reason, "why", "body", 200)
+
+
+def failed(started: float, generation: int = 1) -> ProbeResult:
+    return result(generation, Outcome.FAILURE, Reason.REFUSED, started)
 
 
 @given(st.integers(1, 7), st.lists(st.floats(0, 2e9), max_size=30))
@@ -227,3 +255,104 @@ def test_the_log_says_what_changed_and_why(healths: HealthStore, caplog: pytest.
     healths.observe([result()])
     healths.observe([result(outcome=Outcome.FAILURE, reason=Reason.STATUS)])
     assert [record.getMessage() for record in caplog.records] == ["web1/a is passing", "web1/a is critical: why"]
+
+
+def test_a_failure_within_the_initial_delay_counts_for_nothing() -> None:
+    clock = FakeClock(1_000.0)
+    healths = HealthStore(Announced(), wall_clock=clock)
+    healths.follow([(replace(SPEC, initial_delay=30.0), 1)])
+    healths.observe([failed(1_001.0), failed(1_029.0)])
+    assert state(healths) is HealthState.UNKNOWN
+    healths.observe([failed(1_030.0)])
+    assert state(healths) is HealthState.CRITICAL
+
+
+def test_a_successor_has_an_initial_delay_of_its_own() -> None:
+    clock = FakeClock(1_000.0)
+    healths = HealthStore(Announced(), wall_clock=clock)
+    delayed = replace(SPEC, initial_delay=30.0)
+    healths.follow([(delayed, 1)])
+    healths.observe([failed(1_040.0)])
+    clock.advance(50)
+    healths.follow([(delayed, 2)])
+    healths.observe([failed(1_060.0, 2)])
+    assert state(healths) is HealthState.UNKNOWN
+    healths.observe([failed(1_081.0, 2)])
+    assert state(healths) is HealthState.CRITICAL
+
+
+def test_failing_since_is_the_first_failure_of_the_present_row(healths: HealthStore) -> None:
+    healths.follow([(SPEC, 1)])
+    tracked = healths.tracked(A)
+    assert tracked
+    seen = []
+    for started, letter in enumerate("ffsflf", 1):
+        outcome = {"f": Outcome.FAILURE, "s": Outcome.SUCCESS, "l": Outcome.LOCAL}[letter]
+        healths.observe([result(outcome=outcome, started=float(started))])
+        seen.append(tracked.failing_since)
+    assert seen == [1.0, 1.0, 0.0, 4.0, 4.0, 4.0]
+    healths.follow([(SPEC, 2)])
+    assert tracked.failing_since == 0.0
+
+
+# Cut off
+
+
+WHY = "this node is cut off"
+
+
+def test_criticals_that_began_lately_are_taken_back_and_announced(healths: HealthStore, announced: Announced) -> None:
+    other = replace(SPEC, key=B)
+    healths.follow([(SPEC, 1), (other, 1)])
+    healths.observe([failed(10.0), replace(failed(90.0), key=B)])
+    announced.batches.clear()
+    healths.declare_cut_off(WHY, since=50.0)
+    assert (state(healths), state(healths, B)) == (HealthState.CRITICAL, HealthState.UNKNOWN)
+    health = healths.health(B)
+    assert health
+    assert (health[0].reason, health[0].detail, health[0].output) == (Reason.LOCAL, WHY, "")
+    assert announced.batches == [{B}]
+    tracked = healths.tracked(B)
+    assert tracked
+    assert tracked.transitions == 2
+
+
+def test_failures_that_had_not_led_to_critical_yet_are_taken_back_too(
+    healths: HealthStore, announced: Announced
+) -> None:
+    healths.follow([(replace(SPEC, failure_threshold=3), 1)])
+    healths.observe([result(started=1.0), failed(90.0), failed(91.0)])
+    announced.batches.clear()
+    healths.declare_cut_off(WHY, since=50.0)
+    assert (state(healths), announced.batches) == (HealthState.PASSING, [])
+    healths.end_cut_off()
+    healths.observe([failed(92.0)])
+    assert state(healths) is HealthState.UNKNOWN, "one failure of its own is no evidence for critical"
+    healths.observe([failed(93.0), failed(94.0)])
+    assert state(healths) is HealthState.CRITICAL
+
+
+def test_while_cut_off_failures_are_our_own_and_successes_are_successes(healths: HealthStore) -> None:
+    healths.follow([(SPEC, 1)])
+    healths.observe([result(started=1.0)])
+    healths.declare_cut_off(WHY, since=0.0)
+    assert (healths.cut_off, state(healths)) == (WHY, HealthState.PASSING)
+    healths.observe([failed(2.0)])
+    tracked = healths.tracked(A)
+    assert tracked
+    assert tracked.last
+    assert (tracked.last.outcome, tracked.last.reason, tracked.last.detail) == (Outcome.LOCAL, Reason.LOCAL, WHY)
+    assert (state(healths), tracked.failing_since) == (HealthState.UNKNOWN, 2.0)
+    assert tracked.counts == {Outcome.SUCCESS: 1, Outcome.FAILURE: 0, Outcome.LOCAL: 1}
+    healths.observe([result(started=3.0)])
+    assert state(healths) is HealthState.PASSING
+    healths.end_cut_off()
+    assert healths.cut_off == ""
+    healths.observe([failed(4.0)])
+    assert state(healths) is HealthState.CRITICAL
+
+
+def test_nothing_to_take_back_is_no_news(healths: HealthStore, announced: Announced) -> None:
+    healths.follow([(SPEC, 1)])
+    healths.declare_cut_off(WHY, since=0.0)
+    assert announced.batches == []

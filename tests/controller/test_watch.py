@@ -14,7 +14,8 @@ from controller.intent.watch import IntentWatch, SourceError
 from controller.pulse import Pulse
 from controller.store import ManifestStore
 from reconcilers.gate import Entry, Listing, RemovalGate
-from reconcilers.spec import CheckDefaults, PodKey
+from reconcilers.options import Rules
+from reconcilers.spec import PodKey
 from tests.support.net import until
 from tests.support.recorders import Announced, FakeClock
 
@@ -88,7 +89,7 @@ class Bench:
     fuse_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        self.store = ManifestStore(CheckDefaults())
+        self.store = ManifestStore(Rules())
         self.pulse_clock = FakeClock()
         self.watch = IntentWatch(
             self.source,

@@ -21,7 +21,8 @@ from controller.web.overview import overview
 from controller.web.server import ListenError, WebServer
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import Outcome, ProbeResult, Reason
-from reconcilers.spec import CheckDefaults, CheckSpec, HttpGet, PodKey
+from reconcilers.options import Rules
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 
 NODE = "web1.example.com"
 NOW = 1_790_000_000.0
@@ -33,7 +34,7 @@ class Site:
 
     def __init__(self) -> None:
         self.healths = HealthStore(lambda _: None)
-        self.manifests = ManifestStore(CheckDefaults(), lambda: NOW - 60)
+        self.manifests = ManifestStore(Rules(), wall_clock=lambda: NOW - 60)
         self.unhealthy: list[str] = []
         self.unready: list[str] = []
         metrics = Metrics(CollectorRegistry(), "0.1.0")
@@ -50,7 +51,7 @@ class Site:
         self.server = WebServer(self.web.app, "127.0.0.1", 0)
 
     def follow(self, *pods: str, failure_threshold: int = 1, success_threshold: int = 1) -> None:
-        probe = HttpGet("https", NODE, 8000, "/_status")
+        probe = HttpGet(NODE, 8000, "/_status", Tls())
         specs = [CheckSpec(PodKey(NODE, pod), probe, 5.0, 2.0, failure_threshold, success_threshold) for pod in pods]
         self.healths.follow((spec, 1) for spec in specs)
 
@@ -217,6 +218,14 @@ def test_pods_without_a_worker_and_without_a_check_are_not_left_out(site: Site) 
     assert pods(html) == ["waiting"]
     assert "no probe worker runs yet" in html
     assert "cron" in html
+
+
+def test_a_paused_pod_is_shown_as_paused(site: Site) -> None:
+    paused = b"id: batch\nstatus_port: 80\nstatus: {paused: true}\n"
+    site.schedule(1, batch=paused, cron=b"id: cron\n", isup=b"id: isup\nstatus_port: 80\n")
+    html = site.get("/")[1]
+    assert pods(html) == ["isup"]
+    assert '<span class="quiet">batch (paused), cron</span>' in html
 
 
 def test_an_empty_node_has_a_page_too(site: Site) -> None:

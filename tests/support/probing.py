@@ -2,14 +2,16 @@
 
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
 from controller.probes.engine import ProbeEngine
+from controller.probes.resolver import Answer, ask_system
 from controller.pulse import Pulse
+from reconcilers.guard import Guard
 from reconcilers.health import Outcome, ProbeResult, Reason
-from reconcilers.spec import CheckSpec, HttpGet, PodKey
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 from tests.support.recorders import RecordedProbes, RecordedResults
 from tests.support.targets import BlackHole, Target
 
@@ -17,12 +19,26 @@ from tests.support.targets import BlackHole, Target
 class Bench:
     """An engine and what it told."""
 
-    def __init__(self, ca_file: Path, *, max_in_flight: int = 500, results: RecordedResults | None = None) -> None:
+    def __init__(
+        self,
+        ca_file: Path,
+        *,
+        max_in_flight: int = 500,
+        results: RecordedResults | None = None,
+        guard: Guard | None = None,
+        ask: Callable[[str], Answer] = ask_system,
+    ) -> None:
         self.results = results or RecordedResults()
         self.metrics = RecordedProbes()
         self.pulse = Pulse("probe", 5, time.monotonic)
         self.engine = ProbeEngine(
-            self.results, self.metrics, self.pulse, ca_file=str(ca_file), max_in_flight=max_in_flight
+            self.results,
+            self.metrics,
+            self.pulse,
+            ca_file=str(ca_file),
+            max_in_flight=max_in_flight,
+            guard=guard,
+            ask=ask,
         )
         self.engine.run()
 
@@ -52,7 +68,7 @@ def spec(
     port = target if isinstance(target, int) else target.port
     if not scheme:
         scheme = "https" if isinstance(target, Target) and target.tls else "http"
-    probe = HttpGet(scheme, host, port, f"/{pod}")
+    probe = HttpGet(host, port, f"/{pod}", Tls() if scheme == "https" else None)
     return CheckSpec(PodKey("web1", pod), probe, interval, min(timeout, interval), address=address)
 
 

@@ -9,13 +9,12 @@ import os
 import resource
 import sys
 import time
-from typing import Literal
 from urllib.parse import urlsplit
 
 from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulse
 from reconcilers.health import ProbeResult
-from reconcilers.spec import CheckSpec, HttpGet, PodKey
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 from tests.support.net import until
 from tests.support.recorders import RecordedProbes, RecordedResults
 
@@ -57,8 +56,8 @@ def _first_other(results: RecordedResults, key: PodKey) -> ProbeResult:
 
 def _spec(number: int, url: str) -> CheckSpec:
     parts = urlsplit(url)
-    scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
-    probe = HttpGet(scheme, parts.hostname or "", parts.port or 0, parts.path)
+    tls = Tls() if parts.scheme == "https" else None
+    probe = HttpGet(parts.hostname or "", parts.port or 0, parts.path, tls)
     return CheckSpec(PodKey("web1", f"pod-{number}"), probe, interval=0.2, timeout=0.2)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,9 @@ class Folders:
         self.health = root / "health"
         self.intent.mkdir()
 
-    def controller(self, *, ready: bool = True) -> Controller:
+    def controller(self, *, ready: bool = True, **options: Any) -> Controller:
         """To be entered."""
-        return Controller(ready=ready, intent_dir=str(self.intent), health_dir=str(self.health))
+        return Controller(ready=ready, intent_dir=str(self.intent), health_dir=str(self.health), **options)
 
     def status(self, pod: str) -> str | None:
         """What the record says; None without one."""
@@ -122,6 +123,44 @@ def test_no_pod_is_removed_when_the_folder_goes_away(folders: Folders, target: T
         until(lambda: len(target.hits("/a")) >= before + 2)
         assert folders.status("a") == "passing"
         assert controller.metrics().sum("podpulse_intents") == 1
+
+
+def test_a_paused_pod_is_probed_no_more_and_the_page_says_so(folders: Folders, target: Target) -> None:
+    for pod in ("a", "b"):
+        folders.write(pod, manifest(pod, target.port, f"/{pod}"))
+    with folders.controller() as controller:
+        until(lambda: folders.status("a") == folders.status("b") == "passing")
+        folders.write("a", manifest("a", target.port, "/a").replace(b"status:\n", b"status:\n  paused: true\n"))
+        until(lambda: folders.status("a") is None, what="its health is withdrawn")
+        asked, others = len(target.hits("/a")), len(target.hits("/b"))
+        until(lambda: len(target.hits("/b")) >= others + 3)
+        assert len(target.hits("/a")) == asked
+        assert "a (paused)" in controller.get("/").text
+        folders.write("a", manifest("a", target.port, "/a"))
+        until(lambda: folders.status("a") == "passing")
+
+
+def test_pods_are_not_blamed_while_the_node_is_cut_off(folders: Folders, target: Target) -> None:
+    pods = ("a", "b", "c")
+    for pod in pods:
+        folders.write(pod, manifest(pod, target.port, f"/{pod}"))
+    with Target() as outside, folders.controller(canary=f"127.0.0.1:{outside.port}") as controller:
+        until(lambda: [folders.status(pod) for pod in pods] == ["passing"] * 3)
+        outside.refuse()
+        target.refuse()
+        until(lambda: [folders.status(pod) for pod in pods] == ["unknown"] * 3)
+        assert controller.log.count("this node is cut off") >= 1
+        target.listen()
+        until(lambda: [folders.status(pod) for pod in pods] == ["passing"] * 3)
+        until(lambda: "this node is not cut off any more" in controller.log)
+
+
+def test_what_may_not_be_probed_is_unknown_and_says_why(folders: Folders, target: Target) -> None:
+    folders.write("a", manifest("a", target.port, "/a"))
+    with folders.controller(address="169.254.0.1") as controller:
+        until(lambda: folders.status("a") == "unknown")
+        until(lambda: controller.metrics().sum("podpulse_probe_failure_reason", pod="a", reason="denied") == 1)
+        assert "169.254.0.1 is a link-local address, and may not be probed" in controller.get("/").text
 
 
 @pytest.mark.slow

@@ -1,0 +1,78 @@
+"""What a target's certificates say, and what is wrong with them in a sentence for a person.
+
+Read from libcurl's CERTINFO, which it fills also when verification failed.
+"""
+
+import contextlib
+import ssl
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+Chain = Sequence[Sequence[tuple[str, str]]]
+"""The certificates as the target sent them, its own first, each as pairs of a field's name and text."""
+
+# OpenSSL's verdicts (X509_STORE_CTX_get_error(3)) that have a sentence here
+NAME_MISMATCH = frozenset({0, 1, 62})
+NOT_YET_VALID = 9
+EXPIRED = 10
+SELF_SIGNED = 18
+SELF_SIGNED_IN_CHAIN = 19
+UNKNOWN_ISSUER = frozenset({20, 21})
+
+
+def earliest_expiry(chain: Chain) -> float:
+    """When the first of them expires, in seconds since the epoch; 0 for an empty chain."""
+    return min(_times(chain, "Expire date"), default=0.0)
+
+
+def explain(verdict: int, chain: Chain, host: str) -> str:
+    """Why the certificate was not accepted for `host`; "" where there is none, or where OpenSSL's verdict is none that
+    is known here. libcurl looks at the name by itself, and OpenSSL then has said nothing, or has nothing to object."""
+    if not chain:
+        return ""
+    if verdict in NAME_MISMATCH:
+        return f"the certificate is not for {host}{_names(chain)}"
+    if verdict in UNKNOWN_ISSUER:
+        return f"the certificate is signed by an authority that is not trusted{_issuer(chain)}"
+    sentences = {
+        NOT_YET_VALID: f"certificate not valid before {_day(_times(chain, 'Start date') or [0.0], max)}",
+        EXPIRED: _expired(chain),
+        SELF_SIGNED: "the certificate is self-signed",
+        SELF_SIGNED_IN_CHAIN: "the certificate's chain ends in an authority of its own that is not trusted",
+    }
+    return sentences.get(verdict, "")
+
+
+def _time(certificate: Sequence[tuple[str, str]], field: str) -> float:
+    with contextlib.suppress(ValueError):
+        return float(ssl.cert_time_to_seconds(_field(certificate, field)))
+    return 0.0
+
+
+def _field(certificate: Sequence[tuple[str, str]], name: str) -> str:
+    return next((text for field, text in certificate if field == name), "")
+
+
+def _times(chain: Chain, field: str) -> list[float]:
+    return [seconds for each in chain if (seconds := _time(each, field))]
+
+
+def _day(times: Iterable[float], which: Callable[[Iterable[float]], float]) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(which(times)))
+
+
+def _expired(chain: Chain) -> str:
+    """An authority that expired is not among the target's certificates: it is one of ours."""
+    if past := [seconds for seconds in _times(chain, "Expire date") if seconds < time.time()]:
+        return f"certificate expired on {_day(past, min)}"
+    return "the authority that signed the certificate has expired"
+
+
+def _names(chain: Chain) -> str:
+    names = _field(chain[0], "X509v3 Subject Alternative Name") or _field(chain[0], "Subject")
+    return f" but for {names[:200]}" if names else "; it names no host at all"
+
+
+def _issuer(chain: Chain) -> str:
+    issuer = _field(chain[0], "Issuer")
+    return f" ({issuer[:200]})" if issuer else ""

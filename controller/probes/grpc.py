@@ -1,0 +1,134 @@
+"""gRPC probes: grpc.health.v1.Health/Check, one message each way, over HTTP/2.
+
+The two messages have one field each, so they are written and read here by hand.
+
+Sources: the gRPC health checking protocol (grpc/doc/health-checking.md), gRPC over HTTP/2 (PROTOCOL-HTTP2.md), and the
+status codes of gRPC (statuscodes.md).
+"""
+
+import struct
+from urllib.parse import unquote_to_bytes
+
+import pycurl
+
+from controller.probes.transfer import Transfer, Verdict
+from reconcilers.health import Outcome, Reason
+from reconcilers.spec import CheckSpec, GrpcHealth
+
+METHOD = "/grpc.health.v1.Health/Check"
+MAX_ANSWER = 1024
+
+CODES = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+]
+
+
+def profile(probe: GrpcHealth) -> object:
+    """The service's name is in the message that a transfer is set up to send."""
+    return ("grpc", probe.service, probe.tls, probe.reuse)
+
+
+def transfer(probe: GrpcHealth, ca_file: str) -> Transfer:
+    """A new transfer for probes of this profile."""
+    made = Transfer(probe.tls, ca_file, reuse=probe.reuse, kept=MAX_ANSWER, with_headers=True)
+    plain, secure = pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE, pycurl.CURL_HTTP_VERSION_2TLS
+    made.curl.setopt(pycurl.HTTP_VERSION, secure if probe.tls else plain)
+    made.curl.setopt(pycurl.POST, 1)
+    made.curl.setopt(pycurl.POSTFIELDS, request(probe.service))
+    made.curl.setopt(pycurl.HTTPHEADER, ["Content-Type: application/grpc", "TE: trailers", "Expect:", "Accept:"])
+    return made
+
+
+def url(probe: GrpcHealth) -> str:
+    """The method's URL, with the name that TLS is to ask for and to verify."""
+    host = (probe.tls and probe.tls.server_name) or probe.host
+    return f"{'https' if probe.tls else 'http'}://{host}:{probe.port}{METHOD}"
+
+
+def request(service: str) -> bytes:
+    """HealthCheckRequest{service}, with gRPC's prefix of a flag and a length."""
+    name = service.encode()
+    message = b"\x0a" + _varint(len(name)) + name if name else b""
+    return struct.pack(">BI", 0, len(message)) + message
+
+
+def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
+    """The verdict over an answer."""
+    probe, status = spec.probe, transfer.status()
+    assert isinstance(probe, GrpcHealth)  # noqa: S101 - the engine asks the kind that the probe is of
+    trailers = _trailers(transfer.headers)
+    if status != 200 or "grpc-status" not in trailers:
+        detail = f"answered with HTTP status {status}{'' if status != 200 else ', but not as gRPC'}"
+        return Verdict(Outcome.FAILURE, Reason.PROTOCOL, detail, status_code=status)
+    code = int(trailers["grpc-status"]) if trailers["grpc-status"].isdigit() else 2
+    reason, detail = _judge(code, _serving(bytes(transfer.body)), probe.service, trailers.get("grpc-message", ""))
+    return Verdict(Outcome.FAILURE if reason else Outcome.SUCCESS, reason, detail, status_code=status)
+
+
+def failed(transfer: Transfer, code: int, message: str, spec: CheckSpec) -> Verdict:
+    """The verdict over a transfer that ended with an error.
+
+    In TLS 1.3 a server refuses a missing client certificate after our handshake. What is sent then finds the connection
+    closed before its alert was read: HTTP/2 has more to send than HTTP/1.1.
+    """
+    if spec.probe.tls and not spec.probe.tls.cert_file and "Send failure" in message:
+        detail = "closed right after the TLS handshake: perhaps a client certificate is demanded"
+        return Verdict(Outcome.FAILURE, Reason.TLS, detail)
+    return transfer.failed(code, message, spec)
+
+
+def _judge(code: int, serving: int, service: str, message: str) -> tuple[Reason, str]:
+    """Reason and sentence; no reason means healthy."""
+    what = f"service {service[:200]!r}" if service else "the server"
+    match code, serving:
+        case 0, 1:
+            return Reason.NONE, ""
+        case 0, 2:
+            return Reason.NOT_SERVING, f"{what} is NOT_SERVING"
+        case (0, 3) | (5, _):
+            return Reason.NOT_SERVING, f"{what} is not known to the health service"
+        case 0, _:
+            return Reason.STATUS, f"{what} is UNKNOWN: its health was not set"
+        case 12, _:
+            return Reason.PROTOCOL, "UNIMPLEMENTED: the server has no grpc.health.v1.Health"
+        case _:
+            name = CODES[code] if code < len(CODES) else str(code)
+            return Reason.STATUS, f"{name}{': ' + message[:200] if message else ''}"
+
+
+def _trailers(lines: list[bytes]) -> dict[str, str]:
+    """The last value of each header and trailer; names in lower case, grpc-message decoded."""
+    pairs = (line.decode("latin-1").partition(":") for line in lines if b":" in line)
+    return {
+        name.strip().lower(): unquote_to_bytes(value.strip()).decode("utf-8", "replace") for name, _, value in pairs
+    }
+
+
+def _serving(body: bytes) -> int:
+    """The field `status` of a HealthCheckResponse; 0 (UNKNOWN) when it is left out, or the message is none."""
+    message = body[5:]
+    return message[1] if len(message) >= 2 and message[0] == 0x08 else 0
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*encoded, number])

@@ -1,0 +1,45 @@
+"""Transfers that are not in flight, kept for the next probe of their profile."""
+
+import pycurl
+
+from controller.probes.transfer import Transfer
+from controller.probes.worker import Worker
+
+MAX_IDLE = 512
+
+
+class TransferPool:
+    """Hands out a transfer that is set up for a worker; beyond `MAX_IDLE` the ones given back are closed."""
+
+    def __init__(self, ca_file: str) -> None:
+        self._ca_file = ca_file
+        self._idle: dict[object, list[Transfer]] = {}
+        self._count = 0
+
+    def take(self, worker: Worker) -> Transfer:
+        idle = self._idle.get(worker.profile)
+        if idle:
+            self._count -= 1
+            transfer = idle.pop()
+        else:
+            transfer = worker.kind.transfer(worker.spec.probe, self._ca_file)
+        if worker.share:
+            transfer.curl.setopt(pycurl.SHARE, worker.share)
+        return transfer
+
+    def give(self, transfer: Transfer, worker: Worker) -> None:
+        if worker.share:
+            transfer.curl.unsetopt(pycurl.SHARE)
+        if self._count >= MAX_IDLE:
+            transfer.curl.close()
+            return
+        self._count += 1
+        self._idle.setdefault(worker.profile, []).append(transfer)
+
+    def clear(self) -> None:
+        """Close all: options such as the authorities may have changed, or the end has come."""
+        for idle in self._idle.values():
+            for transfer in idle:
+                transfer.curl.close()
+        self._idle.clear()
+        self._count = 0

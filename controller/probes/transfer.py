@@ -1,0 +1,255 @@
+"""One libcurl easy handle, and what the end of its transfer means as far as every kind of probe has it in common.
+
+No socket is opened here and nothing waits: the engine drives the transfers. Whatever the kind, a probe follows no
+redirect, uses no proxy, cookie or netrc, has one deadline for everything and reads at most `MAX_READ` bytes.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import pycurl
+
+from controller.probes import certificate, endings
+from reconcilers.health import Outcome, Phases, Reason
+from reconcilers.spec import CheckSpec, Tls
+
+MAX_READ = 64 * 1024
+MAX_EXCERPT = 4 * 1024
+CUT = "the body is longer than is read"
+ODD_STATUS = "the answer's status line cannot be understood"
+USER_AGENT = f"podpulse/{version('podpulse')}"
+END_OF_HEAD = (b"\r\n", b"\n")
+STATUS_LINE = re.compile(rb"HTTP/[0-9.]+ [1-9][0-9][0-9][ \r\n]")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the end of one transfer means; see `ProbeResult` for the fields."""
+
+    outcome: Outcome
+    reason: Reason = Reason.NONE
+    detail: str = ""
+    output: str = ""
+    status_code: int = 0
+
+
+class Transfer:
+    """An easy handle with what it reads; used for one probe after the other of the same profile.
+
+    A handle is needed only while a request is in flight, so there are as many as were in flight at once, not one per
+    check. `kept` bounds how much of a body is kept, in bytes; `headers` are the header lines if `with_headers`.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_certinfo",
+        "_connect_to",
+        "_resolved",
+        "_secure",
+        "_size",
+        "_timeout_set",
+        "body",
+        "curl",
+        "has_head",
+        "headers",
+        "kept",
+        "with_headers",
+    )
+
+    def __init__(self, tls: Tls | None, ca_file: str, *, reuse: bool, kept: int, with_headers: bool = False) -> None:
+        self.kept = kept
+        self.with_headers = with_headers
+        self.body = bytearray()
+        self.headers: list[bytes] = []
+        self.has_head = False
+        """Whether the answer's headers were read to their end."""
+        self._secure = tls is not None
+        self._size = 0
+        self._broken = ""
+        self._resolved = False
+        self._certinfo = False
+        self._timeout_set = 0.0
+        self._connect_to: list[str] = []
+        self.curl = pycurl.Curl()
+        options = _common(reuse=reuse) | (_tls(tls, ca_file) if tls else {})
+        for option, value in options.items():
+            self.curl.setopt(option, value)
+        self.curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        self.curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
+
+    def prepare(self, url: str, timeout: float, where: "Where", *, certinfo: bool) -> None:
+        """Make the next transfer one of `url`, to be over within `timeout` seconds."""
+        self.body.clear()
+        self.headers.clear()
+        self.has_head = False
+        self._size = 0
+        self._broken = ""
+        setopt = self.curl.setopt
+        setopt(pycurl.URL, url)
+        if timeout != self._timeout_set:
+            setopt(pycurl.TIMEOUT_MS, max(1, int(timeout * 1000)))
+            self._timeout_set = timeout
+        if where.connect_to != self._connect_to:
+            setopt(pycurl.CONNECT_TO, where.connect_to)
+            self._connect_to = where.connect_to
+        if where.resolve or self._resolved:
+            setopt(pycurl.RESOLVE, where.resolve)
+            self._resolved = bool(where.resolve)
+        if certinfo is not self._certinfo:
+            setopt(pycurl.OPT_CERTINFO, certinfo)
+            self._certinfo = certinfo
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the body was longer than is read."""
+        return self._broken == CUT
+
+    def excerpt(self) -> str:
+        """The beginning of the body, as text."""
+        return self.body[:MAX_EXCERPT].decode("utf-8", "replace") if self.body else ""
+
+    def status(self) -> int:
+        """The answer's status; 0 where there was none, or none that means anything."""
+        return 0 if self._broken == ODD_STATUS else int(self.curl.getinfo(pycurl.RESPONSE_CODE))
+
+    def phases(self, dns: float) -> Phases:
+        """How long the parts took, the one that it ended in too; `dns` is told by who looked the name up.
+
+        libcurl's times count from the start, and are 0 for what an earlier transfer on the connection had done.
+        """
+        get = self.curl.getinfo
+        connected, total = get(pycurl.CONNECT_TIME), get(pycurl.TOTAL_TIME)
+        if not get(pycurl.REQUEST_SIZE):
+            connect = connected or total
+            return Phases(dns, connect, total - connect if self._secure else 0.0)
+        ready = max(connected, get(pycurl.APPCONNECT_TIME))
+        first = get(pycurl.STARTTRANSFER_TIME)
+        return Phases(
+            dns, connected, ready - connected, max(0.0, (first or total) - ready), total - first if first else 0.0
+        )
+
+    def certificate_expiry(self) -> float:
+        """When the first of the target's certificates expires, in seconds since the epoch; 0 when none was seen."""
+        return certificate.earliest_expiry(self._certificates())
+
+    def failed(self, code: int, message: str, spec: CheckSpec) -> Verdict:
+        """The verdict over a transfer that libcurl ended with an error."""
+        reason = endings.reason(code, message, self.curl.getinfo(pycurl.OS_ERRNO))
+        outcome = Outcome.LOCAL if reason is Reason.LOCAL else Outcome.FAILURE
+        output = self.excerpt() if spec.output else ""
+        return Verdict(outcome, reason, self._sentence(reason, code, message, spec), output, self.status())
+
+    def _on_body(self, data: bytes) -> int:
+        self._size += len(data)
+        if (room := self.kept - len(self.body)) > 0:
+            self.body += data[:room]
+        if self._size <= MAX_READ:
+            return len(data)
+        self._broken = CUT
+        return -1
+
+    def _on_header(self, line: bytes) -> int:
+        self._size += len(line)
+        if line.startswith(b"HTTP/") and not STATUS_LINE.match(line):
+            self._broken = ODD_STATUS
+            return -1
+        self.has_head = line in END_OF_HEAD or (self.has_head and not line.startswith(b"HTTP/"))
+        if self.with_headers:
+            self.headers.append(line)
+        if self._size <= MAX_READ:
+            return len(line)
+        self._broken = f"the answer's headers are longer than {MAX_READ // 1024} KiB"
+        return -1
+
+    def _certificates(self) -> certificate.Chain:
+        return self.curl.getinfo(pycurl.INFO_CERTINFO) if self._certinfo else []
+
+    def _sentence(self, reason: Reason, code: int, message: str, spec: CheckSpec) -> str:
+        where = f"{_bracketed(spec.address or spec.probe.host)}:{spec.probe.port}"
+        host = (spec.probe.tls and spec.probe.tls.server_name) or spec.probe.host
+        match reason:
+            case Reason.TIMEOUT:
+                return self._timeout(where, spec)
+            case Reason.CERTIFICATE:
+                verdict = int(self.curl.getinfo(pycurl.SSL_VERIFYRESULT))
+                return certificate.explain(verdict, self._certificates(), host) or message
+            case Reason.TLS:
+                return endings.no_tls(message, where, host)
+            case Reason.PROTOCOL:
+                return self._broken or endings.no_answer(code, message)
+            case _ if code == pycurl.E_COULDNT_CONNECT:
+                return endings.no_connection(where, self.curl.getinfo(pycurl.OS_ERRNO))
+            case _:
+                return f"the probe could not be sent: {message}"
+
+    def _timeout(self, where: str, spec: CheckSpec) -> str:
+        after = f"for {spec.timeout:g} s"
+        if self.curl.getinfo(pycurl.STARTTRANSFER_TIME) and self.curl.getinfo(pycurl.REQUEST_SIZE):
+            return f"the answer was not complete after {spec.timeout:g} s"
+        if self.curl.getinfo(pycurl.REQUEST_SIZE):
+            return f"connected, then nothing {after}"
+        if self.curl.getinfo(pycurl.CONNECT_TIME):
+            return f"connected, then no TLS handshake {after}"
+        return f"no connection to {where} {after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where to connect instead of what the URL's host resolves to, in libcurl's words; empty lists for as it is."""
+
+    connect_to: list[str]
+    resolve: list[str]
+
+
+def where(host: str, port: int, addresses: tuple[str, ...]) -> Where:
+    """The way to `host`, whatever the URL calls it.
+
+    One address is connected to as it is; of several libcurl takes the one that answers first (RFC 8305). libcurl
+    remembers addresses and connections by the name that it connects to. That must be the host's own, because several
+    may have the same `server_name`.
+    """
+    match addresses:
+        case ():
+            return Where([], [])
+        case (address,):
+            return Where([f"::{_bracketed(address)}:"], [])
+        case _:
+            return Where([f"::{host}:"], [f"{host}:{port}:{','.join(map(_bracketed, addresses))}"])
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+CURVES = "X25519:P-256:P-384:P-521:X25519MLKEM768"
+"""The group that nearly every server takes first; a key for a post-quantum one is made when a server asks for it."""
+
+
+def _common(*, reuse: bool) -> dict[int, int | str]:
+    return {
+        pycurl.NOSIGNAL: 1,
+        pycurl.TCP_NODELAY: 0,
+        pycurl.FRESH_CONNECT: 0 if reuse else 1,
+        pycurl.FORBID_REUSE: 0 if reuse else 1,
+        pycurl.FOLLOWLOCATION: 0,
+        pycurl.PROXY: "",
+        pycurl.NOPROXY: "*",
+        pycurl.NETRC: pycurl.NETRC_IGNORED,
+        pycurl.DNS_CACHE_TIMEOUT: 0,
+        pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+        pycurl.USERAGENT: USER_AGENT,
+    }
+
+
+def _tls(tls: Tls, ca_file: str) -> dict[int, int | str]:
+    options: dict[int, int | str] = {
+        pycurl.CAINFO: tls.ca_file or ca_file,
+        pycurl.SSL_VERIFYPEER: 0 if tls.insecure_skip_verify else 1,
+        pycurl.SSL_VERIFYHOST: 0 if tls.insecure_skip_verify else 2,
+        pycurl.SSL_SESSIONID_CACHE: 1 if tls.resume else 0,
+        pycurl.SSL_EC_CURVES: CURVES,
+    }
+    if tls.cert_file:
+        options |= {pycurl.SSLCERT: tls.cert_file, pycurl.SSLKEY: tls.key_file}
+    return options

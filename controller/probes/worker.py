@@ -1,0 +1,94 @@
+"""One check that runs, and the kinds that it can be of."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pycurl
+
+from controller.probes import grpc, http, tcp
+from controller.probes.transfer import Transfer, Verdict, Where
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, TcpConnect
+
+CERTIFICATE_EVERY = 60.0
+"""Seconds for which a certificate that was accepted is not read again: reading one costs as much as a plain probe."""
+
+
+class Kind(Protocol):
+    """One protocol: how a transfer is set up, and what its end means. See `http` for the words."""
+
+    def profile(self, probe: Any, /) -> object: ...
+    def transfer(self, probe: Any, ca_file: str, /) -> Transfer: ...
+    def url(self, probe: Any, /) -> str: ...
+    def answered(self, transfer: Transfer, spec: CheckSpec, /) -> Verdict: ...
+    def failed(self, transfer: Transfer, code: int, message: str, spec: CheckSpec, /) -> Verdict: ...
+
+
+KINDS: Mapping[type, Kind] = {HttpGet: http, TcpConnect: tcp, GrpcHealth: grpc}
+
+
+class Worker:
+    """Belongs to the probe thread once it was handed over. Times are of the monotonic clock unless they say wall.
+
+    `due` is when its next probe is; `started` and `dns` (seconds spent on the name) are of the probe under way.
+    """
+
+    __slots__ = (
+        "certificate_due",
+        "certificate_expiry",
+        "dns",
+        "due",
+        "generation",
+        "kind",
+        "profile",
+        "resolved",
+        "running",
+        "share",
+        "spec",
+        "started",
+        "started_wall",
+        "transfer",
+        "url",
+        "waiting",
+        "where",
+    )
+
+    def __init__(self, spec: CheckSpec, generation: int) -> None:
+        self.spec = spec
+        self.generation = generation
+        self.kind = KINDS[type(spec.probe)]
+        self.profile = (type(spec.probe), self.kind.profile(spec.probe))
+        self.url = self.kind.url(spec.probe)
+        self.running = True
+        self.waiting = False
+        self.due = 0.0
+        self.started = 0.0
+        self.started_wall = 0.0
+        self.dns = 0.0
+        self.transfer: Transfer | None = None
+        self.where: Where | None = None
+        self.resolved: object = None
+        self.certificate_due = 0.0
+        self.certificate_expiry = 0.0
+        self.share = _session_share() if spec.probe.tls and spec.probe.tls.resume else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a probe is under way."""
+        return self.transfer is not None or self.waiting
+
+    def wants_certificate(self, now: float) -> bool:
+        return self.spec.probe.tls is not None and now >= self.certificate_due
+
+    def saw_certificate(self, expiry: float, *, accepted: bool) -> None:
+        """`expiry` is 0 when none was seen; one that was not accepted, or has expired since, is looked at again."""
+        self.certificate_expiry = expiry or self.certificate_expiry
+        left = expiry - self.started_wall
+        wait = left if 0 < left < CERTIFICATE_EVERY else CERTIFICATE_EVERY
+        self.certificate_due = self.started + wait if accepted and expiry else 0.0
+
+
+def _session_share() -> pycurl.CurlShare:
+    """Where one check's TLS session is kept: libcurl's own memory of sessions is for a few dozen targets."""
+    share = pycurl.CurlShare()
+    share.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_SSL_SESSION)
+    return share

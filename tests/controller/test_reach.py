@@ -1,0 +1,157 @@
+"""Where a probe connects: the guard judges the address that a name stands for, and what it denies is not touched."""
+
+import pytest
+
+from controller.probes.reach import Reach
+from controller.probes.resolver import TTL, Answer, Resolver
+from controller.probes.transfer import Verdict, where
+from controller.probes.worker import Worker
+from reconcilers.guard import Allowance, Guard
+from reconcilers.health import CheckHealth, HealthState, Outcome, Reason
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, TcpConnect
+from tests.support import targets
+from tests.support.authority import Authority
+from tests.support.net import until
+from tests.support.probing import Bench, spec
+from tests.support.recorders import FakeClock
+from tests.support.targets import Target
+
+METADATA = "169.254.169.254"
+
+
+def denying(port: int, *allowed: str) -> Guard:
+    """A guard for which `port` is Consul's."""
+    return Guard(frozenset({port}), tuple(map(Allowance.parse, allowed)))
+
+
+def answering(*addresses: str) -> Resolver:
+    """A resolver that knows "web1"."""
+    resolver = Resolver(lambda: None, lambda _: Answer(addresses))
+    resolver.start()
+    until(lambda: resolver.lookup("web1"))
+    resolver.stop()
+    return resolver
+
+
+def worker(host: str = "web1", address: str | None = None) -> Worker:
+    return Worker(CheckSpec(PodKey("web1", "isup"), HttpGet(host, 80, "/"), 5.0, 5.0, address=address), 1)
+
+
+# The way
+
+
+@pytest.mark.parametrize("addresses", [("10.0.0.1",), ("fd00::1",), ("10.0.0.1", "fd00::1")])
+def test_a_name_is_reached_at_what_it_stands_for(addresses: tuple[str, ...]) -> None:
+    assert Reach(answering(*addresses), Guard()).find(worker()) == where("web1", 80, addresses)
+
+
+def test_localhost_is_this_machine_whatever_a_resolver_says() -> None:
+    resolver = Resolver(lambda: None, lambda _: Answer(("192.0.2.1",)))
+    found = Reach(resolver, Guard()).find(worker("localhost"))
+    assert found == where("localhost", 80, ("127.0.0.1", "::1"))
+
+
+def test_a_fixed_address_needs_no_resolver_and_is_judged_too() -> None:
+    reach = Reach(Resolver(lambda: None), Guard())
+    assert reach.find(worker(address="10.0.0.7")) == where("web1", 80, ("10.0.0.7",))
+    found = reach.find(worker(address=METADATA))
+    assert found == Verdict(Outcome.LOCAL, Reason.DENIED, f"{METADATA} is a link-local address, and may not be probed")
+
+
+def test_the_way_is_found_once_and_anew_when_the_answer_is_another() -> None:
+    answers, clock = [Answer(("10.0.0.1",))], FakeClock()
+    resolver = Resolver(lambda: None, lambda _: answers[-1], clock)
+    resolver.start()
+    reach, mine = Reach(resolver, Guard()), worker()
+    until(lambda: reach.find(mine) == where("web1", 80, ("10.0.0.1",)))
+    assert reach.find(mine) is reach.find(mine)
+    answers.append(Answer(("10.0.0.2",)))
+    clock.advance(TTL + 1)
+    until(lambda: reach.find(mine) == where("web1", 80, ("10.0.0.2",)))
+    answers.append(Answer((METADATA,)))
+    clock.advance(TTL + 1)
+    until(lambda: isinstance(reach.find(mine), Verdict), what="a name that is pointed elsewhere to be denied")
+    answers.append(Answer(("10.0.0.2",)))
+    clock.advance(TTL + 1)
+    until(lambda: reach.find(mine) == where("web1", 80, ("10.0.0.2",)))
+    resolver.stop()
+
+
+def test_of_several_addresses_the_denied_ones_are_left_out() -> None:
+    reach = Reach(answering(METADATA, "10.0.0.1", "::ffff:169.254.0.1"), Guard())
+    assert reach.find(worker()) == where("web1", 80, ("10.0.0.1",))
+    found = Reach(answering(METADATA, "224.0.0.1"), Guard()).find(worker())
+    assert isinstance(found, Verdict)
+    assert found.reason is Reason.DENIED
+
+
+# In the engine
+
+
+@pytest.mark.parametrize("kind", ["http", "https", "tcp"])
+def test_a_denied_port_is_our_own_decision_and_no_connection_is_made(
+    authority: Authority, target: Target, kind: str
+) -> None:
+    bench = Bench(authority.file, guard=denying(target.port))
+    check = spec(target, scheme="https" if kind == "https" else "http")
+    if kind == "tcp":
+        check = CheckSpec(check.key, TcpConnect("localhost", target.port), 5.0, 5.0)
+    result = bench.result(check)
+    bench.engine.close(10)
+    assert (result.outcome, result.reason) == (Outcome.LOCAL, Reason.DENIED)
+    assert result.detail == f"port {target.port} is Consul's own, and may not be probed"
+    assert target.accepted() == []
+
+
+def test_a_check_that_is_denied_is_unknown_and_never_critical(authority: Authority, target: Target) -> None:
+    bench = Bench(authority.file, guard=denying(target.port))
+    check = spec(target, interval=0.1)
+    bench.engine.start([check])
+    bench.results.after(check.key, 4)
+    bench.engine.close(10)
+    health = CheckHealth()
+    for result in bench.results.all(check.key):
+        health = health.after(result, check)
+    assert (health.state, health.reason) == (HealthState.UNKNOWN, Reason.DENIED)
+    assert target.accepted() == []
+
+
+@pytest.mark.parametrize("allowed", ["127.0.0.1:{port}", "127.0.0.0/8:{port}"])
+def test_a_denied_port_that_the_operator_allows_is_probed(authority: Authority, target: Target, allowed: str) -> None:
+    bench = Bench(authority.file, guard=denying(target.port, allowed.format(port=target.port)))
+    assert bench.result(spec(target, host="web1", address="127.0.0.1")).outcome is Outcome.SUCCESS
+    bench.engine.close(10)
+
+
+def test_an_allowance_of_addresses_does_not_open_consuls_port(authority: Authority, target: Target) -> None:
+    bench = Bench(authority.file, guard=denying(target.port, "127.0.0.0/8"))
+    assert bench.verdict(spec(target))[:2] == (Outcome.LOCAL, Reason.DENIED)
+    bench.engine.close(10)
+    assert target.accepted() == []
+
+
+def test_a_name_that_stands_for_a_denied_address_is_denied(authority: Authority) -> None:
+    bench = Bench(authority.file, ask=lambda _: Answer((METADATA,)))
+    outcome, reason, detail = bench.verdict(spec(80, host="web1"))
+    bench.engine.close(10)
+    assert (outcome, reason) == (Outcome.LOCAL, Reason.DENIED)
+    assert METADATA in detail
+
+
+def test_the_unspecified_address_is_not_taken_for_this_machine(authority: Authority, target: Target) -> None:
+    """The kernel would connect it to localhost."""
+    bench = Bench(authority.file)
+    for number, address in enumerate(("0.0.0.0", "::", "::ffff:0.0.0.0")):
+        verdict = bench.verdict(spec(target, f"pod-{number}", host="web1", address=address))
+        assert verdict[:2] == (Outcome.LOCAL, Reason.DENIED)
+    bench.engine.close(10)
+    assert target.accepted() == []
+
+
+def test_a_redirect_into_what_is_denied_leads_nowhere(authority: Authority, target: Target) -> None:
+    with Target() as consul:
+        target.behave(targets.redirect(f"http://localhost:{consul.port}/v1/kv/"))
+        bench = Bench(authority.file, guard=denying(consul.port))
+        assert bench.verdict(spec(target))[1] is Reason.REDIRECT
+        bench.engine.close(10)
+        assert consul.accepted() == []

@@ -1,0 +1,282 @@
+"""Names: answered from memory, looked up beside whoever asks, and a resolver in trouble is no pod's fault."""
+
+import queue
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from controller.probes.resolver import RETRY, STALE, THREADS, TTL, Answer, Resolver, ask_system
+from reconcilers.health import Outcome, Reason
+from reconcilers.spec import PodKey
+from tests.support import targets
+from tests.support.authority import Authority
+from tests.support.net import until
+from tests.support.probing import Bench, gaps, spec
+from tests.support.recorders import FakeClock
+from tests.support.targets import Target
+
+HERE = Answer(("127.0.0.1",))
+ELSEWHERE = Answer(("127.0.0.2",))
+UNKNOWN = Answer((), "web1 cannot be resolved: no such name")
+TROUBLE = Answer((), "web1 cannot be resolved: no name server answers", temporary=True)
+
+
+@dataclass
+class NameServer:
+    """What a resolver asks: answers what the test says, and hangs on the names that have no answer yet."""
+
+    asked: list[str] = field(default_factory=list)
+    _answers: dict[str, "queue.SimpleQueue[Answer]"] = field(default_factory=dict)
+    _always: dict[str, Answer] = field(default_factory=dict)
+
+    def __call__(self, name: str) -> Answer:
+        self.asked.append(name)
+        if always := self._always.get(name):
+            return always
+        return self._queue(name).get()
+
+    def says(self, answer: Answer, name: str = "web1") -> None:
+        """The answer to one question about `name`, also to one that hangs already."""
+        self._queue(name).put(answer)
+
+    def always_says(self, answer: Answer, name: str = "web1") -> None:
+        self._always[name] = answer
+
+    def _queue(self, name: str) -> "queue.SimpleQueue[Answer]":
+        return self._answers.setdefault(name, queue.SimpleQueue())
+
+
+class Lookups:
+    """A resolver on a clock of the test."""
+
+    def __init__(self) -> None:
+        self.server = NameServer()
+        self.clock = FakeClock()
+        self.told = 0
+        self.resolver = Resolver(self._on_answer, self.server, self.clock)
+        self.resolver.start()
+
+    def lookup(self, name: str = "web1") -> Answer | None:
+        return self.resolver.lookup(name)
+
+    def learn(self, answer: Answer, name: str = "web1") -> Answer | None:
+        """Look up, let the name server answer, and look again."""
+        told, asked = self.told, len(self.server.asked)
+        self.lookup(name)
+        until(lambda: len(self.server.asked) > asked, what=f"{name} to be asked for")
+        self.server.says(answer, name)
+        until(lambda: self.told > told, what=f"an answer for {name}")
+        return self.lookup(name)
+
+    def _on_answer(self) -> None:
+        self.told += 1
+
+
+@pytest.fixture
+def lookups() -> Iterator[Lookups]:
+    lookups = Lookups()
+    yield lookups
+    lookups.resolver.stop()
+
+
+# From memory
+
+
+def test_a_name_is_not_waited_for_and_known_once_it_is_answered(lookups: Lookups) -> None:
+    assert lookups.lookup() is None
+    assert lookups.lookup() is None
+    assert lookups.learn(HERE, "web2") == HERE
+    assert lookups.lookup() is None
+    lookups.server.says(HERE)
+    until(lambda: lookups.lookup() == HERE)
+    assert sorted(lookups.server.asked) == ["web1", "web2"]
+
+
+def test_an_answer_serves_for_its_time_and_is_asked_for_again_after_it_while_it_still_serves(lookups: Lookups) -> None:
+    assert lookups.learn(HERE) == HERE
+    lookups.clock.advance(TTL)
+    assert lookups.lookup() == HERE
+    assert lookups.server.asked == ["web1"]
+    lookups.clock.advance(1)
+    assert lookups.lookup() == HERE, "the one who asks does not wait for the new answer"
+    until(lambda: lookups.server.asked == ["web1"] * 2)
+    lookups.server.says(ELSEWHERE)
+    until(lambda: lookups.lookup() == ELSEWHERE)
+
+
+def test_a_resolver_in_trouble_does_not_make_an_answer_be_forgotten_for_minutes(lookups: Lookups) -> None:
+    lookups.learn(HERE)
+    lookups.clock.advance(TTL + 1)
+    assert lookups.learn(TROUBLE) == HERE
+    lookups.clock.advance(STALE - 2)
+    assert lookups.learn(TROUBLE) == HERE
+    lookups.clock.advance(RETRY + 1)
+    assert lookups.learn(TROUBLE) == TROUBLE, "for ever it does"
+    lookups.clock.advance(RETRY + 1)
+    assert lookups.learn(HERE) == HERE
+
+
+def test_a_lookup_that_hangs_does_not_make_an_answer_be_forgotten_for_minutes(lookups: Lookups) -> None:
+    lookups.learn(HERE)
+    lookups.clock.advance(TTL + 1)
+    assert lookups.lookup() == HERE
+    until(lambda: len(lookups.server.asked) == 2)
+    lookups.clock.advance(STALE - 1)
+    assert lookups.lookup() == HERE
+    lookups.clock.advance(1)
+    assert lookups.lookup() is None
+    assert lookups.server.asked == ["web1"] * 2, "one lookup of a name at a time"
+
+
+def test_a_name_that_is_gone_is_believed_to_be_gone(lookups: Lookups) -> None:
+    lookups.learn(HERE)
+    lookups.clock.advance(TTL + 1)
+    lookups.learn(UNKNOWN)
+    assert lookups.lookup() == UNKNOWN
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN, TROUBLE])
+def test_a_name_without_answer_is_asked_for_again_soon_but_not_each_time(lookups: Lookups, answer: Answer) -> None:
+    assert lookups.learn(answer) == answer
+    for _ in range(100):
+        assert lookups.lookup() == answer
+    assert lookups.server.asked == ["web1"]
+    lookups.clock.advance(RETRY + 0.1)
+    assert lookups.lookup() is None
+    lookups.server.says(HERE)
+    until(lambda: lookups.lookup() == HERE)
+
+
+def test_lookups_that_hang_leave_the_other_threads_to_the_others(lookups: Lookups) -> None:
+    for number in range(THREADS - 1):
+        assert lookups.lookup(f"hangs-{number}") is None
+    assert lookups.learn(HERE) == HERE
+
+
+# The system's resolver
+
+
+def test_the_system_resolves_localhost_to_addresses_each_once() -> None:
+    answer = ask_system("localhost")
+    assert "127.0.0.1" in answer.addresses
+    assert len(set(answer.addresses)) == len(answer.addresses)
+    assert (answer.error, answer.temporary) == ("", False)
+
+
+@pytest.mark.parametrize("name", ["x" * 100, "a..b", "grüße" * 20])
+def test_a_name_that_no_resolver_takes_is_the_names_fault(name: str) -> None:
+    """A label of over 63 letters is refused by the C library: no test asks a name server."""
+    answer = ask_system(name)
+    assert (answer.addresses, answer.temporary) == ((), False)
+    assert answer.error.startswith(f"{name} cannot be resolved: ")
+
+
+# In the engine
+
+
+@dataclass
+class Probing:
+    """An engine whose names are looked up by a name server of the test."""
+
+    server: NameServer
+    bench: Bench
+
+
+@pytest.fixture
+def probing(authority: Authority) -> Iterator[Probing]:
+    server = NameServer()
+    bench = Bench(authority.file, ask=server)
+    yield Probing(server, bench)
+    bench.engine.close(10)
+
+
+def test_a_name_that_hangs_delays_no_other_probe(probing: Probing, target: Target) -> None:
+    probing.server.always_says(HERE, "web2")
+    hanging = [spec(target, f"hangs-{number}", host="web1", interval=0.5) for number in range(50)]
+    living = [spec(target, f"lives-{number}", host=host, interval=0.2) for number, host in enumerate(["web2"] * 3)]
+    probing.bench.engine.start([*hanging, *living])
+    until(lambda: all(len(target.hits(f"/lives-{number}")) >= 8 for number in range(3)))
+    for number in range(3):
+        assert max(gaps(hit.connected for hit in target.hits(f"/lives-{number}"))) < 0.2 + 0.25
+    assert not [hit for hit in target.hits() if hit.path.startswith("/hangs")]
+
+
+def test_a_name_that_hangs_is_our_own_fault_of_reason_dns_at_the_deadline(probing: Probing, target: Target) -> None:
+    result = probing.bench.result(spec(target, host="web1", timeout=0.3))
+    assert (result.outcome, result.reason) == (Outcome.LOCAL, Reason.DNS)
+    assert result.detail == "web1 was not resolved within 0.3 s"
+    assert 0.28 < result.duration < 3
+    assert 0.28 < result.phases.dns < 3
+    assert target.accepted() == []
+
+
+def test_a_name_that_hangs_is_told_of_at_each_interval_and_heals(probing: Probing, target: Target) -> None:
+    key = PodKey("web1", "isup")
+    probing.bench.engine.start([spec(target, host="web1", interval=0.2)])
+    results = [probing.bench.results.after(key, number) for number in range(3)]
+    assert {(result.outcome, result.reason) for result in results} == {(Outcome.LOCAL, Reason.DNS)}
+    assert probing.server.asked == ["web1"], "one lookup of a name at a time"
+    probing.server.says(HERE)
+    until(lambda: probing.bench.results.all(key)[-1].outcome is Outcome.SUCCESS)
+
+
+def test_the_time_for_the_name_is_part_of_the_probe_and_of_its_deadline(probing: Probing, target: Target) -> None:
+    probing.bench.engine.start([spec(target, host="web1", timeout=5.0)])
+    until(lambda: probing.server.asked)
+    began = time.monotonic()
+    until(lambda: time.monotonic() - began > 0.3)
+    probing.server.says(HERE)
+    result = probing.bench.results.first(PodKey("web1", "isup"))
+    assert result.outcome is Outcome.SUCCESS
+    assert result.phases.dns >= 0.28
+    assert result.duration >= result.phases.dns
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "reason"),
+    [(UNKNOWN, Outcome.FAILURE, Reason.DNS), (TROUBLE, Outcome.LOCAL, Reason.LOCAL)],
+    ids=["no such name", "no name server"],
+)
+def test_only_a_name_that_is_not_there_is_the_pods_fault(
+    probing: Probing, target: Target, answer: Answer, outcome: Outcome, reason: Reason
+) -> None:
+    probing.server.always_says(answer)
+    verdict = probing.bench.verdict(spec(target, host="web1"))
+    assert verdict == (outcome, reason, answer.error)
+
+
+def test_a_worker_that_is_stopped_while_its_name_hangs_is_gone(probing: Probing, target: Target) -> None:
+    check = spec(target, host="web1", timeout=0.3)
+    probing.bench.engine.start([check])
+    until(lambda: probing.server.asked)
+    probing.bench.engine.stop([check.key])
+    probing.server.says(HERE)
+    probing.server.always_says(HERE, "web2")
+    assert probing.bench.result(spec(target, "other", host="web2")).outcome is Outcome.SUCCESS
+    assert [hit.path for hit in target.hits()] == ["/other"]
+    assert probing.bench.results.all(check.key) == []
+
+
+def test_of_many_addresses_one_that_answers_is_found(probing: Probing, target: Target) -> None:
+    """Nothing listens on the first one."""
+    probing.server.always_says(Answer(("127.0.0.3", "127.0.0.1")))
+    assert probing.bench.result(spec(target, host="web1")).outcome is Outcome.SUCCESS
+
+
+def test_never_more_than_max_in_flight_are_sent_when_a_name_that_hung_is_answered(
+    authority: Authority, target: Target
+) -> None:
+    target.behave(targets.slow(0.1))
+    server = NameServer()
+    bench = Bench(authority.file, max_in_flight=3, ask=server)
+    bench.engine.start([spec(target, f"pod-{number}", host="web1", interval=3.0) for number in range(12)])
+    until(lambda: server.asked)
+    held = [target.open_connections()]
+    server.says(HERE)
+    while len({hit.path for hit in target.hits()}) < 12:
+        held.append(target.open_connections())
+        until(lambda: True)
+    bench.engine.close(10)
+    assert max(held) <= 3 + 1, "one may be closed on our side and not yet on the target's"

@@ -1,0 +1,73 @@
+"""Certificates that trustme does not make: self-signed ones with names, and chains in which one link has expired."""
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
+PAST = datetime(2020, 1, 3, 12, tzinfo=UTC)
+FUTURE = datetime(2099, 5, 6, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One certificate and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def link(
+    name: str,
+    issuer: Link | None = None,
+    *,
+    names: tuple[str, ...] = (),
+    authority: bool = False,
+    until: datetime = FUTURE,
+) -> Link:
+    """A certificate for `names`, signed by `issuer` or by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    builder = (
+        x509.CertificateBuilder(subject_name=subject, issuer_name=issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(LONG_AGO)
+        .not_valid_after(until)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+    )
+    if names:
+        alternatives = x509.SubjectAlternativeName([x509.DNSName(each) for each in names])
+        builder = builder.add_extension(alternatives, critical=False)
+    return Link(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+
+
+def serving(folder: Path, *chain: Link) -> ssl.SSLContext:
+    """A server's context that shows these certificates, its own first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own, key = folder / "chain.pem", folder / "key.pem"
+    own.write_bytes(b"".join(each.pem() for each in chain))
+    key.write_bytes(
+        chain[0].key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own, key)
+    return context
+
+
+def trusted(folder: Path, root: Link) -> Path:
+    """A file of authorities with `root` alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "root.pem"
+    path.write_bytes(root.pem())
+    return path

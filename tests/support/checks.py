@@ -1,0 +1,76 @@
+"""Checks of every kind, for tests that say what a target does and what a probe makes of it."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from controller.store import HealthStore
+from reconcilers.health import ProbeResult
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, PodKey, Probe, TcpConnect, Tls
+from tests.support.probing import Bench
+from tests.support.recorders import RecordedResults
+
+
+def http(port: int, pod: str, *, host: str = "localhost", path: str = "", **options: Any) -> CheckSpec:
+    """A check of `/POD`, or of `path`; `options` are those of `HttpGet` and of `CheckSpec`."""
+    mine, general = _split(options)
+    return check(pod, HttpGet(host, port, path or f"/{pod}", **mine), **general)
+
+
+def https(port: int, pod: str, *, tls: Tls | None = None, **options: Any) -> CheckSpec:
+    """The same over TLS, with the engine's own authorities if `tls` names no others."""
+    return http(port, pod, tls=tls or Tls(), **options)
+
+
+def tcp(port: int, pod: str, *, host: str = "localhost", **general: Any) -> CheckSpec:
+    """A check that only connects."""
+    return check(pod, TcpConnect(host, port), **general)
+
+
+def grpc(port: int, pod: str, *, host: str = "localhost", **options: Any) -> CheckSpec:
+    """A check by gRPC's health service; `options` are those of `GrpcHealth` and of `CheckSpec`."""
+    mine, general = _split(options)
+    return check(pod, GrpcHealth(host, port, **mine), **general)
+
+
+def check(pod: str, probe: Probe, *, interval: float = 2.0, timeout: float = 2.0, **general: Any) -> CheckSpec:
+    """A timeout may be longer than its interval here: so a test may probe often on a busy machine."""
+    return CheckSpec(PodKey("web1", pod), probe, interval, timeout, **general)
+
+
+def probe_all(bench: Bench, specs: Collection[CheckSpec]) -> dict[str, ProbeResult]:
+    """The first result of each check, by pod. All run beside each other; of many, most begin within an interval."""
+    bench.engine.start(specs)
+    found = {spec.key.pod: bench.results.first(spec.key, within=20) for spec in specs}
+    bench.engine.stop([spec.key for spec in specs])
+    return found
+
+
+class JudgedResults(RecordedResults):
+    """Keeps every result, and lets a real store judge them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = HealthStore(self._changed)
+        self.states: list[str] = []
+        """The states that the checks went through, as `POD STATE`, oldest first."""
+
+    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
+        every = list(specs)
+        super().follow(every)
+        self.store.follow(every)
+
+    def observe(self, results: Iterable[ProbeResult]) -> None:
+        every = list(results)
+        self.store.observe(every)
+        super().observe(every)
+
+    def _changed(self, keys: Collection[PodKey]) -> None:
+        healths = ((key, self.store.health(key)) for key in keys)
+        self.states += [f"{key.pod} {health[0].state}" for key, health in healths if health]
+
+
+def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The probe's own options, and those that checks of every kind have."""
+    general = {"interval", "timeout", "failure_threshold", "success_threshold", "initial_delay", "output", "address"}
+    mine = {name: value for name, value in options.items() if name not in general}
+    return mine, {name: value for name, value in options.items() if name in general}

@@ -1,0 +1,124 @@
+"""Targets' misbehaviour beyond `targets`: floods that count what they could send, servers that keep connections, and
+TLS spoken wrongly. Nothing of `controller` is used here."""
+
+import gzip
+import itertools
+import socket
+import threading
+from collections.abc import Iterable
+
+from tests.support.targets import Behaviour, Connection, head, raw
+
+SEND_BUFFER = 64 * 1024
+
+
+class Flood:
+    """A behaviour that says one block after the other as fast as they are taken; `sent` is the most bytes that one
+    connection took, in a small buffer of the sender and the reader's."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = list(itertools.islice(blocks, 20_000))
+        self._lock = threading.Lock()
+        self.sent = 0
+
+    def __call__(self, connection: Connection) -> None:
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sent = 0
+        for block in self._blocks:
+            rest = memoryview(block)
+            while rest and not connection.closing.is_set():
+                try:
+                    count = connection.sock.send(rest)
+                except OSError:
+                    return
+                sent, rest = sent + count, rest[count:]
+                with self._lock:
+                    self.sent = max(self.sent, sent)
+
+
+def flood(start: bytes, block: bytes, megabytes: float = 10.0) -> Flood:
+    """`start`, then `block` again and again."""
+    return Flood(itertools.chain([start], itertools.repeat(block, int(megabytes * 1_000_000 / len(block)))))
+
+
+def gzip_bomb(megabytes: int = 50) -> Behaviour:
+    """A small body that would be a thousand times as long if someone unpacked it."""
+    body = gzip.compress(bytes(megabytes * 1_000_000))
+    return raw(head(200, {"Content-Encoding": "gzip", "Content-Length": str(len(body))}) + body)
+
+
+class KeptConnections:
+    """A behaviour that answers request after request on one connection, and closes it after `limit` answers without
+    having said so. `served` are the answers on each connection, oldest first."""
+
+    def __init__(self, limit: int = 1_000_000, body: bytes = b"ok\n", *, hasty: bool = False) -> None:
+        self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        self._limit = limit
+        self._hasty = hasty
+        self._lock = threading.Lock()
+        self.served: list[int] = []
+
+    def __call__(self, connection: Connection) -> None:
+        """`hasty` closes when the request beyond the limit was read: as if it crossed our close on the wire."""
+        with self._lock:
+            number = len(self.served)
+            self.served.append(0)
+        while True:
+            connection.send(self._answer)
+            self.served[number] += 1
+            if self.served[number] >= self._limit and not self._hasty:
+                return
+            if not self._next_request(connection) or self.served[number] >= self._limit:
+                return
+
+    @staticmethod
+    def _next_request(connection: Connection) -> bool:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            if not (more := connection.sock.recv(8192)):
+                return False
+            data += more
+        return True
+
+
+class Listened:
+    """A greeting that only listens, until the peer closes. `heard` are the bytes of each connection that ended."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def __call__(self, connection: Connection) -> None:
+        connection.sock.settimeout(10)
+        data = b""
+        while more := connection.sock.recv(8192):
+            data += more
+        self.heard.append(data)
+
+
+def tls_record(kind: int, payload: bytes, version: bytes = b"\x03\x01") -> bytes:
+    """One record of TLS 1.0 in plain: type, version, length, payload."""
+    return bytes([kind]) + version + len(payload).to_bytes(2) + payload
+
+
+def alert(number: int) -> bytes:
+    """A fatal alert."""
+    return tls_record(21, bytes([2, number]))
+
+
+def after_hello(said: bytes, *, hold: bool = False) -> Behaviour:
+    """As a greeting: hear the client's first record, then say `said`, and hang or close."""
+
+    def behave(connection: Connection) -> None:
+        connection.sock.settimeout(10)
+        connection.sock.recv(8192)
+        connection.send(said)
+        if hold:
+            connection.hold()
+
+    return behave
+
+
+def old_hello() -> bytes:
+    """A ServerHello of TLS 1.0: version, random, no session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression."""
+    hello = b"\x03\x01" + bytes(32) + b"\x00" + b"\x00\x2f" + b"\x00"
+    return tls_record(22, b"\x02" + len(hello).to_bytes(3) + hello)
