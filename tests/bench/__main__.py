@@ -1,0 +1,151 @@
+"""The command line of the benchmarks."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from tests.bench import programs, scenarios, steady, workers
+from tests.bench.measure import Say, TooSlow, Work
+from tests.bench.peers import NAMES
+from tests.bench.podpulse import DidNotStart
+from tests.bench.report import Progress, Report
+from tests.bench.targets import CannotListen, raise_descriptor_limit
+
+MOST_CHECKS = 16_000
+"""What nginx can have as ports without hitting those that the kernel gives to outgoing connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One measurement: how many checks and seconds it has unless told otherwise."""
+
+    run: Callable[[Work, Say], Report]
+    checks: int
+    seconds: float
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "steady": Scenario(steady.run, 2_000, 30),
+    "hang": Scenario(scenarios.hang, 10_000, 30),
+    "mass-start": Scenario(scenarios.mass_start, 10_000, 10),
+    "scrape": Scenario(scenarios.scrape, 10_000, 30),
+    "intent": Scenario(scenarios.intent, 1_000, 60),
+    "workers": Scenario(workers.run, 1_000, 0),
+}
+
+HELP = """\
+Measures podpulse on this machine, and its peers at the same work.
+
+Targets are nginx on many ports of one loopback address, plain or with a private CA. `steady` runs the whole
+`podpulse run` (a Consul with the manifests beside it, health published, metrics scraped every 5 s), then a Consul agent
+with its own HTTP checks, then blackbox_exporter, one after the other on the same targets. Probes are counted, and their
+lateness is taken, in nginx's log: how much later than one interval after the one before a request came. CPU is user and
+system time of the whole process, its start not counted. Every probe has a fresh connection; the table says how many had
+not.
+
+scenarios (--checks and --seconds of each unless given):
+  steady      2000, 30 s   CPU, memory, lateness, beside the peers
+  hang       10000, 30 s   half of the targets accept and never answer: how late are the others, how many descriptors
+  mass-start 10000, 10 s   so many manifests appear at once beside 100 running pods (--seconds: watched after that)
+  scrape     10000, 30 s   how long /metrics takes, and how late probes get by it (half the time without, half with a
+                           scrape each second)
+  intent      1000, 60 s   one more manifest is written each second: when does its target get the first request
+  workers     1000         starting and stopping workers in the engine alone: time and descriptors
+"""
+EXAMPLES = """\
+examples:
+  tests/bench/run                                     2,000 HTTP checks every 5 s, all peers
+  tests/bench/run --scheme https --json > https.json  the same over TLS, for a program to read
+  tests/bench/run --checks 10000 --seconds 60 --peers none
+  tests/bench/run --scenario intent --checks 10000
+  tests/bench/run --checks 100 --interval 1 --seconds 5 --set max_in_flight=64
+
+Close other programs first: a figure from a busy machine says little. What is not on PATH is taken from the Debian
+archive, into .cache, without root. Without nginx nothing can be measured; a peer that cannot be had is named in the
+table and the JSON.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one scenario; exit code 1 when it could not be run."""
+    options = _parser().parse_args(arguments)
+    scenario, say = SCENARIOS[options.scenario], Progress()
+    raise_descriptor_limit()
+    try:
+        report = scenario.run(_work(options, scenario), say)
+    except (programs.Missing, CannotListen, DidNotStart, TooSlow) as error:
+        say(f"stopped: {error}")
+        return 1
+    report.write(as_json=options.json)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("tests/bench/run", description=HELP, epilog=EXAMPLES, formatter_class=_Wide)
+    parser.add_argument("--scenario", choices=SCENARIOS, default="steady", metavar="NAME", help="steady unless given")
+    parser.add_argument("--checks", type=_checks, metavar="N", help="how many checks, at most 16000")
+    parser.add_argument("--interval", type=_positive, default=5.0, metavar="S", help="seconds between probes [5]")
+    parser.add_argument("--seconds", type=_positive, metavar="S", help="how long to measure")
+    parser.add_argument("--scheme", choices=("http", "https"), default="http")
+    parser.add_argument(
+        "--peers", type=_peers, default=tuple(NAMES), metavar="LIST", help="consul,blackbox or none [both]"
+    )
+    parser.add_argument("--set", type=_setting, action="append", default=[], metavar="FIELD=VALUE", help="a field of "
+                        "podpulse's configuration, such as max_in_flight=64; may be given again")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="JSON on standard output; the table goes to standard error")
+    return parser
+
+
+class _Wide(argparse.RawDescriptionHelpFormatter):
+    """As wide as the texts above, wherever the help is shown."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=24, width=120)
+
+
+def _work(options: argparse.Namespace, scenario: Scenario) -> Work:
+    return Work(
+        checks=options.checks or scenario.checks,
+        interval=options.interval,
+        seconds=options.seconds or scenario.seconds,
+        scheme=options.scheme,
+        peers=options.peers,
+        options=dict(options.set),
+    )
+
+
+def _checks(text: str) -> int:
+    if text.isascii() and text.isdigit() and 2 <= int(text) <= MOST_CHECKS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 2 to {MOST_CHECKS}, got {text!r}")
+
+
+def _positive(text: str) -> float:
+    try:
+        if (value := float(text)) > 0:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
+
+
+def _peers(text: str) -> tuple[str, ...]:
+    names = () if text in {"", "none"} else tuple(text.split(","))
+    if unknown := set(names) - NAMES.keys():
+        raise argparse.ArgumentTypeError(f"expected consul, blackbox or none, got {', '.join(sorted(unknown))!r}")
+    return names
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected FIELD=VALUE, got {text!r}")
+    return name, yaml.safe_load(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""nginx's access log, understood: which target was asked when, and what follows from that about a prober's schedule."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+FORMAT = "$msec $request_time $server_port $status $connection_requests $ssl_session_reused"
+"""What nginx is to write for each request."""
+FLUSH = 0.2
+"""Seconds after which a request stands in nginx's log at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One request as the target saw it; `at` is when it began, in seconds since the epoch (in whole ms)."""
+
+    at: float
+    port: int
+    status: int
+    reused: bool
+    resumed: bool
+
+
+class HitLog:
+    """nginx's access log, read on from where it was left."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._hits: list[Hit] = []
+
+    def forget(self) -> None:
+        """Pass over all that came so far, for the next prober."""
+        self._read()
+        self._hits = []
+
+    def hits(self, since: float = 0.0, until: float = float("inf")) -> list[Hit]:
+        """The requests that began in a span of time; wait for `settle` before asking for the latest."""
+        self._read()
+        return [hit for hit in self._hits if since <= hit.at < until]
+
+    def settle(self) -> None:
+        """Wait until all requests that ended before now stand in the log."""
+        time.sleep(2 * FLUSH)
+
+    def seen(self) -> set[int]:
+        """The ports that were asked."""
+        self._read()
+        return {hit.port for hit in self._hits}
+
+    def _read(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        complete = text[: text.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        self._hits += map(_parsed, complete.decode().splitlines())
+
+
+def _parsed(line: str) -> Hit:
+    ended, took, port, status, requests, resumed = line.split()
+    return Hit(float(ended) - float(took), int(port), int(status), requests != "1", resumed == "r")
+
+
+def by_port(hits: Iterable[Hit]) -> Mapping[int, list[float]]:
+    """When each port was asked, in order."""
+    times: dict[int, list[float]] = defaultdict(list)
+    for hit in hits:
+        times[hit.port].append(hit.at)
+    for each in times.values():
+        each.sort()
+    return times
+
+
+def delays(hits: Iterable[Hit], interval: float) -> list[tuple[float, float]]:
+    """(when, seconds): by how much each request came later than one interval after the one before; 0 when earlier."""
+    return [
+        (later, max(0.0, later - earlier - interval))
+        for times in by_port(hits).values()
+        for earlier, later in pairwise(times)
+    ]

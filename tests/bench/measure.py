@@ -1,0 +1,122 @@
+"""What one prober costs while it does its work, measured in the same way for every one.
+
+Probes are counted, and their times taken, at the target. The window begins when every target was asked and the prober
+says that its start is over: what the start costs is not in it.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.bench import process
+from tests.bench.hits import delays
+from tests.bench.peers import Prober
+from tests.bench.targets import Scheme, Targets
+
+Say = Callable[[str], None]
+"""Tells a person how far it is."""
+
+POLL = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done; `interval` and `seconds` in seconds, `options` are fields of podpulse's configuration."""
+
+    checks: int
+    interval: float
+    seconds: float
+    scheme: Scheme = "http"
+    peers: Sequence[str] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self, scenario: str) -> dict[str, Any]:
+        return {
+            "scenario": scenario,
+            "checks": self.checks,
+            "interval": self.interval,
+            "seconds": self.seconds,
+            "scheme": self.scheme,
+            "options": dict(self.options),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one prober did and cost within the window. `idle_cores`: how much of the machine nobody used meanwhile."""
+
+    cpu_seconds: float
+    peak_rss_mb: float
+    probes: int
+    failed: int
+    lateness: Sequence[float]
+    reused: int
+    resumed: int
+    idle_cores: float
+
+    @property
+    def cpu_ms_per_1000_probes(self) -> float:
+        return self.cpu_seconds * 1e6 / self.probes if self.probes else math.nan
+
+    def as_json(self) -> dict[str, float | int]:
+        return {
+            "cpu_ms_per_1000_probes": round(self.cpu_ms_per_1000_probes, 1),
+            "peak_rss_mb": round(self.peak_rss_mb, 1),
+            "probes": self.probes,
+            "failed": self.failed,
+            "lateness_p99_ms": round(quantile(self.lateness, 0.99) * 1000, 1),
+        }
+
+
+class TooSlow(Exception):
+    """A prober was not ready in time; the message says how far it was."""
+
+
+def measure(
+    prober: Prober, targets: Targets, work: Work, say: Say, meanwhile: AbstractContextManager[Any] | None = None
+) -> Figures:
+    """Let a prober that was started get ready, then measure it for `work.seconds`, with `meanwhile` entered."""
+    wait_until_ready(prober, targets, work)
+    say(f"all {len(targets.ports)} targets were asked; measuring for {work.seconds:g} s")
+    with meanwhile or nullcontext():
+        prober.begin()
+        cpu, idle, began = process.cpu_seconds(prober.pid), process.idle_seconds(), time.time()
+        time.sleep(work.seconds)
+        cpu, idle, ended = process.cpu_seconds(prober.pid) - cpu, process.idle_seconds() - idle, time.time()
+        prober.end()
+    memory = process.peak_rss_mb(prober.pid)
+    targets.log.settle()
+    hits = targets.log.hits(began, ended)
+    return Figures(
+        cpu_seconds=cpu,
+        peak_rss_mb=memory,
+        probes=len(hits),
+        failed=prober.failed(),
+        lateness=[seconds for _, seconds in delays(hits, work.interval)],
+        reused=sum(hit.reused for hit in hits),
+        resumed=sum(hit.resumed for hit in hits),
+        idle_cores=idle / (ended - began),
+    )
+
+
+def wait_until_ready(prober: Prober, targets: Targets, work: Work, ports: Sequence[int] | None = None) -> None:
+    """Return when every target (or those on `ports`) was asked at least once and the prober is past its start.
+
+    Raises:
+        TooSlow: after a minute, two intervals and 20 ms per check.
+    """
+    deadline = time.monotonic() + 60 + 2 * work.interval + 0.02 * work.checks
+    wanted = set(targets.ports if ports is None else ports)
+    while (missing := len(wanted - targets.log.seen())) or not prober.settled():
+        if time.monotonic() > deadline:
+            raise TooSlow(f"{missing} of {len(wanted)} targets were never asked, or the prober is still starting")
+        time.sleep(POLL)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that `share` of all do not exceed; nan of none."""
+    ranked = sorted(values)
+    return ranked[max(0, math.ceil(share * len(ranked)) - 1)] if ranked else math.nan

@@ -1,0 +1,183 @@
+"""The others at the same work: a Consul agent with its own HTTP checks, and blackbox_exporter.
+
+Each gets what its users give it: checks in the agent's configuration, a module with the CA; the same interval, timeout
+and targets as podpulse has, and no more. Nothing is tuned down.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from tests.bench import programs
+from tests.bench.driver import Driver
+from tests.bench.targets import NODE, Targets
+from tests.support.consul import Agent
+from tests.support.net import free_ports
+
+NAMES = {"consul": "consul", "blackbox": "blackbox_exporter"}
+"""What `--peers` takes, and what the results call them."""
+
+
+class Prober(Protocol):
+    """What is measured: a process, and what it says about the probes between `begin` and `end`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def settled(self) -> bool:
+        """Whether its start is over, once all targets were asked."""
+        ...
+
+    def begin(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def failed(self) -> int: ...
+
+    def notes(self) -> str:
+        """One line for the table, or none."""
+        ...
+
+
+class ConsulChecks:
+    """A Consul agent that probes the targets by itself."""
+
+    def __init__(self, agent: Agent, count: int) -> None:
+        self._agent = agent
+        self._count = count
+        self._failed = 0
+
+    @property
+    def pid(self) -> int:
+        return self._agent.pid
+
+    def settled(self) -> bool:
+        """Whether every check stands in the catalog as passing, beside the node's own."""
+        answer = self._agent.request("GET", "health/state/passing", timeout=30.0)
+        return answer.status == 200 and len(answer.json()) > self._count
+
+    def begin(self) -> None:
+        """Nothing is to be noted."""
+
+    def end(self) -> None:
+        checks = self._agent.request("GET", "agent/checks", timeout=30.0).json().values()
+        self._failed = sum(check["Status"] != "passing" for check in checks)
+
+    def failed(self) -> int:
+        """Checks that are not passing at the end: it keeps no count of probes."""
+        return self._failed
+
+    def notes(self) -> str:
+        return ""
+
+
+@contextmanager
+def consul(targets: Targets, interval: float) -> Iterator[Prober]:
+    """The agent reads the checks from its configuration; its TLS settings are those for its checks too.
+
+    It waits `interval` from the end of a probe to the next, so it does a few less than it was asked for.
+    """
+    with Agent(programs.consul(), node=NODE, config=_agent_configuration(targets, interval)) as agent:
+        yield ConsulChecks(agent, len(targets.ports))
+
+
+def _agent_configuration(targets: Targets, interval: float) -> Mapping[str, Any]:
+    checks = [
+        {"id": f"check-{number}", "name": "status", "http": url, "interval": f"{interval}s", "timeout": f"{interval}s"}
+        for number, url in enumerate(targets.urls())
+    ]
+    tls = {"ca_file": str(targets.ca_file), "enable_agent_tls_for_checks": True}
+    return {"checks": checks} | (tls if targets.scheme == "https" else {})
+
+
+class BlackboxExporter:
+    """blackbox_exporter, asked for each target by a driver as Prometheus would, on kept connections."""
+
+    def __init__(self, process: subprocess.Popen[bytes], driver: Driver) -> None:
+        self._process = process
+        self._driver = driver
+        self._failed_before = self._failed_after = 0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def settled(self) -> bool:
+        return True
+
+    def begin(self) -> None:
+        self._failed_before = self._driver.failed
+
+    def end(self) -> None:
+        self._failed_after = self._driver.failed
+
+    def failed(self) -> int:
+        return self._failed_after - self._failed_before
+
+    def notes(self) -> str:
+        return ""
+
+
+@contextmanager
+def blackbox(targets: Targets, interval: float) -> Iterator[Prober]:
+    """The exporter with one module, and the driver that asks it; the driver's CPU is not counted."""
+    with (
+        tempfile.TemporaryDirectory(prefix="podpulse-bench-") as folder,
+        _exporter(targets, interval, Path(folder)) as (
+            process,
+            port,
+        ),
+    ):
+        urls = [f"http://127.0.0.1:{port}/probe?module=status&target={url}" for url in targets.urls()]
+        with Driver(urls, interval) as driver:
+            yield BlackboxExporter(process, driver)
+
+
+@contextmanager
+def _exporter(targets: Targets, interval: float, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    (port,) = free_ports(1)
+    config = folder / "blackbox.yml"
+    config.write_text(yaml.safe_dump({"modules": {"status": _module(targets, interval)}}))
+    command: list[str | Path] = [
+        programs.blackbox_exporter(),
+        f"--config.file={config}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        _until_ready(process, port, folder / "log")
+        yield process, port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _module(targets: Targets, interval: float) -> Mapping[str, Any]:
+    http: dict[str, Any] = {"preferred_ip_protocol": "ip4", "valid_status_codes": [200], "follow_redirects": False}
+    if targets.scheme == "https":
+        http |= {"fail_if_not_ssl": True, "tls_config": {"ca_file": str(targets.ca_file)}}
+    return {"prober": "http", "timeout": f"{interval}s", "http": http}
+
+
+def _until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline and process.poll() is None:
+        connection = HTTPConnection("127.0.0.1", port, timeout=2.0)
+        with suppress(OSError):
+            connection.request("GET", "/-/healthy")
+            if connection.getresponse().status == 200:
+                connection.close()
+                return
+        connection.close()
+        time.sleep(0.02)
+    print(log.read_text()[-1000:], file=sys.stderr)
+    raise RuntimeError("blackbox_exporter did not start; what it said stands above")

@@ -1,0 +1,224 @@
+"""The whole `podpulse run` as it is used: a real Consul agent beside it, manifests in its KV, health published to it,
+metrics scraped all the while. All through the supports of the system tests; no part of podpulse is called from here.
+"""
+
+import io
+import json
+import re
+import sys
+import threading
+import time
+from base64 import b64encode
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+from tests.bench import programs
+from tests.bench.targets import NODE, Targets
+from tests.support.consul import Agent
+from tests.support.controller import Controller
+
+TRANSACTION = 64
+"""Operations that one transaction of Consul may hold."""
+SPARE_DESCRIPTORS = 64
+SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
+LATENESS = "podpulse_probe_lateness_seconds"
+
+
+class DidNotStart(Exception):
+    """The controller ended at its start; the message holds what it said."""
+
+
+class Podpulse:
+    """One running controller with its Consul, for the pods of `targets`."""
+
+    def __init__(self, consul: Agent, controller: Controller, targets: Targets) -> None:
+        self.consul = consul
+        self._controller = controller
+        self._targets = targets
+        self._published = 0
+        self._before = Scrape("")
+        self._after = Scrape("")
+
+    @property
+    def pid(self) -> int:
+        return self._controller.pid
+
+    @property
+    def descriptors_bound(self) -> int:
+        """What its configuration allows it: one for each probe in flight, and some for everything else."""
+        return int(self._controller.options["max_in_flight"]) + SPARE_DESCRIPTORS
+
+    def write(self, ports: Sequence[int]) -> dict[int, float]:
+        """Put the manifests of these ports into Consul, many at a time; the answer is when each was there."""
+        there: dict[int, float] = {}
+        for start in range(0, len(ports), TRANSACTION):
+            some = ports[start : start + TRANSACTION]
+            answer = self.consul.request("PUT", "txn", json.dumps([self._operation(port) for port in some]))
+            if answer.status != 200:
+                raise RuntimeError(f"Consul refused manifests: {answer.status} {answer.body[:200]!r}")
+            there |= dict.fromkeys(some, time.time())
+        self._published += len(ports)
+        return there
+
+    def _operation(self, port: int) -> Mapping[str, Any]:
+        text = f"id: {pod(port)}\nstatus_port: {port}\nstatus_http: {str(self._targets.scheme == 'http').lower()}\n"
+        value = b64encode(text.encode()).decode()
+        return {"KV": {"Verb": "set", "Key": f"intent/{NODE}/{pod(port)}", "Value": value}}
+
+    def settled(self) -> bool:
+        """Whether the health of every pod stands in Consul."""
+        answer = self.consul.request("GET", "kv/health/?keys")
+        return answer.status == 200 and len(answer.json()) >= self._published
+
+    def scrape(self) -> "Scrape":
+        return Scrape(self._controller.get("/metrics", timeout=30.0).text)
+
+    def begin(self) -> None:
+        self._before = self.scrape()
+
+    def end(self) -> None:
+        self._after = self.scrape()
+
+    def failed(self) -> int:
+        """Probes between `begin` and `end` that did not succeed, by its own count."""
+        name = "podpulse_probes_total"
+        every = self._after.sum(name) - self._before.sum(name)
+        return int(every - self._after.sum(name, 'result="success"') + self._before.sum(name, 'result="success"'))
+
+    def late(self, seconds: float) -> float:
+        """How many probes between `begin` and `end` were later than that, a bound of its histogram."""
+        return self._after.later_than(seconds, self._before)
+
+    def late_quantile(self, share: float) -> float:
+        """Seconds of lateness by its own histogram, between `begin` and `end`."""
+        return self._after.lateness_quantile(share, self._before)
+
+    def last(self) -> "Scrape":
+        """The scrape of `end`."""
+        return self._after
+
+    def notes(self) -> str:
+        """What it says about its own schedule, between `begin` and `end`."""
+        skipped = self._after.sum("podpulse_probes_skipped_total") - self._before.sum("podpulse_probes_skipped_total")
+        late = self.late_quantile(0.99) * 1000
+        return f"podpulse's own histogram: p99 {late:.1f} ms late; {skipped:.0f} skipped"
+
+    @contextmanager
+    def scraped(self, every: float = 5.0) -> Iterator[list[tuple[float, float]]]:
+        """Scrape it all the while, from another thread; inside is the list of (began, ended), seconds of the epoch."""
+        stopped, spans = threading.Event(), list[tuple[float, float]]()
+
+        def scrape() -> None:
+            while not stopped.wait(every):
+                began = time.time()
+                self._controller.get("/metrics", timeout=30.0)
+                spans.append((began, time.time()))
+
+        thread = threading.Thread(target=scrape, daemon=True)
+        thread.start()
+        try:
+            yield spans
+        finally:
+            stopped.set()
+            thread.join()
+
+
+class Scrape:
+    """One answer of /metrics, looked at by name and by what stands between the braces.
+
+    prometheus_client's parser needs seconds for 10,000 checks.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._samples: dict[str, list[tuple[str, float]]] = defaultdict(list)
+        for line in text.splitlines():
+            if found := SAMPLE.fullmatch(line):
+                self._samples[found[1]].append((found[2] or "", float(found[3])))
+
+    def sum(self, name: str, label: str = "") -> float:
+        """Of all samples of this name whose labels hold `label`, such as `result="success"`."""
+        return sum(value for labels, value in self._samples.get(name, ()) if label in labels)
+
+    def pods(self, name: str, label: str = "") -> set[str]:
+        """Those for which such a sample is not 0."""
+        samples = self._samples.get(name, ())
+        return {labels.split('pod="')[1].split('"')[0] for labels, value in samples if value and label in labels}
+
+    def by_label(self, name: str, label: str) -> Mapping[str, int]:
+        """How many samples of this name are not 0, for each value of a label."""
+        found = (re.search(rf'{label}="(.*?)"', labels) for labels, value in self._samples.get(name, ()) if value)
+        return Counter(each[1] for each in found if each)
+
+    def lateness_quantile(self, share: float, before: "Scrape") -> float:
+        """Seconds by which podpulse says that it was late since `before`; linear within a bucket, as in Prometheus."""
+        counts = self._lateness_since(before)
+        rank, below, bound_below = share * (counts[-1][1] if counts else 0), 0.0, 0.0
+        for bound, count in counts:
+            if count >= rank and count > below:
+                top = bound if bound != float("inf") else bound_below
+                return bound_below + (top - bound_below) * (rank - below) / (count - below)
+            below, bound_below = count, bound
+        return 0.0
+
+    def later_than(self, seconds: float, before: "Scrape") -> float:
+        """How many probes since `before` were later than `seconds`, which is a bound of the histogram."""
+        counts = dict(self._lateness_since(before))
+        return counts.get(float("inf"), 0.0) - counts.get(seconds, 0.0)
+
+    def _lateness_since(self, before: "Scrape") -> list[tuple[float, float]]:
+        earlier = dict(before._samples.get(f"{LATENESS}_bucket", ()))
+        counts = self._samples.get(f"{LATENESS}_bucket", ())
+        return [(float(labels.split('"')[1]), value - earlier.get(labels, 0.0)) for labels, value in counts]
+
+
+def pod(port: int) -> str:
+    """What the pod on a port is called."""
+    return f"pod-{port}"
+
+
+@contextmanager
+def running(targets: Targets, interval: float, options: Mapping[str, Any]) -> Iterator[Podpulse]:
+    """A controller without any pod yet. `options` are fields of its configuration file, by dotted name.
+
+    Its log goes to standard error when what is done inside fails.
+    """
+    with _agent_beside(targets) as consul:
+        controller = Controller(**_configuration(targets, consul, interval, options))
+        try:
+            controller.start()
+            yield Podpulse(consul, controller, targets)
+        except AssertionError as error:
+            raise DidNotStart(str(error)) from error
+        except BaseException:
+            print(controller.log[-4000:], file=sys.stderr)
+            raise
+        finally:
+            with redirect_stdout(io.StringIO()):
+                controller.__exit__(None, None, None)
+
+
+def _agent_beside(targets: Targets) -> Agent:
+    """An agent that is not on one of the targets' ports: podpulse refuses to probe Consul's own port."""
+    while (agent := Agent(programs.consul(), node=NODE)).http_port in range(targets.ports[0], targets.last_port + 1):
+        agent.__exit__(None, None, None)
+    return agent
+
+
+def _configuration(targets: Targets, consul: Agent, interval: float, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    document: dict[str, Any] = {
+        "node_name": NODE,
+        "address": targets.address,
+        "ca_file": str(targets.ca_file),
+        "defaults": {"interval": f"{interval}s", "timeout": f"{interval}s"},
+        "max_in_flight": 8192,
+        "consul": {"address": consul.address},
+    }
+    for name, value in options.items():
+        *above, last = name.split(".")
+        section = document
+        for each in above:
+            section = section.setdefault(each, {})
+        section[last] = value
+    return document

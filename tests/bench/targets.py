@@ -1,0 +1,178 @@
+"""What is probed: one nginx on thousands of ports of one loopback address, and targets that never answer.
+
+nginx's log is the truth of every benchmark: how many probes came, when, and whether any of them reused a connection or
+a TLS session. It keeps connections open and gives out session tickets as any server does, so that a prober which reuses
+them shows. The address is a random one of 127.0.0.0/8, so that runs beside each other do not meet.
+"""
+
+import random
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from tests.bench import programs
+from tests.bench.hits import FLUSH, FORMAT, HitLog
+from tests.support.net import Certificates
+
+Scheme = Literal["http", "https"]
+
+NODE = "bench1"
+PATH = "/_status"
+FIRST_PORT, EPHEMERAL = 10_000, 32_768
+ATTEMPTS = 5
+
+CONFIG = """\
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile {descriptors};
+error_log {folder}/error.log warn;
+pid {folder}/pid;
+events {{ worker_connections {connections}; multi_accept on; }}
+http {{
+    log_format hit '{log_format}';
+    access_log {folder}/hits hit buffer=256k flush={flush}ms;
+    default_type text/plain;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen {address}:{first}-{last}{ssl};
+        ssl_certificate {cert};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        location / {{ return 200 "ok\\n"; }}
+    }}
+}}
+"""
+
+
+class CannotListen(Exception):
+    """Targets did not start; the message says why."""
+
+
+class Targets(AbstractContextManager["Targets"]):
+    """`count` ports that answer 200, and `silent` ones that accept and never answer. Started as a context manager."""
+
+    def __init__(self, count: int, scheme: Scheme = "http", silent: int = 0) -> None:
+        self.scheme = scheme
+        self._count, self._silent = count, silent
+        self._program = programs.nginx()
+        self._temp = tempfile.TemporaryDirectory(prefix="podpulse-bench-", ignore_cleanup_errors=True)
+        self.folder = Path(self._temp.name)
+        self.log = HitLog(self.folder / "hits")
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                self._start()
+                return self
+            except CannotListen:
+                self._stop()
+                if not left:
+                    self._temp.cleanup()
+                    raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+        self._temp.cleanup()
+
+    @property
+    def ports(self) -> Sequence[int]:
+        """Those that answer."""
+        return range(self._first, self._first + self._count)
+
+    @property
+    def silent_ports(self) -> Sequence[int]:
+        return range(self._first + self._count, self._first + self._count + self._silent)
+
+    @property
+    def last_port(self) -> int:
+        return self._first + self._count + self._silent - 1
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    @property
+    def ca_file(self) -> Path:
+        return self._certificates.ca
+
+    def urls(self) -> list[str]:
+        return [f"{self.scheme}://{self.address}:{port}{PATH}" for port in self.ports]
+
+    def _start(self) -> None:
+        self._address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
+        self._first = random.randint(FIRST_PORT, EPHEMERAL - 1 - self._count - self._silent)
+        self._certificates = Certificates.issue(self.folder / "tls", NODE, self._address)
+        (self.folder / "nginx.conf").write_text(self._config())
+        (self.folder / "hits").unlink(missing_ok=True)
+        self._run(self._program, "-e", self.folder / "error.log", "-p", self.folder, "-c", self.folder / "nginx.conf")
+        self._until_listening(self.ports)
+        if self._silent:
+            arguments = (self._address, self.silent_ports[0], self._silent)
+            self._run(sys.executable, Path(__file__).with_name("silent.py"), *arguments)
+            self._until_listening(self.silent_ports)
+
+    def _run(self, *command: object) -> None:
+        self._processes.append(subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL))
+
+    def _stop(self) -> None:
+        for process in self._processes:
+            process.terminate()
+            process.wait()
+        self._processes.clear()
+
+    def _config(self) -> str:
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if descriptors != resource.RLIM_INFINITY and descriptors < self._count + 1024:
+            raise CannotListen(
+                f"{self._count} targets need {self._count + 1024} descriptors; `ulimit -Hn` is {descriptors}"
+            )
+        wanted = 3 * self._count + 4096
+        return CONFIG.format(
+            descriptors=wanted if descriptors == resource.RLIM_INFINITY else min(wanted, descriptors),
+            connections=wanted if descriptors == resource.RLIM_INFINITY else min(wanted, descriptors),
+            folder=self.folder,
+            log_format=FORMAT,
+            flush=int(FLUSH * 1000),
+            address=self._address,
+            first=self._first,
+            last=self._first + self._count - 1,
+            ssl=" ssl" if self.scheme == "https" else "",
+            cert=self._certificates.cert,
+            key=self._certificates.key,
+        )
+
+    def _until_listening(self, ports: Sequence[int]) -> None:
+        """nginx opens all its ports before it serves the first, and the others go through theirs in order."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection((self._address, ports[-1]), 1.0):
+                return
+            if self._processes[-1].poll() is not None:
+                break
+            time.sleep(0.02)
+        log = self.folder / "error.log"
+        raise CannotListen(
+            f"the targets did not start: {log.read_text()[-500:] if log.exists() else 'no reason given'}"
+        )
+
+
+def raise_descriptor_limit() -> None:
+    """As far as it goes, for this process and those that it starts."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,89 @@
+"""The benchmark itself, small: does the one command measure everybody, and by the target's count?"""
+
+import io
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.bench import programs, steady
+from tests.bench.measure import Figures, Work
+
+FIGURES = {"cpu_ms_per_1000_probes", "peak_rss_mb", "probes", "failed", "lateness_p99_ms"}
+PEERS = {"consul": programs.consul, "blackbox_exporter": programs.blackbox_exporter}
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`tests/bench/run`, without its set-up."""
+    command = [sys.executable, "-m", "tests.bench", *arguments]
+    return subprocess.run(command, cwd=programs.ROOT, capture_output=True, text=True, timeout=110, check=False)
+
+
+def measured(*arguments: str) -> dict[str, Any]:
+    done = bench(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def is_there(name: str) -> bool:
+    try:
+        PEERS[name]()
+    except programs.Missing:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_podpulse_and_its_peers_are_measured_on_the_same_targets_and_no_probe_fails(scheme: str) -> None:
+    document = measured("--checks", "50", "--interval", "1", "--seconds", "3", "--scheme", scheme)
+
+    assert document["work"] | {"checks": 50, "interval": 1, "seconds": 3, "scheme": scheme} == document["work"]
+    assert document["results"].keys() == {"podpulse", *PEERS}
+    assert document["ratio"].keys() == PEERS.keys()
+    for name, figures in document["results"].items():
+        if name in PEERS and not is_there(name):
+            assert figures.keys() == {"missing"}
+            continue
+        assert figures.keys() == FIGURES
+        assert figures["failed"] == 0
+        assert 100 <= figures["probes"] <= 200
+        assert figures["cpu_ms_per_1000_probes"] > 0
+        assert figures["peak_rss_mb"] > 5
+
+
+def test_a_peer_that_is_not_there_is_named_in_the_table_and_the_json() -> None:
+    ours = Figures(0.5, 60.0, 2_000, 0, [0.001], 0, 0, 1.5)
+    why = "no prometheus-blackbox-exporter here"
+    report = steady.report(Work(100, 5.0, 100.0), {"podpulse": ours, "blackbox_exporter": steady.Missing(why)}, [])
+
+    shown = io.StringIO()
+    report.tables[0].write(shown)
+
+    assert report.document["results"]["podpulse"]["cpu_ms_per_1000_probes"] == 250
+    assert report.document["results"]["blackbox_exporter"] == {"missing": why}
+    assert report.document["ratio"] == {"blackbox_exporter": None}
+    assert why in shown.getvalue()
+
+
+@pytest.mark.parametrize("scenario", ["workers", "intent", "hang"])
+def test_a_scenario_gives_its_figures_beside_their_limits(scenario: str) -> None:
+    document = measured("--scenario", scenario, "--checks", "20", "--interval", "1", "--seconds", "2")
+
+    assert document["work"]["scenario"] == scenario
+    assert all(figure["seen"] is not None for figure in document["results"])
+    assert any(figure["limit"] is not None for figure in document["results"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--checks", "many"], ["--peers", "nagios"], ["--seconds", "-1"], ["--scenario", "x"]]
+)
+def test_an_argument_that_makes_no_sense_is_refused_with_what_was_expected(arguments: list[str]) -> None:
+    done = bench(*arguments)
+
+    assert done.returncode == 2
+    assert arguments[0] in done.stderr
+    assert not done.stdout
