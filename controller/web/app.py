@@ -7,17 +7,18 @@ at most one answer is being made while probes are due.
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import jinja2
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from controller import exposition
 from controller.store import HealthStore, ManifestStore
 from controller.web.overview import Overview, overview
+from controller.web.stream import gathered
 from reconcilers.health import HealthState
 
 Complaints = Callable[[], Sequence[str]]
@@ -27,7 +28,7 @@ PLAIN = "text/plain; charset=utf-8"
 REFRESH = 5
 REFRESH_MANY = 30
 MANY = 1_000
-BUFFERED = 500
+BUFFERED = 100
 
 
 class Web:
@@ -38,7 +39,7 @@ class Web:
         healths: HealthStore,
         manifests: ManifestStore,
         *,
-        render: Callable[[], bytes],
+        render: Callable[[], Iterable[bytes]],
         healthy: Complaints,
         ready: Complaints,
         node: str,
@@ -80,8 +81,8 @@ class Web:
         seen = overview(self._healths.all(), self._manifests.intents(), only)
         return _answer(self._html(seen, only), "text/html; charset=utf-8", headers=self._page_headers)
 
-    def _html(self, seen: Overview, only: HealthState | None) -> bytes:
-        """The page, encoded piece by piece: see `controller.exposition` for why."""
+    def _html(self, seen: Overview, only: HealthState | None) -> Iterator[bytes]:
+        """The page, in parts."""
         stream = self._page.stream(
             seen=seen,
             only=only,
@@ -90,17 +91,20 @@ class Web:
             complaints=dict.fromkeys((*self._healthy(), *self._ready())),
         )
         stream.enable_buffering(BUFFERED)
-        return b"".join(part.encode("utf-8", "replace") for part in stream)
+        return (part.encode("utf-8", "replace") for part in stream)
 
 
-def _answer(body: bytes, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    common = {"Content-Type": content_type, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return Response(body, status, common | dict(headers or {}))
+def _answer(parts: Iterable[bytes], content_type: str, headers: Mapping[str, str] | None = None) -> Response:
+    return StreamingResponse(gathered(parts), headers=_headers(content_type) | dict(headers or {}))
+
+
+def _headers(content_type: str) -> dict[str, str]:
+    return {"Content-Type": content_type, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def _verdict(complaints: Sequence[str]) -> Response:
     text = "\n".join(complaints) or "ok"
-    return _answer(f"{text}\n".encode("utf-8", "replace"), PLAIN, 503 if complaints else 200)
+    return Response(f"{text}\n".encode("utf-8", "replace"), 503 if complaints else 200, _headers(PLAIN))
 
 
 def _state(text: str | None) -> HealthState | None:

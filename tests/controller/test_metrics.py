@@ -1,6 +1,5 @@
 """What a scrape gets: read back by prometheus_client's parser, and judged by Prometheus' own promtool."""
 
-import shutil
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from controller.exposition import render
+from controller import exposition
 from controller.metrics import Metrics
 from controller.store import HealthStore, ManifestStore
 from controller.workqueue import WorkQueue
@@ -28,18 +27,8 @@ ISUP_LABELS = {"node": "web1.example.com", "pod": "isup"}
 STARTED = 1_790_000_000.25
 
 
-@pytest.fixture(scope="session")
-def promtool() -> Path:
-    """Prometheus' own checker: the one on PATH, or the Debian archive's."""
-    if found := shutil.which("promtool"):
-        return Path(found)
-    folder = ROOT / ".cache" / "prometheus"
-    binary = folder / "usr" / "bin" / "promtool"
-    if not binary.exists():
-        fetched = subprocess.run([ROOT / "deploy" / "fetch-deb", "-", "prometheus", folder], check=False)
-        if fetched.returncode != 0:
-            pytest.fail("no promtool on PATH, and deploy/fetch-deb did not get prometheus from the Debian archive")
-    return binary
+def render(registry: CollectorRegistry, healths: HealthStore, manifests: ManifestStore) -> bytes:
+    return b"".join(exposition.render(registry, healths, manifests))
 
 
 def spec(key: PodKey) -> CheckSpec:
