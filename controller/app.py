@@ -1,40 +1,34 @@
 """The one place where parts are built and joined, and where the order of start and of stop is said.
 
 Start goes with the data, from the far end to the near one, so that nothing arrives where nobody listens; stop goes the
-other way round. Whether manifests and health live in Consul or in folders is decided here, and nobody else knows.
+other way round.
 """
 
 import logging
 import resource
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
 
 from controller import exposition
-from controller.addresses import CatalogAddress, FixedAddress
 from controller.canary import Canary
 from controller.config import Config
-from controller.consul import ConsulClient
-from controller.intent.consul import ConsulSource
-from controller.intent.directory import DirectorySource
-from controller.intent.watch import IntentWatch, Source
+from controller.intent.watch import IntentWatch
 from controller.loop import ControlLoop
 from controller.metrics import Metrics
+from controller.outside import Outside, on_consul, on_folders
 from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulses
-from controller.session import SessionKeeper
-from controller.sink.directory import DirectoryLease, DirectorySink, FolderInUse
-from controller.sink.kv import KvSink
+from controller.sink.directory import FolderInUse
 from controller.store import HealthStore, ManifestStore
 from controller.web.app import Web
 from controller.web.server import ListenError, WebServer
 from controller.workqueue import WorkQueue
 from reconcilers.checks import CheckReconciler
 from reconcilers.gate import RemovalGate
-from reconcilers.ports import HealthSink
 from reconcilers.publication import HealthReconciler
 from reconcilers.spec import PodKey
 
@@ -52,18 +46,6 @@ class StartError(Exception):
     """The controller cannot start; the message says what is in the way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """What is different between Consul and folders."""
-
-    source: Source
-    sink: HealthSink
-    addresses: FixedAddress | CatalogAddress
-    lease: SessionKeeper | DirectoryLease
-    clients: Sequence[ConsulClient] = ()
-    """Those to close at the end; a request of theirs that hangs is cancelled."""
-
-
 class App:
     """One controller for one node."""
 
@@ -76,7 +58,7 @@ class App:
         self._publication = self._queue("publication")
         self._manifests = ManifestStore(config.rules())
         self._healths = HealthStore(self._publication.add)
-        self._outside = self._on_folders() if config.intent_dir else self._on_consul(environ)
+        self._outside = self._connect(environ)
         self._engine = ProbeEngine(
             self._healths,
             self._metrics.probes,
@@ -111,7 +93,8 @@ class App:
         """
         try:
             self._web.start()
-            self._outside.lease.start()
+            for keeper in self._outside.keepers:
+                keeper.start()
         except (ListenError, FolderInUse) as error:
             raise StartError(str(error)) from error
         for loop in self._loops:
@@ -141,7 +124,8 @@ class App:
         if self._canary:
             self._canary.stop(STOP_STEP)
         self._engine.close(STOP_STEP)
-        self._outside.lease.stop(STOP_STEP)
+        for keeper in self._outside.keepers:
+            keeper.stop(STOP_STEP)
         self._web.stop(STOP_STEP)
         for client in self._outside.clients:
             client.close()
@@ -159,37 +143,18 @@ class App:
             return None
         return Canary(target, self._healths, self._pulses.new("canary", 10), window=window)
 
-    def _on_consul(self, environ: Mapping[str, str]) -> Outside:
-        config, settings = self.config, self.config.consul_settings(environ)
-
-        clients = [ConsulClient(settings, observe=self._metrics.consul.request) for _ in range(3)]
-        watching, writing, asking = clients
-        renewing = ConsulClient(settings, observe=self._metrics.consul.request)
-        lease = SessionKeeper(renewing, config.node_name, self._on_new_session, self._pulses.new("session", 30))
-        sink = KvSink(writing, lease)
-        return Outside(
-            ConsulSource(watching, config.tree, config.node_name, lambda: sink.leftovers(config.node_name)),
-            sink,
-            CatalogAddress(asking, config.node_name) if config.address == "catalog" else _fixed(config.address),
-            lease,
-            clients,
-        )
-
-    def _on_folders(self) -> Outside:
+    def _connect(self, environ: Mapping[str, str]) -> Outside:
         config = self.config
-        if not config.intent_dir or not config.health_dir:
-            raise StartError("intent_dir and health_dir go together")
-        sink = DirectorySink(config.health_dir)
-        return Outside(
-            DirectorySource(config.intent_dir, config.node_name, sink.leftovers),
-            sink,
-            _fixed(config.address),
-            DirectoryLease(config.health_dir, self._pulses.new("session", 30)),
-        )
+        if config.intent_dir and config.health_dir:
+            return on_folders(config, config.intent_dir, config.health_dir, self._pulses)
+        observe = self._metrics.consul.request
+        return on_consul(config, environ, self._manifests, self._pulses, observe, self._publish_again)
 
     def _control_loops(self) -> Sequence[ControlLoop]:
         checks = CheckReconciler(self._manifests, self._engine, self._healths, self._outside.addresses)
-        publication = HealthReconciler(self._healths, self._outside.sink)
+        publication = HealthReconciler(self._healths, self._outside.sink, time.monotonic, self.config.damping_rules())
+        self._metrics.pods_damped.set_function(publication.damped)
+        self._metrics.changes_suppressed.read(lambda: publication.suppressed)
         return (
             ControlLoop(
                 self._checks, checks, self._metrics.loop("checks"), self._pulses.new("reconcile", 30), batch=CHECK_BATCH
@@ -219,9 +184,11 @@ class App:
     def _read_at_scrape(self) -> None:
         metrics, lease = self._metrics, self._outside.lease
         metrics.intents.set_function(lambda: len(self._manifests))
+        metrics.intents_ignored.set_function(self._watch.ignored)
         metrics.removals_held.set_function(self._watch.held)
         metrics.watch_last_success.set_function(self._watch.last_success)
-        metrics.session_expires.set_function(lease.expires_at)
+        if lease:
+            metrics.session_expires.set_function(lease.expires_at)
 
     def _ready(self) -> Sequence[str]:
         complaints = []
@@ -230,17 +197,13 @@ class App:
                 complaints.append("the manifests have not been read yet")
             case seconds if seconds > STALE_WATCH:
                 complaints.append(f"the manifests were last read {seconds:.0f} s ago")
-        if self._outside.lease.current() is None:
+        if self._outside.lease and self._outside.lease.current() is None:
             complaints.append("the lease is lost: no health can be published")
         return complaints
 
-    def _on_new_session(self, _session: str) -> None:
-        """Whatever stood under the old session is gone or not ours any more: everything is to be published again."""
-        self._publication.add(tracked.spec.key for tracked in self._healths.all())
-
-
-def _fixed(address: str) -> FixedAddress:
-    return FixedAddress(None if address == "name" else address)
+    def _publish_again(self, keys: Collection[PodKey] | None) -> None:
+        """What was published of these pods is gone or not ours any more; None: of all."""
+        self._publication.add(keys if keys is not None else [each.spec.key for each in self._healths.all()])
 
 
 def _affordable(wanted: int) -> int:

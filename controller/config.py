@@ -4,6 +4,7 @@ Command-line options win over the file, and the file wins over Consul's usual en
 """
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -16,11 +17,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from controller.consul import ConsulSettings, settings_from_environment
 from reconcilers import yamltext
-from reconcilers.fields import Boolean
+from reconcilers.damping import DampingRules
+from reconcilers.fields import Boolean, Text, duration, number
 from reconcilers.guard import CONSUL_PORTS, Allowance, Guard
 from reconcilers.options import CheckOptions, Defaults, Rules
 from reconcilers.spec import is_name
 
+META_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
@@ -98,6 +101,41 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class DampingSection(_Section):
+    """p2's throttle of a pod that flaps: see `reconcilers.damping`."""
+
+    changes: Annotated[int, BeforeValidator(number(0, 1000))] = 16
+    refill: Annotated[float, BeforeValidator(duration(1, 3600))] = 15.0
+    quiet: Annotated[float, BeforeValidator(duration(1, 3600))] = 60.0
+
+
+def _publish(value: object) -> tuple[str, ...]:
+    wanted = tuple(str(each) for each in (value if isinstance(value, list | tuple) else [value]))
+    if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - {"kv", "agent"}:
+        raise ValueError("expected kv, agent, or both")
+    return wanted
+
+
+def _meta(value: object) -> dict[str, str]:
+    """Meta of a Consul service: Consul's own limits."""
+    if not isinstance(value, dict) or len(value) > 60:
+        raise ValueError("expected a mapping of at most 60 names to values")
+    for name, content in value.items():
+        if not META_NAME.fullmatch(str(name)) or not isinstance(content, str) or len(content) > 512:
+            raise ValueError(f"expected names of letters, digits, - and _, and values of up to 512, found {name!r:.60}")
+    return {str(name): str(content) for name, content in value.items()}
+
+
+class ServiceSection(_Section):
+    """What pods are called as services of the local agent; for `publish: agent`."""
+
+    name_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$")] = ""
+    meta_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = "podpulse-"
+    tags: tuple[Text, ...] = ()
+    meta: Annotated[dict[str, str], BeforeValidator(_meta)] = Field(default_factory=dict)
+    ttl: Annotated[float, BeforeValidator(duration(3, 3600))] = 20.0
+
+
 class ConsulSection(_Section):
     """How to reach Consul; what is absent comes from Consul's usual environment variables."""
 
@@ -122,6 +160,9 @@ class Config(_Section):
     allow_headers: Boolean = False
     allow_addresses: Annotated[tuple[Allowance, ...], BeforeValidator(_allowances)] = ()
     canary: Annotated[str, BeforeValidator(_canary)] = "consul"
+    publish: Annotated[tuple[str, ...], BeforeValidator(_publish)] = ("kv",)
+    service: ServiceSection = Field(default_factory=ServiceSection)
+    damping: DampingSection = Field(default_factory=DampingSection)
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 8192
     listen: Annotated[str, BeforeValidator(_listen)] = "127.0.0.1:9815"
     intent_dir: Path | None = None
@@ -152,6 +193,9 @@ class Config(_Section):
     def rules(self) -> Rules:
         """What the operator says about manifests."""
         return Rules(self.defaults, self.allow_headers, _unreadable)
+
+    def damping_rules(self) -> DampingRules:
+        return DampingRules(self.damping.changes, self.damping.refill, self.damping.quiet)
 
     def guard(self, environ: Mapping[str, str]) -> Guard:
         """Which addresses may be probed; Consul's own port is denied also where it is not the usual one."""

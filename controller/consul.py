@@ -5,6 +5,7 @@ object is not used: that one reads environment variables, and lets them override
 leaves this file as `ConsulUnavailable` or `ConsulRefused`.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -16,14 +17,20 @@ from controller.consul_answers import (
     MAX_OPERATIONS,
     MAX_TRANSACTION_BYTES,
     MISSHAPEN,
+    NO_ANSWER,
+    AgentCheck,
+    AgentService,
     KvPair,
     Operation,
     TransactionResult,
+    checks_of,
     doubt,
     failures_of,
     found_pair,
     index_of,
+    is_unknown_check,
     pairs_of,
+    services_of,
     text_of,
 )
 from controller.consul_settings import ConsulSettings, settings_from_environment
@@ -37,10 +44,13 @@ from controller.consul_transport import (
 from reconcilers.gate import Entry, Listing
 from reconcilers.keys import intent_prefix, parse_intent_key
 from reconcilers.spec import PodKey
+from reconcilers.uuidpods import is_uuid_pod
 
 __all__ = [
     "MAX_OPERATIONS",
     "MAX_TRANSACTION_BYTES",
+    "AgentCheck",
+    "AgentService",
     "ConsulClient",
     "ConsulError",
     "ConsulRefused",
@@ -75,6 +85,7 @@ class _Endpoints:
         self.kv = Consul.KV(self)
         self.txn = Consul.Txn(self)
         self.session = Consul.Session(self)
+        self.agent = Consul.Agent(self)
         self.catalog = Consul.Catalog(self)
         self.status = Consul.Status(self)
 
@@ -134,7 +145,7 @@ class ConsulClient:
             entries: dict[PodKey, Entry] = {}
             for pair in pairs:
                 key = parse_intent_key(tree, pair.key)
-                if key and key.node == node:
+                if key and key.node == node and not is_uuid_pod(key.pod, pair.value):
                     entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
             return Listing(index_of(answered), entries, doubt(self._http.answer), len(pairs) - len(entries))
 
@@ -248,6 +259,66 @@ class ConsulClient:
                 raise ValueError("404")
 
         self._ask("session_destroy", destroy, SESSION_DEADLINE)
+
+    # --- services of this very agent ---
+
+    def agent_services(self, id_prefix: str) -> list[AgentService]:
+        """The agent's own services whose id begins so, as far as the token may read them."""
+        query = [("filter", f"ID matches {json.dumps('^' + id_prefix)}")]
+        return self._ask("agent_services", lambda: self._http.get(services_of, "/v1/agent/services", query))
+
+    def agent_checks(self, id_prefix: str) -> list[AgentCheck]:
+        """The checks of those services."""
+        query = [("filter", f"ServiceID matches {json.dumps('^' + id_prefix)}")]
+        return self._ask("agent_checks", lambda: self._http.get(checks_of, "/v1/agent/checks", query))
+
+    def register_service(self, service: AgentService, check: AgentCheck, ttl: float) -> None:
+        """Register `service`, or change it, with a check that is critical when it is not updated for `ttl` seconds.
+
+        A new check is critical; one that is there keeps its status and output. Both are in the catalog when this
+        returns, which takes seconds while Consul has no leader.
+        """
+        fields = {"CheckID": check.id, "Name": check.name, "Notes": check.notes, "TTL": f"{round(ttl * 1000)}ms"}
+
+        def register() -> None:
+            if not self._api.agent.service.register(
+                service.name,
+                service.id,
+                service.address,
+                service.port,
+                list(service.tags),
+                fields,
+                meta=dict(service.meta),
+            ):
+                raise ValueError("404")
+
+        self._ask("register_service", register)
+
+    def deregister_service(self, service: str) -> None:
+        """Remove a service, by its id, and its checks; one that is not there is no error."""
+        self._ask("deregister_service", lambda: self._api.agent.service.deregister(service))
+
+    def update_check(self, check: str, status: str, output: str) -> bool:
+        """Say what a TTL check has to say, for another TTL; False when the agent knows no such check.
+
+        Not python-consul2's `ttl_pass`: that one puts the output into the URL.
+        """
+        data = json.dumps({"Status": status, "Output": output})
+
+        def update() -> bool:
+            self._http.answer = NO_ANSWER
+            try:
+                self._http.put(lambda _: None, f"/v1/agent/check/update/{check}", data=data)
+            except ConsulUnavailable:
+                if not is_unknown_check(self._http.answer):
+                    raise
+            return self._http.answer.code == 200
+
+        return self._ask("update_check", update)
+
+    def agent_node(self) -> str:
+        """What the agent's node is called in the catalog. The token needs `agent` read."""
+        return self._ask("agent_node", lambda: text_of(self._api.agent.self()["Config"]["NodeName"]))
 
     # --- the catalog ---
 

@@ -18,6 +18,10 @@ MAX_TRANSACTION_BYTES = 512 * 1024
 
 _NOT_BASE64 = re.compile(r'"Value"\s*:\s*"[A-Za-z0-9+/]*={0,2}[^A-Za-z0-9+/="]')
 
+_UNKNOWN_CHECK = re.compile("does not have associated TTL|[Uu]nknown check")
+
+NO_ANSWER = Response(0, {}, "", b"")
+
 MISSHAPEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 """What reading an answer of an unexpected shape ends in, within python-consul2 or here."""
 
@@ -66,6 +70,30 @@ class TransactionResult:
 
     failed: Mapping[int, str] = field(default_factory=dict)
     pairs: Sequence[KvPair] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentService:
+    """A service as it is registered with one agent; without `address` it is reached at the agent's."""
+
+    id: str
+    name: str
+    port: int = 0
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCheck:
+    """A check of a service; `status` is passing, warning or critical, `notes` are for people."""
+
+    id: str
+    service: str
+    name: str = ""
+    notes: str = ""
+    status: str = ""
+    output: str = ""
 
 
 def doubt(answer: Response) -> str:
@@ -125,3 +153,45 @@ def failures_of(message: str, operations: int) -> dict[int, str]:
     if not failed or not failed.keys() <= set(range(operations)):
         raise ValueError("a conflict that names none of the operations")
     return failed
+
+
+def services_of(answer: Response) -> list[AgentService]:
+    """The services that an agent lists."""
+    return [
+        AgentService(
+            text_of(item["ID"]),
+            text_of(item["Service"]),
+            int(item["Port"]),
+            tuple(map(str, item["Tags"] or ())),
+            {str(name): str(text) for name, text in (item["Meta"] or {}).items()},
+            str(item["Address"]),
+        )
+        for item in _listed(answer)
+    ]
+
+
+def checks_of(answer: Response) -> list[AgentCheck]:
+    """The checks that an agent lists."""
+    return [
+        AgentCheck(
+            text_of(item["CheckID"]),
+            str(item["ServiceID"]),
+            str(item["Name"]),
+            str(item["Notes"]),
+            text_of(item["Status"]),
+            str(item["Output"]),
+        )
+        for item in _listed(answer)
+    ]
+
+
+def is_unknown_check(answer: Response) -> bool:
+    """Whether an agent said that it has no such TTL check: 404, or 500 up to Consul 1.9."""
+    return answer.code == 404 or (answer.code == 500 and bool(_UNKNOWN_CHECK.search(answer.body)))
+
+
+def _listed(answer: Response) -> list[Mapping[str, Any]]:
+    listed = json.loads(answer.body)
+    if answer.code != 200 or not isinstance(listed, dict):
+        raise ValueError("not what an agent lists")
+    return list(listed.values())

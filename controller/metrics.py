@@ -20,7 +20,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 LATENESS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -44,6 +44,11 @@ class Metrics:
         build = Gauge("podpulse_build_info", "What runs here; always 1.", ["version"], registry=registry)
         build.labels(version).set(1)
         self.intents = Gauge("podpulse_intents", "Pods whose manifest is known.", registry=registry)
+        self.intents_ignored = Gauge(
+            "podpulse_intents_ignored",
+            "Keys beside the manifests that are no pod's to check: of another shape, or p2's UUID pods.",
+            registry=registry,
+        )
         self.removals_held = Gauge(
             "podpulse_removals_held",
             "Pods missing from the last listing that are kept until their removal is certain.",
@@ -59,6 +64,13 @@ class Metrics:
             "When the Consul session ends for us unless it is renewed before.",
             registry=registry,
         )
+        self.pods_damped = Gauge(
+            "podpulse_pods_damped", "Pods said to be unknown because their status changes too often.", registry=registry
+        )
+        self.changes_suppressed = ReadCounter(
+            "podpulse_changes_suppressed", "Changes of status that were not published because their pod was flapping."
+        )
+        registry.register(self.changes_suppressed)
         self.consul = ConsulMetrics(registry)
         self.probes = ProbeMetrics(registry)
         self._queues = _QueueFamilies(registry)
@@ -71,6 +83,23 @@ class Metrics:
     def loop(self, controller: str) -> "LoopMetrics":
         """The metrics of the control loop `controller`; ask once per loop."""
         return LoopMetrics(self._loops, controller)
+
+
+class ReadCounter(Collector):
+    """A counter whose value somebody else keeps, and that is read at scrape. `name` is without `_total`."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
+        self._text = text
+        self._value: Callable[[], int] = lambda: 0
+
+    def read(self, value: Callable[[], int]) -> None:
+        """From now on `value` is the truth."""
+        self._value = value
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's `Collector`."""
+        yield CounterMetricFamily(self._name, self._text, self._value())
 
 
 class ConsulMetrics:

@@ -12,20 +12,24 @@ The one-way path, and where each step stands::
     Listing(index, {PodKey: Entry(version, bytes)})
        | gate: what may it remove?                                          reconcilers/gate.py
        v
-    ManifestStore.replace    only changed bytes are parsed, bad ones keep   controller/store.py
-       |                     the last good manifest                         reconcilers/manifest.py
+    ManifestStore.replace    only changed bytes are parsed, bad ones keep   controller/store.py, reconcilers/manifest.py
+       |                     the last good manifest                         options.py, fields.py, yamltext.py
        v  PodKeys that changed
     WorkQueue "checks" -> ControlLoop -> CheckReconciler thread "reconcile" reconcilers/checks.py, diff.py
        |    stop first and wait until stopped, then start
        v
-    ProbeEngine: schedule -> libcurl -> ProbeResult      thread "probe"     controller/probes/
+    ProbeEngine: schedule -> libcurl -> ProbeResult      thread "probe"     controller/probes/, reconcilers/guard.py
        v
     HealthStore.observe: CheckHealth.after(result)                          reconcilers/health.py
+       |    everything fails at once? ask the canary      thread "canary"    controller/canary.py, isolation.py
        v  PodKeys whose health changed
     WorkQueue "publication" -> ControlLoop -> HealthReconciler
-       |    changes are collected for some milliseconds  thread "publish"   reconcilers/publication.py, record.py
-       v
-    HealthSink: transactions of up to 64 operations -> Consul               controller/sink/
+       |    changes are collected for some milliseconds  thread "publish"   reconcilers/publication.py, damping.py,
+       v                                                                    record.py
+    HealthSink: transactions of up to 64 operations -> Consul's KV,         controller/sink/
+                services of the local agent, or a folder
 
-    Metrics and the page read the stores when asked      thread "web"       controller/metrics.py, controller/web/
+    What p2 would say of a manifest: its SHA, signed or not                 reconcilers/p2manifest.py, goyaml.py
+    Metrics and the page read the stores when asked      thread "web"       controller/exposition.py, metrics.py, web/
+    Which of Consul and folders it is, and the wiring                       controller/outside.py, app.py
 """

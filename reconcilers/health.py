@@ -35,6 +35,7 @@ class Reason(StrEnum):
     NOT_SERVING = "not_serving"
     DENIED = "denied"
     LOCAL = "local"
+    FLAPPING = "flapping"
 
 
 class HealthState(StrEnum):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from reconcilers import yamltext
+from reconcilers import clearsign, yamltext
 from reconcilers.fields import Boolean, Name, Path, Port, Text
 from reconcilers.options import CheckOptions, OptionError, Rules, TlsOptions
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Manifest, PodKey, Probe, TcpConnect, Tls, is_name
@@ -180,8 +180,8 @@ def _refuse_missing_files(tls: TlsOptions, rules: Rules) -> None:
 def _load(data: bytes) -> dict[str, Any]:
     """The document without its nulls: a field that is null says nothing."""
     try:
-        document = yamltext.load(data)
-    except yamltext.YamlError as error:
+        document = yamltext.load(clearsign.read(data).plaintext)
+    except (clearsign.ClearsignError, yamltext.YamlError) as error:
         raise ManifestError("", str(error)) from None
     if not isinstance(document, dict):
         raise ManifestError("", "expected a mapping with at least an id")

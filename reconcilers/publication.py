@@ -1,7 +1,9 @@
 """Local health <-> published health."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
+from reconcilers.damping import Damping, DampingRules
+from reconcilers.health import CheckHealth
 from reconcilers.ports import Healths, HealthSink, Result
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
@@ -10,27 +12,53 @@ from reconcilers.spec import PodKey
 class HealthReconciler:
     """Writes what is news, withdraws what has no worker any more, and leaves alone what is there already.
 
-    A check without verdict yet says nothing: what stands published for its pod stays until there is evidence.
+    A check without verdict yet says nothing: what stands published for its pod stays until there is evidence. A pod
+    that flaps is said to be unknown until its quiet time is over. `clock` is any monotonic one, in seconds.
     """
 
-    def __init__(self, healths: Healths, sink: HealthSink) -> None:
+    def __init__(
+        self, healths: Healths, sink: HealthSink, clock: Callable[[], float], rules: DampingRules | None = None
+    ) -> None:
         self._healths = healths
         self._sink = sink
+        self._clock = clock
+        self._fresh = Damping.fresh(rules or DampingRules())
+        self._dampings: dict[PodKey, Damping] = {}
+        self.suppressed = 0
+        """How many changes of status were not published because their pod was flapping."""
+
+    def damped(self) -> int:
+        """How many pods are said to be unknown at the moment because they flap."""
+        now = self._clock()
+        return sum(1 for damping in list(self._dampings.values()) if damping.quiet_for(now))
 
     def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
         """See `Reconciler`."""
         put: list[HealthRecord] = []
         delete: list[PodKey] = []
+        results: dict[PodKey, Result] = {}
         for key in keys:
             match self._healths.health(key), self._sink.published(key):
-                case None, None:
-                    pass
-                case None, _:
-                    delete.append(key)
+                case None, published:
+                    self._dampings.pop(key, None)
+                    if published is not None:
+                        delete.append(key)
                 case (health, last_probe), published if health.since:
-                    record = HealthRecord.of(key, health, last_probe)
+                    record, quiet = self._damp(HealthRecord.of(key, health, last_probe), health)
+                    if quiet:
+                        results[key] = Result(requeue_after=quiet)
                     if record != published:
                         put.append(record)
-        if not put and not delete:
-            return {}
-        return {key: Result(error=error) for key, error in self._sink.write(put, delete).items()}
+        if put or delete:
+            results |= {key: Result(error=error) for key, error in self._sink.write(put, delete).items()}
+        return results
+
+    def _damp(self, record: HealthRecord, health: CheckHealth) -> tuple[HealthRecord, float]:
+        """What is to be published, and for how many seconds that is less than the truth."""
+        now = self._clock()
+        before = self._dampings.get(record.key, self._fresh)
+        damping = self._dampings[record.key] = before.after(health.state, now)
+        if not (quiet := damping.quiet_for(now)):
+            return record, 0.0
+        self.suppressed += damping is not before
+        return record.damped(damping.changes), quiet

@@ -4,7 +4,7 @@ Source: pkg/store/consul (WatchResult) of square/p2; readers there ignore fields
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from reconcilers.health import CheckHealth, HealthState, Reason
@@ -35,6 +35,8 @@ class HealthRecord:
     since: float = field(default=0.0, compare=False)
     last_probe: float = field(default=0.0, compare=False)
     written: float = field(default=0.0, compare=False)
+    last_seen: HealthState | None = field(default=None, compare=False)
+    changes: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, key: PodKey, health: CheckHealth, last_probe: float) -> "HealthRecord":
@@ -42,9 +44,22 @@ class HealthRecord:
         output = (health.output or health.detail).encode("utf-8", "replace")[:MAX_OUTPUT].decode("utf-8", "ignore")
         return cls(key, health.state, health.reason, health.detail, output, health.since, last_probe)
 
+    def damped(self, changes: int) -> "HealthRecord":
+        """The record that says of a flapping pod as much as is certain: what it was last seen as, and how often its
+        status changed."""
+        seen = f"last seen {self.status}{f' ({self.reason})' if self.reason else ''}"
+        return replace(
+            self,
+            status=HealthState.UNKNOWN,
+            reason=Reason.FLAPPING,
+            detail=f"flapping: {changes} changes of status in a short time; {seen}",
+            last_seen=self.status,
+            changes=changes,
+        )
+
     def encode(self, now: float) -> bytes:
         """p2's JSON, written at `now` (seconds since the epoch)."""
-        fields = {
+        fields: dict[str, str | int] = {
             "Id": self.key.pod,
             "Node": self.key.node,
             "Service": self.key.pod,
@@ -57,6 +72,8 @@ class HealthRecord:
             "Since": timestamp(self.since),
             "LastProbe": timestamp(self.last_probe),
         }
+        if self.last_seen:
+            fields |= {"LastSeen": self.last_seen.value, "Changes": self.changes}
         return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
 
 
@@ -77,6 +94,8 @@ def decode(data: bytes) -> HealthRecord:
             _seconds(fields.get("Since")),
             _seconds(fields.get("LastProbe")),
             _seconds(fields.get("Time")),
+            HealthState(fields["LastSeen"]) if "LastSeen" in fields else None,
+            int(fields.get("Changes", 0)),
         )
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise RecordError(f"not a health record: {str(error)[:MAX_MESSAGE]}") from None

@@ -47,16 +47,18 @@ class YamlError(ValueError):
     """Text that is not acceptable YAML; the message says what was found, where, and what was expected."""
 
 
-def load(data: bytes) -> Value:
+def load(data: bytes, *, exact: bool = False) -> Value:
     """Read one YAML document.
 
     Returns dicts with text keys, lists, `Plain` or `str` scalars, and None for an unquoted null or an empty document.
+    `exact` keeps what was written: an unquoted null stays the `Plain` text that stood for it, and keys are `Plain` too
+    where they were not quoted.
 
     Raises:
         YamlError: for everything that is not one small, plain document.
     """
     text = _decode(data)
-    builder = _Builder()
+    builder = _Builder(exact)
     try:
         for event in yaml.parse(text, Loader=yaml.CBaseLoader):
             builder.take(event)
@@ -87,8 +89,9 @@ def _explain(error: yaml.YAMLError) -> str:
 class _Builder:
     """Turns events into values, with a stack instead of recursion."""
 
-    def __init__(self) -> None:
+    def __init__(self, exact: bool) -> None:
         self.document: Value = None
+        self._exact = exact
         self._stack: list[dict[str, Value] | list[Value]] = []
         self._key: str | None = None
         self._events = 0
@@ -121,7 +124,7 @@ class _Builder:
         plain = not event.style
         if self._expects_key():
             self._take_key(event)
-        elif plain and event.value in NULLS:
+        elif plain and event.value in NULLS and not self._exact:
             self._add(None)
         else:
             self._add(Plain(event.value) if plain else event.value)
@@ -144,7 +147,7 @@ class _Builder:
             self._refuse(event, "a merge key; aliases and merge keys are not accepted")
         if event.value in mapping:
             self._refuse(event, f"the key {_shown(event.value)} for the second time")
-        self._key = event.value
+        self._key = Plain(event.value) if self._exact and not event.style else event.value
 
     def _add(self, value: Value) -> None:
         match self._stack[-1:], self._key:

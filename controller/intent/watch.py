@@ -86,6 +86,7 @@ class IntentWatch:
         self._wall_clock = wall_clock
         self._bucket = TokenBucket(BURST, MIN_GAP)
         self._held: frozenset[PodKey] = frozenset()
+        self._ignored = 0
         self._last_good: float | None = None
         self._last_good_wall = 0.0
         self._failing_since: float | None = None
@@ -114,6 +115,10 @@ class IntentWatch:
     def last_success(self) -> float:
         """When the last good listing was read, in seconds since the epoch; 0 when there was none yet."""
         return self._last_good_wall
+
+    def ignored(self) -> int:
+        """How many keys of the last listing are no pod's that is checked: other shapes of key, p2's UUID pods."""
+        return self._ignored
 
     def held(self) -> int:
         """How many pods are kept although the last listing lacked them."""
@@ -144,6 +149,7 @@ class IntentWatch:
         if self._addressing.refresh():
             changed |= self._store.intents().keys()
         self._report(verdict)
+        self._ignored = listing.ignored
         if changed:
             self._on_change(changed)
 

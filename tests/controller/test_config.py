@@ -8,6 +8,7 @@ import pytest
 
 from controller.config import Config, ConfigError, host_ca_file, load
 from controller.consul import ConsulSettings
+from reconcilers.damping import DampingRules
 from reconcilers.options import CheckOptions
 from reconcilers.spec import Tls
 
@@ -325,3 +326,36 @@ def test_without_consul_its_environment_is_not_looked_at(file: Path) -> None:
     config, environ = load(file, {}), {"CONSUL_HTTP_ADDR": "ftp://x"}
     assert config.guard(environ).objection("10.0.0.1", 8_500)
     assert config.canary_target(environ) is None
+
+
+@pytest.mark.parametrize(
+    ("yaml", "problem"),
+    [
+        ("publish: []", "publish: expected kv, agent, or both"),
+        ("publish: [kv, dns]", "publish: expected kv, agent, or both"),
+        ("publish: [kv, kv]", "publish: expected kv, agent, or both"),
+        ("service: {name_prefix: a.b}", "service.name_prefix:"),
+        ("service: {meta: [a]}", "service.meta: expected a mapping of at most 60 names to values"),
+        ("service: {meta: {a b: c}}", "service.meta: expected names of letters, digits, - and _"),
+        ("service: {ttl: 1s}", "service.ttl: expected a duration from 3s to 1h"),
+        ("damping: {changes: -1}", "damping.changes: expected"),
+        ("damping: {quiet: 0s}", "damping.quiet: expected a duration from 1s to 1h"),
+        ("damping: {size: 4}", "damping.size: no such option"),
+    ],
+)
+def test_what_is_wrong_with_publishing_and_damping_is_said(tmp_path: Path, yaml: str, problem: str) -> None:
+    file = tmp_path / "podpulse.yaml"
+    file.write_text(yaml)
+    with pytest.raises(ConfigError, match=re.escape(f"{file}: {problem}")):
+        load(file, {})
+
+
+def test_publishing_and_damping_have_p2s_numbers_unless_they_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "podpulse.yaml"
+    file.write_text(
+        "publish: agent\nservice: {tags: [a], meta: {team: x}}\ndamping: {changes: 4, refill: 1s, quiet: 2s}"
+    )
+    config = load(file, {})
+    assert (config.publish, config.service.tags, config.service.meta) == (("agent",), ("a",), {"team": "x"})
+    assert config.damping_rules() == DampingRules(4, 1.0, 2.0)
+    assert load(None, {}).damping_rules() == DampingRules(16, 15.0, 60.0)

@@ -346,3 +346,14 @@ def test_the_datacenter_goes_with_every_request() -> None:
             with pytest.raises(ConsulUnavailable):
                 client.transaction([Operation("get", "a")])
         assert all("dc=dc2" in asked.path for asked in server.asked)
+
+
+def test_uuid_pods_of_p2_are_passed_over_and_counted(consul: Agent) -> None:
+    uuid = "8a4a0d0e-3c0b-4a41-9d0a-6d4b7c2c0b11"
+    consul.put("intent/web1/isup", "id: isup\nstatus_port: 8000\n")
+    consul.put(f"intent/web1/{uuid}", f'{{"pod_key": "{uuid}"}}')
+    consul.put("intent/web1/odd/key", "x")
+    with consul.client() as client:
+        listing = client.list_manifests("intent", "web1")
+    assert listing.entries.keys() == {PodKey("web1", "isup")}
+    assert listing.ignored == 2

@@ -8,13 +8,20 @@ import pytest
 from controller import inspection
 from controller.pulse import Pulse
 from controller.sink.directory import DirectoryLease, DirectorySink
+from reconcilers import p2manifest
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 from tests.support.consul import Agent
 
-UNKNOWN = {"health_check": {"status": "unknown", "output": ""}, "scheduled": True}
 MANIFEST = b"id: isup\nstatus_port: 8000\n"
+SHA = p2manifest.sha(MANIFEST)
+UNKNOWN = {
+    "health_check": {"status": "unknown", "output": ""},
+    "intent_manifest_sha": SHA,
+    "reality_manifest_sha": "",
+    "scheduled": True,
+}
 
 
 def record(pod: str, node: str = "web1") -> HealthRecord:
@@ -25,6 +32,8 @@ def record(pod: str, node: str = "web1") -> HealthRecord:
 def shown(scheduled: bool) -> dict[str, object]:
     return {
         "health_check": {"status": "critical", "output": "oops"},
+        "intent_manifest_sha": SHA if scheduled else "",
+        "reality_manifest_sha": "",
         "scheduled": scheduled,
         "reason": "status",
         "detail": "answered with status 500",
@@ -52,6 +61,19 @@ def test_from_consul_every_pod_of_every_node_is_shown(consul: Agent) -> None:
         assert inspection.from_consul(client, "reality", "web3", None) == []
         node = inspection.from_consul(client, "intent", "web1", None)
         assert [sight.key.pod for sight in node] == ["isup", "left-over", "other"], "web10 is another node"
+
+
+def test_the_manifests_of_intent_and_reality_are_named_by_p2s_sha(consul: Agent) -> None:
+    consul.put("intent/web1/isup", b"# newer\n" + MANIFEST)
+    consul.put("reality/web1/isup", b"status_port: 8001\nid: isup\n")
+    consul.put("reality/web1/gone", MANIFEST)
+    consul.put("intent/web1/broken", b"id: [")
+    with consul.client() as client:
+        tree = inspection.as_tree(inspection.from_consul(client, "intent", "web1", None))
+    assert tree["isup"]["web1"]["intent_manifest_sha"] == SHA, "a comment is no other manifest"
+    assert tree["isup"]["web1"]["reality_manifest_sha"] == p2manifest.sha(b"id: isup\nstatus_port: 8001")
+    assert (tree["gone"]["web1"]["reality_manifest_sha"], tree["gone"]["web1"]["scheduled"]) == (SHA, False)
+    assert (tree["broken"]["web1"]["intent_manifest_sha"], tree["broken"]["web1"]["scheduled"]) == ("", True)
 
 
 def test_from_folders_records_count_only_while_their_controller_lives(tmp_path: Path) -> None:

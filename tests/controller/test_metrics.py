@@ -122,10 +122,14 @@ def test_a_check_without_a_probe_has_no_values_of_one() -> None:
     assert by_label(families["podpulse_health"], "state")["unknown"] == 1
 
 
-@pytest.mark.parametrize("reason", [reason for reason in Reason if reason])
+OF_PROBES = [reason for reason in Reason if reason not in {Reason.NONE, Reason.FLAPPING}]
+"""What can become of a probe; flapping is said of a pod."""
+
+
+@pytest.mark.parametrize("reason", OF_PROBES)
 def test_exactly_the_reason_of_the_last_probe_is_one(reason: Reason) -> None:
     families = scrape(healths([ISUP], [result(ISUP, Outcome.FAILURE, reason, 0)]))
-    expected = {each.value: float(each is reason) for each in Reason if each}
+    expected = {each.value: float(each is reason) for each in OF_PROBES}
     assert by_label(families["podpulse_probe_failure_reason"], "reason") == expected
 
 
@@ -266,3 +270,12 @@ def test_ten_thousand_checks_are_rendered_in_little_time() -> None:
     took = time.thread_time() - started
     assert text.count(b"\n") > 200_000
     assert took < 1.0  # seconds of CPU; usually 0.04
+
+
+def test_what_damping_holds_back_is_counted() -> None:
+    metrics = Metrics(CollectorRegistry(), "1.2.3")
+    metrics.pods_damped.set_function(lambda: 2)
+    metrics.changes_suppressed.read(lambda: 7)
+    text = render(metrics.registry, healths([]), manifests()).decode()
+    assert "podpulse_pods_damped 2.0\n" in text
+    assert "podpulse_changes_suppressed_total 7.0\n" in text

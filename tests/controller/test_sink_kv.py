@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -313,7 +314,7 @@ def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
     bench.agent.put("health/old/web1", PASSING.encode(0))
     bench.agent.put("health/young/web1", PASSING.encode(0))
     young = PodKey("web1", "young")
-    reconciler = HealthReconciler(Workers({ISUP: healthy, young: CheckHealth()}), bench.sink)
+    reconciler = HealthReconciler(Workers({ISUP: healthy, young: CheckHealth()}), bench.sink, time.monotonic)
     keys = list(bench.sink.leftovers("web1"))
     assert reconciler.reconcile(keys) == {}
     assert bench.agent.keys() == ["health/isup/web1", "health/young/web1"]

@@ -295,3 +295,21 @@ def test_no_path_steers_the_request_elsewhere(path: str) -> None:
     assert set(url) <= set(string.ascii_letters + string.digits + "-._~%/:@!$&'()*+,;=")
     assert not {"", ".."} & set(unquote(parts.path).split("/")[1:-1])
     assert not unquote(parts.path).endswith(("/..", "/."))
+
+
+def test_a_signed_manifest_is_read_from_what_was_signed() -> None:
+    signed = (
+        b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nid: isup\nstatus_port: 8000\n"
+        b"-----BEGIN PGP SIGNATURE-----\n\niQEzBAEBCAAdFiEE\n=abcd\n-----END PGP SIGNATURE-----\n"
+    )
+    key = PodKey("web1", "isup")
+    assert parse(key, signed, Rules()) == parse(key, b"id: isup\nstatus_port: 8000\n", Rules())
+
+
+def test_a_signature_without_its_form_is_an_error() -> None:
+    broken = (
+        b"-----BEGIN PGP SIGNED MESSAGE-----\nComment: x\n\nid: isup\n"
+        b"-----BEGIN PGP SIGNATURE-----\n\nxx\n-----END PGP SIGNATURE-----\n"
+    )
+    with pytest.raises(ManifestError):
+        parse(PodKey("web1", "isup"), broken, Rules())

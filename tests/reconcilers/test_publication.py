@@ -1,5 +1,6 @@
 """HealthReconciler: writes news, withdraws what has no worker, is silent else."""
 
+from reconcilers.damping import DampingRules
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.ports import DONE, Reconciler, Result
 from reconcilers.publication import HealthReconciler
@@ -15,7 +16,7 @@ BAD = CheckHealth(HealthState.CRITICAL, Reason.TIMEOUT, since=200.0, detail="no 
 def parts(sink: FakeSink, **healths: CheckHealth) -> tuple[Reconciler, FakeHealths]:
     known = FakeHealths()
     known.known = {PodKey("web1", pod): (health, 300.0) for pod, health in healths.items()}
-    return HealthReconciler(known, sink), known
+    return HealthReconciler(known, sink, lambda: 1000.0), known
 
 
 def test_a_first_verdict_is_written() -> None:
@@ -90,3 +91,60 @@ def test_after_a_failed_write_the_next_look_writes_the_newest_state() -> None:
     healths.known[A] = (GOOD, 400.0)
     assert reconciler.reconcile([A]).get(A, DONE) == DONE
     assert sink.records[A].status is HealthState.PASSING
+
+
+class Flapping:
+    """One pod whose health changes as told, at times as told, with a bucket of two."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.healths = FakeHealths()
+        self.sink = FakeSink()
+        self.reconciler = HealthReconciler(self.healths, self.sink, lambda: self.now, DampingRules(2, 15.0, 60.0))
+
+    def is_now(self, health: CheckHealth) -> HealthRecord:
+        self.healths.known[A] = (health, self.now)
+        self.results = self.reconciler.reconcile([A])
+        return self.sink.records[A]
+
+
+def test_a_pod_that_flaps_is_said_to_be_unknown_with_what_was_last_seen() -> None:
+    pod = Flapping()
+    assert pod.is_now(GOOD).status is HealthState.PASSING
+    record = pod.is_now(BAD)
+    assert (record.status, record.reason) == (HealthState.UNKNOWN, Reason.FLAPPING)
+    assert (record.last_seen, record.changes) == (HealthState.CRITICAL, 2)
+    assert record.detail == "flapping: 2 changes of status in a short time; last seen critical (timeout)"
+    assert pod.results == {A: Result(requeue_after=60.0)}
+    assert (pod.reconciler.damped(), pod.reconciler.suppressed) == (1, 1)
+
+
+def test_a_damped_pod_is_written_once_and_told_the_truth_when_it_was_quiet() -> None:
+    pod = Flapping()
+    for health in (GOOD, BAD, GOOD, BAD):
+        pod.is_now(health)
+    assert len(pod.sink.writes) == 2
+    assert pod.reconciler.suppressed == 3
+    pod.now = 59.0
+    assert pod.is_now(BAD).reason is Reason.FLAPPING
+    assert pod.results == {A: Result(requeue_after=1.0)}
+    pod.now = 60.0
+    assert pod.is_now(BAD).status is HealthState.CRITICAL
+    assert pod.results == {}
+    assert pod.reconciler.damped() == 0
+
+
+def test_a_failed_write_of_a_damped_pod_is_tried_again_at_once() -> None:
+    pod = Flapping()
+    pod.is_now(GOOD)
+    pod.sink.broken = {A: "no session"}
+    pod.is_now(BAD)
+    assert pod.results == {A: Result(error="no session")}
+
+
+def test_a_pod_that_went_and_came_back_starts_with_a_full_bucket() -> None:
+    pod = Flapping()
+    pod.is_now(GOOD)
+    del pod.healths.known[A]
+    pod.reconciler.reconcile([A])
+    assert pod.is_now(BAD).status is HealthState.CRITICAL

@@ -209,3 +209,17 @@ def test_arbitrary_fields_raise_nothing_else(changes: dict[str, object]) -> None
     except RecordError:
         return
     assert decode(record.encode(NOW)) == record
+
+
+def test_a_damped_record_says_what_was_last_seen_and_how_often_it_changed() -> None:
+    seen = HealthRecord(PodKey("web1", "isup"), HealthState.CRITICAL, Reason.REFUSED, "refused", since=5.0)
+    damped = seen.damped(17)
+    read = decode(damped.encode(100.0))
+    assert (read.status, read.reason, read.last_seen, read.changes) == (
+        HealthState.UNKNOWN,
+        Reason.FLAPPING,
+        HealthState.CRITICAL,
+        17,
+    )
+    assert "last seen critical (refused)" in read.detail
+    assert decode(seen.encode(100.0)).last_seen is None

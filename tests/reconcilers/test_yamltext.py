@@ -64,6 +64,14 @@ def test_a_scalar_that_was_quoted_is_not_plain(scalar: str) -> None:
     assert not isinstance(load(scalar.encode()), Plain)
 
 
+def test_what_was_written_can_be_kept_exactly() -> None:
+    document = load(b"{a: ~, 'b': , null: [NULL, 'null']}", exact=True)
+    assert document == {"a": "~", "b": "", "null": ["NULL", "null"]}
+    assert isinstance(document, dict)
+    assert [isinstance(key, Plain) for key in document] == [True, False, True]
+    assert [isinstance(value, Plain) for value in document.values()] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

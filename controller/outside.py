@@ -1,0 +1,109 @@
+"""Where manifests come from and where health goes: Consul, or folders. Decided here, and nobody else knows."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from controller.addresses import CatalogAddress, FixedAddress
+from controller.config import Config
+from controller.consul import ConsulClient, Observe
+from controller.intent.consul import ConsulSource
+from controller.intent.directory import DirectorySource
+from controller.intent.watch import Source
+from controller.pulse import Pulses
+from controller.session import SessionKeeper
+from controller.sink.agent import AgentSink
+from controller.sink.both import CombinedSink, ConsulSink
+from controller.sink.directory import DirectoryLease, DirectorySink
+from controller.sink.kv import KvSink
+from controller.sink.services import ManifestServices, ServiceNaming
+from controller.sink.ttl import TtlKeeper
+from reconcilers.ports import HealthSink, Manifests
+from reconcilers.spec import PodKey
+
+
+class Keeper(Protocol):
+    """Something with a thread that keeps what we published alive."""
+
+    def start(self) -> None: ...
+    def stop(self, timeout: float) -> None: ...
+
+
+class Lease(Keeper, Protocol):
+    """What readers of our health can tell by that we live."""
+
+    def current(self) -> str | None:
+        """Its name; None while there is none, and nothing can be published."""
+        ...
+
+    def expires_at(self) -> float:
+        """When it ends unless it is renewed, in seconds since the epoch; 0 when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What is different between Consul and folders. `clients` are to be closed at the end."""
+
+    source: Source
+    sink: HealthSink
+    addresses: FixedAddress | CatalogAddress
+    lease: Lease | None
+    keepers: Sequence[Keeper]
+    clients: Sequence[ConsulClient] = ()
+
+
+def on_folders(config: Config, intents: Path, healths: Path, pulses: Pulses) -> Outside:
+    """Manifests from one folder, health into the other."""
+    sink = DirectorySink(healths)
+    lease = DirectoryLease(healths, pulses.new("session", 30))
+    source = DirectorySource(intents, config.node_name, sink.leftovers)
+    return Outside(source, sink, _fixed(config.address), lease, [lease])
+
+
+def on_consul(
+    config: Config,
+    environ: Mapping[str, str],
+    manifests: Manifests,
+    pulses: Pulses,
+    observe: Observe,
+    publish_again: Callable[[Collection[PodKey] | None], None],
+) -> Outside:
+    """Manifests from Consul; health into its KV store under a session, into the local agent's services, or both.
+
+    `publish_again` is told which pods' records were lost, or None for all of them.
+    """
+    settings, node = config.consul_settings(environ), config.node_name
+    clients: list[ConsulClient] = []
+
+    def client() -> ConsulClient:
+        clients.append(ConsulClient(settings, observe=observe))
+        return clients[-1]
+
+    sinks: dict[str, ConsulSink] = {}
+    keepers: list[Keeper] = []
+    lease = None
+    if "kv" in config.publish:
+        renewing = ConsulClient(settings, observe=observe)
+        lease = SessionKeeper(renewing, node, lambda _: publish_again(None), pulses.new("session", 30))
+        keepers.append(lease)
+        sinks["kv"] = KvSink(client(), lease)
+    if "agent" in config.publish:
+        services = ManifestServices(manifests, _naming(config))
+        agent = sinks["agent"] = AgentSink(client(), services, publish_again, ttl=config.service.ttl)
+        keepers.append(TtlKeeper(agent, pulses.new("agent-ttl", 30)))
+    sink = CombinedSink(sinks) if len(sinks) > 1 else next(iter(sinks.values()))
+    addresses = CatalogAddress(client(), node) if config.address == "catalog" else _fixed(config.address)
+    source = ConsulSource(client(), config.tree, node, lambda: sink.leftovers(node))
+    return Outside(source, sink, addresses, lease, keepers, clients)
+
+
+def _fixed(address: str) -> FixedAddress:
+    return FixedAddress(None if address == "name" else address)
+
+
+def _naming(config: Config) -> ServiceNaming:
+    section = config.service
+    address = config.address if config.address not in {"name", "catalog"} else ""
+    return ServiceNaming(section.name_prefix, section.meta_prefix, section.tags, section.meta, address)

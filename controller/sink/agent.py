@@ -1,0 +1,244 @@
+"""Health as services of the local Consul agent, for DNS, the UI and the API: a service and a TTL check for each pod.
+
+A service is ours when its id is `podpulse:<node>:<pod>` and its meta says `external-source: podpulse`; nothing else is
+ever changed or removed. The services outlive us: within a TTL a restart finds them as they were, and after it Consul
+itself turns those critical that nobody renewed.
+
+Telling a check its state needs no leader, registering waits for one. While a server hangs (not: is gone), the agent may
+answer nothing either: Consul 1.8 holds a lock while it hands on what it has. Checks that run out by it are mended.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+from controller.consul import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused, ConsulUnavailable
+from controller.sink.services import ServiceDirectory
+from controller.sink.standing import ID_PREFIX, OWNER, Standing, agent_service, is_ours, parse_service_id, service_id
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+
+TTL = 20.0
+RENEWALS = 3
+"""How often a check is renewed within its TTL."""
+SILENCES = 2
+"""After so many requests in a row without answer the rest of a batch is not sent."""
+NOT_TRIED = "not tried, because the agent does not answer"
+NO_MANIFEST = "there is no manifest that says what service this pod is"
+LOST = "the agent does not know the check any more; it is to be registered again"
+
+
+class AgentSink:
+    """Implements `HealthSink`. Any thread may call it.
+
+    `on_lost` is told of pods that do not stand as they were published, so that somebody looks at them again; it must
+    not wait for this sink. `ttl` is seconds. `client` is used by nobody else.
+    """
+
+    def __init__(
+        self,
+        client: ConsulClient,
+        directory: ServiceDirectory,
+        on_lost: Callable[[Collection[PodKey]], None],
+        *,
+        ttl: float = TTL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.period = ttl / RENEWALS
+        self._client = client
+        self._directory = directory
+        self._on_lost = on_lost
+        self._ttl = ttl
+        self._clock = clock
+        self._notes = f"What Podpulse found. Critical when it has not been renewed for {ttl:g} s."
+        self._writing = threading.Lock()
+        self._lock = threading.Lock()
+        self._known: dict[PodKey, Standing] = {}
+        self._foreign: frozenset[PodKey] = frozenset()
+        self._node = ""
+
+    def published(self, key: PodKey) -> HealthRecord | None:
+        """What stands there, as far as known; `Unsettled` when the service is to look otherwise by now."""
+        standing = self._known.get(key)
+        if standing is None or standing.service == self._described(key):
+            return standing.record if standing else None
+        return standing.in_doubt().record
+
+    def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
+        """See `HealthSink`. What only has to be told comes first: it needs no leader."""
+        with self._writing:
+            unregistered = {record.key for record in put if not self._is_registered(record.key)}
+            if unregistered or delete:
+                try:
+                    self.look()
+                except ConsulError as error:
+                    return self._give_up([*(record.key for record in put), *delete], str(error))
+            ordered = sorted(put, key=lambda record: record.key in unregistered)
+            return self._attempt([*((record.key, record) for record in ordered), *((key, None) for key in delete)])
+
+    def leftovers(self, node: str) -> Collection[PodKey]:
+        """Read what stands published for `node`, and remember it; the pods are to be looked at (again).
+
+        Nothing of it is renewed before its pod was probed: until then it may turn critical.
+
+        Raises:
+            ConsulError: nothing is remembered then.
+        """
+        with self._lock:
+            found = self._listed()
+            self._node = node
+            changed = self._take(found)
+            return frozenset(changed | {key for key in self._known if key.node == node})
+
+    def look(self) -> None:
+        """Compare what the agent has with what was published; `on_lost` is told of differences.
+
+        Raises:
+            ConsulError: the agent does not say.
+        """
+        with self._lock:
+            changed = self._take(self._listed())
+        if changed:
+            self._on_lost(changed)
+
+    def renew(self, share: float) -> None:
+        """Renew checks that were told nothing for a period, oldest first: at most this share of all, but one at least.
+
+        Raises:
+            ConsulUnavailable: the agent does not answer; the rest was not tried.
+        """
+        latest = self._clock() - self.period
+        due = sorted((one.told, key) for key, one in self._known.copy().items() if one.settled and one.told <= latest)
+        lost: list[PodKey] = []
+        try:
+            for _, key in due[: math.ceil(share * len(self._known))]:
+                if not self._renewed(key):
+                    lost.append(key)
+        finally:
+            if lost:
+                self._on_lost(lost)
+
+    def cancel(self) -> None:
+        """End the request in flight, and let no other through: the end has come."""
+        self._client.cancel()
+
+    # --- writing ---
+
+    def _attempt(self, wishes: Sequence[tuple[PodKey, HealthRecord | None]]) -> dict[PodKey, str]:
+        """Publish each record, withdraw where there is none; the answer names those that failed, and why."""
+        failed: dict[PodKey, str] = {}
+        silences = 0
+        for at, (key, record) in enumerate(wishes):
+            try:
+                if record:
+                    self._publish(record)
+                elif key in self._known:
+                    self._withdraw(key)
+                silences = 0
+            except ConsulError as error:
+                failed |= self._give_up([key], str(error))
+                silences = silences + 1 if isinstance(error, ConsulUnavailable) else 0
+                if silences == SILENCES:
+                    return failed | self._give_up([key for key, _ in wishes[at + 1 :]], NOT_TRIED)
+        return failed
+
+    def _publish(self, record: HealthRecord) -> None:
+        """Register where needed, then tell. Registering once more brings news to the catalog that Consul would hold."""
+        service = self._described(record.key)
+        if service is None:
+            raise ConsulRefused(NO_MANIFEST)
+        if record.key in self._foreign:
+            raise ConsulRefused(f"the agent has a service {service.id!r} whose meta lacks {'='.join(OWNER)}: not ours")
+        before = self._known.get(record.key)
+        if before is None or before.service != service:
+            self._register(service)
+        wanted = Standing.wanted(record, service, before)
+        self._tell(record.key, wanted)
+        if wanted.hides_news_after(before):
+            self._register(service)
+
+    def _withdraw(self, key: PodKey) -> None:
+        self._doubt(key)
+        with self._lock:
+            self._client.deregister_service(service_id(key))
+            self._known.pop(key, None)
+
+    def _register(self, service: AgentService) -> None:
+        check = AgentCheck(service.id, service.id, "Podpulse", self._notes)
+        with self._lock:
+            self._client.register_service(service, check, self._ttl)
+
+    def _tell(self, key: PodKey, standing: Standing) -> None:
+        with self._lock:
+            told = self._clock()
+            if not self._client.update_check(service_id(key), standing.status, standing.output):
+                self._known.pop(key, None)
+                raise ConsulRefused(LOST)
+            self._known[key] = replace(standing, told=told)
+
+    def _renewed(self, key: PodKey) -> bool:
+        """Say once more what a check says; False when that is not to be had. Unanswered, it has to wait a period."""
+        with self._lock:
+            standing = self._known.get(key)
+            if standing is None or not standing.settled:
+                return True
+            self._known[key] = replace(standing, told=self._clock())
+            try:
+                if self._client.update_check(service_id(key), standing.status, standing.output):
+                    return True
+            except ConsulRefused:
+                self._known[key] = standing.in_doubt()
+                return False
+            del self._known[key]
+            return False
+
+    def _give_up(self, keys: Collection[PodKey], why: str) -> dict[PodKey, str]:
+        for key in keys:
+            self._doubt(key)
+        return dict.fromkeys(keys, why)
+
+    def _doubt(self, key: PodKey) -> None:
+        """It is not what it should be, or not known; until it is, it is not renewed."""
+        with self._lock:
+            if standing := self._known.get(key):
+                self._known[key] = standing.in_doubt()
+
+    # --- what stands there ---
+
+    def _is_registered(self, key: PodKey) -> bool:
+        standing = self._known.get(key)
+        return standing is not None and standing.service == self._described(key)
+
+    def _described(self, key: PodKey) -> AgentService | None:
+        service = self._directory.describe(key)
+        return agent_service(key, service) if service else None
+
+    def _take(self, found: Mapping[PodKey, Standing]) -> set[PodKey]:
+        """Believe the agent; the answer names the pods for which that is news. Services that we did not publish are let
+        be before `leftovers` was asked for, and those of another node always."""
+        lost = self._known.keys() - found.keys()
+        changed = {key for key, standing in found.items() if self._is_news(key, standing)}
+        for key in lost:
+            del self._known[key]
+        for key, standing in found.items():
+            if key in changed or (key in self._known and not self._known[key].settled):
+                self._known[key] = standing
+        return changed | lost
+
+    def _is_news(self, key: PodKey, standing: Standing) -> bool:
+        known = self._known.get(key)
+        return known.settled and known.status != standing.status if known else key.node == self._node
+
+    def _listed(self) -> dict[PodKey, Standing]:
+        """Our services as the agent has them; also remembers which of our ids are somebody else's."""
+        services = {key: one for one in self._client.agent_services(ID_PREFIX) if (key := parse_service_id(one.id))}
+        checks = {check.id: check for check in self._client.agent_checks(ID_PREFIX)}
+        self._foreign = frozenset(key for key, one in services.items() if not is_ours(one))
+        found = {}
+        for key in services.keys() - self._foreign:
+            check = checks.get(services[key].id)
+            sound = check is not None and check.notes == self._notes
+            found[key] = Standing.found(key, services[key] if sound else None, check)
+        return found

@@ -1,0 +1,105 @@
+"""One pod's service at the Consul agent: whose it is, what it is known to say, and in which words.
+
+Consul has no word for `unknown`. It is not evidence, so it neither takes a pod out of DNS nor lets one in: `warning`
+where the check was passing or warning before, which DNS goes on to answer, else `critical`.
+"""
+
+from dataclasses import dataclass, replace
+
+from controller.consul import AgentCheck, AgentService
+from controller.sink.kv import Unsettled
+from controller.sink.services import Service
+from reconcilers.health import HealthState
+from reconcilers.record import MAX_OUTPUT, HealthRecord
+from reconcilers.spec import PodKey, is_name
+
+ID_PREFIX = "podpulse:"
+OWNER = ("external-source", "podpulse")
+NEW = "critical"
+"""What a check says that was registered and told nothing yet: Consul's own default."""
+IN_DNS = frozenset({"passing", "warning"})
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of one pod's service: how it is registered (None: not as it should be), what its check says, and
+    when it was last told that (seconds of a monotonic clock)."""
+
+    record: HealthRecord
+    service: AgentService | None
+    status: str = NEW
+    output: str = ""
+    told: float = 0.0
+
+    @classmethod
+    def found(cls, key: PodKey, service: AgentService | None, check: AgentCheck | None) -> "Standing":
+        """As the agent has it: in doubt, until somebody writes it."""
+        record = Unsettled(key, HealthState.UNKNOWN, detail="found at the agent")
+        return cls(record, service, check.status if check else NEW, check.output if check else "")
+
+    @classmethod
+    def wanted(cls, record: HealthRecord, service: AgentService, before: "Standing | None") -> "Standing":
+        """As it is to be, where `before` stands now."""
+        return cls(record, service, _status(record, before.status if before else NEW), _output(record))
+
+    @property
+    def settled(self) -> bool:
+        return not isinstance(self.record, Unsettled)
+
+    def in_doubt(self) -> "Standing":
+        return replace(self, record=Unsettled.of_record(self.record))
+
+    def hides_news_after(self, before: "Standing | None") -> bool:
+        """Whether state or reason changed and the status did not: then Consul keeps the new output from the catalog for
+        minutes, as it does with all changes of output alone."""
+        status, output = (before.status, before.output) if before else (NEW, "")
+        return self.status == status and _headline(self.output) != _headline(output)
+
+
+def service_id(key: PodKey) -> str:
+    """The id of a pod's service and of its check. Names have no colon, so no two pods share one."""
+    return f"{ID_PREFIX}{key.node}:{key.pod}"
+
+
+def parse_service_id(text: str) -> PodKey | None:
+    """The pod whose service has this id; None for an id of another form."""
+    match text.removeprefix(ID_PREFIX).split(":"):
+        case [node, pod] if text.startswith(ID_PREFIX) and is_name(node) and is_name(pod):
+            return PodKey(node, pod)
+        case _:
+            return None
+
+
+def agent_service(key: PodKey, service: Service) -> AgentService:
+    """How a pod is registered, with the mark that it is ours."""
+    meta = {**service.meta, OWNER[0]: OWNER[1]}
+    return AgentService(service_id(key), service.name, service.port, service.tags, meta, service.address)
+
+
+def is_ours(service: AgentService) -> bool:
+    """Whether it has our mark."""
+    return service.meta.get(OWNER[0]) == OWNER[1]
+
+
+def _status(record: HealthRecord, before: str) -> str:
+    if record.status is HealthState.UNKNOWN:
+        return "warning" if before in IN_DNS else "critical"
+    return record.status.value
+
+
+def _output(record: HealthRecord) -> str:
+    """State and reason, the sentence, and below it the excerpt; at most 4 KiB, which Consul does not cut."""
+    reason = f" ({record.reason})" if record.reason else ""
+    headline = f"{record.status}{reason}" + (f": {record.detail}" if record.detail else "")
+    lines = [headline, *(record.output.splitlines() if record.output != record.detail else ())]
+    return _shown("\n".join(lines)).encode("utf-8", "replace")[:MAX_OUTPUT].decode("utf-8", "ignore")
+
+
+def _shown(text: str) -> str:
+    """Nothing that a terminal or a browser would act on."""
+    return "".join(each if each.isprintable() or each == "\n" else " " if each.isspace() else "\ufffd" for each in text)
+
+
+def _headline(output: str) -> str:
+    """The part of an output that is news when it changes: state and reason."""
+    return output.partition("\n")[0].partition(":")[0]

@@ -1,0 +1,61 @@
+"""Keeps the checks of `AgentSink` from running out, and sees what the agent lost or was told by others.
+
+When this thread ends, so do the checks' passing verdicts: Consul turns them critical after their TTL.
+"""
+
+import logging
+import threading
+
+from controller.consul import ConsulError
+from controller.pulse import Pulse
+from controller.sink.agent import AgentSink
+
+log = logging.getLogger(__name__)
+
+TICKS = 24
+"""How often in a period checks are renewed, a share each time; so they do not come all at once."""
+HASTE = 2.0
+"""How much faster than needed, to catch up after a pause."""
+
+
+class TtlKeeper:
+    """Runs in the thread "agent-ttl" (or what its pulse is called)."""
+
+    def __init__(self, sink: AgentSink, pulse: Pulse) -> None:
+        self._sink = sink
+        self._pulse = pulse
+        self._tick = 0
+        self._complaint = ""
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread. The services stay: whoever starts again within the TTL finds them as they are."""
+        self._stopped.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._sink.period / TICKS):
+            self._pulse.beat()
+            self._turn()
+
+    def _turn(self) -> None:
+        """Once in a period, and after trouble, look at everything; each time renew a share."""
+        try:
+            if self._tick % TICKS == 0:
+                self._sink.look()
+            self._sink.renew(HASTE / TICKS)
+            self._tick += 1
+            self._complain("")
+        except ConsulError as error:
+            self._tick = 0
+            self._complain(f"checks cannot be renewed, after their TTL they turn critical: {error}")
+
+    def _complain(self, what: str) -> None:
+        """Say it once, until it is another thing or all is well again."""
+        if what and what != self._complaint and not self._stopped.is_set():
+            log.warning("%s", what)
+        self._complaint = what

@@ -1,0 +1,380 @@
+"""The sink at the local agent, against a real Consul."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable
+from controller.sink.agent import AgentSink
+from controller.sink.kv import Unsettled
+from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.publication import HealthReconciler
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+from tests.support.agent_sink import (
+    CRITICAL,
+    ISUP,
+    ISUP_ID,
+    PASSING,
+    UNKNOWN,
+    WARNING,
+    Bench,
+    Directory,
+    named,
+    sink_at,
+)
+from tests.support.consul import Agent
+from tests.support.dns import addresses
+from tests.support.fake_http import Asked, FakeServer, Reply
+from tests.support.net import free_ports, until
+
+OTHER = PodKey("web1", "other")
+
+
+@pytest.fixture
+def bench(consul: Agent) -> Iterator[Bench]:
+    with sink_at(consul) as made:
+        yield made
+
+
+def register(agent: Agent, identity: str, name: str, **more: object) -> None:
+    """A service of somebody else's."""
+    answer = agent.request("PUT", "agent/service/register", json.dumps({"ID": identity, "Name": name, **more}))
+    assert answer.status == 200
+
+
+def test_a_pod_becomes_a_service_with_a_check_that_says_why(bench: Bench) -> None:
+    assert bench.sink.published(ISUP) is None
+    assert bench.sink.write([PASSING], []) == {}
+    service = bench.services()[ISUP_ID]
+    assert (service["Service"], service["Port"], service["Tags"]) == ("isup", 8000, ["blue"])
+    assert service["Meta"] == {"podpulse-node": "web1", "external-source": "podpulse"}
+    bench.await_catalog("passing")
+    assert bench.in_catalog()["Output"] == "passing\nall well"
+    assert bench.sink.published(ISUP) == PASSING
+
+
+@pytest.mark.parametrize(
+    ("record", "status", "output"),
+    [
+        (WARNING, "warning", "warning: slow"),
+        (CRITICAL, "critical", "critical (status): answered 500\noops"),
+        (UNKNOWN, "critical", "unknown (local): no descriptors"),
+    ],
+    ids=str,
+)
+def test_the_first_word_about_a_pod_reaches_the_catalog_with_its_reason(
+    bench: Bench, record: HealthRecord, status: str, output: str
+) -> None:
+    assert bench.sink.write([record], []) == {}
+    until(lambda: bench.in_catalog().get("Output") == output, what="the reason in the catalog")
+    assert bench.in_catalog()["Status"] == status
+
+
+def test_the_check_follows_what_is_published(bench: Bench) -> None:
+    for record, status in ((PASSING, "passing"), (CRITICAL, "critical"), (WARNING, "warning"), (PASSING, "passing")):
+        assert bench.sink.write([record], []) == {}
+        assert bench.status() == status
+        assert bench.sink.published(ISUP) == record
+        bench.await_catalog(status)
+
+
+def test_another_reason_reaches_the_catalog_though_the_status_stays(bench: Bench) -> None:
+    bench.sink.write([CRITICAL], [])
+    bench.asked.clear()
+    refused = HealthRecord(ISUP, HealthState.CRITICAL, Reason.REFUSED, "connection refused")
+    assert bench.sink.write([refused], []) == {}
+    until(lambda: "connection refused" in bench.in_catalog()["Output"], what="the reason in the catalog")
+    assert bench.in_catalog()["Status"] == "critical"
+    assert bench.asked == ["update_check", "register_service"]
+
+
+def test_unknown_neither_takes_a_pod_out_of_dns_nor_lets_it_in(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    bench.sink.write([UNKNOWN], [])
+    assert bench.status() == "warning", "dns goes on to answer it"
+    bench.sink.write([CRITICAL], [])
+    bench.sink.write([UNKNOWN], [])
+    assert bench.status() == "critical"
+
+
+def test_dns_answers_only_pods_that_are_healthy(consul_binary: Path) -> None:
+    (port,) = free_ports(1)
+    with Agent(consul_binary, config={"ports": {"dns": port}}) as agent, sink_at(agent) as bench:
+        bench.sink.write([PASSING], [])
+        until(lambda: addresses(port, "isup.service.consul") == ["127.0.0.1"], what="DNS to answer it")
+        assert addresses(port, "blue.isup.service.consul") == ["127.0.0.1"]
+        bench.sink.write([UNKNOWN], [])
+        bench.await_catalog("warning")
+        assert addresses(port, "isup.service.consul") == ["127.0.0.1"]
+        bench.sink.write([CRITICAL], [])
+        until(lambda: addresses(port, "isup.service.consul") == [], what="DNS to answer it no more")
+        bench.sink.write([PASSING], [])
+        until(lambda: addresses(port, "isup.service.consul") == ["127.0.0.1"], what="DNS to answer it again")
+        bench.sink.write([], [ISUP])
+        assert addresses(port, "isup.service.consul") == []
+
+
+def test_a_withdrawn_pod_leaves_nothing(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    assert bench.sink.write([], [ISUP, OTHER]) == {}, "a pod that is not there is gone already"
+    assert bench.services() == {}
+    assert ISUP_ID not in bench.checks()
+    assert bench.in_catalog() == {}
+    assert bench.sink.published(ISUP) is None
+
+
+def test_a_changed_port_or_tag_registers_the_service_anew_and_keeps_its_status(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    bench.directory.port, bench.directory.tags = 9000, ()
+    assert bench.sink.published(ISUP) not in {None, PASSING}
+    index = bench.in_catalog()["CreateIndex"]
+    assert bench.sink.write([PASSING], []) == {}
+    assert (bench.services()[ISUP_ID]["Port"], bench.services()[ISUP_ID]["Tags"]) == (9000, [])
+    assert bench.sink.published(ISUP) == PASSING
+    assert (bench.in_catalog()["Status"], bench.in_catalog()["CreateIndex"]) == ("passing", index)
+
+
+def test_a_pod_that_nobody_can_describe_fails_alone(bench: Bench) -> None:
+    bench.directory.gone = {ISUP}
+    assert bench.sink.write([PASSING, *named(1)], []) == {
+        ISUP: "there is no manifest that says what service this pod is"
+    }
+    assert list(bench.services()) == ["podpulse:web1:pod0"]
+
+
+def test_somebody_elses_service_under_our_id_is_left_alone_and_the_others_are_written(bench: Bench) -> None:
+    register(bench.agent, ISUP_ID, "isup", Port=1, Meta={"external-source": "nomad"})
+    before = bench.services()[ISUP_ID]
+    assert bench.sink.leftovers("web1") == frozenset()
+    failed = bench.sink.write([PASSING, *named(2)], [])
+    assert failed == {
+        ISUP: "the agent has a service 'podpulse:web1:isup' whose meta lacks external-source=podpulse: not ours"
+    }
+    assert bench.sink.write([], [ISUP]) == {}
+    assert bench.services()[ISUP_ID] == before
+    assert len(bench.services()) == 3
+
+
+def test_a_service_of_ours_that_somebody_took_over_is_not_removed(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    register(bench.agent, ISUP_ID, "isup", Port=1)
+    assert bench.sink.write([], [ISUP]) == {}
+    assert bench.services()[ISUP_ID]["Port"] == 1
+
+
+def test_services_of_others_are_neither_seen_nor_touched(bench: Bench) -> None:
+    register(bench.agent, "isup", "isup", Meta={"external-source": "podpulse"})
+    register(bench.agent, "podpulse:web1", "podpulse", Meta={"external-source": "podpulse"})
+    register(bench.agent, "podpulse:web10:isup", "isup", Meta={"external-source": "podpulse"})
+    before = bench.services()
+    assert bench.sink.leftovers("web1") == frozenset()
+    bench.sink.write([PASSING], [])
+    bench.sink.look()
+    bench.sink.write([], [ISUP])
+    assert bench.services() == before
+    assert bench.lost == []
+
+
+def test_what_an_earlier_run_left_is_found_by_id_and_mark_and_removed(bench: Bench) -> None:
+    with sink_at(bench.agent) as earlier:
+        earlier.sink.write([PASSING, *named(2)], [])
+    keys = bench.sink.leftovers("web1")
+    assert keys == {ISUP, PodKey("web1", "pod0"), PodKey("web1", "pod1")}
+    assert isinstance(bench.sink.published(ISUP), Unsettled)
+    assert bench.sink.write([], keys) == {}
+    assert bench.services() == {}
+
+
+def test_a_restart_registers_nothing_anew_and_changes_nothing_in_the_catalog(bench: Bench) -> None:
+    with sink_at(bench.agent) as earlier:
+        earlier.sink.write([PASSING, *named(20)], [])
+        for record in (PASSING, *named(20)):
+            earlier.await_catalog("passing", record.key.pod)
+    index = bench.index()
+    bench.sink.leftovers("web1")
+    bench.asked.clear()
+    assert bench.sink.write([PASSING, *named(20)], []) == {}
+    assert set(bench.asked) == {"update_check"}
+    assert len(bench.asked) == 21
+    assert bench.index() == index
+    assert bench.sink.published(ISUP) == PASSING
+
+
+def test_unknown_after_a_restart_keeps_a_pod_in_dns_that_was_there(bench: Bench) -> None:
+    with sink_at(bench.agent) as earlier:
+        earlier.sink.write([PASSING], [])
+    bench.sink.leftovers("web1")
+    bench.sink.write([UNKNOWN], [])
+    assert bench.status() == "warning"
+
+
+def test_another_ttl_after_a_restart_is_taken_over(bench: Bench) -> None:
+    with sink_at(bench.agent, ttl=30.0) as earlier:
+        earlier.sink.write([PASSING], [])
+    bench.sink.leftovers("web1")
+    bench.sink.write([PASSING], [])
+    assert "20 s" in bench.checks()[ISUP_ID]["Notes"]
+    assert bench.status() == "passing"
+
+
+def test_leftovers_that_cannot_be_read_change_nothing(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    bench.agent.kill()
+    with pytest.raises(ConsulUnavailable):
+        bench.sink.leftovers("web1")
+    assert bench.sink.published(ISUP) == PASSING
+
+
+def test_an_agent_that_lost_its_memory_is_found_out_and_filled_again(bench: Bench) -> None:
+    bench.sink.write([PASSING, *named(2)], [])
+    bench.agent.restart()
+    assert bench.services() == {}
+    bench.sink.look()
+    assert sorted(bench.lost) == [ISUP, PodKey("web1", "pod0"), PodKey("web1", "pod1")]
+    assert bench.sink.published(ISUP) is None
+    assert bench.sink.write([PASSING, *named(2)], []) == {}
+    assert len(bench.services()) == 3
+
+
+def test_a_change_that_meets_an_agent_without_memory_fails_once(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    bench.agent.restart()
+    assert "registered again" in bench.sink.write([CRITICAL], [])[ISUP]
+    assert bench.sink.published(ISUP) is None
+    assert bench.sink.write([CRITICAL], []) == {}
+    assert bench.status() == "critical"
+
+
+def test_a_check_that_somebody_removed_or_changed_is_found_out(bench: Bench) -> None:
+    bench.sink.write([PASSING, *named(1)], [])
+    bench.agent.request("PUT", f"agent/check/deregister/{ISUP_ID}")
+    bench.agent.request("PUT", "agent/check/fail/podpulse:web1:pod0")
+    bench.sink.look()
+    assert sorted(bench.lost) == [ISUP, PodKey("web1", "pod0")]
+    assert bench.sink.write([PASSING, *named(1)], []) == {}
+    assert (bench.status(), bench.status("podpulse:web1:pod0")) == ("passing", "passing")
+
+
+def test_a_service_that_appears_under_our_mark_is_announced_once_leftovers_were_read(bench: Bench) -> None:
+    register(bench.agent, "podpulse:web1:other", "other", Meta={"external-source": "podpulse"})
+    bench.sink.look()
+    assert bench.lost == [], "nobody knows yet which pods there are to be"
+    bench.sink.leftovers("web1")
+    register(bench.agent, ISUP_ID, "isup", Meta={"external-source": "podpulse"})
+    bench.sink.look()
+    assert bench.lost == [ISUP]
+    assert bench.sink.published(ISUP)
+
+
+def test_an_agent_that_is_gone_fails_every_key_after_two_tries(bench: Bench) -> None:
+    bench.sink.write(named(10), [])
+    bench.agent.kill()
+    bench.asked.clear()
+    failed = bench.sink.write(named(10, HealthState.CRITICAL), [])
+    assert len(failed) == 10
+    assert bench.asked == ["update_check"] * 2
+    assert set(list(failed.values())[2:]) == {"not tried, because the agent does not answer"}
+    assert all(isinstance(bench.sink.published(key), Unsettled) for key in failed), "what is outdated is not renewed"
+
+
+def test_what_could_not_be_looked_at_is_in_doubt(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    bench.agent.kill()
+    assert len(bench.sink.write([CRITICAL, *named(2)], [])) == 3
+    assert isinstance(bench.sink.published(ISUP), Unsettled)
+
+
+def test_what_only_has_to_be_told_does_not_wait_for_registrations(bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    bench.asked.clear()
+    assert bench.sink.write([*named(1), CRITICAL], []) == {}
+    assert bench.asked == ["agent_services", "agent_checks", "update_check", "register_service", "update_check"]
+
+
+def test_failures_that_are_not_in_a_row_do_not_end_a_batch() -> None:
+    def respond(asked: Asked) -> Reply:
+        if asked.method == "GET":
+            return Reply(200, b"{}")
+        return Reply(500 if re.search(b"pod[024]", asked.body) else 200)
+
+    with FakeServer(respond) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        failed = AgentSink(client, Directory(), lambda _: None).write(named(5), [])
+    assert failed.keys() == {PodKey("web1", f"pod{at}") for at in (0, 2, 4)}
+    assert all("500" in why for why in failed.values())
+
+
+def test_one_that_fails_does_not_hold_back_the_others(bench: Bench) -> None:
+    strange = HealthRecord(PodKey("web1", "strange"), HealthState.PASSING)
+    bench.directory.gone = {strange.key}
+    records = named(3)
+    failed = bench.sink.write([records[0], strange, *records[1:]], [])
+    assert failed.keys() == {strange.key}
+    assert len(bench.services()) == 3
+
+
+def test_a_hanging_request_ends_when_it_is_cancelled(bench: Bench) -> None:
+    bench.sink.cancel()
+    assert "cancelled" in bench.sink.write([PASSING], [])[ISUP]
+
+
+def test_a_thousand_changes_are_in_the_catalog_within_seconds(bench: Bench) -> None:
+    assert bench.sink.write(named(1000), []) == {}
+    bench.asked.clear()
+    started = time.monotonic()
+    assert bench.sink.write(named(1000, HealthState.CRITICAL), []) == {}
+    until(lambda: len(bench.agent.request("GET", "health/state/critical").json()) == 1000, 30, "all in the catalog")
+    assert time.monotonic() - started < 30
+    assert bench.asked == ["update_check"] * 1000
+
+
+def test_a_token_for_the_services_prefix_is_needed_and_enough(consul_binary: Path) -> None:
+    with Agent(consul_binary, acl=True) as agent:
+        token = agent.create_token('service_prefix "pod-" { policy = "write" }')
+        with sink_at(agent, token=token) as bench:
+            bench.directory.prefix = "pod-"
+            assert bench.sink.leftovers("web1") == frozenset()
+            assert bench.sink.write([PASSING], []) == {}
+            assert bench.sink.write([CRITICAL], []) == {}
+            bench.sink.look()
+            assert bench.lost == []
+            bench.agent.request("PUT", f"agent/check/deregister/{ISUP_ID}")
+            assert "registered again" in bench.sink.write([PASSING], [])[ISUP], "the words for it are others with ACLs"
+            assert bench.sink.leftovers("web1") == {ISUP}
+            assert bench.sink.write([], [ISUP]) == {}
+            assert bench.services() == {}
+            bench.directory.prefix = ""
+            assert "403" in bench.sink.write([PASSING], [])[ISUP]
+            assert bench.services() == {}
+
+
+class Workers:
+    """Local health, as given."""
+
+    def __init__(self, healths: dict[PodKey, CheckHealth]) -> None:
+        self.healths = healths
+
+    def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
+        return (self.healths[key], 7.0) if key in self.healths else None
+
+    def forget(self, keys: object) -> None:
+        raise NotImplementedError
+
+
+def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
+    with sink_at(bench.agent) as earlier:
+        earlier.sink.write([CRITICAL, *named(1), HealthRecord(OTHER, HealthState.PASSING)], [])
+    young = PodKey("web1", "pod0")
+    healths = {ISUP: CheckHealth(HealthState.PASSING, since=5.0), young: CheckHealth()}
+    reconciler = HealthReconciler(Workers(healths), bench.sink, time.monotonic)
+    keys = list(bench.sink.leftovers("web1"))
+    assert reconciler.reconcile(keys) == {}
+    assert sorted(bench.services()) == [ISUP_ID, "podpulse:web1:pod0"]
+    assert bench.status() == "passing"
+    bench.asked.clear()
+    assert reconciler.reconcile(keys) == {}
+    assert bench.asked == []

@@ -1,0 +1,165 @@
+"""The thread that renews the agent's checks, against a real Consul."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from controller.pulse import Pulse
+from controller.sink.kv import Unsettled
+from controller.sink.ttl import TtlKeeper
+from reconcilers.spec import PodKey
+from tests.support.agent_sink import ISUP, PASSING, Bench, named, sink_at
+from tests.support.consul import Agent
+from tests.support.net import until
+from tests.support.recorders import FakeClock
+
+
+@contextmanager
+def kept(bench: Bench) -> Iterator[TtlKeeper]:
+    keeper = TtlKeeper(bench.sink, Pulse("agent-ttl", 30, time.monotonic))
+    keeper.start()
+    yield keeper
+    keeper.stop(5.0)
+
+
+def test_the_checks_of_a_dead_controller_turn_critical(consul: Agent) -> None:
+    with sink_at(consul, ttl=0.5) as bench:
+        bench.sink.write([PASSING], [])
+        until(lambda: bench.status() == "critical", what="the check to run out")
+        bench.await_catalog("critical")
+        assert "TTL expired" in bench.in_catalog()["Output"]
+        assert "all well" in bench.in_catalog()["Output"]
+
+
+def test_renewed_checks_outlive_their_ttl_and_nothing_else_is_sent(consul: Agent) -> None:
+    with sink_at(consul, ttl=3.0) as bench:
+        bench.sink.leftovers("web1")
+        bench.sink.write(named(20), [])
+        for at in range(20):
+            bench.await_catalog("passing", f"pod{at}")
+        index = bench.index()
+        bench.asked.clear()
+        with kept(bench):
+            until(lambda: bench.asked.count("update_check") >= 120, 30, "six renewals of each")
+        assert set(bench.asked) == {"update_check", "agent_services", "agent_checks"}
+        assert bench.asked.count("agent_services") <= bench.asked.count("update_check") / 10
+        assert bench.lost == []
+        assert bench.index() == index, "nothing was written to the catalog"
+        assert all(bench.status(f"podpulse:web1:pod{at}") == "passing" for at in range(20))
+
+
+def test_renewals_are_spread_and_none_is_sent_that_is_not_due(consul: Agent) -> None:
+    clock = FakeClock()
+    with sink_at(consul, clock=clock) as bench:
+        bench.sink.write(named(10), [])
+        bench.asked.clear()
+        bench.sink.renew(1.0)
+        assert bench.asked == [], "all were told just now"
+        clock.advance(bench.sink.period)
+        bench.sink.renew(0.25)
+        assert len(bench.asked) == 3
+        bench.sink.renew(0.25)
+        bench.sink.renew(1.0)
+        bench.sink.renew(1.0)
+        assert len(bench.asked) == 10
+
+
+def test_a_restarted_agent_without_memory_is_found_out_within_a_period(consul: Agent) -> None:
+    with sink_at(consul, ttl=1.5) as bench:
+        bench.sink.leftovers("web1")
+        bench.sink.write([PASSING, *named(2)], [])
+        with kept(bench):
+            consul.restart()
+            until(lambda: len(bench.lost) >= 3, what="the loss to be found out")
+        assert set(bench.lost) == {ISUP, PodKey("web1", "pod0"), PodKey("web1", "pod1")}
+
+
+def test_a_renewal_finds_out_what_the_agent_lost(consul: Agent) -> None:
+    with sink_at(consul, ttl=0.1) as bench:
+        bench.sink.write([PASSING, *named(1)], [])
+        consul.request("PUT", "agent/service/deregister/podpulse:web1:isup")
+
+        def found_out() -> bool:
+            bench.sink.renew(1.0)
+            return bool(bench.lost)
+
+        until(found_out, what="the loss to be found out")
+        assert bench.lost == [ISUP]
+        assert bench.sink.published(ISUP) is None
+
+
+def test_renewing_goes_on_after_the_agent_hung(consul: Agent) -> None:
+    with sink_at(consul, ttl=1.5, timeout=0.2) as bench:
+        bench.sink.leftovers("web1")
+        bench.sink.write([PASSING], [])
+        with kept(bench):
+            consul.pause()
+            until(lambda: bench.asked.count("agent_services") >= 3, what="some looks in vain")
+            consul.resume()
+            bench.asked.clear()
+            until(lambda: bench.asked.count("update_check") >= 2, what="renewals")
+            until(lambda: bench.status() == "passing", what="the check to pass again")
+
+
+def test_what_is_in_doubt_is_not_renewed(consul: Agent) -> None:
+    with sink_at(consul, ttl=0.6) as earlier:
+        earlier.sink.write([PASSING], [])
+    with sink_at(consul, ttl=0.6) as bench:
+        bench.sink.leftovers("web1")
+        with kept(bench):
+            until(lambda: bench.status() == "critical", what="a leftover without evidence to run out")
+        assert "update_check" not in bench.asked
+
+
+def test_stopping_leaves_the_services_as_they_are(consul: Agent) -> None:
+    with sink_at(consul) as bench:
+        bench.sink.write([PASSING], [])
+        with kept(bench):
+            pass
+        assert bench.status() == "passing"
+
+
+def test_after_trouble_everything_is_looked_at_before_anything_is_renewed(consul: Agent) -> None:
+    clock = FakeClock()
+    with sink_at(consul, timeout=1.0, clock=clock) as bench:
+        bench.sink.leftovers("web1")
+        bench.sink.write([PASSING], [])
+        keeper = TtlKeeper(bench.sink, Pulse("agent-ttl", 30, clock))
+        keeper._turn()
+        clock.advance(bench.sink.period)
+        consul.pause()
+        keeper._turn()
+        assert bench.asked[-1] == "update_check", "in vain"
+        consul.resume()
+        consul.request("PUT", "agent/check/deregister/podpulse:web1:isup")
+        bench.asked.clear()
+        keeper._turn()
+        assert bench.asked[0] == "agent_services"
+        assert bench.lost == [ISUP]
+
+
+def test_a_renewal_that_is_refused_is_in_doubt_and_announced(consul_binary: Path) -> None:
+    clock = FakeClock()
+    with Agent(consul_binary, acl=True) as agent:
+        token = agent.create_token('service_prefix "" { policy = "write" }')
+        with sink_at(agent, token=token, clock=clock) as bench:
+            bench.sink.write([PASSING], [])
+            agent.delete_token(token)
+            clock.advance(bench.sink.period)
+            bench.sink.renew(1.0)
+            assert bench.lost == [ISUP]
+            assert isinstance(bench.sink.published(ISUP), Unsettled)
+
+
+def test_leftovers_do_not_take_the_turn_of_those_that_are_to_be_renewed(consul: Agent) -> None:
+    with sink_at(consul) as earlier:
+        earlier.sink.write(named(10), [])
+    clock = FakeClock()
+    with sink_at(consul, clock=clock) as bench:
+        bench.sink.leftovers("web1")
+        bench.sink.write([PASSING], [])
+        clock.advance(bench.sink.period)
+        bench.asked.clear()
+        bench.sink.renew(0.05)
+        assert bench.asked == ["update_check"]

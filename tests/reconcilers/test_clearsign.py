@@ -1,0 +1,97 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcilers.clearsign import Clearsigned, ClearsignError, read
+
+SIGNATURE = b"""-----BEGIN PGP SIGNATURE-----
+Version: 1
+
+iHUEARYIAB0WIQTH6icdvUBwVBk5Lfm5qu3C+JMiVAUCawKwCQAKCRC5qu3C+JMi
+=1GO7
+-----END PGP SIGNATURE-----
+"""
+BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
+
+
+def message(text: bytes, headers: bytes = b"Hash: SHA256\n") -> bytes:
+    return BEGIN + headers + b"\n" + text + b"\n" + SIGNATURE
+
+
+def test_what_was_signed_is_taken_out_of_its_wrapping() -> None:
+    assert read(message(b"id: x\na: b")) == Clearsigned(b"id: x\na: b\n", signed=True, hashes=("SHA256",))
+
+
+def test_escaped_dashes_are_dashes_again_and_only_once() -> None:
+    text = b"- - a\n- -----BEGIN PGP SIGNATURE-----\n- plain\n  - b\n-c"
+    assert read(message(text)).plaintext == b"- a\n-----BEGIN PGP SIGNATURE-----\nplain\n  - b\n-c\n"
+
+
+def test_blanks_at_the_ends_of_lines_are_no_part_of_it() -> None:
+    assert read(message(b"a \t \n\t\n  b  ")).plaintext == b"a\n\n  b\n"
+
+
+def test_other_line_ends_and_other_text_around_it_change_nothing() -> None:
+    plain = message(b"id: x\n- - a")
+    assert read(plain.replace(b"\n", b"\r\n")) == read(plain)
+    assert read(b"before\n" + plain + b"after\n") == read(plain)
+
+
+@pytest.mark.parametrize(
+    ("headers", "hashes"),
+    [(b"", ()), (b"Hash: SHA512\n", ("SHA512",)), (b"Hash: SHA1, SHA256\nHash:MD5\n", ("SHA1", "SHA256", "MD5"))],
+)
+def test_the_hashes_are_those_of_the_headers(headers: bytes, hashes: tuple[str, ...]) -> None:
+    assert read(message(b"a", headers)).hashes == hashes
+
+
+def test_an_empty_text_can_be_signed() -> None:
+    assert read(BEGIN + b"\n" + SIGNATURE) == Clearsigned(b"", signed=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"id: x\n",
+        b" " + message(b"a"),
+        message(b"a").replace(b"BEGIN PGP SIGNED", b"BEGIN PGP"),
+        message(b"a").replace(SIGNATURE, b""),
+        message(b"a").replace(b"-----END PGP SIGNATURE-----", b""),
+        BEGIN + b"Hash: SHA256\n",
+        BEGIN.strip(),
+    ],
+)
+def test_what_is_no_complete_message_is_ordinary_text_as_it_is(data: bytes) -> None:
+    assert read(data) == Clearsigned(data, signed=False)
+
+
+@pytest.mark.parametrize("header", [b"Comment: x", b"NotDashEscaped: yes", b"Hash", b"id: x", "Häsh: x".encode()])
+def test_a_header_other_than_hash_is_refused(header: bytes) -> None:
+    with pytest.raises(ClearsignError, match=r"^a header other than Hash in a signed message: "):
+        read(message(b"a", header + b"\n"))
+
+
+@pytest.mark.parametrize("broken", [SIGNATURE.replace(b"\n\n", b"\n"), SIGNATURE.replace(b"Version: 1", b"Version")])
+def test_a_signature_without_its_form_is_refused(broken: bytes) -> None:
+    with pytest.raises(ClearsignError, match="does not begin with headers and an empty line"):
+        read(message(b"a").replace(SIGNATURE, broken))
+
+
+LINES = st.lists(st.text(st.characters(exclude_characters="\n\r", codec="utf-8"), max_size=8), min_size=1, max_size=8)
+
+
+@given(LINES)
+def test_whatever_is_signed_comes_out_but_for_blanks_at_line_ends(lines: list[str]) -> None:
+    escaped = [f"- {line}" if line.startswith("-") else line for line in lines]
+    kept = "".join(line.rstrip(" \t") + "\n" for line in lines)
+    assert read(message("\n".join(escaped).encode())).plaintext == kept.encode()
+
+
+@given(st.lists(st.sampled_from([BEGIN, SIGNATURE, b"\n", b"a: b\n", b"Hash: x\n", b"- ", b"\r\n"])).map(b"".join))
+def test_arbitrary_input_raises_nothing_else(data: bytes) -> None:
+    try:
+        result = read(data)
+    except ClearsignError:
+        return
+    assert result.signed or result.plaintext == data

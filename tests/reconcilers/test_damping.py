@@ -1,0 +1,63 @@
+"""p2's throttle: a bucket of changes, a quiet time, whole steps."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcilers.damping import Damping, DampingRules
+from reconcilers.health import HealthState
+
+WORDS = {"P": HealthState.PASSING, "C": HealthState.CRITICAL}
+
+
+def written(capacity: int, updates: str, every: float = 0.0) -> str:
+    """What is published for a sequence of statuses, `every` so many seconds: P, C, or u for unknown."""
+    damping, out = Damping.fresh(DampingRules(capacity, 15.0, 60.0)), ""
+    for number, word in enumerate(updates):
+        damping = damping.after(WORDS[word], number * every)
+        out += "u" if damping.quiet_for(number * every) else word
+    return out
+
+
+@pytest.mark.parametrize(
+    ("capacity", "updates", "every", "expected"),
+    [
+        (2, "PCPC", 0, "Puuu"),
+        (4, "PCPC", 0, "PCPu"),
+        (16, "PC" * 7 + "P", 0, "PC" * 7 + "P"),
+        (16, "PC" * 8, 0, "PC" * 7 + "Pu"),
+        (2, "PPPPPPPP", 0, "PPPPPPPP"),
+        (2, "PCPCPCPC", 15, "PCPCPCPC"),
+        (2, "PCPCPCPC", 14.9, "PuuuuuPu"),
+        (1, "PC", 60, "uu"),
+        (0, "PCPCPC", 0, "PCPCPC"),
+    ],
+)
+def test_the_vectors_of_p2_and_their_kin(capacity: int, updates: str, every: float, expected: str) -> None:
+    assert written(capacity, updates, every) == expected
+
+
+def test_the_quiet_time_ends_when_it_was_said_to() -> None:
+    damping = Damping.fresh(DampingRules(1, 15.0, 60.0)).after(HealthState.PASSING, 100.0)
+    assert damping.quiet_for(100.0) == 60.0
+    assert damping.quiet_for(159.0) == 1.0
+    assert damping.quiet_for(160.0) == 0.0
+
+
+def test_changes_are_counted_since_the_bucket_was_last_full() -> None:
+    damping = Damping.fresh(DampingRules(4, 15.0, 60.0))
+    for number, status in enumerate((HealthState.PASSING, HealthState.CRITICAL, HealthState.PASSING)):
+        damping = damping.after(status, number)
+    assert damping.changes == 3
+    assert damping.after(HealthState.CRITICAL, 100.0).changes == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(HealthState)), st.floats(0, 30)), max_size=60))
+def test_tokens_stay_within_the_bucket_and_only_changes_cost(steps: list[tuple[HealthState, float]]) -> None:
+    damping, now = Damping.fresh(DampingRules(5, 15.0, 60.0)), 0.0
+    for status, pause in steps:
+        now += pause
+        after = damping.after(status, now)
+        assert 0 <= after.tokens <= 5
+        assert (after is damping) == (status is damping.status)
+        damping = after

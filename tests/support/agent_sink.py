@@ -1,0 +1,103 @@
+"""What tests of the sink at Consul's agent need: the sink, a directory of services, and the agent's own view."""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.consul import ConsulClient
+from controller.sink.agent import TTL, AgentSink
+from controller.sink.services import Service
+from reconcilers.health import HealthState, Reason
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+from tests.support.consul import Agent
+from tests.support.net import until
+
+ISUP = PodKey("web1", "isup")
+ISUP_ID = "podpulse:web1:isup"
+PASSING = HealthRecord(ISUP, HealthState.PASSING, output="all well")
+WARNING = HealthRecord(ISUP, HealthState.WARNING, detail="slow")
+CRITICAL = HealthRecord(ISUP, HealthState.CRITICAL, Reason.STATUS, "answered 500", "oops")
+UNKNOWN = HealthRecord(ISUP, HealthState.UNKNOWN, Reason.LOCAL, "no descriptors")
+
+
+@dataclass
+class Directory:
+    """Describes every pod, unless it is in `gone`."""
+
+    port: int = 8000
+    tags: tuple[str, ...] = ("blue",)
+    prefix: str = ""
+    gone: set[PodKey] = field(default_factory=set)
+
+    def describe(self, key: PodKey) -> Service | None:
+        if key in self.gone:
+            return None
+        return Service(f"{self.prefix}{key.pod}", self.port, self.tags, {"podpulse-node": key.node})
+
+
+@dataclass
+class Bench:
+    """A sink at an agent; what it asked for, and what it said was lost."""
+
+    agent: Agent
+    sink: AgentSink
+    directory: Directory
+    asked: list[str]
+    lost: list[PodKey]
+
+    def services(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = self.agent.request("GET", "agent/services").json()
+        return found
+
+    def checks(self) -> dict[str, dict[str, Any]]:
+        """As the agent has them."""
+        found: dict[str, dict[str, Any]] = self.agent.request("GET", "agent/checks").json()
+        return found
+
+    def status(self, identity: str = ISUP_ID) -> str:
+        return str(self.checks()[identity]["Status"])
+
+    def in_catalog(self, pod: str = "isup") -> Mapping[str, Any]:
+        """The pod's check as every reader in the datacenter sees it; empty when there is none."""
+        checks = self.agent.request("GET", f"health/checks/{pod}").json()
+        return dict(checks[0]) if checks else {}
+
+    def await_catalog(self, status: str, pod: str = "isup") -> None:
+        """Wait until every reader in the datacenter sees this status: the agent is ahead of the catalog."""
+        until(lambda: self.in_catalog(pod).get("Status") == status, what=f"{status} in the catalog")
+
+    def index(self) -> str:
+        """Moves when anything of this node is written to the catalog."""
+        return self.agent.request("GET", f"health/node/{self.agent.node}").headers["x-consul-index"]
+
+
+@contextmanager
+def sink_at(
+    agent: Agent,
+    *,
+    ttl: float = TTL,
+    token: str | None = None,
+    timeout: float = 2.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Bench]:
+    """A sink with a client of its own, closed at the end; like a controller that is killed, it removes nothing."""
+    asked: list[str] = []
+    lost: list[PodKey] = []
+    directory = Directory()
+
+    def note(operation: str, *_: object) -> None:
+        asked.append(operation)
+
+    def lose(keys: Collection[PodKey]) -> None:
+        lost.extend(keys)
+
+    settings = agent.settings(token)
+    with ConsulClient(settings, timeout=timeout, observe=note) as client:
+        yield Bench(agent, AgentSink(client, directory, lose, ttl=ttl, clock=clock), directory, asked, lost)
+
+
+def named(count: int, status: HealthState = HealthState.PASSING) -> list[HealthRecord]:
+    return [HealthRecord(PodKey("web1", f"pod{at}"), status, output="x" * 200) for at in range(count)]
