@@ -19,7 +19,7 @@ from reconcilers.health import HealthState, Outcome, Reason
 from reconcilers.spec import PodKey
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-CHUNK = 100
+CHUNK = 250
 
 
 def render(registry: CollectorRegistry, healths: HealthStore, manifests: ManifestStore) -> Iterator[bytes]:

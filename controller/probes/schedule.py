@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from reconcilers.spec import PodKey
 
-GRID = 0.2
+GRID = 0.1
 """Seconds between two slots at most."""
 SLOTS = 25
 """Slots in an interval at least: checks that are probed often still spread."""
