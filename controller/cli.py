@@ -32,7 +32,7 @@ GC_THRESHOLDS = (20_000, 20, 50)
 """Nearly nothing here is cyclic: looking for cycles every 700 new objects, as is the default, finds none."""
 
 SWITCH_INTERVAL = 0.0001
-"""Seconds for which another thread may keep the interpreter when the probe thread wants it: a fiftieth of the default."""
+"""Seconds for which a thread may keep the interpreter when another wants it: a fiftieth of the default."""
 
 LENIENT = Rules(allow_headers=True)
 """Which manifests the tools accept: the controller that will run the pod may refuse headers, or miss a file."""
