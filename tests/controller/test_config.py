@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from controller.config import Config, ConfigError, host_ca_file, load
+from controller.config import Config, ConfigError, load
+from controller.config.model import host_ca_file
 from controller.consul import ConsulSettings
 from reconcilers.damping import DampingRules
 from reconcilers.options import CheckOptions

@@ -1,0 +1,40 @@
+"""The command line. Every verb translates its options, calls one part of the controller, and says what went wrong."""
+
+from importlib.metadata import version
+
+import click
+
+from controller.cli.check import check_config, check_manifest
+from controller.cli.inspect import inspect
+from controller.cli.isup import isup_command
+from controller.cli.run import run
+from controller.cli.schedule import schedule, unschedule
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(version("podpulse"), prog_name="podpulse")
+def main() -> None:
+    """The health checker of a Consul fleet.
+
+    Pod manifests stand in Consul's KV under intent/<node>/<pod>; `podpulse run` probes what they ask for, publishes the
+    health to Consul and exports it to Prometheus.
+
+    \b
+    A first look, without Consul:
+      podpulse isup --port 8000 hello &
+      mkdir -p pods; printf 'id: isup\\nstatus_port: 8000\\nstatus_http: true\\n' > pods/isup.yaml
+      podpulse run --intent-dir pods --health-dir health --address 127.0.0.1
+    """
+
+
+VERBS = (
+    run,
+    isup_command,
+    schedule,
+    unschedule,
+    inspect,
+    check_manifest,
+    check_config,
+)
+for verb in VERBS:
+    main.add_command(verb)

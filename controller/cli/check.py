@@ -1,0 +1,45 @@
+"""`podpulse check-manifest` and `check-config`: what is wrong with a file, before it is used."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from controller import config as configuration
+from controller.cli.options import FILE, LENIENT, explained, key_of
+from reconcilers.manifest import ManifestError, parse, pod_id
+from reconcilers.spec import Manifest
+
+
+@click.command("check-manifest")
+@click.argument("files", type=FILE, nargs=-1, required=True)
+def check_manifest(files: tuple[Path, ...]) -> None:
+    """Say what each manifest asks for, or what is wrong with it. Exit code 1 when one is wrong."""
+    wrong = 0
+    for file in files:
+        try:
+            data = file.read_bytes()
+            manifest = parse(key_of(pod_id(data), None), data, LENIENT)
+        except ManifestError as error:
+            wrong += 1
+            click.echo(f"{file}: {error}", err=True)
+            continue
+        click.echo(f"{file}: {_asked(manifest)}")
+        for field in manifest.unknown_fields:
+            click.echo(f"{file}: {field}: not known here, passed over")
+    sys.exit(1 if wrong else 0)
+
+
+def _asked(manifest: Manifest) -> str:
+    if manifest.check:
+        return f"{manifest.check.probe.url} every {manifest.check.interval:g} s"
+    return "paused" if manifest.paused else "asks for no check"
+
+
+@click.command("check-config")
+@click.argument("file", type=FILE)
+def check_config(file: Path) -> None:
+    """Say whether the configuration FILE can be used. Exit code 1 when not."""
+    with explained():
+        configuration.load(file, {})
+    click.echo(f"{file}: good")

@@ -1,0 +1,93 @@
+"""What the verbs share: how to reach Consul, which pod is meant, and how an error is said."""
+
+import functools
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from controller import config as configuration
+from controller.app import StartError
+from controller.config import Config, ConfigError
+from controller.consul import ConsulClient, ConsulError
+from reconcilers.manifest import ManifestError
+from reconcilers.options import Rules
+from reconcilers.spec import PodKey, is_name
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LENIENT = Rules(allow_headers=True)
+"""Which manifests the tools accept: the controller that will run the pod may refuse headers, or miss a file."""
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+CONSUL_OPTIONS = {
+    "address": click.option(
+        "--consul", "address", metavar="ADDR", help="Consul's address [env CONSUL_HTTP_ADDR; 127.0.0.1:8500]."
+    ),
+    "token": click.option("--token", metavar="TOKEN", help="ACL token; --token-file keeps it out of the process list."),
+    "token_file": click.option("--token-file", type=FILE, help="File with the ACL token, read again when it changes."),
+    "https": click.option("--https", is_flag=True, help="Speak TLS to Consul."),
+    "ca_file": click.option(
+        "--tls-ca-file", "ca_file", type=FILE, help="CA bundle that Consul's certificate is checked with."
+    ),
+    "cert_file": click.option("--tls-cert-file", "cert_file", type=FILE, help="Client certificate for Consul."),
+    "key_file": click.option("--tls-key-file", "key_file", type=FILE, help="Its key."),
+}
+
+
+def consul_options(function: F) -> F:
+    """Add the options that say how to reach Consul; the function gets them as one mapping, `consul`."""
+
+    @functools.wraps(function)
+    def wrapper(**kwargs: Any) -> Any:
+        given = {name: kwargs.pop(name) for name in CONSUL_OPTIONS}
+        if given.pop("https"):
+            given["address"] = _as_https(given["address"])
+        given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+        return function(consul=given, **kwargs)
+
+    for option in reversed(CONSUL_OPTIONS.values()):
+        wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]
+
+
+def _as_https(address: str | None) -> str:
+    address = address or os.environ.get("CONSUL_HTTP_ADDR") or "127.0.0.1:8500"
+    return f"https://{address.split('://', 1)[-1]}"
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the errors that a person can mend into one line on standard error."""
+    try:
+        yield
+    except (ConfigError, ConsulError, ManifestError, StartError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def client(consul: Mapping[str, Any]) -> ConsulClient:
+    return ConsulClient(load(None, consul, {}).consul_settings(os.environ))
+
+
+def load(file: Path | None, consul: Mapping[str, Any], options: Mapping[str, Any]) -> Config:
+    names = {"node": "node_name", "node_address": "address"}
+    overrides = {names.get(name, name): value for name, value in options.items()}
+    overrides |= {f"consul.{name}": value for name, value in consul.items()}
+    return configuration.load(file, overrides)
+
+
+def key_of(pod: str, node: str | None) -> PodKey:
+    """The pod's key; names that could reach other keys are refused here."""
+    node = node or socket.gethostname()
+    for what, name in (("node", node), ("pod", pod)):
+        if not is_name(name):
+            raise click.ClickException(
+                f"{what}: expected letters, digits, dots, dashes and underscores, got {name[:60]!r}"
+            )
+    return PodKey(node, pod)

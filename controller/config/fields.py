@@ -1,0 +1,94 @@
+"""Fields of the configuration: what each accepts, and what it says it expected."""
+
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from reconcilers.guard import Allowance
+from reconcilers.spec import is_name
+
+META_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+
+def _node(text: object) -> object:
+    if isinstance(text, str) and is_name(text):
+        return str(text)
+    raise ValueError("expected a node's name of letters, digits, dots, dashes and underscores, at most 128")
+
+
+def _address(text: object) -> object:
+    if not isinstance(text, str):
+        raise ValueError("expected name, catalog or an IP address")
+    if text not in {"name", "catalog"}:
+        try:
+            ip_address(text)
+        except ValueError:
+            raise ValueError("expected name, catalog or an IP address") from None
+    return str(text)
+
+
+def _listen(text: object) -> object:
+    host_and_port(text, "HOST:PORT")
+    return str(text)
+
+
+def _canary(text: object) -> object:
+    if not isinstance(text, str) or text not in {"consul", "none"}:
+        host_and_port(text, "consul, none or HOST:PORT")
+    return str(text)
+
+
+def host_and_port(text: object, expected: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise ValueError(f"expected {expected}")
+    return host.strip("[]"), int(port)
+
+
+def _allowances(value: object) -> tuple[Allowance, ...]:
+    return tuple(Allowance.parse(str(each)) for each in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _readable(value: object) -> Path:
+    if problem := unreadable(str(value)):
+        raise ValueError(f"expected a readable file: {problem}")
+    return Path(str(value))
+
+
+def unreadable(path: str) -> str:
+    """Why a file cannot be read, or ""."""
+    try:
+        with Path(path).open("rb"):
+            return ""
+    except OSError as error:
+        return error.strerror or "cannot be read"
+
+
+def _publish(value: object) -> tuple[str, ...]:
+    wanted = tuple(str(each) for each in (value if isinstance(value, list | tuple) else [value]))
+    if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - {"kv", "agent"}:
+        raise ValueError("expected kv, agent, or both")
+    return wanted
+
+
+def _meta(value: object) -> dict[str, str]:
+    """Meta of a Consul service: Consul's own limits."""
+    if not isinstance(value, dict) or len(value) > 60:
+        raise ValueError("expected a mapping of at most 60 names to values")
+    for name, content in value.items():
+        if not META_NAME.fullmatch(str(name)) or not isinstance(content, str) or len(content) > 512:
+            raise ValueError(f"expected names of letters, digits, - and _, and values of up to 512, found {name!r:.60}")
+    return {str(name): str(content) for name, content in value.items()}
+
+
+NodeName = Annotated[str, BeforeValidator(_node)]
+PodAddress = Annotated[str, BeforeValidator(_address)]
+HostPort = Annotated[str, BeforeValidator(_listen)]
+CanaryTarget = Annotated[str, BeforeValidator(_canary)]
+Allowances = Annotated[tuple[Allowance, ...], BeforeValidator(_allowances)]
+ReadableFile = Annotated[Path, BeforeValidator(_readable)]
+Publish = Annotated[tuple[str, ...], BeforeValidator(_publish)]
+Meta = Annotated[dict[str, str], BeforeValidator(_meta)]

@@ -1,0 +1,123 @@
+"""The configuration as one model, and what the parts of the controller ask of it."""
+
+import os
+import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from controller.config.fields import (
+    Allowances,
+    CanaryTarget,
+    HostPort,
+    NodeName,
+    PodAddress,
+    Publish,
+    ReadableFile,
+    host_and_port,
+    unreadable,
+)
+from controller.config.sections import ConsulSection, DampingSection, Section, ServiceSection
+from controller.consul import ConsulSettings, settings_from_environment
+from reconcilers.damping import DampingRules
+from reconcilers.fields import Boolean
+from reconcilers.guard import CONSUL_PORTS, Guard
+from reconcilers.options import CheckOptions, Defaults, Rules
+
+CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names file, field and what was expected."""
+
+
+def host_ca_file() -> Path:
+    """The host's bundle of certificate authorities."""
+    candidates = (os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, *CA_FILES)
+    for candidate in candidates:
+        if candidate and Path(candidate).is_file():
+            return Path(candidate)
+    return Path(CA_FILES[0])
+
+
+class Config(Section):
+    """Everything that can be configured; see deploy/config.example.yaml."""
+
+    node_name: NodeName = Field(default_factory=socket.gethostname, validate_default=True)
+    tree: Literal["intent", "reality"] = "intent"
+    address: PodAddress = "name"
+    ca_file: ReadableFile = Field(default_factory=host_ca_file, validate_default=True)
+    defaults: Defaults = Field(default_factory=CheckOptions)
+    allow_headers: Boolean = False
+    allow_addresses: Allowances = ()
+    canary: CanaryTarget = "consul"
+    publish: Publish = ("kv",)
+    service: ServiceSection = Field(default_factory=ServiceSection)
+    damping: DampingSection = Field(default_factory=DampingSection)
+    max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 8192
+    listen: HostPort = "127.0.0.1:9815"
+    intent_dir: Path | None = None
+    health_dir: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    consul: ConsulSection = Field(default_factory=ConsulSection)
+
+    @model_validator(mode="after")
+    def _folders_go_together(self) -> "Config":
+        if (self.intent_dir is None) != (self.health_dir is None):
+            raise ValueError("intent_dir and health_dir: expected both (for use without Consul) or none")
+        if self.intent_dir and self.address == "catalog":
+            raise ValueError("address: catalog needs Consul, and intent_dir is for use without it")
+        return self
+
+    @model_validator(mode="after")
+    def _default_files_are_there(self) -> "Config":
+        for name in ("ca_file", "cert_file", "key_file"):
+            path = getattr(self.defaults.tls, name)
+            if path and (problem := unreadable(path)):
+                raise ValueError(f"defaults.tls.{name}: expected a readable file: {problem}, got {path[:60]!r}")
+        return self
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        return host_and_port(self.listen, "HOST:PORT")
+
+    def rules(self) -> Rules:
+        """What the operator says about manifests."""
+        return Rules(self.defaults, self.allow_headers, unreadable)
+
+    def damping_rules(self) -> DampingRules:
+        return DampingRules(self.damping.changes, self.damping.refill, self.damping.quiet)
+
+    def guard(self, environ: Mapping[str, str]) -> Guard:
+        """Which addresses may be probed; Consul's own port is denied also where it is not the usual one."""
+        own = None if self.intent_dir else urlsplit(self.consul_settings(environ).address).port
+        return Guard(CONSUL_PORTS | ({own} if own else set()), self.allow_addresses)
+
+    def canary_target(self, environ: Mapping[str, str]) -> tuple[str, int] | str | None:
+        """Whom to ask whether this node is cut off: host and port, the path of a unix socket, or nobody."""
+        if self.canary != "consul":
+            return None if self.canary == "none" else host_and_port(self.canary, "HOST:PORT")
+        if self.intent_dir:
+            return None
+        settings = self.consul_settings(environ)
+        parts = urlsplit(settings.address)
+        return settings.socket_path or (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+
+    def consul_settings(self, environ: Mapping[str, str]) -> ConsulSettings:
+        """How to reach Consul, with what is not configured taken from its usual environment variables.
+
+        Raises:
+            ConfigError: a value cannot be understood.
+        """
+        section = self.consul.model_dump(exclude_none=True)
+        paths: dict[str, Any] = {
+            name: str(value) if isinstance(value, Path) else value for name, value in section.items()
+        }
+        try:
+            return settings_from_environment(environ, **paths)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None

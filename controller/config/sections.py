@@ -1,0 +1,44 @@
+"""The sections of the configuration, each a mapping of its own."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from controller.config.fields import Meta, ReadableFile
+from reconcilers.fields import Text, duration, number
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DampingSection(Section):
+    """p2's throttle of a pod that flaps: see `reconcilers.damping`."""
+
+    changes: Annotated[int, BeforeValidator(number(0, 1000))] = 16
+    refill: Annotated[float, BeforeValidator(duration(1, 3600))] = 15.0
+    quiet: Annotated[float, BeforeValidator(duration(1, 3600))] = 60.0
+
+
+class ServiceSection(Section):
+    """What pods are called as services of the local agent; for `publish: agent`."""
+
+    name_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$")] = ""
+    meta_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = "podpulse-"
+    tags: tuple[Text, ...] = ()
+    meta: Meta = Field(default_factory=dict)
+    ttl: Annotated[float, BeforeValidator(duration(3, 3600))] = 20.0
+
+
+class ConsulSection(Section):
+    """How to reach Consul; what is absent comes from Consul's usual environment variables."""
+
+    address: str | None = None
+    token: str | None = Field(default=None, repr=False)
+    token_file: Path | None = None
+    ca_file: ReadableFile | None = None
+    cert_file: ReadableFile | None = None
+    key_file: ReadableFile | None = None
+    server_name: str | None = None
+    insecure_skip_verify: bool | None = None
