@@ -7,6 +7,7 @@ left alone: whoever owns the process calls `stop`.
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,8 +18,34 @@ KEEP_ALIVE = 5
 GRACE = 1
 
 
+TICK = 1.0
+"""Seconds between two looks at the date, which every answer bears."""
+
+
 class ListenError(Exception):
     """The address cannot be listened on; the message names it and says why."""
+
+
+class _Server(uvicorn.Server):
+    """Waits to be told of its end, where uvicorn's own looks ten times a second whether it has come."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ended = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), TICK)
+
+    def end(self) -> None:
+        """For any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: it has ended already
+                self._loop.call_soon_threadsafe(self._ended.set)
 
 
 class WebServer:
@@ -28,7 +55,7 @@ class WebServer:
         self._host = host
         self._port = port
         self._thread: threading.Thread | None = None
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 app,
                 loop="asyncio",
@@ -73,7 +100,7 @@ class WebServer:
 
     def stop(self, timeout: float = 3.0) -> None:
         """Stop listening, let answers under way end within a second, and drop the rest. Does nothing before `start`."""
-        self._server.should_exit = True
+        self._server.end()
         if self._thread is not None:
             self._thread.join(timeout)
 
