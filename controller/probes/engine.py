@@ -18,7 +18,7 @@ from controller.probes.multi import Multi
 from controller.probes.pool import TransferPool
 from controller.probes.reach import Reach
 from controller.probes.resolver import Answer, Resolver, ask_system
-from controller.probes.schedule import Schedule, catch_up, next_on_phase
+from controller.probes.schedule import Schedule, first_moments
 from controller.probes.transfer import Transfer, Verdict, Where
 from controller.probes.worker import Worker
 from controller.pulse import Pulse
@@ -210,8 +210,7 @@ class ProbeEngine:
             self._multi.keep_connections(len(self._workers) + self._max_in_flight)
         spec = worker.spec
         asked = spec.asked if now - spec.interval < spec.asked <= now else now
-        worker.due = next_on_phase(spec.key, spec.interval, asked, self._epoch)
-        first = worker.due if worker.due > now else catch_up(spec.key, spec.interval, asked, now)
+        first, worker.due = first_moments(spec.key, spec.interval, asked, now, self._epoch)
         self._schedule.add(worker, first)
         if self._has_room() and self._bucket.take(now):
             self._launch(worker, now)

@@ -16,6 +16,10 @@ GRID = 0.1
 SLOTS = 25
 """Slots in an interval at least: checks that are probed often still spread."""
 RESOLUTION = 0.001
+FIRST_WITHIN = 0.9
+"""The share of an interval within which a new check is probed first, so that "within one interval" has a margin."""
+SCATTER = 997
+"""Keys of neighbouring phases get moments far from each other by it."""
 
 
 W = TypeVar("W")
@@ -41,11 +45,20 @@ def next_on_phase(key: PodKey, interval: float, now: float, epoch: float) -> flo
     return offset + math.ceil((now - offset) / interval + 1e-9) * interval
 
 
-def catch_up(key: PodKey, interval: float, asked: float, now: float) -> float:
-    """When to probe a check whose phase went by between its being `asked` for and `now`: spread over what is left of
-    the interval after `asked`, so that many of them are no herd. All times are of the monotonic clock."""
-    first = now + max(0.0, asked + interval - now) * fraction(key)
-    return math.floor(first / GRID) * GRID
+def first_moments(key: PodKey, interval: float, asked: float, now: float, epoch: float) -> tuple[float, float]:
+    """When a new check is probed first, and the moment in phase from which its intervals are counted.
+
+    That is its phase, unless it went by between the check's being `asked` for and `now`, or comes so late that a busy
+    moment would carry it beyond one interval: then any moment that is left, spread so that many of them are no herd.
+    All times are of the monotonic clock, as for `next_on_phase`.
+    """
+    in_phase = next_on_phase(key, interval, asked, epoch)
+    latest = asked + FIRST_WITHIN * interval
+    if now < in_phase <= latest:
+        return in_phase, in_phase
+    spread = fraction(key) * SCATTER % 1
+    first = math.floor((now + max(0.0, latest - now) * spread) / GRID) * GRID
+    return first, in_phase if in_phase <= now else in_phase - interval
 
 
 class Schedule(Generic[W]):

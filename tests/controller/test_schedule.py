@@ -5,7 +5,16 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.probes.schedule import GRID, RESOLUTION, SLOTS, Schedule, catch_up, next_on_phase, phase
+from controller.probes.schedule import (
+    FIRST_WITHIN,
+    GRID,
+    RESOLUTION,
+    SLOTS,
+    Schedule,
+    first_moments,
+    next_on_phase,
+    phase,
+)
 from reconcilers.spec import PodKey
 
 KEYS = st.builds(PodKey, st.sampled_from(["web1", "web2"]), st.integers(0, 9999).map("pod-{}".format))
@@ -30,11 +39,23 @@ def test_checks_of_one_interval_share_slots(key: PodKey, interval: float) -> Non
 
 
 @given(KEYS, INTERVALS, MOMENTS, st.floats(0, 1))
-def test_a_check_that_missed_its_phase_while_it_was_set_up_is_probed_within_the_interval(
+def test_a_new_check_is_probed_within_the_interval_and_then_in_phase(
     key: PodKey, interval: float, asked: float, share: float
 ) -> None:
     now = asked + share * interval
-    assert now - GRID - 1e-6 <= catch_up(key, interval, asked, now) <= asked + interval + 1e-6
+    first, due = first_moments(key, interval, asked, now, epoch=1.7e9)
+    assert now - GRID - 1e-6 <= first <= max(now, asked + FIRST_WITHIN * interval) + 1e-6
+    in_phase = next_on_phase(key, interval, asked, epoch=1.7e9)
+    assert min(abs(due - in_phase), abs(due + interval - in_phase)) < 1e-6
+    assert due <= max(now, asked + FIRST_WITHIN * interval) + 1e-6
+    assert due + interval > now
+
+
+def test_checks_whose_phase_comes_late_are_no_herd() -> None:
+    keys = [PodKey("web1", f"pod-{number}") for number in range(2_000)]
+    moved = [first for key in keys for first, due in [first_moments(key, 10.0, 0.0, 0.0, 0.0)] if first != due]
+    assert 120 < len(moved) < 280
+    assert all(sum(tenth <= first < tenth + 0.9 for first in moved) < 60 for tenth in range(9))
 
 
 def test_phases_spread_over_the_interval() -> None:
