@@ -7,6 +7,7 @@ import click
 from controller.cli.check import check_config, check_manifest
 from controller.cli.inspect import inspect
 from controller.cli.isup import isup_command
+from controller.cli.probe import probe
 from controller.cli.run import run
 from controller.cli.schedule import schedule, unschedule
 
@@ -33,6 +34,7 @@ VERBS = (
     schedule,
     unschedule,
     inspect,
+    probe,
     check_manifest,
     check_config,
 )

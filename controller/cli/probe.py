@@ -1,0 +1,214 @@
+"""`podpulse probe`: one probe of a pod, now, explained phase by phase."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from controller.addresses import CatalogAddress
+from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
+from controller.config import Config
+from controller.consul import ConsulClient
+from controller.intent.directory import manifest_path
+from controller.probes.once import probe_once
+from controller.probes.resolver import ask_system
+from reconcilers.health import Outcome, ProbeResult
+from reconcilers.keys import intent_key
+from reconcilers.manifest import parse, pod_id
+from reconcilers.record import timestamp
+from reconcilers.spec import CheckSpec, PodKey
+
+BAR = 30
+EXCERPT_LINES = 10
+DAY = 86_400
+COLOURS = {Outcome.SUCCESS: "green", Outcome.FAILURE: "red", Outcome.LOCAL: "magenta"}
+VERDICTS = {
+    Outcome.SUCCESS: "a success",
+    Outcome.FAILURE: "a failure",
+    Outcome.LOCAL: "no evidence: our own fault, not the pod's",
+}
+PHASES = {
+    "dns": "resolve the name",
+    "connect": "connect",
+    "tls": "TLS handshake",
+    "first_byte": "wait for the answer",
+    "transfer": "read it",
+}
+
+
+@click.command()
+@click.argument("pod", required=False)
+@click.option("--manifest", "file", type=FILE, help="Probe what this manifest asks for; it need not be scheduled.")
+@click.option("--node", metavar="NAME", help="The pod's node [the host's name].")
+@click.option(
+    "--config", "config_file", type=FILE, envvar="CONFIG_PATH", help="The controller's configuration [env CONFIG_PATH]."
+)
+@click.option("--address", "node_address", metavar="WHERE", help="Where the pod is: name, catalog or an IP address.")
+@click.option("--intent-dir", type=FOLDER, help="Read the manifest from this folder instead of Consul.")
+@click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
+@consul_options
+def probe(
+    pod: str | None,
+    file: Path | None,
+    node: str | None,
+    config_file: Path | None,
+    node_address: str | None,
+    intent_dir: Path | None,
+    as_json: bool,
+    consul: Mapping[str, Any],
+) -> None:
+    """Probe POD once, now and from here, and explain what was seen.
+
+    The manifest is read from the intent tree, or from a file. The probe is just what `podpulse run` would send, with
+    the same deadline and the same guards; nothing is published.
+
+    \b
+    podpulse probe isup --node web1.example.com
+    podpulse probe --manifest isup.yaml --address 127.0.0.1
+    podpulse probe isup --json | jq .phases
+
+    Exit code 0 for a success, 1 for a failure, 3 when it says nothing about the pod (our own fault), 2 for a wrong use.
+    """
+    if (pod is None) == (file is None):
+        raise click.UsageError("expected either POD or --manifest FILE")
+    with explained():
+        config = load(config_file, consul, {"node": node, "node_address": node_address})
+        key, data = _manifest(config, pod, file, intent_dir)
+        manifest = parse(key, data, config.rules())
+        if manifest.check is None:
+            raise click.ClickException(f"{key}: {'paused' if manifest.paused else 'asks for no check'}")
+        spec = _located(manifest.check, config)
+        result = probe_once(spec, ca_file=str(config.ca_file), guard=config.guard(os.environ))
+    if as_json:
+        click.echo(json.dumps(_fields(spec, result), indent=2, ensure_ascii=False))
+    else:
+        _explain(spec, result, Console(highlight=False, soft_wrap=True))
+    sys.exit({Outcome.SUCCESS: 0, Outcome.FAILURE: 1, Outcome.LOCAL: 3}[result.outcome])
+
+
+def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Path | None) -> tuple[PodKey, bytes]:
+    if file:
+        data = file.read_bytes()
+        return key_of(pod_id(data), config.node_name), data
+    key = key_of(pod or "", config.node_name)
+    if intent_dir:
+        return key, manifest_path(intent_dir, key).read_bytes()
+    with ConsulClient(config.consul_settings(os.environ)) as client:
+        pair = client.get(intent_key(config.tree, key))
+    if pair is None:
+        raise click.ClickException(f"{intent_key(config.tree, key)} is not there: {key.pod} is not scheduled")
+    return key, pair.value
+
+
+def _located(spec: CheckSpec, config: Config) -> CheckSpec:
+    """The check with the address that the controller would connect to."""
+    if spec.probe.host != spec.key.node or config.address == "name":
+        return spec
+    if config.address != "catalog":
+        return replace(spec, address=config.address)
+    with ConsulClient(config.consul_settings(os.environ)) as client:
+        catalog = CatalogAddress(client, spec.key.node)
+        catalog.refresh()
+        try:
+            return replace(spec, address=catalog.address(spec.key.node))
+        except LookupError as error:
+            raise click.ClickException(str(error)) from None
+
+
+def _fields(spec: CheckSpec, result: ProbeResult) -> dict[str, Any]:
+    return {
+        "pod": spec.key.pod,
+        "node": spec.key.node,
+        "url": spec.probe.url,
+        "addresses": _addresses(spec),
+        "outcome": result.outcome.value,
+        "reason": result.reason.value,
+        "detail": result.detail,
+        "status_code": result.status_code,
+        "started": timestamp(result.started),
+        "duration": round(result.duration, 6),
+        "phases": {name: round(seconds, 6) for name, seconds in result.phases._asdict().items()},
+        "certificate_expiry": timestamp(result.certificate_expiry) if result.certificate_expiry else None,
+        "output": result.output,
+    }
+
+
+def _addresses(spec: CheckSpec) -> list[str]:
+    if spec.address:
+        return [spec.address]
+    return list(ask_system(spec.probe.host).addresses)
+
+
+def _explain(spec: CheckSpec, result: ProbeResult, console: Console) -> None:
+    where = ", ".join(_addresses(spec)) or "no address"
+    console.print(Text.assemble((spec.key.pod, "bold"), f" on {spec.key.node}: ", (spec.probe.url, "bold")))
+    console.print(f"at {where}, within {spec.timeout:g} s\n")
+    console.print(_phases(result))
+    for line in _findings(result):
+        console.print(line, markup=False)
+    _excerpt(result.output, console)
+    colour = COLOURS[result.outcome]
+    verdict = Text.assemble("\nThis is ", (VERDICTS[result.outcome], f"bold {colour}"))
+    if result.reason:
+        verdict.append(f": {result.reason}", colour)
+    console.print(verdict.append("."))
+    console.print(_consequence(spec, result.outcome))
+
+
+def _phases(result: ProbeResult) -> Table:
+    """One line a phase, with a bar of its share; the phases that the probe did not come to have none."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="cyan", no_wrap=True)
+    for name, seconds in result.phases._asdict().items():
+        share = seconds / result.duration if result.duration else 0
+        took = f"{seconds * 1000:.1f} ms" if seconds else "-"
+        table.add_row(PHASES[name], took, "█" * max(round(share * BAR), bool(seconds)))
+    table.add_row("in all", f"{result.duration * 1000:.1f} ms", "", style="bold")
+    return table
+
+
+def _findings(result: ProbeResult) -> list[str]:
+    findings = []
+    if result.status_code:
+        findings.append(f"status {result.status_code}")
+    if result.certificate_expiry:
+        days = (result.certificate_expiry - time.time()) / DAY
+        day = time.strftime("%Y-%m-%d", time.gmtime(result.certificate_expiry))
+        findings.append(f"certificate expires on {day}, in {days:.0f} days" if days >= 0 else f"expired on {day}")
+    if result.detail:
+        findings.append(result.detail)
+    return findings
+
+
+def _excerpt(output: str, console: Console) -> None:
+    lines = "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in output).splitlines()
+    for line in lines[:EXCERPT_LINES]:
+        console.print(Text.assemble(("  | ", "dim"), line))
+    if len(lines) > EXCERPT_LINES:
+        console.print(f"  | … {len(lines) - EXCERPT_LINES} lines more", style="dim")
+
+
+def _consequence(spec: CheckSpec, outcome: Outcome) -> str:
+    """What the controller makes of such results."""
+    match outcome:
+        case Outcome.SUCCESS:
+            return f"{_in_a_row(spec.success_threshold)} makes the pod passing."
+        case Outcome.FAILURE:
+            return f"{_in_a_row(spec.failure_threshold)} makes the pod critical."
+        case _:
+            return f"{_in_a_row(spec.failure_threshold)} makes the pod unknown, never critical."
+
+
+def _in_a_row(threshold: int) -> str:
+    return "One such result" if threshold == 1 else f"A row of {threshold} such results"

@@ -1,0 +1,61 @@
+"""One probe, now, through the same engine that probes all the time: for a person who wants to know what it sees."""
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from controller.probes.engine import ProbeEngine
+from controller.pulse import Pulse
+from reconcilers.guard import Guard
+from reconcilers.health import ProbeResult
+from reconcilers.spec import CheckSpec
+
+SLACK = 5.0
+"""Seconds beyond the probe's own timeout: the engine ends every probe by itself, so this is never used up."""
+
+
+def probe_once(spec: CheckSpec, *, ca_file: str, guard: Guard) -> ProbeResult:
+    """Run one probe of `spec` and return what it saw, within its timeout.
+
+    Raises:
+        TimeoutError: the engine itself did not end it.
+    """
+    first = _First()
+    engine = ProbeEngine(
+        first, _Untold(), Pulse("probe", SLACK, time.monotonic), ca_file=ca_file, max_in_flight=1, guard=guard
+    )
+    engine.run()
+    try:
+        engine.start([replace(spec, interval=max(spec.interval, spec.timeout))])
+        return first.wait(spec.timeout + SLACK)
+    finally:
+        engine.close(SLACK)
+
+
+class _First:
+    """Keeps the first result."""
+
+    def __init__(self) -> None:
+        self._came = threading.Event()
+        self._result: ProbeResult | None = None
+
+    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
+        """There is one check, and one generation of it."""
+
+    def observe(self, results: Iterable[ProbeResult]) -> None:
+        for result in results:
+            self._result = self._result or result
+            self._came.set()
+
+    def wait(self, seconds: float) -> ProbeResult:
+        if not self._came.wait(seconds) or self._result is None:
+            raise TimeoutError("the probe did not end")
+        return self._result
+
+
+class _Untold:
+    """Nobody reads the metrics of a single probe."""
+
+    def started(self, lateness: float) -> None: ...
+    def skipped(self, count: int) -> None: ...

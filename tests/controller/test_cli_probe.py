@@ -1,0 +1,123 @@
+"""`podpulse probe`: one probe by the real engine, and what a person is told of it."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from controller.cli import main
+from tests.support.authority import Authority
+from tests.support.consul import Agent
+from tests.support.controller import podpulse
+from tests.support.targets import Target, answer
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    with Target() as one:
+        yield one
+
+
+def manifest(folder: Path, port: int, *, https: bool = False, more: str = "") -> Path:
+    file = folder / "isup.yaml"
+    file.write_text(f"id: isup\nstatus_port: {port}\nstatus_http: {str(not https).lower()}\n{more}")
+    return file
+
+
+def probe(*arguments: object) -> Result:
+    clean = {"CONSUL_HTTP_ADDR": None, "CONSUL_HTTP_TOKEN": None, "CONFIG_PATH": None}
+    command = ["probe", *map(str, arguments), "--node", "web1", "--address", "127.0.0.1"]
+    return CliRunner(env=clean).invoke(main, command)
+
+
+def test_a_success_is_explained_phase_by_phase(target: Target, tmp_path: Path) -> None:
+    target.behave(answer(body=b"I am healthy\n"))
+    result = probe("--manifest", manifest(tmp_path, target.port))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"isup on web1: http://web1:{target.port}/_status\nat 127.0.0.1, within 5 s\n")
+    assert re.search(r"^connect +[0-9.]+ ms", result.stdout, re.MULTILINE)
+    assert re.search(r"^TLS handshake +- *$", result.stdout, re.MULTILINE)
+    assert "status 200\n  | I am healthy\n" in result.stdout
+    assert result.stdout.endswith("This is a success.\nOne such result makes the pod passing.\n")
+    assert [hit.path for hit in target.hits()] == ["/_status"]
+
+
+def test_a_failure_says_its_reason_and_what_it_leads_to(target: Target, tmp_path: Path) -> None:
+    target.behave(answer(503, b"\x1b[31mdatabase gone\n"))
+    result = probe("--manifest", manifest(tmp_path, target.port, more="status: {failure_threshold: 3}"))
+    assert result.exit_code == 1
+    assert "answered with status 503" in result.stdout
+    assert "This is a failure: status.\nA row of 3 such results makes the pod critical." in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "�[31mdatabase gone" in result.stdout
+
+
+def test_our_own_fault_says_nothing_about_the_pod(target: Target, tmp_path: Path) -> None:
+    clean = {"CONSUL_HTTP_ADDR": None, "CONFIG_PATH": None}
+    arguments = ["probe", "--manifest", str(manifest(tmp_path, target.port)), "--address", "169.254.1.1"]
+    result = CliRunner(env=clean).invoke(main, arguments)
+    assert result.exit_code == 3
+    assert "169.254.1.1 is a link-local address, and may not be probed" in result.stdout
+    assert not target.accepted()
+
+
+def test_a_certificate_is_told_with_its_expiry(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    with Target(tls=authority.server("web1")) as target:
+        more = f"status: {{tls: {{ca_file: {authority.file}}}}}"
+        result = probe("--manifest", manifest(tmp_path, target.port, https=True, more=more))
+        assert result.exit_code == 0, result.output
+        assert re.search(r"certificate expires on [0-9-]+, in [0-9]+ days", result.stdout)
+        unknown = probe("--manifest", manifest(tmp_path, target.port, https=True))
+    assert unknown.exit_code == 1
+    assert "certificate expires on" in unknown.stdout
+    assert "This is a failure: certificate." in unknown.stdout
+
+
+def test_json_carries_all_of_it(target: Target, tmp_path: Path) -> None:
+    said = json.loads(probe("--manifest", manifest(tmp_path, target.port), "--json").stdout)
+    assert said["outcome"] == "success"
+    assert said["addresses"] == ["127.0.0.1"]
+    assert said["status_code"] == 200
+    assert set(said["phases"]) == {"dns", "connect", "tls", "first_byte", "transfer"}
+    assert 0 < said["phases"]["connect"] <= said["duration"]
+
+
+def test_the_manifest_is_read_from_a_folder_or_from_consul(target: Target, tmp_path: Path, consul: Agent) -> None:
+    file = manifest(tmp_path, target.port)
+    assert probe("isup", "--intent-dir", tmp_path).exit_code == 0
+    missing = probe("isup", "--consul", consul.address)
+    assert missing.exit_code == 1
+    assert "intent/web1/isup is not there: isup is not scheduled" in missing.stderr
+    podpulse("schedule", file, "--node", "web1", "--consul", consul.address)
+    assert probe("isup", "--consul", consul.address).exit_code == 0
+    assert len(target.hits()) == 2
+
+
+def test_the_catalogs_address_is_used_where_the_configuration_says_so(
+    target: Target, tmp_path: Path, consul: Agent
+) -> None:
+    file = manifest(tmp_path, target.port)
+    arguments = ["--consul", consul.address, "--node", consul.node, "--address", "catalog", "--json"]
+    said = json.loads(podpulse("probe", "--manifest", file, *arguments).stdout)
+    assert said["addresses"] == ["127.0.0.1"]
+    arguments[3] = "nobody"
+    refused = podpulse("probe", "--manifest", file, *arguments, check=False)
+    assert "the address of node nobody is not known" in refused.stderr
+
+
+def test_what_cannot_be_probed_is_a_clear_error(tmp_path: Path) -> None:
+    assert "either POD or --manifest" in probe().stderr
+    paused = probe("--manifest", manifest(tmp_path, 80, more="status: {paused: true}"))
+    assert (paused.exit_code, paused.stderr) == (1, "Error: web1/isup: paused\n")
+    wrong = probe("--manifest", manifest(tmp_path, 80, more="status: {timeout: 9x}"))
+    assert "status.timeout: expected a duration" in wrong.stderr
+
+
+def test_colours_are_for_terminals_only(target: Target, tmp_path: Path) -> None:
+    file = manifest(tmp_path, target.port)
+    arguments = ("probe", "--manifest", file, "--node", "web1", "--address", "127.0.0.1")
+    assert "\x1b[" not in podpulse(*arguments).stdout
