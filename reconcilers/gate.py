@@ -6,7 +6,7 @@ with no error. So additions and changes are believed at once, by whoever reads t
 * the listing must be sound (`Listing.doubt` is empty) and newer than the last one that showed the pod;
 * single consistent reads must confirm that the keys are gone (a sample of them when there are many);
 * when very many go at once, a fuse holds each of them for a while of undisturbed confirmation, whatever else comes or
-  goes meanwhile; only its return ends the holding of a pod early.
+  goes meanwhile; only its return ends the holding of a pod early, or a person who releases it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -63,6 +63,7 @@ class RemovalGate:
     _seen: dict[PodKey, int] = field(default_factory=dict, init=False)
     _fused: frozenset[PodKey] = field(default=frozenset(), init=False)
     _since: dict[PodKey, float] = field(default_factory=dict, init=False)
+    _released: frozenset[PodKey] = field(default=frozenset(), init=False)
 
     def expect(self, keys: Iterable[PodKey]) -> None:
         """Treat these as seen before the first listing: pods of an earlier run, removed like any other."""
@@ -92,6 +93,7 @@ class RemovalGate:
         stale = frozenset(key for key in suspects if listing.index <= self._seen[key])
         self._seen.update(dict.fromkeys(listing.entries, listing.index))
         self._fused &= suspects
+        self._released &= suspects
         if suspects and (doubt := self._doubt(listing, confirmed, stale)):
             self._since.clear()
             return Verdict(held=suspects, reason=doubt)
@@ -100,6 +102,14 @@ class RemovalGate:
     def disturb(self) -> None:
         """The source failed in between: what the fuse holds must be confirmed for its whole time anew."""
         self._since.clear()
+
+    def release(self) -> frozenset[PodKey]:
+        """Let what the fuse holds now pass with the next listing that confirms it; the answer names these pods.
+
+        A listing that is doubted still removes nothing: that is no question of patience.
+        """
+        self._released = self._fused
+        return self._fused
 
     def recheck_in(self, now: float) -> float | None:
         """Seconds until the fuse gives way for the first pod that it holds; None when no such clock runs."""
@@ -116,13 +126,14 @@ class RemovalGate:
         return "" if confirmed else "a single read did not confirm it"
 
     def _fuse(self, suspects: frozenset[PodKey], total: int, now: float) -> Verdict:
-        fused = suspects if _is_mass(len(suspects), total) else self._fused
+        fused = (suspects if _is_mass(len(suspects), total) else self._fused) - self._released
         since = {key: self._since.get(key, now) for key in fused}
         self._since = {key: began for key, began in since.items() if now - began < self.fuse_seconds}
         self._fused = frozenset(self._since)
         removed = suspects - self._fused
         for key in removed:
             del self._seen[key]
+        self._released -= removed
         return Verdict(removed, self._fused, f"{len(suspects)} of {total} pods gone at once" if self._fused else "")
 
 

@@ -23,6 +23,8 @@ from reconcilers.spec import PodKey
 log = logging.getLogger(__name__)
 
 WAIT = 10.0
+WAIT_HOLDING = 2.0
+"""How long a source may wait for a change, in seconds; shorter while a person may release what the fuse holds."""
 RETRY_CAP = 3.0
 BURST = 2
 MIN_GAP = 0.02
@@ -85,7 +87,8 @@ class IntentWatch:
         self._clock = clock
         self._wall_clock = wall_clock
         self._bucket = TokenBucket(BURST, MIN_GAP)
-        self._held: frozenset[PodKey] = frozenset()
+        self._verdict = Verdict()
+        self._release = threading.Event()
         self._ignored = 0
         self._last_good: float | None = None
         self._last_good_wall = 0.0
@@ -122,7 +125,15 @@ class IntentWatch:
 
     def held(self) -> int:
         """How many pods are kept although the last listing lacked them."""
-        return len(self._held)
+        return len(self._verdict.held)
+
+    def held_because(self) -> str:
+        """Why they are kept; "" while none is."""
+        return self._verdict.reason
+
+    def release(self) -> None:
+        """Let the removals pass that only the fuse holds, with the next listing: a person knows that they are meant."""
+        self._release.set()
 
     def _run(self) -> None:
         try:
@@ -139,6 +150,7 @@ class IntentWatch:
         listing = self._source.next(self._wait())
         suspects = self._gate.suspects(listing)
         confirmed = bool(suspects) and not listing.doubt and self._source.are_absent(self._gate.sample(suspects))
+        self._release_if_asked()
         verdict = self._gate.judge(listing, confirmed, self._clock())
         self._on_success()
         self._take(listing, verdict)
@@ -153,6 +165,12 @@ class IntentWatch:
         if changed:
             self._on_change(changed)
 
+    def _release_if_asked(self) -> None:
+        if self._release.is_set():
+            self._release.clear()
+            released = len(self._gate.release())
+            log.warning("released: %d pods whose removal the fuse holds are removed now", released)
+
     def _pace(self) -> None:
         """Wait for the bucket's next token."""
         while not self._bucket.take(self._clock()) and not self._stopped.wait(self._bucket.wait(self._clock())):
@@ -161,14 +179,15 @@ class IntentWatch:
     def _wait(self) -> float:
         """How long the source may wait for a change: shorter while the fuse holds removals."""
         recheck = self._gate.recheck_in(self._clock())
-        return WAIT if recheck is None else min(WAIT, max(1.0, recheck))
+        return WAIT if recheck is None else min(WAIT_HOLDING, max(1.0, recheck))
 
     def _report(self, verdict: Verdict) -> None:
-        if verdict.held and verdict.held != self._held:
+        before = self._verdict.held
+        if verdict.held and verdict.held != before:
             log.warning("removal of %d pods is held: %s", len(verdict.held), verdict.reason)
-        elif self._held and not verdict.held:
+        elif before and not verdict.held:
             log.warning("no removal is held any more; %d pods are removed now", len(verdict.removed))
-        self._held = verdict.held
+        self._verdict = verdict
 
     def _on_success(self) -> None:
         self._last_good = self._clock()

@@ -228,6 +228,18 @@ def test_a_mass_removal_waits_for_the_fuse_and_the_source_is_asked_earlier_meanw
     assert bench.announced.batches[-1] == frozenset(PODS) - {A}
 
 
+def test_a_person_may_release_what_the_fuse_holds(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    bench = make()
+    bench.show(listing(1, PODS))
+    bench.show(listing(2, [A]))
+    assert bench.watch.held_because() == "29 of 30 pods gone at once"
+    bench.watch.release()
+    bench.show(listing(3, [A]))
+    assert bench.known() == {A}
+    assert (bench.watch.held(), bench.watch.held_because()) == (0, "")
+    assert "released: 29 pods" in caplog.text
+
+
 def test_what_an_earlier_run_left_is_announced_when_no_manifest_asks_for_it(make: Make) -> None:
     bench = make(source=Scripted(earlier=[[A, B]]))
     bench.show(listing(9, [A]))

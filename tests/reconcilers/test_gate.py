@@ -121,6 +121,23 @@ def test_the_fuse_blows_for_over_ten_and_over_a_fifth_or_for_all_of_several(tota
         assert verdict == Verdict(removed=lost)
 
 
+def test_what_a_person_releases_passes_with_the_next_sound_listing() -> None:
+    gate = gate_that_saw(pods(20))
+    assert gate.judge(listing(11, ()), confirmed=True, now=1.0).held == pods(20)
+    assert gate.release() == pods(20)
+    assert gate.judge(listing(12, (), "no leader"), confirmed=True, now=2.0).held == pods(20)
+    assert gate.judge(listing(13, ()), confirmed=True, now=3.0) == Verdict(removed=pods(20))
+
+
+def test_a_release_is_for_what_is_held_now_and_for_no_later_mistake() -> None:
+    gate = gate_that_saw(pods(20))
+    assert gate.judge(listing(11, ()), confirmed=True, now=1.0).held == pods(20)
+    gate.release()
+    assert gate.judge(listing(12, pods(20)), confirmed=False, now=2.0) == Verdict()
+    assert gate.judge(listing(13, ()), confirmed=True, now=3.0).held == pods(20)
+    assert gate_that_saw(pods(20)).release() == frozenset()
+
+
 def test_the_fuse_gives_way_after_a_minute_of_confirmation() -> None:
     gate = gate_that_saw(pods(5))
     empty = listing(11, ())
