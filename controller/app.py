@@ -179,7 +179,7 @@ class App:
             node=self.config.node_name,
             version=version("podpulse"),
         )
-        return WebServer(web.app, *self.config.listen_address)
+        return WebServer(web.app, *self.config.listen_address, self.config.web_access)
 
     def _read_at_scrape(self) -> None:
         metrics, lease = self._metrics, self._outside.lease

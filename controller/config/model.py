@@ -23,6 +23,8 @@ from controller.config.fields import (
 )
 from controller.config.sections import ConsulSection, DampingSection, Section, ServiceSection
 from controller.consul import ConsulSettings, settings_from_environment
+from controller.web import access
+from controller.web.access import WebAccess
 from reconcilers.damping import DampingRules
 from reconcilers.fields import Boolean
 from reconcilers.guard import CONSUL_PORTS, Guard
@@ -60,6 +62,7 @@ class Config(Section):
     damping: DampingSection = Field(default_factory=DampingSection)
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 8192
     listen: HostPort = "127.0.0.1:9815"
+    web_config_file: Path | None = None
     intent_dir: Path | None = None
     health_dir: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -84,6 +87,19 @@ class Config(Section):
     @property
     def listen_address(self) -> tuple[str, int]:
         return host_and_port(self.listen, "HOST:PORT")
+
+    @property
+    def web_access(self) -> WebAccess:
+        """Who may see the page; everybody who reaches it, where no file says otherwise."""
+        return access.read(self.web_config_file) if self.web_config_file else WebAccess()
+
+    @model_validator(mode="after")
+    def _web_configuration_is_good(self) -> "Config":
+        try:
+            _ = self.web_access
+        except access.WebAccessError as error:
+            raise ValueError(f"web_config_file: {error}") from None
+        return self
 
     def rules(self) -> Rules:
         """What the operator says about manifests."""

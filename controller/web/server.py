@@ -6,16 +6,23 @@ left alone: whoever owns the process calls `stop`.
 
 import asyncio
 import socket
+import ssl
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from controller.web.access import RenewedContext, TlsServer, WebAccess
+from controller.web.connection import admitting
+from controller.web.doorman import Doorman
+
 BACKLOG = 128
 CONNECTIONS = 64
 KEEP_ALIVE = 5
 GRACE = 1
+EVERYBODY = WebAccess()
 
 
 TICK = 1.0
@@ -24,6 +31,10 @@ TICK = 1.0
 
 class ListenError(Exception):
     """The address cannot be listened on; the message names it and says why."""
+
+
+def _renewing(tls: TlsServer) -> Callable[..., ssl.SSLContext]:
+    return lambda *_: RenewedContext(tls).context
 
 
 class _Server(uvicorn.Server):
@@ -49,17 +60,20 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """Serves `app` on `host` and `port`; port 0 takes a free one."""
+    """Serves `app` on `host` and `port`, to whom `access` admits; port 0 takes a free one."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, access: WebAccess = EVERYBODY) -> None:
         self._host = host
         self._port = port
         self._thread: threading.Thread | None = None
+        tls = access.tls_server_config
         self._server = _Server(
             uvicorn.Config(
-                app,
+                Doorman(app, access.basic_auth_users) if access.basic_auth_users else app,
                 loop="asyncio",
-                http="h11",
+                http=admitting(tls.client_allowed_sans if tls else ()),
+                ssl_context_factory=_renewing(tls) if tls else None,
+                headers=list(access.headers.items()),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

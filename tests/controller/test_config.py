@@ -360,3 +360,13 @@ def test_publishing_and_damping_have_p2s_numbers_unless_they_are_said(tmp_path: 
     assert (config.publish, config.service.tags, config.service.meta) == (("agent",), ("a",), {"team": "x"})
     assert config.damping_rules() == DampingRules(4, 1.0, 2.0)
     assert load(None, {}).damping_rules() == DampingRules(16, 15.0, 60.0)
+
+
+def test_the_web_configuration_file_is_checked_with_the_rest(file: Path, tmp_path: Path) -> None:
+    web = tmp_path / "web.yml"
+    web.write_text("basic_auth_users: {alice: hunter2}")
+    file.write_text(f"web_config_file: {web}")
+    with pytest.raises(ConfigError, match=re.escape(f"web_config_file: {web}: basic_auth_users.alice: expected")):
+        load(file, {})
+    web.write_text("{}")
+    assert load(file, {}).web_access.basic_auth_users == {}

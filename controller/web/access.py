@@ -1,0 +1,236 @@
+"""Who may ask, and over which connection: the web configuration file, in the shape that Prometheus' programs share.
+
+Source of the fields: the documentation of prometheus/exporter-toolkit, "Web configuration". What cannot be had here is
+an error, never passed over: a file that promises a protection must give it.
+"""
+
+import logging
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from reconcilers import yamltext
+from reconcilers.fields import Boolean, Text
+
+log = logging.getLogger(__name__)
+
+VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+CLIENT_AUTH = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+CIPHERS = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+}
+"""Go's names of the suites of TLS 1.2 that are worth having, and OpenSSL's. Those of TLS 1.3 cannot be chosen."""
+
+HEADERS = frozenset(
+    {
+        "Content-Security-Policy",
+        "Strict-Transport-Security",
+        "X-Content-Type-Options",
+        "X-Frame-Options",
+        "X-XSS-Protection",
+    }
+)
+BCRYPT = ("$2a$", "$2b$", "$2y$")
+
+
+class WebAccessError(ValueError):
+    """A web configuration file that cannot be used; the message names the file, the field and what was expected."""
+
+
+def _hash(value: object) -> object:
+    if not isinstance(value, str) or not value.startswith(BCRYPT) or len(value) != 60:
+        raise ValueError("expected a bcrypt hash of 60 characters, as htpasswd -nBC 10 '' prints it")
+    return value
+
+
+def _headers(value: object) -> object:
+    if not isinstance(value, dict) or any(
+        not isinstance(text, str) or not text.isprintable() for text in value.values()
+    ):
+        raise ValueError("expected a mapping of headers to text")
+    if others := sorted(set(map(str, value)) - HEADERS):
+        raise ValueError(f"expected only {', '.join(sorted(HEADERS))}; found {others[0][:60]!r}")
+    return value
+
+
+def _suites(value: object) -> object:
+    wanted = value if isinstance(value, list) else [value]
+    if others := [each for each in wanted if each not in CIPHERS]:
+        raise ValueError(f"expected names such as {next(iter(CIPHERS))}; found {str(others[0])[:60]!r}")
+    return tuple(wanted)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class TlsServer(_Section):
+    """How the page is served over TLS. Paths are as seen from the file that names them."""
+
+    cert_file: Path
+    key_file: Path
+    client_auth_type: Literal["NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"] = "NoClientCert"
+    client_ca_file: Path | None = None
+    client_allowed_sans: tuple[Text, ...] = ()
+    min_version: Literal["TLS12", "TLS13"] = "TLS12"
+    max_version: Literal["TLS12", "TLS13"] = "TLS13"
+    cipher_suites: Annotated[tuple[str, ...], BeforeValidator(_suites)] = ()
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> "TlsServer":
+        asks = self.client_auth_type != "NoClientCert"
+        if asks and self.client_ca_file is None:
+            raise ValueError(f"client_ca_file: missing; client_auth_type {self.client_auth_type} needs it")
+        if self.client_ca_file and not asks:
+            raise ValueError("client_auth_type: expected RequireAndVerifyClientCert, since client_ca_file is given")
+        if self.client_allowed_sans and self.client_auth_type != "RequireAndVerifyClientCert":
+            raise ValueError("client_allowed_sans: of no use without client_auth_type RequireAndVerifyClientCert")
+        if VERSIONS[self.min_version] > VERSIONS[self.max_version]:
+            raise ValueError("min_version: expected one that is not above max_version")
+        return self
+
+    def files(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.cert_file, self.key_file, self.client_ca_file) if path)
+
+    def below(self, folder: Path) -> "TlsServer":
+        """The same with its paths as seen from `folder`."""
+        names = ("cert_file", "key_file", "client_ca_file")
+        return self.model_copy(update={name: folder / path for name in names if (path := getattr(self, name))})
+
+    def context(self) -> ssl.SSLContext:
+        """A new context of the files as they are now.
+
+        Raises:
+            OSError: a file cannot be read, or is no certificate or key (`ssl.SSLError`).
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version, context.maximum_version = VERSIONS[self.min_version], VERSIONS[self.max_version]
+        context.load_cert_chain(self.cert_file, self.key_file)
+        if self.cipher_suites:
+            context.set_ciphers(":".join(CIPHERS[name] for name in self.cipher_suites))
+        if self.client_ca_file:
+            context.load_verify_locations(self.client_ca_file)
+        context.verify_mode = CLIENT_AUTH[self.client_auth_type]
+        return context
+
+
+class _HttpServer(_Section):
+    http2: Boolean = True
+    headers: Annotated[dict[str, str], BeforeValidator(_headers)] = Field(default_factory=dict)
+
+
+class WebAccess(_Section):
+    """The whole file. HTTP/2 is not spoken here, whatever `http2` says: it is a permission."""
+
+    tls_server_config: TlsServer | None = None
+    http_server_config: _HttpServer = Field(default_factory=_HttpServer)
+    basic_auth_users: dict[Text, Annotated[str, BeforeValidator(_hash)]] = Field(default_factory=dict)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.http_server_config.headers
+
+
+class RenewedContext:
+    """The context of a server whose certificate, key and authorities are read again when their files change.
+
+    OpenSSL asks at the beginning of each handshake which name is meant: the moment to look at the files. What cannot be
+    used is said once, and the last good context stays.
+    """
+
+    def __init__(self, tls: TlsServer) -> None:
+        self._tls = tls
+        self._seen = self._stamps()
+        self.context = self._current = self._make()
+
+    def _make(self) -> ssl.SSLContext:
+        context = self._tls.context()
+        context.sni_callback = self._on_hello
+        return context
+
+    def _on_hello(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        if (stamps := self._stamps()) != self._seen:
+            self._seen = stamps
+            try:
+                self._current = self._make()
+                log.info("the page's certificate was read again: %s", self._tls.cert_file)
+            except OSError as error:
+                log.warning("the page's certificate stays what it was: %s", _trouble(self._tls, error))
+        connection.context = self._current
+
+    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple(_stamp(file) for file in self._tls.files())
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def read(file: Path) -> WebAccess:
+    """Read and check a web configuration file, and the certificates that it names.
+
+    Raises:
+        WebAccessError: naming the file, the field and what was expected; never a hash.
+    """
+    try:
+        access = WebAccess.model_validate(_document(file))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise WebAccessError(f"{file}: {_problem(first['loc'], first['type'], first['msg'])}") from None
+    if access.tls_server_config is None:
+        return access
+    tls = access.tls_server_config.below(file.parent)
+    try:
+        tls.context()
+    except OSError as error:
+        raise WebAccessError(f"{file}: tls_server_config: {_trouble(tls, error)}") from None
+    return access.model_copy(update={"tls_server_config": tls})
+
+
+def _document(file: Path) -> Any:
+    try:
+        document = yamltext.load(file.read_bytes())
+    except OSError as error:
+        raise WebAccessError(f"{file}: cannot be read: {error.strerror}") from None
+    except yamltext.YamlError as error:
+        raise WebAccessError(f"{file}: {error}") from None
+    return {} if document is None else document
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    field = ".".join(str(each)[:60] for each in location)
+    match kind:
+        case "extra_forbidden":
+            return f"{field}: not known, or not to be had here"
+        case "missing":
+            return f"{field}: missing"
+        case "model_type":
+            return f"{field or 'the file'}: expected a mapping"
+    text = message.removeprefix("Value error, ").replace("Input should be", "expected")
+    return f"{field}: {text}" if field else text
+
+
+def _trouble(tls: TlsServer, error: OSError) -> str:
+    """Which file is wrong; OpenSSL does not say."""
+    for file in tls.files():
+        try:
+            file.read_bytes()
+        except OSError as unreadable:
+            return f"expected a readable file: {file}: {unreadable.strerror}"
+    return f"expected a certificate, its key, and authorities, as PEM: {error}"
