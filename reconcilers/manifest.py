@@ -97,7 +97,7 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
     Raises:
         ManifestError: with the field's path and what was expected.
     """
-    document = _validate(_load(data))
+    document = _validate(_load(data, rules.verify))
     if document.id != key.pod:
         raise ManifestError("id", f"expected the pod's name as in its key, {key.pod!r}, got {_shown(document.id)}")
     _refuse_contradictions(document, rules)
@@ -112,7 +112,7 @@ def pod_id(data: bytes) -> str:
     Raises:
         ManifestError: as `parse`.
     """
-    return _validate(_load(data)).id
+    return _validate(_load(data, None)).id
 
 
 def _options(document: _Document, rules: Rules) -> CheckOptions:
@@ -177,10 +177,10 @@ def _refuse_missing_files(tls: TlsOptions, rules: Rules) -> None:
             raise ManifestError(f"status.tls.{name}", f"expected a readable file, {_shown(path)}: {problem}")
 
 
-def _load(data: bytes) -> dict[str, Any]:
+def _load(data: bytes, verify: clearsign.Verify | None) -> dict[str, Any]:
     """The document without its nulls: a field that is null says nothing."""
     try:
-        document = yamltext.load(clearsign.read(data).plaintext)
+        document = yamltext.load(clearsign.verified(data, verify) if verify else clearsign.read(data).plaintext)
     except (clearsign.ClearsignError, yamltext.YamlError) as error:
         raise ManifestError("", str(error)) from None
     if not isinstance(document, dict):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from reconcilers.clearsign import Verify
 from reconcilers.fields import Boolean, File, Headers, Host, Regex, Statuses, duration, go_duration, number
 from reconcilers.spec import Tls
 
@@ -114,9 +115,11 @@ Defaults = Annotated[CheckOptions, AfterValidator(lambda options: options.over(C
 class Rules:
     """What the operator says about manifests: defaults, whether they may set headers, and which files there are.
 
-    `unreadable` says why a file cannot be used, or "".
+    `unreadable` says why a file cannot be used, or "". `verify` gives what is signed in a manifest; without it none
+    need be signed.
     """
 
     defaults: CheckOptions = field(default_factory=CheckOptions)
     allow_headers: bool = False
     unreadable: Callable[[str], str] = lambda _: ""
+    verify: Verify | None = None

@@ -41,5 +41,7 @@ def _asked(manifest: Manifest) -> str:
 def check_config(file: Path) -> None:
     """Say whether the configuration FILE can be used. Exit code 1 when not."""
     with explained():
-        configuration.load(file, {})
+        config = configuration.load(file, {})
     click.echo(f"{file}: good")
+    for note in config.notes:
+        click.echo(f"{file}: {note}")

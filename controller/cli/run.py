@@ -1,6 +1,7 @@
 """`podpulse run`: the controller itself."""
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ import click
 from controller import log
 from controller.app import App
 from controller.cli.options import FILE, FOLDER, consul_options, explained, load
+
+logger = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (20_000, 20, 50)
 """Nearly nothing here is cyclic: looking for cycles every 700 new objects, as is the default, finds none."""
@@ -42,6 +45,8 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
     with explained():
         config = load(file, consul, options)
         log.configure(config.log_level)
+        for note in config.notes:
+            logger.warning("%s: %s", file, note)
         app = App(config, os.environ)
         signal.signal(signal.SIGTERM, lambda *_: app.request_stop())
         signal.signal(signal.SIGINT, lambda *_: app.request_stop())

@@ -5,8 +5,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, InstanceOf
 
+from controller.keyring import Keyring
 from reconcilers.guard import Allowance
 from reconcilers.spec import is_name
 
@@ -58,6 +59,12 @@ def _readable(value: object) -> Path:
     return Path(str(value))
 
 
+def _keyring(value: object) -> object:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("expected the path of a keyring")
+    return Keyring(Path(value))
+
+
 def unreadable(path: str) -> str:
     """Why a file cannot be read, or ""."""
     try:
@@ -90,5 +97,6 @@ HostPort = Annotated[str, BeforeValidator(_listen)]
 CanaryTarget = Annotated[str, BeforeValidator(_canary)]
 Allowances = Annotated[tuple[Allowance, ...], BeforeValidator(_allowances)]
 ReadableFile = Annotated[Path, BeforeValidator(_readable)]
+KeyringFile = Annotated[InstanceOf[Keyring], BeforeValidator(_keyring)]
 Publish = Annotated[tuple[str, ...], BeforeValidator(_publish)]
 Meta = Annotated[dict[str, str], BeforeValidator(_meta)]

@@ -3,7 +3,7 @@
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from controller.config.fields import (
     Allowances,
     CanaryTarget,
     HostPort,
+    KeyringFile,
     NodeName,
     PodAddress,
     Publish,
@@ -55,6 +56,7 @@ class Config(Section):
     ca_file: ReadableFile = Field(default_factory=host_ca_file, validate_default=True)
     defaults: Defaults = Field(default_factory=CheckOptions)
     allow_headers: Boolean = False
+    require_signature: KeyringFile | None = None
     allow_addresses: Allowances = ()
     canary: CanaryTarget = "consul"
     publish: Publish = ("kv",)
@@ -103,7 +105,14 @@ class Config(Section):
 
     def rules(self) -> Rules:
         """What the operator says about manifests."""
-        return Rules(self.defaults, self.allow_headers, unreadable)
+        verify = self.require_signature.verify if self.require_signature else None
+        return Rules(self.defaults, self.allow_headers, unreadable, verify)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know of a configuration that can be used, a sentence each."""
+        keyring = self.require_signature.notes if self.require_signature else ()
+        return tuple(f"require_signature: {note}" for note in keyring)
 
     def damping_rules(self) -> DampingRules:
         return DampingRules(self.damping.changes, self.damping.refill, self.damping.quiet)

@@ -12,8 +12,10 @@ from controller.consul import ConsulSettings
 from reconcilers.damping import DampingRules
 from reconcilers.options import CheckOptions
 from reconcilers.spec import Tls
+from tests.support.signing import Signer, keyring
 
 DURATION = "expected a duration from 100ms to 1h, such as 500ms, 5s or 1m30s"
+SIGNED = Path(__file__).parent.parent / "data" / "signed"
 SECRET = "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"
 
 
@@ -74,6 +76,13 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("defaults: {timeout: 0}", f"defaults.timeout: {DURATION}, got '0'"),
         ("defaults: {interval: 2s, timeout: 3s}", "defaults: timeout: expected at most the interval of 2s, got 3s"),
         ("defaults: {timeout: 6s}", "defaults: timeout: expected at most the interval of 5s, got 6s"),
+        (
+            "require_signature: /nowhere.asc",
+            "require_signature: expected a readable file: No such file or directory, got '/nowhere.asc'",
+        ),
+        ("require_signature: /dev/null", "require_signature: expected at least one OpenPGP certificate, got '/dev"),
+        ("require_signature: ''", "require_signature: expected the path of a keyring, got ''"),
+        ("require_signature: [a]", "require_signature: expected the path of a keyring"),
         ("defaults: {initial_delay: soon}", "defaults.initial_delay: expected a duration from 0s to 24h, such as"),
         ("defaults: {failure_threshold: 0}", "defaults.failure_threshold: expected a plain decimal number from 1 to"),
         ("defaults: {failure_threshold: some}", "defaults.failure_threshold: expected a plain decimal number from 1"),
@@ -270,6 +279,24 @@ def test_files_that_a_manifest_names_are_looked_at(file: Path) -> None:
     rules = load(None, {"node_name": "web1"}).rules()
     assert rules.unreadable(str(file.parent / "ca.pem")) == ""
     assert rules.unreadable(str(file.parent / "none.pem")) == "No such file or directory"
+
+
+def test_signatures_can_be_required(file: Path, tmp_path: Path) -> None:
+    alice = Signer()
+    ring = keyring(tmp_path / "deployers.asc", alice)
+    file.write_text(f"node_name: web1\nrequire_signature: {ring}\n")
+    config = load(file, {})
+    verify = config.rules().verify
+    assert verify
+    assert verify(alice.sign(b"id: isup")) == b"id: isup"
+    assert config.notes == ()
+    assert load(None, {"node_name": "web1"}).rules().verify is None
+
+
+def test_a_key_of_the_keyring_that_cannot_be_used_is_noted(file: Path) -> None:
+    file.write_text(f"node_name: web1\nrequire_signature: {SIGNED}/keyring.gpg\n")
+    [note] = load(file, {}).notes
+    assert note.startswith("require_signature: key ")
 
 
 @pytest.mark.parametrize(

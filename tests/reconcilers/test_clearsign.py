@@ -1,8 +1,10 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.clearsign import Clearsigned, ClearsignError, read
+from reconcilers.clearsign import Clearsigned, ClearsignError, SignatureError, read, verified
 
 SIGNATURE = b"""-----BEGIN PGP SIGNATURE-----
 Version: 1
@@ -34,7 +36,7 @@ def test_blanks_at_the_ends_of_lines_are_no_part_of_it() -> None:
 def test_other_line_ends_and_other_text_around_it_change_nothing() -> None:
     plain = message(b"id: x\n- - a")
     assert read(plain.replace(b"\n", b"\r\n")) == read(plain)
-    assert read(b"before\n" + plain + b"after\n") == read(plain)
+    assert read(b"before\n" + plain + b"after\n").plaintext == read(plain).plaintext
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,76 @@ def test_a_header_other_than_hash_is_refused(header: bytes) -> None:
 def test_a_signature_without_its_form_is_refused(broken: bytes) -> None:
     with pytest.raises(ClearsignError, match="does not begin with headers and an empty line"):
         read(message(b"a").replace(SIGNATURE, broken))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "alone"),
+    [
+        (b"", b"", True),
+        (b"\n \r\n", b"\r\n\t\n", True),
+        (b"id: y\n", b"", False),
+        (b"", b"id: y\n", False),
+        (b"", b"\x00", False),
+        (b"", message(b"id: y"), False),
+        (SIGNATURE, b"", False),
+    ],
+)
+def test_a_message_says_whether_other_text_stands_around_it(before: bytes, after: bytes, alone: bool) -> None:
+    assert read(before + message(b"a") + after).alone is alone
+    assert read(before + message(b"a").rstrip() + after).alone is alone
+
+
+def good(text: bytes) -> Callable[[bytes], bytes]:
+    """Somebody who finds every signature good, and `text` signed by it."""
+    return lambda _: text
+
+
+def test_what_is_verified_is_what_is_read() -> None:
+    text = b"id: x \n- - a\n\n- -----b\n"
+    assert verified(message(text), good(b"id: x\n- a\n\n-----b\n")) == b"id: x\n- a\n\n-----b\n\n"
+    crlf = message(text).replace(b"\n", b"\r\n")
+    assert verified(crlf, good(b"id: x\r\n- a\r\n\r\n-----b\r\n")) == b"id: x\n- a\n\n-----b\n\n"
+    assert verified(b"\n" + message(b"a") + b"\n", good(b"a")) == b"a\n"
+
+
+def test_the_verifier_gets_the_bytes_as_they_stand_there() -> None:
+    asked: list[bytes] = []
+    data = b"\r\n" + message(b"id: x \n- - a")
+    with pytest.raises(SignatureError, match=r"^by nobody$"):
+        verified(data, refusing(asked))
+    assert asked == [data]
+
+
+def refusing(asked: list[bytes]) -> Callable[[bytes], bytes]:
+    def verify(data: bytes) -> bytes:
+        asked.append(data)
+        raise SignatureError("by nobody")
+
+    return verify
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [(b"id: x", each) for each in (b"id: y", b"id: x\nb", b"id: x\n", b" id: x", b"")] + [(b"id: x\r\r", b"id: x")],
+)
+def test_a_text_that_somebody_else_reads_otherwise_is_refused(text: bytes, seen: bytes) -> None:
+    with pytest.raises(SignatureError, match="the text that is signed is not the one that is read here"):
+        verified(message(text), good(seen))
+
+
+def test_an_unsigned_text_is_refused_without_a_look_at_it() -> None:
+    asked: list[bytes] = []
+    with pytest.raises(SignatureError, match="not signed, and require_signature asks for a signature"):
+        verified(b"id: x\n", refusing(asked))
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "data", [b"id: y\n" + message(b"id: x"), message(b"id: x") * 2, message(b"id: x") + b"id: y\n"]
+)
+def test_text_of_which_no_signature_speaks_is_refused(data: bytes) -> None:
+    with pytest.raises(SignatureError, match="text before or after the signed message"):
+        verified(data, good(b"id: x"))
 
 
 LINES = st.lists(st.text(st.characters(exclude_characters="\n\r", codec="utf-8"), max_size=8), min_size=1, max_size=8)

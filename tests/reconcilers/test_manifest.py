@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconcilers.clearsign import SignatureError
 from reconcilers.manifest import ManifestError, parse, pod_id
 from reconcilers.options import CheckOptions, Rules, TlsOptions
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Manifest, PodKey, Tls
@@ -297,13 +298,26 @@ def test_no_path_steers_the_request_elsewhere(path: str) -> None:
     assert not unquote(parts.path).endswith(("/..", "/."))
 
 
+SIGNED = (
+    b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nid: isup\nstatus_port: 8000\n"
+    b"-----BEGIN PGP SIGNATURE-----\n\niQEzBAEBCAAdFiEE\n=abcd\n-----END PGP SIGNATURE-----\n"
+)
+
+
 def test_a_signed_manifest_is_read_from_what_was_signed() -> None:
-    signed = (
-        b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nid: isup\nstatus_port: 8000\n"
-        b"-----BEGIN PGP SIGNATURE-----\n\niQEzBAEBCAAdFiEE\n=abcd\n-----END PGP SIGNATURE-----\n"
-    )
-    key = PodKey("web1", "isup")
-    assert parse(key, signed, Rules()) == parse(key, b"id: isup\nstatus_port: 8000\n", Rules())
+    assert parse(KEY, SIGNED, Rules()) == parse(KEY, CHECK, Rules())
+
+
+def test_where_signatures_are_required_an_unsigned_manifest_and_a_refused_one_are_errors() -> None:
+    def refuse(data: bytes) -> bytes:
+        raise SignatureError(f"refused {len(data)} bytes")
+
+    for data, problem in ((CHECK, "not signed, and require_signature"), (SIGNED, f"refused {len(SIGNED)} bytes")):
+        with pytest.raises(ManifestError, match=problem) as raised:
+            parse(KEY, data, Rules(verify=refuse))
+        assert raised.value.field == ""
+    assert parse(KEY, SIGNED, Rules(verify=lambda _: CHECK.strip())) == parse(KEY, CHECK, Rules())
+    assert pod_id(SIGNED) == "isup"
 
 
 def test_a_signature_without_its_form_is_an_error() -> None:
