@@ -16,7 +16,7 @@ from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.manifest import ManifestError, parse
 from reconcilers.options import Rules
-from reconcilers.spec import CheckSpec, Manifest, PodKey
+from reconcilers.spec import CheckSpec, Manifest, PodKey, Unprobed
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +138,7 @@ class History:
 class Tracked:
     """One check that runs, and all that is known of it. Others may read it at any time and never write.
 
+    `last`, `counts` and `history` are of probes only: of a pod that is not probed there is but its health.
     `failing_since` is when the present row of failures began (seconds since the epoch), 0 while there is none.
     """
 
@@ -155,14 +156,18 @@ class Tracked:
 
     def restart(self, spec: CheckSpec, generation: int, now: float) -> None:
         """Another worker for the same pod: its evidence starts anew, counters and history go on."""
+        if isinstance(spec.probe, Unprobed):
+            self.last = None
         self.spec, self.generation, self.health, self.failing_since = spec, generation, CheckHealth(born=now), 0.0
 
     def observe(self, result: ProbeResult) -> bool:
         """Take one result; whether state or reason changed by it."""
         before, after = self.health, self.health.after(result, self.spec)
-        self.health, self.last = after, result
-        self.counts[result.outcome] += 1
-        self.history.add(result)
+        self.health = after
+        if not isinstance(self.spec.probe, Unprobed):
+            self.last = result
+            self.counts[result.outcome] += 1
+            self.history.add(result)
         self.transitions += after.state is not before.state
         return after.state is not before.state or after.reason is not before.reason
 

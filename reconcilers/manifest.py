@@ -13,7 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reconcilers import clearsign, yamltext
 from reconcilers.fields import Boolean, Name, Path, Port, Text
 from reconcilers.options import CheckOptions, OptionError, Rules, TlsOptions
-from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Manifest, PodKey, Probe, TcpConnect, Tls, is_name
+from reconcilers.spec import (
+    CheckSpec,
+    GrpcHealth,
+    HttpGet,
+    Manifest,
+    PodKey,
+    Probe,
+    TcpConnect,
+    Tls,
+    Unprobed,
+    is_name,
+)
 
 MAX_SHOWN = 60
 DEFAULT_PATH = "/_status"
@@ -102,7 +113,8 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
         raise ManifestError("id", f"expected the pod's name as in its key, {key.pod!r}, got {_shown(document.id)}")
     _refuse_contradictions(document, rules)
     options = _options(document, rules)
-    check = _check(key, document, options, rules) if document.port and not document.status.paused else None
+    is_checked = (document.port or rules.assume_passing) and not document.status.paused
+    check = _check(key, document, options, rules) if is_checked else None
     return Manifest(key, check, document.unknown_fields(), document.status.paused)
 
 
@@ -123,11 +135,9 @@ def _options(document: _Document, rules: Rules) -> CheckOptions:
 
 
 def _check(key: PodKey, document: _Document, options: CheckOptions, rules: Rules) -> CheckSpec:
-    tls = None if document.is_plain else options.tls.as_tls()
-    _refuse_missing_files(document.status.tls, rules)
     return CheckSpec(
         key=key,
-        probe=_probe(key, document, options, tls),
+        probe=_probe(key, document, options, rules) if document.port else Unprobed(),
         interval=options.interval,
         timeout=options.timeout,
         failure_threshold=options.failure_threshold,
@@ -137,8 +147,10 @@ def _check(key: PodKey, document: _Document, options: CheckOptions, rules: Rules
     )
 
 
-def _probe(key: PodKey, document: _Document, options: CheckOptions, tls: Tls | None) -> Probe:
+def _probe(key: PodKey, document: _Document, options: CheckOptions, rules: Rules) -> Probe:
+    _refuse_missing_files(document.status.tls, rules)
     status, port = document.status, document.port
+    tls: Tls | None = None if document.is_plain else options.tls.as_tls()
     host = "localhost" if status.localhost_only else key.node
     reuse = options.connection == "reuse"
     match status.kind:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from reconcilers.clearsign import Verify
 from reconcilers.fields import Boolean, File, Headers, Host, Regex, Statuses, duration, go_duration, number
@@ -107,8 +107,10 @@ def _giving_way(merged: CheckOptions, said: Mapping[str, Any]) -> dict[str, Any]
     return changes
 
 
-Defaults = Annotated[CheckOptions, AfterValidator(lambda options: options.over(CheckOptions()))]
-"""The options as a configuration gives them: complete, and without contradiction."""
+P2_CODE = CheckOptions.model_validate(
+    {"interval": "1s", "timeout": "1s", "method": "HEAD", "expect_status": ["200-299"]}
+)
+"""How p2's code of 2020 checks, where it differs from p2's page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +118,11 @@ class Rules:
     """What the operator says about manifests: defaults, whether they may set headers, and which files there are.
 
     `unreadable` says why a file cannot be used, or "". `verify` gives what is signed in a manifest; without it none
-    need be signed.
+    need be signed. `assume_passing` takes a pod without port for passing; else it has no check.
     """
 
     defaults: CheckOptions = field(default_factory=CheckOptions)
     allow_headers: bool = False
     unreadable: Callable[[str], str] = lambda _: ""
     verify: Verify | None = None
+    assume_passing: bool = False

@@ -97,7 +97,21 @@ class GrpcHealth:
         return f"{'grpcs' if self.tls else 'grpc'}://{self.host}:{self.port}/{self.service}"
 
 
-Probe = HttpGet | TcpConnect | GrpcHealth
+@dataclass(frozen=True, slots=True)
+class Unprobed:
+    """Nothing is sent: a pod that has no port to ask at is taken for healthy."""
+
+    host: str = ""
+    port: int = 0
+    tls: None = None
+    reuse: Literal[False] = False
+
+    @property
+    def url(self) -> str:
+        return ""
+
+
+Probe = HttpGet | TcpConnect | GrpcHealth | Unprobed
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +138,8 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest that was understood. `check` is None for a pod that asks for none (no `status_port`), or that asks
-    for a pause (`paused`).
+    """A manifest that was understood. `check` is None for a pod that asks for none (no `status_port`, unless such pods
+    are taken for passing), or that asks for a pause (`paused`).
 
     `unknown_fields` are the paths of keys that nobody here or in p2 knows: counted and shown, never refused.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from controller.config.fields import (
     Allowances,
@@ -29,7 +29,7 @@ from controller.web.access import WebAccess
 from reconcilers.damping import DampingRules
 from reconcilers.fields import Boolean
 from reconcilers.guard import CONSUL_PORTS, Guard
-from reconcilers.options import CheckOptions, Defaults, Rules
+from reconcilers.options import P2_CODE, CheckOptions, Rules
 
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -54,7 +54,8 @@ class Config(Section):
     tree: Literal["intent", "reality"] = "intent"
     address: PodAddress = "name"
     ca_file: ReadableFile = Field(default_factory=host_ca_file, validate_default=True)
-    defaults: Defaults = Field(default_factory=CheckOptions)
+    p2_compat: Boolean = False
+    defaults: CheckOptions = Field(default_factory=CheckOptions, validate_default=True)
     allow_headers: Boolean = False
     require_signature: KeyringFile | None = None
     allow_addresses: Allowances = ()
@@ -69,6 +70,12 @@ class Config(Section):
     health_dir: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     consul: ConsulSection = Field(default_factory=ConsulSection)
+
+    @field_validator("defaults")
+    @classmethod
+    def _complete(cls, said: CheckOptions, info: ValidationInfo) -> CheckOptions:
+        """The options without gap or contradiction: what is not said is as p2's page has it, or as p2's code."""
+        return said.over(P2_CODE if info.data.get("p2_compat") else CheckOptions())
 
     @model_validator(mode="after")
     def _folders_go_together(self) -> "Config":
@@ -106,7 +113,7 @@ class Config(Section):
     def rules(self) -> Rules:
         """What the operator says about manifests."""
         verify = self.require_signature.verify if self.require_signature else None
-        return Rules(self.defaults, self.allow_headers, unreadable, verify)
+        return Rules(self.defaults, self.allow_headers, unreadable, verify, assume_passing=self.p2_compat)
 
     @property
     def notes(self) -> Sequence[str]:

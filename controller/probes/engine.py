@@ -223,7 +223,7 @@ class ProbeEngine:
 
     def _on_due(self, worker: Worker, due: float) -> None:
         now = self._clock()
-        if not worker.is_busy and self._has_room():
+        if not worker.is_busy and (worker.kind is None or self._has_room()):
             self._launch(worker, due)
         elif now - worker.due < PATIENCE:
             self._schedule.add(worker, now + SOON)
@@ -314,7 +314,7 @@ class ProbeEngine:
         for curl, code, message in self._multi.ended():
             worker = self._in_flight[curl]
             transfer, kind = worker.transfer, worker.kind
-            assert transfer is not None  # noqa: S101 - a worker in flight has its transfer
+            assert transfer is not None and kind is not None  # noqa: S101, PT018 - a worker in flight has both
             if code == pycurl.E_OK:
                 verdict = kind.answered(transfer, worker.spec)
             else:

@@ -24,11 +24,13 @@ class Kind(Protocol):
 
 
 KINDS: Mapping[type, Kind] = {HttpGet: http, TcpConnect: tcp, GrpcHealth: grpc}
+"""What is not among them sends nothing."""
 
 
 class Worker:
     """Belongs to the probe thread once it was handed over. Times are of the monotonic clock unless they say wall.
 
+    `kind` is None where nothing is ever sent.
     `due` is when its next probe is; `started` and `dns` (seconds spent on the name) are of the probe under way.
     """
 
@@ -55,9 +57,9 @@ class Worker:
     def __init__(self, spec: CheckSpec, generation: int) -> None:
         self.spec = spec
         self.generation = generation
-        self.kind = KINDS[type(spec.probe)]
-        self.profile = (type(spec.probe), self.kind.profile(spec.probe))
-        self.url = self.kind.url(spec.probe)
+        self.kind = KINDS.get(type(spec.probe))
+        self.profile = (type(spec.probe), self.kind.profile(spec.probe) if self.kind else None)
+        self.url = self.kind.url(spec.probe) if self.kind else ""
         self.running = True
         self.waiting = False
         self.due = 0.0

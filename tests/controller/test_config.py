@@ -10,7 +10,7 @@ from controller.config import Config, ConfigError, load
 from controller.config.model import host_ca_file
 from controller.consul import ConsulSettings
 from reconcilers.damping import DampingRules
-from reconcilers.options import CheckOptions
+from reconcilers.options import P2_CODE, CheckOptions
 from reconcilers.spec import Tls
 from tests.support.signing import Signer, keyring
 
@@ -76,6 +76,11 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("defaults: {timeout: 0}", f"defaults.timeout: {DURATION}, got '0'"),
         ("defaults: {interval: 2s, timeout: 3s}", "defaults: timeout: expected at most the interval of 2s, got 3s"),
         ("defaults: {timeout: 6s}", "defaults: timeout: expected at most the interval of 5s, got 6s"),
+        (
+            "p2_compat: true\ndefaults: {timeout: 3s}",
+            "defaults: timeout: expected at most the interval of 1s, got 3s",
+        ),
+        ("p2_compat: maybe", "p2_compat: expected true or false, got 'maybe'"),
         (
             "require_signature: /nowhere.asc",
             "require_signature: expected a readable file: No such file or directory, got '/nowhere.asc'",
@@ -279,6 +284,17 @@ def test_files_that_a_manifest_names_are_looked_at(file: Path) -> None:
     rules = load(None, {"node_name": "web1"}).rules()
     assert rules.unreadable(str(file.parent / "ca.pem")) == ""
     assert rules.unreadable(str(file.parent / "none.pem")) == "No such file or directory"
+
+
+def test_p2s_code_can_be_followed_where_it_differs_from_its_page(file: Path) -> None:
+    file.write_text("node_name: web1\np2_compat: true\n")
+    config = load(file, {})
+    assert config.defaults == P2_CODE
+    assert config.rules().assume_passing
+    file.write_text("node_name: web1\ndefaults: {interval: 10s, method: GET}\np2_compat: true\n")
+    defaults = load(file, {}).defaults
+    assert (defaults.interval, defaults.method, defaults.expect_status) == (10.0, "GET", ((200, 299),))
+    assert not load(None, {"node_name": "web1"}).rules().assume_passing
 
 
 def test_signatures_can_be_required(file: Path, tmp_path: Path) -> None:

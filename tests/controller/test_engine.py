@@ -13,7 +13,7 @@ import pytest
 
 from controller.probes.engine import AT_ONCE
 from reconcilers.health import Outcome, ProbeResult, Reason
-from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.spec import CheckSpec, PodKey, Unprobed
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.net import until
@@ -38,6 +38,30 @@ def test_the_first_probe_is_sent_at_once_and_a_success_carries_the_body(bench: B
     [hit] = target.hits()
     assert (hit.method, hit.path, hit.headers["host"]) == ("GET", "/isup", f"localhost:{target.port}")
     assert hit.headers["user-agent"].startswith("podpulse/")
+
+
+def test_a_check_that_sends_nothing_succeeds_at_its_interval(bench: Bench, target: Target) -> None:
+    key = PodKey("web1", "isup")
+    bench.engine.start([CheckSpec(key, Unprobed(), interval=0.2, timeout=0.2)])
+    until(lambda: len(bench.results.all(key)) >= 3)
+    assert bench.engine.running([key])
+    bench.engine.stop([key])
+    assert {(each.outcome, each.reason, each.output) for each in bench.results.all(key)} == {(SUCCESS, Reason.NONE, "")}
+    assert target.accepted() == []
+
+
+def test_a_check_that_sends_nothing_needs_no_free_transfer(authority: Authority, target: Target) -> None:
+    target.behave(targets.hang)
+    bench = Bench(authority.file, max_in_flight=1)
+    try:
+        bench.engine.start([spec(target, "hangs", interval=10.0, timeout=10.0)])
+        until(lambda: target.hits("/hangs"))
+        key = PodKey("web1", "isup")
+        bench.engine.start([CheckSpec(key, Unprobed(), interval=0.2, timeout=0.2)])
+        until(lambda: len(bench.results.all(key)) >= 6)
+        assert {each.outcome for each in bench.results.all(key)} == {SUCCESS}
+    finally:
+        bench.engine.close(5.0)
 
 
 def test_probes_come_at_their_interval_each_on_a_connection_of_its_own(bench: Bench, target: Target) -> None:

@@ -19,7 +19,7 @@ from controller.workqueue import WorkQueue
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import HealthState, Outcome, Phases, ProbeResult, Reason
 from reconcilers.options import Rules
-from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls, Unprobed
 
 ROOT = Path(__file__).resolve().parents[2]
 ISUP = PodKey("web1.example.com", "isup")
@@ -143,6 +143,17 @@ def test_exactly_the_present_state_is_one_and_its_changes_are_counted() -> None:
     expected = {state.value: float(state is HealthState.CRITICAL) for state in HealthState}
     assert by_label(families["podpulse_health"], "state") == expected
     assert value(families, "podpulse_health_transitions") == 2
+
+
+def test_a_pod_that_is_passing_without_a_probe_has_a_state_and_no_values_of_a_probe() -> None:
+    store = HealthStore(lambda _: None)
+    store.follow([(replace(spec(ISUP), probe=Unprobed()), 1)])
+    store.observe([result(ISUP)])
+    families = scrape(store)
+    assert by_label(families["podpulse_health"], "state")["passing"] == 1
+    assert set(by_label(families["podpulse_probes"], "result").values()) == {0}
+    for name in ("probe_success", "probe_duration_seconds", "podpulse_last_probe_timestamp_seconds"):
+        assert families[name].samples == []
 
 
 def test_the_series_of_a_removed_pod_are_gone_at_the_next_scrape() -> None:

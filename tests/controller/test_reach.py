@@ -8,7 +8,7 @@ from controller.probes.transfer import Verdict, where
 from controller.probes.worker import Worker
 from reconcilers.guard import Allowance, Guard
 from reconcilers.health import CheckHealth, HealthState, Outcome, Reason
-from reconcilers.spec import CheckSpec, HttpGet, PodKey, TcpConnect
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, TcpConnect, Unprobed
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.net import until
@@ -38,6 +38,13 @@ def worker(host: str = "web1", address: str | None = None) -> Worker:
 
 
 # The way
+
+
+def test_a_check_that_sends_nothing_has_its_verdict_without_a_way() -> None:
+    reach = Reach(Resolver(lambda: None), Guard())
+    found = reach.find(Worker(CheckSpec(PodKey("web1", "isup"), Unprobed(), 5.0, 5.0), 1))
+    detail = "taken for passing without a probe: the manifest has no status_port"
+    assert found == Verdict(Outcome.SUCCESS, detail=detail)
 
 
 @pytest.mark.parametrize("addresses", [("10.0.0.1",), ("fd00::1",), ("10.0.0.1", "fd00::1")])

@@ -10,7 +10,7 @@ from controller.store import HealthStore, History, ManifestStore, PastProbe
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
 from reconcilers.options import CheckOptions, Rules
-from reconcilers.spec import CheckSpec, HttpGet, PodKey
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, Unprobed
 from tests.support.recorders import Announced, FakeClock
 
 A, B = PodKey("web1", "a"), PodKey("web1", "b")
@@ -239,6 +239,20 @@ def test_health_tells_the_time_of_the_last_probe(healths: HealthStore) -> None:
     assert healths.health(A)[1:] == (0.0,)  # type: ignore[index]
     healths.observe([result(started=7.0), result(started=9.0)])
     assert healths.health(A)[1:] == (9.0,)  # type: ignore[index]
+
+
+def test_of_a_pod_that_is_not_probed_there_is_a_state_and_no_probe(healths: HealthStore) -> None:
+    healths.follow([(SPEC, 1)])
+    healths.observe([result(generation=1)])
+    healths.follow([(replace(SPEC, probe=Unprobed()), 2)])
+    healths.observe([result(generation=2)])
+    tracked = healths.tracked(A)
+    assert tracked
+    assert (tracked.health.state, tracked.last, sum(tracked.counts.values())) == (HealthState.PASSING, None, 1)
+    found = healths.health(A)
+    assert found
+    assert found[1] == 0.0, "the time of the last probe"
+    assert len(list(tracked.history)) == 1, "that of the pod's former check"
 
 
 def test_transitions_are_counted(healths: HealthStore) -> None:

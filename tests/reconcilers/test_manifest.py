@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reconcilers.clearsign import SignatureError
 from reconcilers.manifest import ManifestError, parse, pod_id
 from reconcilers.options import CheckOptions, Rules, TlsOptions
-from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Manifest, PodKey, Tls
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Manifest, PodKey, Tls, Unprobed
 from tests.reconcilers import manifest_files, option_files
 from tests.reconcilers.manifest_files import NO_CHECK, PODS, UNKNOWN_FIELDS
 from tests.reconcilers.test_yamltext import ARBITRARY, COST, HOSTILE
@@ -318,6 +318,23 @@ def test_where_signatures_are_required_an_unsigned_manifest_and_a_refused_one_ar
         assert raised.value.field == ""
     assert parse(KEY, SIGNED, Rules(verify=lambda _: CHECK.strip())) == parse(KEY, CHECK, Rules())
     assert pod_id(SIGNED) == "isup"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "status_port: 0\n", "status: {port: 0, kind: grpc}\n", "status: {tls: {ca_file: /no}}\n"]
+)
+def test_a_pod_without_port_has_no_check_or_one_that_is_always_passing(text: str) -> None:
+    data = f"id: isup\n{text}".encode()
+    assert parse(KEY, data, RULES).check is None
+    passing = parse(KEY, data, replace(RULES, assume_passing=True)).check
+    assert passing == CheckSpec(KEY, Unprobed(), interval=5.0, timeout=5.0)
+    assert passing.probe.url == ""
+
+
+def test_a_pause_is_a_pause_also_where_pods_without_port_are_passing() -> None:
+    rules = Rules(assume_passing=True)
+    assert parse(KEY, b"id: isup\nstatus: {paused: true}\n", rules) == Manifest(KEY, None, paused=True)
+    assert parse(KEY, CHECK, rules) == parse(KEY, CHECK, Rules())
 
 
 def test_a_signature_without_its_form_is_an_error() -> None:

@@ -5,13 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from reconcilers.fields import go_duration
-from reconcilers.options import CheckOptions, Defaults, OptionError, Rules, TlsOptions
+from reconcilers.options import P2_CODE, CheckOptions, OptionError, Rules, TlsOptions
 from reconcilers.spec import Tls
-
-DEFAULTS: TypeAdapter[CheckOptions] = TypeAdapter(Defaults)
 
 FILES = st.sampled_from(["", "/a.pem", "/b.pem"])
 PAIRS: st.SearchStrategy[dict[str, str]] = st.just({}) | st.sampled_from(
@@ -64,7 +62,7 @@ def contradiction(said: CheckOptions, defaults: CheckOptions) -> str:
 
 
 def test_a_configuration_that_says_nothing_asks_as_p2s_page_does() -> None:
-    silent = DEFAULTS.validate_python({})
+    silent = options().over(CheckOptions())
     assert silent == CheckOptions() == Rules().defaults
     assert (silent.interval, silent.timeout, silent.method) == (5.0, 5.0, "GET")
     assert (silent.expect_status, silent.failure_threshold, silent.success_threshold) == (((200, 200),), 1, 1)
@@ -152,11 +150,19 @@ def test_a_certificate_is_said_with_its_key(said: dict[str, str]) -> None:
 
 
 def test_a_configuration_is_held_against_itself() -> None:
-    assert DEFAULTS.validate_python({"interval": "1s"}).timeout == 1.0
-    assert DEFAULTS.validate_python({"interval": "9s", "timeout": "8s"}).timeout == 8.0
-    with pytest.raises(ValidationError, match="timeout: expected at most the interval of 5s, got 6s"):
-        DEFAULTS.validate_python({"timeout": "6s"})
-    with pytest.raises(ValidationError, match="expect_body: expected method GET"):
-        DEFAULTS.validate_python({"method": "HEAD", "expect_body": "ok"})
+    assert options(interval="1s").over(CheckOptions()).timeout == 1.0
+    assert options(interval="9s", timeout="8s").over(CheckOptions()).timeout == 8.0
+    with pytest.raises(OptionError, match="timeout: expected at most the interval of 5s, got 6s"):
+        options(timeout="6s").over(CheckOptions())
+    with pytest.raises(OptionError, match="expect_body: expected method GET"):
+        options(method="HEAD", expect_body="ok").over(CheckOptions())
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
-        DEFAULTS.validate_python({"intervall": "6s"})
+        options(intervall="6s")
+
+
+def test_p2s_code_asks_otherwise_than_its_page_and_what_is_said_wins() -> None:
+    code = options().over(P2_CODE)
+    assert (code.method, code.expect_status, code.interval, code.timeout) == ("HEAD", ((200, 299),), 1.0, 1.0)
+    said = options(expect_status=204, interval="10s", timeout="2s", method="GET").over(P2_CODE)
+    assert (said.method, said.expect_status, said.interval, said.timeout) == ("GET", ((204, 204),), 10.0, 2.0)
+    assert options(expect_body="ok").over(P2_CODE).method == "GET", "the answer to HEAD has no body"

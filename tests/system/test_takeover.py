@@ -1,7 +1,8 @@
-"""Podpulse where p2 was: signed manifests."""
+"""Podpulse where p2 was: signed manifests, and the behaviour of p2's later code."""
 
 from pathlib import Path
 
+from tests.support import targets
 from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest
 from tests.support.fleet import Fleet
@@ -40,3 +41,35 @@ def test_an_unsigned_manifest_keeps_the_last_one_that_was_signed(
 
     fleet.write("a", alice.sign(elsewhere))
     until(lambda: target.hits("/elsewhere"), what="what she signs is done")
+
+
+def test_p2s_later_code_is_followed_where_it_differs_from_the_page(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    target.behave(targets.answer(204, b""))
+    fleet.schedule("a")
+    fleet.write("portless", b"id: portless\nlaunchables: {}\n")
+    fleet.write("strict", fleet.manifest("strict") + b"  method: GET\n  expect_status: 200\n")
+    controller = launch(consul, p2_compat=True, defaults={})
+    until(lambda: fleet.statuses() == {"a": "passing", "portless": "passing", "strict": "critical"})
+    assert {hit.method for hit in target.hits("/a")} == {"HEAD"}
+    assert {hit.method for hit in target.hits("/strict")} == {"GET"}
+
+    record = fleet.health("portless")
+    assert record
+    assert (record["Reason"], record["Service"]) == ("", "portless")
+    assert record["Output"] == "taken for passing without a probe: the manifest has no status_port"
+    metrics = controller.metrics()
+    assert metrics.by_pod("podpulse_health", state="passing") == {"a": 1.0, "portless": 1.0, "strict": 0.0}
+    assert metrics.by_pod("podpulse_probes_total")["portless"] == 0
+    assert "portless" not in metrics.by_pod("probe_success")
+    assert "taken for passing without a probe" in controller.get("/").text
+
+    fleet.wait_asked("a", 3)
+    assert fleet.status("portless") == "passing"
+    target.behave(targets.answer(404, b""))
+    until(lambda: fleet.status("a") == "critical", what="404 is no success for p2 either")
+    fleet.write("portless", fleet.manifest("portless"))
+    until(lambda: fleet.status("portless") == "critical", what="with a port it is probed")
+    fleet.write("portless", b"id: portless\n")
+    until(lambda: fleet.status("portless") == "passing", what="without one it is not")
