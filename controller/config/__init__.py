@@ -1,4 +1,4 @@
-"""The configuration: one YAML file, checked as a whole before anything starts.
+"""The configuration: one YAML file, ours or p2's, checked as a whole before anything starts.
 
 Command-line options win over the file, and the file wins over Consul's usual environment variables.
 """
@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from controller.config import preparer
 from controller.config.model import Config, ConfigError
+from controller.config.preparer import PreparerError, Source
 from reconcilers import yamltext
 
 __all__ = ["Config", "ConfigError", "load"]
@@ -22,18 +24,21 @@ def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
         ConfigError: naming the file, the field and what was expected.
     """
     where = str(path) if path else "command line"
-    document = _read(path) if path else {}
+    source = _read(path) if path else Source({})
+    document = source.document
     for name, value in overrides.items():
         if value is not None:
             _set(document, name.split("."), value)
     try:
-        return Config.model_validate(document)
+        return Config.model_validate(document, context=source.notes)
     except ValidationError as error:
-        problems = (_problem(each["loc"], each["msg"], each["input"]) for each in error.errors(include_url=False))
+        errors = error.errors(include_url=False)
+        errors = error.errors(include_url=False)
+        problems = (_problem(source, each["loc"], each["msg"], each["input"]) for each in errors)
         raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems)) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Source:
     try:
         document = yamltext.load(path.read_bytes())
     except OSError as error:
@@ -41,10 +46,14 @@ def _read(path: Path) -> dict[str, Any]:
     except yamltext.YamlError as error:
         raise ConfigError(f"{path}: {error}") from None
     if document is None:
-        return {}
+        return Source({})
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected a mapping of options")
-    return document
+    try:
+        ours = Config.model_fields.keys()
+        return preparer.translate(document, ours) if preparer.is_p2s(document) else Source(document)
+    except PreparerError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _set(document: dict[str, Any], path: list[str], value: object) -> None:
@@ -59,11 +68,12 @@ def _set(document: dict[str, Any], path: list[str], value: object) -> None:
     document[path[-1]] = value
 
 
-def _problem(location: tuple[int | str, ...], message: str, value: object) -> str:
+def _problem(source: Source, location: tuple[int | str, ...], message: str, value: object) -> str:
     field = ".".join(map(str, location))
+    name = source.name(field)
     if "Extra inputs" in message:
-        return f"{field}: no such option"
+        return f"{name}: no such option"
     message = message.removeprefix("Value error, ").replace("Input should be", "expected")
     secret = isinstance(value, dict | list) or "token" in field or field == "consul"
     shown = "" if secret else f", got {str(value)[:60]!r}"
-    return f"{field}: {message}{shown}" if field else message
+    return f"{name}: {message}{shown}" if field else message

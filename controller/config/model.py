@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from controller.config.fields import (
     Allowances,
@@ -71,6 +71,12 @@ class Config(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     consul: ConsulSection = Field(default_factory=ConsulSection)
 
+    _passed_over: tuple[str, ...] = PrivateAttr(default=())
+
+    def model_post_init(self, context: Sequence[str] | None, /) -> None:
+        """Take the sentences about what stands in the file and is of no use here; they are the validation's context."""
+        self._passed_over = tuple(context or ())
+
     @field_validator("defaults")
     @classmethod
     def _complete(cls, said: CheckOptions, info: ValidationInfo) -> CheckOptions:
@@ -119,7 +125,7 @@ class Config(Section):
     def notes(self) -> Sequence[str]:
         """What a person should know of a configuration that can be used, a sentence each."""
         keyring = self.require_signature.notes if self.require_signature else ()
-        return tuple(f"require_signature: {note}" for note in keyring)
+        return (*self._passed_over, *(f"require_signature: {note}" for note in keyring))
 
     def damping_rules(self) -> DampingRules:
         return DampingRules(self.damping.changes, self.damping.refill, self.damping.quiet)

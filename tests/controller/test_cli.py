@@ -184,6 +184,18 @@ def test_check_manifest_goes_on_after_a_wrong_one_and_ends_with_1(manifest: Path
     assert str(manifest) in result.stdout
 
 
+def test_check_config_says_what_of_p2s_configuration_is_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "p2-preparer.yaml"
+    file.write_text("preparer: {node_name: web1, status_port: 8082}\n")
+    why = "it is p2-preparer's; page and metrics are where podpulse.listen says"
+    assert good(run("check-config", file)).splitlines() == [
+        f"{file}: good",
+        f"{file}: preparer.status_port: passed over; {why}",
+    ]
+    file.write_text("preparer: {node: web1}\n")
+    assert f"{file}: preparer.node: no such option of p2-preparer" in complaint(run("check-config", file))
+
+
 def test_check_config_says_good_or_what_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "podpulse.yaml"
     file.write_text("node_name: web1\n")

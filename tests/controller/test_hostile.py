@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controller.config import Config, ConfigError, load
+from controller.config import Config, ConfigError, load, preparer
 from controller.consul import ConsulClient, ConsulError, ConsulSettings, Operation
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import PodKey
@@ -63,6 +63,24 @@ def test_any_configuration_is_good_or_a_clear_error(
     said = _complaint(file)
     assert len(said) < 1_000 * max(1, len(fields))
     assert "2b778dd9" not in said
+
+
+PREPARER = sorted({*preparer.KNOWN, *preparer.WORTH_A_NOTE, *preparer.OF_INSTALLING, "other"})
+OWN = st.dictionaries(st.sampled_from(sorted(Config.model_fields)), VALUES, max_size=2)
+
+
+@QUICK
+@given(
+    st.dictionaries(st.sampled_from(PREPARER), VALUES, max_size=4) | VALUES,
+    OWN | VALUES,
+    st.dictionaries(st.text(max_size=12), VALUES, max_size=2),
+)
+def test_any_configuration_of_p2_is_good_or_a_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, section: object, own: object, others: Mapping[str, Any]
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "hostile-p2.yaml"
+    file.write_text(yaml.safe_dump({**others, "preparer": section, "podpulse": own}, allow_unicode=False))
+    assert len(_complaint(file)) < 6_000
 
 
 @QUICK

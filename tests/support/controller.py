@@ -127,7 +127,7 @@ class Controller(AbstractContextManager["Controller"]):
     def close(self) -> None:
         """End it, and show what it logged."""
         self.kill()
-        print(f"--- log of the controller on {self.options['node_name']} ---\n{self.log}")
+        print(f"--- log of the controller on {self.options.get('node_name', NODE)} ---\n{self.log}")
         self._temp.cleanup()
 
     # --- life ---

@@ -1,5 +1,6 @@
-"""Podpulse where p2 was: signed manifests, and the behaviour of p2's later code."""
+"""Podpulse where p2 was: signed manifests, p2's own configuration, and the behaviour of p2's later code."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.support import targets
@@ -73,3 +74,26 @@ def test_p2s_later_code_is_followed_where_it_differs_from_the_page(
     until(lambda: fleet.status("portless") == "critical", what="with a port it is probed")
     fleet.write("portless", b"id: portless\n")
     until(lambda: fleet.status("portless") == "passing", what="without one it is not")
+
+
+def test_p2s_own_configuration_is_taken_as_it_is(
+    consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, tmp_path: Path
+) -> None:
+    fleet.schedule("a")
+    controller = Controller()
+    controller.options = {
+        "preparer": {
+            "node_name": "web1",
+            "consul_address": consul.address.removeprefix("http://"),
+            "hooks_directory": "/etc/p2/hooks",
+            "auth": {"type": "keyring", "keyring": "/etc/p2.keyring"},
+            "status_port": target.port,
+            "log_level": "warn",
+        },
+        "podpulse": {"address": "127.0.0.1", "listen": "127.0.0.1:0", "log_level": "info"},
+    }
+    stack.enter_context(controller)
+    until(lambda: fleet.are("passing", "a"))
+    assert "preparer.status_port: passed over" in controller.log
+    assert "preparer.auth: passed over" in controller.log
+    assert "hooks_directory" not in controller.log
