@@ -1,9 +1,15 @@
 """The health record as it stands in Consul: p2's JSON, which p2's own tools read, and a few fields more.
 
-Source: pkg/store/consul (WatchResult) of square/p2; readers there ignore fields that they do not know.
+It is read as p2 reads it, by the rules of Go's encoding/json: names of fields whatever their case, the last of several
+wins, null says nothing, unknown fields are passed over, and a status that nobody knows is `unknown`. All that p2 ever
+wrote is understood.
+
+Source: pkg/kp and pkg/store/consul (WatchResult), pkg/health (ToHealthState) of square/p2, 2015 to 2020.
 """
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +19,13 @@ from reconcilers.spec import PodKey, is_name
 MAX_OUTPUT = 4_096
 MAX_MESSAGE = 200
 CENTURY = timedelta(days=36_525)
+LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+STATES = frozenset(HealthState)
+REASONS = frozenset(Reason)
+GO_STRING = re.compile(
+    r"([0-9-]{10} [0-9:]{8}(?:\.[0-9]{1,9})?) ([+-][0-9]{4}) [A-Z0-9+-]{1,9}(?: m=[+-][0-9.]{1,40})?", re.ASCII
+)
+"""How Go's `Time.String` writes a time, which p2's first records hold: `2015-07-16 15:01:02.5 -0700 PDT`."""
 
 
 class RecordError(ValueError):
@@ -78,26 +91,27 @@ class HealthRecord:
 
 
 def decode(data: bytes) -> HealthRecord:
-    """Read a record.
+    """Read a record, of whatever time.
 
     Raises:
         RecordError: when it is none.
     """
     try:
-        fields = json.loads(data)
+        fields = json.loads(data, object_pairs_hook=_said)
+        pod = fields.get("service") or fields.get("id")
         return HealthRecord(
-            PodKey(_name(fields["Node"]), _name(fields["Service"])),
-            HealthState(fields["Status"]),
-            Reason(fields.get("Reason", "")),
-            str(fields.get("Detail", "")),
-            str(fields.get("Output", "")),
-            _seconds(fields.get("Since")),
-            _seconds(fields.get("LastProbe")),
-            _seconds(fields.get("Time")),
-            HealthState(fields["LastSeen"]) if "LastSeen" in fields else None,
-            int(fields.get("Changes", 0)),
+            PodKey(_name(fields.get("node")), _name(pod)),
+            _state(fields.get("status", "")),
+            _reason(fields.get("reason")),
+            str(fields.get("detail", "")),
+            str(fields.get("output", "")),
+            _seconds(fields.get("since")),
+            _seconds(fields.get("lastprobe")),
+            _seconds(fields.get("time")),
+            _state(fields["lastseen"]) if "lastseen" in fields else None,
+            int(fields.get("changes", 0)),
         )
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RecordError(f"not a health record: {str(error)[:MAX_MESSAGE]}") from None
 
 
@@ -107,17 +121,37 @@ def timestamp(seconds: float, later: timedelta = timedelta()) -> str:
     return f"{moment.isoformat(timespec='microseconds').removesuffix('+00:00')}Z"
 
 
+def _said(pairs: list[tuple[str, object]]) -> Mapping[str, object]:
+    """The fields that say something, by their names in lower case."""
+    return {name.casefold(): value for name, value in pairs if value is not None}
+
+
 def _name(text: object) -> str:
     if isinstance(text, str) and is_name(text):
         return text
     raise ValueError("Node or Service is no name")
 
 
-def _seconds(text: object) -> float:
-    """Seconds since the epoch; 0 for a time that is not there. One without offset would depend on this machine."""
+def _state(text: object) -> HealthState:
     if not isinstance(text, str):
+        raise TypeError("a status that is no text")
+    return HealthState(text) if text in STATES else HealthState.UNKNOWN
+
+
+def _reason(text: object) -> Reason:
+    """A reason that a later version may have is no reason to lose the status."""
+    return Reason(text) if isinstance(text, str) and text in REASONS else Reason.NONE
+
+
+def _seconds(text: object) -> float:
+    """Seconds since the epoch; 0 for a time that is not there, or before (Go's zero time).
+
+    One without offset would depend on this machine.
+    """
+    if not isinstance(text, str) or not text:
         return 0.0
-    moment = datetime.fromisoformat(text)
+    found = GO_STRING.fullmatch(text)
+    moment = datetime.fromisoformat("".join(found.groups()) if found else text)
     if moment.tzinfo is None:
         raise ValueError("a time without offset from UTC")
-    return moment.timestamp()
+    return min(max(0.0, moment.timestamp()), LATEST)

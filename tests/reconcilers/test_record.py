@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import MAX_OUTPUT, HealthRecord, RecordError, decode, timestamp
 from reconcilers.spec import NAME, PodKey
+from tests.reconcilers.historic_records import FORMS, Form
 
 KEY = PodKey("web1", "isup")
 NOW = 1_700_000_000.25
@@ -124,18 +125,25 @@ def test_times_sentence_and_excerpt_are_no_news() -> None:
     assert HealthRecord(KEY, HealthState.CRITICAL, Reason.DNS) != HealthRecord(KEY, HealthState.CRITICAL)
 
 
-def test_a_record_of_p2_itself_is_read() -> None:
-    record = decode(
-        b'{"Id":"isup","Node":"aws1.example.com","Service":"isup","Status":"warning",'
-        b'"Time":"2015-03-05T17:01:02.123456789-08:00","Expires":"2115-02-09T17:01:02.123456789-08:00"}'
-    )
-    assert record == HealthRecord(PodKey("aws1.example.com", "isup"), HealthState.WARNING)
-    assert record.written == pytest.approx(1_425_603_662.123456, abs=2e-6)
-    assert (record.since, record.last_probe, record.output) == (0.0, 0.0, "")
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_every_form_that_p2_wrote_or_reads_is_read(form: Form) -> None:
+    record = decode(form.json.encode())
+    assert record == HealthRecord(PodKey("web1", "hello"), form.status)
+    assert (record.output, record.detail, record.since, record.last_probe) == (form.output, "", 0.0, 0.0)
+    assert record.written == pytest.approx(form.written, abs=2e-6)
 
 
-def test_gos_zero_time_is_a_time() -> None:
-    assert decode(altered(Time="0001-01-01T00:00:00Z")).written < 0
+def test_a_reason_that_a_later_version_may_have_does_not_hide_the_status() -> None:
+    assert decode(altered(Reason="weather", Detail="it rains")) == HealthRecord(KEY, HealthState.PASSING)
+    assert decode(altered(Reason=["weather"])).reason is Reason.NONE
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-12:00", "1969-12-31T23:59:59Z"]
+)
+def test_a_time_that_no_record_of_ours_could_hold_is_cut_to_one_that_can_be_written(time: str) -> None:
+    record = decode(altered(Since=time))
+    assert decode(record.encode(NOW)).since == record.since >= 0.0
 
 
 GARBAGE: dict[str, bytes] = {
@@ -151,24 +159,26 @@ GARBAGE: dict[str, bytes] = {
     "deep": b"[" * 100_000,
     "a huge number": b"1" * 5_000,
     "no node": altered(Node=...),
-    "no service": altered(Service=...),
-    "no status": altered(Status=...),
     "node of null": altered(Node=None),
     "node of a number": altered(Node=1),
     "node with a slash": altered(Node="web1/../web2"),
     "service of true": altered(Service=True),
+    "neither service nor id": altered(Service=..., Id=...),
+    "id with a slash": altered(Service=..., Id="web1/isup"),
     "service with dots": altered(Service=".."),
-    "empty service": altered(Service=""),
-    "another status": altered(Status="Passing"),
+    "empty service and id": altered(Service="", Id=""),
     "status of a list": altered(Status=["passing"]),
     "status of a mapping": altered(Status={}),
-    "another reason": altered(Reason="weather"),
-    "reason of null": altered(Reason=None),
     "a time that is none": altered(Time="yesterday"),
     "a huge time": altered(Time="9" * 100_000),
     "a time without offset": altered(Time="2023-11-14T22:13:20"),
     "the first time without offset": altered(Time="0001-01-01T00:00:00"),
     "a date": altered(Since="2023-11-14"),
+    "a text of a time without offset": altered(Time="2015-07-16 22:01:02 UTC"),
+    "a text of a time that is none": altered(Time="2015-13-41 22:01:02 +0000 UTC"),
+    "another last status": altered(LastSeen=["critical"]),
+    "an endless number of changes": altered(Changes=float("inf")),
+    "changes of a list": altered(Changes=[1]),
 }
 
 
