@@ -109,6 +109,7 @@ def _fields(sight: Sight) -> dict[str, Any]:
             "detail": record.detail,
             "since": timestamp(record.since),
             "last_probe": timestamp(record.last_probe),
+            "probed_manifest_sha": record.manifest_sha,
         }
     return fields
 

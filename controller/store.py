@@ -161,7 +161,7 @@ class Tracked:
         self.spec, self.generation, self.health, self.failing_since = spec, generation, CheckHealth(born=now), 0.0
 
     def observe(self, result: ProbeResult) -> bool:
-        """Take one result; whether state or reason changed by it."""
+        """Take one result; whether state, reason or the manifest that they are about changed by it."""
         before, after = self.health, self.health.after(result, self.spec)
         self.health = after
         if not isinstance(self.spec.probe, Unprobed):
@@ -169,7 +169,9 @@ class Tracked:
             self.counts[result.outcome] += 1
             self.history.add(result)
         self.transitions += after.state is not before.state
-        return after.state is not before.state or after.reason is not before.reason
+        if after is before or not after.since:
+            return False
+        return (after.state, after.reason, after.manifest) != (before.state, before.reason, before.manifest)
 
     def disown(self, detail: str, now: float) -> bool:
         """Take the failures back: they were no evidence against the pod. Whether it was critical by them."""
@@ -218,6 +220,13 @@ class HealthStore:
                     known.restart(spec, generation, now)
                 else:
                     self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size)
+
+    def confirm(self, specs: Collection[CheckSpec]) -> None:
+        """The workers of these go on; from now on their results are about the manifests that ask for them now."""
+        with self._lock:
+            for spec in specs:
+                if known := self._tracked.get(spec.key):
+                    known.spec = spec
 
     def forget(self, keys: Collection[PodKey]) -> None:
         """These have no worker any more."""

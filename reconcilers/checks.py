@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from reconcilers.diff import diff
-from reconcilers.ports import Addresses, Healths, Manifests, Result, Workers
+from reconcilers.ports import Addresses, Followed, Manifests, Result, Workers
 from reconcilers.spec import CheckSpec, PodKey
 
 
@@ -14,10 +14,10 @@ class CheckReconciler:
     A replaced check stays known under its pod all the while, so that nobody takes it for a removed one.
     """
 
-    def __init__(self, manifests: Manifests, workers: Workers, healths: Healths, addresses: Addresses) -> None:
+    def __init__(self, manifests: Manifests, workers: Workers, followed: Followed, addresses: Addresses) -> None:
         self._manifests = manifests
         self._workers = workers
-        self._healths = healths
+        self._followed = followed
         self._addresses = addresses
 
     def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
@@ -35,8 +35,11 @@ class CheckReconciler:
             self._workers.stop(plan.stop)
         if plan.start:
             self._workers.start(plan.start)
+        started = {spec.key for spec in plan.start}
+        if kept := [spec for key, spec in desired.items() if key not in started]:
+            self._followed.confirm(kept)
         if gone := [key for key in keys if key not in desired and key not in waiting]:
-            self._healths.forget(gone)
+            self._followed.forget(gone)
         return waiting
 
     def _desired(self, key: PodKey) -> CheckSpec | None:

@@ -3,7 +3,7 @@
 Counts results, never time: when a probe started is given by whoever ran it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -89,7 +89,7 @@ class CheckHealth:
 
     `successes`, `failures` and `misses` count results in a row: a miss is any result that is no success. `reason`,
     `detail` and `output` are those of the result that last changed the state or the reason. `born` is when the check
-    began to run (seconds since the epoch).
+    began to run (seconds since the epoch). `manifest` is the one that asked for the last probe that counted.
     """
 
     state: HealthState = HealthState.UNKNOWN
@@ -101,6 +101,7 @@ class CheckHealth:
     failures: int = 0
     misses: int = 0
     born: float = 0.0
+    manifest: bytes = field(default=b"", repr=False)
 
     def after(self, result: ProbeResult, spec: CheckSpec) -> "CheckHealth":
         """The health after one more result.
@@ -110,11 +111,11 @@ class CheckHealth:
         it nor speak for it, so a check that left passing without that evidence is unknown. A miss that started within
         the initial delay, before the first success, does not count at all.
         """
-        if result.outcome is Outcome.SUCCESS and self.state is HealthState.PASSING and not self.misses:
+        if result.outcome is Outcome.SUCCESS and self._is_settled(spec):
             return self
         if result.outcome is not Outcome.SUCCESS and self._is_young(result, spec):
             return self
-        counted = self._count(result)
+        counted = self._count(result, spec)
         state = _judge(counted, spec)
         if state is None or (state is HealthState.CRITICAL and result.outcome is Outcome.LOCAL):
             return counted
@@ -130,16 +131,20 @@ class CheckHealth:
             output=result.output,
         )
 
+    def _is_settled(self, spec: CheckSpec) -> bool:
+        """Whether one more success says nothing new."""
+        return self.state is HealthState.PASSING and not self.misses and self.manifest is spec.manifest
+
     def _is_young(self, result: ProbeResult, spec: CheckSpec) -> bool:
         """Whether nothing has counted yet, and need not. A clock that was set back since ends the delay."""
         counted = self.since or self.successes or self.misses
         return not counted and 0 <= result.started - self.born < spec.initial_delay
 
-    def _count(self, result: ProbeResult) -> "CheckHealth":
+    def _count(self, result: ProbeResult, spec: CheckSpec) -> "CheckHealth":
         if result.outcome is Outcome.SUCCESS:
-            return replace(self, successes=self.successes + 1, failures=0, misses=0)
+            return replace(self, successes=self.successes + 1, failures=0, misses=0, manifest=spec.manifest)
         failures = self.failures + (result.outcome is Outcome.FAILURE)
-        return replace(self, successes=0, failures=failures, misses=self.misses + 1)
+        return replace(self, successes=0, failures=failures, misses=self.misses + 1, manifest=spec.manifest)
 
 
 def _judge(counted: CheckHealth, spec: CheckSpec) -> HealthState | None:

@@ -6,6 +6,7 @@ exception that leaves this file is `ManifestError`.
 Source of the fields and their defaults: p2's wiki page "Health Checks" and pkg/manifest of square/p2.
 """
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -114,7 +115,7 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
     _refuse_contradictions(document, rules)
     options = _options(document, rules)
     is_checked = (document.port or rules.assume_passing) and not document.status.paused
-    check = _check(key, document, options, rules) if is_checked else None
+    check = replace(_check(key, document, options, rules), manifest=data) if is_checked else None
     return Manifest(key, check, document.unknown_fields(), document.status.paused)
 
 

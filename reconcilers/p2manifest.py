@@ -51,6 +51,14 @@ def sha(data: bytes) -> str:
     return hashlib.sha256(canonical(data)).hexdigest()
 
 
+def sha_or_empty(data: bytes) -> str:
+    """The same; empty for a manifest that p2 would not read."""
+    try:
+        return sha(data)
+    except P2ManifestError:
+        return ""
+
+
 def canonical(data: bytes) -> bytes:
     """The manifest as p2 would write it again, the text that its SHA is taken of.
 

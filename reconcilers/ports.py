@@ -68,6 +68,14 @@ class Healths(Protocol):
         """Health and the time of the last probe (seconds since the epoch); None for a pod without worker."""
         ...
 
+
+class Followed(Protocol):
+    """The pods whose health is followed, because they have a worker."""
+
+    def confirm(self, specs: Collection[CheckSpec]) -> None:
+        """The workers of these go on as they are; it is other manifests, perhaps, that ask for them."""
+        ...
+
     def forget(self, keys: Collection[PodKey]) -> None:
         """These pods have no worker any more."""
         ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 
+from reconcilers import p2manifest
 from reconcilers.damping import Damping, DampingRules
 from reconcilers.health import CheckHealth
 from reconcilers.ports import Healths, HealthSink, Result
@@ -24,6 +25,7 @@ class HealthReconciler:
         self._clock = clock
         self._fresh = Damping.fresh(rules or DampingRules())
         self._dampings: dict[PodKey, Damping] = {}
+        self._shas: dict[PodKey, tuple[bytes, str]] = {}
         self.suppressed = 0
         """How many changes of status were not published because their pod was flapping."""
 
@@ -41,10 +43,12 @@ class HealthReconciler:
             match self._healths.health(key), self._sink.published(key):
                 case None, published:
                     self._dampings.pop(key, None)
+                    self._shas.pop(key, None)
                     if published is not None:
                         delete.append(key)
                 case (health, last_probe), published if health.since:
-                    record, quiet = self._damp(HealthRecord.of(key, health, last_probe), health)
+                    sha = self._sha(key, health.manifest)
+                    record, quiet = self._damp(HealthRecord.of(key, health, last_probe, sha), health)
                     if quiet:
                         results[key] = Result(requeue_after=quiet)
                     if record != published:
@@ -52,6 +56,13 @@ class HealthReconciler:
         if put or delete:
             results |= {key: Result(error=error) for key, error in self._sink.write(put, delete).items()}
         return results
+
+    def _sha(self, key: PodKey, manifest: bytes) -> str:
+        """p2's SHA of the manifest that was probed, computed once for each: that takes as long as a probe."""
+        known = self._shas.get(key)
+        if known is None or known[0] is not manifest:
+            known = self._shas[key] = (manifest, p2manifest.sha_or_empty(manifest))
+        return known[1]
 
     def _damp(self, record: HealthRecord, health: CheckHealth) -> tuple[HealthRecord, float]:
         """What is to be published, and for how many seconds that is less than the truth."""

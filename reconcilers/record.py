@@ -22,6 +22,7 @@ CENTURY = timedelta(days=36_525)
 LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 STATES = frozenset(HealthState)
 REASONS = frozenset(Reason)
+SHA = re.compile(r"[0-9a-f]{64}")
 GO_STRING = re.compile(
     r"([0-9-]{10} [0-9:]{8}(?:\.[0-9]{1,9})?) ([+-][0-9]{4}) [A-Z0-9+-]{1,9}(?: m=[+-][0-9.]{1,40})?", re.ASCII
 )
@@ -37,7 +38,8 @@ class HealthRecord:
     """What is published about one pod.
 
     Two records are equal when there is nothing new to say: times, the sentence and the excerpt alone are no news. Times
-    are seconds since the epoch; `written` is set by a reader only.
+    are seconds since the epoch; `written` is set by a reader only. `manifest_sha` is p2's SHA of the manifest that was
+    probed, which is an older one while the newest is not understood; empty where p2 would not read it.
     """
 
     key: PodKey
@@ -50,12 +52,22 @@ class HealthRecord:
     written: float = field(default=0.0, compare=False)
     last_seen: HealthState | None = field(default=None, compare=False)
     changes: int = field(default=0, compare=False)
+    manifest_sha: str = ""
 
     @classmethod
-    def of(cls, key: PodKey, health: CheckHealth, last_probe: float) -> "HealthRecord":
+    def of(cls, key: PodKey, health: CheckHealth, last_probe: float, manifest_sha: str = "") -> "HealthRecord":
         """The record that says `health`."""
         output = (health.output or health.detail).encode("utf-8", "replace")[:MAX_OUTPUT].decode("utf-8", "ignore")
-        return cls(key, health.state, health.reason, health.detail, output, health.since, last_probe)
+        return cls(
+            key,
+            health.state,
+            health.reason,
+            health.detail,
+            output,
+            health.since,
+            last_probe,
+            manifest_sha=manifest_sha,
+        )
 
     def damped(self, changes: int) -> "HealthRecord":
         """The record that says of a flapping pod as much as is certain: what it was last seen as, and how often its
@@ -84,6 +96,7 @@ class HealthRecord:
             "Detail": self.detail,
             "Since": timestamp(self.since),
             "LastProbe": timestamp(self.last_probe),
+            "ManifestSha": self.manifest_sha,
         }
         if self.last_seen:
             fields |= {"LastSeen": self.last_seen.value, "Changes": self.changes}
@@ -110,6 +123,7 @@ def decode(data: bytes) -> HealthRecord:
             _seconds(fields.get("time")),
             _state(fields["lastseen"]) if "lastseen" in fields else None,
             int(fields.get("changes", 0)),
+            _sha(fields.get("manifestsha")),
         )
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RecordError(f"not a health record: {str(error)[:MAX_MESSAGE]}") from None
@@ -141,6 +155,10 @@ def _state(text: object) -> HealthState:
 def _reason(text: object) -> Reason:
     """A reason that a later version may have is no reason to lose the status."""
     return Reason(text) if isinstance(text, str) and text in REASONS else Reason.NONE
+
+
+def _sha(text: object) -> str:
+    return text if isinstance(text, str) and SHA.fullmatch(text) else ""
 
 
 def _seconds(text: object) -> float:

@@ -120,8 +120,8 @@ class CheckSpec:
 
     `address` is where to connect instead of what the host's name resolves to (the name is kept for Host, SNI and
     verification); None resolves the name. Times are seconds; until `initial_delay` has passed, or the first success,
-    there is no verdict. `output` says whether an excerpt of the answer is kept. `asked` is when the check was asked
-    for, on the monotonic clock (0: not known), and no part of what it is.
+    there is no verdict. `output` says whether an excerpt of the answer is kept. No part of what it is: `asked` is when
+    the check was asked for, on the monotonic clock (0: not known), and `manifest` the bytes that ask for it.
     """
 
     key: PodKey
@@ -134,6 +134,7 @@ class CheckSpec:
     output: bool = True
     address: str | None = None
     asked: float = field(default=0.0, compare=False)
+    manifest: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ record becomes `Unsettled`, which no record equals, so it is written or removed 
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 from controller.consul import (
@@ -48,7 +48,7 @@ class Unsettled(HealthRecord):
     @classmethod
     def of_record(cls, old: HealthRecord) -> "Unsettled":
         """The same, in doubt."""
-        return cls(old.key, old.status, old.reason, old.detail, old.output, old.since, old.last_probe, old.written)
+        return cls(**{each.name: getattr(old, each.name) for each in fields(old)})
 
 
 @dataclass(frozen=True, slots=True)

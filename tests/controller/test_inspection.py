@@ -26,7 +26,7 @@ UNKNOWN = {
 
 def record(pod: str, node: str = "web1") -> HealthRecord:
     health = CheckHealth(HealthState.CRITICAL, Reason.STATUS, 1.7e9, "answered with status 500", "oops")
-    return HealthRecord.of(PodKey(node, pod), health, 1.7e9 + 5)
+    return HealthRecord.of(PodKey(node, pod), health, 1.7e9 + 5, SHA)
 
 
 def shown(scheduled: bool) -> dict[str, object]:
@@ -39,6 +39,7 @@ def shown(scheduled: bool) -> dict[str, object]:
         "detail": "answered with status 500",
         "since": "2023-11-14T22:13:20.000000Z",
         "last_probe": "2023-11-14T22:13:25.000000Z",
+        "probed_manifest_sha": SHA,
     }
 
 

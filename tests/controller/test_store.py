@@ -204,6 +204,23 @@ def test_only_a_changed_state_or_reason_is_announced(healths: HealthStore, annou
     assert state(healths) is HealthState.CRITICAL
 
 
+def test_another_manifest_for_the_same_worker_is_announced_with_the_next_result(
+    healths: HealthStore, announced: Announced
+) -> None:
+    healths.follow([(replace(SPEC, manifest=b"old", success_threshold=2), 1)])
+    healths.observe([result()])
+    assert announced.batches == [], "too little evidence for any manifest"
+    healths.observe([result()])
+    healths.confirm([replace(SPEC, manifest=b"new", success_threshold=2), replace(SPEC, key=B)])
+    assert announced.batches == [{A}]
+    for _ in range(2):
+        healths.observe([result()])
+    assert announced.batches == [{A}] * 2
+    health, _ = healths.health(A) or (None, 0)
+    assert health
+    assert (health.manifest, healths.tracked(B)) == (b"new", None)
+
+
 def test_results_of_another_generation_or_of_nobody_are_dropped(healths: HealthStore, announced: Announced) -> None:
     healths.observe([result()])
     healths.follow([(SPEC, 2)])

@@ -58,14 +58,18 @@ class FakeWorkers:
 
 
 class FakeHealths:
-    """`known` is health and last probe per pod; `forgotten` are the pods that were forgotten, in order."""
+    """`known` is health and last probe per pod; `forgotten` and `confirmed` are what was told, in order."""
 
     def __init__(self) -> None:
+        self.confirmed: list[CheckSpec] = []
         self.known: dict[PodKey, tuple[CheckHealth, float]] = {}
         self.forgotten: list[PodKey] = []
 
     def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
         return self.known.get(key)
+
+    def confirm(self, specs: Collection[CheckSpec]) -> None:
+        self.confirmed.extend(specs)
 
     def forget(self, keys: Collection[PodKey]) -> None:
         self.forgotten.extend(keys)

@@ -55,6 +55,15 @@ def test_nothing_is_done_twice() -> None:
     assert world.workers.calls == [("start", [A])]
 
 
+def test_a_worker_that_goes_on_is_told_which_manifest_asks_for_it_now() -> None:
+    world = World(check(A, address="10.0.0.1"))
+    world.manifests.ask(replace(check(A), manifest=b"newer"))
+    world.manifests.ask(replace(check(B), manifest=b"first"))
+    world.reconciler.reconcile([A, B])
+    assert [(spec.key, spec.manifest) for spec in world.healths.confirmed] == [(A, b"newer")]
+    assert world.workers.calls == [("start", [B])]
+
+
 def test_a_changed_check_is_stopped_before_it_is_started_and_is_not_forgotten() -> None:
     world = World(check(A, address="10.0.0.1"))
     world.manifests.ask(check(A, 8001))

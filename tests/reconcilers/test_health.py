@@ -1,6 +1,7 @@
 """The state machine of health: tables, and random histories against a model that reads the whole history."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise, takewhile
 
 import pytest
@@ -121,6 +122,17 @@ def test_our_own_fault_does_not_speak_for_a_critical_pod() -> None:
 def test_a_success_in_a_row_of_successes_changes_nothing_at_all() -> None:
     healths = run("sss", 1, 1)
     assert healths[1] is healths[2] is healths[3]
+
+
+def test_a_health_is_about_the_manifest_that_asked_for_its_last_probe() -> None:
+    old, new = (replace(spec(1, 1, 10.0), manifest=manifest) for manifest in (b"old", b"new"))
+    young = CheckHealth(born=1_000.0).after(result("f", 1), old)
+    assert young.manifest == b"", "a miss that did not count is about nothing"
+    passing = young.after(result("s", 2), old)
+    assert (passing.manifest, passing.after(result("s", 3), old) is passing) == (b"old", True)
+    again = passing.after(result("s", 3), new)
+    assert (again.manifest, again.state, again.since) == (b"new", passing.state, passing.since)
+    assert passing.after(result("f", 3), new).manifest == b"new"
 
 
 @given(HISTORIES, THRESHOLDS, THRESHOLDS)

@@ -1,5 +1,8 @@
 """HealthReconciler: writes news, withdraws what has no worker, is silent else."""
 
+from dataclasses import replace
+
+from reconcilers import p2manifest
 from reconcilers.damping import DampingRules
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.ports import DONE, Reconciler, Result
@@ -91,6 +94,26 @@ def test_after_a_failed_write_the_next_look_writes_the_newest_state() -> None:
     healths.known[A] = (GOOD, 400.0)
     assert reconciler.reconcile([A]).get(A, DONE) == DONE
     assert sink.records[A].status is HealthState.PASSING
+
+
+OLD, NEW = b"id: a\nstatus_port: 8000\n", b"id: a\nstatus_port: 8001\n"
+
+
+def test_the_manifest_that_was_probed_is_named_by_p2s_sha() -> None:
+    sink = FakeSink()
+    reconciler, _ = parts(sink, a=replace(GOOD, manifest=OLD), b=replace(GOOD, manifest=b"id: [ no manifest of p2's"))
+    reconciler.reconcile([A, B])
+    assert (sink.records[A].manifest_sha, sink.records[B].manifest_sha) == (p2manifest.sha(OLD), "")
+
+
+def test_another_manifest_is_news_and_the_same_with_a_comment_is_none() -> None:
+    sink = FakeSink()
+    reconciler, healths = parts(sink, a=replace(GOOD, manifest=OLD))
+    for manifest in (OLD, b"# why\n" + OLD, OLD, NEW, NEW):
+        healths.known[A] = (replace(GOOD, manifest=manifest), 300.0)
+        reconciler.reconcile([A])
+    assert sink.writes == [([A], []), ([A], [])]
+    assert sink.records[A].manifest_sha == p2manifest.sha(NEW)
 
 
 class Flapping:

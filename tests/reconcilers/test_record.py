@@ -16,6 +16,7 @@ from tests.reconcilers.historic_records import FORMS, Form
 KEY = PodKey("web1", "isup")
 NOW = 1_700_000_000.25
 P2_FIELDS = {"Id", "Node", "Service", "Status", "Time", "Expires", "Output"}
+SHA = "f7fd" * 16
 TIMES = ("Time", "Expires", "Since", "LastProbe")
 
 NAMES = st.from_regex(NAME, fullmatch=True)
@@ -58,6 +59,7 @@ def test_the_fields_are_p2s_and_a_few_more() -> None:
         "Detail": "503 Service Unavailable",
         "Since": "1970-01-01T00:00:01.000000Z",
         "LastProbe": "1970-01-01T00:00:02.500000Z",
+        "ManifestSha": "",
     }
 
 
@@ -123,6 +125,17 @@ def test_times_sentence_and_excerpt_are_no_news() -> None:
     )
     assert HealthRecord(KEY, HealthState.PASSING) != HealthRecord(KEY, HealthState.CRITICAL)
     assert HealthRecord(KEY, HealthState.CRITICAL, Reason.DNS) != HealthRecord(KEY, HealthState.CRITICAL)
+
+
+def test_the_manifest_that_was_probed_is_named_and_another_one_is_news() -> None:
+    record = HealthRecord.of(KEY, CheckHealth(HealthState.PASSING, since=5.0), 7.0, SHA)
+    assert fields_of(record)["ManifestSha"] == fields_of(record.damped(3))["ManifestSha"] == SHA
+    assert decode(record.encode(NOW)) == record != HealthRecord.of(KEY, CheckHealth(HealthState.PASSING), 7.0, "80ef")
+
+
+@pytest.mark.parametrize("value", [None, 1, [SHA], "", "f7fd", SHA.upper(), SHA + "0", SHA + "\n"])
+def test_what_is_no_sha_names_no_manifest(value: object) -> None:
+    assert decode(altered(ManifestSha=value)).manifest_sha == ""
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
@@ -205,12 +218,13 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
+WORDS = ("Id", "Node", "Service", "Status", "Reason", "Output", "Detail", "LastSeen", "Changes", "ManifestSha")
 TIME_LIKE = st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}(:[0-9]{2}){0,2}(\.[0-9]{0,9})?(Z|[+-][0-9:]{0,8})?)?")
 
 
 @given(
     st.dictionaries(
-        st.sampled_from([*TIMES, "Node", "Service", "Status", "Reason", "Output", "Detail"]), JSON | TIME_LIKE
+        st.sampled_from([*TIMES, *WORDS, *map(str.lower, WORDS)]), JSON | TIME_LIKE | st.sampled_from([SHA, "passing"])
     )
 )
 def test_arbitrary_fields_raise_nothing_else(changes: dict[str, object]) -> None:

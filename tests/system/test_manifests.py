@@ -2,6 +2,7 @@
 
 import pytest
 
+from reconcilers import p2manifest
 from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps, manifest, watch_for
 from tests.support.fleet import Fleet
@@ -48,6 +49,31 @@ def test_a_broken_new_version_keeps_the_check_and_a_mended_one_ends_the_complain
     until(lambda: invalid(controller) == {}, what="the complaint ends")
     fleet.wait_asked("a", 2)
     assert "Manifests that are not understood" not in controller.get("/").text
+
+
+def test_the_record_and_inspect_name_the_manifest_that_is_probed(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+    """Its SHA is p2's: of the version in force while a broken one stands there, and a comment changes nothing."""
+    fleet.schedule("a")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "a"))
+    first = p2manifest.sha(fleet.manifest("a"))
+    assert (fleet.health("a") or {})["ManifestSha"] == first
+    written = consul.entries("health/")["health/a/web1"]["ModifyIndex"]
+
+    fleet.write("a", b"# why\n" + fleet.manifest("a"))
+    fleet.wait_asked("a", 2)
+    fleet.write("a", b"id: a\nstatus_port: eighty\n")
+    until(lambda: invalid(controller) == {"a": 1.0})
+    fleet.wait_asked("a", 2)
+    shown = controller.inspect("--pod", "a")["a"]["web1"]
+    assert shown["probed_manifest_sha"] == first != shown["intent_manifest_sha"]
+    assert consul.entries("health/")["health/a/web1"]["ModifyIndex"] == written, "nothing new was to be said"
+
+    deployed = fleet.manifest("a") + b"config: {version: 2}\n"
+    fleet.write("a", deployed)
+    sha = p2manifest.sha(deployed)
+    until(lambda: (fleet.health("a") or {})["ManifestSha"] == sha, what="the same check of another manifest is news")
+    assert (fleet.status("a"), controller.inspect()["a"]["web1"]["probed_manifest_sha"]) == ("passing", sha)
 
 
 def test_a_pod_whose_first_manifest_is_broken_is_shown_and_not_checked(

@@ -14,7 +14,7 @@ from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
 
 P2_FIELDS = {"Id", "Node", "Service", "Status", "Output", "Time", "Expires"}
-OUR_FIELDS = {"Reason", "Detail", "Since", "LastProbe"}
+OUR_FIELDS = {"Reason", "Detail", "Since", "LastProbe", "ManifestSha"}
 
 
 def p2_record(pod: str, node: str, status: str = "passing") -> bytes:
