@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry
 from controller import exposition
 from controller.canary import Canary
 from controller.config import Config
+from controller.deployments import Deployments
+from controller.intent.reality import PULSE_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
 from controller.loop import ControlLoop
 from controller.metrics import Metrics
@@ -57,8 +59,10 @@ class App:
         self._checks = self._queue("checks")
         self._publication = self._queue("publication")
         self._manifests = ManifestStore(config.rules())
-        self._healths = HealthStore(self._publication.add)
         self._outside = self._connect(environ)
+        grace = config.startup_grace if self._outside.reality else 0.0
+        self._deployments = Deployments(grace, self._manifests, self._outside.sink)
+        self._healths = HealthStore(self._publication.add, deployments=self._deployments)
         self._engine = ProbeEngine(
             self._healths,
             self._metrics.probes,
@@ -74,9 +78,10 @@ class App:
             self._manifests,
             RemovalGate(),
             self._outside.addresses,
-            self._checks.add,
+            self._on_manifests,
             self._pulses.new("watch", 30),
         )
+        self._keepers = [*self._outside.keepers, *self._watch_of_reality()]
         self._web = self._server()
         self._read_at_scrape()
 
@@ -93,7 +98,7 @@ class App:
         """
         try:
             self._web.start()
-            for keeper in self._outside.keepers:
+            for keeper in self._keepers:
                 keeper.start()
         except (ListenError, FolderInUse) as error:
             raise StartError(str(error)) from error
@@ -124,7 +129,7 @@ class App:
         if self._canary:
             self._canary.stop(STOP_STEP)
         self._engine.close(STOP_STEP)
-        for keeper in self._outside.keepers:
+        for keeper in self._keepers:
             keeper.stop(STOP_STEP)
         self._web.stop(STOP_STEP)
         for client in self._outside.clients:
@@ -185,6 +190,7 @@ class App:
         metrics, lease = self._metrics, self._outside.lease
         metrics.intents.set_function(lambda: len(self._manifests))
         metrics.intents_ignored.set_function(self._watch.ignored)
+        metrics.pods_deploying.set_function(self._healths.deploying)
         metrics.removals_held.set_function(self._watch.held)
         metrics.watch_last_success.set_function(self._watch.last_success)
         if lease:
@@ -200,6 +206,16 @@ class App:
         if self._outside.lease and self._outside.lease.current() is None:
             complaints.append("the lease is lost: no health can be published")
         return complaints
+
+    def _watch_of_reality(self) -> Sequence[RealityWatch]:
+        if not self._outside.reality:
+            return []
+        return [RealityWatch(self._outside.reality, self._deployments.run, self._pulses.new("reality", PULSE_LIMIT))]
+
+    def _on_manifests(self, keys: Collection[PodKey]) -> None:
+        """These are new, changed or gone."""
+        self._deployments.intend(keys)
+        self._checks.add(keys)
 
     def _publish_again(self, keys: Collection[PodKey] | None) -> None:
         """What was published of these pods is gone or not ours any more; None: of all."""

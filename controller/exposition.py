@@ -73,7 +73,7 @@ def _one_of(family: Family, label: str, values: Iterable[str], chosen: str) -> s
     return "".join(f'{family.sample}{{{HOLE},{label}="{value}"}} {value == chosen:d}\n' for value in values)
 
 
-OF_PROBES = [reason for reason in Reason if reason not in {Reason.NONE, Reason.FLAPPING}]
+OF_PROBES = [reason for reason in Reason if reason not in {Reason.NONE, Reason.FLAPPING, Reason.DEPLOYING}]
 REASONS = {reason: _one_of(REASON, "reason", OF_PROBES, reason) for reason in Reason}
 STATES = {state: _one_of(HEALTH, "state", HealthState, state) for state in HealthState}
 

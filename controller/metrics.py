@@ -67,6 +67,9 @@ class Metrics:
         self.pods_damped = Gauge(
             "podpulse_pods_damped", "Pods said to be unknown because their status changes too often.", registry=registry
         )
+        self.pods_deploying = Gauge(
+            "podpulse_pods_deploying", "Pods said to be unknown because they are being deployed.", registry=registry
+        )
         self.changes_suppressed = ReadCounter(
             "podpulse_changes_suppressed", "Changes of status that were not published because their pod was flapping."
         )

@@ -44,7 +44,8 @@ class Lease(Keeper, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What is different between Consul and folders. `clients` are to be closed at the end."""
+    """What is different between Consul and folders. `clients` are to be closed at the end. `reality` says what really
+    runs, where somebody may know and it matters."""
 
     source: Source
     sink: HealthSink
@@ -52,6 +53,7 @@ class Outside:
     lease: Lease | None
     keepers: Sequence[Keeper]
     clients: Sequence[ConsulClient] = ()
+    reality: ConsulSource | None = None
 
 
 def on_folders(config: Config, intents: Path, healths: Path, pulses: Pulses) -> Outside:
@@ -96,7 +98,9 @@ def on_consul(
     sink = CombinedSink(sinks) if len(sinks) > 1 else next(iter(sinks.values()))
     addresses = CatalogAddress(client(), node) if config.address == "catalog" else _fixed(config.address)
     source = ConsulSource(client(), config.tree, node, lambda: sink.leftovers(node))
-    return Outside(source, sink, addresses, lease, keepers, clients)
+    matters = config.startup_grace and config.tree == "intent"
+    reality = ConsulSource(client(), "reality", node, tuple) if matters else None
+    return Outside(source, sink, addresses, lease, keepers, clients, reality)
 
 
 def _fixed(address: str) -> FixedAddress:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
@@ -160,9 +160,9 @@ class Tracked:
             self.last = None
         self.spec, self.generation, self.health, self.failing_since = spec, generation, CheckHealth(born=now), 0.0
 
-    def observe(self, result: ProbeResult) -> bool:
+    def observe(self, result: ProbeResult, *, deploying: bool) -> bool:
         """Take one result; whether state, reason or the manifest that they are about changed by it."""
-        before, after = self.health, self.health.after(result, self.spec)
+        before, after = self.health, self.health.after(result, self.spec, deploying=deploying)
         self.health = after
         if not isinstance(self.spec.probe, Unprobed):
             self.last = result
@@ -185,10 +185,23 @@ class Tracked:
         return critical
 
 
+class Deploying(Protocol):
+    """Which pods are being deployed."""
+
+    def succeeded(self, key: PodKey) -> None:
+        """A probe of this pod was a success."""
+        ...
+
+    def excuses(self, key: PodKey, started: float) -> bool:
+        """Whether a failure that started then (seconds since the epoch) is no verdict on this pod yet."""
+        ...
+
+
 class HealthStore:
     """Health now and lately, of every check that has a worker. Written by the engine, and by who rules its workers.
 
-    While this node is `cut_off`, failures count as our own.
+    While this node is `cut_off`, failures count as our own; while a pod is among the `deployments`, where they are
+    known, failures do not make it critical.
     """
 
     def __init__(
@@ -196,8 +209,10 @@ class HealthStore:
         on_change: Callable[[Collection[PodKey]], None],
         history_size: int = 100,
         wall_clock: Callable[[], float] = time.time,
+        deployments: Deploying | None = None,
     ) -> None:
         self._on_change = on_change
+        self._deployments = deployments
         self._history_size = history_size
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
@@ -272,7 +287,15 @@ class HealthStore:
                 self.latest_failure = self._wall_clock()
                 if self._cut_off:
                     result = replace(result, outcome=Outcome.LOCAL, reason=Reason.LOCAL, detail=self._cut_off)
-        return tracked if tracked.observe(result) else None
+        return tracked if tracked.observe(result, deploying=self._is_excused(result)) else None
+
+    def _is_excused(self, result: ProbeResult) -> bool:
+        if self._deployments is None:
+            return False
+        if result.outcome is Outcome.SUCCESS:
+            self._deployments.succeeded(result.key)
+            return False
+        return self._deployments.excuses(result.key, result.started)
 
     def _tell(self, news: Collection[tuple[PodKey, CheckHealth]]) -> None:
         for key, health in news:
@@ -287,6 +310,10 @@ class HealthStore:
 
     def tracked(self, key: PodKey) -> Tracked | None:
         return self._tracked.get(key)
+
+    def deploying(self) -> int:
+        """How many pods would be critical if they were not being deployed."""
+        return sum(1 for tracked in self.all() if tracked.health.reason is Reason.DEPLOYING)
 
     def all(self) -> list[Tracked]:
         """Every check that runs, in no order."""

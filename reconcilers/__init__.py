@@ -21,6 +21,7 @@ The one-way path, and where each step stands::
     ProbeEngine: schedule -> libcurl -> ProbeResult      thread "probe"     controller/probes/, reconcilers/guard.py
        v
     HealthStore.observe: CheckHealth.after(result)                          reconcilers/health.py
+       |    not yet in reality? it is being deployed      thread "reality"   controller/deployments.py, deployment.py
        |    everything fails at once? ask the canary      thread "canary"    controller/canary.py, isolation.py
        v  PodKeys whose health changed
     WorkQueue "publication" -> ControlLoop -> HealthReconciler

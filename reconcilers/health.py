@@ -36,6 +36,7 @@ class Reason(StrEnum):
     DENIED = "denied"
     LOCAL = "local"
     FLAPPING = "flapping"
+    DEPLOYING = "deploying"
 
 
 class HealthState(StrEnum):
@@ -103,13 +104,14 @@ class CheckHealth:
     born: float = 0.0
     manifest: bytes = field(default=b"", repr=False)
 
-    def after(self, result: ProbeResult, spec: CheckSpec) -> "CheckHealth":
+    def after(self, result: ProbeResult, spec: CheckSpec, *, deploying: bool = False) -> "CheckHealth":
         """The health after one more result.
 
         Passing needs `success_threshold` successes in a row, and ends with `failure_threshold` misses in a row.
         Critical needs as many failures with no success between them; misses of our own making neither count towards
         it nor speak for it, so a check that left passing without that evidence is unknown. A miss that started within
-        the initial delay, before the first success, does not count at all.
+        the initial delay, before the first success, does not count at all. A pod that is `deploying` is not critical
+        but unknown: its misses count, and speak for themselves as soon as it is not any more.
         """
         if result.outcome is Outcome.SUCCESS and self._is_settled(spec):
             return self
@@ -119,7 +121,9 @@ class CheckHealth:
         state = _judge(counted, spec)
         if state is None or (state is HealthState.CRITICAL and result.outcome is Outcome.LOCAL):
             return counted
-        reason = Reason.NONE if state is HealthState.PASSING else result.reason
+        reason, detail = Reason.NONE if state is HealthState.PASSING else result.reason, result.detail
+        if state is HealthState.CRITICAL and deploying:
+            state, reason, detail = HealthState.UNKNOWN, Reason.DEPLOYING, f"being deployed, and not well yet: {detail}"
         if state is self.state and reason is self.reason:
             return counted
         return replace(
@@ -127,7 +131,7 @@ class CheckHealth:
             state=state,
             reason=reason,
             since=self.since if state is self.state and self.since else result.started,
-            detail=result.detail,
+            detail=detail,
             output=result.output,
         )
 

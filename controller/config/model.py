@@ -29,7 +29,7 @@ from controller.web.access import WebAccess
 from reconcilers.damping import DampingRules
 from reconcilers.fields import Boolean
 from reconcilers.guard import CONSUL_PORTS, Guard
-from reconcilers.options import P2_CODE, CheckOptions, Rules
+from reconcilers.options import P2_CODE, CheckOptions, Delay, Rules
 
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -62,6 +62,7 @@ class Config(Section):
     canary: CanaryTarget = "consul"
     publish: Publish = ("kv",)
     service: ServiceSection = Field(default_factory=ServiceSection)
+    startup_grace: Delay = 0.0
     damping: DampingSection = Field(default_factory=DampingSection)
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 8192
     listen: HostPort = "127.0.0.1:9815"

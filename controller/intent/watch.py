@@ -64,6 +64,17 @@ class Addressing(Protocol):
         ...
 
 
+def patience(stopped: threading.Event, on_error: Callable[[RetryCallState], None]) -> Retrying:
+    """Asks a source again while it raises `SourceError`, after ever longer; raises `RetryError` once `stopped`."""
+    return Retrying(
+        retry=retry_if_exception_type(SourceError),
+        wait=wait_random_exponential(multiplier=0.1, max=RETRY_CAP),
+        sleep=sleep_using_event(stopped),
+        stop=stop_when_event_set(stopped),
+        before_sleep=on_error,
+    )
+
+
 class IntentWatch:
     """Runs in the thread "watch"."""
 
@@ -95,13 +106,7 @@ class IntentWatch:
         self._failing_since: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
-        self._retrying = Retrying(
-            retry=retry_if_exception_type(SourceError),
-            wait=wait_random_exponential(multiplier=0.1, max=RETRY_CAP),
-            sleep=sleep_using_event(self._stopped),
-            stop=stop_when_event_set(self._stopped),
-            before_sleep=self._on_error,
-        )
+        self._retrying = patience(self._stopped, self._on_error)
 
     def start(self) -> None:
         self._thread.start()

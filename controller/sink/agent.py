@@ -17,6 +17,7 @@ from dataclasses import replace
 from controller.consul import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused, ConsulUnavailable
 from controller.sink.services import ServiceDirectory
 from controller.sink.standing import ID_PREFIX, OWNER, Standing, agent_service, is_ours, parse_service_id, service_id
+from reconcilers.health import Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 
@@ -152,6 +153,8 @@ class AgentSink:
         if record.key in self._foreign:
             raise ConsulRefused(f"the agent has a service {service.id!r} whose meta lacks {'='.join(OWNER)}: not ours")
         before = self._known.get(record.key)
+        if before is None and record.reason is Reason.DEPLOYING:
+            return  # all that Consul could say of it is critical
         if before is None or before.service != service:
             self._register(service)
         wanted = Standing.wanted(record, service, before)

@@ -413,3 +413,12 @@ def test_the_web_configuration_file_is_checked_with_the_rest(file: Path, tmp_pat
         load(file, {})
     web.write_text("{}")
     assert load(file, {}).web_access.basic_auth_users == {}
+
+
+def test_the_startup_grace_is_off_unless_it_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("startup_grace: 1m30s\n")
+    assert (load(None, {}).startup_grace, load(file, {}).startup_grace) == (0.0, 90.0)
+    file.write_text("startup_grace: -1s\n")
+    with pytest.raises(ConfigError, match="startup_grace: expected a duration from 0s to 24h"):
+        load(file, {})

@@ -383,6 +383,32 @@ def test_while_cut_off_failures_are_our_own_and_successes_are_successes(healths:
     assert state(healths) is HealthState.CRITICAL
 
 
+class InDeployment(set[PodKey]):
+    """These are being deployed, until their first success."""
+
+    def succeeded(self, key: PodKey) -> None:
+        self.discard(key)
+
+    def excuses(self, key: PodKey, started: float) -> bool:
+        assert started
+        return key in self
+
+
+def test_a_pod_that_is_being_deployed_is_not_critical_before_its_first_success(announced: Announced) -> None:
+    healths = HealthStore(announced, deployments=InDeployment([A]))
+    healths.follow([(SPEC, 1)])
+    healths.observe([failed(1.0)])
+    health, _ = healths.health(A) or (None, 0)
+    assert health
+    assert (health.state, health.reason, healths.deploying()) == (HealthState.UNKNOWN, Reason.DEPLOYING, 1)
+    assert health.detail == "being deployed, and not well yet: why"
+    healths.observe([failed(2.0)])
+    assert announced.batches == [{A}]
+    healths.observe([result()])
+    healths.observe([failed(4.0)])
+    assert (state(healths), healths.deploying()) == (HealthState.CRITICAL, 0)
+
+
 def test_nothing_to_take_back_is_no_news(healths: HealthStore, announced: Announced) -> None:
     healths.follow([(SPEC, 1)])
     healths.declare_cut_off(WHY, since=0.0)

@@ -124,6 +124,27 @@ def test_a_success_in_a_row_of_successes_changes_nothing_at_all() -> None:
     assert healths[1] is healths[2] is healths[3]
 
 
+def test_a_deploying_pod_is_unknown_where_it_would_be_critical_and_its_misses_count() -> None:
+    health = CheckHealth(HealthState.PASSING, since=900.0, successes=1)
+    for number in range(1, 4):
+        health = health.after(result("r", number), spec(2, 1), deploying=True)
+    assert (health.state, health.reason, health.since) == (HealthState.UNKNOWN, Reason.DEPLOYING, 1_002.0)
+    assert health.detail == "being deployed, and not well yet: r2"
+    assert health.after(result("l", 4), spec(2, 1)).reason is Reason.DEPLOYING
+    late = health.after(result("r", 4), spec(2, 1))
+    assert (late.state, late.reason, late.since) == (HealthState.CRITICAL, Reason.REFUSED, 1_004.0)
+
+
+@given(HISTORIES, THRESHOLDS, THRESHOLDS)
+def test_deploying_changes_nothing_but_critical(history: str, failures: int, successes: int) -> None:
+    told = health = CheckHealth(born=1_000.0)
+    for number, letter in enumerate(history, 1):
+        told = told.after(result(letter, number), spec(failures, successes))
+        health = health.after(result(letter, number), spec(failures, successes), deploying=True)
+        expected = HealthState.UNKNOWN if told.state is HealthState.CRITICAL else told.state
+        assert (health.state, health.misses, health.successes) == (expected, told.misses, told.successes)
+
+
 def test_a_health_is_about_the_manifest_that_asked_for_its_last_probe() -> None:
     old, new = (replace(spec(1, 1, 10.0), manifest=manifest) for manifest in (b"old", b"new"))
     young = CheckHealth(born=1_000.0).after(result("f", 1), old)

@@ -1,0 +1,109 @@
+"""Which pods are being deployed: the newest manifests in force, held against what really runs.
+
+Told by the threads "watch" and "reality", asked by the thread "probe". A pod that is not being deployed costs one look
+into a dictionary, and without a grace there is never any in it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+from reconcilers import p2manifest
+from reconcilers.deployment import Deployment, Reality
+from reconcilers.gate import Entry
+from reconcilers.ports import Manifests
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+
+
+class Published(Protocol):
+    """What is known to stand published."""
+
+    def published(self, key: PodKey) -> HealthRecord | None: ...
+
+
+class Deployments:
+    """`grace` is how many seconds failures are excused for at most; 0 is never. What stands published in `sink` tells
+    what an earlier run found out."""
+
+    def __init__(
+        self,
+        grace: float,
+        manifests: Manifests,
+        sink: Published,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._grace = grace
+        self._manifests = manifests
+        self._sink = sink
+        self._wall_clock = wall_clock
+        self._lock = threading.Lock()
+        self._intent: dict[PodKey, str] = {}
+        self._reality: Mapping[PodKey, tuple[tuple[int, ...], str]] | None = None
+        self._under_way: dict[PodKey, Deployment] = {}
+
+    def intend(self, keys: Collection[PodKey]) -> None:
+        """The manifests of these are new, changed or gone."""
+        if not self._grace:
+            return
+        intent = {key: self._sha(key) for key in keys}
+        with self._lock:
+            for key, sha in intent.items():
+                if sha is None:
+                    self._intent.pop(key, None)
+                    self._under_way.pop(key, None)
+                elif sha != self._intent.get(key):
+                    self._intent[key] = sha
+                    self._keep(key, self._begun(key, sha))
+
+    def run(self, entries: Mapping[PodKey, Entry]) -> None:
+        """These manifests are in reality, and no others."""
+        known = self._reality or {}
+        reality = {
+            key: old if (old := known.get(key)) and old[0] == entry.version else _named(entry)
+            for key, entry in entries.items()
+        }
+        with self._lock:
+            self._reality = reality
+            for key, deployment in list(self._under_way.items()):
+                self._keep(key, deployment.looked_at(self._compare(key, self._intent[key])))
+
+    def succeeded(self, key: PodKey) -> None:
+        """A probe of this pod was a success."""
+        if key in self._under_way:
+            with self._lock:
+                if deployment := self._under_way.get(key):
+                    self._keep(key, deployment.after_success())
+
+    def excuses(self, key: PodKey, started: float) -> bool:
+        """Whether a failure that started then (seconds since the epoch) is no verdict on this pod yet."""
+        deployment = self._under_way.get(key)
+        return deployment is not None and deployment.excuses(started, self._grace)
+
+    def _keep(self, key: PodKey, deployment: Deployment | None) -> None:
+        if deployment:
+            self._under_way[key] = deployment
+        else:
+            self._under_way.pop(key, None)
+
+    def _begun(self, key: PodKey, sha: str) -> Deployment | None:
+        published = self._sink.published(key)
+        told = published.status if published and published.manifest_sha == sha else None
+        return Deployment.begun(self._compare(key, sha), told, self._wall_clock())
+
+    def _compare(self, key: PodKey, sha: str) -> Reality:
+        """A manifest that p2 would not read is never one that p2 deployed."""
+        if self._reality is None:
+            return Reality.UNREAD
+        if key not in self._reality:
+            return Reality.ABSENT
+        return Reality.SAME if sha and self._reality[key][1] == sha else Reality.OTHER
+
+    def _sha(self, key: PodKey) -> str | None:
+        manifest = self._manifests.manifest(key)
+        return p2manifest.sha_or_empty(manifest.check.manifest) if manifest and manifest.check else None
+
+
+def _named(entry: Entry) -> tuple[tuple[int, ...], str]:
+    return entry.version, p2manifest.sha_or_empty(entry.data)

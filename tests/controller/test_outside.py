@@ -1,0 +1,29 @@
+"""What a controller is joined to outside, as its configuration says."""
+
+import pytest
+
+from controller.config import Config
+from controller.outside import Outside, on_consul
+from controller.pulse import Pulses
+from tests.reconcilers.fakes import FakeManifests
+
+
+def outside(**options: object) -> Outside:
+    config = Config.model_validate({"node_name": "web1", "consul": {"address": "127.0.0.1:1"}, **options})
+    return on_consul(config, {}, FakeManifests(), Pulses(), lambda *_: None, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [
+        ({}, False),
+        ({"startup_grace": "0s"}, False),
+        ({"startup_grace": "1s"}, True),
+        ({"startup_grace": "1s", "tree": "reality"}, False),
+    ],
+)
+def test_what_really_runs_is_read_only_where_it_matters(options: dict[str, object], read: bool) -> None:
+    found = outside(**options)
+    assert (found.reality is not None) is read
+    for client in found.clients:
+        client.close()
