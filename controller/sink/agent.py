@@ -8,6 +8,7 @@ Telling a check its state needs no leader, registering waits for one. While a se
 answer nothing either: Consul 1.8 holds a lock while it hands on what it has. Checks that run out by it are mended.
 """
 
+import logging
 import math
 import threading
 import time
@@ -20,6 +21,8 @@ from controller.sink.standing import ID_PREFIX, OWNER, Standing, agent_service, 
 from reconcilers.health import Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
 
 TTL = 20.0
 RENEWALS = 3
@@ -89,6 +92,8 @@ class AgentSink:
         """
         with self._lock:
             found = self._listed()
+            if self._node != node:
+                self._look_whose_agent_it_is(node)
             self._node = node
             changed = self._take(found)
             return frozenset(changed | {key for key in self._known if key.node == node})
@@ -209,6 +214,20 @@ class AgentSink:
                 self._known[key] = standing.in_doubt()
 
     # --- what stands there ---
+
+    def _look_whose_agent_it_is(self, node: str) -> None:
+        """Warn where it is another node's: nothing else would say so."""
+        try:
+            found = self._client.agent_node()
+        except ConsulError as error:
+            log.debug("whose agent it is cannot be told: %s", error)
+            return
+        if found.casefold() != node.casefold():
+            log.warning(
+                "Consul's agent is that of node %s: the services of node %s's pods stand under it, and go when it goes",
+                found,
+                node,
+            )
 
     def _is_registered(self, key: PodKey) -> bool:
         standing = self._known.get(key)

@@ -4,7 +4,6 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -379,13 +378,3 @@ def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
     bench.asked.clear()
     assert reconciler.reconcile(keys) == {}
     assert bench.asked == []
-
-
-def test_a_pod_that_is_being_deployed_is_no_service_before_its_first_verdict(bench: Bench) -> None:
-    """Consul has no word for it but critical; one that is a service already stays in DNS as it was."""
-    deploying = replace(CRITICAL, status=HealthState.UNKNOWN, reason=Reason.DEPLOYING)
-    assert bench.sink.write([deploying], []) == {}
-    assert (bench.services(), bench.sink.published(ISUP)) == ({}, None)
-    bench.sink.write([PASSING], [])
-    bench.sink.write([deploying], [])
-    assert bench.status() == "warning"
