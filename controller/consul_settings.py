@@ -20,7 +20,7 @@ class ConsulSettings:
 
     `address` is `http://host:port`, `https://host:port` or `unix:///path`. `token_file` is read again whenever it
     changes, and wins over `token`. Empty means not given. Without `ca_file` and `ca_path` the system's authorities are
-    trusted.
+    trusted. `headers` go with every request, for a proxy before Consul; they may be secrets.
 
     Raises:
         ValueError: for an address of another form, a client certificate without key, or the reverse.
@@ -36,6 +36,7 @@ class ConsulSettings:
     server_name: str = ""
     insecure_skip_verify: bool = False
     datacenter: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if not (_is_unix(self.address) or _is_http(self.address)):

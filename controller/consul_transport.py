@@ -185,6 +185,7 @@ class CurlTransport:
         curl.reset()
         self._opened_now = False
         headers = ["Expect:", "Content-Type:", "Accept: application/json"]
+        headers += [f"{name}: {value}" for name, value in self._settings.headers]
         if token := self._token.current():
             headers.append(f"X-Consul-Token: {token}")
         for option, value in (

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from controller import inspection
-from controller.cli.options import FOLDER, client, consul_options, explained
+from controller.cli.options import FOLDER, client, explained, tool_options
 
 
 @click.command()
@@ -17,7 +17,7 @@ from controller.cli.options import FOLDER, client, consul_options, explained
 @click.option("--node", metavar="NAME", help="Only pods of this node.")
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
-@consul_options
+@tool_options
 def inspect(
     pod: str | None, node: str | None, intent_dir: Path | None, health_dir: Path | None, consul: Mapping[str, Any]
 ) -> None:

@@ -2,9 +2,11 @@
 
 import functools
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ from controller import config as configuration
 from controller.app import StartError
 from controller.config import Config, ConfigError
 from controller.consul import ConsulClient, ConsulError
+from reconcilers import fields
 from reconcilers.manifest import ManifestError
 from reconcilers.options import Rules
 from reconcilers.spec import PodKey, is_name
@@ -23,8 +26,42 @@ F = TypeVar("F", bound=Callable[..., Any])
 LENIENT = Rules(allow_headers=True)
 """Which manifests the tools accept: the controller that will run the pod may refuse headers, or miss a file."""
 
+MAX_WAIT = 10.0
+"""Seconds. p2's tools wait longer; but a Consul whose index was set back answers no sooner than the wait is over."""
+
+HEADER = re.compile(r"([^=:]+)[=:] *(.*)", re.DOTALL)
+
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def _duration(_context: click.Context, _option: click.Parameter, text: str) -> float:
+    try:
+        return min(MAX_WAIT, fields.duration(1, 3600)(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _headers(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Names and values of `K=V` or `K: V`. No error shows a value: it may be a secret."""
+    pairs = [_header(text) for text in given]
+    try:
+        headers = fields.headers(dict(pairs))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if len(headers) < len(pairs):
+        raise click.BadParameter("expected each header once")
+    return headers
+
+
+def _header(text: str) -> tuple[str, str]:
+    found = HEADER.fullmatch(text)
+    if not found:
+        raise click.BadParameter("expected NAME=VALUE or 'NAME: VALUE'")
+    if found[1].lower() == "x-consul-token":
+        raise click.BadParameter("expected another header than the token's; for that there is --token-file")
+    return found[1], found[2]
+
 
 CONSUL_OPTIONS = {
     "address": click.option(
@@ -39,20 +76,46 @@ CONSUL_OPTIONS = {
     "cert_file": click.option("--tls-cert-file", "cert_file", type=FILE, help="Client certificate for Consul."),
     "key_file": click.option("--tls-key-file", "key_file", type=FILE, help="Its key."),
 }
+REQUEST_OPTIONS = {
+    "headers": click.option(
+        "--header",
+        "headers",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=_headers,
+        help="Send this header with every request to Consul, for a proxy before it. May be given more than once.",
+    ),
+    "wait": click.option(
+        "--wait",
+        metavar="DURATION",
+        default="10s",
+        show_default=True,
+        callback=_duration,
+        help="How long Consul may hold a request that waits for a change; over 10s counts as 10s.",
+    ),
+}
 
 
 def consul_options(function: F) -> F:
-    """Add the options that say how to reach Consul; the function gets them as one mapping, `consul`."""
+    """Add the options that say how to reach Consul; the function gets them as one mapping, `consul`, for `load`."""
+    return _with(CONSUL_OPTIONS, function)
 
+
+def tool_options(function: F) -> F:
+    """The same and those of single requests, which the controller configures otherwise; for `client`."""
+    return _with(CONSUL_OPTIONS | REQUEST_OPTIONS, function)
+
+
+def _with(options: Mapping[str, Callable[[Any], Any]], function: F) -> F:
     @functools.wraps(function)
     def wrapper(**kwargs: Any) -> Any:
-        given = {name: kwargs.pop(name) for name in CONSUL_OPTIONS}
+        given = {name: kwargs.pop(name) for name in options}
         if given.pop("https"):
             given["address"] = _as_https(given["address"])
         given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
         return function(consul=given, **kwargs)
 
-    for option in reversed(CONSUL_OPTIONS.values()):
+    for option in reversed(list(options.values())):
         wrapper = option(wrapper)
     return wrapper  # type: ignore[return-value]
 
@@ -67,12 +130,16 @@ def explained() -> Iterator[None]:
     """Turn the errors that a person can mend into one line on standard error."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except (ConfigError, ConsulError, ManifestError, StartError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 
 def client(consul: Mapping[str, Any]) -> ConsulClient:
-    return ConsulClient(load(None, consul, {}).consul_settings(os.environ))
+    section = {name: value for name, value in consul.items() if name not in REQUEST_OPTIONS}
+    settings = load(None, section, {}).consul_settings(os.environ)
+    return ConsulClient(replace(settings, headers=consul["headers"]))
 
 
 def load(file: Path | None, consul: Mapping[str, Any], options: Mapping[str, Any]) -> Config:

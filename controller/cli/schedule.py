@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from controller.cli.options import FILE, FOLDER, LENIENT, client, consul_options, explained, key_of
+from controller.cli.options import FILE, FOLDER, LENIENT, client, explained, key_of, tool_options
 from controller.intent.directory import manifest_path
 from reconcilers.keys import intent_key
 from reconcilers.manifest import ManifestError, parse, pod_id
@@ -17,7 +17,7 @@ from reconcilers.manifest import ManifestError, parse, pod_id
 @click.argument("manifest", type=FILE)
 @click.option("--node", metavar="NAME", help="The node that is to run the pod [the host's name].")
 @click.option("--intent-dir", type=FOLDER, help="Write to this folder instead of Consul.")
-@consul_options
+@tool_options
 def schedule(manifest: Path, node: str | None, intent_dir: Path | None, consul: Mapping[str, Any]) -> None:
     """Write MANIFEST to the intent tree: intent/<node>/<id of the manifest>.
 
@@ -46,7 +46,7 @@ def schedule(manifest: Path, node: str | None, intent_dir: Path | None, consul: 
 @click.argument("pod")
 @click.option("--node", metavar="NAME", help="The node it was scheduled on [the host's name].")
 @click.option("--intent-dir", type=FOLDER, help="Remove from this folder instead of Consul.")
-@consul_options
+@tool_options
 def unschedule(pod: str, node: str | None, intent_dir: Path | None, consul: Mapping[str, Any]) -> None:
     """Remove POD's manifest from the intent tree: its checks stop and its health is withdrawn."""
     with explained():

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from controller.cli import main
 from tests.support.consul import Agent
 from tests.support.controller import podpulse
+from tests.support.fake_http import FakeServer, Reply
 
 MANIFEST = "id: isup\nstatus_port: 8000\nstatus_http: true\n"
 HERE = socket.gethostname()
@@ -152,6 +153,43 @@ def test_a_consul_that_is_not_there_is_one_line(consul: Agent, manifest: Path) -
     said = complaint(on(consul, "inspect"))
     assert said.startswith("Error: ")
     assert len(said.splitlines()) == 1
+
+
+def test_headers_go_with_every_request_in_both_of_p2s_spellings(manifest: Path) -> None:
+    with FakeServer(lambda _: Reply(200, b"true", {"X-Consul-Index": "1"})) as proxy:
+        headers = ("--header", "X-Proxy=a=b", "--header", "Authorization: Bearer s3cret")
+        good(run("schedule", manifest, "--consul", proxy.address, "--wait", "1m", *headers))
+    assert proxy.asked[0].headers["x-proxy"] == "a=b"
+    assert proxy.asked[0].headers["authorization"] == "Bearer s3cret"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["s3cret"], "expected NAME=VALUE"),
+        (["X-A=s3cret\r\nX-B: 1"], "expected printable ASCII"),
+        (["X A=s3cret"], "expected the name of a header"),
+        (["Host=s3cret"], "headers other than those of the connection itself"),
+        (["X-Consul-Token=s3cret"], "--token-file"),
+        (["X-A=s3cret", "X-A=other"], "each header once"),
+        (["X-A=s3cret", "x-a: other"], "each once"),
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused_and_its_value_not_repeated(given: list[str], expected: str) -> None:
+    said = complaint(run("inspect", *(f"--header={header}" for header in given)))
+    assert expected in " ".join(said.split())
+    assert "s3cret" not in said
+
+
+def test_a_header_is_not_repeated_when_consul_refuses(manifest: Path) -> None:
+    with FakeServer(lambda _: Reply(403, b"no")) as proxy:
+        said = complaint(run("schedule", manifest, "--consul", proxy.address, "--header", "X-Key=s3cret"))
+    assert "403" in said
+    assert "s3cret" not in said
+
+
+def test_a_wait_is_a_duration() -> None:
+    assert "expected a duration" in complaint(run("inspect", "--wait", "soon"))
 
 
 def test_consul_addresses_that_make_no_sense_are_one_line() -> None:
