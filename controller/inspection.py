@@ -17,6 +17,7 @@ from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, parse_health_key, parse_intent_key
 from reconcilers.record import HealthRecord, RecordError, decode, timestamp
 from reconcilers.spec import PodKey, is_name
+from reconcilers.uuidpods import is_uuid_pod
 
 UNKNOWN = {"status": HealthState.UNKNOWN.value, "output": ""}
 
@@ -69,7 +70,11 @@ def as_tree(sights: Iterable[Sight]) -> dict[str, dict[str, Any]]:
 
 def _manifests(client: ConsulClient, tree: str, node: str | None) -> dict[PodKey, bytes]:
     pairs = client.list_pairs(f"{tree}/{node}/" if node else f"{tree}/")
-    return {key: pair.value for pair in pairs if (key := parse_intent_key(tree, pair.key))}
+    return {
+        key: pair.value
+        for pair in pairs
+        if (key := parse_intent_key(tree, pair.key)) and not is_uuid_pod(key.pod, pair.value)
+    }
 
 
 def _sights(

@@ -3,6 +3,7 @@
 from reconcilers.spec import PodKey, is_name
 
 HEALTH = "health/"
+HOOKS = "hooks/"
 
 
 def intent_prefix(tree: str, node: str) -> str:
@@ -22,6 +23,11 @@ def parse_intent_key(tree: str, text: str) -> PodKey | None:
             return PodKey(node, pod)
         case _:
             return None
+
+
+def hook_key(pod: str) -> str:
+    """Where a hook's manifest stands: p2 runs it on every node, so it has none."""
+    return f"{HOOKS}{pod}"
 
 
 def health_key(key: PodKey) -> str:

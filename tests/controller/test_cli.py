@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from controller.cli import main
+from tests.support.cli import complaint, good, on, run
 from tests.support.consul import Agent
 from tests.support.controller import podpulse
 from tests.support.fake_http import FakeServer, Reply
@@ -22,23 +22,6 @@ def manifest(tmp_path: Path) -> Path:
     file = tmp_path / "isup.yaml"
     file.write_text(MANIFEST)
     return file
-
-
-def run(*arguments: object, **environ: str) -> Result:
-    clean = {"CONSUL_HTTP_ADDR": None, "CONSUL_HTTP_TOKEN": None, "CONFIG_PATH": None}
-    return CliRunner(env={**clean, **environ}).invoke(main, [str(argument) for argument in arguments])
-
-
-def good(result: Result) -> str:
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def complaint(result: Result) -> str:
-    """What a wrong use says: one error, no traceback."""
-    assert result.exit_code in {1, 2}, result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.stderr
 
 
 # Everywhere
@@ -102,10 +85,6 @@ def test_names_that_could_reach_elsewhere_are_refused(manifest: Path, tmp_path: 
 
 
 # Consul
-
-
-def on(consul: Agent, *arguments: object) -> Result:
-    return run(*arguments, "--consul", f"127.0.0.1:{consul.http_port}")
 
 
 def test_schedule_inspect_and_unschedule_work_on_consul(consul: Agent, manifest: Path) -> None:

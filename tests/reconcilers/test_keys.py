@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.keys import health_key, intent_key, intent_prefix, parse_health_key, parse_intent_key
+from reconcilers.keys import health_key, hook_key, intent_key, intent_prefix, parse_health_key, parse_intent_key
 from reconcilers.spec import NAME, GrpcHealth, HttpGet, PodKey, TcpConnect, Tls, is_name
 
 NAMES = st.from_regex(NAME, fullmatch=True)
@@ -16,6 +16,7 @@ def test_the_node_comes_first_in_intent_and_the_pod_in_health() -> None:
     assert intent_key("intent", key) == "intent/web1/isup"
     assert intent_key("reality", key) == "reality/web1/isup"
     assert health_key(key) == "health/isup/web1"
+    assert hook_key("isup") == "hooks/isup"
     assert str(key) == "web1/isup"
 
 

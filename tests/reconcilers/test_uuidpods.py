@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.uuidpods import is_uuid_pod
+from reconcilers.uuidpods import entries, is_uuid_pod, keys, node_of
 
 UUID = "2a7c6f5e-6f0b-4b1c-9d3e-0123456789ab"
 POINTER = b'{"pod_key":"2a7c6f5e-6f0b-4b1c-9d3e-0123456789ab"}'
@@ -43,3 +45,20 @@ def test_anything_else_is_an_ordinary_pod(name: str, value: bytes) -> None:
 @given(st.text() | st.just(UUID), st.binary())
 def test_arbitrary_input_is_answered(name: str, value: bytes) -> None:
     assert not is_uuid_pod(name, value)
+
+
+def test_what_is_written_for_a_uuid_pod_is_p2s_pair() -> None:
+    manifest = "id: café\n# <&>\n"
+    pod, pointer = keys(UUID, "web1")
+    assert (pod, pointer) == (f"pods/{UUID}", f"intent/web1/{UUID}")
+    written = entries(UUID, "web1", manifest.encode())
+    assert written.keys() == {pod, pointer}
+    assert written[pointer] == POINTER
+    assert json.loads(written[pod]) == {"manifest": manifest, "node": "web1"}
+    assert is_uuid_pod(UUID, written[pointer])
+    assert node_of(written[pod]) == "web1"
+
+
+@pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"node":1}', b'{"node":"../x"}', b"[" * 100_000, b"\xff"])
+def test_a_pod_that_cannot_be_read_has_no_node(value: bytes) -> None:
+    assert node_of(value) is None

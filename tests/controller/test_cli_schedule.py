@@ -1,0 +1,90 @@
+"""`schedule` and `unschedule` on a real Consul, for what is no ordinary pod: p2's hooks and its pods with a UUID."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import complaint, good, on, run
+from tests.support.consul import Agent
+
+MANIFEST = "id: isup\nstatus_port: 8000\nstatus_http: true\n"
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    file = tmp_path / "isup.yaml"
+    file.write_text(MANIFEST)
+    return file
+
+
+def test_a_hook_is_written_without_a_node_and_removed(consul: Agent, manifest: Path) -> None:
+    said = json.loads(good(on(consul, "schedule", manifest, "--hook")))
+    assert said == {"pod_id": "isup", "pod_unique_key": ""}
+    assert consul.keys() == ["hooks/isup"]
+    assert consul.get("hooks/isup") == MANIFEST.encode()
+    good(on(consul, "unschedule", "isup", "--hook"))
+    assert consul.keys() == []
+
+
+def test_uuid_pods_are_p2s_pair_and_two_of_one_name_stand_side_by_side(consul: Agent, manifest: Path) -> None:
+    first, second = (
+        json.loads(good(on(consul, "schedule", manifest, "--uuid-pod", "--node", "web2"))) for _ in range(2)
+    )
+    uuid = first["pod_unique_key"]
+    assert first["pod_id"] == second["pod_id"] == "isup"
+    assert len(consul.keys("pods/")) == len(consul.keys("intent/web2/")) == 2
+    assert consul.get(f"intent/web2/{uuid}") == b'{"pod_key":"%s"}' % uuid.encode()
+    assert json.loads(consul.get(f"pods/{uuid}") or b"") == {"manifest": MANIFEST, "node": "web2"}
+    assert json.loads(good(on(consul, "inspect"))) == {}, "as in p2, they are not shown"
+
+    good(on(consul, "unschedule", uuid, "--uuid-pod"))
+    assert consul.keys() == sorted([f"pods/{second['pod_unique_key']}", f"intent/web2/{second['pod_unique_key']}"])
+    assert f"no pod has the UUID {uuid}" in complaint(on(consul, "unschedule", uuid, "--uuid-pod"))
+
+
+def test_what_points_at_a_lost_uuid_pod_is_removed_when_its_node_is_said(consul: Agent, manifest: Path) -> None:
+    uuid = json.loads(good(on(consul, "schedule", manifest, "--uuid-pod", "--node", "web2")))["pod_unique_key"]
+    consul.delete(f"pods/{uuid}")
+    good(on(consul, "unschedule", uuid, "--uuid-pod", "--node", "web2"))
+    assert consul.keys() == []
+
+
+def test_a_uuid_pod_is_written_wholly_or_not_at_all(consul_binary: Path, manifest: Path) -> None:
+    with Agent(consul_binary, acl=True) as consul:
+        token = consul.create_token('key_prefix "pods/" { policy = "write" }')
+        said = complaint(on(consul, "schedule", manifest, "--uuid-pod", "--token", token))
+        assert "Permission denied" in said
+        assert consul.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--hook", "--uuid-pod"], "--hook and --uuid-pod"),
+        (["--hook", "--node", "web1"], "a hook belongs to no node"),
+        (["--hook", "--intent-dir", "pods"], "--hook and --intent-dir"),
+        (["--uuid-pod", "--intent-dir", "pods"], "--uuid-pod and --intent-dir"),
+    ],
+)
+def test_kinds_of_pods_that_exclude_each_other_are_a_wrong_use(
+    manifest: Path, arguments: list[str], expected: str
+) -> None:
+    for verb, what in (("schedule", manifest), ("unschedule", "isup")):
+        result = run(verb, what, *arguments)
+        assert result.exit_code == 2
+        assert expected in complaint(result)
+
+
+def test_a_uuid_that_is_none_is_a_wrong_use(consul: Agent) -> None:
+    assert "expected a UUID, got 'isup'" in complaint(on(consul, "unschedule", "isup", "--uuid-pod"))
+
+
+def test_a_signed_manifest_with_other_bytes_around_it_is_no_text_and_so_no_uuid_pod(
+    consul: Agent, tmp_path: Path
+) -> None:
+    file = tmp_path / "signed.yaml"
+    signature = b"-----BEGIN PGP SIGNATURE-----\n\nabcd\n-----END PGP SIGNATURE-----\n"
+    file.write_bytes(b"caf\xe9\n-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nid: isup\n" + signature)
+    good(on(consul, "schedule", file))
+    assert "expected a manifest in UTF-8" in complaint(on(consul, "schedule", file, "--uuid-pod"))

@@ -1,0 +1,27 @@
+"""The command line within the test's own process: quick, and what it says is at hand."""
+
+from click.testing import CliRunner, Result
+
+from controller.cli import main
+from tests.support.consul import Agent
+
+
+def run(*arguments: object, **environ: str) -> Result:
+    clean = {"CONSUL_HTTP_ADDR": None, "CONSUL_HTTP_TOKEN": None, "CONFIG_PATH": None}
+    return CliRunner(env={**clean, **environ}).invoke(main, [str(argument) for argument in arguments])
+
+
+def good(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def complaint(result: Result) -> str:
+    """What a wrong use says: one error, no traceback."""
+    assert result.exit_code in {1, 2}, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.stderr
+
+
+def on(consul: Agent, *arguments: object) -> Result:
+    return run(*arguments, "--consul", f"127.0.0.1:{consul.http_port}")
