@@ -1,18 +1,18 @@
-"""What `podpulse inspect` shows: for each pod and node, what is scheduled and what its health is, in p2's shape.
+"""What `podpulse inspect` shows: for each pod and node, what is scheduled and what its health is, in p2's shapes.
 
-Source of the shape: p2's wiki page "Health Checks", output of p2-inspect.
+Source of the shapes: p2's wiki page "Health Checks" (`health_check`), pkg/inspect of square/p2 (the other fields).
 """
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from controller.consul import ConsulClient
 from controller.intent.directory import SUFFIX
 from controller.sink import directory
-from reconcilers import p2manifest
+from reconcilers import launchables, p2manifest
 from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, parse_health_key, parse_intent_key
 from reconcilers.record import HealthRecord, RecordError, decode, timestamp
@@ -63,9 +63,14 @@ def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None
 def as_tree(sights: Iterable[Sight]) -> dict[str, dict[str, Any]]:
     """`{pod: {node: {...}}}`, as p2-inspect prints it."""
     tree: dict[str, dict[str, Any]] = {}
-    for sight in sights:
-        tree.setdefault(sight.key.pod, {})[sight.key.node] = _fields(sight)
+    for key, fields in _shown(sights):
+        tree.setdefault(key.pod, {})[key.node] = fields
     return tree
+
+
+def as_list(sights: Iterable[Sight]) -> list[dict[str, Any]]:
+    """`[{"node": ..., "pod": ..., ...}]`: the same in one row."""
+    return [{"node": key.node, "pod": key.pod, **fields} for key, fields in _shown(sights)]
 
 
 def _manifests(client: ConsulClient, tree: str, node: str | None) -> dict[PodKey, bytes]:
@@ -98,14 +103,48 @@ def _decoded(value: bytes) -> HealthRecord | None:
         return None
 
 
-def _fields(sight: Sight) -> dict[str, Any]:
+def _shown(sights: Iterable[Sight]) -> Iterator[tuple[PodKey, dict[str, Any]]]:
+    """A manifest that stands on a thousand nodes is read once."""
+    read: dict[bytes | None, _Launched] = {}
+    for sight in sights:
+        for manifest in (sight.intent, sight.reality):
+            if manifest not in read:
+                read[manifest] = _launched(manifest)
+        yield sight.key, _fields(sight, read[sight.intent], read[sight.reality])
+
+
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """A manifest as p2 names it, and what it launches."""
+
+    sha: str = ""
+    versions: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def _launched(manifest: bytes | None) -> _Launched:
+    """Empty for a manifest that is not there, or that p2 would not read."""
+    if manifest is None:
+        return _Launched()
+    try:
+        document = p2manifest.read(manifest)
+    except p2manifest.P2ManifestError:
+        return _Launched()
+    return _Launched(p2manifest.sha_of(document), launchables.versions(document))
+
+
+def _fields(sight: Sight, intent: _Launched, reality: _Launched) -> dict[str, Any]:
     """A pod without record is unknown: that is what a missing key means to p2's tools too."""
     record = sight.record
     health = {"status": record.status.value, "output": record.output} if record else UNKNOWN
     fields: dict[str, Any] = {
         "health_check": health,
-        "intent_manifest_sha": _sha(sight.intent),
-        "reality_manifest_sha": _sha(sight.reality),
+        "health": health["status"],
+        "intent_manifest_sha": intent.sha,
+        "reality_manifest_sha": reality.sha,
+        "intent_locations": launchables.locations(intent.versions),
+        "reality_locations": launchables.locations(reality.versions),
+        **({"intent_versions": intent.versions} if intent.versions else {}),
+        **({"reality_versions": reality.versions} if reality.versions else {}),
         "scheduled": sight.intent is not None,
     }
     if record:
@@ -117,11 +156,3 @@ def _fields(sight: Sight) -> dict[str, Any]:
             "probed_manifest_sha": record.manifest_sha,
         }
     return fields
-
-
-def _sha(manifest: bytes | None) -> str:
-    """As p2 computes it; empty for a manifest that is not there, or that p2 would not read."""
-    try:
-        return p2manifest.sha(manifest) if manifest is not None else ""
-    except p2manifest.P2ManifestError:
-        return ""

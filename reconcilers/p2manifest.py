@@ -48,7 +48,12 @@ def sha(data: bytes) -> str:
     Raises:
         P2ManifestError: for what p2 would refuse, and what is hostile.
     """
-    return hashlib.sha256(canonical(data)).hexdigest()
+    return sha_of(read(data))
+
+
+def sha_of(manifest: GoMap) -> str:
+    """The SHA of a manifest that was read."""
+    return hashlib.sha256(goyaml.emit(manifest).encode()).hexdigest()
 
 
 def sha_or_empty(data: bytes) -> str:
@@ -65,10 +70,19 @@ def canonical(data: bytes) -> bytes:
     Raises:
         P2ManifestError: as `sha`.
     """
+    return goyaml.emit(read(data)).encode()
+
+
+def read(data: bytes) -> GoMap:
+    """The manifest as p2 holds it, in the order in which p2 writes it.
+
+    Raises:
+        P2ManifestError: as `sha`.
+    """
     document = _load(data)
     manifest, _ = MANIFEST(document, "")
     _validate(document)
-    return goyaml.emit(manifest).encode()
+    return manifest
 
 
 def _load(data: bytes) -> dict[str, yamltext.Value]:

@@ -2,30 +2,60 @@
 
 import json
 import socket
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
-from controller import inspection
+from controller import inspection, table
 from controller.cli.options import FOLDER, client, explained, tool_options
+from controller.inspection import Sight
 
 
 @click.command()
 @click.option("--pod", metavar="POD", help="Only pods of this name.")
 @click.option("--node", metavar="NAME", help="Only pods of this node.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["tree", "list", "table"]),
+    default="tree",
+    show_default=True,
+    help="tree: JSON, {pod: {node: {...}}}; list: JSON, [{node, pod, ...}]; table: for people.",
+)
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
 @tool_options
 def inspect(
-    pod: str | None, node: str | None, intent_dir: Path | None, health_dir: Path | None, consul: Mapping[str, Any]
+    pod: str | None,
+    node: str | None,
+    form: str,
+    intent_dir: Path | None,
+    health_dir: Path | None,
+    consul: Mapping[str, Any],
 ) -> None:
-    """Show what is scheduled and how healthy it is, as JSON: pod, then node.
+    """Show what is scheduled and how healthy it is.
+
+    The fields are those of p2-inspect (health_check, health, intent_manifest_sha, intent_locations, intent_versions,
+    and the same of reality), and more: scheduled, reason, detail, since, last_probe. A pod without published health is
+    unknown. The table is in colour on a terminal (unless NO_COLOR is set), and in plain columns elsewhere.
 
     \b
-    podpulse inspect --pod isup
-    podpulse inspect --node web1.example.com | jq '.[][].health_check.status'
+    Examples:
+      podpulse inspect --pod isup
+      podpulse inspect --node web1.example.com | jq '.[][].health_check.status'
+      podpulse inspect --format list | jq -r '.[] | select(.health == "critical") | .node + " " + .pod'
+      podpulse inspect --format table
+
+    \b
+    Exit codes:
+      0  shown, whatever the health
+      1  Consul did not answer, or refused; a folder cannot be read
+      2  wrong use
     """
     with explained():
         if intent_dir:
@@ -33,4 +63,17 @@ def inspect(
         else:
             with client(consul) as consul_client:
                 sights = inspection.from_consul(consul_client, "intent", node, pod)
-        click.echo(json.dumps(inspection.as_tree(sights), indent=2, ensure_ascii=False))
+        if form == "table":
+            _show(sights)
+        else:
+            shape = inspection.as_tree if form == "tree" else inspection.as_list
+            click.echo(json.dumps(shape(sights), indent=2, ensure_ascii=False))
+
+
+def _show(sights: Sequence[Sight]) -> None:
+    now = time.time()
+    rows = sorted(table.row(sight, now) for sight in sights)
+    if sys.stdout.isatty():
+        Console().print(table.colourful(rows, table.totals(sights)))
+    else:
+        click.echo(table.plain(rows))

@@ -64,6 +64,16 @@ def test_schedule_inspect_and_unschedule_work_on_a_folder(manifest: Path, tmp_pa
     good(run("unschedule", "isup", "--intent-dir", pods))
 
 
+def test_inspect_shows_a_list_or_a_table_where_it_is_asked_for(manifest: Path, tmp_path: Path) -> None:
+    pods = tmp_path / "pods"
+    good(run("schedule", manifest, "--intent-dir", pods))
+    (listed,) = json.loads(good(run("inspect", "--intent-dir", pods, "--format", "list")))
+    assert (listed["node"], listed["pod"], listed["health"]) == (HERE, "isup", "unknown")
+    head, row = good(run("inspect", "--intent-dir", pods, "--format", "table")).splitlines()
+    assert head.split()[:3] == ["POD", "NODE", "STATE"]
+    assert row.split()[:3] == ["isup", HERE, "unknown"]
+
+
 def test_inspecting_a_folder_that_is_missing_says_so(tmp_path: Path) -> None:
     assert "No such file or directory" in complaint(run("inspect", "--intent-dir", tmp_path / "missing"))
 

@@ -18,6 +18,9 @@ MANIFEST = b"id: isup\nstatus_port: 8000\n"
 SHA = p2manifest.sha(MANIFEST)
 UNKNOWN = {
     "health_check": {"status": "unknown", "output": ""},
+    "health": "unknown",
+    "intent_locations": None,
+    "reality_locations": None,
     "intent_manifest_sha": SHA,
     "reality_manifest_sha": "",
     "scheduled": True,
@@ -32,6 +35,9 @@ def record(pod: str, node: str = "web1") -> HealthRecord:
 def shown(scheduled: bool) -> dict[str, object]:
     return {
         "health_check": {"status": "critical", "output": "oops"},
+        "health": "critical",
+        "intent_locations": None,
+        "reality_locations": None,
         "intent_manifest_sha": SHA if scheduled else "",
         "reality_manifest_sha": "",
         "scheduled": scheduled,
@@ -75,6 +81,34 @@ def test_the_manifests_of_intent_and_reality_are_named_by_p2s_sha(consul: Agent)
     assert tree["isup"]["web1"]["reality_manifest_sha"] == p2manifest.sha(b"id: isup\nstatus_port: 8001")
     assert (tree["gone"]["web1"]["reality_manifest_sha"], tree["gone"]["web1"]["scheduled"]) == (SHA, False)
     assert (tree["broken"]["web1"]["intent_manifest_sha"], tree["broken"]["web1"]["scheduled"]) == ("", True)
+
+
+def test_what_is_launched_is_shown_for_intent_and_reality(consul: Agent) -> None:
+    launched = b"id: isup\nlaunchables: {isup: {launchable_type: hoist, %b}}\n"
+    consul.put("intent/web1/isup", launched % b"location: https://artifacts/isup_2.tar.gz")
+    consul.put("reality/web1/isup", launched % b"version: {id: one}")
+    with consul.client() as client:
+        (shown_one,) = inspection.as_list(inspection.from_consul(client, "intent", None, None))
+    assert (shown_one["node"], shown_one["pod"]) == ("web1", "isup")
+    assert shown_one["intent_locations"] == ["https://artifacts/isup_2.tar.gz"]
+    assert shown_one["reality_locations"] is None
+    assert shown_one["intent_versions"] == {"isup": {"location": "https://artifacts/isup_2.tar.gz"}}
+    assert shown_one["reality_versions"] == {"isup": {"version": {"id": "one"}}}
+
+
+def test_pods_with_a_uuid_are_not_shown(consul: Agent) -> None:
+    uuid = "2a7c6f5e-6f0b-4b1c-9d3e-0123456789ab"
+    for tree in ("intent", "reality"):
+        consul.put(f"{tree}/web1/{uuid}", f'{{"pod_key":"{uuid}"}}')
+    with consul.client() as client:
+        assert inspection.from_consul(client, "intent", None, None) == []
+
+
+def test_a_list_says_the_same_as_the_tree() -> None:
+    sights = [inspection.Sight(PodKey(node, "isup"), MANIFEST, None, record("isup", node)) for node in ("web1", "web2")]
+    listed = inspection.as_list(sights)
+    assert [(fields.pop("node"), fields.pop("pod")) for fields in listed] == [("web1", "isup"), ("web2", "isup")]
+    assert listed == list(inspection.as_tree(sights)["isup"].values())
 
 
 def test_from_folders_records_count_only_while_their_controller_lives(tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""What a manifest launches: where each launchable is taken from, or which version of it, as p2-inspect shows them.
+
+Source: pkg/inspect of square/p2.
+"""
+
+from typing import Any
+
+from reconcilers.goyaml import GoMap, Value
+
+
+def versions(manifest: GoMap) -> dict[str, dict[str, Any]]:
+    """For each launchable its `location`, or its `version` with an `id`, perhaps an `artifact_name` and `tags`.
+
+    `manifest` is one of `p2manifest.read`.
+    """
+    launchables = _members(_members(manifest).get("launchables"))
+    return {name: _source(_members(launchable)) for name, launchable in launchables.items()}
+
+
+def locations(found: dict[str, dict[str, Any]]) -> list[str] | None:
+    """The locations among `versions`, sorted; None where there are none."""
+    return sorted(source["location"] for source in found.values() if "location" in source) or None
+
+
+def _source(launchable: dict[str, Value]) -> dict[str, Any]:
+    """A version without an id is none."""
+    location, version = launchable.get("location"), _members(launchable.get("version"))
+    source: dict[str, Any] = {"location": location} if location else {}
+    if version.get("id"):
+        source["version"] = {name: _members(value) if name == "tags" else value for name, value in version.items()}
+    return source
+
+
+def _members(value: Value) -> dict[str, Value]:
+    return {str(name): member for name, member in value.entries} if isinstance(value, GoMap) else {}
