@@ -135,12 +135,9 @@ class ConsulClient:
 
     def list_manifests(self, tree: str, node: str, index: int = 0, wait: float = 0.0) -> Listing:
         """All manifests of a node; with an `index` of at least 1 after a change, or when `wait` seconds are over."""
-        prefix = intent_prefix(tree, node)
-        blocking = {"index": index, "wait": f"{round(wait * 1000)}ms"} if index else {}
-        within = wait + wait / 16 + BLOCKING_SLACK if index else self._timeout
 
         def listing() -> Listing:
-            answered, items = self._api.kv.get(prefix, recurse=True, **blocking)
+            answered, items = self._api.kv.get(intent_prefix(tree, node), recurse=True, **_blocking(index, wait))
             pairs = pairs_of(self._http.answer, items)
             entries: dict[PodKey, Entry] = {}
             for pair in pairs:
@@ -149,7 +146,7 @@ class ConsulClient:
                     entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
             return Listing(index_of(answered), entries, doubt(self._http.answer), len(pairs) - len(entries))
 
-        return self._ask("list_manifests", listing, within)
+        return self._ask("list_manifests", listing, self._within(index, wait))
 
     def is_absent(self, key: str) -> bool:
         """Whether Consul's leader itself says that there is no such key."""
@@ -175,13 +172,16 @@ class ConsulClient:
 
     def list_pairs(self, prefix: str) -> list[KvPair]:
         """Every key below `prefix`, which ends with a slash, with its value."""
+        return self.next_pairs(prefix)[1]
 
-        def pairs() -> list[KvPair]:
-            answered, items = self._api.kv.get(prefix, recurse=True)
-            index_of(answered)
-            return pairs_of(self._http.answer, items)
+    def next_pairs(self, prefix: str, index: int = 0, wait: float = 0.0) -> tuple[int, list[KvPair]]:
+        """The same behind Consul's index; with an `index` after a change, or when `wait` seconds are over."""
 
-        return self._ask("list_pairs", pairs)
+        def pairs() -> tuple[int, list[KvPair]]:
+            answered, items = self._api.kv.get(prefix, recurse=True, **_blocking(index, wait))
+            return index_of(answered), pairs_of(self._http.answer, items)
+
+        return self._ask("list_pairs", pairs, self._within(index, wait))
 
     def list_keys(self, prefix: str) -> list[str]:
         """Every key below `prefix`, without values: a twelfth of the cost."""
@@ -345,6 +345,10 @@ class ConsulClient:
 
     # --- what all have in common ---
 
+    def _within(self, index: int, wait: float) -> float:
+        """Seconds for a listing: Consul adds up to a sixteenth to the wait."""
+        return wait + wait / 16 + BLOCKING_SLACK if index else self._timeout
+
     def _ask(self, operation: str, call: Callable[[], T], within: float | None = None) -> T:
         started, outcome = self._clock(), "ok"
         self._http.within = self._timeout if within is None else within
@@ -369,3 +373,7 @@ class ConsulClient:
     def _said(self, error: Exception) -> str:
         answer = self._http.answer
         return f"answered {answer.code} {excerpt(answer.body)!r}, which is not an answer of Consul's ({error!r})"
+
+
+def _blocking(index: int, wait: float) -> dict[str, int | str]:
+    return {"index": index, "wait": f"{round(wait * 1000)}ms"} if index else {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from controller.consul import ConsulClient
+from controller.consul import ConsulClient, KvPair
 from controller.intent.directory import SUFFIX
 from controller.sink import directory
 from reconcilers import launchables, p2manifest
@@ -38,13 +38,14 @@ def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | No
     Raises:
         ConsulError: Consul did not answer, or refused.
     """
-    intents = _manifests(client, tree, node)
-    realities = _manifests(client, "reality", node)
-    records: dict[PodKey, HealthRecord | None] = {}
+    below = f"{node}/" if node else ""
+    intents = manifests(tree, client.list_pairs(f"{tree}/{below}"))
+    realities = manifests("reality", client.list_pairs(f"reality/{below}"))
+    records = {}
     for pair in client.list_pairs(f"{HEALTH}{pod}/" if pod else HEALTH):
         if key := parse_health_key(pair.key):
-            records[key] = _decoded(pair.value)
-    return _sights(intents, realities, records, node, pod)
+            records[key] = decoded(pair.value)
+    return joined(intents, realities, records, node, pod)
 
 
 def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None) -> list[Sight]:
@@ -53,11 +54,11 @@ def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None
     Raises:
         OSError: a folder cannot be read.
     """
-    files = [path for path in intents.iterdir() if path.suffix == SUFFIX and is_name(path.stem)]
-    manifests = {PodKey(node, path.stem): path.read_bytes() for path in files}
+    paths = [path for path in intents.iterdir() if path.suffix == SUFFIX and is_name(path.stem)]
+    files = {PodKey(node, path.stem): path.read_bytes() for path in paths}
     fresh = healths is not None and directory.is_alive(healths, time.time())
     records = directory.read(healths) if healths and fresh else {}
-    return _sights(manifests, {}, records, node, pod)
+    return joined(files, {}, records, node, pod)
 
 
 def as_tree(sights: Iterable[Sight]) -> dict[str, dict[str, Any]]:
@@ -73,8 +74,8 @@ def as_list(sights: Iterable[Sight]) -> list[dict[str, Any]]:
     return [{"node": key.node, "pod": key.pod, **fields} for key, fields in _shown(sights)]
 
 
-def _manifests(client: ConsulClient, tree: str, node: str | None) -> dict[PodKey, bytes]:
-    pairs = client.list_pairs(f"{tree}/{node}/" if node else f"{tree}/")
+def manifests(tree: str, pairs: Iterable[KvPair]) -> dict[PodKey, bytes]:
+    """The manifests among what stands below a tree; p2's pods with a UUID are not shown."""
     return {
         key: pair.value
         for pair in pairs
@@ -82,13 +83,14 @@ def _manifests(client: ConsulClient, tree: str, node: str | None) -> dict[PodKey
     }
 
 
-def _sights(
+def joined(
     intents: Mapping[PodKey, bytes],
     realities: Mapping[PodKey, bytes],
     records: Mapping[PodKey, HealthRecord | None],
     node: str | None,
     pod: str | None,
 ) -> list[Sight]:
+    """Every pod of which anything is known, or those of one node or one name, in order."""
     return [
         Sight(key, intents.get(key), realities.get(key), records.get(key))
         for key in sorted(intents.keys() | realities.keys() | records.keys())
@@ -96,7 +98,8 @@ def _sights(
     ]
 
 
-def _decoded(value: bytes) -> HealthRecord | None:
+def decoded(value: bytes) -> HealthRecord | None:
+    """The record, in any of the forms it ever had; None for what is none."""
     try:
         return decode(value)
     except RecordError:

@@ -26,6 +26,20 @@ def consul(consul_binary: Path) -> Iterator[Agent]:
         yield agent
 
 
+@pytest.fixture
+def acl_consul(consul_binary: Path) -> Iterator[Agent]:
+    """An agent that denies what no token allows."""
+    with Agent(consul_binary, acl=True) as agent:
+        yield agent
+
+
+@pytest.fixture
+def persistent_consul(consul_binary: Path) -> Iterator[Agent]:
+    """An agent that keeps its data over its end."""
+    with Agent(consul_binary, persistent=True) as agent:
+        yield agent
+
+
 @pytest.fixture(scope="session")
 def promtool() -> Path:
     """Prometheus' own checker: the one on PATH, or the Debian archive's."""

@@ -10,6 +10,7 @@ from controller.cli.isup import isup_command
 from controller.cli.probe import probe
 from controller.cli.run import run
 from controller.cli.schedule import schedule, unschedule
+from controller.cli.watch import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -35,6 +36,7 @@ VERBS = (
     unschedule,
     inspect,
     probe,
+    watch,
     check_manifest,
     check_config,
 )

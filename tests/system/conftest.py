@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -46,17 +45,3 @@ def target() -> Iterator[Target]:
 def fleet(consul: Agent, target: Target) -> Fleet:
     """Pods that `target` stands for, scheduled in `consul`."""
     return Fleet(consul, target)
-
-
-@pytest.fixture
-def acl_consul(consul_binary: Path) -> Iterator[Agent]:
-    """An agent that denies what no token allows."""
-    with Agent(consul_binary, acl=True) as agent:
-        yield agent
-
-
-@pytest.fixture
-def persistent_consul(consul_binary: Path) -> Iterator[Agent]:
-    """An agent that keeps its data over its end."""
-    with Agent(consul_binary, persistent=True) as agent:
-        yield agent

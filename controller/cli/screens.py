@@ -1,0 +1,109 @@
+"""How `podpulse watch` shows what it knows: lines where a script may read, a live table on a terminal."""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from controller import table
+from controller.following import View
+from controller.inspection import Sight
+from reconcilers.record import timestamp
+from reconcilers.spec import PodKey
+
+LINES_AROUND = 4
+"""Of a table, beside its rows."""
+
+
+class Screen(Protocol):
+    """Where a view is shown."""
+
+    def show(self, view: View) -> None:
+        """Show what is known now, changed or not."""
+        ...
+
+
+class TroubleLines:
+    """Says on standard error when nothing can be read, once, and when it can again."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def show(self, view: View) -> None:
+        if view.trouble and not self._told:
+            click.echo(f"waiting: {view.trouble}", err=True)
+        elif self._told and not view.trouble:
+            click.echo("it can be read again", err=True)
+        self._told = view.trouble
+
+
+class StatusLines:
+    """p2-watch's form: every node of one pod and its status, sorted, and a blank line, whenever one is another."""
+
+    def __init__(self) -> None:
+        self._trouble = TroubleLines()
+        self._last: list[str] | None = None
+
+    def show(self, view: View) -> None:
+        self._trouble.show(view)
+        if view.sights is None:
+            return
+        lines = sorted(f"{sight.key.node} {sight.record.status}" for sight in view.sights if sight.record)
+        if lines != self._last:
+            self._last = lines
+            click.echo("".join(f"{line}\n" for line in lines))
+
+
+class ChangeLines:
+    """A line for every pod whose status or reason is another than before; at first, for all."""
+
+    def __init__(self) -> None:
+        self._trouble = TroubleLines()
+        self._last: dict[PodKey, str] = {}
+
+    def show(self, view: View) -> None:
+        self._trouble.show(view)
+        if view.sights is None:
+            return
+        now = timestamp(time.time())
+        known = {
+            sight.key: f"{table.state(sight)} {sight.record.reason if sight.record else ''}".rstrip()
+            for sight in view.sights
+        }
+        details = {sight.key: table.printable(sight.record.detail) for sight in view.sights if sight.record}
+        for key, said in known.items():
+            if self._last.get(key) != said:
+                detail = details.get(key, "")
+                click.echo(f"{now} {key.node} {key.pod} {said}{f': {detail}' if detail else ''}")
+        for key in self._last.keys() - known.keys():
+            click.echo(f"{now} {key.node} {key.pod} gone")
+        self._last = known
+
+
+class LiveTable:
+    """A table that is drawn anew with every change and every second; what has no room below is only counted."""
+
+    def __init__(self, live: Live, console: Console) -> None:
+        self._live = live
+        self._console = console
+
+    def show(self, view: View) -> None:
+        if view.sights is None:
+            self._live.update(Text(f"waiting for Consul{f': {view.trouble}' if view.trouble else ' …'}"), refresh=True)
+        else:
+            self._live.update(self._table(view.sights, view.trouble), refresh=True)
+
+    def _table(self, sights: Sequence[Sight], trouble: str) -> Table:
+        now, room = time.time(), max(1, self._console.height - LINES_AROUND)
+        worst = sorted(sights, key=lambda sight: (table.WORST_FIRST.index(table.state(sight)), sight.key))
+        caption = table.totals(sights)
+        if len(worst) > room:
+            caption += f"; {len(worst) - room} of them have no room here"
+        if trouble:
+            caption += f"; waiting: {table.printable(trouble)}"
+        return table.colourful([table.row(sight, now) for sight in worst[:room]], caption)

@@ -1,0 +1,77 @@
+"""`podpulse watch`: how pods are, as it changes."""
+
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from controller.cli.options import FOLDER, client, explained, tool_options
+from controller.cli.screens import ChangeLines, LiveTable, Screen, StatusLines
+from controller.following import ConsulPods, FolderPods, View
+from reconcilers.spec import is_name
+
+REFRESH = 1.0
+"""Seconds after which the ages in the table are told anew."""
+
+
+@click.command()
+@click.option("--node", metavar="NAME", help="Only pods of this node.")
+@click.option("--health", "pod", metavar="POD", help="Only this pod, in p2-watch's form: `<node> <status>` lines.")
+@click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
+@click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
+@tool_options
+def watch(
+    node: str | None, pod: str | None, intent_dir: Path | None, health_dir: Path | None, consul: Mapping[str, Any]
+) -> None:
+    """Show how healthy pods are, and go on showing it as it changes, until Ctrl-C.
+
+    On a terminal it is a table, the worst first; PROBED is the probe after which the health was last published.
+    Elsewhere each change is a line: time, node, pod, status, reason and detail; `gone` for a pod that is not known any
+    more. With --health, the nodes of one pod and their status are printed sorted, a blank line behind them, again at
+    every change. When Consul does not answer this is said once, and it is asked again until it does.
+
+    \b
+    Examples:
+      podpulse watch
+      podpulse watch --node web1.example.com | grep --line-buffered critical
+      podpulse watch --health isup
+      podpulse watch --intent-dir pods --health-dir health
+
+    \b
+    Exit codes:
+      0  ended by Ctrl-C or SIGTERM
+      1  Consul refused at the start, or a folder cannot be read
+      2  wrong use
+    """
+    if pod and not is_name(pod):
+        raise click.UsageError(f"--health: expected a pod's name, got {pod[:60]!r}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with explained():
+        pods = (
+            FolderPods(intent_dir, health_dir, node or socket.gethostname(), pod)
+            if intent_dir
+            else ConsulPods(lambda: client(consul), node, pod, consul["wait"])
+        )
+        with suppress(KeyboardInterrupt), pods, _screen(pod) as screen:
+            screen.show(View())
+            while True:
+                screen.show(pods.next(REFRESH))
+
+
+@contextmanager
+def _screen(pod: str | None) -> Iterator[Screen]:
+    console = Console()
+    if pod:
+        yield StatusLines()
+    elif sys.stdout.isatty() and not console.is_dumb_terminal:
+        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+            yield LiveTable(live, console)
+    else:
+        yield ChangeLines()

@@ -1,0 +1,120 @@
+"""`podpulse watch` as a process: lines for scripts, p2's lines, a table on a terminal, and its end."""
+
+import re
+from pathlib import Path
+
+from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+from tests.support.cli import complaint, on, run
+from tests.support.consul import Agent
+from tests.support.net import until
+from tests.support.terminal import OnTerminal, Running
+
+MANIFEST = "id: isup\nstatus_port: 8000\n"
+TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ", re.MULTILINE)
+
+
+def record(state: HealthState, node: str = "web1", reason: Reason = Reason.NONE, detail: str = "") -> bytes:
+    return HealthRecord.of(PodKey(node, "isup"), CheckHealth(state, reason, 1.7e9, detail), 1.7e9).encode(1.7e9)
+
+
+def test_piped_each_change_is_a_line(consul: Agent) -> None:
+    consul.put("intent/web1/isup", MANIFEST)
+    with Running("watch", "--consul", consul.address) as watching:
+        until(lambda: "web1 isup unknown\n" in watching.out, 20.0)
+        consul.put("health/isup/web1", record(HealthState.CRITICAL, reason=Reason.BODY, detail="\x1b[2Jgone\nmad"))
+        until(lambda: "critical" in watching.out)
+        consul.put("health/isup/web1", record(HealthState.PASSING))
+        until(lambda: "passing" in watching.out)
+        consul.delete("health/isup/web1")
+        consul.delete("intent/web1/isup")
+        until(lambda: "gone\n" in watching.out.splitlines(keepends=True)[-1])
+        assert watching.interrupt() == 0
+        assert watching.err == ""
+        lines = TIME.sub("", watching.out).splitlines()
+    assert lines[:3] == ["web1 isup unknown", "web1 isup critical body: [2Jgone mad", "web1 isup passing"]
+    assert lines[-1] == "web1 isup gone"
+    assert set(lines[3:-1]) <= {"web1 isup unknown"}
+
+
+def test_with_health_the_lines_are_p2s(consul: Agent) -> None:
+    consul.put("health/isup/web2", record(HealthState.PASSING, "web2"))
+    consul.put("health/isup/web1", record(HealthState.CRITICAL))
+    consul.put("health/isup-too/web1", record(HealthState.PASSING))
+    with Running("watch", "--health", "isup", "--consul", consul.address, "--wait", "30s") as watching:
+        first = "web1 critical\nweb2 passing\n\n"
+        until(lambda: watching.out == first, 20.0)
+        consul.put("health/isup/web1", record(HealthState.CRITICAL, detail="another story"))
+        consul.put("health/isup/web1", record(HealthState.PASSING))
+        until(lambda: watching.out == first + "web1 passing\nweb2 passing\n\n")
+        consul.delete("health/", recurse=True)
+        until(lambda: watching.out.endswith("\n\n\n"))
+        assert watching.terminate() == 0
+
+
+def test_trouble_is_said_once_and_so_is_its_end(persistent_consul: Agent) -> None:
+    with Running("watch", "--health", "isup", "--consul", persistent_consul.address) as watching:
+        until(lambda: watching.out == "\n", 20.0)
+        persistent_consul.kill()
+        until(lambda: "waiting: list_pairs: Consul at" in watching.err)
+        persistent_consul.start()
+        until(lambda: "it can be read again\n" in watching.err, 30.0)
+        assert len(watching.err.splitlines()) == 2, watching.err
+        assert watching.interrupt() == 0
+
+
+def test_on_a_terminal_it_is_a_table_that_changes_in_place(consul: Agent) -> None:
+    consul.put("intent/web1/isup", MANIFEST)
+    with OnTerminal("watch", "--consul", consul.address) as terminal:
+        until(lambda: "no health is published" in terminal.shown, 20.0)
+        assert "1 pod: 1 unknown" in terminal.shown
+        consul.put("health/isup/web1", record(HealthState.CRITICAL, reason=Reason.STATUS, detail="status 500"))
+        until(lambda: "\x1b[1;31mcritical" in terminal.shown)
+        assert "status 500" in terminal.shown
+        assert terminal.interrupt() == 0
+        assert terminal.shown.rstrip().endswith("\x1b[?25h"), "the cursor is shown again"
+        assert "Traceback" not in terminal.shown
+
+
+def test_the_worst_come_first_where_a_terminal_has_no_room_for_all(consul: Agent) -> None:
+    for number in range(40):
+        consul.put(f"intent/web1/p{number:02}", f"id: p{number:02}\n")
+    consul.put("health/isup/web9", record(HealthState.CRITICAL, "web9"))
+    with OnTerminal("watch", "--consul", consul.address, lines=12) as terminal:
+        until(lambda: "41 pods: 1 critical, 40 unknown; 33 of them have no room here" in terminal.shown, 20.0)
+        assert "web9" in terminal.shown
+        assert "p30" not in terminal.shown
+        assert terminal.interrupt() == 0
+
+
+def test_a_terminal_that_shall_have_no_colours_gets_none(consul: Agent) -> None:
+    consul.put("health/isup/web1", record(HealthState.CRITICAL))
+    with OnTerminal("watch", "--consul", consul.address, NO_COLOR="1") as terminal:
+        until(lambda: "critical" in terminal.shown, 20.0)
+        assert "\x1b[1;31m" not in terminal.shown
+        assert "\x1b[31m" not in terminal.shown
+        assert terminal.interrupt() == 0
+
+
+def test_while_consul_is_not_there_a_terminal_says_that_it_is_waited_for(consul: Agent) -> None:
+    consul.kill()
+    with OnTerminal("watch", "--consul", consul.address) as terminal:
+        until(lambda: "waiting for Consul: list_pairs: Consul at" in terminal.shown, 20.0)
+        assert terminal.interrupt() == 0
+
+
+def test_a_terminal_that_is_dumb_gets_lines(consul: Agent) -> None:
+    consul.put("intent/web1/isup", MANIFEST)
+    with OnTerminal("watch", "--consul", consul.address, TERM="dumb") as terminal:
+        until(lambda: "web1 isup unknown\r\n" in terminal.shown, 20.0)
+        assert "\x1b" not in terminal.shown
+        assert terminal.interrupt() == 0
+
+
+def test_what_cannot_be_watched_is_an_error(acl_consul: Agent, tmp_path: Path) -> None:
+    assert "expected a pod's name" in complaint(run("watch", "--health", "a/b"))
+    assert "No such file" in complaint(run("watch", "--intent-dir", tmp_path / "missing"))
+    said = complaint(on(acl_consul, "watch", "--token", "11111111-2222-3333-4444-555555555555"))
+    assert said.startswith("Error: ")
+    assert len(said.splitlines()) == 1
