@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import click
 
+from controller.cli.bin2pod import bin2pod
 from controller.cli.check import check_config, check_manifest
 from controller.cli.inspect import inspect
 from controller.cli.isup import isup_command
@@ -37,6 +38,7 @@ VERBS = (
     inspect,
     probe,
     watch,
+    bin2pod,
     check_manifest,
     check_config,
 )

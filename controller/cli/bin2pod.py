@@ -1,0 +1,100 @@
+"""`podpulse bin2pod`: a pod made of one executable."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from controller.bin2pod import PackError, Pod, pack
+from controller.cli.options import FILE, explained, key_of
+
+BIG = 16 * 1024 * 1024
+"""Bytes; of a smaller file nobody would see the progress."""
+
+
+def _config(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for name, equals, _ in pairs:
+        if not (name and equals):
+            raise click.BadParameter(f"expected NAME=VALUE, got {(name + equals)[:60]!r}")
+    config = {name: value for name, _, value in pairs}
+    if len(config) < len(pairs):
+        raise click.BadParameter("expected each name once")
+    return config
+
+
+@click.command()
+@click.argument("executable", type=FILE)
+@click.option("--id", "pod", metavar="ID", help="The pod's name [the name of the file].")
+@click.option(
+    "--location", metavar="URL", default="", help="Where the tar will be had; {} is its name [its path here]."
+)
+@click.option(
+    "--work-dir",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    default=".",
+    help="Where tar and manifest are written [here].",
+)
+@click.option(
+    "--config", metavar="NAME=VALUE", multiple=True, callback=_config, help="For the manifest's config; many times."
+)
+@click.option("--status-port", type=click.IntRange(1, 65_535), help="Have the pod checked on this port.")
+@click.option("--status-http", is_flag=True, help="Check it without TLS.")
+def bin2pod(
+    executable: Path,
+    pod: str | None,
+    location: str,
+    work_dir: Path,
+    config: dict[str, str],
+    status_port: int | None,
+    status_http: bool,
+) -> None:
+    """Make a pod of EXECUTABLE: a tar.gz with bin/launch, and a manifest, <id>.yaml.
+
+    Both are written into the work folder, over what stood there. What was written is said as JSON: tar_path,
+    manifest_path and final_location, which is where the manifest says that the tar is. Equal executables give equal
+    tars, to the byte. The tar is named <id>_<40 digits>.tar.gz, and must keep that form where it is put: p2 reads the
+    version from it. A big file's progress is shown on a terminal.
+
+    \b
+    Examples:
+      podpulse bin2pod isup --status-port 8000 --status-http
+      podpulse bin2pod --location 'https://artifacts.example.com/{}' --config ENVIRONMENT=staging build/shop
+      podpulse schedule "$(podpulse bin2pod isup | jq -r .manifest_path)" --node web1.example.com
+
+    \b
+    Exit codes:
+      0  written
+      1  the executable cannot be read, or nothing be written
+      2  wrong use
+    """
+    key = key_of(executable.name if pod is None else pod, None)
+    wanted = Pod(key.pod, location, config, status_port or 0, status_http)
+    with explained(), _progress(executable) as progress:
+        try:
+            packed = pack(executable, wanted, work_dir, progress)
+        except PackError as error:
+            raise click.ClickException(str(error)) from error
+    if not packed.has_version:
+        click.echo(
+            f"Warning: p2 could not read a version from {packed.location!r}; expected {packed.tar.name!r}", err=True
+        )
+    paths = {"tar_path": packed.tar, "manifest_path": packed.manifest, "final_location": packed.location}
+    click.echo(json.dumps({name: str(path) for name, path in paths.items()}, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def _progress(executable: Path) -> Iterator[Callable[[int], object]]:
+    size = executable.stat().st_size
+    if size < BIG or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("packing", total=size)
+        yield lambda count: progress.advance(task, count)
