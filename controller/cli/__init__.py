@@ -6,6 +6,7 @@ import click
 
 from controller.cli.bin2pod import bin2pod
 from controller.cli.check import check_config, check_manifest
+from controller.cli.completion import completion
 from controller.cli.inspect import inspect
 from controller.cli.isup import isup_command
 from controller.cli.probe import probe
@@ -27,6 +28,12 @@ def main() -> None:
       podpulse isup --port 8000 hello &
       mkdir -p pods; printf 'id: isup\\nstatus_port: 8000\\nstatus_http: true\\n' > pods/isup.yaml
       podpulse run --intent-dir pods --health-dir health --address 127.0.0.1
+      podpulse watch --intent-dir pods --health-dir health
+
+    Consul is found as the consul command finds it: by CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and their kin, or by each
+    verb's options. What a verb has to say is on standard output, and trouble on standard error; the exit code is 0 when
+    it did what was asked for, 1 when it could not, 2 for a wrong use, and else as the verb's own help says. Colours are
+    for terminals only, and NO_COLOR switches them off. `podpulse completion` has your shell complete all this.
     """
 
 
@@ -41,6 +48,7 @@ VERBS = (
     bin2pod,
     check_manifest,
     check_config,
+    completion,
 )
 for verb in VERBS:
     main.add_command(verb)

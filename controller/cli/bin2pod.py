@@ -54,12 +54,12 @@ def bin2pod(
     status_port: int | None,
     status_http: bool,
 ) -> None:
-    """Make a pod of EXECUTABLE: a tar.gz with bin/launch, and a manifest, <id>.yaml.
+    """Make a pod of EXECUTABLE: a tar.gz and a manifest.
 
-    Both are written into the work folder, over what stood there. What was written is said as JSON: tar_path,
-    manifest_path and final_location, which is where the manifest says that the tar is. Equal executables give equal
-    tars, to the byte. The tar is named <id>_<40 digits>.tar.gz, and must keep that form where it is put: p2 reads the
-    version from it. A big file's progress is shown on a terminal.
+    The tar holds bin/launch; the manifest is <id>.yaml. Both are written into the work folder, over what stood there.
+    What was written is said as JSON: tar_path, manifest_path and final_location, which is where the manifest says that
+    the tar is. Equal executables give equal tars, to the byte. The tar is named <id>_<40 digits>.tar.gz, and must keep
+    that form where it is put: p2 reads the version from it. A big file's progress is shown on a terminal.
 
     \b
     Examples:

@@ -14,7 +14,22 @@ from reconcilers.spec import Manifest
 @click.command("check-manifest")
 @click.argument("files", type=FILE, nargs=-1, required=True)
 def check_manifest(files: tuple[Path, ...]) -> None:
-    """Say what each manifest asks for, or what is wrong with it. Exit code 1 when one is wrong."""
+    """Say what each of FILES asks for, or what is wrong with it.
+
+    A line for each good one, and one for every field that is not known, on standard output; the wrong ones on standard
+    error, with the field and what was expected.
+
+    \b
+    Examples:
+      podpulse check-manifest isup.yaml
+      podpulse check-manifest pods/*.yaml
+
+    \b
+    Exit codes:
+      0  every one can be used
+      1  one of them cannot
+      2  wrong use
+    """
     wrong = 0
     for file in files:
         try:
@@ -39,7 +54,20 @@ def _asked(manifest: Manifest) -> str:
 @click.command("check-config")
 @click.argument("file", type=FILE)
 def check_config(file: Path) -> None:
-    """Say whether the configuration FILE can be used. Exit code 1 when not."""
+    """Say whether the configuration FILE can be used.
+
+    That it is good is said on standard output; else every field that is wrong, on standard error.
+
+    \b
+    Examples:
+      podpulse check-config /etc/podpulse.yaml
+
+    \b
+    Exit codes:
+      0  it can
+      1  it cannot
+      2  wrong use
+    """
     with explained():
         config = configuration.load(file, {})
     click.echo(f"{file}: good")

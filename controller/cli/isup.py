@@ -17,11 +17,23 @@ from controller.cli.options import FILE, explained
 @click.option("--key", type=FILE, help="Its key, unless it stands in the same file.")
 @click.argument("words", nargs=-1)
 def isup_command(host: str, port: int, cert: Path | None, key: Path | None, words: tuple[str, ...]) -> None:
-    """Answer every request on /_status with WORDS and the environment, one a line.
+    """Be a pod to try things on: always healthy.
+
+    Every request on /_status is answered with WORDS and the environment, one a line. Whoever asks sees it: do not
+    start this where the environment holds secrets.
 
     \b
-    podpulse isup --port 8000 I am healthy
+    Examples:
+      podpulse isup --port 8000 I am healthy
+      podpulse isup --host 127.0.0.1 --cert web1.pem --key web1-key.pem
+
+    \b
+    Exit codes:
+      0  ended by SIGTERM or Ctrl-C
+      1  the port is taken, or the certificate cannot be used
+      2  wrong use
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for end in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(end, lambda *_: sys.exit(0))
     with explained():
         isup.serve(host, port, words, cert, key)

@@ -38,9 +38,20 @@ SWITCH_INTERVAL = 0.0001
 def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
     """Run the controller of one node, until SIGTERM.
 
+    It probes the node's pods, publishes their health to Consul, and serves page and metrics. What it does is logged to
+    standard error. An option here wins over the configuration file, and the file over Consul's usual variables.
+
     \b
-    podpulse run --node web1.example.com
-    podpulse run --config /etc/podpulse.yaml
+    Examples:
+      podpulse run --node web1.example.com
+      podpulse run --config /etc/podpulse.yaml
+      podpulse run --intent-dir pods --health-dir health
+
+    \b
+    Exit codes:
+      0  ended by SIGTERM or Ctrl-C, its session and its health withdrawn
+      1  it cannot start: the configuration, its port, or a folder that another controller has
+      2  wrong use
     """
     with explained():
         config = load(file, consul, options)

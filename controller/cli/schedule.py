@@ -31,10 +31,11 @@ from reconcilers.spec import PodKey
 def schedule(
     manifest: Path, node: str | None, hook: bool, uuid_pod: bool, intent_dir: Path | None, consul: Mapping[str, Any]
 ) -> None:
-    """Write MANIFEST to the intent tree: intent/<node>/<id of the manifest>.
+    """Write MANIFEST to the intent tree.
 
-    A manifest that a controller could not use is not written. What was written is said as JSON, in p2-schedule's form.
-    Neither hooks nor pods with a UUID are checked, as with p2: they are for its preparer.
+    Its key is intent/<node>/<id of the manifest>. A manifest that a controller could not use is not written. What was
+    written is said as JSON, in p2-schedule's form. Neither hooks nor pods with a UUID are checked, as with p2: they are
+    for its preparer.
 
     \b
     Examples:
@@ -71,9 +72,10 @@ def schedule(
 def unschedule(
     pod: str, node: str | None, hook: bool, uuid_pod: bool, intent_dir: Path | None, consul: Mapping[str, Any]
 ) -> None:
-    """Remove POD's manifest from the intent tree: its checks stop and its health is withdrawn.
+    """Remove POD's manifest from the intent tree.
 
-    Nothing is printed. A pod that is not there is no error, except for a UUID, whose node nobody could know.
+    Its checks stop and its health is withdrawn. Nothing is printed. A pod that is not there is no error, except for a
+    UUID, whose node nobody could know.
 
     \b
     Examples:

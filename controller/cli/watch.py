@@ -30,12 +30,13 @@ REFRESH = 1.0
 def watch(
     node: str | None, pod: str | None, intent_dir: Path | None, health_dir: Path | None, consul: Mapping[str, Any]
 ) -> None:
-    """Show how healthy pods are, and go on showing it as it changes, until Ctrl-C.
+    """Show how healthy pods are, as it changes.
 
-    On a terminal it is a table, the worst first; PROBED is the probe after which the health was last published.
-    Elsewhere each change is a line: time, node, pod, status, reason and detail; `gone` for a pod that is not known any
-    more. With --health, the nodes of one pod and their status are printed sorted, a blank line behind them, again at
-    every change. When Consul does not answer this is said once, and it is asked again until it does.
+    It goes on until Ctrl-C. On a terminal it is a table, the worst first; PROBED is the probe after which the health
+    was last published. Elsewhere each change is a line: time, node, pod, status, reason and detail; `gone` for a pod
+    that is not known any more. With --health, the nodes of one pod and their status are printed sorted, a blank line
+    behind them, again at every change. When Consul does not answer this is said once, and it is asked again until it
+    does.
 
     \b
     Examples:

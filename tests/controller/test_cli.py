@@ -1,6 +1,7 @@
 """The command line: every verb against folders and against a real Consul, and what it says when something is wrong."""
 
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,25 @@ def test_help_and_version_are_given_by_the_real_program() -> None:
 
 
 @pytest.mark.parametrize("verb", sorted(main.commands))
-def test_every_verb_has_a_help(verb: str) -> None:
-    assert "Usage:" in good(run(verb, "-h"))
+def test_every_verbs_help_teaches_by_examples_that_could_be_typed(verb: str) -> None:
+    said = good(run(verb, "-h"))
+    examples = re.findall(r"^ +(?:.*\$\()?podpulse ([a-z0-9-]+)(.*)$", said, re.MULTILINE)
+    assert any(name == verb for name, _ in examples), said
+    for name, rest in examples:
+        known = {option for parameter in main.commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest.partition("|")[0].partition("$(")[0])) <= known, rest
+
+
+@pytest.mark.parametrize("verb", sorted(main.commands))
+def test_every_verbs_help_says_its_exit_codes(verb: str) -> None:
+    assert "Exit code" in good(run(verb, "-h"))
+
+
+@pytest.mark.parametrize("arguments", [[], *([verb] for verb in sorted(main.commands))])
+def test_help_has_neither_colours_nor_lines_that_do_not_fit(arguments: list[str]) -> None:
+    said = good(run(*arguments, "-h", COLUMNS="110"))
+    assert "\x1b" not in said
+    assert max(map(len, said.splitlines())) <= 110
 
 
 def test_an_unknown_verb_or_option_is_a_wrong_use() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.authority import Authority
 from tests.support.net import free_ports, until
+from tests.support.terminal import Running
 
 
 @contextmanager
@@ -84,3 +85,10 @@ def test_over_https_a_client_that_does_not_shake_hands_holds_up_no_other(tmp_pat
         connection = http.client.HTTPSConnection("localhost", port, timeout=10, context=context)
         status, text = ask(connection, "GET", "/_status")
         assert (status, text.splitlines()[0]) == (200, "hello")
+
+
+def test_ctrl_c_is_an_ordinary_end() -> None:
+    port = free_ports(1)[0]
+    with Running("isup", "--host", "127.0.0.1", "--port", port) as running:
+        until(lambda: is_open(port), 30.0)
+        assert (running.interrupt(), running.err) == (0, "")

@@ -1,0 +1,38 @@
+"""`podpulse inspect --format table` where people and scripts read it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.controller import podpulse
+from tests.support.terminal import OnTerminal
+
+YELLOW = "\x1b[33munknown"
+
+
+@pytest.fixture
+def pods(tmp_path: Path) -> Path:
+    folder = tmp_path / "pods"
+    folder.mkdir()
+    (folder / "isup.yaml").write_text("id: isup\nstatus_port: 8000\n")
+    return folder
+
+
+def test_a_terminal_gets_colours_unless_none_are_wanted(pods: Path) -> None:
+    command = ("inspect", "--format", "table", "--intent-dir", pods, "--node", "web1.example.com")
+    with OnTerminal(*command) as terminal:
+        assert terminal.wait() == 0
+        assert YELLOW in terminal.shown
+        assert "1 pod: 1 unknown" in terminal.shown
+    with OnTerminal(*command, NO_COLOR="1") as terminal:
+        assert terminal.wait() == 0
+        assert "unknown" in terminal.shown
+        assert YELLOW not in terminal.shown
+
+
+def test_piped_it_is_plain_and_whole_however_wide(pods: Path) -> None:
+    node = "a-node-with-a-very-long-name." * 4 + "example.com"
+    said = podpulse("inspect", "--format", "table", "--intent-dir", pods, "--node", node).stdout
+    assert said.isascii()
+    assert "\x1b" not in said
+    assert said.splitlines()[1].split(maxsplit=6) == ["isup", node, "unknown", "-", "-", "-", "no health is published"]
