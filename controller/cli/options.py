@@ -14,8 +14,9 @@ import click
 
 from controller import config as configuration
 from controller.app import StartError
+from controller.cli.patience import patience
 from controller.config import Config, ConfigError
-from controller.consul import ConsulClient, ConsulError
+from controller.consul import ConsulClient, ConsulError, ConsulSettings
 from reconcilers import fields
 from reconcilers.manifest import ManifestError
 from reconcilers.options import Rules
@@ -136,10 +137,18 @@ def explained() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
-def client(consul: Mapping[str, Any]) -> ConsulClient:
+@contextmanager
+def client(consul: Mapping[str, Any]) -> Iterator[ConsulClient]:
+    """For a few requests, during which a person at a terminal is told what takes so long."""
+    settings = reached(consul)
+    with ConsulClient(settings) as consul_client, patience(f"waiting for Consul at {settings.address}"):
+        yield consul_client
+
+
+def reached(consul: Mapping[str, Any]) -> ConsulSettings:
+    """How to reach Consul, by the options of `tool_options`."""
     section = {name: value for name, value in consul.items() if name not in REQUEST_OPTIONS}
-    settings = load(None, section, {}).consul_settings(os.environ)
-    return ConsulClient(replace(settings, headers=consul["headers"]))
+    return replace(load(None, section, {}).consul_settings(os.environ), headers=consul["headers"])
 
 
 def load(file: Path | None, consul: Mapping[str, Any], options: Mapping[str, Any]) -> Config:

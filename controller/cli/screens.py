@@ -47,12 +47,14 @@ class StatusLines:
 
     def __init__(self) -> None:
         self._trouble = TroubleLines()
+        self._view = View()
         self._last: list[str] | None = None
 
     def show(self, view: View) -> None:
         self._trouble.show(view)
-        if view.sights is None:
+        if view is self._view or view.sights is None:
             return
+        self._view = view
         lines = sorted(f"{sight.key.node} {sight.record.status}" for sight in view.sights if sight.record)
         if lines != self._last:
             self._last = lines
@@ -64,12 +66,14 @@ class ChangeLines:
 
     def __init__(self) -> None:
         self._trouble = TroubleLines()
+        self._view = View()
         self._last: dict[PodKey, str] = {}
 
     def show(self, view: View) -> None:
         self._trouble.show(view)
-        if view.sights is None:
+        if view is self._view or view.sights is None:
             return
+        self._view = view
         now = timestamp(time.time())
         known = {
             sight.key: f"{table.state(sight)} {sight.record.reason if sight.record else ''}".rstrip()

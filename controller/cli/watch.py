@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from controller.cli.options import FOLDER, client, explained, tool_options
+from controller.cli.options import FOLDER, explained, reached, tool_options
 from controller.cli.screens import ChangeLines, LiveTable, Screen, StatusLines
+from controller.consul import ConsulClient
 from controller.following import ConsulPods, FolderPods, View
 from reconcilers.spec import is_name
 
@@ -58,7 +60,7 @@ def watch(
         pods = (
             FolderPods(intent_dir, health_dir, node or socket.gethostname(), pod)
             if intent_dir
-            else ConsulPods(lambda: client(consul), node, pod, consul["wait"])
+            else ConsulPods(partial(ConsulClient, reached(consul)), node, pod, consul["wait"])
         )
         with suppress(KeyboardInterrupt), pods, _screen(pod) as screen:
             screen.show(View())

@@ -1,10 +1,13 @@
 """`podpulse inspect --format table` where people and scripts read it."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.support.controller import podpulse
+from tests.support.fake_http import FakeServer, Reply
+from tests.support.net import until
 from tests.support.terminal import OnTerminal
 
 YELLOW = "\x1b[33munknown"
@@ -28,6 +31,18 @@ def test_a_terminal_gets_colours_unless_none_are_wanted(pods: Path) -> None:
         assert terminal.wait() == 0
         assert "unknown" in terminal.shown
         assert YELLOW not in terminal.shown
+
+
+def test_who_waits_at_a_terminal_is_told_for_what() -> None:
+    release = threading.Event()
+    with FakeServer(lambda _: Reply(503, b"no leader", wait=release)) as slow:
+        with OnTerminal("inspect", "--consul", slow.address) as terminal:
+            until(lambda: f"waiting for Consul at {slow.address}" in terminal.shown, 20.0)
+            release.set()
+            assert terminal.wait() == 1
+            assert "Error: list_pairs: Consul at" in terminal.shown
+        done = podpulse("inspect", "--consul", slow.address, check=False)
+        assert "waiting" not in done.stderr
 
 
 def test_piped_it_is_plain_and_whole_however_wide(pods: Path) -> None:
