@@ -81,6 +81,8 @@ def pack(executable: Path, pod: Pod, folder: Path, progress: Callable[[int], obj
         PackError: the executable changes meanwhile, or would be overwritten.
         OSError: it cannot be read, or the folder not be written.
     """
+    if not executable.is_file():
+        raise PackError(f"{executable} is no ordinary file")
     folder = folder.absolute()
     manifest = folder / f"{pod.id}.yaml"
     if manifest.exists() and manifest.samefile(executable):

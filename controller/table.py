@@ -1,25 +1,24 @@
-"""Pods as a table for people: in colour on a terminal, in plain columns of full width everywhere else.
+"""Pods as a table for people: columns of text, which are coloured for a terminal.
 
 What is shown came from pods and from whoever may write to Consul, so nothing of it reaches a terminal unless it can be
 printed: an escape sequence in an error message would be obeyed.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+import click
+from rich.cells import cell_len
 
 from controller.inspection import Sight
 from reconcilers.health import HealthState
 
-STYLES = {
-    HealthState.CRITICAL: "bold red",
-    HealthState.UNKNOWN: "yellow",
-    HealthState.WARNING: "magenta",
-    HealthState.PASSING: "green",
+STYLES: Mapping[HealthState, Mapping[str, Any]] = {
+    HealthState.CRITICAL: {"fg": "red", "bold": True},
+    HealthState.UNKNOWN: {"fg": "yellow"},
+    HealthState.WARNING: {"fg": "magenta"},
+    HealthState.PASSING: {"fg": "green"},
 }
 WORST_FIRST = tuple(STYLES)
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
@@ -37,14 +36,17 @@ class Row(NamedTuple):
     detail: str
 
 
+STATE = Row._fields.index("state")
+
+
 def row(sight: Sight, now: float) -> Row:
     """What there is to say at `now`, in seconds since the epoch."""
     record = sight.record
-    if record is None:
-        return Row(sight.key.pod, sight.key.node, HealthState.UNKNOWN, "-", "-", "-", "no health is published")
-    detail = printable(record.detail)
+    detail = printable(record.detail) if record else "no health is published"
     if sight.intent is None:
         detail = "; ".join(filter(None, ("not scheduled", detail)))
+    if record is None:
+        return Row(sight.key.pod, sight.key.node, HealthState.UNKNOWN, "-", "-", "-", detail)
     return Row(
         sight.key.pod,
         sight.key.node,
@@ -61,24 +63,14 @@ def state(sight: Sight) -> HealthState:
     return sight.record.status if sight.record else HealthState.UNKNOWN
 
 
-def plain(rows: Sequence[Row]) -> str:
-    """Columns of text, each as wide as its longest word, below their heads."""
+def text(rows: Iterable[Row], *, colour: bool) -> str:
+    """Columns, each as wide as its longest word, below their heads; nothing is cut."""
     lines = [tuple(name.upper() for name in Row._fields), *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def colourful(rows: Iterable[Row], caption: str) -> Table:
-    """The same for a terminal; a detail that has no room there is cut."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption=Text(caption), caption_justify="left")
-    for name in Row._fields:
-        table.add_column(name.upper(), no_wrap=name != "detail")
-    for each in rows:
-        style = STYLES[HealthState(each.state)]
-        table.add_row(*(_cell(word, style if name == "state" else "") for name, word in each._asdict().items()))
-    return table
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    head, *body = (_padded(line, widths) for line in lines)
+    if not colour:
+        return "\n".join("  ".join(line).rstrip() for line in (head, *body))
+    return "\n".join([click.style("  ".join(head).rstrip(), bold=True), *map(_coloured, body)])
 
 
 def totals(sights: Iterable[Sight]) -> str:
@@ -94,8 +86,14 @@ def printable(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def _cell(word: str, style: str) -> Text:
-    return Text(word, style, no_wrap=True, overflow="ellipsis")
+def _padded(words: Iterable[str], widths: Iterable[int]) -> list[str]:
+    return [word + " " * (width - cell_len(word)) for word, width in zip(words, widths, strict=True)]
+
+
+def _coloured(line: list[str]) -> str:
+    before, state, after = line[:STATE], line[STATE], line[STATE + 1 :]
+    styled = click.style(state, **STYLES[HealthState(state.rstrip())])
+    return "  ".join([*before, styled, *after]).rstrip()
 
 
 def _age(seconds: float) -> str:

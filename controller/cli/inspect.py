@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from controller import inspection, table
 from controller.cli.options import FOLDER, client, explained, tool_options
+from controller.cli.terminal import has_colours
 from controller.inspection import Sight
 
 
@@ -57,6 +57,8 @@ def inspect(
       1  Consul did not answer, or refused; a folder cannot be read
       2  wrong use
     """
+    if health_dir and not intent_dir:
+        raise click.UsageError("--health-dir: expected --intent-dir too")
     with explained():
         if intent_dir:
             sights = inspection.from_folders(intent_dir, health_dir, node or socket.gethostname(), pod)
@@ -73,7 +75,6 @@ def inspect(
 def _show(sights: Sequence[Sight]) -> None:
     now = time.time()
     rows = sorted(table.row(sight, now) for sight in sights)
+    click.echo(table.text(rows, colour=has_colours()))
     if sys.stdout.isatty():
-        Console().print(table.colourful(rows, table.totals(sights)))
-    else:
-        click.echo(table.plain(rows))
+        click.echo(f"\n{table.totals(sights)}")

@@ -14,7 +14,7 @@ import click
 
 from controller import config as configuration
 from controller.app import StartError
-from controller.cli.patience import patience
+from controller.cli.terminal import patience
 from controller.config import Config, ConfigError
 from controller.consul import ConsulClient, ConsulError, ConsulSettings
 from reconcilers import fields

@@ -7,7 +7,6 @@ from typing import Protocol
 import click
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from controller import table
@@ -16,8 +15,8 @@ from controller.inspection import Sight
 from reconcilers.record import timestamp
 from reconcilers.spec import PodKey
 
-LINES_AROUND = 4
-"""Of a table, beside its rows."""
+LINES_AROUND = 5
+"""Of a table, beside its rows: the head, a blank one, the totals, trouble, and where the cursor stands."""
 
 
 class Screen(Protocol):
@@ -102,12 +101,12 @@ class LiveTable:
         else:
             self._live.update(self._table(view.sights, view.trouble), refresh=True)
 
-    def _table(self, sights: Sequence[Sight], trouble: str) -> Table:
+    def _table(self, sights: Sequence[Sight], trouble: str) -> Text:
         now, room = time.time(), max(1, self._console.height - LINES_AROUND)
         worst = sorted(sights, key=lambda sight: (table.WORST_FIRST.index(table.state(sight)), sight.key))
-        caption = table.totals(sights)
+        rows = table.text([table.row(sight, now) for sight in worst[:room]], colour=True)
+        totals = table.totals(sights)
         if len(worst) > room:
-            caption += f"; {len(worst) - room} of them have no room here"
-        if trouble:
-            caption += f"; waiting: {table.printable(trouble)}"
-        return table.colourful([table.row(sight, now) for sight in worst[:room]], caption)
+            totals += f"; {len(worst) - room} of them have no room here"
+        waiting = f"waiting: {table.printable(trouble)}" if trouble else ""
+        return Text.from_ansi(f"{rows}\n\n{totals}\n{waiting}", no_wrap=True, overflow="ellipsis")

@@ -53,8 +53,11 @@ def watch(
       1  Consul refused at the start, or a folder cannot be read
       2  wrong use
     """
-    if pod and not is_name(pod):
-        raise click.UsageError(f"--health: expected a pod's name, got {pod[:60]!r}")
+    for option, name in (("--node", node), ("--health", pod)):
+        if name is not None and not is_name(name):
+            raise click.UsageError(f"{option}: expected a name, got {name[:60]!r}")
+    if health_dir and not intent_dir:
+        raise click.UsageError("--health-dir: expected --intent-dir too")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with explained():
         pods = (

@@ -116,6 +116,8 @@ def test_what_makes_no_pod_is_refused_and_leaves_nothing(
 def test_an_executable_that_is_none_is_refused(tmp_path: Path, work: Path) -> None:
     assert "is a directory" in complaint(run("bin2pod", tmp_path))
     assert "does not exist" in complaint(run("bin2pod", tmp_path / "missing"))
+    os.mkfifo(tmp_path / "pipe")
+    assert "no ordinary file" in complaint(run("bin2pod", tmp_path / "pipe", "--work-dir", work))
 
 
 def test_the_executable_itself_is_never_overwritten(tmp_path: Path) -> None:

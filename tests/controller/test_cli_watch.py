@@ -82,7 +82,7 @@ def test_the_worst_come_first_where_a_terminal_has_no_room_for_all(consul: Agent
         consul.put(f"intent/web1/p{number:02}", f"id: p{number:02}\n")
     consul.put("health/isup/web9", record(HealthState.CRITICAL, "web9"))
     with OnTerminal("watch", "--consul", consul.address, lines=12) as terminal:
-        until(lambda: "41 pods: 1 critical, 40 unknown; 33 of them have no room here" in terminal.shown, 20.0)
+        until(lambda: "41 pods: 1 critical, 40 unknown; 34 of them have no room here" in terminal.shown, 20.0)
         assert "web9" in terminal.shown
         assert "p30" not in terminal.shown
         assert terminal.interrupt() == 0
@@ -113,7 +113,10 @@ def test_a_terminal_that_is_dumb_gets_lines(consul: Agent) -> None:
 
 
 def test_what_cannot_be_watched_is_an_error(acl_consul: Agent, tmp_path: Path) -> None:
-    assert "expected a pod's name" in complaint(run("watch", "--health", "a/b"))
+    for option in ("--health", "--node"):
+        assert f"{option}: expected a name, got '../b'" in complaint(run("watch", option, "../b"))
+    for verb in ("watch", "inspect"):
+        assert "--health-dir: expected --intent-dir too" in complaint(run(verb, "--health-dir", tmp_path))
     assert "No such file" in complaint(run("watch", "--intent-dir", tmp_path / "missing"))
     said = complaint(on(acl_consul, "watch", "--token", "11111111-2222-3333-4444-555555555555"))
     assert said.startswith("Error: ")

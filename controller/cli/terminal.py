@@ -1,5 +1,6 @@
-"""What a person sees who waits at a terminal."""
+"""What is different where a person sits at a terminal."""
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,12 @@ from rich.text import Text
 
 SOON = 1.0
 """Seconds within which an answer needs no excuse."""
+
+
+def has_colours() -> bool:
+    """Whether standard output is a terminal that can show colours, and they are wanted."""
+    dumb = os.environ.get("TERM", "") in {"dumb", "unknown"}
+    return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
 
 
 @contextmanager
