@@ -80,6 +80,7 @@ class App:
             self._outside.addresses,
             self._on_manifests,
             self._pulses.new("watch", 30),
+            config.consul.wait,
         )
         self._keepers = [*self._outside.keepers, *self._watch_of_reality()]
         self._web = self._server()

@@ -80,6 +80,7 @@ def settings_from_environment(
     server_name: str | None = None,
     insecure_skip_verify: bool | None = None,
     datacenter: str | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
 ) -> ConsulSettings:
     """Settings from `CONSUL_HTTP_ADDR` and its kin, as the `consul` command reads them; what is given explicitly wins.
 
@@ -100,6 +101,7 @@ def settings_from_environment(
         server_name=_either(server_name, environ, "CONSUL_TLS_SERVER_NAME"),
         insecure_skip_verify=not verify if insecure_skip_verify is None else insecure_skip_verify,
         datacenter=datacenter or "",
+        headers=headers,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from controller import inspection, table
-from controller.cli.options import FOLDER, client, explained, tool_options
+from controller.cli.options import FOLDER, client, consul_options, explained
 from controller.cli.terminal import has_colours
 from controller.inspection import Sight
 
@@ -29,7 +29,7 @@ from controller.inspection import Sight
 )
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
-@tool_options
+@consul_options
 def inspect(
     pod: str | None,
     node: str | None,

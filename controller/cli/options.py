@@ -6,7 +6,6 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +15,7 @@ from controller import config as configuration
 from controller.app import StartError
 from controller.cli.terminal import patience
 from controller.config import Config, ConfigError
-from controller.consul import ConsulClient, ConsulError, ConsulSettings
+from controller.consul import ConsulClient, ConsulError
 from reconcilers import fields
 from reconcilers.manifest import ManifestError
 from reconcilers.options import Rules
@@ -36,32 +35,22 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-def _duration(_context: click.Context, _option: click.Parameter, text: str) -> float:
+def _duration(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
     try:
-        return min(MAX_WAIT, fields.duration(1, 3600)(text))
+        return None if text is None else min(MAX_WAIT, fields.duration(1, 3600)(text))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
 
-def _headers(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+def _headers(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
     """Names and values of `K=V` or `K: V`. No error shows a value: it may be a secret."""
-    pairs = [_header(text) for text in given]
-    try:
-        headers = fields.headers(dict(pairs))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    if len(headers) < len(pairs):
-        raise click.BadParameter("expected each header once")
-    return headers
-
-
-def _header(text: str) -> tuple[str, str]:
-    found = HEADER.fullmatch(text)
-    if not found:
+    found = [HEADER.fullmatch(text) for text in given]
+    pairs = [(each[1], each[2]) for each in found if each]
+    if len(pairs) < len(given):
         raise click.BadParameter("expected NAME=VALUE or 'NAME: VALUE'")
-    if found[1].lower() == "x-consul-token":
-        raise click.BadParameter("expected another header than the token's; for that there is --token-file")
-    return found[1], found[2]
+    if len(dict(pairs)) < len(pairs):
+        raise click.BadParameter("expected each header once")
+    return dict(pairs) or None
 
 
 CONSUL_OPTIONS = {
@@ -76,8 +65,6 @@ CONSUL_OPTIONS = {
     ),
     "cert_file": click.option("--tls-cert-file", "cert_file", type=FILE, help="Client certificate for Consul."),
     "key_file": click.option("--tls-key-file", "key_file", type=FILE, help="Its key."),
-}
-REQUEST_OPTIONS = {
     "headers": click.option(
         "--header",
         "headers",
@@ -89,34 +76,24 @@ REQUEST_OPTIONS = {
     "wait": click.option(
         "--wait",
         metavar="DURATION",
-        default="10s",
-        show_default=True,
         callback=_duration,
-        help="How long Consul may hold a request that waits for a change; over 10s counts as 10s.",
+        help="How long Consul may hold a request that waits for a change; over 10s counts as 10s [10s].",
     ),
 }
 
 
 def consul_options(function: F) -> F:
     """Add the options that say how to reach Consul; the function gets them as one mapping, `consul`, for `load`."""
-    return _with(CONSUL_OPTIONS, function)
 
-
-def tool_options(function: F) -> F:
-    """The same and those of single requests, which the controller configures otherwise; for `client`."""
-    return _with(CONSUL_OPTIONS | REQUEST_OPTIONS, function)
-
-
-def _with(options: Mapping[str, Callable[[Any], Any]], function: F) -> F:
     @functools.wraps(function)
     def wrapper(**kwargs: Any) -> Any:
-        given = {name: kwargs.pop(name) for name in options}
+        given = {name: kwargs.pop(name) for name in CONSUL_OPTIONS}
         if given.pop("https"):
             given["address"] = _as_https(given["address"])
         given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
         return function(consul=given, **kwargs)
 
-    for option in reversed(list(options.values())):
+    for option in reversed(CONSUL_OPTIONS.values()):
         wrapper = option(wrapper)
     return wrapper  # type: ignore[return-value]
 
@@ -140,15 +117,9 @@ def explained() -> Iterator[None]:
 @contextmanager
 def client(consul: Mapping[str, Any]) -> Iterator[ConsulClient]:
     """For a few requests, during which a person at a terminal is told what takes so long."""
-    settings = reached(consul)
+    settings = load(None, consul, {}).consul_settings(os.environ)
     with ConsulClient(settings) as consul_client, patience(f"waiting for Consul at {settings.address}"):
         yield consul_client
-
-
-def reached(consul: Mapping[str, Any]) -> ConsulSettings:
-    """How to reach Consul, by the options of `tool_options`."""
-    section = {name: value for name, value in consul.items() if name not in REQUEST_OPTIONS}
-    return replace(load(None, section, {}).consul_settings(os.environ), headers=consul["headers"])
 
 
 def load(file: Path | None, consul: Mapping[str, Any], options: Mapping[str, Any]) -> Config:

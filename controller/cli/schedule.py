@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import click
 
-from controller.cli.options import FILE, FOLDER, LENIENT, client, explained, key_of, tool_options
+from controller.cli.options import FILE, FOLDER, LENIENT, client, consul_options, explained, key_of
 from controller.consul import ConsulClient, Operation
 from controller.intent.directory import manifest_path
 from reconcilers import uuidpods
@@ -27,7 +27,7 @@ from reconcilers.spec import PodKey
     help="Write it as a pod with a UUID, of which one node may have several: intent/<node>/<uuid> and pods/<uuid>.",
 )
 @click.option("--intent-dir", type=FOLDER, help="Write to this folder instead of Consul.")
-@tool_options
+@consul_options
 def schedule(
     manifest: Path, node: str | None, hook: bool, uuid_pod: bool, intent_dir: Path | None, consul: Mapping[str, Any]
 ) -> None:
@@ -68,7 +68,7 @@ def schedule(
 @click.option("--hook", is_flag=True, help="Remove the hook POD: hooks/<pod>.")
 @click.option("--uuid-pod", is_flag=True, help="POD is the UUID that `schedule --uuid-pod` said; the node is known.")
 @click.option("--intent-dir", type=FOLDER, help="Remove from this folder instead of Consul.")
-@tool_options
+@consul_options
 def unschedule(
     pod: str, node: str | None, hook: bool, uuid_pod: bool, intent_dir: Path | None, consul: Mapping[str, Any]
 ) -> None:

@@ -1,5 +1,6 @@
 """`podpulse watch`: how pods are, as it changes."""
 
+import os
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from controller.cli.options import FOLDER, explained, reached, tool_options
+from controller.cli.options import FOLDER, consul_options, explained, load
 from controller.cli.screens import ChangeLines, LiveTable, Screen, StatusLines
 from controller.consul import ConsulClient
 from controller.following import ConsulPods, FolderPods, View
@@ -28,7 +29,7 @@ REFRESH = 1.0
 @click.option("--health", "pod", metavar="POD", help="Only this pod, in p2-watch's form: `<node> <status>` lines.")
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
-@tool_options
+@consul_options
 def watch(
     node: str | None, pod: str | None, intent_dir: Path | None, health_dir: Path | None, consul: Mapping[str, Any]
 ) -> None:
@@ -60,10 +61,11 @@ def watch(
         raise click.UsageError("--health-dir: expected --intent-dir too")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with explained():
+        config = load(None, consul, {})
         pods = (
             FolderPods(intent_dir, health_dir, node or socket.gethostname(), pod)
             if intent_dir
-            else ConsulPods(partial(ConsulClient, reached(consul)), node, pod, consul["wait"])
+            else ConsulPods(partial(ConsulClient, config.consul_settings(os.environ)), node, pod, config.consul.wait)
         )
         with suppress(KeyboardInterrupt), pods, _screen(pod) as screen:
             screen.show(View())

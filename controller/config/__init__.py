@@ -74,6 +74,6 @@ def _problem(source: Source, location: tuple[int | str, ...], message: str, valu
     if "Extra inputs" in message:
         return f"{name}: no such option"
     message = message.removeprefix("Value error, ").replace("Input should be", "expected")
-    secret = isinstance(value, dict | list) or "token" in field or field == "consul"
+    secret = isinstance(value, dict | list) or "token" in field or ".headers" in field or field == "consul"
     shown = "" if secret else f", got {str(value)[:60]!r}"
     return f"{name}: {message}{shown}" if field else message

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, InstanceOf
 
 from controller.keyring import Keyring
+from reconcilers.fields import headers
 from reconcilers.guard import Allowance
 from reconcilers.spec import is_name
 
@@ -91,6 +92,13 @@ def _meta(value: object) -> dict[str, str]:
     return {str(name): str(content) for name, content in value.items()}
 
 
+def _consul_headers(value: object) -> tuple[tuple[str, str], ...]:
+    found = headers(value)
+    if any(name.lower() == "x-consul-token" for name, _ in found):
+        raise ValueError("expected headers other than the token's, which has an option of its own")
+    return found
+
+
 NodeName = Annotated[str, BeforeValidator(_node)]
 PodAddress = Annotated[str, BeforeValidator(_address)]
 HostPort = Annotated[str, BeforeValidator(_listen)]
@@ -99,4 +107,5 @@ Allowances = Annotated[tuple[Allowance, ...], BeforeValidator(_allowances)]
 ReadableFile = Annotated[Path, BeforeValidator(_readable)]
 KeyringFile = Annotated[InstanceOf[Keyring], BeforeValidator(_keyring)]
 Publish = Annotated[tuple[str, ...], BeforeValidator(_publish)]
+ConsulHeaders = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_consul_headers)]
 Meta = Annotated[dict[str, str], BeforeValidator(_meta)]

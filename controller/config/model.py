@@ -152,7 +152,7 @@ class Config(Section):
         Raises:
             ConfigError: a value cannot be understood.
         """
-        section = self.consul.model_dump(exclude_none=True)
+        section = self.consul.model_dump(exclude_none=True, exclude={"wait"})
         paths: dict[str, Any] = {
             name: str(value) if isinstance(value, Path) else value for name, value in section.items()
         }

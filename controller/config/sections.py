@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from controller.config.fields import Meta, ReadableFile
+from controller.config.fields import ConsulHeaders, Meta, ReadableFile
 from reconcilers.fields import Text, duration, number
 
 
@@ -42,3 +42,5 @@ class ConsulSection(Section):
     key_file: ReadableFile | None = None
     server_name: str | None = None
     insecure_skip_verify: bool | None = None
+    headers: ConsulHeaders | None = Field(default=None, repr=False)
+    wait: Annotated[float, BeforeValidator(duration(1, 10))] = 10.0

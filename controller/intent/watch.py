@@ -86,6 +86,7 @@ class IntentWatch:
         addressing: Addressing,
         on_change: Callable[[Collection[PodKey]], None],
         pulse: Pulse,
+        wait: float = WAIT,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -94,6 +95,7 @@ class IntentWatch:
         self._gate = gate
         self._addressing = addressing
         self._on_change = on_change
+        self._longest = wait
         self._pulse = pulse
         self._clock = clock
         self._wall_clock = wall_clock
@@ -184,7 +186,7 @@ class IntentWatch:
     def _wait(self) -> float:
         """How long the source may wait for a change: shorter while the fuse holds removals."""
         recheck = self._gate.recheck_in(self._clock())
-        return WAIT if recheck is None else min(WAIT_HOLDING, max(1.0, recheck))
+        return self._longest if recheck is None else min(self._longest, WAIT_HOLDING, max(1.0, recheck))
 
     def _report(self, verdict: Verdict) -> None:
         before = self._verdict.held

@@ -19,6 +19,33 @@ SIGNED = Path(__file__).parent.parent / "data" / "signed"
 SECRET = "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"
 
 
+def test_headers_for_consul_are_read_and_never_shown(tmp_path: Path) -> None:
+    file = tmp_path / "podpulse.yaml"
+    file.write_text("consul: {headers: {X-Key: s3cret}, wait: 4s}\n")
+    config = load(file, {})
+    settings = config.consul_settings({})
+    assert (settings.headers, config.consul.wait) == ((("X-Key", "s3cret"),), 4.0)
+    assert "s3cret" not in f"{config!r}{settings!r}"
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("{headers: s3cret}", "consul.headers: expected a mapping"),
+        ("{headers: {X-Key: [s3cret]}}", "consul.headers: expected printable ASCII"),
+        ("{headers: {X-Consul-Token: s3cret}}", "consul.headers: expected headers other than the token's"),
+        ("{headers: {Host: s3cret}}", "consul.headers: expected headers other than those of the connection"),
+        ("{wait: 11s}", "consul.wait: expected a duration from 1s to 10s"),
+    ],
+)
+def test_headers_and_waits_that_cannot_be_used_are_refused(tmp_path: Path, section: str, expected: str) -> None:
+    file = tmp_path / "podpulse.yaml"
+    file.write_text(f"consul: {section}\n")
+    with pytest.raises(ConfigError, match=expected) as caught:
+        load(file, {})
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     (tmp_path / "ca.pem").write_text("")
