@@ -42,7 +42,10 @@ class TroubleLines:
 
 
 class StatusLines:
-    """p2-watch's form: every node of one pod and its status, sorted, and a blank line, whenever one is another."""
+    """p2-watch's form: every node of one pod and its status, sorted, and a blank line, whenever one is another.
+
+    The node is the one that the record names, as p2 has it.
+    """
 
     def __init__(self) -> None:
         self._trouble = TroubleLines()
@@ -54,7 +57,7 @@ class StatusLines:
         if view is self._view or view.sights is None:
             return
         self._view = view
-        lines = sorted(f"{sight.key.node} {sight.record.status}" for sight in view.sights if sight.record)
+        lines = sorted(f"{sight.record.key.node} {sight.record.status}" for sight in view.sights if sight.record)
         if lines != self._last:
             self._last = lines
             click.echo("".join(f"{line}\n" for line in lines))
@@ -74,18 +77,26 @@ class ChangeLines:
             return
         self._view = view
         now = timestamp(time.time())
-        known = {
-            sight.key: f"{table.state(sight)} {sight.record.reason if sight.record else ''}".rstrip()
+        known = {sight.key: _state(sight) for sight in view.sights}
+        lines = [
+            f"{now} {sight.key.node} {sight.key.pod} {known[sight.key]}{_detail(sight)}"
             for sight in view.sights
-        }
-        details = {sight.key: table.printable(sight.record.detail) for sight in view.sights if sight.record}
-        for key, said in known.items():
-            if self._last.get(key) != said:
-                detail = details.get(key, "")
-                click.echo(f"{now} {key.node} {key.pod} {said}{f': {detail}' if detail else ''}")
-        for key in self._last.keys() - known.keys():
-            click.echo(f"{now} {key.node} {key.pod} gone")
+            if self._last.get(sight.key) != known[sight.key]
+        ]
+        lines += [f"{now} {key.node} {key.pod} gone" for key in sorted(self._last.keys() - known.keys())]
+        if lines:
+            click.echo("\n".join(lines))
         self._last = known
+
+
+def _state(sight: Sight) -> str:
+    """The status, and the reason if there is one: what makes a line worth it."""
+    return f"{table.state(sight)} {sight.record.reason if sight.record else ''}".rstrip()
+
+
+def _detail(sight: Sight) -> str:
+    detail = table.printable(sight.record.detail) if sight.record else ""
+    return f": {detail}" if detail else ""
 
 
 class LiveTable:
