@@ -41,8 +41,9 @@ def inspect(
     """Show what is scheduled and how healthy it is.
 
     The fields are those of p2-inspect (health_check, health, intent_manifest_sha, intent_locations, intent_versions,
-    and the same of reality), and more: scheduled, reason, detail, since, last_probe. A pod without published health is
-    unknown. The table is in colour on a terminal (unless NO_COLOR is set), and in plain columns elsewhere.
+    and the same of reality), and more: scheduled, reason, detail, since, last_probe, probed_manifest_sha. A pod without
+    published health is unknown. The table is in colour on a terminal (unless NO_COLOR is set), and in plain columns
+    elsewhere.
 
     \b
     Examples:
