@@ -8,7 +8,7 @@ import logging
 import resource
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
@@ -16,7 +16,9 @@ from prometheus_client import CollectorRegistry
 from controller import exposition
 from controller.canary import Canary
 from controller.config import Config
+from controller.consul import CONTROLLER_OPERATIONS
 from controller.deployments import Deployments
+from controller.exposition import Format
 from controller.intent.reality import PULSE_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
 from controller.loop import ControlLoop
@@ -72,7 +74,8 @@ class App:
             guard=config.guard(environ),
         )
         self._canary = self._with_canary(environ)
-        self._loops = self._control_loops()
+        publication = HealthReconciler(self._healths, self._outside.sink, time.monotonic, config.damping_rules())
+        self._loops = self._control_loops(publication)
         self._watch = IntentWatch(
             self._outside.source,
             self._manifests,
@@ -83,8 +86,8 @@ class App:
             config.consul.wait,
         )
         self._keepers = [*self._outside.keepers, *self._watch_of_reality()]
-        self._web = self._server()
-        self._read_at_scrape()
+        self._web = self._server(publication)
+        self._read_at_scrape(publication)
 
     @property
     def port(self) -> int:
@@ -153,14 +156,12 @@ class App:
         config = self.config
         if config.intent_dir and config.health_dir:
             return on_folders(config, config.intent_dir, config.health_dir, self._pulses)
+        self._metrics.consul.expect(CONTROLLER_OPERATIONS)
         observe = self._metrics.consul.request
         return on_consul(config, environ, self._manifests, self._pulses, observe, self._publish_again)
 
-    def _control_loops(self) -> Sequence[ControlLoop]:
+    def _control_loops(self, publication: HealthReconciler) -> Sequence[ControlLoop]:
         checks = CheckReconciler(self._manifests, self._engine, self._healths, self._outside.addresses)
-        publication = HealthReconciler(self._healths, self._outside.sink, time.monotonic, self.config.damping_rules())
-        self._metrics.pods_damped.set_function(publication.damped)
-        self._metrics.changes_suppressed.read(lambda: publication.suppressed)
         return (
             ControlLoop(
                 self._checks, checks, self._metrics.loop("checks"), self._pulses.new("reconcile", 30), batch=CHECK_BATCH
@@ -175,11 +176,14 @@ class App:
             ),
         )
 
-    def _server(self) -> WebServer:
+    def _server(self, publication: HealthReconciler) -> WebServer:
+        def render(form: Format) -> Iterable[bytes]:
+            return exposition.render(self._metrics.registry, self._healths, self._manifests, publication.damped(), form)
+
         web = Web(
             self._healths,
             self._manifests,
-            render=lambda: exposition.render(self._metrics.registry, self._healths, self._manifests),
+            render=render,
             healthy=self._pulses.complaints,
             ready=self._ready,
             node=self.config.node_name,
@@ -187,15 +191,21 @@ class App:
         )
         return WebServer(web.app, *self.config.listen_address, self.config.web_access)
 
-    def _read_at_scrape(self) -> None:
+    def _read_at_scrape(self, publication: HealthReconciler) -> None:
         metrics, lease = self._metrics, self._outside.lease
+        metrics.time.set_function(time.time)
         metrics.intents.set_function(lambda: len(self._manifests))
         metrics.intents_ignored.set_function(self._watch.ignored)
         metrics.pods_deploying.set_function(self._healths.deploying)
         metrics.removals_held.set_function(self._watch.held)
         metrics.watch_last_success.set_function(self._watch.last_success)
+        metrics.ready.set_function(lambda: not self._ready())
+        metrics.healthy.set_function(lambda: not self._pulses.complaints())
+        metrics.cut_off.set_function(lambda: bool(self._healths.cut_off))
+        metrics.pods_damped.set_function(lambda: len(publication.damped()))
+        metrics.changes_suppressed.read(lambda: publication.suppressed)
         if lease:
-            metrics.session_expires.set_function(lease.expires_at)
+            metrics.lease(lease.expires_at)
 
     def _ready(self) -> Sequence[str]:
         complaints = []

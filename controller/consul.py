@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar, get_args
 
 from consul.base import ClientError, Consul, ConsulException, NotFound
 
@@ -47,6 +47,7 @@ from reconcilers.spec import PodKey
 from reconcilers.uuidpods import is_uuid_pod
 
 __all__ = [
+    "CONTROLLER_OPERATIONS",
     "MAX_OPERATIONS",
     "MAX_TRANSACTION_BYTES",
     "AgentCheck",
@@ -64,6 +65,26 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+ControllerOp = Literal[
+    "list_manifests",
+    "is_absent",
+    "list_keys",
+    "transaction",
+    "session_create",
+    "session_renew",
+    "session_destroy",
+    "agent_services",
+    "agent_checks",
+    "register_service",
+    "deregister_service",
+    "update_check",
+    "agent_node",
+    "node_address",
+]
+ToolOp = Literal["get", "list_pairs", "put", "delete", "leader"]
+CONTROLLER_OPERATIONS: Sequence[str] = get_args(ControllerOp)
+"""What a controller may ask of Consul; the other operations are the command line's."""
 
 Observe = Callable[[str, str, float], None]
 """Told of each request: operation, outcome (ok, unavailable, refused), seconds."""
@@ -349,7 +370,7 @@ class ConsulClient:
         """Seconds for a listing: Consul adds up to a sixteenth to the wait."""
         return wait + wait / 16 + BLOCKING_SLACK if index else self._timeout
 
-    def _ask(self, operation: str, call: Callable[[], T], within: float | None = None) -> T:
+    def _ask(self, operation: ControllerOp | ToolOp, call: Callable[[], T], within: float | None = None) -> T:
         started, outcome = self._clock(), "ok"
         self._http.within = self._timeout if within is None else within
         try:

@@ -1,32 +1,53 @@
-"""The answer to a scrape: Prometheus' text format 0.0.4, of the stores as they are now and of a registry.
+"""The answer to a scrape: Prometheus' text format or OpenMetrics, of the stores as they are now and of a registry.
 
 Series about single checks are written here by hand, because prometheus_client needs over ten times as long, and
-10,000 checks have 220,000 of them. They are read from the stores anew at each scrape, and nothing is remembered in
+10,000 checks have 330,000 of them. They are read from the stores anew at each scrape, and nothing is remembered in
 between: the series of a removed pod are gone with it. Text is joined some checks at a time, so no single call holds
 the interpreter for long while probes are due.
 
-Format: https://prometheus.io/docs/instrumenting/exposition_formats/
+Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ and
+https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from controller.store import HealthStore, ManifestStore, Tracked
 from reconcilers.health import HealthState, Outcome, Reason
-from reconcilers.spec import PodKey
+from reconcilers.spec import PodKey, Unprobed
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CHUNK = 250
 
 
-def render(registry: CollectorRegistry, healths: HealthStore, manifests: ManifestStore) -> Iterator[bytes]:
-    """Everything that a scrape gets, in parts."""
-    yield from _checks(healths.all())
-    yield from _invalid([key for key, intent in manifests.intents().items() if intent.error])
-    yield generate_latest(_WithoutCreated(registry))
+class Format(Enum):
+    """A format, by its content type."""
+
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+def render(
+    registry: CollectorRegistry,
+    healths: HealthStore,
+    manifests: ManifestStore,
+    damped: Collection[PodKey],
+    form: Format,
+) -> Iterator[bytes]:
+    """Everything that a scrape gets, in parts. `damped` are the pods that flap."""
+    checks = healths.all()
+    yield from _checks(checks, form)
+    yield from _flags(FLAPPING, [(check.spec.key, check.spec.key in damped) for check in checks], form)
+    yield from _flags(INVALID, [(key, bool(one.error)) for key, one in manifests.intents().items()], form)
+    match form:
+        case Format.TEXT:
+            yield generate_latest(_WithoutCreated(registry))
+        case Format.OPENMETRICS:
+            yield openmetrics.generate_latest(_WithoutCreated(registry))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +60,12 @@ class Family:
 
     @property
     def sample(self) -> str:
-        """The name of its samples, which is also the one that HELP and TYPE bear in this format."""
+        """The name of its samples, which HELP and TYPE bear too, but in OpenMetrics."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
-    def head(self) -> bytes:
-        return f"# HELP {self.sample} {self.text}\n# TYPE {self.sample} {self.kind}\n".encode()
+    def head(self, form: Format) -> bytes:
+        name = self.name if form is Format.OPENMETRICS else self.sample
+        return f"# HELP {name} {self.text}\n# TYPE {name} {self.kind}\n".encode()
 
 
 Lines = Callable[[str, Tracked], str]
@@ -63,7 +85,11 @@ LAST = Family("podpulse_last_probe_timestamp_seconds", "gauge", "When the last p
 PROBES = Family("podpulse_probes", "counter", "Probes that ended, by result; local ones failed by our own fault.")
 HEALTH = Family("podpulse_health", "gauge", "The state of the check, by its thresholds.")
 TRANSITIONS = Family("podpulse_health_transitions", "counter", "Changes of the state of the check.")
-INVALID = Family("podpulse_manifest_invalid", "gauge", "The newest manifest is not understood.")
+INTERVAL = Family("podpulse_check_interval_seconds", "gauge", "How often the check is to be probed.")
+FLAPPING = Family(
+    "podpulse_flapping", "gauge", "Whether the pod is published as unknown because its status changes too often."
+)
+INVALID = Family("podpulse_manifest_invalid", "gauge", "Whether the newest manifest of the pod is not understood.")
 
 HOLE = "\0"
 
@@ -134,6 +160,10 @@ def _transitions(labels: str, check: Tracked) -> str:
     return f"{TRANSITIONS.name}_total{{{labels}}} {check.transitions}\n"
 
 
+def _interval(labels: str, check: Tracked) -> str:
+    return "" if isinstance(check.spec.probe, Unprobed) else f"{INTERVAL.name}{{{labels}}} {check.spec.interval:g}\n"
+
+
 FAMILIES: tuple[tuple[Family, Lines], ...] = (
     (SUCCESS, _success),
     (DURATION, _duration),
@@ -145,22 +175,25 @@ FAMILIES: tuple[tuple[Family, Lines], ...] = (
     (PROBES, _probes),
     (HEALTH, _health),
     (TRANSITIONS, _transitions),
+    (INTERVAL, _interval),
 )
 
 
-def _checks(checks: Sequence[Tracked]) -> Iterator[bytes]:
+def _checks(checks: Sequence[Tracked], form: Format) -> Iterator[bytes]:
     """All families of all checks; the format wants the lines of one family together."""
     labelled = [(_labels(check.spec.key), check) for check in checks]
     for family, lines in FAMILIES:
-        yield family.head()
+        yield family.head(form)
         for start in range(0, len(labelled), CHUNK):
             yield "".join([lines(labels, check) for labels, check in labelled[start : start + CHUNK]]).encode()
 
 
-def _invalid(keys: Iterable[PodKey]) -> Iterator[bytes]:
-    yield INVALID.head()
-    for key in keys:
-        yield f"{INVALID.name}{{{_labels(key)}}} 1\n".encode()
+def _flags(family: Family, flags: Sequence[tuple[PodKey, bool]], form: Format) -> Iterator[bytes]:
+    """A family that is 0 or 1 for each pod."""
+    yield family.head(form)
+    for start in range(0, len(flags), CHUNK):
+        lines = [f"{family.name}{{{_labels(key)}}} {flag:d}\n" for key, flag in flags[start : start + CHUNK]]
+        yield "".join(lines).encode()
 
 
 def _labels(key: PodKey) -> str:
@@ -172,7 +205,7 @@ def _escaped(value: str) -> str:
 
 
 class _WithoutCreated(Collector):
-    """A registry without the `_created` series, which double every counter and belong to OpenMetrics."""
+    """A registry without the `_created` series: they double every counter, and Prometheus stores them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

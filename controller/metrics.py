@@ -6,10 +6,12 @@ see prometheus_client: each declares a Protocol of what it wants to tell, and is
 No series about a single check stands here: those are read from the stores at scrape, by `controller.exposition`.
 """
 
+import platform
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, product
 
+import pycurl
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -26,6 +28,7 @@ from prometheus_client.registry import Collector
 LATENESS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 WORK_BUCKETS = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 60.0)
+REQUEST_OUTCOMES = ("ok", "unavailable", "refused")
 RECONCILE_RESULTS = ("success", "error", "requeue", "requeue_after")
 
 
@@ -41,8 +44,19 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        build = Gauge("podpulse_build_info", "What runs here; always 1.", ["version"], registry=registry)
-        build.labels(version).set(1)
+        _build_info(registry, version)
+        self.time = Gauge(
+            "podpulse_time_seconds",
+            "The controller's clock when it was scraped, for comparison with its timestamps.",
+            registry=registry,
+        )
+        self.ready = Gauge("podpulse_ready", "Whether /-/ready says so.", registry=registry)
+        self.healthy = Gauge("podpulse_healthy", "Whether /-/healthy says so: every thread turns.", registry=registry)
+        self.cut_off = Gauge(
+            "podpulse_cut_off",
+            "Whether this node is cut off: every check fails, and so does the canary.",
+            registry=registry,
+        )
         self.intents = Gauge("podpulse_intents", "Pods whose manifest is known.", registry=registry)
         self.intents_ignored = Gauge(
             "podpulse_intents_ignored",
@@ -57,11 +71,6 @@ class Metrics:
         self.watch_last_success = Gauge(
             "podpulse_watch_last_success_timestamp_seconds",
             "When the manifests were last listed successfully.",
-            registry=registry,
-        )
-        self.session_expires = Gauge(
-            "podpulse_session_expires_timestamp_seconds",
-            "When the Consul session ends for us unless it is renewed before.",
             registry=registry,
         )
         self.pods_damped = Gauge(
@@ -79,6 +88,14 @@ class Metrics:
         self._queues = _QueueFamilies(registry)
         self._loops = _LoopFamilies(registry)
 
+    def lease(self, expires_at: Callable[[], float]) -> None:
+        """Health is published under a lease, read at each scrape. Without one there is no series, not a 0."""
+        Gauge(
+            "podpulse_session_expires_timestamp_seconds",
+            "When the Consul session ends for us unless it is renewed before; 0 while there is none.",
+            registry=self.registry,
+        ).set_function(expires_at)
+
     def queue(self, name: str) -> "QueueMetrics":
         """The metrics of the work queue `name`; ask once per queue."""
         return QueueMetrics(self._queues, name)
@@ -86,6 +103,11 @@ class Metrics:
     def loop(self, controller: str) -> "LoopMetrics":
         """The metrics of the control loop `controller`; ask once per loop."""
         return LoopMetrics(self._loops, controller)
+
+
+def _build_info(registry: CollectorRegistry, version: str) -> None:
+    facts = {"version": version, "python": platform.python_version(), "libcurl": pycurl.version_info()[1]}
+    Gauge("podpulse_build_info", "What runs here; always 1.", list(facts), registry=registry).labels(**facts).set(1)
 
 
 class ReadCounter(Collector):
@@ -106,7 +128,7 @@ class ReadCounter(Collector):
 
 
 class ConsulMetrics:
-    """Requests to Consul. `op` names the kind of request and `outcome` how it ended; both from small fixed sets."""
+    """Requests to Consul. `op` names the kind of request and `outcome` how it ended, one of `REQUEST_OUTCOMES`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
@@ -119,6 +141,11 @@ class ConsulMetrics:
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
+
+    def expect(self, operations: Iterable[str]) -> None:
+        """These may come: show them from the start, so that the first refusal is an increase."""
+        for op, outcome in product(operations, REQUEST_OUTCOMES):
+            self._requests.labels(op, outcome)
 
     def request(self, op: str, outcome: str, seconds: float) -> None:
         """One request ended after `seconds`."""

@@ -29,10 +29,10 @@ class HealthReconciler:
         self.suppressed = 0
         """How many changes of status were not published because their pod was flapping."""
 
-    def damped(self) -> int:
-        """How many pods are said to be unknown at the moment because they flap."""
+    def damped(self) -> frozenset[PodKey]:
+        """The pods that are said to be unknown at the moment because they flap."""
         now = self._clock()
-        return sum(1 for damping in list(self._dampings.values()) if damping.quiet_for(now))
+        return frozenset(key for key, damping in self._dampings.copy().items() if damping.quiet_for(now))
 
     def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
         """See `Reconciler`."""

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from controller import exposition
 from controller.store import HealthStore, ManifestStore
 from controller.web.overview import Overview, overview
+from controller.web.scrape import Render, scraped
 from controller.web.stream import gathered
 from reconcilers.health import HealthState
 
@@ -39,7 +39,7 @@ class Web:
         healths: HealthStore,
         manifests: ManifestStore,
         *,
-        render: Callable[[], Iterable[bytes]],
+        render: Render,
         healthy: Complaints,
         ready: Complaints,
         node: str,
@@ -67,8 +67,8 @@ class Web:
             ]
         )
 
-    async def _metrics(self, _: Request) -> Response:
-        return _answer(self._render(), exposition.CONTENT_TYPE)
+    async def _metrics(self, request: Request) -> Response:
+        return scraped(request, self._render)
 
     async def _is_healthy(self, _: Request) -> Response:
         return _verdict(self._healthy())

@@ -2,6 +2,7 @@
 metrics scraped all the while. All through the supports of the system tests; no part of podpulse is called from here.
 """
 
+import http.client
 import io
 import json
 import re
@@ -11,7 +12,7 @@ import time
 from base64 import b64encode
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stdout
 from typing import Any
 
 from tests.bench import programs
@@ -23,6 +24,11 @@ TRANSACTION = 64
 """Operations that one transaction of Consul may hold."""
 SPARE_DESCRIPTORS = 64
 SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
+PROMETHEUS = {
+    "Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+    "Accept-Encoding": "gzip",
+}
+"""What Prometheus asks for."""
 LATENESS = "podpulse_probe_lateness_seconds"
 
 
@@ -113,7 +119,7 @@ class Podpulse:
         def scrape() -> None:
             while not stopped.wait(every):
                 began = time.time()
-                self._controller.get("/metrics", timeout=30.0)
+                self._asked_by_prometheus()
                 spans.append((began, time.time()))
 
         thread = threading.Thread(target=scrape, daemon=True)
@@ -123,6 +129,12 @@ class Podpulse:
         finally:
             stopped.set()
             thread.join()
+
+    def _asked_by_prometheus(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._controller.port, timeout=30.0)
+        with closing(connection):
+            connection.request("GET", "/metrics", headers=PROMETHEUS)
+            connection.getresponse().read()
 
 
 class Scrape:

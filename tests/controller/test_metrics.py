@@ -1,19 +1,24 @@
 """What a scrape gets: read back by prometheus_client's parser, and judged by Prometheus' own promtool."""
 
+import platform
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pycurl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller import exposition
-from controller.metrics import Metrics
+from controller.consul import CONTROLLER_OPERATIONS
+from controller.exposition import Format
+from controller.metrics import REQUEST_OUTCOMES, Metrics
 from controller.store import HealthStore, ManifestStore
 from controller.workqueue import WorkQueue
 from reconcilers.gate import Entry, Listing
@@ -27,8 +32,14 @@ ISUP_LABELS = {"node": "web1.example.com", "pod": "isup"}
 STARTED = 1_790_000_000.25
 
 
-def render(registry: CollectorRegistry, healths: HealthStore, manifests: ManifestStore) -> bytes:
-    return b"".join(exposition.render(registry, healths, manifests))
+def render(
+    registry: CollectorRegistry,
+    healths: HealthStore,
+    manifests: ManifestStore,
+    damped: Collection[PodKey] = (),
+    form: Format = Format.TEXT,
+) -> bytes:
+    return b"".join(exposition.render(registry, healths, manifests, damped, form))
 
 
 def spec(key: PodKey) -> CheckSpec:
@@ -55,9 +66,12 @@ def manifests(texts: Mapping[PodKey, bytes] | None = None) -> ManifestStore:
 
 
 def scrape(
-    store: HealthStore, registry: CollectorRegistry | None = None, intents: ManifestStore | None = None
+    store: HealthStore,
+    registry: CollectorRegistry | None = None,
+    intents: ManifestStore | None = None,
+    damped: Collection[PodKey] = (),
 ) -> dict[str, Metric]:
-    text = render(registry or CollectorRegistry(), store, intents or manifests()).decode()
+    text = render(registry or CollectorRegistry(), store, intents or manifests(), damped).decode()
     return {family.name: family for family in text_string_to_metric_families(text)}
 
 
@@ -152,7 +166,12 @@ def test_a_pod_that_is_passing_without_a_probe_has_a_state_and_no_values_of_a_pr
     families = scrape(store)
     assert by_label(families["podpulse_health"], "state")["passing"] == 1
     assert set(by_label(families["podpulse_probes"], "result").values()) == {0}
-    for name in ("probe_success", "probe_duration_seconds", "podpulse_last_probe_timestamp_seconds"):
+    for name in (
+        "probe_success",
+        "probe_duration_seconds",
+        "podpulse_last_probe_timestamp_seconds",
+        "podpulse_check_interval_seconds",
+    ):
         assert families[name].samples == []
 
 
@@ -166,11 +185,18 @@ def test_the_series_of_a_removed_pod_are_gone_at_the_next_scrape() -> None:
     assert b'pod="other"' in text
 
 
-def test_manifests_that_are_not_understood_are_named_and_no_others() -> None:
+def test_every_manifest_says_whether_it_is_understood() -> None:
     bad = PodKey(ISUP.node, "bad")
     store = manifests({ISUP: b"id: isup\nstatus_port: 80\n", bad: b"id: [bad]\n"})
     families = scrape(healths([]), intents=store)
-    assert values(families["podpulse_manifest_invalid"]) == {frozenset({("node", ISUP.node), ("pod", "bad")}): 1}
+    assert by_label(families["podpulse_manifest_invalid"], "pod") == {"isup": 0, "bad": 1}
+
+
+def test_every_check_says_whether_it_flaps_and_how_often_it_is_to_be_probed() -> None:
+    shaky = PodKey(ISUP.node, "shaky")
+    families = scrape(healths([ISUP, shaky]), damped=[shaky])
+    assert by_label(families["podpulse_flapping"], "pod") == {"isup": 0, "shaky": 1}
+    assert by_label(families["podpulse_check_interval_seconds"], "pod") == {"isup": 5, "shaky": 5}
 
 
 @given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
@@ -198,15 +224,56 @@ def test_families_are_whole_and_announced_once_also_over_many_checks() -> None:
 
 
 def test_promtool_finds_nothing_to_say(promtool: Path) -> None:
+    metrics, store, intents = populated()
+    text = render(metrics.registry, store, intents)
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout.decode(), checked.stderr.decode()) == (0, "", "")
+
+
+def populated() -> tuple[Metrics, HealthStore, ManifestStore]:
+    """Something of everything."""
     metrics = Metrics(CollectorRegistry(), "0.1.0")
     metrics.queue("checks").added()
     metrics.loop("checks").reconciled("error", 1)
-    metrics.consul.request("list", "ok", 0.02)
+    metrics.lease(lambda: STARTED)
+    metrics.consul.expect(["transaction"])
+    metrics.consul.request("transaction", "ok", 0.02)
+    metrics.probes.started(0.004)
     bad = PodKey(ISUP.node, "bad")
     store = healths([ISUP, bad], [replace(result(ISUP), certificate_expiry=1_767_225_599.0)])
-    text = render(metrics.registry, store, manifests({bad: b"id: ["}))
-    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
-    assert (checked.returncode, checked.stdout.decode(), checked.stderr.decode()) == (0, "", "")
+    return metrics, store, manifests({bad: b"id: ["})
+
+
+def test_openmetrics_is_what_its_strict_parser_reads_and_says_the_same() -> None:
+    metrics, store, intents = populated()
+    text = render(metrics.registry, store, intents, (), Format.OPENMETRICS).decode()
+    assert text.endswith("\n# EOF\n")
+    assert "# TYPE podpulse_probes counter\n" in text
+    assert f'podpulse_probes_total{{node="{ISUP.node}",pod="isup",result="success"}} 1\n' in text
+    strict = {family.name: family for family in openmetrics_families(text)}  # type: ignore[no-untyped-call]
+    plain_text = render(metrics.registry, store, intents).decode()
+    plain = {family.name: family for family in text_string_to_metric_families(plain_text)}
+    assert strict.keys() == plain.keys()
+    still = [name for name in strict if not name.startswith(("process_", "python_gc"))]
+    assert {name: values(strict[name]) for name in still} == {name: values(plain[name]) for name in still}
+    assert {name: strict[name].type for name in strict} == {name: plain[name].type for name in plain}
+
+
+def test_requests_to_consul_are_counted_from_zero() -> None:
+    metrics = Metrics(CollectorRegistry(), "0")
+    metrics.consul.expect(CONTROLLER_OPERATIONS)
+    shown = [
+        (sample.labels["op"], sample.labels["outcome"], sample.value)
+        for sample in scrape(healths([]), metrics.registry)["podpulse_consul_requests"].samples
+    ]
+    assert sorted(shown) == sorted((op, outcome, 0) for op in CONTROLLER_OPERATIONS for outcome in REQUEST_OUTCOMES)
+
+
+def test_who_publishes_without_a_lease_shows_none_that_could_end() -> None:
+    metrics = Metrics(CollectorRegistry(), "0")
+    assert "podpulse_session_expires_timestamp_seconds" not in scrape(healths([]), metrics.registry)
+    metrics.lease(lambda: STARTED)
+    assert metrics.registry.get_sample_value("podpulse_session_expires_timestamp_seconds") == STARTED
 
 
 def test_what_the_controller_counts_is_scraped_too_without_the_times_of_creation() -> None:
@@ -217,7 +284,8 @@ def test_what_the_controller_counts_is_scraped_too_without_the_times_of_creation
     metrics.probes.skipped(3)
     metrics.consul.request("txn", "ok", 0.2)
     text = render(metrics.registry, healths([]), manifests()).decode()
-    assert 'podpulse_build_info{version="1.2.3"} 1.0\n' in text
+    facts = {"version": "1.2.3", "python": platform.python_version(), "libcurl": pycurl.version_info()[1]}
+    assert metrics.registry.get_sample_value("podpulse_build_info", facts) == 1
     assert "podpulse_intents 7.0\n" in text
     assert 'podpulse_probe_lateness_seconds_bucket{le="0.001"} 1.0\n' in text
     assert "podpulse_probe_lateness_seconds_count 2.0\n" in text

@@ -139,7 +139,7 @@ def test_a_pod_that_flaps_is_said_to_be_unknown_with_what_was_last_seen() -> Non
     assert (record.last_seen, record.changes) == (HealthState.CRITICAL, 2)
     assert record.detail == "flapping: 2 changes of status in a short time; last seen critical (timeout)"
     assert pod.results == {A: Result(requeue_after=60.0)}
-    assert (pod.reconciler.damped(), pod.reconciler.suppressed) == (1, 1)
+    assert (pod.reconciler.damped(), pod.reconciler.suppressed) == (frozenset({A}), 1)
 
 
 def test_a_damped_pod_is_written_once_and_told_the_truth_when_it_was_quiet() -> None:
@@ -154,7 +154,7 @@ def test_a_damped_pod_is_written_once_and_told_the_truth_when_it_was_quiet() -> 
     pod.now = 60.0
     assert pod.is_now(BAD).status is HealthState.CRITICAL
     assert pod.results == {}
-    assert pod.reconciler.damped() == 0
+    assert pod.reconciler.damped() == frozenset()
 
 
 def test_a_failed_write_of_a_damped_pod_is_tried_again_at_once() -> None:

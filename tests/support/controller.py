@@ -87,6 +87,10 @@ class Metrics:
                 pods[have["pod"]] += value
         return dict(pods)
 
+    def flagged(self, name: str) -> set[str]:
+        """The pods for which it is not 0."""
+        return {pod for pod, value in self.by_pod(name).items() if value}
+
 
 class Controller(AbstractContextManager["Controller"]):
     """One `podpulse run` on `web1`, which probes 127.0.0.1. `options` are fields of the configuration file; those of

@@ -1,5 +1,6 @@
 """What the running process shows over HTTP, and how it ends when it cannot start."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from tests.support.fleet import Fleet
 from tests.support.net import free_ports, until
 from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_promtool_has_nothing_to_say_about_the_running_controllers_metrics(
@@ -27,6 +30,14 @@ def test_promtool_has_nothing_to_say_about_the_running_controllers_metrics(
         [promtool, "check", "metrics"], input=scrape.text, capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_the_readme_names_every_metric_of_the_running_controller_and_no_other(consul: Agent, launch: Launch) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    section = readme.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`((?:podpulse|probe)_[a-z_]+)", section))
+    exported = set(re.findall(r"^# TYPE ((?:podpulse|probe)_\S+)", launch(consul).get("/metrics").text, re.MULTILINE))
+    assert named == exported
 
 
 def test_it_is_ready_only_when_manifests_were_read_and_a_session_is_held(consul: Agent, launch: Launch) -> None:

@@ -1,0 +1,58 @@
+"""Which form of an answer a client prefers, by what its `Accept` and `Accept-Encoding` say.
+
+Format: https://www.rfc-editor.org/rfc/rfc9110#name-content-negotiation
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """One element of a header: a name or pattern in lower case, its parameters, and how welcome it is (0 to 1)."""
+
+    name: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    quality: float = 1.0
+
+
+def ranges(header: str) -> Sequence[Range]:
+    """What a header asks for, in its order; elements that cannot be understood are left out."""
+    return list(_ranges(header))
+
+
+def welcome(media_type: str, version: str, accepted: Sequence[Range]) -> float:
+    """How welcome a media type in this version is, from 0 to 1: the range that fits it most exactly says so.
+
+    Parameters other than `version` and `q` decide nothing.
+    """
+    fitting = [(place, -at, each) for at, each in enumerate(accepted) if (place := _fit(each, media_type, version))]
+    return max(fitting)[2].quality if fitting else 0.0
+
+
+def prefers_gzip(accepted: Sequence[Range]) -> bool:
+    """Whether gzip may be used, and no coding at all is not wanted more."""
+    codings = {each.name: each.quality for each in accepted}
+    gzip = codings.get("gzip", codings.get("x-gzip", codings.get("*", 0.0)))
+    return gzip > 0 and gzip >= codings.get("identity", 0.0)
+
+
+def _ranges(header: str) -> Iterator[Range]:
+    for element in header.lower().split(","):
+        name, *texts = (text.strip() for text in element.split(";"))
+        parameters = {key.strip(): value.strip(' \t"') for key, _, value in (text.partition("=") for text in texts)}
+        quality = parameters.pop("q", "1")
+        if name and QUALITY.fullmatch(quality):
+            yield Range(name, parameters, float(quality))
+
+
+def _fit(accepted: Range, media_type: str, version: str) -> int:
+    """How exactly a range names this; 0 when it means something else."""
+    if accepted.name == media_type:
+        return {version: 4, "": 3}.get(accepted.parameters.get("version", ""), 0)
+    if accepted.name == media_type.partition("/")[0] + "/*":
+        return 2
+    return int(accepted.name == "*/*")
