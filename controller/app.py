@@ -23,7 +23,7 @@ from controller.intent.reality import PULSE_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
 from controller.loop import ControlLoop
 from controller.metrics import Metrics
-from controller.outside import Outside, on_consul, on_folders
+from controller.outside import Keeper, Outside, on_consul, on_folders, registration
 from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulses
 from controller.sink.directory import FolderInUse
@@ -85,8 +85,8 @@ class App:
             self._pulses.new("watch", 30),
             config.consul.wait,
         )
-        self._keepers = [*self._outside.keepers, *self._watch_of_reality()]
         self._web = self._server(publication)
+        self._keepers = [*self._outside.keepers, *self._watch_of_reality(), *self._registration(environ)]
         self._read_at_scrape(publication)
 
     @property
@@ -159,6 +159,12 @@ class App:
         self._metrics.consul.expect(CONTROLLER_OPERATIONS)
         observe = self._metrics.consul.request
         return on_consul(config, environ, self._manifests, self._pulses, observe, self._publish_again)
+
+    def _registration(self, environ: Mapping[str, str]) -> Sequence[Keeper]:
+        observe = self._metrics.consul.request
+        return registration(
+            self.config, environ, self._pulses, observe, version("podpulse"), lambda: self.port, self._ready
+        )
 
     def _control_loops(self, publication: HealthReconciler) -> Sequence[ControlLoop]:
         checks = CheckReconciler(self._manifests, self._engine, self._healths, self._outside.addresses)

@@ -7,11 +7,12 @@ from typing import Protocol
 
 from controller.addresses import CatalogAddress, FixedAddress
 from controller.config import Config
-from controller.consul import ConsulClient, Observe
+from controller.consul import AgentService, ConsulClient, Observe
 from controller.intent.consul import ConsulSource
 from controller.intent.directory import DirectorySource
 from controller.intent.watch import Source
 from controller.pulse import Pulses
+from controller.registration import Complaints, RegistrationKeeper, controller_service
 from controller.session import SessionKeeper
 from controller.sink.agent import AgentSink
 from controller.sink.both import CombinedSink, ConsulSink
@@ -21,6 +22,8 @@ from controller.sink.services import ManifestServices, ServiceNaming
 from controller.sink.ttl import TtlKeeper
 from reconcilers.ports import HealthSink, Manifests
 from reconcilers.spec import PodKey
+
+REGISTRATION_DEADLINE = 2.0
 
 
 class Keeper(Protocol):
@@ -101,6 +104,29 @@ def on_consul(
     matters = config.startup_grace and config.tree == "intent"
     reality = ConsulSource(client(), "reality", node, tuple) if matters else None
     return Outside(source, sink, addresses, lease, keepers, clients, reality)
+
+
+def registration(
+    config: Config,
+    environ: Mapping[str, str],
+    pulses: Pulses,
+    observe: Observe,
+    version: str,
+    port: Callable[[], int],
+    ready: Complaints,
+) -> Sequence[Keeper]:
+    """What makes this controller known to Consul, where there is one and it is wanted."""
+    if config.intent_dir or not config.registers:
+        return ()
+    scheme = "https" if config.web_access.tls_server_config else "http"
+    host, _ = config.listen_address
+
+    def describe() -> AgentService:
+        return controller_service(config.node_name, version, scheme, host, port())
+
+    client = ConsulClient(config.consul_settings(environ), timeout=REGISTRATION_DEADLINE, observe=observe)
+    pulse = pulses.new("registration", 30)
+    return (RegistrationKeeper(client, describe, pulses.complaints, ready, pulse),)
 
 
 def _fixed(address: str) -> FixedAddress:

@@ -67,6 +67,7 @@ class Config(Section):
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 8192
     listen: HostPort = "127.0.0.1:9815"
     web_config_file: Path | None = None
+    registers: Boolean = Field(default=True, alias="register")
     intent_dir: Path | None = None
     health_dir: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

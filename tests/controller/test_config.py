@@ -83,6 +83,12 @@ def test_a_file_is_read_and_the_command_line_wins(file: Path) -> None:
     assert SECRET not in repr(config)
 
 
+def test_a_controller_registers_itself_unless_it_is_told_not_to(file: Path) -> None:
+    assert load(None, {"node_name": "web1"}).registers
+    file.write_text("node_name: web1\nregister: false\n")
+    assert not load(file, {}).registers
+
+
 @pytest.mark.parametrize("text", ["", "---\n", "# nothing\n", "~\n"])
 def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
     file.write_text(text)
@@ -163,6 +169,8 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("address: 10.0.0.256", "address: expected name, catalog or an IP address"),
         ("tree: hooks", "tree: expected 'intent' or 'reality', got 'hooks'"),
         ("listen: localhost", "listen: expected HOST:PORT, got 'localhost'"),
+        ("register: maybe", "register: expected true or false, got 'maybe'"),
+        ("registers: false", "registers: no such option"),
         ("listen: localhost:70000", "listen: expected HOST:PORT"),
         ("listen: 'localhost:²'", "listen: expected HOST:PORT"),
         ("listen: :80", "listen: expected HOST:PORT"),

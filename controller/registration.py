@@ -1,0 +1,134 @@
+"""Registers this controller as a service of the local Consul agent, so that Prometheus and people find it there.
+
+A TTL check tells Consul that we live: unlike an HTTP check it also works where the agent cannot reach the address that
+the page listens on, and it runs out by itself when we die. The service is then left in place, critical, because who
+watches us is to notice; a clean stop removes it. Nothing else at the agent is ever touched.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+
+from controller.consul import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused
+from controller.pulse import Pulse
+from controller.sink.standing import OWNER, is_ours
+
+log = logging.getLogger(__name__)
+
+NAME = "podpulse"
+TTL = 15.0
+PERIOD = 3.0
+"""Seconds between two signs of life; so long it takes, too, until an agent that forgot us knows us again."""
+LONGEST_REST = 60.0
+NOTES = f"The controller itself. Critical when it stands still, or when nothing was heard of it for {TTL:g} s."
+
+Complaints = Callable[[], Sequence[str]]
+"""One sentence for each thing that is wrong; empty when nothing is."""
+
+
+def controller_service(node: str, version: str, scheme: str, host: str, port: int) -> AgentService:
+    """How a controller is registered. One that listens on all addresses is reached at the agent's own."""
+    meta = {"node": node, "version": version, "scheme": scheme, OWNER[0]: OWNER[1]}
+    return AgentService(f"{NAME}-{node}", NAME, port, (), meta, "" if _is_wildcard(host) else host)
+
+
+class RegistrationKeeper:
+    """Runs in a thread called what its pulse is. `describe` is asked once, after `start`; the client is its own.
+
+    Where Consul refuses, that is said once, and tried again after a while that grows; nothing else depends on it.
+    """
+
+    def __init__(
+        self,
+        client: ConsulClient,
+        describe: Callable[[], AgentService],
+        healthy: Complaints,
+        ready: Complaints,
+        pulse: Pulse,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._describe = describe
+        self._healthy = healthy
+        self._ready = ready
+        self._pulse = pulse
+        self._clock = clock
+        self._registered = False
+        self._may_stand = False
+        self._rest = 0.0
+        self._due = 0.0
+        self._trouble: type[ConsulError] | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread and take the service away; wait up to `timeout` seconds for that."""
+        self._client.cancel()
+        self._stopped.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        service = self._describe()
+        while not self._stopped.is_set():
+            self._pulse.beat()
+            if self._clock() >= self._due:
+                self._turn(service)
+            self._stopped.wait(PERIOD)
+        self._client.reopen()
+        if self._may_stand:
+            self._withdraw(service)
+        self._client.close()
+
+    def _turn(self, service: AgentService) -> None:
+        """Give a sign of life, and register where that finds nothing."""
+        try:
+            if not (self._registered and self._tell(service)):
+                self._register(service)
+            self._rest, self._trouble = 0.0, None
+        except ConsulError as error:
+            self._registered = False
+            self._rest = min(max(PERIOD, 2 * self._rest), LONGEST_REST) if isinstance(error, ConsulRefused) else 0.0
+            self._complain(error)
+        self._due = self._clock() + self._rest
+
+    def _register(self, service: AgentService) -> None:
+        for other in self._client.agent_services(service.id):
+            if other.id == service.id and not is_ours(other):
+                raise ConsulRefused(
+                    f"service {service.id!r} of the agent lacks {'='.join(OWNER)} in its meta: not ours"
+                )
+        self._may_stand = True
+        self._client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", NOTES), TTL)
+        self._registered = self._tell(service)
+        log.info("registered with Consul as service %s, id %s", service.name, service.id)
+
+    def _tell(self, service: AgentService) -> bool:
+        """False when the agent knows no such check (any more)."""
+        stuck, unready = self._healthy(), self._ready()
+        status = "critical" if stuck else "warning" if unready else "passing"
+        return self._client.update_check(service.id, status, "\n".join([*stuck, *unready]) or "ok")
+
+    def _withdraw(self, service: AgentService) -> None:
+        try:
+            self._client.deregister_service(service.id)
+        except ConsulError as error:
+            log.warning("service %s stays registered: %s", service.id, error)
+
+    def _complain(self, error: ConsulError) -> None:
+        """Say it once, until it is of another kind or all is well again."""
+        if type(error) is not self._trouble and not self._stopped.is_set():
+            log.warning("not registered with Consul, so nobody finds this controller there: %s", error)
+        self._trouble = type(error)
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -1,0 +1,171 @@
+"""The controller as a service of a real Consul agent: found, alive, gone, and nobody else's concern."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.consul import ConsulClient
+from controller.pulse import Pulse
+from controller.registration import PERIOD, RegistrationKeeper, controller_service
+from tests.support.consul import Agent
+from tests.support.net import until
+
+ID = "podpulse-web1"
+WITHIN = 10 * PERIOD
+SERVICE = controller_service("web1", "1.2.3", "http", "127.0.0.1", 9815)
+
+
+class Trouble:
+    """What is wrong with the controller, as a test wants it."""
+
+    def __init__(self) -> None:
+        self.unhealthy: list[str] = []
+        self.unready: list[str] = []
+
+
+@contextmanager
+def registered(agent: Agent, trouble: Trouble | None = None, token: str | None = None) -> Iterator[RegistrationKeeper]:
+    trouble = trouble or Trouble()
+    keeper = RegistrationKeeper(
+        ConsulClient(agent.settings(token), timeout=2.0),
+        lambda: SERVICE,
+        lambda: trouble.unhealthy,
+        lambda: trouble.unready,
+        Pulse("registration", 30, time.monotonic),
+    )
+    keeper.start()
+    yield keeper
+    keeper.stop(5.0)
+
+
+def services(agent: Agent) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = agent.request("GET", "agent/services").json()
+    return found
+
+
+def check(agent: Agent) -> dict[str, Any]:
+    found: dict[str, Any] = agent.request("GET", "agent/checks").json().get(ID, {})
+    return found
+
+
+def await_status(agent: Agent, status: str) -> None:
+    until(lambda: check(agent).get("Status") == status, WITHIN, f"the check to be {status}")
+
+
+def test_it_is_found_in_the_catalog_with_node_version_and_port_and_gone_after_a_clean_stop(consul: Agent) -> None:
+    with registered(consul):
+        await_status(consul, "passing")
+        (found,) = consul.request("GET", "catalog/service/podpulse").json()
+        assert (found["ServiceAddress"], found["ServicePort"]) == ("127.0.0.1", 9815)
+        facts = {"node": "web1", "version": "1.2.3", "scheme": "http", "external-source": "podpulse"}
+        assert found["ServiceMeta"] == facts
+    assert services(consul) == {}
+    assert consul.request("GET", "catalog/service/podpulse").json() == []
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("0.0.0.0", ""), ("::", ""), ("10.0.0.7", "10.0.0.7"), ("::1", "::1"), ("web1.example", "web1.example")],
+)
+def test_a_controller_that_listens_on_every_address_is_reached_at_the_agents(host: str, address: str) -> None:
+    assert controller_service("web1", "1", "http", host, 1).address == address
+
+
+def test_the_check_says_what_is_wrong_with_the_controller(consul: Agent) -> None:
+    trouble = Trouble()
+    with registered(consul, trouble):
+        await_status(consul, "passing")
+        trouble.unready.append("the lease is lost: no health can be published")
+        await_status(consul, "warning")
+        trouble.unhealthy.append("thread probe has stood still for 6 s")
+        await_status(consul, "critical")
+        assert check(consul)["Output"].splitlines() == [*trouble.unhealthy, *trouble.unready]
+
+
+def test_an_agent_that_restarted_without_memory_knows_it_again_within_seconds(consul: Agent) -> None:
+    with registered(consul):
+        await_status(consul, "passing")
+        consul.restart()
+        await_status(consul, "passing")
+
+
+def test_it_registers_as_soon_as_an_agent_is_there_and_complains_once(
+    consul: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    consul.stop()
+    with registered(consul):
+        until(lambda: "not registered with Consul" in caplog.text, WITHIN)
+        time.sleep(2.5 * PERIOD)
+        consul.start()
+        await_status(consul, "passing")
+    assert caplog.text.count("not registered with Consul") == 1
+
+
+def test_an_agent_that_hangs_at_the_end_does_not_hold_the_end_up(
+    consul: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    with registered(consul) as keeper:
+        await_status(consul, "passing")
+        consul.pause()
+        began = time.monotonic()
+        keeper.stop(0.5)
+        assert time.monotonic() - began < 5.0
+        until(lambda: "stays registered" in caplog.text, WITHIN)
+        consul.resume()
+
+
+@pytest.mark.slow
+def test_a_killed_controllers_check_runs_out_and_the_service_stays_to_be_noticed(consul: Agent) -> None:
+    with consul.client() as client:
+        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Pulse("registration", 30, time.monotonic))
+        keeper._turn(SERVICE)
+    assert check(consul)["Status"] == "passing"
+    assert consul.request("GET", "agent/checks").json()[ID]["Type"] == "ttl"
+    until(lambda: check(consul)["Status"] == "critical", 40, "the check to run out")
+    assert ID in services(consul)
+
+
+def test_a_denied_registration_is_one_line_and_mended_when_rights_are_given(
+    consul_binary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Agent(consul_binary, acl=True) as agent:
+        token = agent.create_token('key_prefix "health/" { policy = "write" }')
+        with registered(agent, token=token):
+            until(lambda: "not registered with Consul" in caplog.text, WITHIN)
+            agent.replace_rules(token, 'service "podpulse" { policy = "write" }')
+            await_status(agent, "passing")
+        assert services(agent) == {}
+    (line,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "Permission denied" in line.getMessage()
+
+
+def test_a_service_of_somebody_else_with_that_id_is_left_alone(consul: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    theirs = {"ID": ID, "Name": "theirs", "Port": 1}
+    other = {"ID": "podpulse-web10", "Name": "podpulse", "Port": 2}
+    for fields in (theirs, other):
+        consul.request("PUT", "agent/service/register", json.dumps(fields))
+    before = services(consul)
+    with registered(consul):
+        until(lambda: "not ours" in caplog.text, WITHIN)
+    assert services(consul) == before
+
+
+def test_refusals_are_met_with_a_rest_that_grows(consul_binary: Path) -> None:
+    with Agent(consul_binary, acl=True) as agent:
+        token = agent.create_token('key_prefix "health/" { policy = "write" }')
+        now = [0.0]
+        with ConsulClient(agent.settings(token)) as client:
+            keeper = RegistrationKeeper(
+                client, lambda: SERVICE, list, list, Pulse("registration", 30, time.monotonic), clock=lambda: now[0]
+            )
+            rests = []
+            for _ in range(7):
+                keeper._turn(SERVICE)
+                rests.append(keeper._due - now[0])
+    assert rests == [3, 6, 12, 24, 48, 60, 60]
