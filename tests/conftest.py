@@ -1,4 +1,4 @@
-"""What many tests need: a real Consul, and Prometheus' own checker."""
+"""What many tests need: a real Consul, a real Prometheus, and its checker."""
 
 import shutil
 import subprocess
@@ -40,13 +40,35 @@ def persistent_consul(consul_binary: Path) -> Iterator[Agent]:
         yield agent
 
 
+def of_prometheus(program: str) -> Path:
+    """A program of Prometheus' package: the one on PATH, or the Debian archive's."""
+    if found := shutil.which(program):
+        return Path(found)
+    return unpacked("-", "prometheus") / program
+
+
+def unpacked(suite: str, folder: str) -> Path:
+    """The programs of Prometheus' package in a suite of the Debian archive."""
+    place = ROOT / ".cache" / folder
+    programs = place / "usr" / "bin"
+    if not programs.exists():
+        subprocess.run([ROOT / "deploy" / "fetch-deb", suite, "prometheus", place], check=True)
+    return programs
+
+
 @pytest.fixture(scope="session")
 def promtool() -> Path:
-    """Prometheus' own checker: the one on PATH, or the Debian archive's."""
-    if found := shutil.which("promtool"):
-        return Path(found)
-    folder = ROOT / ".cache" / "prometheus"
-    binary = folder / "usr" / "bin" / "promtool"
-    if not binary.exists():
-        subprocess.run([ROOT / "deploy" / "fetch-deb", "-", "prometheus", folder], check=True)
-    return binary
+    """Prometheus' own checker."""
+    return of_prometheus("promtool")
+
+
+@pytest.fixture(scope="session")
+def prometheus_binary() -> Path:
+    """A Prometheus server that can be started."""
+    return of_prometheus("prometheus")
+
+
+@pytest.fixture(scope="session")
+def consul_prometheus() -> Path:
+    """One that finds its targets through Consul, beside its promtool: Debian builds it without since suite bookworm."""
+    return unpacked("bullseye", "prometheus-bullseye") / "prometheus"

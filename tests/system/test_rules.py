@@ -1,0 +1,99 @@
+"""Prometheus' rules and configurations as they are delivered: understood, tested, explained, and about real metrics."""
+
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.consul import Agent
+from tests.support.fleet import Fleet
+from tests.support.net import until
+from tests.system.conftest import Launch
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "prometheus"
+RULES = sorted((FOLDER / "rules").glob("*.yml"))
+TESTS = sorted((FOLDER / "tests").glob("*.yml"))
+SEVERITIES = {"critical", "warning"}
+METRIC = re.compile(r"\b(?:podpulse|probe|controller_runtime|workqueue|process)_[a-z0-9_]+\b")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FEWEST_LINES = 2
+
+
+def rules() -> Iterator[Mapping[str, Any]]:
+    for file in RULES:
+        for group in yaml.safe_load(file.read_text())["groups"]:
+            yield from group["rules"]
+
+
+ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
+
+
+def promtool_says(promtool: Path, *arguments: str | Path) -> tuple[int, str]:
+    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def sections() -> dict[str, str]:
+    """The README's sections, by the anchor of their heading."""
+    parts = HEADING.split((ROOT / "README.md").read_text("utf-8"))
+    return {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-"): text
+        for title, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def test_promtool_understands_the_rules_and_the_configurations(promtool: Path, consul_prometheus: Path) -> None:
+    code, said = promtool_says(promtool, "check", "rules", *RULES)
+    assert code == 0, said
+    code, said = promtool_says(promtool, "check", "config", FOLDER / "prometheus.static.yml")
+    assert code == 0, said
+    code, said = promtool_says(consul_prometheus.with_name("promtool"), "check", "config", FOLDER / "prometheus.yml")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
+def test_the_rules_do_what_their_tests_say(promtool: Path, file: Path) -> None:
+    code, said = promtool_says(promtool, "test", "rules", file)
+    assert code == 0, said
+
+
+def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
+    fires: set[str] = set()
+    stays_silent: set[str] = set()
+    for case in yaml.safe_load((FOLDER / "tests" / "alerts.yml").read_text())["tests"]:
+        for test in case["alert_rule_test"]:
+            (fires if test["exp_alerts"] else stays_silent).add(test["alertname"])
+    assert fires == stays_silent == set(ALERTS)
+
+
+def test_every_recording_rule_has_a_test() -> None:
+    text = (FOLDER / "tests" / "recording.yml").read_text()
+    recorded = [rule["record"] for rule in rules() if "record" in rule]
+    assert [name for name in recorded if f"- expr: {name}" not in text] == []
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_every_alert_says_what_it_is_and_leads_to_what_is_to_be_done(name: str) -> None:
+    rule = ALERTS[name]
+    assert rule["labels"]["severity"] in SEVERITIES
+    assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert (page, anchor) == ("README.md", name.lower())
+    assert len(sections()[anchor].strip().splitlines()) >= FEWEST_LINES
+
+
+def test_the_rules_ask_for_nothing_that_the_controller_does_not_export(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    fleet.schedule("a")
+    controller = launch(consul)
+    until(lambda: fleet.status("a") == "passing")
+    exported = set(re.findall(r"^# TYPE (\S+)", controller.get("/metrics").text, re.MULTILINE))
+    recorded = {part for rule in rules() for part in METRIC.findall(rule.get("record", ""))}
+    asked = {name for rule in rules() for name in METRIC.findall(rule["expr"])} - recorded
+    assert {name for name in asked if name.removesuffix("_bucket") not in exported} == set()
