@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.consul import Agent
 
 ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")  # a machine that others use too says nothing by the time that one example takes
 
 
 @pytest.fixture(scope="session")
