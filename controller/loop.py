@@ -90,7 +90,8 @@ class ControlLoop:
         match result:
             case Result(error=error) if error:
                 if self._queue.retry(key) == 1:
-                    log.warning("%s of %s failed, trying again: %s", self._queue.name, key, error)
+                    pod = {"node": key.node, "pod": key.pod}
+                    log.warning("%s of %s failed, trying again: %s", self._queue.name, key, error, extra=pod)
                 self._metrics.reconciled("error", 1)
             case Result(requeue_after=seconds) if seconds is not None:
                 self._queue.forget(key)

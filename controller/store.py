@@ -81,7 +81,7 @@ class ManifestStore:
             check = manifest.check and replace(manifest.check, asked=now)
             return Intent(entry.version, entry.data, replace(manifest, check=check))
         except ManifestError as error:
-            log.warning("manifest of %s is invalid: %s", key, error)
+            log.warning("manifest of %s is invalid: %s", key, error, extra={"node": key.node, "pod": key.pod})
             since = old.invalid_since if old and old.error else self._wall_clock()
             return Intent(entry.version, entry.data, old.manifest if old else None, error, since)
 
@@ -299,7 +299,9 @@ class HealthStore:
 
     def _tell(self, news: Collection[tuple[PodKey, CheckHealth]]) -> None:
         for key, health in news:
-            log.info("%s is %s%s", key, health.state, f": {health.detail}" if health.reason else "")
+            why = f": {health.detail}" if health.reason else ""
+            facts = {"node": key.node, "pod": key.pod, "state": str(health.state), "reason": str(health.reason)}
+            log.info("%s is %s%s", key, health.state, why, extra=facts)
         if news:
             self._on_change([key for key, _ in news])
 

@@ -34,6 +34,7 @@ SWITCH_INTERVAL = 0.0001
 @click.option("--intent-dir", type=FOLDER, help="Take manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Publish health into this folder instead of Consul.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What to log [info].")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log it, to standard error [text].")
 @consul_options
 def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
     """Run the controller of one node, until SIGTERM.
@@ -53,9 +54,10 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
       1  it cannot start: the configuration, its port, or a folder that another controller has
       2  wrong use
     """
+    log.keep_standard_streams()
     with explained():
         config = load(file, consul, options)
-        log.configure(config.log_level)
+        log.configure(config.log_level, config.log_format)
         for note in config.notes:
             logger.warning("%s: %s", file, note)
         app = App(config, os.environ)

@@ -71,6 +71,7 @@ class Config(Section):
     intent_dir: Path | None = None
     health_dir: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
     consul: ConsulSection = Field(default_factory=ConsulSection)
 
     _passed_over: tuple[str, ...] = PrivateAttr(default=())

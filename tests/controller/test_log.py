@@ -1,13 +1,15 @@
 """One event is one line, whatever stands in it."""
 
+import json
 import logging
+import os
 import re
 import subprocess
 import sys
 
 import pytest
 
-from controller.log import LineFormatter
+from controller.log.lines import JournalFormatter, JsonFormatter, LineFormatter, journal_reads
 
 
 def line(message: str, *args: object) -> str:
@@ -53,3 +55,54 @@ def test_a_traceback_follows_the_line() -> None:
     assert rest[0].startswith("Traceback")
     assert rest[-1] == "ZeroDivisionError: division by zero"
     assert done.stdout == ""
+
+
+def parsed(level: int, message: str, *args: object, **facts: object) -> dict[str, object]:
+    record = logging.LogRecord("controller.store", level, __file__, 1, message, args, None)
+    vars(record).update(facts)
+    line = JsonFormatter().format(record)
+    assert len(line.splitlines()) == 1
+    fields: dict[str, object] = json.loads(line)
+    return fields
+
+
+def test_json_is_one_object_a_line_with_time_level_logger_and_message() -> None:
+    fields = parsed(logging.WARNING, "%s is\ngrün\u2028", "a")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(fields.pop("time")))
+    assert fields == {"level": "warning", "logger": "controller.store", "message": "a is\ngrün\u2028"}
+
+
+def test_json_has_what_an_event_is_about_in_fields_of_their_own() -> None:
+    fields = parsed(logging.INFO, "down", node="web1", pod="a", state="critical", reason="refused", other=1)
+    assert [fields[name] for name in ("node", "pod", "state", "reason")] == ["web1", "a", "critical", "refused"]
+    assert "other" not in fields
+    assert "reason" not in parsed(logging.INFO, "up", state="passing", reason="")
+
+
+def test_the_journal_gets_the_priority_of_every_line() -> None:
+    record = logging.LogRecord("x", logging.WARNING, __file__, 1, "a", (), None)
+    record.exc_text = "Traceback\nValueError"
+    lines = JournalFormatter(LineFormatter()).format(record).splitlines()
+    assert [line[:3] for line in lines] == ["<4>", "<4>", "<4>"]
+
+
+def test_the_journal_is_known_by_what_systemd_says_about_the_stream() -> None:
+    out, into = os.pipe()
+    stat = os.fstat(into)
+    assert journal_reads(into, {"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"})
+    assert not journal_reads(into, {"JOURNAL_STREAM": f"{stat.st_dev}:1"})
+    assert not journal_reads(into, {})
+    os.close(out)
+    os.close(into)
+    assert not journal_reads(into, {"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"})
+
+
+def test_a_thread_that_ends_by_an_exception_is_in_the_log() -> None:
+    code = (
+        "import threading; from controller import log; log.configure('info', 'json')\n"
+        "thread = threading.Thread(target=lambda: 1 / 0, name='probe'); thread.start(); thread.join()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    fields = json.loads(done.stderr)
+    assert (fields["level"], fields["message"]) == ("critical", "thread probe has ended")
+    assert "ZeroDivisionError" in fields["traceback"]

@@ -30,7 +30,10 @@ from tests.support.net import stands_still, until
 NODE = "web1"
 STARTED = re.compile(r"page and metrics on port (\d+)")
 STARTS_WITHIN = 30.0
+LOG_FILE = -1
 COMMAND = (sys.executable, "-m", "controller")
+CLOSED = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+"""Before a command: it starts without standard streams."""
 
 
 def environment() -> dict[str, str]:
@@ -96,11 +99,13 @@ class Controller(AbstractContextManager["Controller"]):
     """One `podpulse run` on `web1`, which probes 127.0.0.1. `options` are fields of the configuration file; those of
     `consul` and `defaults` are mappings, and `defaults` are an interval of half a second where nothing else is said.
 
-    As a context manager it is started inside, and ready with `ready`.
+    As a context manager it is started inside, and ready with `ready`. `output` is a descriptor for its standard
+    streams instead of the log file, or None: they are closed. It must then `listen` on a port that is known.
     """
 
-    def __init__(self, *, ready: bool = True, **options: Any) -> None:
+    def __init__(self, *, ready: bool = True, output: int | None = LOG_FILE, **options: Any) -> None:
         self._wait_ready = ready
+        self._output = output
         self._temp = tempfile.TemporaryDirectory(prefix="podpulse-test-", ignore_cleanup_errors=True)
         self.folder = Path(self._temp.name)
         self.config_file = self.folder / "config.yaml"
@@ -141,11 +146,12 @@ class Controller(AbstractContextManager["Controller"]):
         self.config_file.write_text(yaml.safe_dump(self.options))
         before = len(self.log)
         with self.log_file.open("ab") as log:
+            output = log.fileno() if self._output == LOG_FILE else self._output
             self._process = subprocess.Popen(
-                [*COMMAND, "run", "--config", self.config_file],
+                [*(CLOSED if output is None else ()), *COMMAND, "run", "--config", self.config_file],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 env=environment(),
                 cwd=self.folder,
             )
@@ -242,9 +248,14 @@ class Controller(AbstractContextManager["Controller"]):
         """Whether it has said on which port; an error when it ended instead."""
         if self._running().poll() is not None:
             raise AssertionError(f"the controller ended at its start:\n{self.log[since:]}")
-        found = STARTED.search(self.log, since)
-        self._port = int(found[1]) if found else 0
-        return found is not None
+        if self._output == LOG_FILE:
+            found = STARTED.search(self.log, since)
+            self._port = int(found[1]) if found else 0
+            return found is not None
+        self._port = int(str(self.options["listen"]).rpartition(":")[2])
+        with suppress(OSError):
+            return self.get("/-/healthy").status > 0
+        return False
 
 
 def gaps(times: list[float]) -> list[float]:

@@ -1,0 +1,132 @@
+"""Whoever logs never waits for whoever reads, and what was lost is told."""
+
+import fcntl
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from controller.log.delivery import LAST_WORDS, Delivery
+from controller.log.lines import LineFormatter
+from tests.support.net import until
+
+SMALLEST_PIPE = 4096
+
+
+class Pipe:
+    """A pipe of one page: some forty lines fill it."""
+
+    def __init__(self) -> None:
+        self.out, self.into = os.pipe()
+        fcntl.fcntl(self.into, fcntl.F_SETPIPE_SZ, SMALLEST_PIPE)
+        os.set_blocking(self.out, False)
+        self.text = ""
+
+    def read(self) -> str:
+        """All that has come so far."""
+        with suppress(BlockingIOError):
+            while data := os.read(self.out, 65_536):
+                self.text += data.decode()
+        return self.text
+
+    def close(self) -> None:
+        """Close it when nobody writes any more."""
+        with suppress(OSError):
+            os.close(self.out)
+        until(lambda: all(thread.name != "log" for thread in threading.enumerate()), what="the writer's end")
+        with suppress(OSError):
+            os.close(self.into)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+def delivery(pipe: Pipe, size: int = 2_000) -> Delivery:
+    handler = Delivery(pipe.into, size=size)
+    handler.setFormatter(LineFormatter())
+    return handler
+
+
+def record(text: str, *args: object, logger: str = "x") -> logging.LogRecord:
+    return logging.LogRecord(logger, logging.INFO, __file__, 1, text, args, None)
+
+
+def test_lines_arrive_in_order_and_the_last_one_before_the_end(pipe: Pipe) -> None:
+    handler = delivery(pipe)
+    for number in range(20):
+        handler.handle(record("line %d", number))
+    handler.close()
+    assert [line.rpartition(" ")[2] for line in pipe.read().splitlines()] == [str(number) for number in range(20)]
+
+
+def test_whoever_logs_does_not_wait_for_a_reader_that_stands_still_and_the_loss_is_told(pipe: Pipe) -> None:
+    handler = delivery(pipe, size=10)
+    started = time.monotonic()
+    for number in range(5_000):
+        handler.handle(record("line %d", number, logger=f"logger-{number}"))
+    assert time.monotonic() - started < 5
+    until(lambda: "lines of the log were lost" in pipe.read(), what="the loss to be told")
+    numbers = itertools.count()
+
+    def said_again() -> bool:
+        handler.handle(record("later", logger=f"again-{next(numbers)}"))
+        return "later\n" in pipe.read()
+
+    until(said_again, what="a line after those that were lost")
+    handler.close()
+
+
+def test_the_end_does_not_wait_for_a_reader_that_stands_still(pipe: Pipe) -> None:
+    handler = delivery(pipe)
+    for number in range(1_000):
+        handler.handle(record("line %d", number, logger=f"logger-{number}"))
+    started = time.monotonic()
+    handler.close()
+    assert time.monotonic() - started < 5 * LAST_WORDS
+
+
+def test_a_reader_that_is_gone_or_a_descriptor_that_is_closed_is_no_error(pipe: Pipe) -> None:
+    handler = delivery(pipe)
+    os.close(pipe.out)
+    handler.handle(record("to nobody"))
+    handler.close()
+    os.close(pipe.into)
+    handler = delivery(pipe)
+    handler.handle(record("to nowhere"))
+    handler.close()
+
+
+def test_a_pipe_that_somebody_made_non_blocking_loses_nothing_while_it_is_read(pipe: Pipe) -> None:
+    os.set_blocking(pipe.into, False)
+    handler = delivery(pipe)
+    for number in range(500):
+        handler.handle(record("line %d", number, logger=f"logger-{number}"))
+    until(lambda: "line 499\n" in pipe.read(), what="the last line")
+    handler.close()
+    assert pipe.text.count("\n") == 500
+
+
+def test_what_is_repeated_is_counted_and_the_count_stands_there_at_the_end(pipe: Pipe) -> None:
+    handler = delivery(pipe)
+    for _ in range(58):
+        handler.handle(record("Consul is away"))
+    handler.close()
+    first, second = pipe.read().splitlines()
+    assert first.endswith("x: Consul is away")
+    assert second.endswith("x: Consul is away (repeated 57 times in the last 0 s)")
+
+
+def test_arguments_that_do_not_fit_are_shown_and_not_raised(pipe: Pipe) -> None:
+    handler = delivery(pipe)
+    handler.handle(record("%d pods", "many"))
+    handler.close()
+    assert pipe.read().endswith("x: %d pods ('many',)\n")
