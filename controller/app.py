@@ -28,6 +28,7 @@ from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulses
 from controller.sink.directory import FolderInUse
 from controller.store import HealthStore, ManifestStore
+from controller.systemd import ServiceManager
 from controller.web.app import Web
 from controller.web.server import ListenError, WebServer
 from controller.workqueue import WorkQueue
@@ -87,6 +88,7 @@ class App:
         )
         self._web = self._server(publication)
         self._keepers = [*self._outside.keepers, *self._watch_of_reality(), *self._registration(environ)]
+        self._systemd = ServiceManager(environ, self._pulses.complaints, self._status)
         self._read_at_scrape(publication)
 
     @property
@@ -112,6 +114,7 @@ class App:
         if self._canary:
             self._canary.start()
         self._watch.start()
+        self._systemd.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
 
     def request_stop(self) -> None:
@@ -125,6 +128,7 @@ class App:
     def stop(self) -> None:
         """End all parts, within five seconds even when Consul hangs."""
         log.info("stopping")
+        self._systemd.stopping()
         self._watch.stop(STOP_STEP)
         for loop in self._loops:
             loop.stop(STOP_STEP)
@@ -233,6 +237,10 @@ class App:
         """These are new, changed or gone."""
         self._deployments.intend(keys)
         self._checks.add(keys)
+
+    def _status(self) -> str:
+        """How we are, in one line for people."""
+        return "; ".join(self._ready()) or f"ready; {len(self._manifests)} pods of {self.config.node_name}"
 
     def _publish_again(self, keys: Collection[PodKey] | None) -> None:
         """What was published of these pods is gone or not ours any more; None: of all."""

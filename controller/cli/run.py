@@ -1,5 +1,6 @@
 """`podpulse run`: the controller itself."""
 
+import faulthandler
 import gc
 import logging
 import os
@@ -55,6 +56,7 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
       2  wrong use
     """
     log.keep_standard_streams()
+    faulthandler.enable(log.STANDARD_ERROR)
     with explained():
         config = load(file, consul, options)
         log.configure(config.log_level, config.log_format)

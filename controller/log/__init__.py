@@ -7,7 +7,7 @@ import threading
 from controller.log.delivery import Delivery
 from controller.log.lines import JournalFormatter, JsonFormatter, LineFormatter, journal_reads
 
-__all__ = ["configure", "keep_standard_streams"]
+__all__ = ["STANDARD_ERROR", "configure", "keep_standard_streams"]
 
 STANDARD_ERROR = 2
 

@@ -101,11 +101,20 @@ class Controller(AbstractContextManager["Controller"]):
 
     As a context manager it is started inside, and ready with `ready`. `output` is a descriptor for its standard
     streams instead of the log file, or None: they are closed. It must then `listen` on a port that is known.
+    `environ` is added to the environment.
     """
 
-    def __init__(self, *, ready: bool = True, output: int | None = LOG_FILE, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        ready: bool = True,
+        output: int | None = LOG_FILE,
+        environ: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
         self._wait_ready = ready
         self._output = output
+        self._environ = dict(environ or {})
         self._temp = tempfile.TemporaryDirectory(prefix="podpulse-test-", ignore_cleanup_errors=True)
         self.folder = Path(self._temp.name)
         self.config_file = self.folder / "config.yaml"
@@ -152,7 +161,7 @@ class Controller(AbstractContextManager["Controller"]):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=environment(),
+                env=environment() | self._environ,
                 cwd=self.folder,
             )
         until(lambda: self._listens(before), STARTS_WITHIN, "the controller listens")
