@@ -9,6 +9,7 @@ from controller.cli.check import check_config, check_manifest
 from controller.cli.completion import completion
 from controller.cli.inspect import inspect
 from controller.cli.isup import isup_command
+from controller.cli.policy import acl_policy
 from controller.cli.probe import probe
 from controller.cli.run import run
 from controller.cli.schedule import schedule, unschedule
@@ -48,6 +49,7 @@ VERBS = (
     bin2pod,
     check_manifest,
     check_config,
+    acl_policy,
     completion,
 )
 for verb in VERBS:

@@ -1,0 +1,27 @@
+"""`podpulse acl-policy`: the rights that a configuration needs in Consul."""
+
+from pathlib import Path
+
+import click
+
+from controller import policy
+from controller.cli.options import FILE, explained, load
+
+
+@click.command("acl-policy")
+@click.option("--config", "file", type=FILE, envvar="CONFIG_PATH", help="Configuration file, YAML [env CONFIG_PATH].")
+@click.option("--node", metavar="NAME", help="This node's name [as configured, or the host's name].")
+@click.option("--agent-node", metavar="NAME", help="What Consul's agent calls its node, if that is another name.")
+@click.option("--any-node", is_flag=True, help="For one token that the controllers of all nodes share.")
+@click.option("--list-policy", is_flag=True, help="For agents with acl.enable_key_list_policy.")
+def acl_policy(file: Path | None, node: str | None, agent_node: str | None, any_node: bool, list_policy: bool) -> None:
+    """Print the least ACL policy that a controller with this configuration needs.
+
+    \b
+    podpulse acl-policy --config /etc/podpulse/config.yaml >podpulse.hcl
+    consul acl policy create -name podpulse-web1 -rules @podpulse.hcl
+    consul acl token create -policy-name podpulse-web1
+    """
+    with explained():
+        config = load(file, {}, {"node": node})
+        click.echo(policy.hcl(policy.least(config, agent_node, any_node=any_node, lists=list_policy)), nl=False)

@@ -1,0 +1,50 @@
+"""The least rights follow from the configuration."""
+
+from pathlib import Path
+
+from controller.config import Config
+from controller.policy import hcl, least
+from tests.support.controller import podpulse
+
+POLICY = Path(__file__).parents[2] / "deploy" / "consul" / "policy.hcl"
+
+
+def rules(any_node: bool = False, lists: bool = False, agent_node: str = "", **options: object) -> list[str]:
+    config = Config.model_validate({"node_name": "web1.example.com", **options})
+    return [str(rule) for rule in least(config, agent_node, any_node=any_node, lists=lists)]
+
+
+def test_with_the_default_configuration_manifests_are_read_and_health_is_written_under_a_session() -> None:
+    assert rules(agent_node="web1") == [
+        'key_prefix "intent/web1.example.com/" { policy = "read" }',
+        'key_prefix "health/" { policy = "write" }',
+        'session "web1" { policy = "write" }',
+    ]
+
+
+def test_what_is_configured_is_allowed_and_no_more() -> None:
+    said = rules(tree="reality", publish="agent", service={"name_prefix": "pod-"}, address="catalog", lists=True)
+    assert said == [
+        'key_prefix "reality/web1.example.com/" { policy = "list" }',
+        'service_prefix "pod-" { policy = "write" }',
+        'node "web1.example.com" { policy = "read" }',
+    ]
+
+
+def test_one_token_may_serve_every_node() -> None:
+    assert rules(any_node=True, address="catalog") == [
+        'key_prefix "intent/" { policy = "read" }',
+        'key_prefix "health/" { policy = "write" }',
+        'session_prefix "" { policy = "write" }',
+        'node_prefix "" { policy = "read" }',
+    ]
+
+
+def test_without_consul_nothing_is_needed(tmp_path: Path) -> None:
+    assert rules(intent_dir=str(tmp_path), health_dir=str(tmp_path)) == []
+    assert hcl(()) == ""
+
+
+def test_the_policy_in_the_repository_is_the_one_of_the_default_configuration() -> None:
+    said = "".join(line for line in POLICY.read_text().splitlines(keepends=True) if line.strip() and line[0] != "#")
+    assert said == podpulse("acl-policy", "--node", "web1").stdout

@@ -1,0 +1,111 @@
+"""The policy that `podpulse acl-policy` prints is enough, and each of its lines is needed: on a real Consul."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.consul import Agent
+from tests.support.controller import podpulse, watch_for
+from tests.support.fleet import Fleet
+from tests.support.net import until
+from tests.support.targets import Target
+from tests.system.conftest import Launch
+
+ALL: dict[str, Any] = {"publish": ["kv", "agent"], "address": "catalog", "service": {"name_prefix": "pod-"}}
+OTHER: dict[str, Any] = {"tree": "reality", "publish": ["kv"]}
+TRIED = 1.5
+"""Seconds in which a thing that is allowed has long happened."""
+
+Thing = Callable[[Agent, Target], bool]
+
+
+def is_probed(consul: Agent, target: Target) -> bool:
+    return bool(target.hits("/a"))
+
+
+def has_health(consul: Agent, target: Target) -> bool:
+    return consul.get("health/a/web1") is not None
+
+
+def has_held_health(consul: Agent, target: Target) -> bool:
+    return "Session" in consul.entries("health/").get("health/a/web1", {})
+
+
+def is_a_service(consul: Agent, target: Target) -> bool:
+    return bool(consul.request("GET", "health/service/pod-a?passing").json())
+
+
+CASES = [
+    pytest.param(ALL, "intent/web1/", is_probed, id="manifests"),
+    pytest.param(ALL, "health/", has_health, id="health"),
+    pytest.param(ALL, "session", has_held_health, id="session"),
+    pytest.param(ALL, "service_prefix", is_a_service, id="services"),
+    pytest.param(ALL, "node", is_probed, id="address by the catalog"),
+    pytest.param(OTHER, "reality/web1/", is_probed, id="what really runs"),
+]
+
+
+@pytest.fixture(params=[False, True], ids=["reading lists", "listing is a right of its own"])
+def strict_consul(request: pytest.FixtureRequest, consul_binary: Path) -> Iterator[Agent]:
+    """Denies what no token allows; with or without the list policy."""
+    lists = {"acl": {"enable_key_list_policy": request.param}}
+    with Agent(consul_binary, acl=True, config=lists if request.param else {}) as agent:
+        yield agent
+
+
+def policy(folder: Path, options: dict[str, Any], *arguments: str) -> list[str]:
+    """The lines that are printed for this configuration."""
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump({"node_name": "web1", **options}))
+    return podpulse("acl-policy", "--config", file, *arguments).stdout.splitlines()
+
+
+def schedule(consul: Agent, target: Target) -> None:
+    data = Fleet(consul, target).manifest("a")
+    for tree in ("intent", "reality"):
+        consul.put(f"{tree}/web1/a", data)
+
+
+@pytest.mark.parametrize("options", [ALL, OTHER], ids=["all", "other"])
+def test_with_the_printed_policy_all_works(
+    strict_consul: Agent, launch: Launch, target: Target, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    lists = strict_consul.request("GET", "agent/self").json()["DebugConfig"]["ACLEnableKeyListPolicy"]
+    rules = policy(tmp_path, options, *(["--list-policy"] if lists else []))
+    schedule(strict_consul, target)
+    controller = launch(strict_consul, token=strict_consul.create_token("\n".join(rules)), **options)
+    until(lambda: is_probed(strict_consul, target) and has_held_health(strict_consul, target), what="the key")
+    if "agent" in options["publish"]:
+        until(lambda: is_a_service(strict_consul, target), what="the service")
+    assert controller.metrics().sum("podpulse_consul_requests_total", outcome="refused") == 0
+    strict_consul.delete("intent/web1/a")
+    strict_consul.delete("reality/web1/a")
+    until(lambda: not has_health(strict_consul, target), what="the key to go")
+    assert controller.terminate() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "line", "thing"), CASES)
+def test_without_one_of_its_lines_the_matching_thing_does_not_work(
+    acl_consul: Agent, launch: Launch, target: Target, tmp_path: Path, options: dict[str, Any], line: str, thing: Thing
+) -> None:
+    """And with it, the same controller goes on to do it: nothing else was in the way."""
+    rules = policy(tmp_path, options)
+    without = [rule for rule in rules if line not in rule.partition("{")[0]]
+    assert len(without) == len(rules) - 1
+    schedule(acl_consul, target)
+    token = acl_consul.create_token("\n".join(without))
+    launch(acl_consul, token=token, ready=False, **options)
+    watch_for(TRIED)
+    assert not thing(acl_consul, target)
+    acl_consul.replace_rules(token, "\n".join(rules))
+    until(lambda: thing(acl_consul, target), 30, "it works with all lines")
+
+
+def test_every_line_was_left_out_once(tmp_path: Path) -> None:
+    tried = [str(case.values[1]) for case in CASES]
+    for rule in (*policy(tmp_path, ALL), *policy(tmp_path, OTHER)):
+        assert any(line in rule.partition("{")[0] for line in tried), rule
