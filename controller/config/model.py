@@ -86,6 +86,12 @@ class Config(Section):
         """The options without gap or contradiction: what is not said is as p2's page has it, or as p2's code."""
         return said.over(P2_CODE if info.data.get("p2_compat") else CheckOptions())
 
+    @field_validator("defaults", "service", "damping", "consul", mode="before")
+    @classmethod
+    def _an_empty_section(cls, value: object) -> object:
+        """A section that has all of its options commented out is null in YAML."""
+        return {} if value is None else value
+
     @model_validator(mode="after")
     def _folders_go_together(self) -> "Config":
         if (self.intent_dir is None) != (self.health_dir is None):

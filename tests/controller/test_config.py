@@ -89,7 +89,7 @@ def test_a_controller_registers_itself_unless_it_is_told_not_to(file: Path) -> N
     assert not load(file, {}).registers
 
 
-@pytest.mark.parametrize("text", ["", "---\n", "# nothing\n", "~\n"])
+@pytest.mark.parametrize("text", ["", "---\n", "# nothing\n", "~\n", "defaults:\n", "consul:\n  #address: a:1\n"])
 def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
     file.write_text(text)
     assert load(file, {"node_name": "web1"}) == load(None, {"node_name": "web1"})
@@ -160,7 +160,6 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("canary: [a]", "canary: expected consul, none or HOST:PORT"),
         ("defaults: 5s", "defaults: expected"),
         ("defaults: [5s]", "defaults: expected"),
-        ("defaults:", "defaults: expected"),
         ("consul: [a]", "consul: expected"),
         ("node_name: a/b", "node_name: expected a node's name"),
         ("node_name: ''", "node_name: expected a node's name"),
