@@ -1,0 +1,96 @@
+"""Builds an image with buildah, in a storage of its own: no daemon, no registry, nothing left on the machine.
+
+The base comes from the Debian archive by mmdebstrap, with the mirrors and the index that this machine uses.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+
+CA_FILE = "/run/host-ca.pem"
+BUILD_WITHIN = 900
+
+
+def lacking() -> str:
+    """Why no image can be built here; "" where it can."""
+    if missing := [tool for tool in ("buildah", "mmdebstrap") if shutil.which(tool) is None]:
+        return f"no {' and no '.join(missing)} here; on Debian, as root: apt-get install buildah mmdebstrap"
+    return (
+        "" if os.geteuid() == 0 else "building an image without root needs subordinate ids, which are not set up here"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """buildah on a storage in `folder`."""
+
+    folder: Path
+
+    def command(self, *arguments: object) -> list[str]:
+        storage = ("--storage-driver", "vfs", "--root", self.folder / "root", "--runroot", self.folder / "run")
+        return ["buildah", *map(str, (*storage, *arguments))]
+
+    def run(self, *arguments: object) -> str:
+        """What it prints; an AssertionError with all that it said when it fails."""
+        return _run(self.command(*arguments))
+
+    def debian(self, name: str) -> None:
+        """A minimal Debian as the image `name`."""
+        archive = self.folder / "base.tar"
+        _run(["mmdebstrap", "--variant=minbase", _codename(), str(archive), *_mirrors()])
+        container = self.run("from", "scratch")
+        self.run("add", "--quiet", container, archive, "/")
+        self.run("commit", "--quiet", "--rm", container, name)
+        archive.unlink()
+
+    def build(self, dockerfile: Path, name: str, **arguments: str) -> None:
+        """Build `name` from the project's folder, with build arguments."""
+        given = [f"--build-arg={key}={text}" for key, text in arguments.items()]
+        secret, volumes = self.folder / "pip.conf", []
+        settings = _pip_settings()
+        if bundle := settings.get("cert"):
+            volumes, settings["cert"] = [f"--volume={bundle}:{CA_FILE}:ro"], CA_FILE
+        secret.write_text("[global]\n" + "".join(f"{key} = {text}\n" for key, text in settings.items()))
+        how = ("--isolation=chroot", "--format=docker", "--pull-never", f"--secret=id=pip.conf,src={secret}")
+        self.run("build", *how, *volumes, *given, "-f", dockerfile, "-t", name, ROOT)
+
+    def settings(self, image: str) -> dict[str, Any]:
+        """What the image says about itself, in Docker's words."""
+        said: dict[str, Any] = json.loads(self.run("inspect", "--type=image", image))["Docker"]["config"]
+        return said
+
+
+def _run(command: Sequence[str]) -> str:
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_WITHIN, check=False)
+    assert ended.returncode == 0, f"{' '.join(command)}\n{ended.stdout[-4000:]}\n{ended.stderr[-4000:]}"
+    return ended.stdout.strip()
+
+
+def _codename() -> str:
+    lines = Path("/etc/os-release").read_text("utf-8").splitlines()
+    return next(line.partition("=")[2] for line in lines if line.startswith("VERSION_CODENAME="))
+
+
+def _mirrors() -> list[str]:
+    """Where this machine takes Debian from; empty for Debian's own."""
+    form = "deb $(REPO_URI) $(RELEASE) $(COMPONENT)"
+    lines = _run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]).splitlines()
+    return sorted({line for line in lines if line.startswith("deb http")})
+
+
+def _pip_settings() -> dict[str, str]:
+    """pip's own settings on this machine: which index, and whom it trusts. Folders of this machine are left out."""
+    settings = {}
+    for line in _run(["pip", "config", "list"]).splitlines():
+        name, _, text = line.partition("=")
+        key = name.rpartition(".")[2]
+        if key in {"index-url", "extra-index-url", "trusted-host", "proxy", "cert", "timeout", "default-timeout"}:
+            settings[key.removeprefix("default-")] = text.strip("'\"")
+    return settings
