@@ -87,8 +87,9 @@ def _mirrors() -> list[str]:
 
 def _pip_settings() -> dict[str, str]:
     """pip's own settings on this machine: which index, and whom it trusts. Folders of this machine are left out."""
-    settings = {}
-    for line in _run(["pip", "config", "list"]).splitlines():
+    settings: dict[str, str] = {}
+    pip = shutil.which("pip") or shutil.which("pip3")
+    for line in _run([pip, "config", "list"]).splitlines() if pip else ():
         name, _, text = line.partition("=")
         key = name.rpartition(".")[2]
         if key in {"index-url", "extra-index-url", "trusted-host", "proxy", "cert", "timeout", "default-timeout"}:
