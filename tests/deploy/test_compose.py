@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 
@@ -66,9 +65,10 @@ def test_the_commands_are_ours(services: dict[str, dict[str, Any]]) -> None:
             next((argument.replace(at, str(here)) for at, here in mounted.items() if argument.startswith(at)), argument)
             for argument in service["command"]
         ]
-        command = main.get_command(click.Context(main), verb)
+        parent = main.make_context("podpulse", [verb])
+        command = main.get_command(parent, verb)
         assert command is not None, verb
-        command.make_context(verb, arguments)
+        command.make_context(verb, arguments, parent=parent)
 
 
 def test_ports_and_names_agree(services: dict[str, dict[str, Any]]) -> None:

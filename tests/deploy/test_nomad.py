@@ -5,7 +5,6 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import click
 import hcl2
 import pytest
 
@@ -65,6 +64,7 @@ def test_its_command_line_and_the_configuration_that_it_writes_are_ours(job: dic
     config = configuration.load(file, {})
     assert (config.node_name, config.listen) == ("web1.example.com", "10.0.0.1:9815")
     assert str(config.consul.token_file) == f"/{text(task['template'][1]['destination'])}"
-    command = main.get_command(click.Context(main), verb)
+    parent = main.make_context("podpulse", [verb])
+    command = main.get_command(parent, verb)
     assert command is not None
-    command.make_context(verb, [option, str(file)])
+    command.make_context(verb, [option, str(file)], parent=parent)
