@@ -42,12 +42,16 @@ def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iter
     reading: Access = "list" if lists else "read"
     node = "" if any_node else f"{config.node_name}/"
     yield Rule("key_prefix", f"{config.tree}/{node}", reading, "the manifests")
+    if config.startup_grace and config.tree == "intent":
+        yield Rule("key_prefix", f"reality/{node}", reading, "which pods are still being deployed")
     if "kv" in config.publish:
         session = ("session_prefix", "") if any_node else ("session", agent_node)
         yield Rule("key_prefix", HEALTH, "write", "the health of pods, as p2 reads it")
         yield Rule(*session, "write", "holds what is published, so that it does not outlive its publisher")
     if "agent" in config.publish:
         yield Rule("service_prefix", config.service.name_prefix, "write", "pods as services, and their checks")
+        agent = ("agent_prefix", "") if any_node else ("agent", agent_node)
+        yield Rule(*agent, "read", "warns where the agent is another node's")
     if config.address == "catalog":
         whose = ("node_prefix", "") if any_node else ("node", config.node_name)
         yield Rule(*whose, "read", "where the node's pods are reached")

@@ -27,15 +27,25 @@ def test_what_is_configured_is_allowed_and_no_more() -> None:
     assert said == [
         'key_prefix "reality/web1.example.com/" { policy = "list" }',
         'service_prefix "pod-" { policy = "write" }',
+        'agent "web1.example.com" { policy = "read" }',
         'node "web1.example.com" { policy = "read" }',
     ]
 
 
+def test_what_really_runs_is_read_only_where_it_says_who_is_being_deployed() -> None:
+    reality = 'key_prefix "reality/web1.example.com/" { policy = "read" }'
+    assert reality in rules(startup_grace="1m")
+    assert rules(startup_grace="1m", tree="reality").count(reality) == 1
+    assert reality not in rules()
+
+
 def test_one_token_may_serve_every_node() -> None:
-    assert rules(any_node=True, address="catalog") == [
+    assert rules(any_node=True, address="catalog", publish=["kv", "agent"]) == [
         'key_prefix "intent/" { policy = "read" }',
         'key_prefix "health/" { policy = "write" }',
         'session_prefix "" { policy = "write" }',
+        'service_prefix "" { policy = "write" }',
+        'agent_prefix "" { policy = "read" }',
         'node_prefix "" { policy = "read" }',
     ]
 

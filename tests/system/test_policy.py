@@ -1,5 +1,6 @@
 """The policy that `podpulse acl-policy` prints is enough, and each of its lines is needed: on a real Consul."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,34 +9,45 @@ import pytest
 import yaml
 
 from tests.support.consul import Agent
-from tests.support.controller import podpulse, watch_for
+from tests.support.controller import Controller, podpulse, watch_for
 from tests.support.fleet import Fleet
 from tests.support.net import until
-from tests.support.targets import Target
+from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
 
 ALL: dict[str, Any] = {"publish": ["kv", "agent"], "address": "catalog", "service": {"name_prefix": "pod-"}}
 OTHER: dict[str, Any] = {"tree": "reality", "publish": ["kv"]}
+GRACE: dict[str, Any] = {"startup_grace": "1h", "publish": ["kv"]}
 TRIED = 1.5
 """Seconds in which a thing that is allowed has long happened."""
 
-Thing = Callable[[Agent, Target], bool]
+Thing = Callable[[Agent, Target, Controller], bool]
 
 
-def is_probed(consul: Agent, target: Target) -> bool:
+def is_probed(consul: Agent, target: Target, controller: Controller) -> bool:
     return bool(target.hits("/a"))
 
 
-def has_health(consul: Agent, target: Target) -> bool:
+def has_health(consul: Agent, target: Target, controller: Controller) -> bool:
     return consul.get("health/a/web1") is not None
 
 
-def has_held_health(consul: Agent, target: Target) -> bool:
+def has_held_health(consul: Agent, target: Target, controller: Controller) -> bool:
     return "Session" in consul.entries("health/").get("health/a/web1", {})
 
 
-def is_a_service(consul: Agent, target: Target) -> bool:
+def is_a_service(consul: Agent, target: Target, controller: Controller) -> bool:
     return bool(consul.request("GET", "health/service/pod-a?passing").json())
+
+
+def knows_whose_agent_it_is(consul: Agent, target: Target, controller: Controller) -> bool:
+    return controller.metrics().sum("podpulse_consul_requests_total", op="agent_node", outcome="ok") > 0
+
+
+def is_seen_to_fail(consul: Agent, target: Target, controller: Controller) -> bool:
+    """Being deployed it would be unknown; that it is not any more stands in the other tree."""
+    target.behave(answer(503))
+    return bool(json.loads(consul.get("health/a/web1") or b"{}").get("Status") == "critical")
 
 
 CASES = [
@@ -43,8 +55,10 @@ CASES = [
     pytest.param(ALL, "health/", has_health, id="health"),
     pytest.param(ALL, "session", has_held_health, id="session"),
     pytest.param(ALL, "service_prefix", is_a_service, id="services"),
-    pytest.param(ALL, "node", is_probed, id="address by the catalog"),
+    pytest.param(ALL, "agent", knows_whose_agent_it_is, id="whose agent it is"),
+    pytest.param(ALL, 'node "', is_probed, id="address by the catalog"),
     pytest.param(OTHER, "reality/web1/", is_probed, id="what really runs"),
+    pytest.param(GRACE, "reality/web1/", is_seen_to_fail, id="which pods are deployed"),
 ]
 
 
@@ -69,7 +83,7 @@ def schedule(consul: Agent, target: Target) -> None:
         consul.put(f"{tree}/web1/a", data)
 
 
-@pytest.mark.parametrize("options", [ALL, OTHER], ids=["all", "other"])
+@pytest.mark.parametrize("options", [ALL, OTHER, GRACE], ids=["all", "other", "grace"])
 def test_with_the_printed_policy_all_works(
     strict_consul: Agent, launch: Launch, target: Target, tmp_path: Path, options: dict[str, Any]
 ) -> None:
@@ -77,13 +91,14 @@ def test_with_the_printed_policy_all_works(
     rules = policy(tmp_path, options, *(["--list-policy"] if lists else []))
     schedule(strict_consul, target)
     controller = launch(strict_consul, token=strict_consul.create_token("\n".join(rules)), **options)
-    until(lambda: is_probed(strict_consul, target) and has_held_health(strict_consul, target), what="the key")
+    until(lambda: has_held_health(strict_consul, target, controller), what="the key")
+    assert is_probed(strict_consul, target, controller)
     if "agent" in options["publish"]:
-        until(lambda: is_a_service(strict_consul, target), what="the service")
+        until(lambda: is_a_service(strict_consul, target, controller), what="the service")
     assert controller.metrics().sum("podpulse_consul_requests_total", outcome="refused") == 0
     strict_consul.delete("intent/web1/a")
     strict_consul.delete("reality/web1/a")
-    until(lambda: not has_health(strict_consul, target), what="the key to go")
+    until(lambda: not has_health(strict_consul, target, controller), what="the key to go")
     assert controller.terminate() == 0
 
 
@@ -92,20 +107,22 @@ def test_with_the_printed_policy_all_works(
 def test_without_one_of_its_lines_the_matching_thing_does_not_work(
     acl_consul: Agent, launch: Launch, target: Target, tmp_path: Path, options: dict[str, Any], line: str, thing: Thing
 ) -> None:
-    """And with it, the same controller goes on to do it: nothing else was in the way."""
+    """And with it, started once more, it does: nothing else was in the way."""
     rules = policy(tmp_path, options)
     without = [rule for rule in rules if line not in rule.partition("{")[0]]
     assert len(without) == len(rules) - 1
     schedule(acl_consul, target)
     token = acl_consul.create_token("\n".join(without))
-    launch(acl_consul, token=token, ready=False, **options)
+    controller = launch(acl_consul, token=token, ready=False, **options)
     watch_for(TRIED)
-    assert not thing(acl_consul, target)
+    assert not thing(acl_consul, target, controller)
+    controller.terminate()
     acl_consul.replace_rules(token, "\n".join(rules))
-    until(lambda: thing(acl_consul, target), 30, "it works with all lines")
+    controller.start()
+    until(lambda: thing(acl_consul, target, controller), 30, "it works with all lines")
 
 
 def test_every_line_was_left_out_once(tmp_path: Path) -> None:
     tried = [str(case.values[1]) for case in CASES]
-    for rule in (*policy(tmp_path, ALL), *policy(tmp_path, OTHER)):
+    for rule in (*policy(tmp_path, ALL), *policy(tmp_path, OTHER), *policy(tmp_path, GRACE)):
         assert any(line in rule.partition("{")[0] for line in tried), rule
