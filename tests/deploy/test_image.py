@@ -1,20 +1,15 @@
 """The image: built by a real builder on a fresh Debian, and started."""
 
-import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
-from tests.support.image import Builder, lacking
-
-DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-IMAGE = "localhost/podpulse"
-BASE = "localhost/debian"
+from tests.deploy.conftest import DOCKERFILE, IMAGE
+from tests.support.image import Builder
 
 STARTED = """
 ip link set lo up
@@ -27,20 +22,6 @@ done
 {health}
 {user}
 """
-
-
-@pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
-    reason = lacking()
-    if reason and not os.environ.get("CI"):
-        pytest.skip(reason)
-    assert not reason
-    builder = Builder(tmp_path_factory.mktemp("image"))
-    builder.debian(BASE)
-    builder.build(DOCKERFILE, IMAGE, BASE=BASE)
-    yield builder
-    builder.run("rm", "--all")
-    builder.run("rmi", "--all", "--force")
 
 
 @pytest.mark.slow
