@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from controller.config import Config
+from controller.registration import NAME
 from reconcilers.keys import HEALTH
 
 Access = Literal["read", "list", "write"]
@@ -52,6 +53,13 @@ def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iter
         yield Rule("service_prefix", config.service.name_prefix, "write", "pods as services, and their checks")
         agent = ("agent_prefix", "") if any_node else ("agent", agent_node)
         yield Rule(*agent, "read", "warns where the agent is another node's")
+    if config.registers and not _covered(config):
+        yield Rule("service", NAME, "write", "registers the controller, so that Prometheus finds it")
     if config.address == "catalog":
         whose = ("node_prefix", "") if any_node else ("node", config.node_name)
         yield Rule(*whose, "read", "where the node's pods are reached")
+
+
+def _covered(config: Config) -> bool:
+    """Whether the pods' own rule allows to register the controller too."""
+    return "agent" in config.publish and NAME.startswith(config.service.name_prefix)

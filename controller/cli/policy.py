@@ -21,6 +21,8 @@ def acl_policy(file: Path | None, node: str | None, agent_node: str | None, any_
     podpulse acl-policy --config /etc/podpulse/config.yaml >podpulse.hcl
     consul acl policy create -name podpulse-web1 -rules @podpulse.hcl
     consul acl token create -policy-name podpulse-web1
+
+    Exit code 0, or 1 where the configuration cannot be used.
     """
     with explained():
         config = load(file, {}, {"node": node})

@@ -18,7 +18,8 @@ FROM_THE_HOST = {"node_name", "ca_file"}
 
 def options(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:
     """Every option by its dotted name, with its value."""
-    for name, value in section:
+    for field, value in section:
+        name = type(section).model_fields[field].alias or field
         if isinstance(value, BaseModel):
             yield from options(value, f"{prefix}{name}.")
         else:

@@ -19,6 +19,7 @@ def test_with_the_default_configuration_manifests_are_read_and_health_is_written
         'key_prefix "intent/web1.example.com/" { policy = "read" }',
         'key_prefix "health/" { policy = "write" }',
         'session "web1" { policy = "write" }',
+        'service "podpulse" { policy = "write" }',
     ]
 
 
@@ -28,6 +29,7 @@ def test_what_is_configured_is_allowed_and_no_more() -> None:
         'key_prefix "reality/web1.example.com/" { policy = "list" }',
         'service_prefix "pod-" { policy = "write" }',
         'agent "web1.example.com" { policy = "read" }',
+        'service "podpulse" { policy = "write" }',
         'node "web1.example.com" { policy = "read" }',
     ]
 
@@ -37,6 +39,13 @@ def test_what_really_runs_is_read_only_where_it_says_who_is_being_deployed() -> 
     assert reality in rules(startup_grace="1m")
     assert rules(startup_grace="1m", tree="reality").count(reality) == 1
     assert reality not in rules()
+
+
+def test_the_controller_needs_no_rule_of_its_own_where_that_of_the_pods_covers_it_or_it_does_not_register() -> None:
+    own = 'service "podpulse" { policy = "write" }'
+    assert own not in rules(publish="agent")
+    assert own not in rules(publish="agent", service={"name_prefix": "pod"})
+    assert own not in rules(register=False)
 
 
 def test_one_token_may_serve_every_node() -> None:

@@ -1,5 +1,5 @@
-"""A real systemd, booted in namespaces of its own on the root of a Debian. It is no virtual machine, but nothing of this
-one's own systemd, network or processes is in sight.
+"""A real systemd, booted in namespaces of its own on the root of a Debian. It is no virtual machine, but nothing of the
+host's own systemd, network or processes is in sight.
 """
 
 import shlex

@@ -50,12 +50,17 @@ def is_seen_to_fail(consul: Agent, target: Target, controller: Controller) -> bo
     return bool(json.loads(consul.get("health/a/web1") or b"{}").get("Status") == "critical")
 
 
+def is_registered(consul: Agent, target: Target, controller: Controller) -> bool:
+    return bool(consul.request("GET", "health/service/podpulse").json())
+
+
 CASES = [
     pytest.param(ALL, "intent/web1/", is_probed, id="manifests"),
     pytest.param(ALL, "health/", has_health, id="health"),
     pytest.param(ALL, "session", has_held_health, id="session"),
     pytest.param(ALL, "service_prefix", is_a_service, id="services"),
     pytest.param(ALL, "agent", knows_whose_agent_it_is, id="whose agent it is"),
+    pytest.param(ALL, 'service "podpulse"', is_registered, id="itself"),
     pytest.param(ALL, 'node "', is_probed, id="address by the catalog"),
     pytest.param(OTHER, "reality/web1/", is_probed, id="what really runs"),
     pytest.param(GRACE, "reality/web1/", is_seen_to_fail, id="which pods are deployed"),
