@@ -17,12 +17,20 @@ from controller.cli.options import FILE, explained, load
 def acl_policy(file: Path | None, node: str | None, agent_node: str | None, any_node: bool, list_policy: bool) -> None:
     """Print the least ACL policy that a controller with this configuration needs.
 
-    \b
-    podpulse acl-policy --config /etc/podpulse/config.yaml >podpulse.hcl
-    consul acl policy create -name podpulse-web1 -rules @podpulse.hcl
-    consul acl token create -policy-name podpulse-web1
+    The policy is written to standard output in HCL, a rule a line, each with what it is for. Nothing is printed for a
+    configuration without Consul.
 
-    Exit code 0, or 1 where the configuration cannot be used.
+    \b
+    Examples:
+      podpulse acl-policy --config /etc/podpulse/config.yaml >podpulse.hcl
+      consul acl policy create -name podpulse-web1 -rules @podpulse.hcl
+      consul acl token create -policy-name podpulse-web1
+
+    \b
+    Exit codes:
+      0  the policy was printed
+      1  the configuration cannot be used
+      2  wrong use
     """
     with explained():
         config = load(file, {}, {"node": node})
