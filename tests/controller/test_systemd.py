@@ -74,6 +74,7 @@ def test_a_name_in_the_abstract_namespace_is_a_socket_too() -> None:
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}, {"WATCHDOG_USEC": "1"}])
 def test_without_systemd_there_is_no_thread(environ: dict[str, str]) -> None:
+    until(lambda: not threads(), what="the end of an earlier test's thread")
     us = ServiceManager(environ, list, str)
     us.start()
     assert not threads()
