@@ -1,6 +1,7 @@
 """Local health <-> published health."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from reconcilers import p2manifest
 from reconcilers.damping import Damping, DampingRules
@@ -8,6 +9,18 @@ from reconcilers.health import CheckHealth
 from reconcilers.ports import Healths, HealthSink, Result
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
+
+
+@dataclass(frozen=True, slots=True)
+class Flapping:
+    """A pod that is said to be unknown because its status changed `changes` times in a short time.
+
+    That began `quiet_since` seconds ago, and lasts `quiet_for` seconds more.
+    """
+
+    changes: int
+    quiet_since: float
+    quiet_for: float
 
 
 class HealthReconciler:
@@ -23,7 +36,8 @@ class HealthReconciler:
         self._healths = healths
         self._sink = sink
         self._clock = clock
-        self._fresh = Damping.fresh(rules or DampingRules())
+        self._rules = rules or DampingRules()
+        self._fresh = Damping.fresh(self._rules)
         self._dampings: dict[PodKey, Damping] = {}
         self._shas: dict[PodKey, tuple[bytes, str]] = {}
         self.suppressed = 0
@@ -31,8 +45,16 @@ class HealthReconciler:
 
     def damped(self) -> frozenset[PodKey]:
         """The pods that are said to be unknown at the moment because they flap."""
+        return frozenset(self.flapping())
+
+    def flapping(self) -> Mapping[PodKey, Flapping]:
+        """The same, and how much they flap. Any thread may ask."""
         now = self._clock()
-        return frozenset(key for key, damping in self._dampings.copy().items() if damping.quiet_for(now))
+        return {
+            key: Flapping(damping.changes, self._rules.quiet - quiet, quiet)
+            for key, damping in self._dampings.copy().items()
+            if (quiet := damping.quiet_for(now))
+        }
 
     def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
         """See `Reconciler`."""

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconcilers import p2manifest
+from reconcilers import p2manifest, publication
 from reconcilers.damping import DampingRules
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.ports import DONE, Reconciler, Result
@@ -171,3 +171,17 @@ def test_a_pod_that_went_and_came_back_starts_with_a_full_bucket() -> None:
     del pod.healths.known[A]
     pod.reconciler.reconcile([A])
     assert pod.is_now(BAD).status is HealthState.CRITICAL
+
+
+def test_the_pods_that_flap_are_named_with_how_long_they_are_quiet() -> None:
+    now = [1000.0]
+    healths = FakeHealths()
+    reconciler = HealthReconciler(healths, FakeSink(), lambda: now[0], DampingRules(capacity=2, quiet=60.0))
+    for health in (GOOD, BAD):
+        healths.known = {A: (health, 300.0), B: (GOOD, 300.0)}
+        reconciler.reconcile([A, B])
+    now[0] += 20.0
+    assert reconciler.flapping() == {A: publication.Flapping(changes=2, quiet_since=20.0, quiet_for=40.0)}
+    assert reconciler.damped() == {A}
+    now[0] += 40.0
+    assert reconciler.flapping() == {}

@@ -1,0 +1,153 @@
+"""Why a pod is in its state: one sentence for every situation."""
+
+from dataclasses import replace
+
+import pytest
+
+from reconcilers.explanation import Situation, evidence, explain
+from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
+from reconcilers.publication import Flapping
+from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey, Unprobed
+
+KEY = PodKey("web1", "isup")
+SPEC = CheckSpec(KEY, HttpGet("web1", 80, "/_status"), 5.0, 2.0, 3, 2, 30.0)
+ONCE = replace(SPEC, failure_threshold=1, success_threshold=1)
+MANIFEST = Manifest(KEY, SPEC)
+FAILED = ProbeResult(KEY, 1, Outcome.FAILURE, 90.0, 0.1, Reason.STATUS, "answered 503.")
+STARVED = ProbeResult(KEY, 1, Outcome.LOCAL, 90.0, 0.0, Reason.LOCAL, "too many open files")
+FINE = ProbeResult(KEY, 1, Outcome.SUCCESS, 90.0, 0.1)
+CRITICAL = CheckHealth(HealthState.CRITICAL, Reason.STATUS, 80.0, "answered 503.", failures=4, misses=4)
+PASSING = CheckHealth(HealthState.PASSING, since=80.0, detail="", successes=2)
+UNKNOWN = CheckHealth()
+
+
+def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec = SPEC, cut_off: str = "") -> Situation:
+    return Situation(health, spec, last, Manifest(KEY, spec), cut_off=cut_off)
+
+
+@pytest.mark.parametrize(
+    ("situation", "sentence"),
+    [
+        (Situation(), "Nothing is known of it: it has neither a manifest nor a probe worker."),
+        (
+            Situation(error="status_port: expected a port."),
+            "Nothing is checked, because its manifest is not understood: status_port: expected a port.",
+        ),
+        (
+            Situation(manifest=Manifest(KEY, None, paused=True)),
+            "Nothing is checked, because its manifest asks for a pause.",
+        ),
+        (Situation(manifest=Manifest(KEY, None)), "Nothing is checked, because its manifest names no port to ask."),
+        (Situation(manifest=MANIFEST), "It is unknown, because its probe worker is being started."),
+        (
+            pod(PASSING, None, replace(SPEC, probe=Unprobed())),
+            "It is taken for passing without a probe, because its manifest names no port to ask.",
+        ),
+        (pod(UNKNOWN, None), "It is unknown, because it has not been probed yet."),
+        (pod(UNKNOWN), "It is unknown, because failures do not count in its first 30 s."),
+        (
+            pod(replace(UNKNOWN, misses=1)),
+            "It is unknown, because only 1 of the 3 failures in a row that make it critical has been seen.",
+        ),
+        (
+            pod(replace(UNKNOWN, successes=1)),
+            "It is unknown, because only 1 of the 2 successes in a row that make it passing has been seen.",
+        ),
+        (
+            pod(replace(UNKNOWN, since=80.0, reason=Reason.LOCAL, detail="too many open files", misses=3), STARVED),
+            "It is unknown, because what failed is no evidence against it with the reason local: too many open files.",
+        ),
+        (
+            pod(replace(UNKNOWN, reason=Reason.LOCAL, misses=3), STARVED, cut_off="this node is cut off"),
+            "It is unknown, because failures say nothing about it: this node is cut off.",
+        ),
+        (
+            pod(replace(UNKNOWN, since=80.0, reason=Reason.DENIED, detail="", misses=3), STARVED),
+            "It is unknown, because what failed is no evidence against it (denied).",
+        ),
+        (
+            pod(replace(UNKNOWN, since=80.0, reason=Reason.DEPLOYING, detail="being deployed, and not well yet: no")),
+            "It is unknown and not critical yet, because it is being deployed, and not well yet: no.",
+        ),
+        (pod(PASSING, FINE), "It is passing, because 2 probes in a row succeeded and none has failed since."),
+        (pod(PASSING, FINE, ONCE), "It is passing, because the last probe succeeded and none has failed since."),
+        (
+            pod(replace(PASSING, misses=2)),
+            (
+                "It is still passing, because only 2 of the 3 failures in a row that would end it have been seen "
+                "(answered 503)."
+            ),
+        ),
+        (
+            pod(replace(PASSING, misses=1), replace(FAILED, detail="")),
+            "It is still passing, because only 1 of the 3 failures in a row that would end it has been seen.",
+        ),
+        (
+            pod(CRITICAL),
+            "It is critical, because 4 probes in a row failed with the reason status: answered 503.",
+        ),
+        (
+            pod(replace(CRITICAL, failures=1), spec=ONCE),
+            "It is critical, because the last probe failed with the reason status: answered 503.",
+        ),
+        (
+            pod(replace(CRITICAL, successes=1, failures=0)),
+            "It is still critical, because only 1 of the 2 successes in a row that make it passing has been seen.",
+        ),
+        (
+            replace(pod(PASSING, FINE), flapping=Flapping(17, 20.0, 40.0)),
+            (
+                "It is said to be unknown for 40 s more, because its status changed 17 times in a short time; it was "
+                "last seen passing."
+            ),
+        ),
+        (
+            replace(pod(CRITICAL), flapping=Flapping(1, 20.0, 40.0)),
+            (
+                "It is said to be unknown for 40 s more, because its status changed once in a short time; it was last "
+                "seen critical with the reason status: answered 503."
+            ),
+        ),
+        (
+            replace(pod(PASSING, FINE), manifest=None),
+            (
+                "It is passing, because 2 probes in a row succeeded and none has failed since; its manifest is gone, "
+                "and the check goes on until that is certain."
+            ),
+        ),
+        (
+            replace(pod(PASSING, FINE), manifest=Manifest(KEY, None, paused=True)),
+            (
+                "It is passing, because 2 probes in a row succeeded and none has failed since; its manifest does not "
+                "ask for a check any more, and the worker is being stopped."
+            ),
+        ),
+        (
+            replace(pod(PASSING, FINE), manifest=Manifest(KEY, ONCE)),
+            (
+                "It is passing, because 2 probes in a row succeeded and none has failed since; a new version of its "
+                "manifest is being deployed."
+            ),
+        ),
+        (
+            replace(pod(PASSING, FINE, replace(SPEC, address="127.0.0.1")), manifest=MANIFEST),
+            "It is passing, because 2 probes in a row succeeded and none has failed since.",
+        ),
+    ],
+)
+def test_every_situation_has_its_sentence(situation: Situation, sentence: str) -> None:
+    assert explain(situation) == sentence
+
+
+@pytest.mark.parametrize(
+    ("health", "text"),
+    [
+        (PASSING, ""),
+        (replace(PASSING, misses=1), "1 of 3 misses"),
+        (CRITICAL, ""),
+        (replace(CRITICAL, successes=1), "1 of 2 successes"),
+        (replace(UNKNOWN, successes=1), "1 of 2 successes"),
+    ],
+)
+def test_evidence_counts_what_is_not_enough_yet(health: CheckHealth, text: str) -> None:
+    assert evidence(health, SPEC) == text
