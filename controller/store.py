@@ -24,11 +24,12 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Intent:
     """One pod's manifest: what stands at its key, the last version that was understood, and what is wrong if it is an
-    older one (or none)."""
+    older one (or none). `good` are the bytes of the one in force, the same as `data` where nothing is wrong."""
 
     version: tuple[int, ...]
     data: bytes
     manifest: Manifest | None
+    good: bytes = b""
     error: ManifestError | None = None
     invalid_since: float = 0.0
 
@@ -46,6 +47,8 @@ class ManifestStore:
         self._clock = clock
         self._wall_clock = wall_clock
         self._intents: dict[PodKey, Intent] = {}
+        self.version = 0
+        """Another number whenever any manifest is another one."""
 
     def __len__(self) -> int:
         return len(self._intents)
@@ -64,6 +67,7 @@ class ManifestStore:
         for key in removed:
             if self._intents.pop(key, None):
                 changed.add(key)
+        self.version += bool(changed)
         return frozenset(changed)
 
     def manifest(self, key: PodKey) -> Manifest | None:
@@ -71,19 +75,23 @@ class ManifestStore:
         intent = self._intents.get(key)
         return intent.manifest if intent else None
 
+    def intent(self, key: PodKey) -> Intent | None:
+        return self._intents.get(key)
+
     def intents(self) -> Mapping[PodKey, Intent]:
         """All pods, as they are now."""
         return self._intents.copy()
 
     def _understand(self, key: PodKey, entry: Entry, old: Intent | None, now: float) -> Intent:
         try:
-            manifest = parse(key, entry.data, self._rules)
-            check = manifest.check and replace(manifest.check, asked=now)
-            return Intent(entry.version, entry.data, replace(manifest, check=check))
+            parsed = parse(key, entry.data, self._rules)
+            check = parsed.check and replace(parsed.check, asked=now)
+            return Intent(entry.version, entry.data, replace(parsed, check=check), entry.data)
         except ManifestError as error:
             log.warning("manifest of %s is invalid: %s", key, error, extra={"node": key.node, "pod": key.pod})
             since = old.invalid_since if old and old.error else self._wall_clock()
-            return Intent(entry.version, entry.data, old.manifest if old else None, error, since)
+            manifest, good = (old.manifest, old.good) if old else (None, b"")
+            return Intent(entry.version, entry.data, manifest, good, error, since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +135,18 @@ class History:
 
     def __iter__(self) -> Iterator[PastProbe]:
         """Oldest first."""
-        ring, first = bytes(self._ring), self._count % self._size
-        probes = [
+        return iter(self.last(self._size))
+
+    def last(self, count: int) -> list[PastProbe]:
+        """The last `count` of them, oldest first."""
+        ring, first = bytes(self._ring), self._count % self._size * self._FORMAT.size
+        in_order = ring if len(ring) < self._size * self._FORMAT.size else ring[first:] + ring[:first]
+        return [
             PastProbe(started, duration, self._OUTCOMES[outcome], self._REASONS[reason], status_code)
-            for started, duration, outcome, reason, status_code in self._FORMAT.iter_unpack(ring)
+            for started, duration, outcome, reason, status_code in self._FORMAT.iter_unpack(
+                in_order[-count * self._FORMAT.size :]
+            )
         ]
-        return iter(probes if len(probes) < self._size else probes[first:] + probes[:first])
 
 
 class Tracked:
@@ -218,6 +232,8 @@ class HealthStore:
         self._lock = threading.Lock()
         self._tracked: dict[PodKey, Tracked] = {}
         self._cut_off = ""
+        self.version = 0
+        """Another number whenever there is news of any check: a number to compare costs the probe thread nothing."""
         self.latest_failure = 0.0
         """When the last failure was told, in seconds since the epoch."""
 
@@ -235,6 +251,7 @@ class HealthStore:
                     known.restart(spec, generation, now)
                 else:
                     self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size)
+            self.version += 1
 
     def confirm(self, specs: Collection[CheckSpec]) -> None:
         """The workers of these go on; from now on their results are about the manifests that ask for them now."""
@@ -248,6 +265,7 @@ class HealthStore:
         with self._lock:
             for key in keys:
                 self._tracked.pop(key, None)
+            self.version += 1
         self._on_change(keys)
 
     def observe(self, results: Iterable[ProbeResult]) -> None:
@@ -255,6 +273,7 @@ class HealthStore:
         with self._lock:
             changed = [tracked for result in results if (tracked := self._take(result))]
             news = [(tracked.spec.key, tracked.health) for tracked in changed]
+            self.version += bool(news)
         self._tell(news)
 
     def declare_cut_off(self, why: str, since: float) -> None:
@@ -268,6 +287,7 @@ class HealthStore:
                 if tracked.failing_since > since and tracked.disown(why, now)
             ]
             news = [(tracked.spec.key, tracked.health) for tracked in wronged]
+            self.version += 1
         self._tell(news)
 
     def end_cut_off(self) -> None:

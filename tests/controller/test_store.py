@@ -3,10 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from controller.store import HealthStore, History, ManifestStore, PastProbe
+from controller.store import HealthStore, ManifestStore
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
 from reconcilers.options import CheckOptions, Rules
@@ -75,6 +73,25 @@ def test_a_broken_new_version_keeps_the_last_good_manifest_and_says_what_is_wron
     assert len(caplog.records) == 1, "logged once per version"
 
 
+def test_the_bytes_of_the_manifest_in_force_are_kept(store: ManifestStore) -> None:
+    store.replace(listing((A, 1, good(A))), ())
+    for version in (2, 3):
+        store.replace(listing((A, version, BAD)), ())
+    intent = store.intent(A)
+    assert intent
+    assert (intent.data, intent.good) == (BAD, good(A))
+    assert store.intent(B) is None
+
+
+def test_the_version_of_manifests_is_another_one_when_any_changed(store: ManifestStore) -> None:
+    versions = [store.version]
+    for entries, removed in (((A, 1, good(A)),), ()), (((A, 2, BAD),), ()), ((), [A]):
+        for _ in range(2):
+            store.replace(listing(*entries), removed)
+        versions.append(store.version)
+    assert len(set(versions)) == len(versions) == 4
+
+
 def test_a_manifest_is_invalid_since_its_first_broken_version() -> None:
     clock = FakeClock(100.0)
     store = ManifestStore(Rules(), wall_clock=clock)
@@ -141,28 +158,6 @@ def result(
 
 def failed(started: float, generation: int = 1) -> ProbeResult:
     return result(generation, Outcome.FAILURE, Reason.REFUSED, started)
-
-
-@given(st.integers(1, 7), st.lists(st.floats(0, 2e9), max_size=30))
-def test_the_history_keeps_the_last_probes_oldest_first(size: int, moments: list[float]) -> None:
-    history = History(size)
-    for moment in moments:
-        history.add(result(started=moment))
-    assert [probe.started for probe in history] == moments[-size:]
-
-
-def test_the_history_keeps_all_that_it_promises() -> None:
-    history = History(2)
-    history.add(ProbeResult(A, 1, Outcome.FAILURE, 1.7e9, 0.25, Reason.CERTIFICATE, "d", "o", 999_999))
-    assert list(history) == [PastProbe(1.7e9, 0.25, Outcome.FAILURE, Reason.CERTIFICATE, 0xFFFF)]
-
-
-@pytest.mark.parametrize("reason", list(Reason))
-@pytest.mark.parametrize("outcome", list(Outcome))
-def test_every_outcome_and_reason_can_be_kept(outcome: Outcome, reason: Reason) -> None:
-    history = History(1)
-    history.add(result(outcome=outcome, reason=reason))
-    assert [(probe.outcome, probe.reason) for probe in history] == [(outcome, reason)]
 
 
 # Health
@@ -240,6 +235,25 @@ def test_a_successor_starts_without_evidence_and_keeps_counters_and_history(heal
     assert (tracked.counts[Outcome.SUCCESS], len(list(tracked.history))) == (1, 1)
     healths.observe([result(generation=1)])
     assert state(healths) is HealthState.UNKNOWN
+
+
+def test_the_version_of_health_is_another_one_with_news_alone(healths: HealthStore) -> None:
+    versions = [healths.version]
+
+    def looked() -> None:
+        versions.append(healths.version)
+
+    healths.follow([(SPEC, 1)])
+    looked()
+    healths.observe([ProbeResult(A, 1, Outcome.SUCCESS, 1.0, 0.1)])
+    looked()
+    healths.observe([ProbeResult(A, 1, Outcome.SUCCESS, 6.0, 0.1)])
+    assert healths.version == versions[-1]
+    healths.observe([ProbeResult(A, 1, Outcome.FAILURE, 11.0, 0.1, Reason.STATUS)])
+    looked()
+    healths.forget([A])
+    looked()
+    assert len(set(versions)) == len(versions)
 
 
 def test_a_forgotten_pod_has_no_health_and_is_announced(healths: HealthStore, announced: Announced) -> None:
