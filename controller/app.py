@@ -30,6 +30,7 @@ from controller.sink.directory import FolderInUse
 from controller.store import HealthStore, ManifestStore
 from controller.systemd import ServiceManager
 from controller.web.app import Web
+from controller.web.fleet import Fleet
 from controller.web.server import ListenError, WebServer
 from controller.workqueue import WorkQueue
 from reconcilers.checks import CheckReconciler
@@ -190,16 +191,17 @@ class App:
         def render(form: Format) -> Iterable[bytes]:
             return exposition.render(self._metrics.registry, self._healths, self._manifests, publication.damped(), form)
 
+        published = self._outside.sink.published
         web = Web(
-            self._healths,
-            self._manifests,
+            Fleet(self._healths, self._manifests, flapping=publication.flapping, published=published),
             render=render,
             healthy=self._pulses.complaints,
             ready=self._ready,
             node=self.config.node_name,
             version=version("podpulse"),
         )
-        return WebServer(web.app, *self.config.listen_address, self.config.web_access)
+        listen, access = self.config.listen_address, self.config.web_access
+        return WebServer(web.app, *listen, access, before_stop=web.close)
 
     def _read_at_scrape(self, publication: HealthReconciler) -> None:
         metrics, lease = self._metrics, self._outside.lease

@@ -1,71 +1,65 @@
-"""The HTTP answers: `/metrics`, `/-/healthy`, `/-/ready` and the page at `/`.
+"""An index of what is answered over HTTP: the pages, word of changes, `/metrics`, `/-/healthy` and `/-/ready`.
 
 Nothing can be changed from here. Handlers run in the server's one thread, one after another, so that however many ask,
 at most one answer is being made while probes are due.
 """
 
-import base64
-import hashlib
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-import jinja2
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from controller.store import HealthStore, ManifestStore
-from controller.web.overview import Overview, overview
+from controller.web.answers import SecurityHeaders, plain, problem
+from controller.web.assets import Assets
+from controller.web.events import Events
+from controller.web.fleet import Fleet
+from controller.web.pages import Pages
 from controller.web.scrape import Render, scraped
-from controller.web.stream import gathered
-from reconcilers.health import HealthState
 
 Complaints = Callable[[], Sequence[str]]
 """One sentence for each thing that is wrong; empty when nothing is."""
 
-PLAIN = "text/plain; charset=utf-8"
-REFRESH = 5
-REFRESH_MANY = 30
-MANY = 1_000
-BUFFERED = 100
-
 
 class Web:
-    """Answers requests from what it is given. `render` makes the answer to a scrape, `clock` tells the wall time."""
+    """Answers requests from what it is given. `render` makes the answer to a scrape."""
 
     def __init__(
         self,
-        healths: HealthStore,
-        manifests: ManifestStore,
+        fleet: Fleet,
         *,
         render: Render,
         healthy: Complaints,
         ready: Complaints,
         node: str,
         version: str,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._healths = healths
-        self._manifests = manifests
+        def complaints() -> Sequence[str]:
+            return (*healthy(), *ready())
+
         self._render = render
         self._healthy = healthy
         self._ready = ready
-        self._clock = clock
-        files = jinja2.PackageLoader("controller.web")
-        templates = _templates(files)
-        style, _, _ = files.get_source(templates, "status.css")
-        templates.globals |= {"node": node, "version": version, "style": style}
-        self._page = templates.get_template("status.html")
-        self._page_headers = {"Content-Security-Policy": _policy(style), "Referrer-Policy": "no-referrer"}
-        self.app = Starlette(
-            routes=[
-                Route("/", self._status),
-                Route("/metrics", self._metrics),
-                Route("/-/healthy", self._is_healthy),
-                Route("/-/ready", self._is_ready),
-            ]
-        )
+        assets = Assets()
+        self._pages = Pages(fleet, assets, complaints, node=node, version=version)
+        self._events = Events(fleet, complaints)
+        routes = [
+            *self._pages.routes(),
+            self._events.route(),
+            assets.route(),
+            Route("/metrics", self._metrics),
+            Route("/-/healthy", self._is_healthy),
+            Route("/-/ready", self._is_ready),
+        ]
+        handlers = {HTTPException: self._refuse, Exception: self._refuse}
+        self.app: ASGIApp = SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))
+
+    def close(self) -> None:
+        """End what would go on for ever. Any thread may call it."""
+        self._events.close()
 
     async def _metrics(self, request: Request) -> Response:
         return scraped(request, self._render)
@@ -76,77 +70,13 @@ class Web:
     async def _is_ready(self, _: Request) -> Response:
         return _verdict(self._ready())
 
-    async def _status(self, request: Request) -> Response:
-        only = _state(request.query_params.get("state"))
-        seen = overview(self._healths.all(), self._manifests.intents(), only)
-        return _answer(self._html(seen, only), "text/html; charset=utf-8", headers=self._page_headers)
-
-    def _html(self, seen: Overview, only: HealthState | None) -> Iterator[bytes]:
-        """The page, in parts."""
-        stream = self._page.stream(
-            seen=seen,
-            only=only,
-            now=self._clock(),
-            refresh=REFRESH if len(seen.rows) <= MANY else REFRESH_MANY,
-            complaints=dict.fromkeys((*self._healthy(), *self._ready())),
-        )
-        stream.enable_buffering(BUFFERED)
-        return (part.encode("utf-8", "replace") for part in stream)
-
-
-def _answer(parts: Iterable[bytes], content_type: str, headers: Mapping[str, str] | None = None) -> Response:
-    return StreamingResponse(gathered(parts), headers=_headers(content_type) | dict(headers or {}))
-
-
-def _headers(content_type: str) -> dict[str, str]:
-    return {"Content-Type": content_type, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    async def _refuse(self, request: Request, error: Exception) -> Response:
+        """What is not there, methods that are not allowed, and what went wrong here, which the log tells."""
+        known = error if isinstance(error, HTTPException) else HTTPException(500)
+        if request.url.path.startswith("/api/"):
+            return problem(known.status_code, f"{request.method} {request.url.path}: {known.detail}", known.headers)
+        return self._pages.missing(request, known.detail, known.status_code)
 
 
 def _verdict(complaints: Sequence[str]) -> Response:
-    text = "\n".join(complaints) or "ok"
-    return Response(f"{text}\n".encode("utf-8", "replace"), 503 if complaints else 200, _headers(PLAIN))
-
-
-def _state(text: str | None) -> HealthState | None:
-    """The state of a query; None, which means all, for one that is none."""
-    return next((state for state in HealthState if state == text), None)
-
-
-def _policy(style: str) -> str:
-    """A Content-Security-Policy by which the page loads nothing, runs nothing and is styled by `style` alone."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
-def _templates(files: jinja2.BaseLoader) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=files,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"span": span, "age": age, "moment": moment}
-    return environment
-
-
-def span(seconds: float) -> str:
-    """How long a probe took, for a person: `4 ms`, `12 s`."""
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else age(seconds)
-
-
-def age(seconds: float) -> str:
-    """How long ago something was, in one whole unit: `12 s`, `3 min`, `5 h`, `2 d`; `0 s` for what is yet to come."""
-    seconds = max(0.0, seconds)
-    for limit, size, unit in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
-        if seconds < limit:
-            return f"{seconds // size:.0f} {unit}"
-    return f"{seconds // 86_400:.0f} d"
-
-
-def moment(seconds: float) -> str:
-    """A time (seconds since the epoch) in UTC, to the second."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    return plain("\n".join(complaints or ("ok",)) + "\n", 503 if complaints else 200)

@@ -60,9 +60,21 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """Serves `app` on `host` and `port`, to whom `access` admits; port 0 takes a free one."""
+    """Serves `app` on `host` and `port`, to whom `access` admits; port 0 takes a free one.
 
-    def __init__(self, app: ASGIApp, host: str, port: int, access: WebAccess = EVERYBODY) -> None:
+    `before_stop` ends the answers that would not end by themselves.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        access: WebAccess = EVERYBODY,
+        *,
+        before_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._before_stop = before_stop
         self._host = host
         self._port = port
         self._thread: threading.Thread | None = None
@@ -114,6 +126,7 @@ class WebServer:
 
     def stop(self, timeout: float = 3.0) -> None:
         """Stop listening, let answers under way end within a second, and drop the rest. Does nothing before `start`."""
+        self._before_stop()
         self._server.end()
         if self._thread is not None:
             self._thread.join(timeout)

@@ -1,0 +1,89 @@
+"""Latency and outcome of the last probes as SVG: the coordinates only, the templates draw.
+
+One stroke for each probe, upwards from the base, as high as it took long; a probe that did not succeed is as high as
+the drawing, because how long a failure took says little. Strokes of one colour are one path, so that a hundred
+drawings on a page stay small.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from controller.store import PastProbe
+from controller.web.wording import span
+from reconcilers.health import Outcome, Phases
+
+STEP = 3
+HEIGHT = 20
+LEAST = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Strokes:
+    """The probes with one outcome, as the `d` of a path."""
+
+    outcome: Outcome
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """`width` and `height` are of the view box; `label` says the same in words."""
+
+    width: int
+    height: int
+    strokes: Sequence[Strokes]
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One part of a probe: `start` and `width` are percent of the whole, `seconds` how long it took."""
+
+    name: str
+    seconds: float
+    start: float
+    width: float
+
+
+def drawing(probes: Sequence[PastProbe], places: int) -> Drawing:
+    """The last probes, the newest at the right end of `places` places."""
+    probes = probes[-places:]
+    longest = max((probe.duration for probe in probes if probe.outcome is Outcome.SUCCESS), default=0.0)
+    paths: dict[Outcome, list[str]] = {}
+    for place, probe in enumerate(probes, places - len(probes)):
+        height = _height(probe, longest)
+        paths.setdefault(probe.outcome, []).append(f"M{place * STEP + 1} {HEIGHT}v-{height:.3g}")
+    strokes = [Strokes(outcome, "".join(paths[outcome])) for outcome in Outcome if outcome in paths]
+    return Drawing(places * STEP, HEIGHT, strokes, _label(probes))
+
+
+def phases(parts: Phases) -> list[Phase]:
+    """The parts of one probe side by side; empty where nothing was measured."""
+    whole = sum(parts)
+    shown, start = [], 0.0
+    for name, seconds in zip(Phases._fields, parts, strict=True):
+        width = 100 * seconds / whole if whole else 0.0
+        if seconds > 0:
+            shown.append(Phase(name.replace("_", " "), seconds, start, width))
+        start += width
+    return shown
+
+
+def _height(probe: PastProbe, longest: float) -> float:
+    if probe.outcome is not Outcome.SUCCESS or not longest:
+        return float(HEIGHT)
+    return max(LEAST, HEIGHT * probe.duration / longest)
+
+
+def _label(probes: Sequence[PastProbe]) -> str:
+    if not probes:
+        return "not probed yet"
+    times = [probe.duration for probe in probes if probe.outcome is Outcome.SUCCESS]
+    counts = f"{len(times)} of {len(probes)} probes succeeded"
+    return f"{counts}, in {_range(times)}" if times else counts
+
+
+def _range(times: Iterable[float]) -> str:
+    every = sorted(times)
+    least, most = span(every[0]), span(every[-1])
+    return least if least == most else f"{least} to {most}"

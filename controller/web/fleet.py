@@ -1,0 +1,195 @@
+"""What is known of all pods, read from the stores when it is asked, and of one pod in full.
+
+Everything that came from a pod or a manifest stays raw text here: templates and JSON escape it.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from controller.sink.kv import Unsettled
+from controller.store import HealthStore, Intent, ManifestStore, Tracked
+from reconcilers.explanation import Situation, evidence, explain
+from reconcilers.health import CheckHealth, HealthState, ProbeResult, Reason
+from reconcilers.publication import Flapping
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+
+NO_WORKER = "no probe worker runs yet"
+NO_VERDICT = "no verdict yet"
+
+
+class PodState(StrEnum):
+    """The state of a pod as it is shown, the worst first. The first four are those of its health; the others have no
+    check, because their manifest asks for a pause, asks for none, or is not understood."""
+
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+    WARNING = "warning"
+    PASSING = "passing"
+    PAUSED = "paused"
+    UNCHECKED = "unchecked"
+
+
+class Sight(NamedTuple):
+    """One pod as it was when it was looked at: light, because lists of 10,000 are made of it.
+
+    Times are seconds since the epoch, 0 for never; `took` is the duration of the last probe in seconds, -1 without one.
+    A pod that flaps is in the state that is said of it, unknown.
+    """
+
+    key: PodKey
+    state: PodState
+    reason: Reason
+    since: float
+    probed: float
+    took: float
+    check: Tracked | None
+    health: CheckHealth | None
+    intent: Intent | None
+    flapping: Flapping | None
+
+    @property
+    def detail(self) -> str:
+        """What is the matter, in a few words."""
+        if self.flapping and self.health:
+            return f"{self.flapping.changes} changes of status in a short time; last seen {self.health.state}"
+        if self.health:
+            return self.health.detail if self.health.since or not self.probed else NO_VERDICT
+        if self.intent and self.intent.error and not self.intent.manifest:
+            return "its manifest is not understood"
+        return NO_WORKER if self.state is PodState.UNKNOWN else ""
+
+    @property
+    def output(self) -> str:
+        """The excerpt of the answer that led to this state."""
+        return self.health.output if self.health else ""
+
+    @property
+    def evidence(self) -> str:
+        """How far the probes are on the way to another state, "" when they are not."""
+        return evidence(self.health, self.check.spec) if self.check and self.health else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """One pod in full. `why` is a sentence; `published` what is known to stand where health goes."""
+
+    sight: Sight
+    last: ProbeResult | None
+    why: str
+    published: HealthRecord | None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether what is published is not known to be ours, and so about to be written again."""
+        return isinstance(self.published, Unsettled)
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidManifest:
+    """A manifest that is not understood; `kept` when an older version of it is still in force."""
+
+    key: PodKey
+    since: float
+    field: str
+    problem: str
+    kept: bool
+
+
+class Fleet:
+    """Reads the stores. `flapping` names the pods that are damped, and `published` what stands where health goes."""
+
+    def __init__(
+        self,
+        healths: HealthStore,
+        manifests: ManifestStore,
+        *,
+        flapping: Callable[[], Mapping[PodKey, Flapping]],
+        published: Callable[[PodKey], HealthRecord | None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._healths = healths
+        self._manifests = manifests
+        self._flapping = flapping
+        self._published = published
+        self.clock = clock
+
+    def mark(self) -> str:
+        """Another text whenever there may be something new to see."""
+        return f"{self._healths.version}-{self._manifests.version}"
+
+    def cut_off(self) -> str:
+        """Why failures count as our own at the moment; "" while they do not."""
+        return self._healths.cut_off
+
+    def pods(self) -> list[Sight]:
+        """Every pod that has a manifest or a check, in no order."""
+        return list(self._sights())
+
+    def totals(self) -> Mapping[PodState, int]:
+        """How many pods are in each state."""
+        counts = Counter(sight.state for sight in self._sights())
+        return {state: counts[state] for state in PodState}
+
+    def portrait(self, key: PodKey) -> Portrait | None:
+        """One pod; None for one that nothing is known of."""
+        check, intent = self._healths.tracked(key), self._manifests.intent(key)
+        if check is None and intent is None:
+            return None
+        flapping = self._flapping().get(key)
+        sight = self._sight(key, check, intent, flapping)
+        last = check.last if check else None
+        situation = Situation(
+            sight.health,
+            check.spec if check else None,
+            last if check and last and last.generation == check.generation else None,
+            intent.manifest if intent else None,
+            str(intent.error) if intent and intent.error else "",
+            flapping,
+            self._healths.cut_off,
+        )
+        return Portrait(sight, last, explain(situation), self._published(key))
+
+    def invalid(self) -> list[InvalidManifest]:
+        """The manifests that are not understood, by key."""
+        found = [
+            InvalidManifest(
+                key, intent.invalid_since, intent.error.field, intent.error.problem, intent.manifest is not None
+            )
+            for key, intent in self._manifests.intents().items()
+            if intent.error
+        ]
+        return sorted(found, key=lambda each: each.key)
+
+    def _sights(self) -> Iterator[Sight]:
+        intents, flapping = dict(self._manifests.intents()), self._flapping()
+        for check in self._healths.all():
+            key = check.spec.key
+            yield self._sight(key, check, intents.pop(key, None), flapping.get(key))
+        for key, intent in intents.items():
+            yield self._sight(key, None, intent, None)
+
+    def _sight(self, key: PodKey, check: Tracked | None, intent: Intent | None, flapping: Flapping | None) -> Sight:
+        if check is None:
+            return Sight(key, _without_check(intent), Reason.NONE, 0.0, 0.0, -1.0, None, None, intent, None)
+        health, last = check.health, check.last
+        probed, took = (last.started, last.duration) if last else (0.0, -1.0)
+        if flapping:
+            since = self.clock() - flapping.quiet_since
+            return Sight(key, PodState.UNKNOWN, Reason.FLAPPING, since, probed, took, check, health, intent, flapping)
+        state = STATES[health.state]
+        return Sight(key, state, health.reason, health.since, probed, took, check, health, intent, None)
+
+
+STATES = {state: PodState(state.value) for state in HealthState}
+
+
+def _without_check(intent: Intent | None) -> PodState:
+    manifest = intent.manifest if intent else None
+    if manifest and manifest.check:
+        return PodState.UNKNOWN
+    return PodState.PAUSED if manifest and manifest.paused else PodState.UNCHECKED

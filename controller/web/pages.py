@@ -1,0 +1,187 @@
+"""The pages: all pods at `/`, one pod at `/pods/<node>/<pod>`, and `/manifests`, what is wrong with manifests.
+
+Rendered here and usable as they are; the script only renews them. Nothing can be changed from here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from controller.web import wording
+from controller.web.answers import HTML, answer
+from controller.web.assets import Assets
+from controller.web.drawing import drawing, phases
+from controller.web.events import current
+from controller.web.fleet import Fleet, PodState, Portrait, Sight
+from controller.web.listing import Listing, listing, pages, within
+from controller.web.manifest_text import shown
+from controller.web.query import Paging, PodQuery
+from reconcilers.p2manifest import sha_or_empty
+from reconcilers.spec import Manifest, PodKey
+
+REFRESH = 5
+REFRESH_MANY = 15
+MANY = 1_000
+BUFFERED = 50
+EXCERPT = 1_000
+EXCERPT_PASSING = 120
+SPARKLINE = 30
+TIMELINE = 100
+ALWAYS = (PodState.CRITICAL, PodState.UNKNOWN, PodState.PASSING)
+"""States whose number is shown also where it is 0."""
+
+
+class Pages:
+    """Renders what `fleet` sees. `complaints` are what is wrong with the controller itself."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        assets: Assets,
+        complaints: Callable[[], Sequence[str]],
+        *,
+        node: str,
+        version: str,
+    ) -> None:
+        self._fleet = fleet
+        self._complaints = complaints
+        self._headers = {"Content-Security-Policy": assets.policy}
+        self._templates = _templates()
+        self._templates.globals |= {
+            "node": node,
+            "version": version,
+            "style": assets.style,
+            "script": assets.script,
+            "states": tuple(PodState),
+            "always": ALWAYS,
+        }
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self._pods),
+            Route("/pods/{node}/{pod}", self._pod),
+            Route("/manifests", self._manifests),
+        ]
+
+    def missing(self, request: Request, what: str, status: int) -> Response:
+        """The page that says that there is nothing, or that it cannot be had."""
+        root = "../" * (request.url.path.count("/") - 1)
+        return self._render("missing.html", self._mark(), status, root=root, what=what, refresh=0)
+
+    async def _pods(self, request: Request) -> Response:
+        mark, query = self._mark(), PodQuery.lenient(request.query_params)
+        seen = listing(self._fleet.pods(), query)
+        return self._render(
+            "pods.html",
+            mark,
+            root="",
+            query=query,
+            seen=seen,
+            bar=_bar(seen),
+            invalid=len(self._fleet.invalid()),
+            refresh=REFRESH if seen.total <= MANY else REFRESH_MANY,
+        )
+
+    async def _pod(self, request: Request) -> Response:
+        mark, key = self._mark(), PodKey(request.path_params["node"], request.path_params["pod"])
+        seen = self._fleet.portrait(key)
+        if seen is None:
+            what = f"No pod {key.pod} on {key.node} is known here"
+            return self._render("missing.html", mark, 404, root="../../", what=what, refresh=REFRESH)
+        check = seen.sight.check
+        return self._render(
+            "pod.html",
+            mark,
+            root="../../",
+            seen=seen,
+            history=check.history.last(TIMELINE) if check else [],
+            manifests=_manifest_versions(seen),
+            refresh=REFRESH,
+        )
+
+    async def _manifests(self, request: Request) -> Response:
+        mark, invalid = self._mark(), self._fleet.invalid()
+        paging = within(Paging.lenient(request.query_params), len(invalid))
+        start = (paging.page - 1) * paging.per_page
+        return self._render(
+            "manifests.html",
+            mark,
+            root="",
+            query=paging,
+            pages=pages(len(invalid), paging.per_page),
+            total=len(invalid),
+            invalid=invalid[start : start + paging.per_page],
+            refresh=REFRESH,
+        )
+
+    def _mark(self) -> str:
+        """To be taken before the stores are read: what changes meanwhile is then fetched once more, not missed."""
+        return current(self._fleet, self._complaints())
+
+    def _render(self, name: str, mark: str, status: int = 200, **values: Any) -> Response:
+        complaints = dict.fromkeys(self._complaints())
+        stream = self._templates.get_template(name).stream(
+            now=self._fleet.clock(), complaints=complaints, mark=mark, **values
+        )
+        stream.enable_buffering(BUFFERED)
+        response = answer((part.encode("utf-8", "replace") for part in stream), HTML, self._headers)
+        response.status_code = status
+        return response
+
+
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("controller.web"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "span": wording.span,
+        "age": wording.age,
+        "moment": wording.moment,
+        "iso": wording.iso,
+        "excerpt": _excerpt,
+        "sparkline": lambda check: drawing(check.history.last(SPARKLINE), SPARKLINE),
+        "timeline": lambda history: drawing(history, max(len(history), TIMELINE // 3)),
+        "seconds": lambda seconds: f"{seconds:g} s",
+        "phases": phases,
+    }
+    return environment
+
+
+def _excerpt(sight: Sight) -> str:
+    return sight.output[: EXCERPT_PASSING if sight.state is PodState.PASSING else EXCERPT]
+
+
+def _bar(seen: Listing) -> list[tuple[PodState, float, float]]:
+    """Where the part of each state begins and how wide it is, in percent of all pods."""
+    parts, start = [], 0.0
+    for state, count in seen.totals.items():
+        width = 100 * count / (seen.total or 1)
+        if count:
+            parts.append((state, start, width))
+        start += width
+    return parts
+
+
+def _manifest_versions(seen: Portrait) -> list[dict[str, str]]:
+    """The manifest as it stands, and the one in force where that is an older one."""
+    intent = seen.sight.intent
+    if intent is None:
+        return []
+    if intent.error and intent.manifest:
+        return [
+            _manifest("Manifest in force", intent.good, intent.manifest),
+            _manifest("Newest version, not understood", intent.data, None),
+        ]
+    return [_manifest("Manifest", intent.data, intent.manifest)]
+
+
+def _manifest(title: str, data: bytes, understood: Manifest | None) -> dict[str, str]:
+    return {"title": title, "sha": sha_or_empty(data), "text": shown(data, understood)}

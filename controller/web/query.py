@@ -1,0 +1,118 @@
+"""What is asked of the list of pods, as it stands in a URL: which pods, in which order, and which part of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import QueryParams
+
+from controller.web.fleet import PodState
+
+COLUMNS = ("state", "pod", "node", "since", "probed", "took", "reason")
+FIRST_DESCENDING = frozenset({"since", "probed", "took"})
+"""Columns of which the greatest is the most interesting."""
+MAX_PER_PAGE = 500
+
+Order = Literal[
+    "state", "-state", "pod", "-pod", "node", "-node", "since", "-since", "probed", "-probed", "took", "-took",
+    "reason", "-reason",
+]  # fmt: skip
+Page = Annotated[int, Field(ge=1, le=1_000_000)]
+PerPage = Annotated[int, Field(ge=1, le=MAX_PER_PAGE)]
+
+
+@dataclass(frozen=True, slots=True)
+class BadParameter:
+    """What is wrong with one parameter of a query."""
+
+    parameter: str
+    detail: str
+
+
+class QueryError(ValueError):
+    """A query that cannot be answered."""
+
+    def __init__(self, problems: Sequence[BadParameter]) -> None:
+        super().__init__("; ".join(f"{each.parameter}: {each.detail}" for each in problems))
+        self.problems = problems
+
+
+class Paging(BaseModel):
+    """A part of a list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    page: Page = Field(1, description="Which page of the list; the last one where there are not so many.")
+    per_page: PerPage = Field(100, description="How many entries a page has.")
+
+    @classmethod
+    def parse(cls, parameters: QueryParams) -> Self:
+        """What a URL asks for.
+
+        Raises:
+            QueryError: with every parameter that is not understood.
+        """
+        try:
+            return cls.model_validate(cls._fields(parameters))
+        except ValidationError as error:
+            raise QueryError([_problem(each) for each in error.errors(include_url=False)]) from None
+
+    @classmethod
+    def lenient(cls, parameters: QueryParams) -> Self:
+        """The same for a page: what is not understood is as if it had not been said."""
+        fields = cls._fields(parameters)
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            wrong = {each["loc"][0] for each in error.errors()}
+            return cls.model_validate({name: value for name, value in fields.items() if name not in wrong})
+
+    @classmethod
+    def _fields(cls, parameters: QueryParams) -> dict[str, Any]:
+        """The parameters by name; the last one counts of those that are given several times."""
+        return dict(parameters)
+
+    def url(self, **changes: Any) -> str:
+        """The query of this with some changes: from `?` on, without what is as by default. It begins at the first page
+        unless another one is asked for."""
+        said = self.model_copy(update={"page": 1, **changes}).model_dump(exclude_defaults=True)
+        return f"?{urlencode(said, doseq=True)}"
+
+
+class PodQuery(Paging):
+    """Which pods, and in which order."""
+
+    state: tuple[PodState, ...] = Field((), description="Only pods in one of these states; may be given several times.")
+    q: str = Field(
+        "", max_length=200, description="Only pods of whose pod, node or reason each of these words is a part."
+    )
+    sort: Order = Field("state", description="By which column; with a minus sign the greatest comes first.")
+
+    @classmethod
+    def _fields(cls, parameters: QueryParams) -> dict[str, Any]:
+        fields: dict[str, Any] = dict(parameters)
+        if states := [state for state in parameters.getlist("state") if state]:
+            fields["state"] = states
+        else:
+            fields.pop("state", None)
+        return fields
+
+    @property
+    def column(self) -> str:
+        return self.sort.removeprefix("-")
+
+    @property
+    def descending(self) -> bool:
+        return self.sort.startswith("-")
+
+    def sorted_by(self, column: str) -> str:
+        """The query that sorts by `column`, and the other way round where it does already."""
+        descending = not self.descending if column == self.column else column in FIRST_DESCENDING
+        return self.url(sort=f"-{column}" if descending else column)
+
+
+def _problem(error: Mapping[str, Any]) -> BadParameter:
+    message = "no such parameter" if error["type"] == "extra_forbidden" else error["msg"].replace("Input", "it")
+    return BadParameter(str(error["loc"][0]), message)

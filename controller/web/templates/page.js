@@ -1,0 +1,144 @@
+// Keeps a page true while it is looked at. The server says by an event that there is something new, the page is asked for
+// again, and what differs in it is put in place; so sorting, filtering and escaping are done in one place, the server.
+// Without this script the page renews itself as a whole.
+"use strict";
+
+(() => {
+  const options = document.currentScript.dataset;
+  const announcement = document.getElementById("announcement");
+  const freshness = document.getElementById("freshness");
+  const LEAST_REST = 500; // ms between two requests,
+  const RESTS_PER_REQUEST = 10; // and in terms of how long the last one took: a busy server is left in peace
+  const QUIET = 10_000; // ms between two announcements
+  const RETRY = 30_000; // ms until a stream that was refused is asked for again
+  let main = document.getElementById("main");
+  let summary = main.dataset.summary;
+  let said = -Infinity;
+  let busy = false;
+  let again = false;
+  let stream = null;
+
+  function renew() {
+    if (busy) {
+      again = true;
+      return;
+    }
+    busy = true;
+    const asked = location.href;
+    const started = performance.now();
+    const request = new XMLHttpRequest();
+    request.open("GET", asked);
+    request.responseType = "document";
+    request.timeout = 10_000;
+    request.onloadend = () => {
+      const fresh = request.response?.getElementById("main");
+      if (fresh && asked === location.href) show(request.response, fresh);
+      freshness.textContent = fresh ? "As of" : "No answer from the controller. Last seen";
+      document.body.classList.toggle("stale", !fresh);
+      const rest = Math.max(LEAST_REST, RESTS_PER_REQUEST * (performance.now() - started));
+      setTimeout(rested, asked === location.href ? rest : 0);
+    };
+    request.send();
+  }
+
+  function rested() {
+    busy = false;
+    if (again) {
+      again = false;
+      renew();
+    }
+  }
+
+  function show(page, fresh) {
+    const focused = document.activeElement;
+    morph(main, fresh);
+    morph(document.getElementById("now"), page.getElementById("now"));
+    document.title = page.title;
+    document.querySelector("link[rel=icon]").href = page.querySelector("link[rel=icon]").href;
+    if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+    announce();
+  }
+
+  // Says the totals to a screen reader when they are others, and not more often than one can listen.
+  function announce() {
+    if (main.dataset.summary === summary) return;
+    const wait = said + QUIET - performance.now();
+    if (wait > 0) {
+      setTimeout(announce, wait);
+      return;
+    }
+    summary = main.dataset.summary;
+    said = performance.now();
+    announcement.textContent = summary;
+  }
+
+  // Makes `old` like `fresh`, and leaves alone what is alike: focus, scrolling and selections stay.
+  function morph(old, fresh) {
+    if (old.isEqualNode(fresh)) return;
+    if (old.nodeName !== fresh.nodeName) {
+      old.replaceWith(document.importNode(fresh, true));
+    } else if (old.nodeType !== Node.ELEMENT_NODE) {
+      old.nodeValue = fresh.nodeValue;
+    } else {
+      morphAttributes(old, fresh);
+      morphChildren(old, fresh);
+    }
+  }
+
+  function morphAttributes(old, fresh) {
+    for (const { name } of [...old.attributes]) {
+      if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name); // whoever opened it wants it open
+    }
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+  }
+
+  // Children with an id are found again wherever they stand, the others by their place.
+  function morphChildren(old, fresh) {
+    const known = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
+    let at = old.firstChild;
+    for (const child of [...fresh.childNodes]) {
+      const likely = at && !at.id && !child.id && at.nodeName === child.nodeName ? at : null;
+      const same = child.id ? known.get(child.id) : likely;
+      if (same === at && same) at = at.nextSibling;
+      else old.insertBefore(same ?? document.importNode(child, true), at);
+      if (same) morph(same, child);
+    }
+    while (at) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
+  }
+
+  // A stream is one of few, so only a page that is looked at has one.
+  function listen() {
+    stream?.close();
+    stream = null;
+    if (document.hidden) return;
+    stream = new EventSource(options.events);
+    stream.addEventListener("change", (event) => {
+      if (event.lastEventId !== main.dataset.mark) renew();
+    });
+    stream.addEventListener("error", () => {
+      if (stream?.readyState === EventSource.CLOSED) setTimeout(listen, RETRY);
+    });
+  }
+
+  function filter(form) {
+    const wanted = [...new FormData(form)].filter(([, value]) => value);
+    history.replaceState(null, "", `${location.pathname}?${new URLSearchParams(wanted)}`);
+    renew();
+  }
+
+  document.addEventListener("input", (event) => {
+    if (event.target.form?.id === "search") filter(event.target.form);
+  });
+  document.addEventListener("visibilitychange", () => {
+    listen();
+    if (!document.hidden) renew();
+  });
+  setInterval(() => document.hidden || renew(), 1000 * options.refresh);
+  listen();
+})();

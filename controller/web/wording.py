@@ -1,0 +1,42 @@
+"""Times and durations for a person, and text that any encoding can hold."""
+
+import time
+from datetime import UTC, datetime
+
+
+def span(seconds: float) -> str:
+    """How long something took: `0.4 ms`, `4 ms`, `2.5 s`, `12 s`."""
+    if seconds < 0.001:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else age(seconds)
+
+
+def age(seconds: float) -> str:
+    """How long ago something was, in one whole unit: `12 s`, `3 min`, `5 h`, `2 d`; `0 s` for what is yet to come."""
+    seconds = max(0.0, seconds)
+    for limit, size, unit in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
+        if seconds < limit:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds // 86_400:.0f} d"
+
+
+def moment(seconds: float) -> str:
+    """A time (seconds since the epoch) in UTC, to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+def iso(seconds: float) -> str:
+    """The same as RFC 3339 has it, for machines."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def instant(seconds: float) -> datetime | None:
+    """The same as a value; None for 0, which is never."""
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+def sound(text: str) -> str:
+    """`text` without what no UTF-8 can hold: a pod may have sent half a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,93 @@
+"""Latency and phases as coordinates, and times in words."""
+
+import pytest
+
+from controller.store import PastProbe
+from controller.web.drawing import drawing, phases
+from controller.web.wording import age, instant, iso, moment, sound, span
+from reconcilers.health import Outcome, Phases, Reason
+
+
+def probe(duration: float, outcome: Outcome = Outcome.SUCCESS) -> PastProbe:
+    return PastProbe(0.0, duration, outcome, Reason.NONE, 200)
+
+
+def test_a_stroke_is_as_high_as_the_probe_took_long_and_never_too_small_to_see() -> None:
+    drawn = drawing([probe(0.1), probe(0.05), probe(0.0001)], 3)
+    [strokes] = drawn.strokes
+    assert (drawn.width, drawn.height) == (9, 20)
+    assert strokes.path == "M1 20v-20M4 20v-10M7 20v-2"
+
+
+def test_a_failure_is_as_high_as_the_drawing_and_does_not_set_the_scale() -> None:
+    drawn = drawing([probe(9.0, Outcome.FAILURE), probe(0.1), probe(0.0, Outcome.LOCAL)], 3)
+    assert [(each.outcome, each.path) for each in drawn.strokes] == [
+        (Outcome.SUCCESS, "M4 20v-20"),
+        (Outcome.FAILURE, "M1 20v-20"),
+        (Outcome.LOCAL, "M7 20v-20"),
+    ]
+
+
+def test_the_newest_probe_is_at_the_right_end() -> None:
+    assert drawing([probe(0.1)], 30).strokes[0].path == "M88 20v-20"
+    assert drawing([probe(0.1)] * 40, 30).strokes[0].path.count("M") == 30
+
+
+@pytest.mark.parametrize(
+    ("probes", "label"),
+    [
+        ([], "not probed yet"),
+        ([probe(0.004)], "1 of 1 probes succeeded, in 4 ms"),
+        ([probe(0.004), probe(0.2), probe(1.0, Outcome.FAILURE)], "2 of 3 probes succeeded, in 4 ms to 200 ms"),
+        ([probe(1.0, Outcome.FAILURE)], "0 of 1 probes succeeded"),
+        ([probe(0.0)], "1 of 1 probes succeeded, in 0.0 ms"),
+    ],
+)
+def test_a_drawing_is_told_in_words(probes: list[PastProbe], label: str) -> None:
+    assert drawing(probes, 30).label == label
+
+
+def test_the_phases_of_a_probe_stand_side_by_side_and_fill_the_bar() -> None:
+    shown = phases(Phases(dns=0.0, connect=0.1, tls=0.2, first_byte=0.1, transfer=0.0))
+    assert [phase.name for phase in shown] == ["connect", "tls", "first byte"]
+    assert [phase.start for phase in shown] == pytest.approx([0, 25, 75])
+    assert [phase.width for phase in shown] == pytest.approx([25, 50, 25])
+    assert phases(Phases()) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (-3, "0 s"),
+        (0.9, "0 s"),
+        (119.9, "119 s"),
+        (120, "2 min"),
+        (7_199, "119 min"),
+        (7_200, "2 h"),
+        (172_799, "47 h"),
+        (172_800, "2 d"),
+        (1e7, "115 d"),
+    ],
+)
+def test_ages_are_told_in_one_unit(seconds: float, text: str) -> None:
+    assert age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.00042, "0.4 ms"), (0.0042, "4 ms"), (0.25, "250 ms"), (2.5, "2.5 s"), (12.5, "12 s"), (300, "5 min")],
+)
+def test_durations_are_told_as_exactly_as_they_matter(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_times_are_told_in_utc() -> None:
+    assert moment(0) == "1970-01-01 00:00:00 UTC"
+    assert iso(1e9) == "2001-09-09T01:46:40Z"
+    assert instant(0) is None
+    assert str(instant(1e9)) == "2001-09-09 01:46:40+00:00"
+
+
+def test_text_that_no_encoding_can_hold_is_made_sound() -> None:
+    assert sound("\ud800ü") == "?ü"

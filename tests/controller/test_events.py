@@ -1,0 +1,135 @@
+"""Word of changes: few streams, few events, and an end."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+
+from controller.web import events
+from controller.web.server import WebServer
+from tests.support.net import until
+from tests.support.site import Page, Site
+
+PATH = "/api/v1/events"
+
+
+class Stream:
+    """One open stream, read event by event."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._connection.request("GET", PATH)
+        self.response = self._connection.getresponse()
+
+    def next(self) -> dict[str, str]:
+        """The fields of the next event; {} at the end of the stream."""
+        fields: dict[str, str] = {}
+        while line := self.response.readline().decode().rstrip("\n"):
+            name, _, text = line.partition(": ")
+            fields[name] = text
+        return fields
+
+    def close(self) -> None:
+        self.response.close()
+        self._connection.close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as site:
+        yield site
+
+
+def test_a_stream_begins_with_the_totals_and_tells_of_every_change(site: Site) -> None:
+    stream = Stream(site.server.port)
+    assert stream.response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert stream.next() == {"retry": "2000"}
+    first = stream.next()
+    assert (first["event"], json.loads(first["data"])["unknown"]) == ("change", 0)
+    site.follow("a")
+    assert json.loads(stream.next()["data"])["unknown"] == 1
+    site.fails("a")
+    assert json.loads(stream.next()["data"])["critical"] == 1
+    site.schedule(1, torn=b"id: [\n")
+    assert json.loads(stream.next()["data"])["unchecked"] == 1
+    site.unready.append("the lease is lost")
+    assert stream.next()["event"] == "change"
+    stream.close()
+
+
+def test_a_storm_of_changes_is_an_event_a_second(site: Site) -> None:
+    site.follow("a")
+    stream = Stream(site.server.port)
+    stream.next()
+    stream.next()
+    started = time.monotonic()
+    while time.monotonic() < started + 1.5:
+        site.passes("a")
+        site.fails("a")
+        time.sleep(0.01)
+    seen = [stream.next(), stream.next()]
+    assert [event["event"] for event in seen] == ["change", "change"]
+    assert time.monotonic() - started > 1.0
+    stream.close()
+
+
+def test_the_id_of_an_event_is_what_the_page_says_of_itself(site: Site) -> None:
+    site.follow("a")
+    site.passes("a")
+    stream = Stream(site.server.port)
+    stream.next()
+    mark = stream.next()["id"]
+    stream.close()
+    page = Page(site.get("/")[1])
+    assert mark in [attributes.get("data-mark") for _, attributes in page.tags]
+    site.fails("a")
+    assert f'data-mark="{mark}"' not in site.get("/")[1]
+
+
+def test_streams_are_few_and_others_are_asked_to_come_later(site: Site) -> None:
+    streams = [Stream(site.server.port) for _ in range(events.STREAMS)]
+    assert {stream.response.status for stream in streams} == {200}
+    response, text = site.get(PATH)
+    assert response.status == 503
+    assert response.headers["Retry-After"] == "30"
+    assert json.loads(text)["detail"] == f"{events.STREAMS} streams are open, of {events.STREAMS} that may be"
+    assert site.get("/metrics")[0].status == 200
+    streams.pop().close()
+
+    def there_is_room() -> bool:
+        stream = Stream(site.server.port)
+        streams.append(stream)
+        return stream.response.status == 200
+
+    until(there_is_room, 20, "the place of a stream that was left is free")
+    for stream in streams:
+        stream.close()
+
+
+def test_a_stream_ends_with_the_server_and_does_not_delay_it() -> None:
+    with Site() as site:
+        stream = Stream(site.server.port)
+        stream.next()
+        stream.next()
+        started = time.monotonic()
+        site.server.stop(timeout=15.0)
+        assert time.monotonic() - started < 8  # usually 0.3
+        assert stream.next() == {}
+        stream.close()
+
+
+def test_a_stream_is_kept_alive_and_ends_after_its_time(site: Site) -> None:
+    """By a clock of which a minute is a second."""
+    hasty = events.Events(site.fleet, lambda: (), clock=lambda: 60 * time.monotonic())
+    server = WebServer(Starlette(routes=[hasty.route()]), "127.0.0.1", 0)
+    server.start()
+    stream = Stream(server.port)
+    stream.next()
+    stream.next()
+    assert stream.next() == {"": "still here"}
+    until(lambda: stream.next() == {}, 30, "the stream ends")
+    stream.close()
+    server.stop()

@@ -1,0 +1,122 @@
+"""The web server for a test: real stores behind a real server, and a page taken apart."""
+
+import http.client
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from html.parser import HTMLParser
+from types import TracebackType
+from typing import Any, Self
+
+from prometheus_client import CollectorRegistry
+
+from controller.exposition import render
+from controller.metrics import Metrics
+from controller.store import HealthStore, ManifestStore
+from controller.web.app import Web
+from controller.web.fleet import Fleet
+from controller.web.server import WebServer
+from reconcilers.gate import Entry, Listing
+from reconcilers.health import Outcome, ProbeResult, Reason
+from reconcilers.options import Rules
+from reconcilers.publication import Flapping
+from reconcilers.record import HealthRecord
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
+
+NODE = "web1.example.com"
+NOW = 1_790_000_000.0
+HOSTILE = "<script>alert('1')</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\ud800\0"
+
+
+class Site(AbstractContextManager["Site"]):
+    """Real stores, a real server, and complaints that a test can change."""
+
+    def __init__(self) -> None:
+        self.healths = HealthStore(lambda _: None, wall_clock=lambda: NOW - 60)
+        self.manifests = ManifestStore(Rules(allow_headers=True), wall_clock=lambda: NOW - 60)
+        self.flapping: dict[PodKey, Flapping] = {}
+        self.published: dict[PodKey, HealthRecord] = {}
+        self.unhealthy: list[str] = []
+        self.unready: list[str] = []
+        metrics = Metrics(CollectorRegistry(), "0.1.0")
+        self.fleet = Fleet(
+            self.healths,
+            self.manifests,
+            flapping=lambda: self.flapping,
+            published=self.published.get,
+            clock=lambda: NOW,
+        )
+        self.web = Web(
+            self.fleet,
+            render=lambda form: render(metrics.registry, self.healths, self.manifests, self.flapping, form),
+            healthy=lambda: self.unhealthy,
+            ready=lambda: self.unready,
+            node=NODE,
+            version="0.1.0",
+        )
+        self.server = WebServer(self.web.app, "127.0.0.1", 0, before_stop=self.web.close)
+
+    def __enter__(self) -> Self:
+        self.server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.server.stop()
+
+    def follow(self, *pods: str, **options: Any) -> None:
+        """Checks of these pods; `options` are those of `CheckSpec`."""
+        probe = HttpGet(NODE, 8000, "/_status", Tls())
+        self.healths.follow((CheckSpec(PodKey(NODE, pod), probe, 5.0, 2.0, **options), 1) for pod in pods)
+
+    def passes(self, *pods: str, output: str = "") -> None:
+        for pod in pods:
+            result = ProbeResult(PodKey(NODE, pod), 1, Outcome.SUCCESS, NOW - 5, 0.004, output=output, status_code=200)
+            self.healths.observe([result])
+
+    def fails(self, pod: str, detail: str = "answered 503", output: str = "") -> None:
+        key = PodKey(NODE, pod)
+        self.healths.observe([ProbeResult(key, 1, Outcome.FAILURE, NOW - 5, 0.25, Reason.STATUS, detail, output, 503)])
+
+    def schedule(self, index: int, **manifests: bytes) -> None:
+        entries = {PodKey(NODE, pod): Entry((index,), data) for pod, data in manifests.items()}
+        self.manifests.replace(Listing(index, entries), ())
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, str]:
+        response, body = self.ask(path, method, **headers)
+        return response, body.decode()
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
+        """The answer with its body as it was sent; `headers` are named with underscores."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        try:
+            connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+            response = connection.getresponse()
+            return response, response.read()
+        finally:
+            connection.close()
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and its text by the tag that holds it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self._open = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        self._open = tag
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, _: str) -> None:
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((self._open, data))
+
+    def text(self, tag: str) -> list[str]:
+        return [text for holder, text in self.texts if holder == tag]
