@@ -1,10 +1,10 @@
-"""An index of what is answered over HTTP: the pages, word of changes, `/metrics`, `/-/healthy` and `/-/ready`.
+"""An index of what is answered over HTTP: the pages, the API, its events, `/metrics`, `/-/healthy` and `/-/ready`.
 
 Nothing can be changed from here. Handlers run in the server's one thread, one after another, so that however many ask,
 at most one answer is being made while probes are due.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,14 +14,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from controller.web.answers import SecurityHeaders, plain, problem
+from controller.web.api.routes import Api, Complaints
 from controller.web.assets import Assets
 from controller.web.events import Events
 from controller.web.fleet import Fleet
 from controller.web.pages import Pages
 from controller.web.scrape import Render, scraped
-
-Complaints = Callable[[], Sequence[str]]
-"""One sentence for each thing that is wrong; empty when nothing is."""
 
 
 class Web:
@@ -45,9 +43,11 @@ class Web:
         self._ready = ready
         assets = Assets()
         self._pages = Pages(fleet, assets, complaints, node=node, version=version)
+        api = Api(fleet, healthy=healthy, ready=ready, node=node, version=version)
         self._events = Events(fleet, complaints)
         routes = [
             *self._pages.routes(),
+            *api.routes(),
             self._events.route(),
             assets.route(),
             Route("/metrics", self._metrics),

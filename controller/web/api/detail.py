@@ -1,0 +1,181 @@
+"""The API's answer about one pod in full, as a type."""
+
+from datetime import UTC, datetime
+
+from pydantic import Field
+
+from controller.web.api.models import Model, Pod, Seconds
+from controller.web.drawing import phases
+from controller.web.fleet import Portrait
+from controller.web.manifest_text import shown
+from controller.web.wording import instant, sound
+from reconcilers.health import HealthState, Outcome, Reason
+from reconcilers.p2manifest import sha_or_empty
+from reconcilers.spec import CheckSpec, Manifest
+
+HISTORY = 100
+
+
+class Check(Model):
+    """What is checked, and how."""
+
+    url: str
+    address: str | None = Field(description="Where is connected to instead of what the name resolves to.")
+    interval: Seconds
+    timeout: Seconds
+    failure_threshold: int
+    success_threshold: int
+    initial_delay: Seconds
+
+    @classmethod
+    def of(cls, spec: CheckSpec) -> "Check":
+        return cls(
+            url=spec.probe.url,
+            address=spec.address,
+            interval=spec.interval,
+            timeout=spec.timeout,
+            failure_threshold=spec.failure_threshold,
+            success_threshold=spec.success_threshold,
+            initial_delay=spec.initial_delay,
+        )
+
+
+class Phase(Model):
+    """One part of a probe."""
+
+    name: str
+    seconds: Seconds
+
+
+class Probe(Model):
+    """The last probe."""
+
+    started: datetime
+    duration: Seconds
+    outcome: Outcome
+    reason: Reason
+    detail: str
+    status_code: int = Field(description="HTTP status, 0 where none was read.")
+    phases: list[Phase]
+
+
+class PastProbe(Model):
+    """One of the last probes."""
+
+    started: datetime
+    duration: Seconds
+    outcome: Outcome
+    reason: Reason
+    status_code: int
+
+
+class Certificate(Model):
+    """The certificate that the target showed."""
+
+    expires: datetime | None = Field(description="When the first of its chain expires; null where that is not known.")
+    verified: bool = Field(description="Whether the check verifies it.")
+
+
+class Published(Model):
+    """What is known to stand where health goes."""
+
+    status: HealthState
+    reason: Reason
+    detail: str
+    since: datetime | None
+    manifest_sha: str = Field(description='Of the manifest that was probed, as p2 computes it; "" where not known.')
+    in_doubt: bool = Field(description="Whether it is not known to be ours, and so about to be written again.")
+
+
+class ManifestVersion(Model):
+    """A manifest as it stands; what may be secret in it is left out."""
+
+    text: str
+    sha: str = Field(description='As p2 computes it; "" for one that p2 would not read.')
+
+
+class PodDetail(Pod):
+    """One pod in full."""
+
+    why: str = Field(description="Why it is in this state, in one sentence.")
+    check: Check | None
+    probe: Probe | None
+    history: list[PastProbe] = Field(description="The last 100 probes, the oldest first.")
+    certificate: Certificate | None
+    published: Published | None
+    manifest: ManifestVersion | None = Field(description="As it stands.")
+    manifest_in_force: ManifestVersion | None = Field(description="Where that is an older one.")
+    manifest_error: str
+
+    @classmethod
+    def of_portrait(cls, seen: Portrait) -> "PodDetail":
+        check, intent = seen.sight.check, seen.sight.intent
+        understood = intent.manifest if intent and not intent.error else None
+        older = intent if intent and intent.error and intent.manifest else None
+        return cls(
+            **dict(Pod.of(seen.sight)),
+            why=sound(seen.why),
+            check=Check.of(check.spec) if check and check.spec.probe.url else None,
+            probe=_probe(seen),
+            history=_history(seen),
+            certificate=_certificate(seen),
+            published=_published(seen),
+            manifest=_version(intent.data, understood) if intent else None,
+            manifest_in_force=_version(older.good, older.manifest) if older else None,
+            manifest_error=sound(str(intent.error)) if intent and intent.error else "",
+        )
+
+
+def _probe(seen: Portrait) -> Probe | None:
+    last = seen.last
+    if last is None:
+        return None
+    return Probe(
+        started=datetime.fromtimestamp(last.started, UTC),
+        duration=last.duration,
+        outcome=last.outcome,
+        reason=last.reason,
+        detail=sound(last.detail),
+        status_code=last.status_code,
+        phases=[Phase(name=phase.name, seconds=phase.seconds) for phase in phases(last.phases)],
+    )
+
+
+def _history(seen: Portrait) -> list[PastProbe]:
+    check = seen.sight.check
+    return [
+        PastProbe(
+            started=datetime.fromtimestamp(past.started, UTC),
+            duration=past.duration,
+            outcome=past.outcome,
+            reason=past.reason,
+            status_code=past.status_code,
+        )
+        for past in (check.history.last(HISTORY) if check else ())
+    ]
+
+
+def _certificate(seen: Portrait) -> Certificate | None:
+    tls = seen.sight.check.spec.probe.tls if seen.sight.check else None
+    if tls is None:
+        return None
+    expiry = seen.last.certificate_expiry if seen.last else 0.0
+    return Certificate(expires=instant(expiry), verified=not tls.insecure_skip_verify)
+
+
+def _published(seen: Portrait) -> Published | None:
+    record = seen.published
+    if record is None:
+        return None
+    return Published(
+        status=record.status,
+        reason=record.reason,
+        detail=sound(record.detail),
+        since=instant(record.since),
+        manifest_sha=record.manifest_sha,
+        in_doubt=seen.in_doubt,
+    )
+
+
+def _version(data: bytes, understood: Manifest | None) -> ManifestVersion:
+    return ManifestVersion(text=shown(data, understood), sha=sha_or_empty(data))

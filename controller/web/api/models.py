@@ -1,0 +1,156 @@
+"""The API's answers as types. The OpenAPI description is made of them, so that it cannot say anything else.
+
+Times are RFC 3339 in UTC, null for never; durations are seconds.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from controller.web.fleet import InvalidManifest, PodState, Sight
+from controller.web.listing import Listing
+from controller.web.wording import instant, sound
+from reconcilers.health import Reason
+
+EXCERPT = 1_000
+
+Seconds = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Model(BaseModel):
+    """What they have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Pod(Model):
+    """One pod in a list."""
+
+    node: str
+    pod: str
+    state: PodState
+    since: datetime | None = Field(description="When the state began.")
+    last_probe: datetime | None
+    last_duration: Seconds | None
+    reason: Reason = Field(description='Why it is not passing; "" where there is nothing to say.')
+    detail: str = Field(description="What is the matter, in a few words.")
+    excerpt: str = Field(description="The beginning of the answer that led to this state.")
+    evidence: str = Field(description='How far the probes are on the way to another state, such as "1 of 3 misses".')
+
+    @classmethod
+    def of(cls, sight: Sight) -> "Pod":
+        return cls(
+            node=sight.key.node,
+            pod=sight.key.pod,
+            state=sight.state,
+            since=instant(sight.since),
+            last_probe=instant(sight.probed),
+            last_duration=None if sight.took < 0 else sight.took,
+            reason=sight.reason,
+            detail=sound(sight.detail),
+            excerpt=sound(sight.output[:EXCERPT]),
+            evidence=sight.evidence,
+        )
+
+
+class Totals(Model):
+    """How many pods are in each state."""
+
+    critical: Count
+    unknown: Count
+    warning: Count
+    passing: Count
+    paused: Count
+    unchecked: Count
+
+    @classmethod
+    def of(cls, counts: Mapping[PodState, int]) -> "Totals":
+        return cls.model_validate({state.value: count for state, count in counts.items()})
+
+
+class PodList(Model):
+    """One page of the pods that were asked for."""
+
+    pods: list[Pod]
+    matching: Count = Field(description="How many pods match, on all pages.")
+    page: int
+    pages: int
+    per_page: int
+    totals: Totals = Field(description="Of all pods, whatever was asked for.")
+
+    @classmethod
+    def of(cls, seen: Listing) -> "PodList":
+        return cls(
+            pods=[Pod.of(sight) for sight in seen.pods],
+            matching=seen.matching,
+            page=seen.paging.page,
+            pages=seen.pages,
+            per_page=seen.paging.per_page,
+            totals=Totals.of(seen.totals),
+        )
+
+
+class ManifestError(Model):
+    """A manifest that is not understood."""
+
+    node: str
+    pod: str
+    since: datetime | None
+    field: str = Field(description='The path of what is wrong; "" for the document as a whole.')
+    problem: str
+    older_in_force: bool = Field(description="Whether an older version is in force.")
+
+    @classmethod
+    def of(cls, invalid: InvalidManifest) -> "ManifestError":
+        return cls(
+            node=invalid.key.node,
+            pod=invalid.key.pod,
+            since=instant(invalid.since),
+            field=sound(invalid.field),
+            problem=sound(invalid.problem),
+            older_in_force=invalid.kept,
+        )
+
+
+class ManifestErrorList(Model):
+    """One page of the manifests that are not understood."""
+
+    errors: list[ManifestError]
+    matching: Count
+    page: int
+    pages: int
+    per_page: int
+
+
+class Status(Model):
+    """How the controller itself is."""
+
+    node: str
+    version: str
+    time: datetime | None
+    healthy: bool = Field(description="Whether all its threads turn.")
+    ready: bool = Field(description="Whether manifests are read and health can be published.")
+    complaints: list[str]
+    cut_off: str = Field(description='Why failures count as the node\'s own at the moment; "" while they do not.')
+    totals: Totals
+    manifest_errors: Count
+
+
+class BadParameter(Model):
+    """What is wrong with one parameter."""
+
+    parameter: str
+    detail: str
+
+
+class Problem(Model):
+    """An error, as RFC 9457 has it."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    detail: str
+    errors: list[BadParameter] | None = None

@@ -1,0 +1,108 @@
+"""The description of the API, OpenAPI 3.1. Its schemas are those of the types that the answers are made of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from controller.web.answers import PROBLEM
+from controller.web.api.detail import PodDetail
+from controller.web.api.models import ManifestErrorList, Model, PodList, Problem, Status, Totals
+from controller.web.query import Paging, PodQuery
+
+Json = dict[str, Any]
+
+
+def description(version: str) -> Json:
+    """The whole document; `version` is the program's."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Podpulse",
+            "version": version,
+            "summary": "What one controller knows of its pods. Nothing can be changed from here.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "."}],
+        "paths": _paths(),
+        "components": {"schemas": _schemas(PodList, PodDetail, ManifestErrorList, Status, Totals, Problem)},
+    }
+
+
+def _paths() -> Json:
+    name = {"in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "/pods": _get("listPods", "Pods: filtered, in order, page by page", PodList, _parameters(PodQuery), 400),
+        "/pods/{node}/{pod}": _get(
+            "getPod", "One pod in full", PodDetail, [{"name": "node", **name}, {"name": "pod", **name}], 404
+        ),
+        "/manifest-errors": _get(
+            "listManifestErrors", "Manifests that are not understood", ManifestErrorList, _parameters(Paging), 400
+        ),
+        "/status": _get("getStatus", "How the controller itself is", Status),
+        "/events": _events(),
+        "/openapi.json": {
+            "get": {
+                "operationId": "getDescription",
+                "summary": "This description",
+                "responses": {"200": _content("This description", "application/json", {"type": "object"})},
+            }
+        },
+    }
+
+
+def _get(operation: str, summary: str, model: type[Model], parameters: list[Json] | None = None, *errors: int) -> Json:
+    responses = {"200": _content(summary, "application/json", _reference(model))}
+    responses |= {str(status): _content("An error", PROBLEM, _reference(Problem)) for status in errors}
+    return {
+        "get": {
+            "operationId": operation,
+            "summary": summary,
+            "parameters": parameters or [],
+            "responses": responses,
+        }
+    }
+
+
+def _events() -> Json:
+    """OpenAPI 3.1 has no words for what the events of a stream hold."""
+    said = (
+        "Server-sent events. `change` comes when there may be something new to see, at most once a second; its data "
+        "are the totals, as in Totals. The stream ends after some minutes, and is to be asked for again."
+    )
+    return {
+        "get": {
+            "operationId": "streamEvents",
+            "summary": "Word of changes",
+            "description": said,
+            "responses": {
+                "200": _content("The stream", "text/event-stream", {"type": "string"}),
+                "503": _content("Too many streams are open", PROBLEM, _reference(Problem)),
+            },
+        }
+    }
+
+
+def _content(text: str, media_type: str, schema: Mapping[str, Any]) -> Json:
+    return {"description": text, "content": {media_type: {"schema": dict(schema)}}}
+
+
+def _reference(model: type[Model]) -> Json:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _parameters(model: type[Paging]) -> list[Json]:
+    """The fields of a query as parameters."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return [
+        {"name": name, "in": "query", "description": field.pop("description"), "schema": field}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _schemas(*models: type[Model]) -> Json:
+    _, schemas = models_json_schema(
+        [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    found: Json = schemas["$defs"]
+    return found

@@ -1,0 +1,102 @@
+"""The API's answers. Errors are problem details that name the parameter."""
+
+from collections.abc import Callable, Sequence
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from controller.web.answers import NO_STORE, problem
+from controller.web.api.detail import PodDetail
+from controller.web.api.models import ManifestError, ManifestErrorList, PodList, Status, Totals
+from controller.web.api.openapi import description
+from controller.web.fleet import Fleet
+from controller.web.listing import listing, pages, within
+from controller.web.query import Paging, PodQuery, QueryError
+from controller.web.wording import instant, sound
+from reconcilers.spec import PodKey
+
+ROOT = "/api/v1"
+
+Complaints = Callable[[], Sequence[str]]
+"""One sentence for each thing that is wrong; empty when nothing is."""
+
+
+class Api:
+    """Answers from what `fleet` sees."""
+
+    def __init__(self, fleet: Fleet, *, healthy: Complaints, ready: Complaints, node: str, version: str) -> None:
+        self._fleet = fleet
+        self._healthy = healthy
+        self._ready = ready
+        self._node = node
+        self._version = version
+        self._description = description(version)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(f"{ROOT}/pods", self._pods),
+            Route(f"{ROOT}/pods/{{node}}/{{pod}}", self._pod),
+            Route(f"{ROOT}/manifest-errors", self._manifest_errors),
+            Route(f"{ROOT}/status", self._status),
+            Route(f"{ROOT}/openapi.json", self._openapi),
+        ]
+
+    async def _pods(self, request: Request) -> Response:
+        try:
+            query = PodQuery.parse(request.query_params)
+        except QueryError as error:
+            return _bad_query(error)
+        return _json(PodList.of(listing(self._fleet.pods(), query)))
+
+    async def _pod(self, request: Request) -> Response:
+        key = PodKey(request.path_params["node"], request.path_params["pod"])
+        seen = self._fleet.portrait(key)
+        return _json(PodDetail.of_portrait(seen)) if seen else problem(404, f"no pod {key} is known here")
+
+    async def _manifest_errors(self, request: Request) -> Response:
+        try:
+            query = Paging.parse(request.query_params)
+        except QueryError as error:
+            return _bad_query(error)
+        invalid = self._fleet.invalid()
+        paging = within(query, len(invalid))
+        start = (paging.page - 1) * paging.per_page
+        return _json(
+            ManifestErrorList(
+                errors=[ManifestError.of(each) for each in invalid[start : start + paging.per_page]],
+                matching=len(invalid),
+                page=paging.page,
+                pages=pages(len(invalid), paging.per_page),
+                per_page=paging.per_page,
+            )
+        )
+
+    async def _status(self, _: Request) -> Response:
+        healthy, ready = self._healthy(), self._ready()
+        return _json(
+            Status(
+                node=self._node,
+                version=self._version,
+                time=instant(self._fleet.clock()),
+                healthy=not healthy,
+                ready=not ready,
+                complaints=[sound(each) for each in dict.fromkeys((*healthy, *ready))],
+                cut_off=self._fleet.cut_off(),
+                totals=Totals.of(self._fleet.totals()),
+                manifest_errors=len(self._fleet.invalid()),
+            )
+        )
+
+    async def _openapi(self, _: Request) -> Response:
+        return JSONResponse(self._description, headers=NO_STORE)
+
+
+def _json(body: BaseModel) -> Response:
+    return Response(body.model_dump_json(), headers=NO_STORE, media_type="application/json")
+
+
+def _bad_query(error: QueryError) -> Response:
+    errors = [{"parameter": each.parameter, "detail": each.detail} for each in error.problems]
+    return problem(400, str(error), errors=errors)
