@@ -1,0 +1,140 @@
+"""A real browser for a test: Debian's chromium, headless, driven by selenium through Debian's chromedriver.
+
+Selenium because it is the one driver that is kept by its field, speaks a standard (WebDriver), and takes the driver of
+the distribution, which has the version of its browser; its own downloader is never asked. Everything that the page
+complains about is kept: errors of scripts, and what its Content-Security-Policy refused.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from types import TracebackType
+from typing import Any, Self
+
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+from tests.support.net import until
+
+WITHIN = 30.0
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--lang=en",
+)
+LAPTOP, PHONE = (1200, 880), (390, 844)
+
+
+def is_installed() -> bool:
+    """Whether there is a browser with its driver."""
+    return bool(shutil.which("chromium") and shutil.which("chromedriver"))
+
+
+class Browser(AbstractContextManager["Browser"]):
+    """One window with a fresh profile. Everything that is asked for is waited for, up to `WITHIN` seconds."""
+
+    def __init__(self) -> None:
+        self._profile = tempfile.TemporaryDirectory(prefix="podpulse-browser-", ignore_cleanup_errors=True)
+        options = ChromeOptions()
+        options.binary_location = shutil.which("chromium") or ""
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        for flag in (
+            *FLAGS,
+            f"--user-data-dir={self._profile.name}",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        ):
+            options.add_argument(flag)
+        self._chrome = Chrome(options, Service(shutil.which("chromedriver")))
+        self._chrome.set_page_load_timeout(WITHIN)
+        self.resize(LAPTOP)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(WebDriverException):
+            self._chrome.quit()
+        self._profile.cleanup()
+
+    # --- what a person does ---
+
+    def open(self, url: str) -> None:
+        self._chrome.get(url)
+
+    def click(self, css: str) -> None:
+        self._find(css).click()
+
+    def type(self, css: str, text: str) -> None:
+        self._find(css).send_keys(text)
+
+    def resize(self, size: tuple[int, int] = LAPTOP, scale: float = 1.0) -> None:
+        """Give the page so many pixels."""
+        width, height = size
+        self.command(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False
+        )
+
+    def prefer(self, scheme: str) -> None:
+        """`dark`, `light`, or "" for what the machine prefers."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.command("Emulation.setEmulatedMedia", features=features)
+
+    def switch_script(self, *, on: bool) -> None:
+        self.command("Emulation.setScriptExecutionDisabled", value=not on)
+
+    # --- what a person sees ---
+
+    @property
+    def url(self) -> str:
+        return self._chrome.current_url
+
+    @property
+    def title(self) -> str:
+        return self._chrome.title
+
+    def texts(self, css: str) -> list[str]:
+        """What every element that matches shows; anew where the page changed meanwhile."""
+        while True:
+            with suppress(StaleElementReferenceException):
+                return [each.text for each in self._chrome.find_elements(By.CSS_SELECTOR, css)]
+
+    def text(self, css: str) -> str:
+        """The same of the first one."""
+        return next(iter(self.texts(css)), "")
+
+    def wait(self, condition: Callable[[], object], what: str = "") -> None:
+        until(condition, WITHIN, what or "the page shows it")
+
+    def evaluate(self, script: str, *arguments: Any) -> Any:
+        """What a function with this body returns."""
+        return self._chrome.execute_script(script, *arguments)
+
+    def command(self, name: str, **parameters: Any) -> Any:
+        """One command of the DevTools protocol."""
+        return self._chrome.execute_cdp_cmd(name, parameters)
+
+    def complaints(self) -> list[str]:
+        """Everything that was written to the console since the last time: errors, refusals, warnings."""
+        return [str(entry["message"]) for entry in self._chrome.get_log("browser")]  # type: ignore[no-untyped-call]
+
+    def screenshot(self) -> bytes:
+        """What is in the window, as PNG."""
+        return self._chrome.get_screenshot_as_png()
+
+    def _find(self, css: str) -> Any:
+        self.wait(lambda: self._chrome.find_elements(By.CSS_SELECTOR, css), f"the page has {css}")
+        return self._chrome.find_element(By.CSS_SELECTOR, css)
