@@ -5,6 +5,7 @@ the interpreter while probes are due. So the parts are made one by one, and betw
 lets go of the interpreter while it compresses.
 """
 
+import asyncio
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -16,7 +17,7 @@ GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 
 async def gathered(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in pieces that are worth sending."""
+    """The same bytes in pieces that are worth sending. Between two pieces, other answers are made."""
     piece = bytearray()
     for part in parts:
         piece += part
@@ -24,6 +25,7 @@ async def gathered(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
         if len(piece) >= SENT_AT_ONCE:
             yield bytes(piece)
             piece.clear()
+            await asyncio.sleep(0)
     if piece:
         yield bytes(piece)
 

@@ -1,5 +1,6 @@
 """The web server, and what it answers to programs, asked over real connections."""
 
+import asyncio
 import gzip
 import http.client
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from controller.web.server import ListenError, WebServer
+from controller.web.stream import SENT_AT_ONCE, gathered
 from tests.support.site import NODE, Site
 
 
@@ -139,3 +141,18 @@ def test_it_stops_soon_although_connections_are_open_and_frees_its_port() -> Non
 
 def test_stopping_before_the_start_does_nothing() -> None:
     Site().server.stop()
+
+
+def test_between_two_pieces_of_a_long_answer_others_are_made() -> None:
+    order: list[str] = []
+
+    async def make(name: str) -> None:
+        pieces = gathered([b"x" * SENT_AT_ONCE] * 3)
+        while await anext(pieces, None):
+            order.append(name)
+
+    async def make_both() -> None:
+        await asyncio.gather(make("scrape"), make("page"))
+
+    asyncio.run(make_both())
+    assert order == ["scrape", "page"] * 3
