@@ -17,6 +17,7 @@ from tests.support.controller import Controller
 from tests.support.net import until
 from tests.support.targets import Target, answer, hang, slow
 
+HEALTHY = answer(200, b'{"status": "ok"}\n')
 PODS = ("billing-api", "catalog", "checkout", "mailer", "search", "sessions")
 SECONDS = 34
 
@@ -28,6 +29,8 @@ def scene() -> Iterator[Controller]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="podpulse-picture-")))
         target, mailer = stack.enter_context(Target()), stack.enter_context(Target())
         _schedule(folder, target, mailer)
+        target.behave(HEALTHY)
+        target.behave(answer(404), "/images")
         controller = Controller(
             node_name="web1.example.com",
             intent_dir=str(folder),
@@ -55,12 +58,10 @@ def _schedule(folder: Path, target: Target, mailer: Target) -> None:
 
 def _play(target: Target, mailer: Target) -> None:
     """What the pods do, second by second."""
-    healthy = answer(200, b'{"status": "ok"}\n')
     clock = threading.Event()
-    target.behave(answer(404), "/images")
     for second in range(SECONDS):
         for number, pod in enumerate(PODS):
-            target.behave(slow(0.004 + 0.003 * ((second * 7 + number * 3) % 11), healthy), f"/{pod}")
+            target.behave(slow(0.004 + 0.003 * ((second * 7 + number * 3) % 11), HEALTHY), f"/{pod}")
         if second >= 14:
             target.behave(answer(503, b"database: connection pool exhausted\nqueue: ok\n"), "/checkout")
         if second in {9, 10}:
