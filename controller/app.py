@@ -23,19 +23,23 @@ from controller.intent.reality import PULSE_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
 from controller.loop import ControlLoop
 from controller.metrics import Metrics
-from controller.outside import Keeper, Outside, on_consul, on_folders, registration
+from controller.outside import Outside, on_consul, on_folders, registration
 from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulses
+from controller.registration import RegistrationKeeper
 from controller.sink.directory import FolderInUse
 from controller.store import HealthStore, ManifestStore
+from controller.succession.lock import NodeTaken
+from controller.succession.succession import Succession
 from controller.systemd import ServiceManager
 from controller.web.app import Web
 from controller.web.server import ListenError, WebServer
 from controller.workqueue import WorkQueue
+from reconcilers.adoption import Inherited
 from reconcilers.checks import CheckReconciler
 from reconcilers.gate import RemovalGate
 from reconcilers.publication import HealthReconciler
-from reconcilers.spec import PodKey
+from reconcilers.spec import CheckSpec, PodKey
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,11 @@ class StartError(Exception):
 
 
 class App:
-    """One controller for one node."""
+    """One controller for one node.
+
+    Raises:
+        StartError: another one runs for this node, or the folder for its state cannot be used.
+    """
 
     def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
         self.config = config
@@ -62,10 +70,11 @@ class App:
         self._checks = self._queue("checks")
         self._publication = self._queue("publication")
         self._manifests = ManifestStore(config.rules())
+        self._succession = _succession(config, environ)
         self._outside = self._connect(environ)
         grace = config.startup_grace if self._outside.reality else 0.0
         self._deployments = Deployments(grace, self._manifests, self._outside.sink)
-        self._healths = HealthStore(self._publication.add, deployments=self._deployments)
+        self._healths = HealthStore(self._publication.add, deployments=self._deployments, inherit=self._inherited)
         self._engine = ProbeEngine(
             self._healths,
             self._metrics.probes,
@@ -75,8 +84,10 @@ class App:
             guard=config.guard(environ),
         )
         self._canary = self._with_canary(environ)
-        publication = HealthReconciler(self._healths, self._outside.sink, time.monotonic, config.damping_rules())
-        self._loops = self._control_loops(publication)
+        self._publisher = HealthReconciler(
+            self._healths, self._outside.sink, time.monotonic, config.damping_rules(), self._succession.dampings()
+        )
+        self._loops = self._control_loops()
         self._watch = IntentWatch(
             self._outside.source,
             self._manifests,
@@ -86,10 +97,13 @@ class App:
             self._pulses.new("watch", 30),
             config.consul.wait,
         )
-        self._web = self._server(publication)
-        self._keepers = [*self._outside.keepers, *self._watch_of_reality(), *self._registration(environ)]
+        self._web = self._server()
+        self._beside: list[RealityWatch | RegistrationKeeper] = [
+            *self._watch_of_reality(),
+            *self._registration(environ),
+        ]
         self._systemd = ServiceManager(environ, self._pulses.complaints, self._status)
-        self._read_at_scrape(publication)
+        self._read_at_scrape()
 
     @property
     def port(self) -> int:
@@ -104,8 +118,10 @@ class App:
         """
         try:
             self._web.start()
-            for keeper in self._keepers:
+            for keeper in self._outside.keepers:
                 keeper.start()
+            for beside in self._beside:
+                beside.start()
         except (ListenError, FolderInUse) as error:
             raise StartError(str(error)) from error
         for loop in self._loops:
@@ -114,6 +130,7 @@ class App:
         if self._canary:
             self._canary.start()
         self._watch.start()
+        self._succession.start(self._healths, self._publisher.dampings)
         self._systemd.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
 
@@ -137,11 +154,16 @@ class App:
         if self._canary:
             self._canary.stop(STOP_STEP)
         self._engine.close(STOP_STEP)
-        for keeper in self._keepers:
-            keeper.stop(STOP_STEP)
+        self._succession.stop(STOP_STEP)
+        left = self.config.on_stop == "keep" and self._succession.has_heir
+        for keeper in self._outside.keepers:
+            keeper.stop(STOP_STEP, destroy=not left)
+        for beside in self._beside:
+            beside.stop(STOP_STEP)
         self._web.stop(STOP_STEP)
         for client in self._outside.clients:
             client.close()
+        self._succession.release(left=left)
 
     def _queue(self, name: str) -> WorkQueue[PodKey]:
         metrics = self._metrics.queue(name)
@@ -162,15 +184,21 @@ class App:
             return on_folders(config, config.intent_dir, config.health_dir, self._pulses)
         self._metrics.consul.expect(CONTROLLER_OPERATIONS)
         observe = self._metrics.consul.request
-        return on_consul(config, environ, self._manifests, self._pulses, observe, self._publish_again)
+        left = self._succession
+        return on_consul(
+            config, environ, self._manifests, self._pulses, observe, self._publish_again, left.session, left.note
+        )
 
-    def _registration(self, environ: Mapping[str, str]) -> Sequence[Keeper]:
+    def _inherited(self, spec: CheckSpec) -> Inherited | None:
+        return self._succession.claim(spec, self._outside.sink.standing(spec.key))
+
+    def _registration(self, environ: Mapping[str, str]) -> Sequence[RegistrationKeeper]:
         observe = self._metrics.consul.request
         return registration(
             self.config, environ, self._pulses, observe, version("podpulse"), lambda: self.port, self._ready
         )
 
-    def _control_loops(self, publication: HealthReconciler) -> Sequence[ControlLoop]:
+    def _control_loops(self) -> Sequence[ControlLoop]:
         checks = CheckReconciler(self._manifests, self._engine, self._healths, self._outside.addresses)
         return (
             ControlLoop(
@@ -178,7 +206,7 @@ class App:
             ),
             ControlLoop(
                 self._publication,
-                publication,
+                self._publisher,
                 self._metrics.loop("publication"),
                 self._pulses.new("publish", 30),
                 batch=PUBLICATION_BATCH,
@@ -186,9 +214,11 @@ class App:
             ),
         )
 
-    def _server(self, publication: HealthReconciler) -> WebServer:
+    def _server(self) -> WebServer:
         def render(form: Format) -> Iterable[bytes]:
-            return exposition.render(self._metrics.registry, self._healths, self._manifests, publication.damped(), form)
+            return exposition.render(
+                self._metrics.registry, self._healths, self._manifests, self._publisher.damped(), form
+            )
 
         web = Web(
             self._healths,
@@ -201,7 +231,7 @@ class App:
         )
         return WebServer(web.app, *self.config.listen_address, self.config.web_access)
 
-    def _read_at_scrape(self, publication: HealthReconciler) -> None:
+    def _read_at_scrape(self) -> None:
         metrics, lease = self._metrics, self._outside.lease
         metrics.time.set_function(time.time)
         metrics.intents.set_function(lambda: len(self._manifests))
@@ -212,8 +242,8 @@ class App:
         metrics.ready.set_function(lambda: not self._ready())
         metrics.healthy.set_function(lambda: not self._pulses.complaints())
         metrics.cut_off.set_function(lambda: bool(self._healths.cut_off))
-        metrics.pods_damped.set_function(lambda: len(publication.damped()))
-        metrics.changes_suppressed.read(lambda: publication.suppressed)
+        metrics.pods_damped.set_function(lambda: len(self._publisher.damped()))
+        metrics.changes_suppressed.read(lambda: self._publisher.suppressed)
         if lease:
             metrics.lease(lease.expires_at)
 
@@ -245,6 +275,17 @@ class App:
     def _publish_again(self, keys: Collection[PodKey] | None) -> None:
         """What was published of these pods is gone or not ours any more; None: of all."""
         self._publication.add(keys if keys is not None else [each.spec.key for each in self._healths.all()])
+
+
+def _succession(config: Config, environ: Mapping[str, str]) -> Succession:
+    folder = config.state_folder(environ)
+    insists = config.state_dir is not None or "STATE_DIRECTORY" in environ
+    try:
+        return Succession(folder, config.node_name, insists=insists)
+    except NodeTaken as error:
+        raise StartError(str(error)) from error
+    except OSError as error:
+        raise StartError(f"state_dir: {folder} cannot be used: {error}") from error
 
 
 def _affordable(wanted: int) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
+from reconcilers.adoption import Inherited
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.manifest import ManifestError, parse
@@ -160,6 +161,10 @@ class Tracked:
             self.last = None
         self.spec, self.generation, self.health, self.failing_since = spec, generation, CheckHealth(born=now), 0.0
 
+    def inherit(self, before: Inherited) -> None:
+        """Go on where another run of this controller ended."""
+        self.health, self.failing_since, self.last = before.health, before.failing_since, before.last
+
     def observe(self, result: ProbeResult, *, deploying: bool) -> bool:
         """Take one result; whether state, reason or the manifest that they are about changed by it."""
         before, after = self.health, self.health.after(result, self.spec, deploying=deploying)
@@ -201,7 +206,7 @@ class HealthStore:
     """Health now and lately, of every check that has a worker. Written by the engine, and by who rules its workers.
 
     While this node is `cut_off`, failures count as our own; while a pod is among the `deployments`, where they are
-    known, failures do not make it critical.
+    known, failures do not make it critical. `inherit` is asked for what an earlier run knew of a check.
     """
 
     def __init__(
@@ -210,9 +215,11 @@ class HealthStore:
         history_size: int = 100,
         wall_clock: Callable[[], float] = time.time,
         deployments: Deploying | None = None,
+        inherit: Callable[[CheckSpec], Inherited | None] = lambda _: None,
     ) -> None:
         self._on_change = on_change
         self._deployments = deployments
+        self._inherit = inherit
         self._history_size = history_size
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
@@ -228,13 +235,19 @@ class HealthStore:
 
     def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
         """From now on results of these checks count, and of these generations of their workers only."""
+        heirs = []
         with self._lock:
             now = self._wall_clock()
             for spec, generation in specs:
                 if known := self._tracked.get(spec.key):
                     known.restart(spec, generation, now)
-                else:
-                    self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size)
+                    continue
+                tracked = self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size)
+                if before := self._inherit(spec):
+                    tracked.inherit(before)
+                    heirs.append(spec.key)
+        if heirs:
+            self._on_change(heirs)
 
     def confirm(self, specs: Collection[CheckSpec]) -> None:
         """The workers of these go on; from now on their results are about the manifests that ask for them now."""

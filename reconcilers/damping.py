@@ -39,6 +39,10 @@ class Damping:
     def fresh(cls, rules: DampingRules) -> "Damping":
         return cls(rules, rules.capacity)
 
+    def under(self, rules: DampingRules) -> "Damping":
+        """The same pod under these rules, which may be others than before."""
+        return self if rules == self.rules else replace(self, rules=rules, tokens=min(self.tokens, rules.capacity))
+
     def after(self, status: HealthState, now: float) -> "Damping":
         """What is remembered after `status` was seen at `now`."""
         if status is self.status or not self.rules.capacity:

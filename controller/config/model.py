@@ -70,6 +70,8 @@ class Config(Section):
     registers: Boolean = Field(default=True, alias="register")
     intent_dir: Path | None = None
     health_dir: Path | None = None
+    state_dir: Path | None = None
+    on_stop: Literal["keep", "remove"] = "keep"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     consul: ConsulSection = Field(default_factory=ConsulSection)
@@ -124,6 +126,14 @@ class Config(Section):
         except access.WebAccessError as error:
             raise ValueError(f"web_config_file: {error}") from None
         return self
+
+    def state_folder(self, environ: Mapping[str, str]) -> Path:
+        """Where this node's lock and state are kept: as configured, else systemd's, else the user's own."""
+        if self.state_dir or self.health_dir:
+            return self.state_dir or Path(f"{self.health_dir}/.state")
+        if given := environ.get("STATE_DIRECTORY"):
+            return Path(given.partition(":")[0])
+        return Path(environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state") / "podpulse"
 
     def rules(self) -> Rules:
         """What the operator says about manifests."""

@@ -90,6 +90,11 @@ class KvSink:
         record, session = self._known.get(key), self._lease.current()
         return Unsettled.of_record(record) if record and session and session != self._session else record
 
+    def standing(self, key: PodKey) -> HealthRecord | None:
+        """What an earlier run published under the session that is ours now, so that it has stood all the time."""
+        record = self.published(key)
+        return None if isinstance(record, Unsettled) else record
+
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         """See `HealthSink`. What fails for reasons of its own does not keep the others from being written."""
         changes = [*(_Change(record.key, record) for record in put), *(_Change(key, None) for key in delete)]

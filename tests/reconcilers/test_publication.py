@@ -171,3 +171,24 @@ def test_a_pod_that_went_and_came_back_starts_with_a_full_bucket() -> None:
     del pod.healths.known[A]
     pod.reconciler.reconcile([A])
     assert pod.is_now(BAD).status is HealthState.CRITICAL
+
+
+def test_how_pods_stand_is_told_and_taken_over_by_the_next() -> None:
+    pod = Flapping()
+    pod.is_now(GOOD)
+    pod.is_now(BAD)
+    after = Flapping()
+    after.reconciler = HealthReconciler(
+        after.healths, after.sink, lambda: after.now, DampingRules(2, 15.0, 60.0), pod.reconciler.dampings()
+    )
+    assert after.reconciler.damped() == {A}
+    after.now = 30.0
+    assert after.is_now(BAD).reason is Reason.FLAPPING
+
+
+def test_other_rules_are_in_force_from_the_next_look_on() -> None:
+    pod = Flapping()
+    pod.is_now(GOOD)
+    pod.reconciler.follow(DampingRules(0, 15.0, 60.0))
+    for health in (BAD, GOOD, BAD):
+        assert pod.is_now(health).status is health.state
