@@ -8,7 +8,7 @@ import logging
 import resource
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
@@ -27,6 +27,7 @@ from controller.outside import Outside, on_consul, on_folders, registration
 from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulses
 from controller.registration import RegistrationKeeper
+from controller.reload import Parts, Reloader
 from controller.sink.directory import FolderInUse
 from controller.store import HealthStore, ManifestStore
 from controller.succession.lock import NodeTaken
@@ -56,14 +57,15 @@ class StartError(Exception):
 
 
 class App:
-    """One controller for one node.
+    """One controller for one node. `reread` reads its configuration again, as it was read the first time.
 
     Raises:
         StartError: another one runs for this node, or the folder for its state cannot be used.
     """
 
-    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+    def __init__(self, config: Config, environ: Mapping[str, str], reread: Callable[[], Config]) -> None:
         self.config = config
+        """As it was at the start; a reload may have put other values in force since."""
         self._stop_requested = threading.Event()
         self._pulses = Pulses()
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
@@ -97,10 +99,12 @@ class App:
             self._pulses.new("watch", 30),
             config.consul.wait,
         )
+        self._registrations = self._registration(environ)
+        self._reloader = self._with_reloader(environ, reread)
         self._web = self._server()
         self._beside: list[RealityWatch | RegistrationKeeper] = [
             *self._watch_of_reality(),
-            *self._registration(environ),
+            *self._registrations,
         ]
         self._systemd = ServiceManager(environ, self._pulses.complaints, self._status)
         self._read_at_scrape()
@@ -131,12 +135,17 @@ class App:
             self._canary.start()
         self._watch.start()
         self._succession.start(self._healths, self._publisher.dampings)
+        self._reloader.start()
         self._systemd.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
 
     def request_stop(self) -> None:
         """Ask for the end; may be called from a signal handler, more than once."""
         self._stop_requested.set()
+
+    def request_reload(self) -> None:
+        """Ask for the configuration to be read again; may be called from a signal handler, more than once."""
+        self._reloader.request()
 
     def wait(self) -> None:
         """Return when the end was asked for."""
@@ -146,6 +155,7 @@ class App:
         """End all parts, within five seconds even when Consul hangs."""
         log.info("stopping")
         self._systemd.stopping()
+        self._reloader.stop(STOP_STEP)
         self._watch.stop(STOP_STEP)
         for loop in self._loops:
             loop.stop(STOP_STEP)
@@ -155,7 +165,7 @@ class App:
             self._canary.stop(STOP_STEP)
         self._engine.close(STOP_STEP)
         self._succession.stop(STOP_STEP)
-        left = self.config.on_stop == "keep" and self._succession.has_heir
+        left = self._reloader.config.on_stop == "keep" and self._succession.has_heir
         for keeper in self._outside.keepers:
             keeper.stop(STOP_STEP, destroy=not left)
         for beside in self._beside:
@@ -173,10 +183,30 @@ class App:
 
     def _with_canary(self, environ: Mapping[str, str]) -> Canary | None:
         target = self.config.canary_target(environ)
-        window = 2 * self.config.defaults.interval + self.config.defaults.timeout
         if target is None:
             return None
-        return Canary(target, self._healths, self._pulses.new("canary", 10), window=window)
+        return Canary(target, self._healths, self._pulses.new("canary", 10), window=self.config.canary_window)
+
+    def _with_reloader(self, environ: Mapping[str, str], reread: Callable[[], Config]) -> Reloader:
+        parts = Parts(
+            self._manifests,
+            self._engine,
+            self._publisher,
+            self._outside,
+            self._registrations,
+            self._canary,
+            self._checks.add,
+            self._publish_again,
+        )
+        return Reloader(
+            self.config,
+            environ,
+            reread,
+            parts,
+            successful=self._metrics.reload_successful,
+            success_time=self._metrics.reload_success_time,
+            tell=lambda what: self._systemd.reloading() if what == "reloading" else self._systemd.ready(),
+        )
 
     def _connect(self, environ: Mapping[str, str]) -> Outside:
         config = self.config
@@ -226,6 +256,8 @@ class App:
             render=render,
             healthy=self._pulses.complaints,
             ready=self._ready,
+            notices=self._reloader.complaints,
+            reload=self._reloader.reload if self.config.enable_lifecycle else None,
             node=self.config.node_name,
             version=version("podpulse"),
         )

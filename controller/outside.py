@@ -62,7 +62,8 @@ class LastingSink(HealthSink, Protocol):
 @dataclass(frozen=True, slots=True)
 class Outside:
     """What is different between Consul and folders. `clients` are to be closed at the end. `reality` says what really
-    runs, where somebody may know and it matters."""
+    runs, where somebody may know and it matters. `take` puts another configuration in force, as far as that goes
+    without a restart."""
 
     source: Source
     sink: LastingSink
@@ -71,6 +72,7 @@ class Outside:
     keepers: Sequence[Keeper]
     clients: Sequence[ConsulClient] = ()
     reality: ConsulSource | None = None
+    take: Callable[[Config], None] = lambda _: None
 
 
 def on_folders(config: Config, intents: Path, healths: Path, pulses: Pulses) -> Outside:
@@ -97,6 +99,8 @@ def on_consul(
     run left, if any, and `note_session` is told of each that we publish under.
     """
     settings, node = config.consul_settings(environ), config.node_name
+    services = ManifestServices(manifests, _naming(config))
+    renewing: list[ConsulClient] = []
     clients: list[ConsulClient] = []
 
     def client() -> ConsulClient:
@@ -113,16 +117,20 @@ def on_consul(
             lease.wait(CONFIRMED_WITHIN)
         return sink.leftovers(node)
 
+    def take(config: Config) -> None:
+        for each in (*renewing, *clients):
+            each.use(config.consul_settings(environ))
+        services.take(_naming(config))
+
     sinks: dict[str, ConsulSink] = {}
     keepers: list[Keeper] = []
     lease: SessionKeeper | None = None
     if "kv" in config.publish:
-        renewing = ConsulClient(settings, observe=observe)
-        lease = SessionKeeper(renewing, node, published_under, pulses.new("session", 30), resume=session)
+        renewing.append(ConsulClient(settings, observe=observe))
+        lease = SessionKeeper(renewing[0], node, published_under, pulses.new("session", 30), resume=session)
         keepers.append(lease)
         sinks["kv"] = KvSink(client(), lease)
     if "agent" in config.publish:
-        services = ManifestServices(manifests, _naming(config))
         agent = sinks["agent"] = AgentSink(client(), services, publish_again, ttl=config.service.ttl)
         keepers.append(TtlKeeper(agent, pulses.new("agent-ttl", 30)))
     sink = CombinedSink(sinks) if len(sinks) > 1 else next(iter(sinks.values()))
@@ -130,7 +138,7 @@ def on_consul(
     source = ConsulSource(client(), config.tree, node, leftovers)
     matters = config.startup_grace and config.tree == "intent"
     reality = ConsulSource(client(), "reality", node, tuple) if matters else None
-    return Outside(source, sink, addresses, lease, keepers, clients, reality)
+    return Outside(source, sink, addresses, lease, keepers, clients, reality, take)
 
 
 def registration(

@@ -35,7 +35,7 @@ class Intent:
 
 
 class ManifestStore:
-    """The last good manifest per pod. Written by the watch thread only."""
+    """The last good manifest per pod."""
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class ManifestStore:
         self._rules = rules
         self._clock = clock
         self._wall_clock = wall_clock
+        self._lock = threading.Lock()
         self._intents: dict[PodKey, Intent] = {}
 
     def __len__(self) -> int:
@@ -57,14 +58,31 @@ class ManifestStore:
         Only bytes whose version changed are parsed. Bytes that cannot be understood keep the last good manifest.
         """
         changed, now = set(), self._clock()
-        for key, entry in listing.entries.items():
-            old = self._intents.get(key)
-            if old is None or old.version != entry.version:
-                self._intents[key] = self._understand(key, entry, old, now)
-                changed.add(key)
-        for key in removed:
-            if self._intents.pop(key, None):
-                changed.add(key)
+        with self._lock:
+            for key, entry in listing.entries.items():
+                old = self._intents.get(key)
+                if old is None or old.version != entry.version:
+                    self._intents[key] = self._understand(key, entry, old, now)
+                    changed.add(key)
+            for key in removed:
+                if self._intents.pop(key, None):
+                    changed.add(key)
+        return frozenset(changed)
+
+    def follow(self, rules: Rules) -> frozenset[PodKey]:
+        """Read every manifest anew by these rules; the answer names the pods for which that is another one.
+
+        By the same rules only those are read that were not understood: a file that they name may be there by now.
+        """
+        changed, now = set(), self._clock()
+        with self._lock:
+            others, self._rules = rules != self._rules, rules
+            for key, old in self._intents.items():
+                if others or old.error:
+                    new = self._understand(key, Entry(old.version, old.data), old, now)
+                    if (new.manifest, str(new.error)) != (old.manifest, str(old.error)):
+                        self._intents[key] = new
+                        changed.add(key)
         return frozenset(changed)
 
     def manifest(self, key: PodKey) -> Manifest | None:
@@ -82,7 +100,8 @@ class ManifestStore:
             check = manifest.check and replace(manifest.check, asked=now)
             return Intent(entry.version, entry.data, replace(manifest, check=check))
         except ManifestError as error:
-            log.warning("manifest of %s is invalid: %s", key, error, extra={"node": key.node, "pod": key.pod})
+            if old is None or (old.version, str(old.error)) != (entry.version, str(error)):
+                log.warning("manifest of %s is invalid: %s", key, error, extra={"node": key.node, "pod": key.pod})
             since = old.invalid_since if old and old.error else self._wall_clock()
             return Intent(entry.version, entry.data, old.manifest if old else None, error, since)
 

@@ -31,6 +31,7 @@ The one-way path, and where each step stands::
                 services of the local agent, or a folder
 
     What a run takes over from the one before           thread "state"      controller/succession/, adoption.py
+    Another configuration; files that were replaced     thread "reload"     controller/reload.py, rotation.py
     What p2 would say of a manifest: its SHA, signed or not                 reconcilers/p2manifest.py, goyaml.py
     Metrics and the page read the stores when asked      thread "web"       controller/exposition.py, metrics.py, web/
     Which of Consul and folders it is, and the wiring                       controller/outside.py, app.py

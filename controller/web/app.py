@@ -1,6 +1,7 @@
 """The HTTP answers: `/metrics`, `/-/healthy`, `/-/ready` and the page at `/`.
 
-Nothing can be changed from here. Handlers run in the server's one thread, one after another, so that however many ask,
+Nothing can be changed from here, but for `/-/reload` where that is enabled: it reads the controller's own configuration
+again, as SIGHUP does. The other handlers run in the server's one thread, one after another, so that however many ask,
 at most one answer is being made while probes are due.
 """
 
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from controller.config import ConfigError
 from controller.store import HealthStore, ManifestStore
 from controller.web.overview import Overview, overview
 from controller.web.scrape import Render, scraped
@@ -32,7 +34,10 @@ BUFFERED = 100
 
 
 class Web:
-    """Answers requests from what it is given. `render` makes the answer to a scrape, `clock` tells the wall time."""
+    """Answers requests from what it is given. `render` makes the answer to a scrape, `clock` tells the wall time.
+
+    `notices` are for the page only. `reload` says what came of it, or raises `ConfigError`; None refuses it.
+    """
 
     def __init__(
         self,
@@ -42,6 +47,8 @@ class Web:
         render: Render,
         healthy: Complaints,
         ready: Complaints,
+        notices: Complaints,
+        reload: Callable[[], str] | None,
         node: str,
         version: str,
         clock: Callable[[], float] = time.time,
@@ -51,6 +58,8 @@ class Web:
         self._render = render
         self._healthy = healthy
         self._ready = ready
+        self._notices = notices
+        self._reload = reload
         self._clock = clock
         files = jinja2.PackageLoader("controller.web")
         templates = _templates(files)
@@ -64,6 +73,7 @@ class Web:
                 Route("/metrics", self._metrics),
                 Route("/-/healthy", self._is_healthy),
                 Route("/-/ready", self._is_ready),
+                Route("/-/reload", self._reloads, methods=["POST", "PUT"]),
             ]
         )
 
@@ -75,6 +85,15 @@ class Web:
 
     async def _is_ready(self, _: Request) -> Response:
         return _verdict(self._ready())
+
+    def _reloads(self, _: Request) -> Response:
+        """In a thread of its own: reading thousands of manifests by other defaults takes a while."""
+        if self._reload is None:
+            return _plain("not enabled: set enable_lifecycle", 403)
+        try:
+            return _plain(self._reload(), 200)
+        except ConfigError as error:
+            return _plain(f"the configuration before stays in force: {error}", 500)
 
     async def _status(self, request: Request) -> Response:
         only = _state(request.query_params.get("state"))
@@ -88,7 +107,7 @@ class Web:
             only=only,
             now=self._clock(),
             refresh=REFRESH if len(seen.rows) <= MANY else REFRESH_MANY,
-            complaints=dict.fromkeys((*self._healthy(), *self._ready())),
+            complaints=dict.fromkeys((*self._healthy(), *self._ready(), *self._notices())),
         )
         stream.enable_buffering(BUFFERED)
         return (part.encode("utf-8", "replace") for part in stream)
@@ -103,8 +122,11 @@ def _headers(content_type: str) -> dict[str, str]:
 
 
 def _verdict(complaints: Sequence[str]) -> Response:
-    text = "\n".join(complaints) or "ok"
-    return Response(f"{text}\n".encode("utf-8", "replace"), 503 if complaints else 200, _headers(PLAIN))
+    return _plain("\n".join(complaints) or "ok", 503 if complaints else 200)
+
+
+def _plain(text: str, status: int) -> Response:
+    return Response(f"{text}\n".encode("utf-8", "replace"), status, _headers(PLAIN))
 
 
 def _state(text: str | None) -> HealthState | None:

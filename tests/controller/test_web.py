@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 import pytest
 from prometheus_client import CollectorRegistry
 
+from controller.config import ConfigError
 from controller.exposition import render
 from controller.metrics import Metrics
 from controller.store import HealthStore, ManifestStore
@@ -38,6 +39,8 @@ class Site:
         self.manifests = ManifestStore(Rules(), wall_clock=lambda: NOW - 60)
         self.unhealthy: list[str] = []
         self.unready: list[str] = []
+        self.noticed: list[str] = []
+        self.broken = ""
         metrics = Metrics(CollectorRegistry(), "0.1.0")
         self.web = Web(
             self.healths,
@@ -45,11 +48,18 @@ class Site:
             render=lambda form: render(metrics.registry, self.healths, self.manifests, (), form),
             healthy=lambda: self.unhealthy,
             ready=lambda: self.unready,
+            notices=lambda: self.noticed,
+            reload=self.reload,
             node=NODE,
             version="0.1.0",
             clock=lambda: NOW,
         )
         self.server = WebServer(self.web.app, "127.0.0.1", 0)
+
+    def reload(self) -> str:
+        if self.broken:
+            raise ConfigError(self.broken)
+        return "configuration reloaded"
 
     def follow(self, *pods: str, failure_threshold: int = 1, success_threshold: int = 1) -> None:
         probe = HttpGet(NODE, 8000, "/_status", Tls())
@@ -168,6 +178,23 @@ def test_ready_says_ok_or_why_not(site: Site) -> None:
     response, text = site.get("/-/ready")
     assert (response.status, text) == (503, "the last good listing is 43 s old\n")
     assert site.get("/-/healthy")[0].status == 200
+
+
+def test_a_reload_says_what_came_of_it(site: Site) -> None:
+    for method in ("POST", "PUT"):
+        response, text = site.get("/-/reload", method)
+        assert (response.status, text) == (200, "configuration reloaded\n")
+    site.broken = "podpulse.yaml: listen: expected HOST:PORT"
+    response, text = site.get("/-/reload", "POST")
+    assert response.status == 500
+    assert text == "the configuration before stays in force: podpulse.yaml: listen: expected HOST:PORT\n"
+    assert site.get("/-/reload")[0].status == 405
+
+
+def test_a_notice_stands_on_the_page_and_makes_nobody_unready(site: Site) -> None:
+    site.noticed = ["a new value waits for a restart: listen"]
+    assert "a new value waits for a restart: listen" in site.get("/")[1]
+    assert site.get("/-/ready")[0].status == site.get("/-/healthy")[0].status == 200
 
 
 def test_other_paths_and_methods_are_refused(site: Site) -> None:

@@ -217,13 +217,23 @@ class Controller(AbstractContextManager["Controller"]):
         """SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
+    def reload(self, **options: Any) -> None:
+        """Write these options into its configuration file, and send SIGHUP."""
+        self.options |= options
+        self.config_file.write_text(yaml.safe_dump(self.options))
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        os.kill(self.pid, signal.SIGHUP)
+
     # --- what it shows ---
 
-    def get(self, path: str, timeout: float = 10.0) -> Page:
+    def get(self, path: str, timeout: float = 10.0, method: str = "GET") -> Page:
         """Ask its web server."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
         try:
-            connection.request("GET", path)
+            connection.request(method, path)
             answer = connection.getresponse()
             headers = {name.lower(): text for name, text in answer.getheaders()}
             return Page(answer.status, headers, answer.read().decode())
