@@ -2,7 +2,8 @@
 
 Two witnesses are asked. What was *saved* says how far the counts were, at some moment in the past. What *stands*
 published says what readers have been told without a break since: it stands only where whoever publishes under the
-predecessor's own lease goes on with it. The newer of both wins, and nothing is passing by what was saved alone.
+predecessor's own lease goes on with it. Where they differ the newer one wins, and nothing is passing by what was saved
+alone.
 """
 
 from collections.abc import Iterator
@@ -73,10 +74,10 @@ def adopt(spec: CheckSpec, saved: Saved, standing: HealthRecord | None, now: flo
         return None
     if standing is None or not _is_about(saved, spec.manifest):
         return Inherited(_hint(saved.health)) if 0 <= now - saved.at < HINT else None
-    if standing.written > saved.at or _claims_more(saved.health, standing):
+    agree = (standing.status, standing.reason) == (saved.health.state, saved.health.reason)
+    if not agree and (standing.written > saved.at or _claims_more(saved.health, standing)):
         return Inherited(_as_published(saved.health, standing, spec.manifest))
-    agrees = (standing.status, standing.reason) == (saved.health.state, saved.health.reason)
-    output = standing.output if agrees and standing.output != standing.detail else ""
+    output = _excerpt(standing) if agree else ""
     health = replace(saved.health, output=output, manifest=spec.manifest if saved.health.since else b"")
     return Inherited(health, saved.failing_since, saved.last)
 
@@ -99,11 +100,21 @@ def _claims_more(health: CheckHealth, standing: HealthRecord) -> bool:
 
 def _as_published(health: CheckHealth, standing: HealthRecord, manifest: bytes) -> CheckHealth:
     """The counts behind it are not known."""
-    output = standing.output if standing.output != standing.detail else ""
     since = standing.since or health.since
     return CheckHealth(
-        standing.status, standing.reason, since, standing.detail, output, born=health.born, manifest=manifest
+        standing.status,
+        standing.reason,
+        since,
+        standing.detail,
+        _excerpt(standing),
+        born=health.born,
+        manifest=manifest,
     )
+
+
+def _excerpt(standing: HealthRecord) -> str:
+    """A record without one says its sentence twice."""
+    return standing.output if standing.output != standing.detail else ""
 
 
 def _is_plausible(saved: Saved) -> bool:

@@ -6,8 +6,8 @@ Nothing is saved in the probe thread; a disk that hangs holds up only this one.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from controller.store import Tracked
@@ -25,7 +25,19 @@ PERIOD = 5.0
 AT_LEAST = 60.0
 """Seconds after which the time of the last probe alone is news enough."""
 
-Witnesses = dict[PodKey, tuple[CheckHealth, Damping | None]]
+TOGETHER = 64
+"""How many checks are written down before others may run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line of the file, and of what it was made."""
+
+    check: CheckSpec
+    health: CheckHealth
+    damping: Damping | None
+    at: float
+    text: bytes
 
 
 class Known(Protocol):
@@ -40,17 +52,14 @@ class Heritage:
     def __init__(
         self,
         file: StateFile,
-        clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
-        self._clock = clock
         self._wall_clock = wall_clock
         self._unclaimed = file.read()
         self._checks: Known | None = None
         self._dampings: Callable[[], Mapping[PodKey, Damping]] = dict
-        self._written: Witnesses = {}
-        self._written_at = clock()
+        self._lines: dict[PodKey, _Line] = {}
         self._complaint = ""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="state", daemon=True)
@@ -77,36 +86,41 @@ class Heritage:
 
     def _run(self) -> None:
         while not self._stopped.wait(PERIOD):
-            if self._is_news() or self._clock() - self._written_at > AT_LEAST:
+            if self._look(AT_LEAST):
                 self._save()
+        self._look(0.0)
         self._save()
 
-    def _is_news(self) -> bool:
-        return self._witnesses() != self._written
+    def _look(self, fresh: float) -> bool:
+        """Write down what changed, and what was written down over `fresh` seconds ago; whether any of it is news."""
+        before, now, dampings = self._lines, self._wall_clock(), self._dampings()
+        lines: dict[PodKey, _Line] = {}
+        for number, check in enumerate(self._all()):
+            key, damping = check.spec.key, dampings.get(check.spec.key)
+            known = before.get(key)
+            if known is None or not _is_current(known, check, damping, now - fresh):
+                known = self._line(check, damping, now)
+            lines[key] = known
+            if number % TOGETHER == 0:
+                time.sleep(0)
+        self._lines = lines
+        return lines != before
 
-    def _witnesses(self) -> Witnesses:
-        dampings = self._dampings()
-        return {check.spec.key: (check.health, dampings.get(check.spec.key)) for check in self._all()}
+    def _line(self, check: Tracked, damping: Damping | None, now: float) -> _Line:
+        spec, health = check.spec, check.health
+        saved = Saved.of(spec, now, health, check.failing_since, check.last)
+        return _Line(spec, health, damping, now, self._file.line(replace(saved, damping=damping)))
 
     def _save(self) -> None:
-        witnesses = self._witnesses()
+        """Write the file: what is known, and what nobody has claimed yet, as the manifests may not have been read."""
+        now = self._wall_clock()
+        unclaimed = [self._file.line(one) for one in list(self._unclaimed.values()) if now - one.at < HINT]
         try:
-            self._file.write(self._to_save())
+            self._file.write([*(line.text for line in self._lines.values()), *unclaimed])
+            self._complaint = ""
         except OSError as error:
+            self._lines = {}
             self._complain(f"the state of the checks cannot be saved, a restart may begin anew: {error}")
-            return
-        self._complaint = ""
-        self._written, self._written_at = witnesses, self._clock()
-
-    def _to_save(self) -> Iterator[Saved]:
-        """What is known now, and what nobody has claimed yet: the manifests may not have been read so far."""
-        now, dampings = self._wall_clock(), self._dampings()
-        for check in self._all():
-            key = check.spec.key
-            time.sleep(0)
-            saved = Saved.of(check.spec, now, check.health, check.failing_since, check.last)
-            yield replace(saved, damping=dampings.get(key))
-        yield from (one for one in list(self._unclaimed.values()) if now - one.at < HINT)
 
     def _all(self) -> Iterable[Tracked]:
         return self._checks.all() if self._checks else ()
@@ -116,3 +130,9 @@ class Heritage:
         if what != self._complaint:
             self._complaint = what
             log.warning("%s", what)
+
+
+def _is_current(line: _Line, check: Tracked, damping: Damping | None, since: float) -> bool:
+    """Whether it still says what is known, and was written after `since`."""
+    same = line.check is check.spec and line.health is check.health and line.damping is damping
+    return same and line.at > since

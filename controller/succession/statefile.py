@@ -59,7 +59,12 @@ class StateFile:
             return {}
         return {one.key: one for one in self._understood(lines[1:], same_boot=head.boot == self._head.boot != "")}
 
-    def write(self, checks: Iterable[Saved]) -> None:
+    @staticmethod
+    def line(one: Saved) -> bytes:
+        """How it stands in the file."""
+        return _SAVED.dump_json(_shortened(one), exclude_defaults=True) + b"\n"
+
+    def write(self, lines: Iterable[bytes]) -> None:
         """Replace the file.
 
         Raises:
@@ -68,8 +73,7 @@ class StateFile:
         unfinished = self._path.with_name(f".{self._path.name}.new")
         with unfinished.open("wb") as file:
             size = file.write(_HEAD.dump_json(self._head) + b"\n")
-            for one in checks:
-                line = _SAVED.dump_json(_shortened(one), exclude_defaults=True) + b"\n"
+            for line in lines:
                 if (size := size + len(line)) > MAX_BYTES:
                     break
                 file.write(line)

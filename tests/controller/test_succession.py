@@ -82,9 +82,9 @@ def test_what_is_no_session_is_none(tmp_path: Path, content: bytes) -> None:
 def test_what_was_written_is_read_without_excerpts(tmp_path: Path) -> None:
     file = StateFile(tmp_path, "web1")
     assert file.read() == {}
-    file.write([replace(SAVED, health=replace(HEALTH, output="x" * 4096), last=LAST)])
+    file.write(map(StateFile.line, [replace(SAVED, health=replace(HEALTH, output="x" * 4096), last=LAST)]))
     assert file.read() == {KEY: SAVED}
-    file.write([replace(SAVED, health=replace(HEALTH, detail="x" * 4096))])
+    file.write(map(StateFile.line, [replace(SAVED, health=replace(HEALTH, detail="x" * 4096))]))
     assert file.read()[KEY].health.detail == "x" * MAX_DETAIL
     assert sorted(path.name for path in tmp_path.iterdir()) == ["web1.state"]
 
@@ -92,7 +92,7 @@ def test_what_was_written_is_read_without_excerpts(tmp_path: Path) -> None:
 def test_a_line_that_is_broken_costs_one_check(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     others = [replace(SAVED, key=PodKey("web1", name)) for name in "ab"]
     file = StateFile(tmp_path, "web1")
-    file.write([*others, SAVED])
+    file.write(map(StateFile.line, [*others, SAVED]))
     path = tmp_path / "web1.state"
     path.write_bytes(path.read_bytes().replace(b'"pod":"a"', b'"pod":7')[:-20])
     assert file.read() == {others[1].key: others[1]}
@@ -110,13 +110,13 @@ def test_a_file_of_garbage_is_as_none(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_a_file_of_another_node_is_as_none(tmp_path: Path) -> None:
-    StateFile(tmp_path, "web1").write([SAVED])
+    StateFile(tmp_path, "web1").write(map(StateFile.line, [SAVED]))
     (tmp_path / "web1.state").rename(tmp_path / "web2.state")
     assert StateFile(tmp_path, "web2").read() == {}
 
 
 def test_times_of_the_monotonic_clock_are_of_one_boot(tmp_path: Path) -> None:
-    StateFile(tmp_path, "web1").write([SAVED])
+    StateFile(tmp_path, "web1").write(map(StateFile.line, [SAVED]))
     path = tmp_path / "web1.state"
     _head, line = path.read_text().splitlines()
     path.write_text(f'{{"format":1,"node":"web1","boot":"another"}}\n{line}\n')
@@ -139,7 +139,9 @@ def store() -> HealthStore:
 
 def test_a_check_claims_its_state_once(tmp_path: Path) -> None:
     now = time.time()
-    StateFile(tmp_path, "web1").write([replace(saved_at(now), health=replace(HEALTH, since=now - 10))])
+    StateFile(tmp_path, "web1").write(
+        map(StateFile.line, [replace(saved_at(now), health=replace(HEALTH, since=now - 10))])
+    )
     heritage = Heritage(StateFile(tmp_path, "web1"))
     assert heritage.dampings() == {KEY: DAMPING}
     standing = HealthRecord.of(KEY, HEALTH, now)
@@ -152,7 +154,9 @@ def test_a_check_claims_its_state_once(tmp_path: Path) -> None:
 def test_what_is_known_is_saved_at_the_end_with_what_nobody_has_claimed_yet(tmp_path: Path) -> None:
     now = time.time()
     unread, stale = PodKey("web1", "unread"), PodKey("web1", "stale")
-    StateFile(tmp_path, "web1").write([replace(saved_at(now), key=unread), replace(saved_at(now - 7200), key=stale)])
+    StateFile(tmp_path, "web1").write(
+        map(StateFile.line, [replace(saved_at(now), key=unread), replace(saved_at(now - 7200), key=stale)])
+    )
     heritage = Heritage(StateFile(tmp_path, "web1"))
     heritage.start(store(), lambda: {KEY: DAMPING})
     heritage.stop(5.0)

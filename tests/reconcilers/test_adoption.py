@@ -85,6 +85,10 @@ def test_what_was_published_after_the_saving_is_the_truth_and_its_counts_are_not
     )
 
 
+def test_what_was_published_late_and_agrees_takes_no_counts_away() -> None:
+    assert adopt(SPEC, saved(CRITICAL), record(CRITICAL, written=999.0), NOW) == Inherited(CRITICAL, 960.0, LAST)
+
+
 def test_what_was_saved_after_the_publishing_is_the_truth_where_it_claims_less() -> None:
     assert adopt(SPEC, saved(CRITICAL), record(PASSING), NOW) == Inherited(CRITICAL, 960.0, LAST)
 

@@ -15,7 +15,6 @@ from tests.system.conftest import Launch
 
 SUCCESSFUL = "podpulse_config_last_reload_successful"
 SUCCESS_TIME = "podpulse_config_last_reload_success_timestamp_seconds"
-OWN = b"status: {interval: 500ms, timeout: 500ms}\n"
 RULES = """
 key_prefix "intent/" { policy = "read" }
 key_prefix "health/" { policy = "write" }
