@@ -73,6 +73,8 @@ def restart(controller: Controller, how: str) -> None:
 
 
 def states(controller: Controller) -> dict[str, str]:
+    """What the first scrape says that knows of any pod: one that is ready may not have begun yet."""
+    until(lambda: controller.metrics().by_pod("podpulse_health"))
     metrics = controller.metrics()
     return {
         pod: state
