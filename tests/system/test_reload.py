@@ -180,7 +180,7 @@ def test_services_are_called_otherwise_without_a_restart(consul: Agent, launch: 
         return {service["Service"] for service in consul.request("GET", "agent/services").json().values()}
 
     fleet.schedule("a")
-    controller = launch(consul, publish=["agent"])
+    controller = launch(consul, publish=["agent"], register=False)
     until(lambda: names() == {"a"})
     controller.reload(service={"name_prefix": "pod-"})
     until(lambda: names() == {"pod-a"})

@@ -312,7 +312,7 @@ def test_services_stand_as_they_were_over_a_restart_and_go_where_that_is_asked_f
     target.behave(answer(503), "/bad")
     fleet.schedule("good", "bad")
     defaults = {"interval": "2s", "timeout": "500ms", "success_threshold": 2}
-    controller = launch(consul, publish=["agent"], defaults=defaults)
+    controller = launch(consul, publish=["agent"], register=False, defaults=defaults)
     expected = {"good": "passing", "bad": "critical"}
     until(lambda: checks() == expected, 20.0)
     assert controller.terminate() == 0
