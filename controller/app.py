@@ -8,7 +8,7 @@ import logging
 import resource
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
@@ -23,20 +23,25 @@ from controller.intent.reality import PULSE_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
 from controller.loop import ControlLoop
 from controller.metrics import Metrics
-from controller.outside import Keeper, Outside, on_consul, on_folders, registration
+from controller.outside import Outside, on_consul, on_folders, registration
 from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulses
+from controller.registration import RegistrationKeeper
+from controller.reload import Parts, Reloader
 from controller.sink.directory import FolderInUse
 from controller.store import HealthStore, ManifestStore
+from controller.succession.lock import NodeTaken
+from controller.succession.succession import Succession
 from controller.systemd import ServiceManager
 from controller.web.app import Web
 from controller.web.fleet import Fleet
 from controller.web.server import ListenError, WebServer
 from controller.workqueue import WorkQueue
+from reconcilers.adoption import Inherited
 from reconcilers.checks import CheckReconciler
 from reconcilers.gate import RemovalGate
 from reconcilers.publication import HealthReconciler
-from reconcilers.spec import PodKey
+from reconcilers.spec import CheckSpec, PodKey
 
 log = logging.getLogger(__name__)
 
@@ -53,20 +58,26 @@ class StartError(Exception):
 
 
 class App:
-    """One controller for one node."""
+    """One controller for one node. `reread` reads its configuration again, as it was read the first time.
 
-    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+    Raises:
+        StartError: another one runs for this node, or the folder for its state cannot be used.
+    """
+
+    def __init__(self, config: Config, environ: Mapping[str, str], reread: Callable[[], Config]) -> None:
         self.config = config
+        """As it was at the start; a reload may have put other values in force since."""
         self._stop_requested = threading.Event()
         self._pulses = Pulses()
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
         self._checks = self._queue("checks")
         self._publication = self._queue("publication")
         self._manifests = ManifestStore(config.rules())
+        self._succession = _succession(config, environ)
         self._outside = self._connect(environ)
         grace = config.startup_grace if self._outside.reality else 0.0
         self._deployments = Deployments(grace, self._manifests, self._outside.sink)
-        self._healths = HealthStore(self._publication.add, deployments=self._deployments)
+        self._healths = HealthStore(self._publication.add, deployments=self._deployments, inherit=self._inherited)
         self._engine = ProbeEngine(
             self._healths,
             self._metrics.probes,
@@ -76,8 +87,10 @@ class App:
             guard=config.guard(environ),
         )
         self._canary = self._with_canary(environ)
-        publication = HealthReconciler(self._healths, self._outside.sink, time.monotonic, config.damping_rules())
-        self._loops = self._control_loops(publication)
+        self._publisher = HealthReconciler(
+            self._healths, self._outside.sink, time.monotonic, config.damping_rules(), self._succession.dampings()
+        )
+        self._loops = self._control_loops()
         self._watch = IntentWatch(
             self._outside.source,
             self._manifests,
@@ -87,10 +100,15 @@ class App:
             self._pulses.new("watch", 30),
             config.consul.wait,
         )
-        self._web = self._server(publication)
-        self._keepers = [*self._outside.keepers, *self._watch_of_reality(), *self._registration(environ)]
+        self._registrations = self._registration(environ)
+        self._reloader = self._with_reloader(environ, reread)
+        self._web = self._server()
+        self._beside: list[RealityWatch | RegistrationKeeper] = [
+            *self._watch_of_reality(),
+            *self._registrations,
+        ]
         self._systemd = ServiceManager(environ, self._pulses.complaints, self._status)
-        self._read_at_scrape(publication)
+        self._read_at_scrape()
 
     @property
     def port(self) -> int:
@@ -105,8 +123,10 @@ class App:
         """
         try:
             self._web.start()
-            for keeper in self._keepers:
+            for keeper in self._outside.keepers:
                 keeper.start()
+            for beside in self._beside:
+                beside.start()
         except (ListenError, FolderInUse) as error:
             raise StartError(str(error)) from error
         for loop in self._loops:
@@ -115,12 +135,18 @@ class App:
         if self._canary:
             self._canary.start()
         self._watch.start()
+        self._succession.start(self._healths, self._publisher.dampings)
+        self._reloader.start()
         self._systemd.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
 
     def request_stop(self) -> None:
         """Ask for the end; may be called from a signal handler, more than once."""
         self._stop_requested.set()
+
+    def request_reload(self) -> None:
+        """Ask for the configuration to be read again; may be called from a signal handler, more than once."""
+        self._reloader.request()
 
     def wait(self) -> None:
         """Return when the end was asked for."""
@@ -130,6 +156,7 @@ class App:
         """End all parts, within five seconds even when Consul hangs."""
         log.info("stopping")
         self._systemd.stopping()
+        self._reloader.stop(STOP_STEP)
         self._watch.stop(STOP_STEP)
         for loop in self._loops:
             loop.stop(STOP_STEP)
@@ -138,11 +165,16 @@ class App:
         if self._canary:
             self._canary.stop(STOP_STEP)
         self._engine.close(STOP_STEP)
-        for keeper in self._keepers:
-            keeper.stop(STOP_STEP)
+        self._succession.stop(STOP_STEP)
+        left = self._reloader.config.on_stop == "keep" and self._succession.has_heir
+        for keeper in self._outside.keepers:
+            keeper.stop(STOP_STEP, destroy=not left)
+        for beside in self._beside:
+            beside.stop(STOP_STEP)
         self._web.stop(STOP_STEP)
         for client in self._outside.clients:
             client.close()
+        self._succession.release(left=left)
 
     def _queue(self, name: str) -> WorkQueue[PodKey]:
         metrics = self._metrics.queue(name)
@@ -152,10 +184,30 @@ class App:
 
     def _with_canary(self, environ: Mapping[str, str]) -> Canary | None:
         target = self.config.canary_target(environ)
-        window = 2 * self.config.defaults.interval + self.config.defaults.timeout
         if target is None:
             return None
-        return Canary(target, self._healths, self._pulses.new("canary", 10), window=window)
+        return Canary(target, self._healths, self._pulses.new("canary", 10), window=self.config.canary_window)
+
+    def _with_reloader(self, environ: Mapping[str, str], reread: Callable[[], Config]) -> Reloader:
+        parts = Parts(
+            self._manifests,
+            self._engine,
+            self._publisher,
+            self._outside,
+            self._registrations,
+            self._canary,
+            self._checks.add,
+            self._publish_again,
+        )
+        return Reloader(
+            self.config,
+            environ,
+            reread,
+            parts,
+            successful=self._metrics.reload_successful,
+            success_time=self._metrics.reload_success_time,
+            tell=lambda what: self._systemd.reloading() if what == "reloading" else self._systemd.ready(),
+        )
 
     def _connect(self, environ: Mapping[str, str]) -> Outside:
         config = self.config
@@ -163,15 +215,21 @@ class App:
             return on_folders(config, config.intent_dir, config.health_dir, self._pulses)
         self._metrics.consul.expect(CONTROLLER_OPERATIONS)
         observe = self._metrics.consul.request
-        return on_consul(config, environ, self._manifests, self._pulses, observe, self._publish_again)
+        left = self._succession
+        return on_consul(
+            config, environ, self._manifests, self._pulses, observe, self._publish_again, left.session, left.note
+        )
 
-    def _registration(self, environ: Mapping[str, str]) -> Sequence[Keeper]:
+    def _inherited(self, spec: CheckSpec) -> Inherited | None:
+        return self._succession.claim(spec, self._outside.sink.standing(spec.key))
+
+    def _registration(self, environ: Mapping[str, str]) -> Sequence[RegistrationKeeper]:
         observe = self._metrics.consul.request
         return registration(
             self.config, environ, self._pulses, observe, version("podpulse"), lambda: self.port, self._ready
         )
 
-    def _control_loops(self, publication: HealthReconciler) -> Sequence[ControlLoop]:
+    def _control_loops(self) -> Sequence[ControlLoop]:
         checks = CheckReconciler(self._manifests, self._engine, self._healths, self._outside.addresses)
         return (
             ControlLoop(
@@ -179,7 +237,7 @@ class App:
             ),
             ControlLoop(
                 self._publication,
-                publication,
+                self._publisher,
                 self._metrics.loop("publication"),
                 self._pulses.new("publish", 30),
                 batch=PUBLICATION_BATCH,
@@ -187,23 +245,27 @@ class App:
             ),
         )
 
-    def _server(self, publication: HealthReconciler) -> WebServer:
+    def _server(self) -> WebServer:
         def render(form: Format) -> Iterable[bytes]:
-            return exposition.render(self._metrics.registry, self._healths, self._manifests, publication.damped(), form)
+            return exposition.render(
+                self._metrics.registry, self._healths, self._manifests, self._publisher.damped(), form
+            )
 
         published = self._outside.sink.published
         web = Web(
-            Fleet(self._healths, self._manifests, flapping=publication.flapping, published=published),
+            Fleet(self._healths, self._manifests, flapping=self._publisher.flapping, published=published),
             render=render,
             healthy=self._pulses.complaints,
             ready=self._ready,
+            notices=self._reloader.complaints,
+            reload=self._reloader.reload if self.config.enable_lifecycle else None,
             node=self.config.node_name,
             version=version("podpulse"),
         )
         listen, access = self.config.listen_address, self.config.web_access
         return WebServer(web.app, *listen, access, before_stop=web.close)
 
-    def _read_at_scrape(self, publication: HealthReconciler) -> None:
+    def _read_at_scrape(self) -> None:
         metrics, lease = self._metrics, self._outside.lease
         metrics.time.set_function(time.time)
         metrics.intents.set_function(lambda: len(self._manifests))
@@ -214,8 +276,8 @@ class App:
         metrics.ready.set_function(lambda: not self._ready())
         metrics.healthy.set_function(lambda: not self._pulses.complaints())
         metrics.cut_off.set_function(lambda: bool(self._healths.cut_off))
-        metrics.pods_damped.set_function(lambda: len(publication.damped()))
-        metrics.changes_suppressed.read(lambda: publication.suppressed)
+        metrics.pods_damped.set_function(lambda: len(self._publisher.damped()))
+        metrics.changes_suppressed.read(lambda: self._publisher.suppressed)
         if lease:
             metrics.lease(lease.expires_at)
 
@@ -247,6 +309,17 @@ class App:
     def _publish_again(self, keys: Collection[PodKey] | None) -> None:
         """What was published of these pods is gone or not ours any more; None: of all."""
         self._publication.add(keys if keys is not None else [each.spec.key for each in self._healths.all()])
+
+
+def _succession(config: Config, environ: Mapping[str, str]) -> Succession:
+    folder = config.state_folder(environ)
+    insists = config.state_dir is not None or "STATE_DIRECTORY" in environ
+    try:
+        return Succession(folder, config.node_name, insists=insists)
+    except NodeTaken as error:
+        raise StartError(str(error)) from error
+    except OSError as error:
+        raise StartError(f"state_dir: {folder} cannot be used: {error}") from error
 
 
 def _affordable(wanted: int) -> int:

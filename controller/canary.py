@@ -35,7 +35,8 @@ class Canary:
         self._target = target
         self._healths = healths
         self._pulse = pulse
-        self._window = window
+        self.window = window
+        """Seconds within which everything must have begun to fail."""
         self._wall_clock = wall_clock
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
@@ -60,7 +61,7 @@ class Canary:
         if cut_off and not self._healths.cut_off:
             why = f"every check fails and {self._name()} cannot be reached either: this node is cut off"
             log.warning("%s", why)
-            self._healths.declare_cut_off(why, self._wall_clock() - self._window)
+            self._healths.declare_cut_off(why, self._wall_clock() - self.window)
         elif self._healths.cut_off and not cut_off:
             log.warning("this node is not cut off any more")
             self._healths.end_cut_off()
@@ -68,7 +69,7 @@ class Canary:
     def _everything_failed(self) -> bool:
         """While cut off, failures count for as long as it lasts."""
         since = [tracked.failing_since for tracked in self._healths.all() if tracked.last]
-        return everything_failed(since, self._wall_clock(), float("inf") if self._healths.cut_off else self._window)
+        return everything_failed(since, self._wall_clock(), float("inf") if self._healths.cut_off else self.window)
 
     def _answers(self) -> bool:
         try:

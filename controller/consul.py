@@ -148,6 +148,10 @@ class ConsulClient:
         """End the request in flight, and every later one until `reopen`, as unavailable. For any thread."""
         self._http.cancel()
 
+    def use(self, settings: ConsulSettings) -> None:
+        """Speak to Consul by these settings from the next request on. For any thread."""
+        self._http.use(settings)
+
     def reopen(self) -> None:
         """Let requests through again, after `cancel`."""
         self._http.reopen()

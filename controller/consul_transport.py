@@ -19,6 +19,8 @@ import pycurl
 
 from controller.consul_settings import ConsulSettings
 
+CA_CACHE_TIMEOUT = 321
+"""libcurl's CURLOPT_CA_CACHE_TIMEOUT, which pycurl does not name: for how long authorities are not read again."""
 CONNECT_TIMEOUT = 2.0
 MAX_BODY = 64 * 1024 * 1024
 MAX_HEADERS = 100
@@ -77,8 +79,7 @@ class Token:
 
     def _refresh(self, path: Path) -> None:
         try:
-            status = path.stat()
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+            stamp = _status(path)
             if stamp != self._stamp:
                 self._token, self._stamp = path.read_text("utf-8").strip(), stamp
         except (OSError, UnicodeDecodeError) as error:
@@ -98,6 +99,8 @@ class CurlTransport:
         self.answer = Response(0, {}, "", b"")
         self._settings = settings
         self._token = Token(settings)
+        self._next: ConsulSettings | None = None
+        self._stamps: object = ()
         self._curl = pycurl.Curl()
         self._lock = threading.Lock()
         self._cancelled = False
@@ -129,6 +132,10 @@ class CurlTransport:
                 with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
+    def use(self, settings: ConsulSettings) -> None:
+        """Begin the next request by these settings. For any thread."""
+        self._next = settings
+
     def reopen(self) -> None:
         """Let requests through again, after `cancel`."""
         with self._lock:
@@ -148,6 +155,7 @@ class CurlTransport:
         params: Iterable[tuple[str, object]] | None,
         data: str | bytes | None = None,
     ) -> Any:
+        self._take_settings()
         body, lines = _Sink(MAX_BODY), list[bytes]()
         self._configure(self._url(path, params), method, data)
         self._curl.setopt(pycurl.WRITEFUNCTION, body.take)
@@ -162,6 +170,11 @@ class CurlTransport:
         self.answer = Response(code, _headers(lines), content.decode("utf-8", "replace"), content)
         _judge(self.answer)
         return callback(self.answer)
+
+    def _take_settings(self) -> None:
+        settings, self._next = self._next, None
+        if settings and settings != self._settings:
+            self._settings, self._token = settings, Token(settings)
 
     def _url(self, path: str, params: Iterable[tuple[str, object]] | None) -> str:
         """Dots and empty segments would reach another endpoint than the one that was meant."""
@@ -233,6 +246,12 @@ class CurlTransport:
         verify = not settings.insecure_skip_verify
         curl.setopt(pycurl.SSL_VERIFYPEER, int(verify))
         curl.setopt(pycurl.SSL_VERIFYHOST, 2 if verify else 0)
+        curl.setopt(CA_CACHE_TIMEOUT, 0)
+        curl.setopt(pycurl.SSL_SESSIONID_CACHE, 0)
+        stamps = (settings, *map(_stamp, (ca_file, settings.cert_file, settings.key_file)))
+        if stamps != self._stamps:
+            curl.setopt(pycurl.FRESH_CONNECT, 1)
+            self._stamps = stamps
 
     def _open(self, _purpose: int, address: Sequence[Any]) -> socket.socket | int:
         """Open a socket for libcurl, which works on a duplicate: `cancel` may shut ours down at any moment."""
@@ -284,6 +303,19 @@ class _Sink:
             return -1
         self.data += chunk
         return len(chunk)
+
+
+def _status(path: Path) -> tuple[int, ...]:
+    """What tells one version of a file from another."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """The same for a file that need not be there."""
+    with suppress(OSError):
+        return _status(Path(path)) if path else ()
+    return ()
 
 
 def _headers(lines: Sequence[bytes]) -> dict[str, str]:

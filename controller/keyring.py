@@ -62,6 +62,16 @@ class Keyring:
         if all(certificate.fault for certificate in self._certificates.values()):
             raise KeyringError(next(iter(self.notes), "expected at least one OpenPGP certificate"))
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the files said the same."""
+        return isinstance(other, Keyring) and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._certificates))
+
+    def _said(self) -> dict[str, bytes]:
+        return {fingerprint: bytes(each.cert) for fingerprint, each in self._certificates.items()}
+
     @property
     def notes(self) -> Sequence[str]:
         """A sentence about each certificate that can never be used."""

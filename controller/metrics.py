@@ -73,6 +73,16 @@ class Metrics:
             "When the manifests were last listed successfully.",
             registry=registry,
         )
+        self.reload_successful = Gauge(
+            "podpulse_config_last_reload_successful",
+            "Whether the last reload of the configuration succeeded.",
+            registry=registry,
+        )
+        self.reload_success_time = Gauge(
+            "podpulse_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last reloaded successfully, or read at the start.",
+            registry=registry,
+        )
         self.pods_damped = Gauge(
             "podpulse_pods_damped", "Pods said to be unknown because their status changes too often.", registry=registry
         )

@@ -17,20 +17,27 @@ from controller.session import SessionKeeper
 from controller.sink.agent import AgentSink
 from controller.sink.both import CombinedSink, ConsulSink
 from controller.sink.directory import DirectoryLease, DirectorySink
-from controller.sink.kv import KvSink
+from controller.sink.kv import LATEST, KvSink
+from controller.sink.second_look import SecondLook
 from controller.sink.services import ManifestServices, ServiceNaming
 from controller.sink.ttl import TtlKeeper
 from reconcilers.ports import HealthSink, Manifests
+from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 
 REGISTRATION_DEADLINE = 2.0
+CONFIRMED_WITHIN = 3.0
+"""Seconds that a session which is taken over is waited for, before its keys are looked at."""
 
 
 class Keeper(Protocol):
     """Something with a thread that keeps what we published alive."""
 
     def start(self) -> None: ...
-    def stop(self, timeout: float) -> None: ...
+
+    def stop(self, timeout: float, *, destroy: bool) -> None:
+        """End it; with `destroy` also what we published, else that stays for whoever starts next, or runs out."""
+        ...
 
 
 class Lease(Keeper, Protocol):
@@ -45,18 +52,28 @@ class Lease(Keeper, Protocol):
         ...
 
 
+class LastingSink(HealthSink, Protocol):
+    """A sink where what an earlier run published may still stand."""
+
+    def standing(self, key: PodKey) -> HealthRecord | None:
+        """What an earlier run published of a pod, if it has stood without a break since."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Outside:
     """What is different between Consul and folders. `clients` are to be closed at the end. `reality` says what really
-    runs, where somebody may know and it matters."""
+    runs, where somebody may know and it matters. `take` puts another configuration in force, as far as that goes
+    without a restart."""
 
     source: Source
-    sink: HealthSink
+    sink: LastingSink
     addresses: FixedAddress | CatalogAddress
     lease: Lease | None
     keepers: Sequence[Keeper]
     clients: Sequence[ConsulClient] = ()
     reality: ConsulSource | None = None
+    take: Callable[[Config], None] = lambda _: None
 
 
 def on_folders(config: Config, intents: Path, healths: Path, pulses: Pulses) -> Outside:
@@ -74,36 +91,57 @@ def on_consul(
     pulses: Pulses,
     observe: Observe,
     publish_again: Callable[[Collection[PodKey] | None], None],
+    session: str,
+    note_session: Callable[[str], None],
 ) -> Outside:
     """Manifests from Consul; health into its KV store under a session, into the local agent's services, or both.
 
-    `publish_again` is told which pods' records were lost, or None for all of them.
+    `publish_again` is told which pods' records were lost, or None for all of them. `session` is the one that an earlier
+    run left, if any, and `note_session` is told of each that we publish under.
     """
     settings, node = config.consul_settings(environ), config.node_name
+    services = ManifestServices(manifests, _naming(config))
+    renewing: list[ConsulClient] = []
     clients: list[ConsulClient] = []
 
     def client() -> ConsulClient:
         clients.append(ConsulClient(settings, observe=observe))
         return clients[-1]
 
+    def published_under(session: str) -> None:
+        note_session(session)
+        publish_again(None)
+
+    def leftovers() -> Collection[PodKey]:
+        """Of a session that is taken over, known only when Consul has confirmed it."""
+        if lease and session:
+            lease.wait(CONFIRMED_WITHIN)
+        return sink.leftovers(node)
+
+    def take(config: Config) -> None:
+        for each in (*renewing, *clients):
+            each.use(config.consul_settings(environ))
+        services.take(_naming(config))
+
     sinks: dict[str, ConsulSink] = {}
     keepers: list[Keeper] = []
-    lease = None
+    lease: SessionKeeper | None = None
     if "kv" in config.publish:
-        renewing = ConsulClient(settings, observe=observe)
-        lease = SessionKeeper(renewing, node, lambda _: publish_again(None), pulses.new("session", 30))
+        renewing.append(ConsulClient(settings, observe=observe))
+        lease = SessionKeeper(renewing[0], node, published_under, pulses.new("session", 30), resume=session)
         keepers.append(lease)
-        sinks["kv"] = KvSink(client(), lease)
+        kv = sinks["kv"] = KvSink(client(), lease)
+        if session:
+            keepers.append(SecondLook(lease, lambda: publish_again(kv.look_again()), LATEST))
     if "agent" in config.publish:
-        services = ManifestServices(manifests, _naming(config))
         agent = sinks["agent"] = AgentSink(client(), services, publish_again, ttl=config.service.ttl)
         keepers.append(TtlKeeper(agent, pulses.new("agent-ttl", 30)))
     sink = CombinedSink(sinks) if len(sinks) > 1 else next(iter(sinks.values()))
     addresses = CatalogAddress(client(), node) if config.address == "catalog" else _fixed(config.address)
-    source = ConsulSource(client(), config.tree, node, lambda: sink.leftovers(node))
+    source = ConsulSource(client(), config.tree, node, leftovers)
     matters = config.startup_grace and config.tree == "intent"
     reality = ConsulSource(client(), "reality", node, tuple) if matters else None
-    return Outside(source, sink, addresses, lease, keepers, clients, reality)
+    return Outside(source, sink, addresses, lease, keepers, clients, reality, take)
 
 
 def registration(
@@ -114,7 +152,7 @@ def registration(
     version: str,
     port: Callable[[], int],
     ready: Complaints,
-) -> Sequence[Keeper]:
+) -> Sequence[RegistrationKeeper]:
     """What makes this controller known to Consul, where there is one and it is wanted."""
     if config.intent_dir or not config.registers:
         return ()

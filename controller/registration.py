@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
-from controller.consul import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused
+from controller.consul import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused, ConsulSettings
 from controller.pulse import Pulse
 from controller.sink.standing import OWNER, is_ours
 
@@ -66,6 +66,10 @@ class RegistrationKeeper:
 
     def start(self) -> None:
         self._thread.start()
+
+    def use(self, settings: ConsulSettings) -> None:
+        """Speak to Consul by these settings from the next request on. For any thread."""
+        self._client.use(settings)
 
     def stop(self, timeout: float) -> None:
         """End the thread and take the service away; wait up to `timeout` seconds for that."""

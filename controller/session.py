@@ -64,16 +64,22 @@ class SessionKeeper:
         self._lease = Lease(resume, clock(), 0.0) if resume else None
         self._destroy = False
         self._complaint = ""
+        self._confirmed = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="session", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def wait(self, timeout: float) -> bool:
+        """Wait until Consul has said for the first time which session is ours, at most `timeout` seconds."""
+        return self._confirmed.wait(timeout)
+
     def stop(self, timeout: float, *, destroy: bool = True) -> None:
         """End the thread, and with `destroy` the session and its keys; wait up to `timeout` seconds for that.
 
-        Left alone, the session and its keys live on for one to two TTLs: long enough for a restart to `resume` it.
+        Left alone, the session is renewed once more, and lives on with its keys for one to two TTLs: long enough for a
+        restart to `resume` it.
         """
         self._destroy = destroy
         self._stopped.set()
@@ -95,7 +101,7 @@ class SessionKeeper:
             self._pulse.beat()
             self._stopped.wait(self._turn())
         self._client.reopen()
-        if self._destroy and self._lease:
+        if self._lease:
             self._end(self._lease.session)
         self._lease = None
         self._client.close()
@@ -131,6 +137,7 @@ class SessionKeeper:
         if news:
             log.info("publishing under session %s", session)
             self._on_new(session)
+        self._confirmed.set()
 
     def _retrying(self) -> Retrying:
         return Retrying(
@@ -154,7 +161,10 @@ class SessionKeeper:
 
     def _end(self, session: str) -> None:
         try:
-            self._client.session_destroy(session)
+            if self._destroy:
+                self._client.session_destroy(session)
+            else:
+                self._client.session_renew(session)
         except ConsulError as error:
             log.warning("session %s ends by itself within %d s: %s", session, 2 * TTL, error)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
+from reconcilers.adoption import Inherited
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.manifest import ManifestError, parse
@@ -35,7 +36,7 @@ class Intent:
 
 
 class ManifestStore:
-    """The last good manifest per pod. Written by the watch thread only."""
+    """The last good manifest per pod."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class ManifestStore:
         self._rules = rules
         self._clock = clock
         self._wall_clock = wall_clock
+        self._lock = threading.Lock()
         self._intents: dict[PodKey, Intent] = {}
         self.version = 0
         """Another number whenever any manifest is another one."""
@@ -59,15 +61,33 @@ class ManifestStore:
         Only bytes whose version changed are parsed. Bytes that cannot be understood keep the last good manifest.
         """
         changed, now = set(), self._clock()
-        for key, entry in listing.entries.items():
-            old = self._intents.get(key)
-            if old is None or old.version != entry.version:
-                self._intents[key] = self._understand(key, entry, old, now)
-                changed.add(key)
-        for key in removed:
-            if self._intents.pop(key, None):
-                changed.add(key)
-        self.version += bool(changed)
+        with self._lock:
+            for key, entry in listing.entries.items():
+                old = self._intents.get(key)
+                if old is None or old.version != entry.version:
+                    self._intents[key] = self._understand(key, entry, old, now)
+                    changed.add(key)
+            for key in removed:
+                if self._intents.pop(key, None):
+                    changed.add(key)
+            self.version += bool(changed)
+        return frozenset(changed)
+
+    def follow(self, rules: Rules) -> frozenset[PodKey]:
+        """Read every manifest anew by these rules; the answer names the pods for which that is another one.
+
+        By the same rules only those are read that were not understood: a file that they name may be there by now.
+        """
+        changed, now = set(), self._clock()
+        with self._lock:
+            others, self._rules = rules != self._rules, rules
+            for key, old in self._intents.items():
+                if others or old.error:
+                    new = self._understand(key, Entry(old.version, old.data), old, now)
+                    if (new.manifest, str(new.error)) != (old.manifest, str(old.error)):
+                        self._intents[key] = new
+                        changed.add(key)
+            self.version += bool(changed)
         return frozenset(changed)
 
     def manifest(self, key: PodKey) -> Manifest | None:
@@ -88,7 +108,8 @@ class ManifestStore:
             check = parsed.check and replace(parsed.check, asked=now)
             return Intent(entry.version, entry.data, replace(parsed, check=check), entry.data)
         except ManifestError as error:
-            log.warning("manifest of %s is invalid: %s", key, error, extra={"node": key.node, "pod": key.pod})
+            if old is None or (old.version, str(old.error)) != (entry.version, str(error)):
+                log.warning("manifest of %s is invalid: %s", key, error, extra={"node": key.node, "pod": key.pod})
             since = old.invalid_since if old and old.error else self._wall_clock()
             manifest, good = (old.manifest, old.good) if old else (None, b"")
             return Intent(entry.version, entry.data, manifest, good, error, since)
@@ -174,6 +195,10 @@ class Tracked:
             self.last = None
         self.spec, self.generation, self.health, self.failing_since = spec, generation, CheckHealth(born=now), 0.0
 
+    def inherit(self, before: Inherited) -> None:
+        """Go on where another run of this controller ended."""
+        self.health, self.failing_since, self.last = before.health, before.failing_since, before.last
+
     def observe(self, result: ProbeResult, *, deploying: bool) -> bool:
         """Take one result; whether state, reason or the manifest that they are about changed by it."""
         before, after = self.health, self.health.after(result, self.spec, deploying=deploying)
@@ -215,7 +240,7 @@ class HealthStore:
     """Health now and lately, of every check that has a worker. Written by the engine, and by who rules its workers.
 
     While this node is `cut_off`, failures count as our own; while a pod is among the `deployments`, where they are
-    known, failures do not make it critical.
+    known, failures do not make it critical. `inherit` is asked for what an earlier run knew of a check.
     """
 
     def __init__(
@@ -224,9 +249,11 @@ class HealthStore:
         history_size: int = 100,
         wall_clock: Callable[[], float] = time.time,
         deployments: Deploying | None = None,
+        inherit: Callable[[CheckSpec], Inherited | None] = lambda _: None,
     ) -> None:
         self._on_change = on_change
         self._deployments = deployments
+        self._inherit = inherit
         self._history_size = history_size
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
@@ -244,14 +271,20 @@ class HealthStore:
 
     def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
         """From now on results of these checks count, and of these generations of their workers only."""
+        heirs = []
         with self._lock:
             now = self._wall_clock()
             for spec, generation in specs:
                 if known := self._tracked.get(spec.key):
                     known.restart(spec, generation, now)
-                else:
-                    self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size)
+                    continue
+                tracked = self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size)
+                if before := self._inherit(spec):
+                    tracked.inherit(before)
+                    heirs.append(spec.key)
             self.version += 1
+        if heirs:
+            self._on_change(heirs)
 
     def confirm(self, specs: Collection[CheckSpec]) -> None:
         """The workers of these go on; from now on their results are about the manifests that ask for them now."""

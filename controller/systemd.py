@@ -8,6 +8,7 @@ that of sd_notify(3), a datagram of a few lines; without systemd nothing is sent
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -36,9 +37,18 @@ class ServiceManager:
 
     def start(self) -> None:
         """Say that we have started, and go on saying how we are."""
+        self.ready()
+        if self._address:
+            self._thread.start()
+
+    def reloading(self) -> None:
+        """Say that a reload begins; `ready` ends it."""
+        if self._address:
+            self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def ready(self) -> None:
         if self._address:
             self._tell("READY=1", f"STATUS={self._status()}")
-            self._thread.start()
 
     def stopping(self) -> None:
         """Say that the end begins. The watchdog rests from now on: systemd has a deadline of its own for the end."""

@@ -30,6 +30,8 @@ The one-way path, and where each step stands::
     HealthSink: transactions of up to 64 operations -> Consul's KV,         controller/sink/
                 services of the local agent, or a folder
 
+    What a run takes over from the one before           thread "state"      controller/succession/, adoption.py
+    Another configuration; files that were replaced     thread "reload"     controller/reload.py, rotation.py
     What p2 would say of a manifest: its SHA, signed or not                 reconcilers/p2manifest.py, goyaml.py
     Why a pod is in its state, in a sentence                                reconcilers/explanation.py
     Metrics and the page read the stores when asked      thread "web"       controller/exposition.py, metrics.py, web/

@@ -39,6 +39,13 @@ class Damping:
     def fresh(cls, rules: DampingRules) -> "Damping":
         return cls(rules, rules.capacity)
 
+    def under(self, rules: DampingRules) -> "Damping":
+        """The same pod under these rules, which may be others than before; without damping there is no quiet time."""
+        if rules == self.rules:
+            return self
+        quiet_until = self.quiet_until if rules.capacity else 0.0
+        return replace(self, rules=rules, tokens=min(self.tokens, rules.capacity), quiet_until=quiet_until)
+
     def after(self, status: HealthState, now: float) -> "Damping":
         """What is remembered after `status` was seen at `now`."""
         if status is self.status or not self.rules.capacity:

@@ -27,21 +27,34 @@ class HealthReconciler:
     """Writes what is news, withdraws what has no worker any more, and leaves alone what is there already.
 
     A check without verdict yet says nothing: what stands published for its pod stays until there is evidence. A pod
-    that flaps is said to be unknown until its quiet time is over. `clock` is any monotonic one, in seconds.
+    that flaps is said to be unknown until its quiet time is over. `clock` is any monotonic one, in seconds; `dampings`
+    is how pods stood with whoever published before.
     """
 
     def __init__(
-        self, healths: Healths, sink: HealthSink, clock: Callable[[], float], rules: DampingRules | None = None
+        self,
+        healths: Healths,
+        sink: HealthSink,
+        clock: Callable[[], float],
+        rules: DampingRules | None = None,
+        dampings: Mapping[PodKey, Damping] | None = None,
     ) -> None:
         self._healths = healths
         self._sink = sink
         self._clock = clock
         self._rules = rules or DampingRules()
-        self._fresh = Damping.fresh(self._rules)
-        self._dampings: dict[PodKey, Damping] = {}
+        self._dampings: dict[PodKey, Damping] = dict(dampings or {})
         self._shas: dict[PodKey, tuple[bytes, str]] = {}
         self.suppressed = 0
         """How many changes of status were not published because their pod was flapping."""
+
+    def follow(self, rules: DampingRules) -> None:
+        """From now on these rules are in force."""
+        self._rules = rules
+
+    def dampings(self) -> Mapping[PodKey, Damping]:
+        """How each pod stands."""
+        return self._dampings.copy()
 
     def damped(self) -> frozenset[PodKey]:
         """The pods that are said to be unknown at the moment because they flap."""
@@ -89,7 +102,8 @@ class HealthReconciler:
     def _damp(self, record: HealthRecord, health: CheckHealth) -> tuple[HealthRecord, float]:
         """What is to be published, and for how many seconds that is less than the truth."""
         now = self._clock()
-        before = self._dampings.get(record.key, self._fresh)
+        rules = self._rules
+        before = self._dampings.get(record.key, Damping.fresh(rules)).under(rules)
         damping = self._dampings[record.key] = before.after(health.state, now)
         if not (quiet := damping.quiet_for(now)):
             return record, 0.0

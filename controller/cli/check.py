@@ -1,5 +1,6 @@
 """`podpulse check-manifest` and `check-config`: what is wrong with a file, before it is used."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def check_config(file: Path) -> None:
     """
     with explained():
         config = configuration.load(file, {})
+        config.consul_settings(os.environ)
     click.echo(f"{file}: good")
     for note in config.notes:
         click.echo(f"{file}: {note}")

@@ -38,7 +38,7 @@ SWITCH_INTERVAL = 0.0001
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log it, to standard error [text].")
 @consul_options
 def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
-    """Run the controller of one node, until SIGTERM.
+    """Run the controller of one node, until SIGTERM. SIGHUP reads the configuration again.
 
     It probes the node's pods, publishes their health to Consul, and serves page and metrics. What it does is logged to
     standard error. An option here wins over the configuration file, and the file over Consul's usual variables.
@@ -51,7 +51,7 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
 
     \b
     Exit codes:
-      0  ended by SIGTERM or Ctrl-C, its session and its health withdrawn
+      0  ended by SIGTERM or Ctrl-C; its health is left to a successor, or withdrawn (on_stop)
       1  it cannot start: the configuration, its port, or a folder that another controller has
       2  wrong use
     """
@@ -62,7 +62,8 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
         log.configure(config.log_level, config.log_format)
         for note in config.notes:
             logger.warning("%s: %s", file, note)
-        app = App(config, os.environ)
+        app = App(config, os.environ, lambda: load(file, consul, options))
+        signal.signal(signal.SIGHUP, lambda *_: app.request_reload())
         signal.signal(signal.SIGTERM, lambda *_: app.request_stop())
         signal.signal(signal.SIGINT, lambda *_: app.request_stop())
         app.start()

@@ -22,6 +22,7 @@ from controller.config.fields import (
     host_and_port,
     unreadable,
 )
+from controller.config.live import LIVE
 from controller.config.sections import ConsulSection, DampingSection, Section, ServiceSection
 from controller.consul import ConsulSettings, settings_from_environment
 from controller.web import access
@@ -53,24 +54,27 @@ class Config(Section):
     node_name: NodeName = Field(default_factory=socket.gethostname, validate_default=True)
     tree: Literal["intent", "reality"] = "intent"
     address: PodAddress = "name"
-    ca_file: ReadableFile = Field(default_factory=host_ca_file, validate_default=True)
-    p2_compat: Boolean = False
-    defaults: CheckOptions = Field(default_factory=CheckOptions, validate_default=True)
+    ca_file: Annotated[ReadableFile, LIVE] = Field(default_factory=host_ca_file, validate_default=True)
+    p2_compat: Annotated[Boolean, LIVE] = False
+    defaults: Annotated[CheckOptions, LIVE] = Field(default_factory=CheckOptions, validate_default=True)
     allow_headers: Boolean = False
-    require_signature: KeyringFile | None = None
-    allow_addresses: Allowances = ()
+    require_signature: Annotated[KeyringFile | None, LIVE] = None
+    allow_addresses: Annotated[Allowances, LIVE] = ()
     canary: CanaryTarget = "consul"
     publish: Publish = ("kv",)
     service: ServiceSection = Field(default_factory=ServiceSection)
     startup_grace: Delay = 0.0
-    damping: DampingSection = Field(default_factory=DampingSection)
+    damping: Annotated[DampingSection, LIVE] = Field(default_factory=DampingSection)
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 8192
     listen: HostPort = "127.0.0.1:9815"
+    enable_lifecycle: Boolean = False
     web_config_file: Path | None = None
     registers: Boolean = Field(default=True, alias="register")
     intent_dir: Path | None = None
     health_dir: Path | None = None
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    state_dir: Path | None = None
+    on_stop: Annotated[Literal["keep", "remove"], LIVE] = "keep"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LIVE] = "info"
     log_format: Literal["text", "json"] = "text"
     consul: ConsulSection = Field(default_factory=ConsulSection)
 
@@ -124,6 +128,19 @@ class Config(Section):
         except access.WebAccessError as error:
             raise ValueError(f"web_config_file: {error}") from None
         return self
+
+    @property
+    def canary_window(self) -> float:
+        """Seconds within which everything must have begun to fail before the canary is asked."""
+        return 2 * self.defaults.interval + self.defaults.timeout
+
+    def state_folder(self, environ: Mapping[str, str]) -> Path:
+        """Where this node's lock and state are kept: as configured, else systemd's, else the user's own."""
+        if self.state_dir or self.health_dir:
+            return self.state_dir or Path(f"{self.health_dir}/.state")
+        if given := environ.get("STATE_DIRECTORY"):
+            return Path(given.partition(":")[0])
+        return Path(environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state") / "podpulse"
 
     def rules(self) -> Rules:
         """What the operator says about manifests."""

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from controller.config.fields import ConsulHeaders, Meta, ReadableFile
+from controller.config.live import LIVE
 from reconcilers.fields import Text, duration, number
 
 
@@ -24,10 +25,10 @@ class DampingSection(Section):
 class ServiceSection(Section):
     """What pods are called as services of the local agent; for `publish: agent`."""
 
-    name_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$")] = ""
-    meta_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = "podpulse-"
-    tags: tuple[Text, ...] = ()
-    meta: Meta = Field(default_factory=dict)
+    name_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$"), LIVE] = ""
+    meta_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$"), LIVE] = "podpulse-"
+    tags: Annotated[tuple[Text, ...], LIVE] = ()
+    meta: Annotated[Meta, LIVE] = Field(default_factory=dict)
     ttl: Annotated[float, BeforeValidator(duration(3, 3600))] = 20.0
 
 
@@ -35,12 +36,12 @@ class ConsulSection(Section):
     """How to reach Consul; what is absent comes from Consul's usual environment variables."""
 
     address: str | None = None
-    token: str | None = Field(default=None, repr=False)
-    token_file: Path | None = None
-    ca_file: ReadableFile | None = None
-    cert_file: ReadableFile | None = None
-    key_file: ReadableFile | None = None
-    server_name: str | None = None
-    insecure_skip_verify: bool | None = None
-    headers: ConsulHeaders | None = Field(default=None, repr=False)
+    token: Annotated[str | None, LIVE] = Field(default=None, repr=False)
+    token_file: Annotated[Path | None, LIVE] = None
+    ca_file: Annotated[ReadableFile | None, LIVE] = None
+    cert_file: Annotated[ReadableFile | None, LIVE] = None
+    key_file: Annotated[ReadableFile | None, LIVE] = None
+    server_name: Annotated[str | None, LIVE] = None
+    insecure_skip_verify: Annotated[bool | None, LIVE] = None
+    headers: Annotated[ConsulHeaders | None, LIVE] = Field(default=None, repr=False)
     wait: Annotated[float, BeforeValidator(duration(1, 10))] = 10.0

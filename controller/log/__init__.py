@@ -7,7 +7,7 @@ import threading
 from controller.log.delivery import Delivery
 from controller.log.lines import JournalFormatter, JsonFormatter, LineFormatter, journal_reads
 
-__all__ = ["STANDARD_ERROR", "configure", "keep_standard_streams"]
+__all__ = ["STANDARD_ERROR", "configure", "keep_standard_streams", "set_level"]
 
 STANDARD_ERROR = 2
 
@@ -24,6 +24,11 @@ def configure(level: str, style: str = "text") -> None:
     threading.excepthook = _log_uncaught
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def set_level(level: str) -> None:
+    """Say from now on what is at least of this level."""
+    logging.getLogger().setLevel(level.upper())
 
 
 def keep_standard_streams() -> None:

@@ -69,6 +69,13 @@ class _Stop:
     done: threading.Event
 
 
+@dataclass(frozen=True, slots=True)
+class _Renew:
+    ca_file: str
+    guard: Guard
+    replaced: Collection[str] = ()
+
+
 class ProbeEngine:
     """Implements `reconcilers.ports.Workers`. `max_in_flight` bounds the transfers, and so the descriptors.
 
@@ -99,13 +106,15 @@ class ProbeEngine:
         self._lock = threading.Lock()
         self._specs: dict[PodKey, CheckSpec] = {}
         self._generation = 0
-        self._commands: deque[_Start | _Stop] = deque()
+        self._commands: deque[_Start | _Stop | _Renew] = deque()
+        self._ca_file = ca_file
+        self._guard = guard or Guard()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
 
         self._multi = Multi(clock)
         self._resolver = Resolver(self._multi.wake, ask, clock)
-        self._reach = Reach(self._resolver, guard or Guard())
+        self._reach = Reach(self._resolver, self._guard)
         self._workers: dict[PodKey, Worker] = {}
         self._schedule: Schedule[Worker] = Schedule()
         self._waiting: dict[Worker, None] = {}
@@ -154,7 +163,24 @@ class ProbeEngine:
         while self._thread.is_alive() and not command.done.wait(IDLE):
             pass
 
-    def _post(self, command: _Start | _Stop) -> None:
+    def take(self, *, ca_file: str, guard: Guard) -> None:
+        """From now on these authorities and this guard are in force; probes under way end as they began."""
+        if (ca_file, guard) != (self._ca_file, self._guard):
+            self._ca_file, self._guard = ca_file, guard
+            self._post(_Renew(ca_file, guard))
+
+    def renew(self, replaced: Collection[str]) -> None:
+        """The content of these files of certificates is another one."""
+        self._post(_Renew(self._ca_file, self._guard, replaced))
+
+    def files(self) -> tuple[set[str], set[str]]:
+        """Which files probes read: those with authorities, and those with certificates and keys."""
+        with self._lock:
+            every = {spec.probe.tls for spec in self._specs.values() if spec.probe.tls}
+        authorities = {self._ca_file, *(tls.ca_file for tls in every)}
+        return authorities - {""}, {path for tls in every for path in (tls.cert_file, tls.key_file) if path}
+
+    def _post(self, command: _Start | _Stop | _Renew) -> None:
         self._commands.append(command)
         self._multi.wake()
 
@@ -202,6 +228,15 @@ class ProbeEngine:
                         if stopped := self._workers.pop(key, None):
                             self._drop(stopped)
                     done.set()
+                case _Renew(ca_file, guard, replaced):
+                    self._renew(ca_file, guard, replaced)
+
+    def _renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
+        self._pool.renew(ca_file, replaced)
+        self._reach.take(guard)
+        for worker in self._workers.values():
+            worker.where = None
+            worker.certificate_due = 0.0
 
     def _begin(self, worker: Worker) -> None:
         now = self._clock()

@@ -18,6 +18,10 @@ class Reach:
         self._resolver = resolver
         self._guard = guard
 
+    def take(self, guard: Guard) -> None:
+        """From now on `guard` judges; a worker's way that was found before has to be forgotten."""
+        self._guard = guard
+
     def find(self, worker: Worker) -> Where | Verdict | None:
         """Where to connect; or why not, as the verdict over the probe; or None while the name is being looked up."""
         if worker.kind is None:

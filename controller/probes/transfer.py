@@ -51,6 +51,7 @@ class Transfer:
         "_timeout_set",
         "body",
         "curl",
+        "era",
         "has_head",
         "headers",
         "kept",
@@ -58,6 +59,8 @@ class Transfer:
     )
 
     def __init__(self, tls: Tls | None, ca_file: str, *, reuse: bool, kept: int, with_headers: bool = False) -> None:
+        self.era = 0
+        """Which files of certificates it was made with, as its pool counts them."""
         self.kept = kept
         self.with_headers = with_headers
         self.body = bytearray()

@@ -18,7 +18,7 @@ from dataclasses import replace
 from controller.consul import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused, ConsulUnavailable
 from controller.sink.services import ServiceDirectory
 from controller.sink.standing import ID_PREFIX, OWNER, Standing, agent_service, is_ours, parse_service_id, service_id
-from reconcilers.health import Reason
+from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 
@@ -69,6 +69,11 @@ class AgentSink:
         if standing is None or standing.service == self._described(key):
             return standing.record if standing else None
         return standing.in_doubt().record
+
+    def standing(self, key: PodKey) -> HealthRecord | None:
+        """What an earlier run told the agent that has not run out since. A critical check may be one that has."""
+        found = self._known.get(key)
+        return HealthRecord(key, HealthState.PASSING) if found and found.status == HealthState.PASSING else None
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         """See `HealthSink`. What only has to be told comes first: it needs no leader."""
@@ -129,6 +134,19 @@ class AgentSink:
     def cancel(self) -> None:
         """End the request in flight, and let no other through: the end has come."""
         self._client.cancel()
+
+    def withdraw_all(self, within: float) -> None:
+        """Remove every service of ours, in `within` seconds or not at all; also after `cancel`.
+
+        Raises:
+            ConsulError: the agent does not answer, or refuses; the rest was not tried.
+        """
+        deadline = self._clock() + within
+        self._client.reopen()
+        for key in list(self._known):
+            if self._clock() > deadline:
+                raise ConsulUnavailable(f"not all could be removed within {within:g} s", sent=False)
+            self._withdraw(key)
 
     # --- writing ---
 

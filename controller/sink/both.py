@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from controller.sink.kv import Unsettled
+from reconcilers.health import HealthState
 from reconcilers.ports import HealthSink
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
@@ -12,6 +13,8 @@ from reconcilers.spec import PodKey
 
 class ConsulSink(HealthSink, Protocol):
     """A sink that an earlier run may have left something in."""
+
+    def standing(self, key: PodKey) -> HealthRecord | None: ...
 
     def leftovers(self, node: str) -> Collection[PodKey]: ...
 
@@ -30,6 +33,13 @@ class CombinedSink:
         if all(record == found[0] for record in found):
             return found[0]
         return Unsettled.of_record(next(record for record in found if record))
+
+    def standing(self, key: PodKey) -> HealthRecord | None:
+        """What stands since an earlier run: passing only if all say so, else as the first one has it."""
+        first, *others = (sink.standing(key) for sink in self._sinks.values())
+        if first is None or first.status is not HealthState.PASSING:
+            return first
+        return first if all(other and other.status is HealthState.PASSING for other in others) else None
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         """See `HealthSink`. All write at the same time, each only what it lacks; the answer comes with the last."""

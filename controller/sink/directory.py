@@ -38,6 +38,8 @@ class DirectoryLease:
         self._stopped = threading.Event()
         self._touched = 0.0
         self._file: int | None = None
+        self.resumed = is_alive(folder, time.time())
+        """Whether what stands there has been fresh all the time, since an earlier run touched it last."""
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
 
     def start(self) -> None:
@@ -52,16 +54,21 @@ class DirectoryLease:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FolderInUse(f"another process publishes into {self._path.parent}") from None
+        if not self.resumed:
+            self._clear()
         self._touch()
         self._thread.start()
 
-    def stop(self, timeout: float) -> None:
-        """Give the folder back; who reads it then takes what stands there for stale."""
+    def stop(self, timeout: float, *, destroy: bool = True) -> None:
+        """Give the folder back. With `destroy` the records go; else who reads them takes them for stale after a TTL,
+        unless somebody starts here before."""
         self._stopped.set()
         self._thread.join(timeout)
         if self._file is not None:
-            self._path.unlink(missing_ok=True)
+            if destroy:
+                self._forget()
             os.close(self._file)
+            self._file = None
 
     def expires_at(self) -> float:
         """When readers take our records for stale, if we stopped now; seconds since the epoch."""
@@ -75,6 +82,18 @@ class DirectoryLease:
         while not self._stopped.wait(RENEWAL):
             self._pulse.beat()
             self._touch()
+
+    def _forget(self) -> None:
+        """Say that nobody lives here. The lease's file stays: another process may be about to lock it."""
+        self._clear()
+        with contextlib.suppress(OSError):
+            os.utime(self._path, (0, 0))
+
+    def _clear(self) -> None:
+        """Remove the records of a run that is over: under a new lease they would look fresh."""
+        for key in read(self._path.parent):
+            with contextlib.suppress(OSError):
+                (self._path.parent / f"{key.pod}{SUFFIX}").unlink()
 
     def _touch(self) -> None:
         try:
@@ -99,6 +118,10 @@ class DirectorySink:
 
     def published(self, key: PodKey) -> HealthRecord | None:
         """See `HealthSink`."""
+        return self._published.get(key)
+
+    def standing(self, key: PodKey) -> HealthRecord | None:
+        """What an earlier run published here; a lease that had run out took its records with it."""
         return self._published.get(key)
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:

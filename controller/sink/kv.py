@@ -84,11 +84,17 @@ class KvSink:
         self._session = ""
         self._known: dict[PodKey, HealthRecord] = {}
         self._unanswered: dict[PodKey, float | None] = {}
+        self._left: frozenset[PodKey] = frozenset()
 
     def published(self, key: PodKey) -> HealthRecord | None:
         """What stands there, as far as known. Under another session than it was written with it is `Unsettled`."""
         record, session = self._known.get(key), self._lease.current()
         return Unsettled.of_record(record) if record and session and session != self._session else record
+
+    def standing(self, key: PodKey) -> HealthRecord | None:
+        """What an earlier run published under the session that is ours now, so that it has stood all the time."""
+        record = self.published(key)
+        return None if isinstance(record, Unsettled) else record
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         """See `HealthSink`. What fails for reasons of its own does not keep the others from being written."""
@@ -126,9 +132,25 @@ class KvSink:
             ]
             pairs = self._read(keys)
             known = {key: _record(key, pair, session) for key, pair in pairs.items()}
+            self._left = frozenset(known)
             changed = self._known.keys() - known.keys()
             self._known = known
             return frozenset(known.keys() | changed)
+
+    def look_again(self) -> Collection[PodKey]:
+        """Read once more what is believed to stand published, and what was left over; the answer names what differs.
+
+        Raises:
+            ConsulError: what was known before is still known.
+        """
+        with self._lock:
+            session, believed = self._current(), self._known
+            keys = [key for key in believed.keys() | self._left if not isinstance(believed.get(key), Unsettled)]
+            seen = {key: _record(key, pair, session) for key, pair in self._read(keys).items()}
+            others = {key for key in keys if seen.get(key) != believed.get(key)}
+            self._known = {key: record for key, record in believed.items() if key not in others}
+            self._known |= {key: seen[key] for key in others & seen.keys()}
+            return others
 
     def _current(self) -> str | None:
         """The session to write with. Under another one than before, nothing that we knew is ours any more, and nothing

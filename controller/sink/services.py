@@ -51,6 +51,10 @@ class ManifestServices:
         self._manifests = manifests
         self._naming = naming
 
+    def take(self, naming: ServiceNaming) -> None:
+        """From now on pods are called so."""
+        self._naming = naming
+
     def describe(self, key: PodKey) -> Service | None:
         """See `ServiceDirectory`."""
         manifest = self._manifests.manifest(key)

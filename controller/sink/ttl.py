@@ -26,14 +26,17 @@ class TtlKeeper:
         self._pulse = pulse
         self._tick = 0
         self._complaint = ""
+        self._withdraw_within = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, timeout: float) -> None:
-        """End the thread. The services stay: whoever starts again within the TTL finds them as they are."""
+    def stop(self, timeout: float, *, destroy: bool = False) -> None:
+        """End the thread, and with `destroy` the services, as far as `timeout` seconds go. Those that stay are found as
+        they are by whoever starts again within the TTL; after it Consul turns them critical."""
+        self._withdraw_within = timeout if destroy else 0.0
         self._stopped.set()
         self._thread.join(timeout)
 
@@ -41,6 +44,14 @@ class TtlKeeper:
         while not self._stopped.wait(self._sink.period / TICKS):
             self._pulse.beat()
             self._turn()
+        if self._withdraw_within:
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        try:
+            self._sink.withdraw_all(self._withdraw_within)
+        except ConsulError as error:
+            log.warning("services stay registered, and turn critical after their TTL: %s", error)
 
     def _turn(self) -> None:
         """Once in a period, and after trouble, look at everything; each time renew a share."""

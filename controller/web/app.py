@@ -1,10 +1,11 @@
 """An index of what is answered over HTTP: the pages, the API, its events, `/metrics`, `/-/healthy` and `/-/ready`.
 
-Nothing can be changed from here. Handlers run in the server's one thread, one after another, so that however many ask,
+Nothing can be changed from here, but for `/-/reload` where that is enabled: it reads the controller's own configuration
+again, as SIGHUP does. The other handlers run in the server's one thread, one after another, so that however many ask,
 at most one answer is being made while probes are due.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from controller.config import ConfigError
 from controller.web.answers import SecurityHeaders, plain, problem
 from controller.web.api.routes import Api, Complaints
 from controller.web.assets import Assets
@@ -23,7 +25,10 @@ from controller.web.scrape import Render, scraped
 
 
 class Web:
-    """Answers requests from what it is given. `render` makes the answer to a scrape."""
+    """Answers requests from what it is given. `render` makes the answer to a scrape.
+
+    `notices` are for the pages only. `reload` says what came of it, or raises `ConfigError`; None refuses it.
+    """
 
     def __init__(
         self,
@@ -32,16 +37,19 @@ class Web:
         render: Render,
         healthy: Complaints,
         ready: Complaints,
+        notices: Complaints,
+        reload: Callable[[], str] | None,
         node: str,
         version: str,
     ) -> None:
         def complaints() -> Sequence[str]:
-            return (*healthy(), *ready())
+            return (*healthy(), *ready(), *notices())
 
         self._render = render
         self._healthy = healthy
         self._ready = ready
         assets = Assets()
+        self._reload = reload
         self._pages = Pages(fleet, assets, complaints, node=node, version=version)
         api = Api(fleet, healthy=healthy, ready=ready, node=node, version=version)
         self._events = Events(fleet, complaints)
@@ -53,6 +61,7 @@ class Web:
             Route("/metrics", self._metrics),
             Route("/-/healthy", self._is_healthy),
             Route("/-/ready", self._is_ready),
+            Route("/-/reload", self._reloads, methods=["POST", "PUT"]),
         ]
         handlers = {HTTPException: self._refuse, Exception: self._refuse}
         self.app: ASGIApp = SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))
@@ -69,6 +78,15 @@ class Web:
 
     async def _is_ready(self, _: Request) -> Response:
         return _verdict(self._ready())
+
+    def _reloads(self, _: Request) -> Response:
+        """In a thread of its own: reading thousands of manifests by other defaults takes a while."""
+        if self._reload is None:
+            return plain("not enabled: set enable_lifecycle\n", 403)
+        try:
+            return plain(f"{self._reload()}\n", 200)
+        except ConfigError as error:
+            return plain(f"the configuration before stays in force: {error}\n", 500)
 
     async def _refuse(self, request: Request, error: Exception) -> Response:
         """What is not there, methods that are not allowed, and what went wrong here, which the log tells."""

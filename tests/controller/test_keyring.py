@@ -53,6 +53,15 @@ def test_line_ends_and_blanks_at_them_are_not_signed_and_change_nothing() -> Non
         assert verified(changed, KEYRING.verify) == plaintext(data("manifest"))
 
 
+def test_keyrings_are_equal_when_they_say_the_same(tmp_path: Path) -> None:
+    alice, bob = Signer("alice"), Signer("bob")
+    ring = Keyring(keyring(tmp_path / "ring", alice))
+    assert ring == Keyring(keyring(tmp_path / "other", alice))
+    assert hash(ring) == hash(Keyring(tmp_path / "other"))
+    assert ring != Keyring(keyring(tmp_path / "other", alice, bob))
+    assert ring != "ring"
+
+
 def test_a_keyring_may_be_several_exports_one_after_the_other(tmp_path: Path) -> None:
     alice, bob = Signer("alice"), Signer("bob")
     for armored in (True, False):

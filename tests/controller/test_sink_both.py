@@ -35,6 +35,9 @@ class Shelf:
     def published(self, key: PodKey) -> HealthRecord | None:
         return self.records.get(key)
 
+    def standing(self, key: PodKey) -> HealthRecord | None:
+        return self.records.get(key)
+
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         if self.gate:
             self.gate.wait(10.0)
@@ -63,6 +66,13 @@ def test_what_all_agree_on_is_published() -> None:
     sink = combined(Shelf({ISUP: PASSING}), Shelf({ISUP: PASSING}))
     assert sink.published(ISUP) == PASSING
     assert sink.published(OTHER) is None
+
+
+def test_only_what_all_have_let_stand_as_passing_is_passing() -> None:
+    assert combined(Shelf({ISUP: PASSING}), Shelf({ISUP: PASSING})).standing(ISUP) == PASSING
+    assert combined(Shelf({ISUP: PASSING}), Shelf()).standing(ISUP) is None
+    assert combined(Shelf({ISUP: CRITICAL}), Shelf()).standing(ISUP) == CRITICAL
+    assert combined(Shelf(), Shelf({ISUP: PASSING})).standing(ISUP) is None
 
 
 @pytest.mark.parametrize("other", [{}, {ISUP: CRITICAL}], ids=["missing", "different"])

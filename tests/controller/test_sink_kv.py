@@ -284,6 +284,28 @@ def test_a_conflict_about_operations_that_were_not_asked_for_is_not_consuls() ->
     assert "not an answer of Consul's" in failed[ISUP]
 
 
+def test_what_stands_otherwise_than_believed_is_found_by_a_second_look(bench: Bench) -> None:
+    records = named(70)
+    session = bench.lease.session or ""
+    bench.sink.write([PASSING, *records], [])
+    assert bench.sink.look_again() == set()
+    bench.sink.leftovers("web1")
+    bench.sink.write([], [records[0].key, records[1].key])
+
+    late, gone, others = records[0], records[2], records[3]
+    bench.agent.put("health/isup/web1", CRITICAL.encode(0), acquire=session)
+    bench.agent.put(health_key(late.key), late.encode(0), acquire=session)
+    bench.agent.delete(health_key(gone.key))
+    bench.agent.put(health_key(others.key), others.encode(0), release=session)
+    assert bench.sink.look_again() == {ISUP, late.key, gone.key, others.key}
+    assert bench.sink.published(ISUP) == CRITICAL
+    assert bench.sink.published(gone.key) is None
+    assert bench.sink.published(others.key) not in {None, others}
+    assert bench.sink.published(late.key) == late
+    assert bench.sink.published(records[4].key) == records[4]
+    assert bench.sink.look_again() == set()
+
+
 def test_a_hanging_write_ends_when_it_is_cancelled(bench: Bench) -> None:
     bench.agent.pause()
     timer = threading.Timer(0.1, bench.sink.cancel)

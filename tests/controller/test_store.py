@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from controller.store import HealthStore, ManifestStore
+from reconcilers.adoption import Inherited
 from reconcilers.gate import Entry, Listing
-from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
+from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.options import CheckOptions, Rules
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Unprobed
 from tests.support.recorders import Announced, FakeClock
@@ -427,3 +428,64 @@ def test_nothing_to_take_back_is_no_news(healths: HealthStore, announced: Announ
     healths.follow([(SPEC, 1)])
     healths.declare_cut_off(WHY, since=0.0)
     assert announced.batches == []
+
+
+# Other rules
+
+
+def asking(text: str, pod: str = "a") -> bytes:
+    return f"id: {pod}\nstatus_port: 80\nstatus: {{{text}}}\n".encode()
+
+
+def interval(store: ManifestStore, key: PodKey) -> float:
+    manifest = store.manifest(key)
+    assert manifest
+    assert manifest.check
+    return manifest.check.interval
+
+
+def test_other_defaults_change_only_the_manifests_that_rest_on_them() -> None:
+    store = ManifestStore(Rules())
+    store.replace(listing((A, 1, good(A)), (B, 1, asking("interval: 7s", "b"))), ())
+    untouched = store.intents()[B]
+    assert store.follow(Rules(CheckOptions(interval=6.0))) == {A}
+    assert (interval(store, A), interval(store, B)) == (6.0, 7.0)
+    assert store.intents()[B] is untouched
+    assert store.follow(Rules(CheckOptions(interval=6.0))) == frozenset()
+
+
+def test_a_manifest_that_other_rules_do_not_allow_stays_as_it_was_understood_last() -> None:
+    store = ManifestStore(Rules())
+    store.replace(listing((A, 1, asking("timeout: 5s"))), ())
+    assert store.follow(Rules(CheckOptions(interval=1.0, timeout=1.0))) == {A}
+    assert interval(store, A) == 5.0
+    assert "timeout" in str(store.intents()[A].error)
+    assert store.follow(Rules()) == {A}
+    assert store.intents()[A].error is None
+
+
+def test_by_the_same_rules_what_was_not_understood_is_looked_at_again(caplog: pytest.LogCaptureFixture) -> None:
+    missing = {"/ca.pem"}
+    rules = Rules(unreadable=lambda path: "No such file" if path in missing else "")
+    store = ManifestStore(rules)
+    store.replace(listing((A, 1, asking("tls: {ca_file: /ca.pem}"))), ())
+    assert store.manifest(A) is None
+    assert store.follow(rules) == frozenset()
+    assert len(caplog.records) == 1
+    missing.clear()
+    assert store.follow(rules) == {A}
+    assert store.manifest(A) is not None
+
+
+# What an earlier run knew
+
+
+def test_a_check_goes_on_where_an_earlier_run_ended_and_is_looked_at() -> None:
+    announced, before = Announced(), CheckHealth(HealthState.CRITICAL, since=5.0, failures=3)
+    healths = HealthStore(announced, inherit=lambda spec: Inherited(before, 4.0) if spec.key == A else None)
+    healths.follow([(SPEC, 1), (replace(SPEC, key=B), 2)])
+    assert healths.health(A) == (before, 0.0)
+    assert announced.batches == [frozenset({A})]
+    tracked = healths.tracked(B)
+    assert tracked
+    assert tracked.health.state is HealthState.UNKNOWN

@@ -70,6 +70,23 @@ def test_ready_says_ok_or_why_not(site: Site) -> None:
     assert site.get("/-/healthy")[0].status == 200
 
 
+def test_a_reload_says_what_came_of_it(site: Site) -> None:
+    for method in ("POST", "PUT"):
+        response, text = site.get("/-/reload", method)
+        assert (response.status, text) == (200, "configuration reloaded\n")
+    site.broken = "podpulse.yaml: listen: expected HOST:PORT"
+    response, text = site.get("/-/reload", "POST")
+    assert response.status == 500
+    assert text == "the configuration before stays in force: podpulse.yaml: listen: expected HOST:PORT\n"
+    assert site.get("/-/reload")[0].status == 405
+
+
+def test_a_notice_stands_on_the_page_and_makes_nobody_unready(site: Site) -> None:
+    site.noticed = ["a new value waits for a restart: listen"]
+    assert "a new value waits for a restart: listen" in site.get("/")[1]
+    assert site.get("/-/ready")[0].status == site.get("/-/healthy")[0].status == 200
+
+
 def test_other_paths_and_methods_are_refused(site: Site) -> None:
     assert site.get("/etc")[0].status == 404
     assert site.get("/", "POST")[0].status == 405

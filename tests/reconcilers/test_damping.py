@@ -61,3 +61,10 @@ def test_tokens_stay_within_the_bucket_and_only_changes_cost(steps: list[tuple[H
         assert 0 <= after.tokens <= 5
         assert (after is damping) == (status is damping.status)
         damping = after
+
+
+def test_other_rules_leave_a_pod_at_most_their_tokens() -> None:
+    damping = Damping.fresh(DampingRules(5, 15.0, 60.0)).after(HealthState.PASSING, 100.0)
+    assert damping.under(DampingRules(5, 15.0, 60.0)) is damping
+    assert damping.under(DampingRules(2, 15.0, 60.0)).tokens == 2
+    assert damping.under(DampingRules(9, 15.0, 60.0)).tokens == 4

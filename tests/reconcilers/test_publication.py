@@ -185,3 +185,24 @@ def test_the_pods_that_flap_are_named_with_how_long_they_are_quiet() -> None:
     assert reconciler.damped() == {A}
     now[0] += 40.0
     assert reconciler.flapping() == {}
+
+
+def test_how_pods_stand_is_told_and_taken_over_by_the_next() -> None:
+    pod = Flapping()
+    pod.is_now(GOOD)
+    pod.is_now(BAD)
+    after = Flapping()
+    after.reconciler = HealthReconciler(
+        after.healths, after.sink, lambda: after.now, DampingRules(2, 15.0, 60.0), pod.reconciler.dampings()
+    )
+    assert after.reconciler.damped() == {A}
+    after.now = 30.0
+    assert after.is_now(BAD).reason is Reason.FLAPPING
+
+
+def test_other_rules_are_in_force_from_the_next_look_on() -> None:
+    pod = Flapping()
+    pod.is_now(GOOD)
+    pod.reconciler.follow(DampingRules(0, 15.0, 60.0))
+    for health in (BAD, GOOD, BAD):
+        assert pod.is_now(health).status is health.state

@@ -31,17 +31,20 @@ NODE = "web1"
 STARTED = re.compile(r"page and metrics on port (\d+)")
 STARTS_WITHIN = 30.0
 LOG_FILE = -1
+CONFIGURES = frozenset({"CONFIG_PATH", "STATE_DIRECTORY"})
 COMMAND = (sys.executable, "-m", "controller")
 CLOSED = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
 """Before a command: it starts without standard streams."""
 
 
 def environment() -> dict[str, str]:
-    """This process' environment without what would configure Podpulse, and with every warning an error."""
+    """This process' environment without what would configure Podpulse, with state in a place of its own, and with every
+    warning an error."""
     others = {
-        name: text for name, text in os.environ.items() if not name.startswith("CONSUL_") and name != "CONFIG_PATH"
+        name: text for name, text in os.environ.items() if not name.startswith("CONSUL_") and name not in CONFIGURES
     }
-    return others | {"PYTHONWARNINGS": "error"}
+    state = f"{tempfile.gettempdir()}/podpulse-test-state-{os.getpid()}"
+    return others | {"PYTHONWARNINGS": "error", "XDG_STATE_HOME": state}
 
 
 def podpulse(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -123,6 +126,7 @@ class Controller(AbstractContextManager["Controller"]):
             "node_name": NODE,
             "address": "127.0.0.1",
             "listen": "127.0.0.1:0",
+            "state_dir": str(self.folder / "state"),
             "defaults": {"interval": "500ms", "timeout": "500ms"},
             **options,
         }
@@ -213,13 +217,23 @@ class Controller(AbstractContextManager["Controller"]):
         """SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
+    def reload(self, **options: Any) -> None:
+        """Write these options into its configuration file, and send SIGHUP."""
+        self.options |= options
+        self.config_file.write_text(yaml.safe_dump(self.options))
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        os.kill(self.pid, signal.SIGHUP)
+
     # --- what it shows ---
 
-    def get(self, path: str, timeout: float = 10.0) -> Page:
+    def get(self, path: str, timeout: float = 10.0, method: str = "GET") -> Page:
         """Ask its web server."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
         try:
-            connection.request("GET", path)
+            connection.request(method, path)
             answer = connection.getresponse()
             headers = {name.lower(): text for name, text in answer.getheaders()}
             return Page(answer.status, headers, answer.read().decode())

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from prometheus_client import CollectorRegistry
 
+from controller.config import ConfigError
 from controller.exposition import render
 from controller.metrics import Metrics
 from controller.store import HealthStore, ManifestStore
@@ -37,6 +38,8 @@ class Site(AbstractContextManager["Site"]):
         self.published: dict[PodKey, HealthRecord] = {}
         self.unhealthy: list[str] = []
         self.unready: list[str] = []
+        self.noticed: list[str] = []
+        self.broken = ""
         metrics = Metrics(CollectorRegistry(), "0.1.0")
         self.fleet = Fleet(
             self.healths,
@@ -50,10 +53,17 @@ class Site(AbstractContextManager["Site"]):
             render=lambda form: render(metrics.registry, self.healths, self.manifests, self.flapping, form),
             healthy=lambda: self.unhealthy,
             ready=lambda: self.unready,
+            notices=lambda: self.noticed,
+            reload=self.reload,
             node=NODE,
             version="0.1.0",
         )
         self.server = WebServer(self.web.app, "127.0.0.1", 0, before_stop=self.web.close)
+
+    def reload(self) -> str:
+        if self.broken:
+            raise ConfigError(self.broken)
+        return "configuration reloaded"
 
     def __enter__(self) -> Self:
         self.server.start()

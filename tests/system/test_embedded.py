@@ -1,11 +1,13 @@
 """The same program without Consul: manifests from a folder, health into a folder."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from controller.sink.directory import LEASE
 from tests.support.controller import Controller, manifest, podpulse
 from tests.support.net import until
 from tests.support.targets import Target, answer
@@ -88,6 +90,40 @@ def test_what_an_earlier_run_left_is_removed_or_taken_over(folders: Folders, tar
         controller.start()
         until(lambda: folders.status("stays") == "critical")
         until(lambda: folders.status("goes") is None)
+
+
+def test_a_restart_on_folders_leaves_every_record_as_it_was(folders: Folders, target: Target) -> None:
+    folders.write("a", manifest("a", target.port, "/a"))
+    with folders.controller(defaults={"interval": "1s", "success_threshold": 5}) as controller:
+        until(lambda: folders.status("a") == "passing", 20.0)
+        record = (folders.health / "a.json").read_bytes()
+        assert controller.terminate() == 0
+        controller.start()
+        assert controller.inspect()["a"]["web1"]["health_check"]["status"] == "passing"
+        before = len(target.hits("/a"))
+        until(lambda: len(target.hits("/a")) >= before + 2)
+        assert (folders.health / "a.json").read_bytes() == record
+        assert controller.metrics().sum("podpulse_health", state="passing") == 1
+
+
+def test_records_of_a_run_that_ended_long_ago_say_nothing(folders: Folders, target: Target) -> None:
+    folders.write("a", manifest("a", target.port, "/a"))
+    with folders.controller(defaults={"interval": "1s", "success_threshold": 5}) as controller:
+        until(lambda: folders.status("a") == "passing", 20.0)
+        controller.kill()
+        os.utime(folders.health / LEASE, (0, 0))
+        (folders.health / "other.json").write_text("{}")
+        controller.start()
+        assert folders.status("a") is None
+        assert (folders.health / "other.json").exists()
+
+
+def test_folders_are_left_without_records_where_that_is_asked_for(folders: Folders, target: Target) -> None:
+    folders.write("a", manifest("a", target.port, "/a"))
+    with folders.controller(on_stop="remove") as controller:
+        until(lambda: folders.status("a") == "passing")
+        assert controller.terminate() == 0
+        assert folders.status("a") is None
 
 
 def test_a_second_controller_on_the_same_folder_says_so_and_ends(folders: Folders, target: Target) -> None:

@@ -66,11 +66,11 @@ def test_a_health_key_is_p2s_json_held_by_our_session(
     assert not sessions[session].get("NodeChecks")
 
 
-def test_sigterm_ends_it_with_code_0_and_takes_its_keys_and_session_along(
+def test_sigterm_ends_it_with_code_0_and_takes_its_keys_and_session_along_where_that_is_asked_for(
     consul: Agent, launch: Launch, fleet: Fleet
 ) -> None:
     fleet.schedule("a", "b")
-    controller = launch(consul)
+    controller = launch(consul, on_stop="remove")
     until(lambda: fleet.are("passing", "ab"))
     assert controller.terminate(within=5.0) == 0
     assert consul.entries("health/") == {}
@@ -138,7 +138,7 @@ def test_keys_of_other_nodes_and_keys_of_odd_shapes_are_left_alone(consul: Agent
         consul.put(key, value)
     before = consul.entries("health/")
     fleet.schedule("here")
-    controller = launch(consul)
+    controller = launch(consul, on_stop="remove")
     until(lambda: fleet.are("passing", ["here"]))
     assert controller.terminate() == 0
     assert consul.entries("health/") == before

@@ -1,0 +1,192 @@
+"""Another configuration for a controller that runs: read and checked as a whole, then put in force; else all stays.
+
+What did not change goes on without a break: a check is stopped and started only when the check itself is another one.
+Files of certificates that were replaced are noticed here too, without being asked for.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller import log as logs
+from controller.canary import Canary
+from controller.config import Config, ConfigError
+from controller.config.live import differences, reloaded
+from controller.outside import Outside
+from controller.probes.engine import ProbeEngine
+from controller.registration import RegistrationKeeper
+from controller.rotation import Rotation, unusable
+from controller.store import ManifestStore
+from reconcilers.publication import HealthReconciler
+from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks at the files of certificates."""
+
+
+class Value(Protocol):
+    """A number that somebody shows."""
+
+    def set(self, value: float, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a configuration is put in force with. `reconcile` and `publish_again` want pods to be looked at again."""
+
+    manifests: ManifestStore
+    engine: ProbeEngine
+    publisher: HealthReconciler
+    outside: Outside
+    registrations: Sequence[RegistrationKeeper]
+    canary: Canary | None
+    reconcile: Callable[[Collection[PodKey]], None]
+    publish_again: Callable[[None], None]
+
+    def take(self, config: Config, environ: Mapping[str, str]) -> None:
+        """Put a configuration in force that is known to be good."""
+        logs.set_level(config.log_level)
+        self.outside.take(config)
+        for each in self.registrations:
+            each.use(config.consul_settings(environ))
+        self.publisher.follow(config.damping_rules())
+        self.engine.take(ca_file=str(config.ca_file), guard=config.guard(environ))
+        if self.canary:
+            self.canary.window = config.canary_window
+        self.reconcile(self.manifests.follow(config.rules()))
+        self.publish_again(None)
+
+
+class Reloader:
+    """Runs in the thread "reload". `load` reads the configuration again, `tell` hears "reloading" and "ready"."""
+
+    def __init__(
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        load: Callable[[], Config],
+        parts: Parts,
+        *,
+        successful: Value,
+        success_time: Value,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.config = config
+        """What is in force."""
+        self._environ = environ
+        self._load = load
+        self._parts = parts
+        self._successful = successful
+        self._success_time = success_time
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._rotation = Rotation()
+        self._failure = ""
+        self._waiting: Sequence[str] = ()
+        self._wanted = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+        self._succeeded()
+
+    def start(self) -> None:
+        self._look()
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        self._stopping = True
+        self._wanted.set()
+        self._thread.join(timeout)
+
+    def request(self) -> None:
+        """Ask for a reload; may be called from a signal handler."""
+        self._wanted.set()
+
+    def complaints(self) -> Sequence[str]:
+        """Why the last reload failed, or which options wait for a restart."""
+        if self._failure:
+            return [f"the configuration could not be reloaded, the one before stays in force: {self._failure}"]
+        return [f"a new value waits for a restart: {', '.join(self._waiting)}"] if self._waiting else []
+
+    def reload(self) -> str:
+        """Reload now; the answer says in a sentence what came of it.
+
+        Raises:
+            ConfigError: the configuration is not good, and nothing has changed.
+        """
+        with self._lock:
+            self._tell("reloading")
+            try:
+                return self._reload()
+            except ConfigError as error:
+                self._failed(str(error))
+                raise
+            except Exception as error:
+                log.exception("a part did not take the new configuration")
+                self._failed(repr(error))
+                raise ConfigError(f"a part did not take it: {error!r}") from error
+            finally:
+                self._tell("ready")
+
+    def _reload(self) -> str:
+        wanted = self._load()
+        config = reloaded(self.config, wanted)
+        self._check(wanted, config)
+        changed = list(differences(self.config, wanted))
+        self._parts.take(config, self._environ)
+        self.config = config
+        self._failure = ""
+        self._waiting = [one.name for one in changed if not one.live]
+        self._succeeded()
+        return self._report([one.name for one in changed if one.live])
+
+    def _check(self, wanted: Config, config: Config) -> None:
+        """What only somebody who runs can say of a configuration: of all of it, and of what would be in force.
+
+        Raises:
+            ConfigError: it cannot be put in force.
+        """
+        for each in (wanted, config):
+            each.consul_settings(self._environ)
+        if config.ca_file != self.config.ca_file and (problem := unusable(str(config.ca_file))):
+            raise ConfigError(f"ca_file: expected certificates of authorities, got {config.ca_file}: {problem}")
+
+    def _report(self, live: Sequence[str]) -> str:
+        said = f"configuration reloaded; changed: {', '.join(live) or 'nothing'}"
+        if self._waiting:
+            said += f"; needs a restart, and stays as it was: {', '.join(self._waiting)}"
+        log.log(logging.WARNING if self._waiting else logging.INFO, "%s", said)
+        return said
+
+    def _failed(self, why: str) -> None:
+        self._failure = why
+        self._successful.set(0)
+        log.error("the configuration could not be reloaded, the one before stays in force: %s", why)
+
+    def _succeeded(self) -> None:
+        self._successful.set(1)
+        self._success_time.set(time.time())
+
+    def _run(self) -> None:
+        while True:
+            asked = self._wanted.wait(LOOK_EVERY)
+            self._wanted.clear()
+            if self._stopping:
+                return
+            if asked:
+                with suppress(ConfigError):
+                    self.reload()
+            self._look()
+
+    def _look(self) -> None:
+        """See whether files of certificates were replaced. Those for Consul are looked at by who speaks to it."""
+        engine = self._parts.engine
+        authorities, others = engine.files()
+        if replaced := self._rotation.look(authorities, others):
+            log.info("%s replaced; new connections of probes use it", ", ".join(sorted(replaced)))
+            engine.renew(replaced)

@@ -1,0 +1,55 @@
+"""Files of authorities, certificates and keys that are replaced while we run.
+
+A file counts as replaced when it looks another one at two looks in a row, so that nobody is told of one that is being
+written, and when it can be used.
+"""
+
+import logging
+import os
+import ssl
+from collections.abc import Collection
+
+log = logging.getLogger(__name__)
+
+Stamp = tuple[int, int, int]
+
+
+def unusable(path: str) -> str:
+    """Why a bundle of authorities cannot be used, or ""."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+class Rotation:
+    """Remembers what the files looked like."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, Stamp | None] = {}
+        self._seen: dict[str, Stamp | None] = {}
+
+    def look(self, authorities: Collection[str], others: Collection[str]) -> frozenset[str]:
+        """The files that were replaced since they were last told of. `others` are certificates and keys."""
+        before, self._seen = self._seen, {path: _stamp(path) for path in (*authorities, *others)}
+        self._taken = {path: self._taken.get(path, stamp) for path, stamp in self._seen.items()}
+        settled = {path for path, stamp in self._seen.items() if before.get(path, stamp) == stamp}
+        replaced = {path for path in settled if self._seen[path] and self._seen[path] != self._taken[path]}
+        self._taken |= {path: self._seen[path] for path in replaced}
+        return frozenset(path for path in replaced if path not in authorities or self._is_good(path))
+
+    @staticmethod
+    def _is_good(path: str) -> bool:
+        if problem := unusable(path):
+            log.warning("%s was replaced and cannot be used; what was read before stays in force: %s", path, problem)
+        return not problem
+
+
+def _stamp(path: str) -> Stamp | None:
+    """None for a file that cannot be seen: it may be back soon."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - paths are libcurl's here
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

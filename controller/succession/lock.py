@@ -1,0 +1,53 @@
+"""One controller for a node: a lock on a local file. Who gets it knows that the one before is dead.
+
+The file also says who holds the lock, and the Consul session that is published under; so the next one can go on with
+that session. It is never removed: two processes could each hold a lock on a file of that name then.
+"""
+
+import fcntl
+import os
+import re
+from pathlib import Path
+
+SUFFIX = ".lock"
+SESSION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MAX_BYTES = 128
+
+
+class NodeTaken(Exception):
+    """Another controller runs for this node; the message names its process."""
+
+
+class NodeLock:
+    """The lock of `node` in `folder`, from the beginning until `release` or the end of the process.
+
+    Raises:
+        NodeTaken: another process holds it.
+        OSError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, node: str) -> None:
+        path = folder / f"{node}{SUFFIX}"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        said = os.pread(self._file, MAX_BYTES, 0).decode("ascii", "replace").split("\n")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            if not isinstance(error, BlockingIOError):
+                raise
+            who = f"process {said[0]}" if said[0].isdigit() else "another process"
+            raise NodeTaken(f"a controller of node {node} runs already: {who} holds {path}") from None
+        self.session = said[1] if len(said) > 1 and SESSION.fullmatch(said[1]) else ""
+        """The session of the one before; "" when it left none."""
+        self.note(self.session)
+
+    def note(self, session: str) -> None:
+        """Write down under which session is published from now on; "" for none."""
+        content = f"{os.getpid()}\n{session}\n".encode()
+        os.pwrite(self._file, content, 0)
+        os.ftruncate(self._file, len(content))
+
+    def release(self) -> None:
+        os.close(self._file)

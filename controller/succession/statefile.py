@@ -1,0 +1,110 @@
+"""The state file: one line of JSON for each check, below a line about the whole.
+
+It is replaced as a whole, so a reader finds an old one or a new one. A line that cannot be understood costs one check
+its counts, and nothing else: all that is read here may be missing.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from reconcilers.adoption import Saved
+from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".state"
+FORMAT = 1
+MAX_BYTES = 32 * 1024 * 1024
+MAX_DETAIL = 500
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the first line says. The monotonic clock goes on within one `boot` only."""
+
+    format: int
+    node: str
+    boot: str
+
+
+_HEAD = TypeAdapter(Head)
+_SAVED = TypeAdapter(Saved)
+
+
+class StateFile:
+    """The state of the checks of one node, in `folder`."""
+
+    def __init__(self, folder: Path, node: str) -> None:
+        self._path = folder / f"{node}{SUFFIX}"
+        self._head = Head(FORMAT, node, _boot())
+
+    def read(self) -> dict[PodKey, Saved]:
+        """What was written last; nothing where there is no file, or none that can be understood."""
+        try:
+            with self._path.open("rb") as file:
+                lines = file.read(MAX_BYTES).splitlines()
+            head = _HEAD.validate_json(lines[0] if lines else b"")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValidationError) as error:
+            log.warning("%s cannot be used, every check begins anew: %s", self._path, _first_line(error))
+            return {}
+        if (head.format, head.node) != (FORMAT, self._head.node):
+            log.warning("%s is of another format or node, every check begins anew", self._path)
+            return {}
+        return {one.key: one for one in self._understood(lines[1:], same_boot=head.boot == self._head.boot != "")}
+
+    @staticmethod
+    def line(one: Saved) -> bytes:
+        """How it stands in the file."""
+        return _SAVED.dump_json(_shortened(one), exclude_defaults=True) + b"\n"
+
+    def write(self, lines: Iterable[bytes]) -> None:
+        """Replace the file.
+
+        Raises:
+            OSError: the old one stays.
+        """
+        unfinished = self._path.with_name(f".{self._path.name}.new")
+        with unfinished.open("wb") as file:
+            size = file.write(_HEAD.dump_json(self._head) + b"\n")
+            for line in lines:
+                if (size := size + len(line)) > MAX_BYTES:
+                    break
+                file.write(line)
+        unfinished.replace(self._path)
+
+    def _understood(self, lines: list[bytes], *, same_boot: bool) -> Iterator[Saved]:
+        passed_over = 0
+        for line in lines:
+            try:
+                one = _SAVED.validate_json(line)
+            except ValidationError:
+                passed_over += 1
+                continue
+            yield one if same_boot else replace(one, damping=None)
+        if passed_over:
+            log.warning("%s: %d of %d checks cannot be read, and begin anew", self._path, passed_over, len(lines))
+
+
+def _shortened(one: Saved) -> Saved:
+    """Without excerpts, which the published record has too, and without the tail of a long sentence."""
+    health = replace(one.health, detail=one.health.detail[:MAX_DETAIL], output="")
+    last = one.last and replace(one.last, detail=one.last.detail[:MAX_DETAIL], output="")
+    return replace(one, health=health, last=last)
+
+
+def _boot() -> str:
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,76 @@
+"""Between the run before and the next one: takes the node's lock, hands over what is left, and leaves as much."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from controller.succession.heritage import Heritage, Known
+from controller.succession.lock import NodeLock
+from controller.succession.statefile import StateFile
+from reconcilers.adoption import Inherited
+from reconcilers.damping import Damping
+from reconcilers.record import HealthRecord
+from reconcilers.spec import CheckSpec, PodKey
+
+log = logging.getLogger(__name__)
+
+
+class Succession:
+    """For one node. Where its folder cannot be used, and nobody `insists` on it, nothing is taken over nor left.
+
+    Raises:
+        NodeTaken: another controller of this node runs.
+        OSError: the folder that somebody insists on cannot be used.
+    """
+
+    def __init__(self, folder: Path, node: str, *, insists: bool) -> None:
+        self._lock: NodeLock | None = None
+        self._heritage: Heritage | None = None
+        try:
+            self._lock = NodeLock(folder, node)
+        except OSError as error:
+            if insists:
+                raise
+            log.warning("no state is kept, a restart begins anew (set state_dir): %s", error)
+            return
+        self._heritage = Heritage(StateFile(folder, node))
+
+    @property
+    def session(self) -> str:
+        """The Consul session of the run before, which is dead; "" for none."""
+        return self._lock.session if self._lock else ""
+
+    @property
+    def has_heir(self) -> bool:
+        """Whether the next run will know of us."""
+        return self._lock is not None
+
+    def note(self, session: str) -> None:
+        """Write down under which session is published."""
+        if self._lock:
+            self._lock.note(session)
+
+    def dampings(self) -> Mapping[PodKey, Damping]:
+        """How pods stood with the damping of the run before."""
+        return self._heritage.dampings() if self._heritage else {}
+
+    def claim(self, spec: CheckSpec, standing: HealthRecord | None) -> Inherited | None:
+        """Where `spec` goes on; `standing` is what has stood published since the run before."""
+        return self._heritage.claim(spec, standing) if self._heritage else None
+
+    def start(self, checks: Known, dampings: Callable[[], Mapping[PodKey, Damping]]) -> None:
+        """Save from now on what is known of `checks`, and how their pods stand with the damping."""
+        if self._heritage:
+            self._heritage.start(checks, dampings)
+
+    def stop(self, timeout: float) -> None:
+        """Save for the last time."""
+        if self._heritage:
+            self._heritage.stop(timeout)
+
+    def release(self, *, left: bool) -> None:
+        """Let the next one in; what we published is `left` to it, or was removed."""
+        if self._lock:
+            if not left:
+                self._lock.note("")
+            self._lock.release()

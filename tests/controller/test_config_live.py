@@ -1,0 +1,63 @@
+"""Which options a reload puts in force: those that say so, and no other."""
+
+from typing import Any
+
+import pytest
+
+from controller.config import Config
+from controller.config.live import Difference, differences, reloaded
+
+TOKEN = "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"
+
+
+def config(**options: Any) -> Config:
+    return Config.model_validate({"node_name": "web1", **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"defaults": {"interval": "1s"}}, "defaults"),
+        ({"damping": {"quiet": "1s"}}, "damping"),
+        ({"allow_addresses": ["169.254.1.1"]}, "allow_addresses"),
+        ({"log_level": "debug"}, "log_level"),
+        ({"on_stop": "remove"}, "on_stop"),
+        ({"service": {"tags": ["a"]}}, "service.tags"),
+        ({"consul": {"token": TOKEN}}, "consul.token"),
+    ],
+)
+def test_what_is_live_is_in_force_at_once(options: dict[str, Any], name: str) -> None:
+    old, new = config(), config(**options)
+    assert list(differences(old, new)) == [Difference(name, live=True)]
+    assert reloaded(old, new) == new
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"node_name": "web2"}, "node_name"),
+        ({"listen": "127.0.0.1:1"}, "listen"),
+        ({"register": False}, "register"),
+        ({"publish": "agent"}, "publish"),
+        ({"allow_headers": True}, "allow_headers"),
+        ({"state_dir": "/tmp"}, "state_dir"),
+        ({"service": {"ttl": "30s"}}, "service.ttl"),
+        ({"consul": {"address": "consul:8500"}}, "consul.address"),
+    ],
+)
+def test_what_is_not_waits_for_a_restart(options: dict[str, Any], name: str) -> None:
+    old, new = config(), config(**options)
+    assert list(differences(old, new)) == [Difference(name, live=False)]
+    assert reloaded(old, new) == old
+
+
+def test_in_one_section_some_are_live_and_some_are_not() -> None:
+    new = config(consul={"address": "consul:8500", "token": TOKEN}, service={"ttl": "30s", "tags": ["a"]})
+    taken = reloaded(config(), new)
+    assert (taken.consul.address, taken.consul.token) == (None, TOKEN)
+    assert (taken.service.ttl, taken.service.tags) == (20.0, ("a",))
+    assert list(differences(taken, new)) == [Difference("service.ttl", False), Difference("consul.address", False)]
+
+
+def test_the_same_configuration_differs_in_nothing() -> None:
+    assert list(differences(config(), config())) == []

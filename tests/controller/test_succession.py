@@ -1,0 +1,205 @@
+"""What one run leaves to the next: a lock that proves its death, its session, and the state of its checks."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from controller.store import HealthStore
+from controller.succession.heritage import Heritage
+from controller.succession.lock import NodeLock, NodeTaken
+from controller.succession.statefile import MAX_DETAIL, StateFile
+from controller.succession.succession import Succession
+from reconcilers.adoption import Saved, digest, identity
+from reconcilers.damping import Damping, DampingRules
+from reconcilers.health import CheckHealth, HealthState, Outcome, Phases, ProbeResult, Reason
+from reconcilers.record import HealthRecord
+from reconcilers.spec import CheckSpec, HttpGet, PodKey
+from tests.support.net import until
+
+SESSION = "d38d43a2-b689-97e5-e35b-37d054d7f88a"
+KEY = PodKey("web1", "isup")
+SPEC = CheckSpec(KEY, HttpGet("web1", 8000, "/_status"), 5.0, 5.0)
+LAST = ProbeResult(
+    KEY, 7, Outcome.FAILURE, 995.0, 0.25, Reason.STATUS, "answered with status 503", "no disk", 503, Phases(0.1, 0.2)
+)
+HEALTH = CheckHealth(HealthState.CRITICAL, Reason.STATUS, 950.0, "answered with status 503", failures=4, misses=4)
+DAMPING = Damping(DampingRules(), 7, 500.0, 560.0, HealthState.CRITICAL, 3)
+SAVED = Saved(KEY, identity(SPEC), 998.0, HEALTH, 960.0, replace(LAST, output=""), DAMPING, digest(b""))
+
+
+# The lock
+
+
+def test_who_gets_the_lock_is_told_the_session_of_the_one_before(tmp_path: Path) -> None:
+    first = NodeLock(tmp_path / "state", "web1")
+    assert first.session == ""
+    first.note(SESSION)
+    first.release()
+    assert NodeLock(tmp_path / "state", "web1").session == SESSION
+
+
+def test_a_second_one_is_refused_and_told_by_whom(tmp_path: Path) -> None:
+    first = NodeLock(tmp_path, "web1")
+    with pytest.raises(NodeTaken, match=rf"node web1 runs already: process {os.getpid()} holds .*web1\.lock"):
+        NodeLock(tmp_path, "web1")
+    assert NodeLock(tmp_path, "web2").session == ""
+    first.release()
+    NodeLock(tmp_path, "web1").release()
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    code = "from controller.succession.lock import NodeLock; from pathlib import Path; import time\n"
+    code += (
+        f"lock = NodeLock(Path({str(tmp_path)!r}), 'web1'); lock.note({SESSION!r}); print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with pytest.raises(NodeTaken, match=f"process {process.pid} holds"):
+            NodeLock(tmp_path, "web1")
+        process.kill()
+        process.wait()
+    assert NodeLock(tmp_path, "web1").session == SESSION
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"1\n", b"1\n../agent/leave\n", b"1\n" + SESSION.encode() + b"x\n"])
+def test_what_is_no_session_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "web1.lock").write_bytes(content)
+    lock = NodeLock(tmp_path, "web1")
+    assert lock.session == ""
+    with pytest.raises(NodeTaken, match=f"process {os.getpid()} "):
+        NodeLock(tmp_path, "web1")
+
+
+# The state file
+
+
+def test_what_was_written_is_read_without_excerpts(tmp_path: Path) -> None:
+    file = StateFile(tmp_path, "web1")
+    assert file.read() == {}
+    file.write(map(StateFile.line, [replace(SAVED, health=replace(HEALTH, output="x" * 4096), last=LAST)]))
+    assert file.read() == {KEY: SAVED}
+    file.write(map(StateFile.line, [replace(SAVED, health=replace(HEALTH, detail="x" * 4096))]))
+    assert file.read()[KEY].health.detail == "x" * MAX_DETAIL
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["web1.state"]
+
+
+def test_a_line_that_is_broken_costs_one_check(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    others = [replace(SAVED, key=PodKey("web1", name)) for name in "ab"]
+    file = StateFile(tmp_path, "web1")
+    file.write(map(StateFile.line, [*others, SAVED]))
+    path = tmp_path / "web1.state"
+    path.write_bytes(path.read_bytes().replace(b'"pod":"a"', b'"pod":7')[:-20])
+    assert file.read() == {others[1].key: others[1]}
+    assert "2 of 3 checks cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0\0\0", b"{}", b"[1]\n", b"{" * 100_000, b'{"format": 2, "node": "web1", "boot": "x"}\n'],
+)
+def test_a_file_of_garbage_is_as_none(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
+    (tmp_path / "web1.state").write_bytes(content)
+    assert StateFile(tmp_path, "web1").read() == {}
+    assert "every check begins anew" in caplog.text
+
+
+def test_a_file_of_another_node_is_as_none(tmp_path: Path) -> None:
+    StateFile(tmp_path, "web1").write(map(StateFile.line, [SAVED]))
+    (tmp_path / "web1.state").rename(tmp_path / "web2.state")
+    assert StateFile(tmp_path, "web2").read() == {}
+
+
+def test_times_of_the_monotonic_clock_are_of_one_boot(tmp_path: Path) -> None:
+    StateFile(tmp_path, "web1").write(map(StateFile.line, [SAVED]))
+    path = tmp_path / "web1.state"
+    _head, line = path.read_text().splitlines()
+    path.write_text(f'{{"format":1,"node":"web1","boot":"another"}}\n{line}\n')
+    assert StateFile(tmp_path, "web1").read() == {KEY: replace(SAVED, damping=None)}
+
+
+# What is claimed and saved
+
+
+def saved_at(when: float) -> Saved:
+    return replace(SAVED, at=when, last=None)
+
+
+def store() -> HealthStore:
+    healths = HealthStore(lambda _: None)
+    healths.follow([(SPEC, 1)])
+    healths.observe([replace(LAST, generation=1)])
+    return healths
+
+
+def test_a_check_claims_its_state_once(tmp_path: Path) -> None:
+    now = time.time()
+    StateFile(tmp_path, "web1").write(
+        map(StateFile.line, [replace(saved_at(now), health=replace(HEALTH, since=now - 10))])
+    )
+    heritage = Heritage(StateFile(tmp_path, "web1"))
+    assert heritage.dampings() == {KEY: DAMPING}
+    standing = HealthRecord.of(KEY, HEALTH, now)
+    inherited = heritage.claim(SPEC, standing)
+    assert inherited is not None
+    assert (inherited.health.state, inherited.health.failures) == (HealthState.CRITICAL, 4)
+    assert heritage.claim(SPEC, standing) is None
+
+
+def test_what_is_known_is_saved_at_the_end_with_what_nobody_has_claimed_yet(tmp_path: Path) -> None:
+    now = time.time()
+    unread, stale = PodKey("web1", "unread"), PodKey("web1", "stale")
+    StateFile(tmp_path, "web1").write(
+        map(StateFile.line, [replace(saved_at(now), key=unread), replace(saved_at(now - 7200), key=stale)])
+    )
+    heritage = Heritage(StateFile(tmp_path, "web1"))
+    heritage.start(store(), lambda: {KEY: DAMPING})
+    heritage.stop(5.0)
+    after = StateFile(tmp_path, "web1").read()
+    assert after.keys() == {KEY, unread}
+    assert (after[KEY].health.state, after[KEY].damping) == (HealthState.CRITICAL, DAMPING)
+    assert after[KEY].last == replace(LAST, generation=1, output="")
+    assert after[unread].at == now
+
+
+def test_a_change_is_saved_soon(tmp_path: Path) -> None:
+    heritage, healths = Heritage(StateFile(tmp_path, "web1")), HealthStore(lambda _: None)
+    heritage.start(healths, dict)
+    healths.follow([(SPEC, 1)])
+    until((tmp_path / "web1.state").exists, 20.0)
+    heritage.stop(5.0)
+
+
+def test_a_folder_that_cannot_be_written_is_complained_about_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heritage = Heritage(StateFile(tmp_path / "missing", "web1"))
+    heritage.start(store(), dict)
+    heritage.stop(5.0)
+    assert caplog.text.count("the state of the checks cannot be saved") == 1
+
+
+def test_where_nobody_insists_a_folder_that_cannot_be_used_means_no_succession(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    nothing = Succession(tmp_path / "file", "web1", insists=False)
+    nothing.note(SESSION)
+    nothing.start(HealthStore(lambda _: None), dict)
+    assert (nothing.session, nothing.has_heir, nothing.dampings(), nothing.claim(SPEC, None)) == ("", False, {}, None)
+    nothing.stop(1.0)
+    nothing.release(left=False)
+    with pytest.raises(OSError, match="file"):
+        Succession(tmp_path / "file", "web1", insists=True)
+
+
+@pytest.mark.parametrize(("left", "session"), [(True, SESSION), (False, "")])
+def test_a_session_that_was_removed_is_not_handed_on(tmp_path: Path, left: bool, session: str) -> None:
+    first = Succession(tmp_path, "web1", insists=True)
+    first.note(SESSION)
+    first.stop(1.0)
+    first.release(left=left)
+    assert Succession(tmp_path, "web1", insists=True).session == session

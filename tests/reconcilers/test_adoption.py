@@ -1,0 +1,167 @@
+"""What is taken over from an earlier run: only what is of the same check, and the newer of what is known."""
+
+from dataclasses import replace
+from math import inf, nan
+
+import pytest
+
+from reconcilers.adoption import HINT, Inherited, Saved, adopt, digest, identity
+from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
+from reconcilers.record import HealthRecord
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, TcpConnect, Tls
+
+KEY = PodKey("web1", "isup")
+MANIFEST = b"id: isup\nstatus_port: 8000\n"
+SPEC = CheckSpec(
+    KEY,
+    HttpGet("web1", 8000, "/_status", Tls()),
+    5.0,
+    5.0,
+    failure_threshold=3,
+    success_threshold=2,
+    manifest=MANIFEST,
+)
+NOW = 1000.0
+LAST = ProbeResult(KEY, 7, Outcome.SUCCESS, 995.0, 0.004, status_code=200)
+PASSING = CheckHealth(
+    HealthState.PASSING, since=900.0, successes=2, misses=1, failures=1, born=890.0, manifest=MANIFEST
+)
+CRITICAL = CheckHealth(
+    HealthState.CRITICAL,
+    Reason.STATUS,
+    950.0,
+    "answered with status 503",
+    failures=4,
+    misses=4,
+    manifest=MANIFEST,
+)
+
+
+def saved(health: CheckHealth, at: float = 998.0, **fields: object) -> Saved:
+    return replace(Saved.of(SPEC, at, health, 960.0, LAST), **fields)  # type: ignore[arg-type]
+
+
+def record(health: CheckHealth, written: float = 990.0) -> HealthRecord:
+    return replace(HealthRecord.of(KEY, health, 989.0), written=written)
+
+
+def test_a_verdict_over_another_version_of_the_manifest_is_a_hint() -> None:
+    other = replace(SPEC, manifest=MANIFEST + b"# another\n")
+    assert identity(other) == identity(SPEC)
+    adopted = adopt(other, saved(PASSING), record(PASSING), NOW)
+    assert adopted
+    assert (adopted.health.since, adopted.health.successes) == (0.0, 2)
+    young = CheckHealth(misses=2, born=890.0)
+    assert adopt(other, saved(young), record(PASSING), NOW) == Inherited(young, 960.0, LAST)
+    assert saved(PASSING).manifest == digest(MANIFEST)
+    assert saved(PASSING).health.manifest == b""
+
+
+def test_what_agrees_with_what_stands_goes_on_as_it_was() -> None:
+    assert adopt(SPEC, saved(PASSING), record(PASSING), NOW) == Inherited(PASSING, 960.0, LAST)
+    assert adopt(SPEC, saved(CRITICAL), record(CRITICAL), NOW) == Inherited(CRITICAL, 960.0, LAST)
+
+
+def test_the_excerpt_comes_from_the_published_record_which_alone_has_it() -> None:
+    published = record(replace(CRITICAL, output="no disk"))
+    assert adopt(SPEC, saved(CRITICAL), published, NOW) == Inherited(replace(CRITICAL, output="no disk"), 960.0, LAST)
+    assert adopt(SPEC, saved(replace(CRITICAL, reason=Reason.BODY)), published, NOW) == Inherited(
+        replace(CRITICAL, reason=Reason.BODY), 960.0, LAST
+    )
+
+
+def test_what_was_published_after_the_saving_is_the_truth_and_its_counts_are_not_known() -> None:
+    published = record(replace(CRITICAL, output="no disk"), written=999.0)
+    assert adopt(SPEC, saved(PASSING), published, NOW) == Inherited(
+        CheckHealth(
+            HealthState.CRITICAL,
+            Reason.STATUS,
+            950.0,
+            "answered with status 503",
+            output="no disk",
+            born=890.0,
+            manifest=MANIFEST,
+        )
+    )
+
+
+def test_what_was_published_late_and_agrees_takes_no_counts_away() -> None:
+    assert adopt(SPEC, saved(CRITICAL), record(CRITICAL, written=999.0), NOW) == Inherited(CRITICAL, 960.0, LAST)
+
+
+def test_what_was_saved_after_the_publishing_is_the_truth_where_it_claims_less() -> None:
+    assert adopt(SPEC, saved(CRITICAL), record(PASSING), NOW) == Inherited(CRITICAL, 960.0, LAST)
+
+
+def test_nothing_is_passing_by_what_was_saved_alone() -> None:
+    adopted = adopt(SPEC, saved(PASSING), record(CRITICAL), NOW)
+    assert adopted is not None
+    assert (adopted.health.state, adopted.health.successes) == (HealthState.CRITICAL, 0)
+
+
+def test_a_flapping_pod_is_what_it_was_last_seen_as() -> None:
+    flapping = record(PASSING).damped(5)
+    assert adopt(SPEC, saved(PASSING), flapping, NOW) == Inherited(PASSING, 960.0, LAST)
+    flapping = record(CRITICAL).damped(5)
+    adopted = adopt(SPEC, saved(PASSING), flapping, NOW)
+    assert adopted is not None
+    assert (adopted.health.state, adopted.health.reason) == (HealthState.UNKNOWN, Reason.FLAPPING)
+
+
+def test_where_nothing_stood_all_the_time_counts_are_a_hint_and_no_verdict() -> None:
+    adopted = adopt(SPEC, saved(PASSING), None, NOW)
+    assert adopted == Inherited(CheckHealth(successes=2, failures=1, misses=1, born=890.0))
+    assert adopted is not None
+    assert not adopted.health.since
+    assert adopted.health.after(replace(LAST, started=NOW), SPEC).state is HealthState.PASSING
+
+
+@pytest.mark.parametrize("now", [998.0 + HINT, 997.0])
+def test_a_hint_that_is_old_or_of_the_future_says_nothing(now: float) -> None:
+    assert adopt(SPEC, saved(PASSING), None, now) is None
+
+
+def test_a_check_that_is_another_one_by_now_begins_anew() -> None:
+    assert adopt(replace(SPEC, interval=6.0), saved(PASSING), record(PASSING), NOW) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        replace(PASSING, since=nan),
+        replace(PASSING, since=inf),
+        replace(PASSING, born=-1.0),
+        replace(PASSING, since=2000.0),
+        replace(PASSING, misses=-1),
+    ],
+)
+def test_what_nobody_can_have_counted_is_not_believed(odd: CheckHealth) -> None:
+    assert adopt(SPEC, saved(odd), record(PASSING), NOW) is None
+    assert adopt(SPEC, saved(PASSING, last=None), record(PASSING), NOW) is not None
+    assert adopt(SPEC, saved(PASSING, failing_since=nan), record(PASSING), NOW) is None
+
+
+def test_equal_checks_have_one_identity_whenever_they_were_asked_for() -> None:
+    assert identity(SPEC) == identity(replace(SPEC, asked=12.0))
+    assert identity(SPEC) == identity(replace(SPEC, probe=HttpGet("web1", 8000, "/_status", Tls(), method="GET")))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(SPEC, timeout=4.0),
+        replace(SPEC, output=False),
+        replace(SPEC, address="127.0.0.1"),
+        replace(SPEC, probe=TcpConnect("web1", 8000)),
+        replace(SPEC, probe=HttpGet("web1", 8000, "/_status")),
+        replace(SPEC, probe=HttpGet("web1", 8000, "/_status", Tls(ca_file="ca.pem"))),
+        replace(SPEC, probe=HttpGet("web1", 8000, "/_status", Tls(cert_file="ca.pem"))),
+    ],
+)
+def test_checks_that_differ_in_anything_have_another_identity(other: CheckSpec) -> None:
+    assert identity(other) != identity(SPEC)
+
+
+def test_an_identity_is_the_same_in_every_version() -> None:
+    """What is saved by one version is read by the next: whoever changes this makes every upgrade begin anew."""
+    assert identity(SPEC) == "0ee21ffcb6826f481a6b384e"

@@ -1,0 +1,330 @@
+"""A restart leaves no trace: what is published stays, counts go on, and no second controller works beside the first."""
+
+import json
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.support.consul import Agent
+from tests.support.controller import Controller, gaps, manifest, podpulse, watch_for
+from tests.support.fleet import Fleet
+from tests.support.net import until
+from tests.support.targets import Target, answer
+from tests.system.conftest import Launch
+
+SLOWLY = {"interval": "5s", "timeout": "2s", "failure_threshold": 3, "success_threshold": 3}
+
+
+@dataclass
+class Watched:
+    """Every state of the health keys that a poller saw: for each look, key to (session, lock index, status)."""
+
+    looks: list[dict[str, tuple[str, int, str]]] = field(default_factory=list)
+
+    def missing(self, keys: Collection[str]) -> set[str]:
+        """Keys that some look did not find."""
+        return {key for look in self.looks for key in keys if key not in look}
+
+    def changed(self) -> dict[str, set[tuple[str, int, str]]]:
+        """Keys that were not the same at every look, and what they were."""
+        seen: dict[str, set[tuple[str, int, str]]] = {}
+        for look in self.looks:
+            for key, state in look.items():
+                seen.setdefault(key, set()).add(state)
+        return {key: states for key, states in seen.items() if len(states) > 1}
+
+
+@contextmanager
+def watching(consul: Agent) -> Iterator[Watched]:
+    """Look at the health keys all the while, some twenty times in a second."""
+    watched, stopped = Watched(), threading.Event()
+
+    def look() -> None:
+        while not stopped.wait(0.05):
+            entries = consul.entries("health/")
+            watched.looks.append({key: _state(entry) for key, entry in entries.items()})
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield watched
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _state(entry: dict[str, object]) -> tuple[str, int, str]:
+    record = json.loads(b64decode(str(entry["Value"])))
+    return str(entry.get("Session")), int(str(entry["LockIndex"])), record["Status"]
+
+
+def restart(controller: Controller, how: str) -> None:
+    if how == "SIGTERM":
+        assert controller.terminate() == 0
+    else:
+        controller.kill()
+    controller.start()
+
+
+def states(controller: Controller) -> dict[str, str]:
+    """What the first scrape says that knows of any pod: one that is ready may not have begun yet."""
+    until(lambda: controller.metrics().by_pod("podpulse_health"))
+    metrics = controller.metrics()
+    return {
+        pod: state
+        for state in ("passing", "warning", "critical", "unknown")
+        for pod, value in metrics.by_pod("podpulse_health", state=state).items()
+        if value
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+def test_a_rolling_restart_with_200_pods_is_seen_by_nobody(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target, how: str
+) -> None:
+    pods = [f"pod-{number:03}" for number in range(200)]
+    bad = pods[::10]
+    for pod in bad:
+        target.behave(answer(503, b"no disk\n"), f"/{pod}")
+    fleet.schedule(*pods)
+    controller = launch(consul, defaults=SLOWLY)
+    expected = {pod: "critical" if pod in bad else "passing" for pod in pods}
+    until(lambda: fleet.statuses() == expected, 60.0, "all pods have their verdict")
+    until(lambda: controller.metrics().sum("podpulse_probes_total") > 1000, 60.0, "some rounds of probes")
+    watch_for(6.0)  # so that what SIGKILL finds saved is newer than the last verdict
+    keys = [fleet.health_key(pod) for pod in pods]
+
+    with watching(consul) as watched:
+        until(lambda: len(watched.looks) > 10)
+        restart(controller, how)
+        began = time.monotonic()
+        first = states(controller)
+        shown = controller.metrics().by_pod("probe_success")
+        until(lambda: all(max(fleet.asked(pod)) > began + 6.0 for pod in pods), 30.0, "two more rounds")
+    assert watched.missing(keys) == set()
+    assert watched.changed() == {}
+    assert first == expected, "no gauge begins anew"
+    assert shown.keys() == expected.keys()
+    assert len(consul.sessions()) == 1
+    late = {pod: max(gaps(times)[-4:]) for pod, times in fleet.asked_by_pod().items()}
+    assert max(late.values()) <= 10.0 + 0.5, late
+    assert "Traceback" not in controller.log
+
+
+def test_counts_go_on_over_a_restart(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
+    """Two of three misses before it, the third after it."""
+    fleet.schedule("a")
+    controller = launch(consul, defaults={"interval": "2s", "timeout": "500ms", "failure_threshold": 3})
+    until(lambda: fleet.status("a") == "passing")
+    target.behave(answer(503))
+    fleet.wait_asked("a", 2)
+    restart(controller, "SIGTERM")
+    asked = len(fleet.asked("a"))
+    assert fleet.status("a") == "passing"
+    until(lambda: fleet.status("a") == "critical")
+    assert len(fleet.asked("a")) <= asked + 2
+
+
+def test_what_was_published_last_wins_over_what_was_saved_before(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    """Killed in the moment of a new verdict: the state file says passing, Consul says critical."""
+    fleet.schedule("a")
+    controller = launch(consul, defaults={"interval": "1s", "timeout": "500ms", "success_threshold": 6})
+    until(lambda: fleet.status("a") == "passing", 20.0)
+    assert controller.terminate() == 0
+    saved = state_file(controller).read_bytes()
+    controller.start()
+    target.behave(answer(503))
+    until(lambda: fleet.status("a") == "critical")
+    controller.kill()
+    state_file(controller).write_bytes(saved)
+    target.behave(answer(200))
+    with watching(consul) as watched:
+        controller.start()
+        assert states(controller) == {"a": "critical"}
+        fleet.wait_asked("a", 2)
+        assert states(controller) == {"a": "critical"}, "its successes of an earlier time do not count"
+    assert not watched.changed()
+    until(lambda: fleet.status("a") == "passing")
+
+
+def test_a_check_that_changed_meanwhile_inherits_no_counts(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    fleet.schedule("a", "b")
+    controller = launch(consul, defaults={"interval": "2s", "timeout": "500ms", "success_threshold": 2})
+    until(lambda: fleet.are("passing", "ab"))
+    assert controller.terminate() == 0
+    fleet.write("a", manifest("a", target.port, "/other"))
+    target.behave(answer(503), "/other")
+    controller.start()
+    until(lambda: target.hits("/other"))
+    until(lambda: fleet.status("a") == "critical", what="one failure is enough for a check that never passed")
+    assert states(controller) == {"a": "critical", "b": "passing"}
+
+
+def test_the_initial_delay_does_not_begin_anew(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
+    target.behave(answer(503))
+    fleet.schedule("a")
+    controller = launch(consul, defaults={"interval": "500ms", "timeout": "500ms", "initial_delay": "8s"})
+    fleet.wait_asked("a", 2)
+    began = fleet.asked("a")[0]
+    restart(controller, "SIGTERM")
+    assert fleet.status("a") is None
+    until(lambda: fleet.status("a") == "critical", 20.0)
+    assert time.monotonic() - began < 14.0
+
+
+def test_when_the_session_ended_meanwhile_all_is_published_again_by_new_evidence(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    fleet.schedule("good", "bad")
+    controller = launch(consul, defaults={"interval": "500ms", "success_threshold": 3})
+    until(lambda: fleet.are("passing", ["good", "bad"]))
+    assert controller.terminate() == 0
+    (session,) = consul.sessions()
+    consul.destroy_session(session)
+    target.behave(answer(503), "/bad")
+    with watching(consul) as watched:
+        controller.start()
+        until(lambda: fleet.statuses() == {"good": "passing", "bad": "critical"})
+    assert all(look.get("health/bad/web1", ("", 0, ""))[2] != "passing" for look in watched.looks)
+    assert session not in consul.sessions()
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\0\0", b"[]\n{", b'{"format": 99, "node": "web1", "boot": ""}\n'])
+def test_a_state_file_of_garbage_costs_counts_and_nothing_else(
+    consul: Agent, launch: Launch, fleet: Fleet, garbage: bytes
+) -> None:
+    fleet.schedule("a", "b")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "ab"))
+    controller.kill()
+    state_file(controller).write_bytes(garbage)
+    with watching(consul) as watched:
+        controller.start()
+        fleet.wait_asked("a", 2)
+    assert watched.missing(["health/a/web1", "health/b/web1"]) == set()
+    assert watched.changed() == {}
+    assert "every check begins anew" in controller.log
+    assert "Traceback" not in controller.log
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\xff\xfe", b"x\n../../agent/leave\n", b"1" * 5000])
+def test_a_lock_file_of_garbage_is_written_anew(consul: Agent, launch: Launch, fleet: Fleet, garbage: bytes) -> None:
+    fleet.schedule("a")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "a"))
+    assert controller.terminate() == 0
+    consul.destroy_session(next(iter(consul.sessions())))
+    (controller.folder / "state" / "web1.lock").write_bytes(garbage)
+    controller.start()
+    until(lambda: fleet.are("passing", "a"))
+    said = (controller.folder / "state" / "web1.lock").read_text().splitlines()
+    assert said == [str(controller.pid), next(iter(consul.sessions()))]
+
+
+def test_a_second_controller_of_a_node_is_refused_by_a_sentence_that_names_the_first(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    fleet.schedule("a")
+    first = launch(consul)
+    until(lambda: fleet.are("passing", "a"))
+    second = podpulse("run", "--config", first.config_file, check=False)
+    assert second.returncode == 1
+    assert f"a controller of node web1 runs already: process {first.pid} holds" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert first.get("/-/ready").status == 200
+    assert len(consul.sessions()) == 1
+    first.kill()
+    first.start()
+
+
+def test_a_state_folder_that_was_asked_for_and_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"node_name: web1\nstate_dir: {tmp_path}/file/state\n")
+    ended = podpulse("run", "--config", config, check=False)
+    assert ended.returncode == 1
+    assert f"state_dir: {tmp_path}/file/state cannot be used: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_write_of_the_dead_that_lands_late_does_not_stay(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+    """Its session is a good one, and its successor knows nothing of it."""
+    fleet.schedule("a", "b")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "ab"))
+    late = (consul.get("health/a/web1") or b"").replace(b"passing", b"critical")
+    controller.kill()
+    controller.start()
+    consul.put("health/a/web1", late, acquire=next(iter(consul.sessions())))
+    assert fleet.status("a") == "critical"
+    index = consul.entries("health/")["health/b/web1"]["ModifyIndex"]
+    until(lambda: fleet.status("a") == "passing", 20.0, "the truth stands again")
+    assert consul.entries("health/")["health/b/web1"]["ModifyIndex"] == index
+
+
+@pytest.mark.slow
+def test_without_a_successor_what_was_left_is_gone_within_21_seconds(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    fleet.schedule("a", "b")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "ab"))
+    assert controller.terminate() == 0
+    assert fleet.are("passing", "ab")
+    until(lambda: not consul.entries("health/"), 21.0, "no health outlives its controller for long")
+
+
+def test_a_pod_that_flaps_is_still_quiet_after_a_restart(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    fleet.schedule("shaky")
+    controller = launch(consul, damping={"changes": 2}, defaults={"interval": "200ms"})
+    until(lambda: fleet.status("shaky") == "passing")
+    target.behave(answer(500), "/shaky")
+    until(lambda: fleet.status("shaky") == "unknown", what="the second change to be damped")
+    with watching(consul) as watched:
+        restart(controller, "SIGTERM")
+        fleet.wait_asked("shaky", 3)
+    assert watched.changed() == {}
+    assert states(controller) == {"shaky": "critical"}
+    assert controller.metrics().sum("podpulse_pods_damped") == 1
+
+
+def test_services_stand_as_they_were_over_a_restart_and_go_where_that_is_asked_for(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    def checks() -> dict[str, str]:
+        every = consul.request("GET", "agent/checks").json().values()
+        return {check["ServiceName"]: check["Status"] for check in every}
+
+    target.behave(answer(503), "/bad")
+    fleet.schedule("good", "bad")
+    defaults = {"interval": "2s", "timeout": "500ms", "success_threshold": 2}
+    controller = launch(consul, publish=["agent"], register=False, defaults=defaults)
+    expected = {"good": "passing", "bad": "critical"}
+    until(lambda: checks() == expected, 20.0)
+    assert controller.terminate() == 0
+    assert checks() == expected
+    controller.options["on_stop"] = "remove"
+    controller.start()
+    assert states(controller)["good"] == "passing"
+    fleet.wait_asked("good", 1)
+    assert checks() == expected
+    assert controller.terminate() == 0
+    assert checks() == {}
+
+
+def state_file(controller: Controller) -> Path:
+    return controller.folder / "state" / "web1.state"
