@@ -140,6 +140,10 @@ class App:
         self._systemd.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
 
+    def request_release(self) -> None:
+        """Let the removals pass that the fuse holds; may be called from a signal handler."""
+        self._watch.release()
+
     def request_stop(self) -> None:
         """Ask for the end; may be called from a signal handler, more than once."""
         self._stop_requested.set()
@@ -257,7 +261,7 @@ class App:
             render=render,
             healthy=self._pulses.complaints,
             ready=self._ready,
-            notices=self._reloader.complaints,
+            notices=self._notices,
             reload=self._reloader.reload if self.config.enable_lifecycle else None,
             node=self.config.node_name,
             version=version("podpulse"),
@@ -280,6 +284,12 @@ class App:
         metrics.changes_suppressed.read(lambda: self._publisher.suppressed)
         if lease:
             metrics.lease(lease.expires_at)
+
+    def _notices(self) -> Sequence[str]:
+        """What the pages say beside what makes the controller unhealthy or unready."""
+        held = self._watch.held()
+        said = f"the removal of {held} pods is held: {self._watch.held_because()} (podpulse release-removals)"
+        return (*self._reloader.complaints(), *([said] if held else ()))
 
     def _ready(self) -> Sequence[str]:
         complaints = []

@@ -44,7 +44,14 @@ class CheckReconciler:
 
     def _desired(self, key: PodKey) -> CheckSpec | None:
         manifest = self._manifests.manifest(key)
-        check = manifest.check if manifest else None
-        if check is None or check.probe.host != key.node:
-            return check
-        return replace(check, address=self._addresses.address(key.node))
+        return located(manifest.check, self._addresses) if manifest and manifest.check else None
+
+
+def located(check: CheckSpec, addresses: Addresses) -> CheckSpec:
+    """The check with the address of its node; one of another host (localhost) is left as it is.
+
+    Raises:
+        LookupError: the address is not known yet.
+    """
+    node = check.key.node
+    return replace(check, address=addresses.address(node)) if check.probe.host == node else check

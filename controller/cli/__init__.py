@@ -9,8 +9,10 @@ from controller.cli.check import check_config, check_manifest
 from controller.cli.completion import completion
 from controller.cli.inspect import inspect
 from controller.cli.isup import isup_command
+from controller.cli.plan import plan
 from controller.cli.policy import acl_policy
 from controller.cli.probe import probe
+from controller.cli.release import release_removals
 from controller.cli.run import run
 from controller.cli.schedule import schedule, unschedule
 from controller.cli.watch import watch
@@ -45,10 +47,12 @@ VERBS = (
     unschedule,
     inspect,
     probe,
+    plan,
     watch,
     bin2pod,
     check_manifest,
     check_config,
+    release_removals,
     acl_policy,
     completion,
 )

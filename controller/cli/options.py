@@ -16,6 +16,7 @@ from controller.app import StartError
 from controller.cli.terminal import patience
 from controller.config import Config, ConfigError
 from controller.consul import ConsulClient, ConsulError
+from controller.intent.watch import SourceError
 from reconcilers import fields
 from reconcilers.manifest import ManifestError
 from reconcilers.options import Rules
@@ -110,7 +111,7 @@ def explained() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
-    except (ConfigError, ConsulError, ManifestError, StartError, OSError) as error:
+    except (ConfigError, ConsulError, ManifestError, SourceError, StartError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 

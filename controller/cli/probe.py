@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from controller.addresses import CatalogAddress
+from controller.cli.asked import addresses
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
 from controller.config import Config
 from controller.consul import ConsulClient
 from controller.intent.directory import manifest_path
 from controller.probes.once import probe_once
 from controller.probes.resolver import ask_system
+from reconcilers.checks import located
 from reconcilers.health import Outcome, ProbeResult
 from reconcilers.keys import intent_key
 from reconcilers.manifest import parse, pod_id
@@ -111,15 +111,9 @@ def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Pa
 
 def _located(spec: CheckSpec, config: Config) -> CheckSpec:
     """The check with the address that the controller would connect to."""
-    if spec.probe.host != spec.key.node or config.address == "name":
-        return spec
-    if config.address != "catalog":
-        return replace(spec, address=config.address)
-    with ConsulClient(config.consul_settings(os.environ)) as client:
-        catalog = CatalogAddress(client, spec.key.node)
-        catalog.refresh()
+    with addresses(config) as known:
         try:
-            return replace(spec, address=catalog.address(spec.key.node))
+            return located(spec, known)
         except LookupError as error:
             raise click.ClickException(str(error)) from None
 

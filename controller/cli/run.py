@@ -64,6 +64,7 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
             logger.warning("%s: %s", file, note)
         app = App(config, os.environ, lambda: load(file, consul, options))
         signal.signal(signal.SIGHUP, lambda *_: app.request_reload())
+        signal.signal(signal.SIGUSR1, lambda *_: app.request_release())
         signal.signal(signal.SIGTERM, lambda *_: app.request_stop())
         signal.signal(signal.SIGINT, lambda *_: app.request_stop())
         app.start()

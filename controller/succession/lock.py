@@ -18,6 +18,23 @@ class NodeTaken(Exception):
     """Another controller runs for this node; the message names its process."""
 
 
+def holder(folder: Path, node: str) -> int | None:
+    """The process that holds the lock of `node` now; None when nobody does.
+
+    Raises:
+        OSError: the file is not there, or may not be read.
+    """
+    file = os.open(folder / f"{node}{SUFFIX}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.pread(file, MAX_BYTES, 0).split(b"\n")[0]
+        return int(said) if said.isdigit() and int(said) > 1 else None
+    finally:
+        os.close(file)
+    return None
+
+
 class NodeLock:
     """The lock of `node` in `folder`, from the beginning until `release` or the end of the process.
 

@@ -16,7 +16,7 @@ from reconcilers.explanation import Situation, evidence, explain
 from reconcilers.health import CheckHealth, HealthState, ProbeResult, Reason
 from reconcilers.publication import Flapping
 from reconcilers.record import HealthRecord
-from reconcilers.spec import PodKey
+from reconcilers.spec import CheckSpec, PodKey
 
 NO_WORKER = "no probe worker runs yet"
 NO_VERDICT = "no verdict yet"
@@ -129,6 +129,10 @@ class Fleet:
     def pods(self) -> list[Sight]:
         """Every pod that has a manifest or a check, in no order."""
         return list(self._sights())
+
+    def checks(self) -> list[CheckSpec]:
+        """Every check that runs, in no order."""
+        return [tracked.spec for tracked in self._healths.all()]
 
     def totals(self) -> Mapping[PodState, int]:
         """How many pods are in each state."""

@@ -58,6 +58,7 @@ def test_the_description_names_every_route_and_parameter(client: Client) -> None
     assert set(client.description["paths"]) == {
         "/pods",
         "/pods/{node}/{pod}",
+        "/checks",
         "/manifest-errors",
         "/status",
         "/events",

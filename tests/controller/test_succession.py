@@ -11,7 +11,7 @@ import pytest
 
 from controller.store import HealthStore
 from controller.succession.heritage import Heritage
-from controller.succession.lock import NodeLock, NodeTaken
+from controller.succession.lock import NodeLock, NodeTaken, holder
 from controller.succession.statefile import MAX_DETAIL, StateFile
 from controller.succession.succession import Succession
 from reconcilers.adoption import Saved, digest, identity
@@ -50,6 +50,15 @@ def test_a_second_one_is_refused_and_told_by_whom(tmp_path: Path) -> None:
     assert NodeLock(tmp_path, "web2").session == ""
     first.release()
     NodeLock(tmp_path, "web1").release()
+
+
+def test_who_holds_a_lock_is_told_and_not_who_held_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        holder(tmp_path, "web1")
+    lock = NodeLock(tmp_path, "web1")
+    assert holder(tmp_path, "web1") == os.getpid()
+    lock.release()
+    assert holder(tmp_path, "web1") is None
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:

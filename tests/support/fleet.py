@@ -39,6 +39,11 @@ class Fleet:
 
     # --- what was asked ---
 
+    def unschedule_at_once(self, *pods: str) -> None:
+        """In one transaction."""
+        deletions = [{"KV": {"Verb": "delete", "Key": f"intent/{self.node}/{pod}"}} for pod in pods]
+        self._consul.request("PUT", "txn", json.dumps(deletions))
+
     def asked(self, pod: str) -> list[float]:
         """When the target was asked for this pod: `time.monotonic()` of each connection, oldest first."""
         return [hit.connected for hit in self._target.hits(f"/{pod}")]

@@ -158,7 +158,7 @@ def test_thirty_pods_deleted_at_once_are_held_and_a_single_one_goes(
 
     fleet.unschedule(pods[0])
     until(lambda: fleet.are("passing", pods[1:]), 4.0, "a single one goes at once")
-    consul.request("PUT", "txn", _deletions(pods[1:31]))
+    fleet.unschedule_at_once(*pods[1:31])
     until(lambda: controller.metrics().sum("podpulse_removals_held") == 30, what="thirty are held")
     fleet.wait_asked(pods[1], 2)
     assert fleet.are("passing", pods[1:])
@@ -174,7 +174,7 @@ def test_the_fuse_gives_way_after_a_minute(consul: Agent, launch: Launch, fleet:
     fleet.schedule("a", "b", "c")
     controller = launch(consul)
     until(lambda: fleet.are("passing", "abc"))
-    consul.request("PUT", "txn", _deletions(["a", "b", "c"]))
+    fleet.unschedule_at_once("a", "b", "c")
     until(lambda: controller.metrics().sum("podpulse_removals_held") == 3, what="all three are held")
     until(lambda: not consul.entries("health/"), 64.0, "all are removed in the end")
     assert controller.metrics().sum("podpulse_intents") == 0
@@ -230,9 +230,3 @@ def test_manifests_of_other_nodes_are_none_of_ours(consul: Agent, launch: Launch
     fleet.wait_asked("a", 2)
     assert target.hits("/other") == []
     assert controller.metrics().sum("podpulse_intents") == 1
-
-
-def _deletions(pods: list[str]) -> str:
-    """One transaction that deletes all these manifests."""
-    operations = ", ".join(f'{{"KV": {{"Verb": "delete", "Key": "intent/web1/{pod}"}}}}' for pod in pods)
-    return f"[{operations}]"

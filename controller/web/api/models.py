@@ -154,3 +154,10 @@ class Problem(Model):
     status: int
     detail: str
     errors: list[BadParameter] | None = None
+
+
+class CheckList(Model):
+    """The checks that run, each told field by field in the words of manifests."""
+
+    node: str
+    checks: dict[str, dict[str, str]] = Field(description="By pod; values of headers are told as digests.")

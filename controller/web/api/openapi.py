@@ -7,7 +7,7 @@ from pydantic.json_schema import models_json_schema
 
 from controller.web.answers import PROBLEM
 from controller.web.api.detail import PodDetail
-from controller.web.api.models import ManifestErrorList, Model, PodList, Problem, Status, Totals
+from controller.web.api.models import CheckList, ManifestErrorList, Model, PodList, Problem, Status, Totals
 from controller.web.query import Paging, PodQuery
 
 Json = dict[str, Any]
@@ -25,7 +25,7 @@ def description(version: str) -> Json:
         },
         "servers": [{"url": "."}],
         "paths": _paths(),
-        "components": {"schemas": _schemas(PodList, PodDetail, ManifestErrorList, Status, Totals, Problem)},
+        "components": {"schemas": _schemas(PodList, PodDetail, CheckList, ManifestErrorList, Status, Totals, Problem)},
     }
 
 
@@ -36,6 +36,7 @@ def _paths() -> Json:
         "/pods/{node}/{pod}": _get(
             "getPod", "One pod in full", PodDetail, [{"name": "node", **name}, {"name": "pod", **name}], 404
         ),
+        "/checks": _get("listChecks", "The checks that run, in the words of manifests", CheckList),
         "/manifest-errors": _get(
             "listManifestErrors", "Manifests that are not understood", ManifestErrorList, _parameters(Paging), 400
         ),

@@ -9,12 +9,13 @@ from starlette.routing import Route
 
 from controller.web.answers import NO_STORE, problem
 from controller.web.api.detail import PodDetail
-from controller.web.api.models import ManifestError, ManifestErrorList, PodList, Status, Totals
+from controller.web.api.models import CheckList, ManifestError, ManifestErrorList, PodList, Status, Totals
 from controller.web.api.openapi import description
 from controller.web.fleet import Fleet
 from controller.web.listing import listing, pages, within
 from controller.web.query import Paging, PodQuery, QueryError
 from controller.web.wording import instant, sound
+from reconcilers.checktext import told
 from reconcilers.spec import PodKey
 
 ROOT = "/api/v1"
@@ -38,6 +39,7 @@ class Api:
         return [
             Route(f"{ROOT}/pods", self._pods),
             Route(f"{ROOT}/pods/{{node}}/{{pod}}", self._pod),
+            Route(f"{ROOT}/checks", self._checks),
             Route(f"{ROOT}/manifest-errors", self._manifest_errors),
             Route(f"{ROOT}/status", self._status),
             Route(f"{ROOT}/openapi.json", self._openapi),
@@ -54,6 +56,10 @@ class Api:
         key = PodKey(request.path_params["node"], request.path_params["pod"])
         seen = self._fleet.portrait(key)
         return _json(PodDetail.of_portrait(seen)) if seen else problem(404, f"no pod {key} is known here")
+
+    async def _checks(self, _: Request) -> Response:
+        checks = {spec.key.pod: told(spec) for spec in self._fleet.checks()}
+        return _json(CheckList(node=self._node, checks=checks))
 
     async def _manifest_errors(self, request: Request) -> Response:
         try:

@@ -1,0 +1,38 @@
+"""What a configuration makes of manifests, for verbs that look at checks without running a controller."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from controller.addresses import CatalogAddress, FixedAddress
+from controller.config import Config
+from controller.consul import ConsulClient
+from controller.intent.directory import DirectorySource
+from reconcilers.gate import Listing
+from reconcilers.ports import Addresses
+
+
+@contextmanager
+def addresses(config: Config) -> Iterator[Addresses]:
+    """Where nodes are reached, as the controller would find it."""
+    if config.address != "catalog":
+        yield FixedAddress(None if config.address == "name" else config.address)
+        return
+    with ConsulClient(config.consul_settings(os.environ)) as client:
+        catalog = CatalogAddress(client, config.node_name)
+        catalog.refresh()
+        yield catalog
+
+
+def listing(config: Config, intent_dir: Path | None) -> Listing:
+    """All manifests of the node, as they stand in a folder or in Consul.
+
+    Raises:
+        SourceError: the folder cannot be read.
+        ConsulError: Consul did not answer, or refused.
+    """
+    if folder := intent_dir or config.intent_dir:
+        return DirectorySource(folder, config.node_name, tuple).next(0)
+    with ConsulClient(config.consul_settings(os.environ)) as client:
+        return client.list_manifests(config.tree, config.node_name)

@@ -1,0 +1,250 @@
+"""`podpulse plan`: what a controller would start, replace and stop, before it does."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import click
+import pycurl
+from rich.console import Console
+from rich.text import Text
+
+from controller.cli.asked import addresses, listing
+from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
+from controller.config import Config
+from reconcilers.checks import located
+from reconcilers.checktext import changes, told
+from reconcilers.gate import Entry, Listing
+from reconcilers.manifest import ManifestError, parse, pod_id
+from reconcilers.spec import Manifest
+
+WITHIN = 10
+NOTHING = "none"
+Check = Mapping[str, str]
+"""A check as `reconcilers.checktext.told` tells it."""
+
+
+class NoController(Exception):
+    """The controller that is to be compared with did not answer; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would happen to each pod; `invalid` pods keep what runs for them, if anything does."""
+
+    start: Mapping[str, Check]
+    replace: Mapping[str, Sequence[tuple[str, str, str]]]
+    stop: Mapping[str, str]
+    same: Sequence[str]
+    invalid: Mapping[str, str]
+
+    def __bool__(self) -> bool:
+        return bool(self.start or self.replace or self.stop or self.invalid)
+
+
+@click.command()
+@click.argument("files", type=FILE, nargs=-1)
+@click.option("--without", metavar="POD", multiple=True, help="As if this pod were not scheduled; may be given again.")
+@click.option(
+    "--config", "config_file", type=FILE, envvar="CONFIG_PATH", help="The configuration to plan with [env CONFIG_PATH]."
+)
+@click.option("--node", metavar="NAME", help="The node whose pods are looked at [the host's name].")
+@click.option("--address", "node_address", metavar="WHERE", help="Where the pods are: name, catalog or an IP address.")
+@click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
+@click.option("--controller", metavar="URL", help="Compare with this controller, or with none [http:// and `listen`].")
+@click.option("--controller-ca", type=FILE, help="Authorities that the controller's certificate is checked with.")
+@click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 when there is anything to do, as git diff does.")
+@consul_options
+def plan(
+    files: tuple[Path, ...],
+    without: tuple[str, ...],
+    config_file: Path | None,
+    node: str | None,
+    node_address: str | None,
+    intent_dir: Path | None,
+    controller: str | None,
+    controller_ca: Path | None,
+    as_json: bool,
+    exit_code: bool,
+    consul: Mapping[str, Any],
+) -> None:
+    """Say what would start, be replaced and stop, and touch nothing.
+
+    What manifests ask for, under a configuration, is compared with the checks of the controller that runs. FILES are
+    manifests that are taken for scheduled.
+
+    \b
+    Examples:
+      podpulse plan isup.yaml                 what scheduling this would change
+      podpulse plan --without isup            what unscheduling would
+      podpulse plan --config new.yaml         what another configuration would
+      podpulse plan --controller none         all that is asked for
+
+    \b
+    Exit codes:
+      0  the plan was made
+      1  it could not be made, or --exit-code was given and there is something to do
+      2  wrong use
+    """
+    with explained():
+        config = load(config_file, consul, {"node": node, "node_address": node_address})
+        wanted = _overlaid(listing(config, intent_dir), config.node_name, files, without)
+        where = controller or f"http://{config.listen}"
+        try:
+            running = {} if where == NOTHING else _running(where, config.node_name, controller_ca)
+        except NoController as error:
+            if controller:
+                raise click.ClickException(str(error)) from None
+            click.echo(f"{error}; compared with nothing", err=True)
+            running, where = {}, NOTHING
+        planned = _plan(config, wanted, running)
+    if as_json:
+        click.echo(json.dumps(_fields(planned), indent=2, ensure_ascii=False))
+    else:
+        _show(planned, config.node_name, where, len(running), Console(highlight=False, soft_wrap=True))
+    sys.exit(1 if exit_code and planned else 0)
+
+
+def _overlaid(found: Listing, node: str, files: Sequence[Path], without: Sequence[str]) -> Listing:
+    entries = dict(found.entries)
+    for number, file in enumerate(files):
+        data = file.read_bytes()
+        try:
+            entries[key_of(pod_id(data), node)] = Entry((0, number), data)
+        except ManifestError as error:
+            raise click.ClickException(f"{file}: {error}") from error
+    for pod in without:
+        entries.pop(key_of(pod, node), None)
+    return replace(found, entries=entries)
+
+
+def _running(url: str, node: str, ca_file: Path | None) -> dict[str, Check]:
+    """The checks of a running controller, by pod.
+
+    Raises:
+        NoController: it did not answer, or with something else, or is another node's.
+    """
+    answer = BytesIO()
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.URL, f"{url.rstrip('/')}/api/v1/checks")
+    curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    curl.setopt(pycurl.NOPROXY, "*")
+    curl.setopt(pycurl.TIMEOUT, WITHIN)
+    curl.setopt(pycurl.WRITEDATA, answer)
+    if ca_file:
+        curl.setopt(pycurl.CAINFO, str(ca_file))
+    try:
+        curl.perform()
+        status = curl.getinfo(pycurl.RESPONSE_CODE)
+    except pycurl.error as error:
+        raise NoController(f"no controller answers at {_shown(url)}: {error.args[-1]}") from None
+    finally:
+        curl.close()
+    try:
+        said = json.loads(answer.getvalue()) if status == 200 else {}
+        checks: dict[str, Check] = {pod: _as_texts(check) for pod, check in said["checks"].items()}
+    except (ValueError, LookupError, AttributeError, TypeError):
+        raise NoController(f"{_shown(url)} answered with status {status}, and names no checks") from None
+    if said.get("node") != node:
+        raise NoController(f"the controller at {_shown(url)} is that of node {said.get('node')!r}, not of {node!r}")
+    return checks
+
+
+def _as_texts(check: Mapping[object, object]) -> Check:
+    return {str(name): str(text) for name, text in check.items()}
+
+
+def _shown(url: str) -> str:
+    """Without what stands before an @: that may be a password."""
+    scheme, _, rest = url.rpartition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2]
+
+
+def _plan(config: Config, wanted: Listing, running: Mapping[str, Check]) -> Plan:
+    manifests, invalid = _understood(config, wanted)
+    asked = _asked(config, manifests)
+    return Plan(
+        start={pod: check for pod, check in asked.items() if pod not in running},
+        replace={
+            pod: differences
+            for pod, check in asked.items()
+            if pod in running and (differences := changes(running[pod], check))
+        },
+        stop={pod: _why_gone(manifests.get(pod)) for pod in sorted(running) if pod not in asked and pod not in invalid},
+        same=[pod for pod, check in asked.items() if running.get(pod) == check],
+        invalid=invalid,
+    )
+
+
+def _understood(config: Config, wanted: Listing) -> tuple[dict[str, Manifest], dict[str, str]]:
+    """The manifests by pod, and what is wrong with those that cannot be understood."""
+    manifests, invalid, rules = {}, {}, config.rules()
+    for key, entry in sorted(wanted.entries.items()):
+        try:
+            manifests[key.pod] = parse(key, entry.data, rules)
+        except ManifestError as error:
+            invalid[key.pod] = str(error)
+    return manifests, invalid
+
+
+def _asked(config: Config, manifests: Mapping[str, Manifest]) -> dict[str, Check]:
+    asked: dict[str, Check] = {}
+    with addresses(config) as known:
+        for pod, manifest in manifests.items():
+            if manifest.check:
+                try:
+                    asked[pod] = told(located(manifest.check, known))
+                except LookupError as error:
+                    raise click.ClickException(str(error)) from None
+    return asked
+
+
+def _why_gone(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return "no manifest asks for it any more"
+    return "paused" if manifest.paused else "its manifest asks for no check any more"
+
+
+def _fields(planned: Plan) -> dict[str, Any]:
+    return {
+        "start": planned.start,
+        "replace": {
+            pod: {name: {"before": old, "after": new} for name, old, new in differences}
+            for pod, differences in planned.replace.items()
+        },
+        "stop": planned.stop,
+        "unchanged": planned.same,
+        "invalid": planned.invalid,
+    }
+
+
+def _show(planned: Plan, node: str, where: str, running: int, console: Console) -> None:
+    compared = f"the {running} checks that run at {_shown(where)}" if where != NOTHING else "nothing that runs"
+    console.print(f"Node {node}, compared with {compared}:\n")
+    width = max(map(len, (*planned.start, *planned.replace, *planned.stop, *planned.invalid)), default=0)
+
+    def line(mark: str, colour: str, pod: str, text: str) -> None:
+        console.print(Text.assemble("  ", (f"{mark} {pod:{width}}", colour), f"  {text}"))
+
+    for pod, check in planned.start.items():
+        line("+", "green", pod, f"{check.get('url', 'passing without a probe')} every {check['interval']}")
+    for pod, differences in planned.replace.items():
+        for number, (name, old, new) in enumerate(differences):
+            text = f"{name}: {old or '(none)'} -> {new or '(none)'}"
+            line("~" if not number else " ", "yellow", pod if not number else "", text)
+    for pod, why in planned.stop.items():
+        line("-", "red", pod, why)
+    for pod, error in planned.invalid.items():
+        line("!", "bold red", pod, f"{error}; what runs for it goes on")
+    if planned:
+        console.print()
+    counts = (
+        f"{len(planned.start)} to start, {len(planned.replace)} to replace, {len(planned.stop)} to stop, "
+        f"{len(planned.same)} unchanged, {len(planned.invalid)} invalid"
+    )
+    console.print(counts, style="bold")

@@ -1,0 +1,90 @@
+"""`podpulse plan`: what a controller would do, compared with a real one that runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from controller.cli import main
+from tests.support.consul import Agent
+from tests.support.controller import Controller, manifest, podpulse
+from tests.support.net import until
+from tests.support.targets import Target
+
+
+def plan(*arguments: object) -> Result:
+    clean = {"CONSUL_HTTP_ADDR": None, "CONSUL_HTTP_TOKEN": None, "CONFIG_PATH": None}
+    return CliRunner(env=clean).invoke(main, ["plan", "--node", "web1", *map(str, arguments)])
+
+
+@pytest.fixture
+def pods(tmp_path: Path) -> Path:
+    folder = tmp_path / "pods"
+    folder.mkdir()
+    for pod in ("api", "db"):
+        (folder / f"{pod}.yaml").write_bytes(manifest(pod, 8000))
+    return folder
+
+
+def test_without_a_controller_everything_would_start(pods: Path) -> None:
+    result = plan("--intent-dir", pods, "--controller", "none")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == (
+        "Node web1, compared with nothing that runs:\n\n"
+        "  + api  http://web1:8000/_status every 5s\n"
+        "  + db   http://web1:8000/_status every 5s\n\n"
+        "2 to start, 0 to replace, 0 to stop, 0 unchanged, 0 invalid\n"
+    )
+    assert plan("--intent-dir", pods, "--controller", "none", "--exit-code").exit_code == 1
+    (pods / "api.yaml").unlink()
+    (pods / "db.yaml").unlink()
+    assert plan("--intent-dir", pods, "--controller", "none", "--exit-code").exit_code == 0
+
+
+def test_a_controller_that_does_not_answer_is_said(pods: Path) -> None:
+    assumed = plan("--intent-dir", pods)
+    assert (assumed.exit_code, "compared with nothing" in assumed.stderr) == (0, True)
+    named = plan("--intent-dir", pods, "--controller", "http://alice:s3cret@127.0.0.1:1")
+    assert named.exit_code == 1
+    assert "no controller answers at http://127.0.0.1:1: " in named.stderr
+    assert "s3cret" not in named.stderr
+
+
+def test_it_says_what_would_start_be_replaced_and_stop(consul: Agent, tmp_path: Path) -> None:
+    with Target() as target, Controller(consul={"address": consul.address}) as controller:
+        for pod in ("api", "db", "old"):
+            consul.put(f"intent/web1/{pod}", manifest(pod, target.port))
+        until(lambda: len(controller.metrics().by_pod("podpulse_probes_total", result="success")) == 3)
+        until(lambda: all(controller.metrics().by_pod("podpulse_probes_total").values()))
+        where = ["--controller", f"http://127.0.0.1:{controller.port}", "--consul", consul.address]
+        new = tmp_path / "new.yaml"
+        new.write_bytes(manifest("new", 80))
+        db = tmp_path / "db.yaml"
+        db.write_bytes(manifest("db", target.port) + b"  interval: 9s\n")
+        broken = tmp_path / "broken.yaml"
+        broken.write_bytes(b"id: api\nstatus_port: 0x10\n")
+        same = [*where, "--config", str(controller.config_file)]
+        assert "0 to start, 0 to replace, 0 to stop, 3 unchanged, 0 invalid" in plan(*same, "--exit-code").stdout
+        assert f"{broken}: status_port: expected a port" in plan(*same, broken).stderr
+        consul.put("intent/web1/api", broken.read_bytes())
+        said = json.loads(plan(*same, new, db, "--without", "old", "--json").stdout)
+        assert list(said["start"]) == ["new"]
+        assert said["replace"]["db"] == {"interval": {"before": "500ms", "after": "9s"}}
+        assert said["stop"] == {"old": "no manifest asks for it any more"}
+        assert said["invalid"]["api"].startswith("status_port: expected a port")
+        assert said["unchanged"] == []
+        text = podpulse("plan", "--node", "web1", *same, db, "--without", "old").stdout
+        assert "  ~ db   interval: 500ms -> 9s\n" in text
+        assert "  - old  no manifest asks for it any more\n" in text
+        others = plan(*where, "--address", "127.0.0.1").stdout
+        assert "interval: 500ms -> 5s" in others
+        wrong = CliRunner().invoke(main, ["plan", "--node", "web2", *where])
+        assert "is that of node 'web1', not of 'web2'" in wrong.stderr
+
+
+def test_something_else_that_answers_is_no_controller(pods: Path) -> None:
+    with Target() as target:
+        result = plan("--intent-dir", pods, "--controller", f"http://127.0.0.1:{target.port}")
+    assert result.exit_code == 1
+    assert "answered with status 200, and names no checks" in result.stderr

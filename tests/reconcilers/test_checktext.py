@@ -1,0 +1,78 @@
+"""A check told as text: complete, so that two checks differ exactly when their texts do, and without secrets."""
+
+from dataclasses import replace
+
+import pytest
+
+from reconcilers.checktext import changes, told
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, PodKey, Probe, TcpConnect, Tls
+
+KEY = PodKey("web1", "isup")
+PLAIN = CheckSpec(KEY, HttpGet("web1", 80, "/_status"), 5.0, 2.0)
+
+
+def test_an_ordinary_check_is_told_in_a_few_fields() -> None:
+    assert told(PLAIN) == {
+        "url": "http://web1:80/_status",
+        "interval": "5s",
+        "timeout": "2s",
+        "failure_threshold": "1",
+        "success_threshold": "1",
+        "method": "GET",
+        "expect_status": "200",
+    }
+
+
+@pytest.mark.parametrize(
+    ("probe", "fields"),
+    [
+        (TcpConnect("web1", 80), {"url": "tcp://web1:80"}),
+        (GrpcHealth("web1", 80, "search"), {"url": "grpc://web1:80/search", "service": "search"}),
+        (GrpcHealth("web1", 80, tls=Tls(server_name="x")), {"url": "grpcs://web1:80/", "tls.server_name": "x"}),
+        (
+            HttpGet(
+                "web1",
+                443,
+                "/",
+                Tls("/ca", "/cert", "/key", insecure_skip_verify=True, resume=True),
+                "HEAD",
+                ((200, 204), (301, 301)),
+                reuse=True,
+            ),
+            {
+                "url": "https://web1:443/",
+                "method": "HEAD",
+                "expect_status": "200-204, 301",
+                "connection": "reuse",
+                "tls.ca_file": "/ca",
+                "tls.cert_file": "/cert",
+                "tls.key_file": "/key",
+                "tls.insecure_skip_verify": "true",
+                "tls.resume": "true",
+            },
+        ),
+    ],
+)
+def test_every_kind_is_told_with_what_is_its_own(probe: Probe, fields: dict[str, str]) -> None:
+    common = {"interval": "5s", "timeout": "2s", "failure_threshold": "1", "success_threshold": "1"}
+    assert told(replace(PLAIN, probe=probe)) == common | fields
+
+
+def test_what_differs_is_named_with_both_texts() -> None:
+    other = replace(PLAIN, interval=10.0, initial_delay=90.0, output=False, address="127.0.0.1")
+    assert changes(told(PLAIN), told(other)) == [
+        ("address", "", "127.0.0.1"),
+        ("interval", "5s", "10s"),
+        ("initial_delay", "", "1m30s"),
+        ("output", "", "false"),
+    ]
+    assert changes(told(other), told(PLAIN))[-1] == ("output", "false", "")
+    assert changes(told(PLAIN), told(PLAIN)) == []
+
+
+def test_a_header_is_told_without_its_value_and_its_change_shows() -> None:
+    def with_header(value: str) -> dict[str, str]:
+        return told(replace(PLAIN, probe=HttpGet("web1", 80, "/", headers=(("Authorization", value),))))
+
+    assert "hunter2" not in str(with_header("hunter2"))
+    assert changes(with_header("hunter2"), with_header("hunter3"))[0][0] == "headers.Authorization"
