@@ -17,8 +17,8 @@ from controller.session import SessionKeeper
 from controller.sink.agent import AgentSink
 from controller.sink.both import CombinedSink, ConsulSink
 from controller.sink.directory import DirectoryLease, DirectorySink
-from controller.sink.kv import LATEST, KvSink
-from controller.sink.second_look import SecondLook
+from controller.sink.keeper import KeyKeeper
+from controller.sink.kv import KvSink
 from controller.sink.services import ManifestServices, ServiceNaming
 from controller.sink.ttl import TtlKeeper
 from reconcilers.ports import HealthSink, Manifests
@@ -130,9 +130,8 @@ def on_consul(
         renewing.append(ConsulClient(settings, observe=observe))
         lease = SessionKeeper(renewing[0], node, published_under, pulses.new("session", 30), resume=session)
         keepers.append(lease)
-        kv = sinks["kv"] = KvSink(client(), lease)
-        if session:
-            keepers.append(SecondLook(lease, lambda: publish_again(kv.look_again()), LATEST))
+        keys = sinks["kv"] = KvSink(client(), lease)
+        keepers.append(KeyKeeper(keys.look_again, publish_again, pulses.new("kv-look", 30)))
     if "agent" in config.publish:
         agent = sinks["agent"] = AgentSink(client(), services, publish_again, ttl=config.service.ttl)
         keepers.append(TtlKeeper(agent, pulses.new("agent-ttl", 30)))

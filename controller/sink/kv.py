@@ -145,6 +145,8 @@ class KvSink:
         """
         with self._lock:
             session, believed = self._current(), self._known
+            if not session:
+                return frozenset()
             keys = [key for key in believed.keys() | self._left if not isinstance(believed.get(key), Unsettled)]
             seen = {key: _record(key, pair, session) for key, pair in self._read(keys).items()}
             others = {key for key in keys if seen.get(key) != believed.get(key)}

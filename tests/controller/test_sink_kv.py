@@ -344,3 +344,37 @@ def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
     bench.asked.clear()
     assert reconciler.reconcile(keys) == {}
     assert bench.asked == []
+
+
+def test_what_others_did_to_our_keys_is_seen_and_mended(bench: Bench) -> None:
+    pods = named(5)
+    healthy = CheckHealth(HealthState.PASSING, since=5.0)
+    workers = Workers({record.key: healthy for record in pods})
+    reconciler = HealthReconciler(workers, bench.sink, time.monotonic)
+    reconciler.reconcile([record.key for record in pods])
+    assert bench.sink.look_again() == set()
+    deleted, locked, rewritten, lied, _ = (record.key for record in pods)
+    bench.agent.delete(health_key(deleted))
+    bench.agent.delete(health_key(locked))
+    other = bench.agent.new_session()
+    bench.agent.put(health_key(locked), b"mine", acquire=other)
+    bench.agent.put(health_key(rewritten), b"rubbish")
+    bench.agent.put(health_key(lied), replace(CRITICAL, key=lied).encode(1.0))
+    lost = bench.sink.look_again()
+    assert set(lost) == {deleted, locked, rewritten, lied}
+    assert set(reconciler.reconcile(lost)) == {locked}
+    bench.agent.destroy_session(other)
+    until(lambda: reconciler.reconcile([locked]) == {}, what="the lock's delay to pass")
+    assert [bench.stands(record.key) for record in pods] == pods
+    assert all(bench.holder(record.key) == bench.lease.session for record in pods)
+    assert bench.sink.look_again() == set()
+
+
+def test_a_look_needs_one_request_for_64_keys_and_none_without_a_session(bench: Bench) -> None:
+    bench.sink.write(named(100), [])
+    bench.asked.clear()
+    bench.sink.look_again()
+    assert bench.asked == ["transaction", "transaction"]
+    bench.lease.session = None
+    assert bench.sink.look_again() == set()
+    assert bench.asked == ["transaction", "transaction"]

@@ -1,0 +1,29 @@
+"""The thread that looks after our health keys."""
+
+import time
+from collections.abc import Collection
+
+from controller.consul import ConsulUnavailable
+from controller.pulse import Pulse
+from controller.sink.keeper import KeyKeeper
+from reconcilers.spec import PodKey
+from tests.support.net import until
+
+ISUP = PodKey("web1", "isup")
+
+
+def test_lost_keys_are_told_and_an_error_ends_nothing() -> None:
+    answers: list[Collection[PodKey] | None] = [[], None, [ISUP]]
+    told: list[PodKey] = []
+
+    def look() -> Collection[PodKey]:
+        answer = answers.pop(0) if answers else []
+        if answer is None:
+            raise ConsulUnavailable("does not answer")
+        return answer
+
+    keeper = KeyKeeper(look, told.extend, Pulse("kv-look", 30, time.monotonic), period=0.01)
+    keeper.start()
+    until(lambda: told)
+    keeper.stop(5.0, destroy=False)
+    assert told == [ISUP]
