@@ -1,0 +1,36 @@
+"""What targets do: each behaviour by its name, and whether it is well."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tests.support.targets import Behaviour, answer, close, drip, hang, head, raw, raw_then_hang, redirect, reset, slow
+
+
+@dataclass(frozen=True, slots=True)
+class Does:
+    """`act` is None where the port is closed."""
+
+    good: bool
+    act: Behaviour | None
+
+
+BEHAVIOURS: Mapping[str, Does] = {
+    "ok": Does(True, answer()),
+    "ok-long": Does(True, answer(200, b"x" * 200_000)),
+    "ok-slow": Does(True, slow(0.05)),
+    "500": Does(False, answer(500, b"oops\n")),
+    "404": Does(False, answer(404)),
+    "redirect": Does(False, redirect("http://127.0.0.1:1/elsewhere")),
+    "hang": Does(False, hang),
+    "hang-in-body": Does(False, raw_then_hang(head(200, {"Content-Length": "10"}) + b"o")),
+    "drip-too-slowly": Does(False, drip(head(200, {"Content-Length": "9999"}) + b"x" * 9999, 0.1)),
+    "reset": Does(False, reset),
+    "close": Does(False, close),
+    "garbage": Does(False, raw(b"\x00\xff SMTP ready\r\n\r\n")),
+    "two-lengths": Does(False, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nok\n")),
+    "cut-body": Does(False, raw(head(200, {"Content-Length": "1000"}) + b"ok\n")),
+    "refuse": Does(False, None),
+}
+
+GOOD = tuple(name for name, does in BEHAVIOURS.items() if does.good)
+BAD = tuple(name for name, does in BEHAVIOURS.items() if not does.good)

@@ -1,0 +1,100 @@
+"""What may happen to Consul itself: its agent, its servers, their leader, and what they have stored."""
+
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from random import Random
+
+from tests.faults.fault import Fault
+from tests.faults.stage import Stage
+
+LIMIT = 200
+"""Connections that Consul's agent takes from one address."""
+MIRROR = 1.0
+
+
+def agent_killed(stage: Stage, random: Random) -> Iterator[None]:
+    stage.consul.agent.kill()
+    yield
+    stage.consul.agent.start()
+
+
+def agent_stopped(stage: Stage, random: Random) -> Iterator[None]:
+    stage.consul.agent.pause()
+    yield
+    stage.consul.agent.resume()
+    stage.consul.agent.wait_ready()
+
+
+def agent_leaves(stage: Stage, random: Random) -> Iterator[None]:
+    """In order: all sessions of its node end."""
+    stage.consul.agent.request("PUT", "agent/leave")
+    yield
+    stage.consul.agent.restart()
+
+
+def agent_emptied(stage: Stage, random: Random) -> Iterator[None]:
+    """It is killed, and comes back without its data."""
+    stage.consul.agent.kill()
+    shutil.rmtree(stage.consul.agent.folder / "data", ignore_errors=True)
+    yield
+    stage.consul.agent.start()
+
+
+def leader_killed(stage: Stage, random: Random) -> Iterator[None]:
+    leader = stage.consul.leader()
+    leader.kill()
+    yield
+    leader.start()
+
+
+def leader_stopped(stage: Stage, random: Random) -> Iterator[None]:
+    leader = stage.consul.leader()
+    leader.pause()
+    yield
+    leader.resume()
+    leader.wait_ready()
+
+
+def quorum_lost(stage: Stage, random: Random) -> Iterator[None]:
+    """Two of three servers are dead."""
+    dead = random.sample(list(stage.consul.servers), 2)
+    for server in dead:
+        server.kill()
+    yield
+    for server in dead:
+        server.start(wait=False)
+    for server in dead:
+        server.wait_ready()
+
+
+def snapshot_restored(stage: Stage, random: Random) -> Iterator[None]:
+    """All keys and sessions are again what they were a while ago."""
+    snapshot = stage.ask("GET", "snapshot").body
+    yield
+    stage.pods.turn_back(lambda: stage.ask("PUT", "snapshot", snapshot))
+
+
+def connections_taken(stage: Stage, random: Random) -> Iterator[None]:
+    """Others hold as many connections to the agent as it takes from one address."""
+    with ExitStack() as taken:
+        for _ in range(LIMIT):
+            taken.enter_context(socket.create_connection(("127.0.0.1", stage.consul.agent.http_port), timeout=2))
+        stage.proxy.cut()
+        yield
+    time.sleep(MIRROR)
+
+
+FAULTS = (
+    Fault("agent-killed", "cluster", agent_killed, ("cut",), seconds=2, long=40),
+    Fault("agent-stopped", "cluster", agent_stopped, ("cut",), seconds=3, long=30),
+    Fault("agent-leaves", "cluster", agent_leaves, ("cut",), seconds=2, long=10, cluster=True),
+    Fault("agent-emptied", "cluster", agent_emptied, ("cut",), seconds=1, long=10, cluster=True),
+    Fault("leader-killed", "cluster", leader_killed, ("cut", "leader"), seconds=4, long=20, cluster=True),
+    Fault("leader-stopped", "cluster", leader_stopped, ("cut", "leader"), seconds=4, long=20, cluster=True),
+    Fault("quorum-lost", "cluster", quorum_lost, ("cut", "leader"), seconds=4, long=30, cluster=True),
+    Fault("snapshot-restored", "cluster", snapshot_restored, ("cut", "leader", "foreign"), seconds=3, long=15),
+    Fault("connections-taken", "cluster", connections_taken, ("cut",), seconds=3, long=15),
+)

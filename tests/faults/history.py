@@ -1,0 +1,278 @@
+"""What happened in one run, as it was written down: one JSON line an event, in the order in which it was noted.
+
+Nothing of `controller` or `reconcilers` is used here, nor by whoever writes or judges a history. Times are seconds of
+`time.monotonic()`, which all processes of a machine share. Where something was asked for, `sent` is the moment before
+the question and `at` the one after the answer: what was seen was so at some moment between them.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+Effect = Literal["cut", "slow", "leader", "local", "foreign", "clock", "busy", "two", "stuck"]
+"""What a fault may do to the controller, and so what it excuses: `cut` it has no good answers from Consul, `slow` these
+come late, `leader` Consul's leader died and sessions begin anew, `local` its own means are short, `foreign` others had
+their hands on our keys, `clock` the wall clock was set, `busy` the processor is taken, `two` a second controller runs,
+`stuck` one of its threads stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How the run was set up; seconds, and the thresholds of every check."""
+
+    at: float
+    seed: int
+    interval: float
+    timeout: float
+    failure_threshold: int = 1
+    success_threshold: int = 1
+    ttl: float = 10.0
+    wait: float = 10.0
+    kind: Literal["setup"] = "setup"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A manifest was written. `asks`: it wants a check, of `/<pod>/<version>`; `valid`: it can be understood."""
+
+    sent: float
+    at: float
+    pod: str
+    version: int
+    asks: bool = True
+    valid: bool = True
+    kind: Literal["intent"] = "intent"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A manifest was deleted."""
+
+    sent: float
+    at: float
+    pod: str
+    kind: Literal["removal"] = "removal"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """From now on the pod's target does this. `heard`: requests reach its log; not so when the port is closed."""
+
+    at: float
+    pod: str
+    behaviour: str
+    good: bool
+    heard: bool = True
+    kind: Literal["turn"] = "turn"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The target's log: a connection was accepted at `at`, and asked for this version of the pod's check."""
+
+    at: float
+    pod: str
+    version: int
+    good: bool
+    kind: Literal["request"] = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One health key as it stands in Consul. `last_probe` is what the record says, in seconds since the epoch."""
+
+    status: str
+    reason: str = ""
+    session: str = ""
+    modified: int = 0
+    created: int = 0
+    last_probe: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What stands in Consul, as far as it differs from the look before; `sessions` are all that live (None: as before).
+
+    The sessions were read before the keys, both with `consistent`.
+    """
+
+    sent: float
+    at: float
+    changed: Mapping[str, Record] = Field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+    sessions: tuple[str, ...] | None = None
+    kind: Literal["look"] = "look"
+
+
+@dataclass(frozen=True, slots=True)
+class PodSeries:
+    """What one scrape says of a pod: probes by result, its state, and whether its newest manifest is invalid."""
+
+    success: int = 0
+    failure: int = 0
+    local: int = 0
+    state: str = ""
+    invalid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """One answer of `/metrics`. `values` are sums over all samples of a name; `strange` are labels outside of the
+    bounded sets, `series` counts all samples."""
+
+    sent: float
+    at: float
+    pid: int
+    pods: Mapping[str, PodSeries]
+    values: Mapping[str, float] = Field(default_factory=dict)
+    strange: tuple[str, ...] = ()
+    series: int = 0
+    kind: Literal["scrape"] = "scrape"
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What `/-/ready` and `/-/healthy` said; None where there was no answer."""
+
+    sent: float
+    at: float
+    pid: int
+    ready: bool | None
+    healthy: bool | None
+    words: str = ""
+    kind: Literal["signs"] = "signs"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the controller's process holds: descriptors, how many of them are sockets to targets or to Consul, threads,
+    resident bytes, and how many lines it has logged since its start."""
+
+    at: float
+    pid: int
+    descriptors: int
+    probing: int
+    consul: int
+    threads: int
+    resident: int
+    log_lines: int = 0
+    kind: Literal["usage"] = "usage"
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """The machine kept us (`harness`) or the controller from running for so long, which ended at `at`."""
+
+    at: float
+    seconds: float
+    whose: Literal["harness", "controller"]
+    kind: Literal["stall"] = "stall"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The life of a controller's process: it was `spawned`, `listens` on its port, was sent a signal, or `ended`."""
+
+    at: float
+    pid: int
+    what: Literal["spawned", "listens", "STOP", "CONT", "TERM", "KILL", "HUP", "ended"]
+    code: int | None = None
+    kind: Literal["process"] = "process"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultBegan:
+    at: float
+    name: str
+    effects: tuple[Effect, ...]
+    kind: Literal["fault-began"] = "fault-began"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultEnded:
+    at: float
+    name: str
+    kind: Literal["fault-ended"] = "fault-ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The observer stopped looking."""
+
+    at: float
+    kind: Literal["finished"] = "finished"
+
+
+Event = (
+    Setup
+    | Intent
+    | Removal
+    | Turn
+    | Request
+    | Look
+    | Scrape
+    | Signs
+    | Usage
+    | Stall
+    | Process
+    | FaultBegan
+    | FaultEnded
+    | Finished
+)
+
+_LINE: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+class Recorder:
+    """Writes events down, for any thread, in a file and in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._file = path.open("wb")
+
+    def note(self, event: Event) -> None:
+        line = _LINE.dump_json(event, exclude_defaults=False) + b"\n"
+        with self._lock:
+            self._events.append(event)
+            if not self._file.closed:
+                self._file.write(line)
+
+    def events(self) -> list[Event]:
+        with self._lock:
+            return self._events.copy()
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
+
+    @staticmethod
+    def now() -> float:
+        return time.monotonic()
+
+
+def read(path: Path) -> list[Event]:
+    """The events of a file.
+
+    Raises:
+        ValueError: a line that is no event; the message names it.
+    """
+    events: list[Event] = []
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                events.append(_LINE.validate_json(line))
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: not an event of a history: {str(error)[:200]}") from None
+    return events
+
+
+def write(path: Path, events: Iterable[Event]) -> None:
+    with path.open("wb") as file:
+        file.writelines(_LINE.dump_json(event) + b"\n" for event in events)

@@ -1,0 +1,100 @@
+"""What others may do to the keys: to ours, and beside the manifests."""
+
+import json
+import time
+from collections.abc import Iterator
+from random import Random
+
+from tests.faults.fault import Fault
+from tests.faults.stage import NODE, Stage
+
+UUID = "0bd1a3c8-6d1e-4a55-9d5c-3b8f1d6b1a01"
+ODD = {
+    f"intent/{NODE}/a/b": b"id: b\nstatus_port: 1\n",
+    f"intent/{NODE}/": b"",
+    f"intent/{NODE}": b"id: none\n",
+    f"intent/{NODE}/with%20space": b"id: with space\n",
+    f"intent/{NODE}/-dash": b"id: -dash\nstatus_port: 1\n",
+    f"intent/{NODE}/{'x' * 200}": b"id: long\n",
+    f"intent/{NODE}/{UUID}": json.dumps({"pod_key": UUID}).encode(),
+    f"intent/{NODE}0/pod-0": b"id: pod-0\nstatus_port: 1\n",
+    "intent/": b"",
+    f"health/pod-0/{NODE}0": b"{}",
+    "health/odd": b"{}",
+}
+LIE = {"Id": "x", "Node": NODE, "Service": "x", "Status": "passing", "Time": "2020-01-01T00:00:00Z"}
+
+
+def _some(stage: Stage, random: Random) -> list[str]:
+    pods = stage.pods.wanted()
+    return random.sample(pods, min(4, len(pods)))
+
+
+def written(stage: Stage, random: Random) -> Iterator[None]:
+    """Somebody writes into our health keys, with and without meaning."""
+    for pod in _some(stage, random):
+        value = random.choice((b"", b"null", b"rubbish", json.dumps(LIE | {"Service": pod}).encode()))
+        stage.ask("PUT", f"kv/health/{pod}/{NODE}", value)
+    yield
+
+
+def deleted(stage: Stage, random: Random) -> Iterator[None]:
+    """Somebody deletes our health keys."""
+    for pod in _some(stage, random):
+        stage.ask("DELETE", f"kv/health/{pod}/{NODE}")
+    yield
+
+
+def all_deleted(stage: Stage, random: Random) -> Iterator[None]:
+    """Somebody deletes all health keys at once."""
+    stage.ask("DELETE", "kv/health/?recurse")
+    yield
+
+
+def locked(stage: Stage, random: Random) -> Iterator[None]:
+    """Somebody else's session holds our health keys for a while."""
+    fields = {"Name": "other", "TTL": "60s", "Behavior": "delete", "LockDelay": "1ms", "Checks": []}
+    session = stage.ask("PUT", "session/create", json.dumps(fields)).json()["ID"]
+    for pod in _some(stage, random):
+        stage.ask("DELETE", f"kv/health/{pod}/{NODE}")
+        stage.ask("PUT", f"kv/health/{pod}/{NODE}?acquire={session}", b"{}")
+    yield
+    stage.ask("PUT", f"session/destroy/{session}")
+
+
+def sessions_ended(stage: Stage, random: Random) -> Iterator[None]:
+    """Somebody ends our session, and with it all our keys."""
+    for session in stage.ask("GET", "session/list").json():
+        stage.ask("PUT", f"session/destroy/{session['ID']}")
+    yield
+
+
+def odd(stage: Stage, random: Random) -> Iterator[None]:
+    """Keys that are no pod's stand beside the manifests."""
+    for key, value in ODD.items():
+        stage.ask("PUT", f"kv/{key}", value)
+    yield
+    for key in ODD:
+        stage.ask("DELETE", f"kv/{key}")
+
+
+def many(stage: Stage, random: Random) -> Iterator[None]:
+    """10,000 keys that are no pod's beside the manifests, and 100 writes to them in a second."""
+    for number in range(10_000):
+        stage.ask("PUT", f"kv/intent/{NODE}/many/{number}", b"x" * 200)
+    for _ in range(100 * 30):
+        stage.ask("PUT", f"kv/intent/{NODE}/many/{random.randrange(10_000)}", b"y" * 200)
+        time.sleep(0.01)
+    yield
+    stage.ask("DELETE", f"kv/intent/{NODE}/many/?recurse")
+
+
+FAULTS = (
+    Fault("health-written", "keys", written, ("foreign",), seconds=1),
+    Fault("health-deleted", "keys", deleted, ("foreign",), seconds=1),
+    Fault("health-all-deleted", "keys", all_deleted, ("foreign",), seconds=1),
+    Fault("health-locked", "keys", locked, ("foreign",), seconds=3, long=30),
+    Fault("sessions-ended", "keys", sessions_ended, ("foreign",), seconds=1),
+    Fault("odd-keys", "keys", odd, seconds=2),
+    Fault("many-keys", "keys", many, ("slow",), seconds=0, only_long=True),
+)

@@ -1,0 +1,182 @@
+"""The pods of a run: their manifests in Consul, and the targets that stand for them, all of it written down.
+
+Each pod has a port of its own for good. What its target is asked stands in the history with what it answered.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+import yaml
+
+from tests.faults.behaviours import BEHAVIOURS
+from tests.faults.history import Intent, Recorder, Removal, Request, Turn
+from tests.support.targets import Connection, Target, close
+
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """Consul's KV; each raises OSError when it cannot."""
+
+    def put(self, key: str, value: bytes) -> None: ...
+    def delete(self, key: str) -> None: ...
+    def manifests(self) -> Mapping[str, bytes]:
+        """Of all pods, by name."""
+        ...
+
+
+BROKEN = (
+    b"id: [unclosed\n",
+    b"status_port: 80",
+    b"id: other\nstatus_port: 8000\n",
+    b"a: &a [1]\nb: *a\n",
+    b"\xff\xfe\x00",
+    b"",
+)
+
+
+class Pod:
+    """One pod: its target, and what was asked of Consul for it. Each version of its check has a path of its own."""
+
+    def __init__(self, name: str, recorder: Recorder) -> None:
+        self.name = name
+        self.target = Target()
+        self.version = 0
+        self.wanted = False
+        self.spoiled = False
+        """Its newest manifest cannot be understood: whether it is checked depends on who has seen an older one."""
+        self.standing: bytes | None = None
+        self.written: dict[bytes, Intent] = {}
+        self.does = "ok"
+        self._recorder = recorder
+        self.turn("ok")
+
+    def turn(self, behaviour: str) -> None:
+        """From now on do this."""
+        does = BEHAVIOURS[behaviour]
+        self.does = behaviour
+        if does.act:
+            self.target.listen()
+        self._recorder.note(Turn(time.monotonic(), self.name, behaviour, does.good, heard=does.act is not None))
+        if not does.act:
+            self.target.refuse()
+
+    @property
+    def good(self) -> bool:
+        return BEHAVIOURS[self.does].good
+
+    def next_version(self) -> int:
+        """The number of the next manifest; from now on requests for its path are known as its."""
+        self.version += 1
+        self.target.behave(partial(self._asked, self.version), f"/{self.name}/{self.version}")
+        return self.version
+
+    def manifest(self, *, asks: bool = True) -> bytes:
+        """`/<pod>/<version>` on its port; without a port nothing is asked."""
+        document = {"id": self.name, "status_http": True, "status": {"path": f"/{self.name}/{self.version}"}}
+        return yaml.safe_dump(document | ({"status_port": self.target.port} if asks else {})).encode()
+
+    def _asked(self, version: int, connection: Connection) -> None:
+        does = BEHAVIOURS[self.does]
+        self._recorder.note(Request(connection.accepted, self.name, version, does.good))
+        self.target.clear()
+        (does.act or close)(connection)
+
+
+class Pods(AbstractContextManager["Pods"]):
+    """All pods that there may be."""
+
+    def __init__(self, count: int, recorder: Recorder, node: str, store: Store) -> None:
+        self._recorder = recorder
+        self._node = node
+        self._store = store
+        self._lock = threading.Lock()
+        self.all = {f"pod-{number}": Pod(f"pod-{number}", recorder) for number in range(count)}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pod in self.all.values():
+            pod.target.close()
+
+    def wanted(self) -> list[str]:
+        """Those whose newest manifest that can be understood asks for a check."""
+        return [name for name, pod in self.all.items() if pod.wanted]
+
+    def ports(self) -> frozenset[int]:
+        return frozenset(pod.target.port for pod in self.all.values())
+
+    def schedule(self, name: str) -> None:
+        """Ask for a check, or for another one."""
+        with self._lock:
+            pod = self.all[name]
+            version = pod.next_version()
+            self._write(pod, pod.manifest(), Intent(0, 0, name, version))
+
+    def silence(self, name: str) -> None:
+        """A manifest that asks for no check."""
+        with self._lock:
+            pod = self.all[name]
+            version = pod.next_version()
+            self._write(pod, pod.manifest(asks=False), Intent(0, 0, name, version, asks=False))
+
+    def spoil(self, name: str, number: int) -> None:
+        """A manifest that cannot be understood."""
+        with self._lock:
+            pod = self.all[name]
+            version = pod.next_version()
+            data = BROKEN[number % len(BROKEN)] + b"\n#" + str(version).encode()
+            self._write(pod, data, Intent(0, 0, name, version, valid=False))
+
+    def remove(self, name: str) -> None:
+        with self._lock:
+            sent = time.monotonic()
+            _insist(lambda: self._store.delete(f"intent/{self._node}/{name}"))
+            self._take(self.all[name], None, sent)
+
+    def turn_back(self, restore: Callable[[], object]) -> None:
+        """Do what brings back earlier manifests, and write down which were changed by it."""
+        with self._lock:
+            sent = time.monotonic()
+            _insist(restore)
+            standing = _insist(self._store.manifests)
+            for pod in self.all.values():
+                if standing.get(pod.name) != pod.standing:
+                    self._take(pod, standing.get(pod.name), sent)
+
+    def _write(self, pod: Pod, data: bytes, intent: Intent) -> None:
+        pod.written[data] = intent
+        sent = time.monotonic()
+        _insist(lambda: self._store.put(f"intent/{self._node}/{pod.name}", data))
+        self._take(pod, data, sent)
+
+    def _take(self, pod: Pod, data: bytes | None, sent: float) -> None:
+        """Write down that this stands there now."""
+        pod.standing = data
+        at = time.monotonic()
+        if data is None:
+            self._recorder.note(Removal(sent, at, pod.name))
+            pod.wanted = pod.spoiled = False
+            return
+        intent = replace(pod.written[data], sent=sent, at=at)
+        self._recorder.note(intent)
+        pod.spoiled = not intent.valid
+        pod.wanted = intent.asks if intent.valid else pod.wanted
+
+
+def _insist(ask: Callable[[], T], within: float = 60.0) -> T:
+    """Until Consul has said yes: a leader may be missing for a while."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return ask()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

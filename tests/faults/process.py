@@ -1,0 +1,165 @@
+"""The controller under test as a process that may be treated badly, all of it written down.
+
+Its standard error is a pipe whose reader can be stopped, or gone. Every start is another process of the same
+configuration; a second one of the same node may run beside it.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from tests.faults.history import Process as Event
+from tests.faults.history import Recorder
+from tests.faults.observer import Watched, fetch
+from tests.support.controller import COMMAND, STARTED, STARTS_WITHIN, environment
+from tests.support.net import stands_still, until
+
+FILLING = b"." * 4095 + b"\n"
+
+
+class LogReader:
+    """Reads a pipe to its end into a file, unless it is told to rest or to leave."""
+
+    def __init__(self, pipe: IO[bytes], path: Path) -> None:
+        self._pipe = pipe
+        self._path = path
+        self._resting = False
+        self._leaving = False
+        self.lines = 0
+        self.port = 0
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def rest(self, pid: int) -> None:
+        """Read nothing more until `go`, and fill the pipe: not one byte more goes into it."""
+        self._resting = True
+        pipe = os.open(f"/proc/{pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+        with suppress(BlockingIOError):
+            while os.write(pipe, FILLING):
+                pass
+        os.close(pipe)
+
+    def go(self) -> None:
+        self._resting = False
+
+    def leave(self) -> None:
+        """Close the reading end: who writes is told so."""
+        self._leaving = True
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._path.open("ab", buffering=0) as file, self._pipe:
+            text = b""
+            while not self._leaving:
+                if self._resting or not select.select([self._pipe], [], [], 0.1)[0]:
+                    time.sleep(0.01)
+                    continue
+                if not (data := os.read(self._pipe.fileno(), 65536)):
+                    return
+                file.write(data)
+                self.lines += data.count(b"\n")
+                text += data if not self.port else b""
+                if not self.port and (found := STARTED.search(text.decode(errors="replace"))):
+                    self.port, text = int(found[1]), b""
+
+
+class Process:
+    """One `podpulse run`."""
+
+    def __init__(self, folder: Path, options: Mapping[str, Any], recorder: Recorder) -> None:
+        self._recorder = recorder
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "config.yaml"
+        config.write_text(yaml.safe_dump(dict(options)))
+        self._popen = subprocess.Popen(
+            [*COMMAND, "run", "--config", config],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment(),
+            cwd=folder,
+        )
+        assert self._popen.stderr is not None
+        self.log = LogReader(self._popen.stderr, folder / "log")
+        self._listening = False
+        self._ended = False
+        self._note("spawned")
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def watched(self) -> Watched | None:
+        """What an observer needs; None while it does not listen."""
+        if not self._listening or self._ended:
+            return None
+        return Watched(self.pid, self.log.port, self.log.lines)
+
+    def wait_listening(self) -> None:
+        """Until it says that it listens.
+
+        Raises:
+            AssertionError: it ended, or took too long.
+        """
+
+        def listens() -> bool:
+            if self._popen.poll() is not None:
+                raise AssertionError(f"the controller ended at its start with {self._popen.returncode}")
+            return bool(self.log.port)
+
+        until(listens, STARTS_WITHIN, "the controller listens")
+        self._note("listens")
+        self._listening = True
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            with suppress(OSError):
+                return fetch(self.log.port, "/-/ready")[0] == 200
+            return False
+
+        until(ready, STARTS_WITHIN, "the controller is ready")
+
+    def stop(self) -> None:
+        """SIGSTOP, and wait until it stands."""
+        self._note("STOP")
+        os.kill(self.pid, signal.SIGSTOP)
+        until(lambda: stands_still(self.pid), what="every thread of the controller to stop")
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+        self._note("CONT")
+
+    def terminate(self, times: int = 1, within: float = 15.0) -> None:
+        """SIGTERM, and wait for its end; one that does not come is written down by its absence, and forced."""
+        for _ in range(times):
+            self._note("TERM")
+            with suppress(ProcessLookupError):
+                self._popen.send_signal(signal.SIGTERM)
+            time.sleep(0.05 if times > 1 else 0.0)
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(within)
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL, unless it has ended, and wait until it is gone."""
+        if self._ended:
+            return
+        if self._popen.poll() is None:
+            self._note("KILL")
+            self._popen.kill()
+        code = self._popen.wait()
+        self._ended = True
+        self._note("ended", code)
+
+    def _note(self, what: Any, code: int | None = None) -> None:
+        self._recorder.note(Event(time.monotonic(), self.pid, what, code))

@@ -1,0 +1,144 @@
+"""What may happen to the controller's own process."""
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from random import Random
+
+from tests.faults.fault import Fault
+from tests.faults.stage import Stage
+from tests.support.proxy import CLEAR, Line
+
+RESTARTS = 3
+BUSY = 4
+
+
+def killed(stage: Stage, random: Random) -> Iterator[None]:
+    """kill -9, and nobody starts it again for a while."""
+    stage.process.kill()
+    yield
+    stage.start()
+
+
+def killed_again_and_again(stage: Stage, random: Random) -> Iterator[None]:
+    """kill -9 and a restart after a second, several times."""
+    for _ in range(RESTARTS):
+        stage.process.kill()
+        time.sleep(1.0)
+        stage.start()
+        time.sleep(random.uniform(0.0, 1.5))
+    yield
+
+
+def stopped(stage: Stage, random: Random) -> Iterator[None]:
+    """SIGSTOP."""
+    stage.process.stop()
+    yield
+    stage.process.go_on()
+
+
+def terminated(stage: Stage, random: Random) -> Iterator[None]:
+    """SIGTERM while probes are under way, and a restart."""
+    pod = random.choice(stage.pods.wanted() or list(stage.pods.all))
+    before = stage.pods.all[pod].does
+    stage.pods.all[pod].turn("hang")
+    time.sleep(stage.scale.interval + stage.scale.timeout / 2)
+    stage.process.terminate()
+    yield
+    stage.pods.all[pod].turn(before)
+    stage.start()
+
+
+def terminated_twice(stage: Stage, random: Random) -> Iterator[None]:
+    """SIGTERM, and a second one while it stops."""
+    stage.process.terminate(times=2)
+    yield
+    stage.start()
+
+
+def terminated_in_a_write(stage: Stage, random: Random) -> Iterator[None]:
+    """SIGTERM while writes to Consul are under way, which take half a second each."""
+    stage.proxy.behave(Line(delay=0.5))
+    for pod in list(stage.pods.all.values())[:3]:
+        pod.turn("500" if pod.good else "ok")
+    time.sleep(stage.scale.interval)
+    stage.process.terminate()
+    stage.proxy.behave(CLEAR)
+    yield
+    stage.start()
+
+
+def terminated_while_consul_hangs(stage: Stage, random: Random) -> Iterator[None]:
+    """SIGTERM while no request to Consul is answered."""
+    stage.proxy.behave(Line(stalled=True))
+    time.sleep(1.0)
+    stage.process.terminate()
+    stage.proxy.behave(CLEAR)
+    yield
+    stage.start()
+
+
+def terminated_at_its_start(stage: Stage, random: Random) -> Iterator[None]:
+    """SIGTERM at several moments of the start."""
+    stage.process.terminate()
+    for _ in range(RESTARTS):
+        starting = stage.spawn()
+        time.sleep(random.uniform(0.1, 1.5))
+        starting.terminate()
+    yield
+    stage.start()
+
+
+def no_descriptors(stage: Stage, random: Random) -> Iterator[None]:
+    """Not one descriptor more may be opened."""
+    pid = stage.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
+    yield
+    with suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def log_not_read(stage: Stage, random: Random) -> Iterator[None]:
+    """Whoever reads standard error stops doing so, while there is much to say."""
+    stage.process.log.rest(stage.process.pid)
+    for pod in stage.pods.all.values():
+        pod.turn("500" if pod.good else "ok")
+    yield
+    stage.process.log.go()
+
+
+def log_closed(stage: Stage, random: Random) -> Iterator[None]:
+    """Whoever reads standard error is gone."""
+    stage.process.log.leave()
+    for pod in list(stage.pods.all.values())[:3]:
+        pod.turn("500" if pod.good else "ok")
+    yield
+
+
+def busy(stage: Stage, random: Random) -> Iterator[None]:
+    """Four loops that do nothing want the processor too."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
+    yield
+    for loop in loops:
+        loop.kill()
+        loop.wait()
+
+
+FAULTS = (
+    Fault("killed", "process", killed, seconds=3, long=25),
+    Fault("killed-again-and-again", "process", killed_again_and_again, seconds=0),
+    Fault("stopped", "process", stopped, seconds=5, long=25),
+    Fault("terminated", "process", terminated, seconds=0.5),
+    Fault("terminated-twice", "process", terminated_twice, seconds=0.5),
+    Fault("terminated-in-a-write", "process", terminated_in_a_write, ("slow",), seconds=0),
+    Fault("terminated-while-consul-hangs", "process", terminated_while_consul_hangs, ("cut",), seconds=0),
+    Fault("terminated-at-its-start", "process", terminated_at_its_start, seconds=0),
+    Fault("no-descriptors", "process", no_descriptors, ("local", "cut"), seconds=3, long=20),
+    Fault("log-not-read", "process", log_not_read, seconds=4, long=10),
+    Fault("log-closed", "process", log_closed, seconds=2),
+    Fault("busy", "process", busy, ("busy",), seconds=2),
+)

@@ -1,0 +1,82 @@
+"""F: what the controller takes is bounded: descriptors, connections to Consul, memory, writes and log lines."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from tests.faults.history import Usage
+from tests.faults.story import Broken, Story
+
+SPARE_DESCRIPTORS = 32
+CONSUL_CONNECTIONS = 8
+THREADS = 40
+LOG_WINDOW = 60.0
+LOG_BASE = 60
+LOG_PER_CHANGE = 4
+WRITES = 40
+WRITES_PER_SECOND = 0.5
+LONG = 600.0
+"""Seconds from which on memory is judged: before, caches fill."""
+GROWTH = 1.05
+GROWTH_BYTES = 4 * 1024 * 1024
+
+
+def check(story: Story) -> Iterator[Broken]:
+    for usage in story.usages:
+        yield from _descriptors(usage)
+    for pid in dict.fromkeys(usage.pid for usage in story.usages):
+        mine = [usage for usage in story.usages if usage.pid == pid]
+        yield from _memory(mine)
+        yield from _log(story, mine)
+    yield from _writes(story)
+
+
+def _descriptors(usage: Usage) -> Iterator[Broken]:
+    if usage.descriptors > usage.probing + SPARE_DESCRIPTORS:
+        yield Broken("F1", usage.at, "", f"{usage.descriptors} descriptors, {usage.probing} of them to targets")
+    if usage.consul > CONSUL_CONNECTIONS:
+        yield Broken("F1", usage.at, "", f"{usage.consul} connections to Consul")
+    if usage.threads > THREADS:
+        yield Broken("F1", usage.at, "", f"{usage.threads} threads")
+
+
+def _memory(usages: Sequence[Usage]) -> Iterator[Broken]:
+    """Flat: the last quarter of a long life against the second."""
+    begin, end = usages[0].at, usages[-1].at
+    if end - begin < LONG:
+        return
+    quarter = (end - begin) / 4
+    early = statistics.median(each.resident for each in usages if quarter <= each.at - begin < 2 * quarter)
+    late = statistics.median(each.resident for each in usages if each.at - begin >= 3 * quarter)
+    if late > early * GROWTH + GROWTH_BYTES:
+        yield Broken("F1", end, "", f"memory grew from {early / 1e6:.1f} to {late / 1e6:.1f} MB")
+
+
+def _log(story: Story, usages: Sequence[Usage]) -> Iterator[Broken]:
+    """In a minute at most some lines, and a few for each thing that happened."""
+    happened = sorted(
+        [
+            *(turn.at for turns in story.turns.values() for turn in turns),
+            *(intent.at for intent in story.intents),
+            *(removal.at for removal in story.removals),
+            *(moment for fault in story.faults for moment in fault.span),
+            *(sighting.first.at for sightings in story.sightings.values() for sighting in sightings),
+        ]
+    )
+    start = 0
+    for number, usage in enumerate(usages):
+        while usage.at - usages[start].at > LOG_WINDOW:
+            start += 1
+        lines = usage.log_lines - usages[start].log_lines
+        news = sum(usages[start].at - LOG_WINDOW <= at <= usage.at for at in happened)
+        if number > start and lines > LOG_BASE + LOG_PER_CHANGE * news:
+            yield Broken("F1", usage.at, "", f"{lines} lines logged in a minute in which {news} things happened")
+            return
+
+
+def _writes(story: Story) -> Iterator[Broken]:
+    """Each pod's key changes a limited number of times, however its target flaps."""
+    for pod, sightings in story.sightings.items():
+        written = [sighting for sighting in sightings if sighting.record]
+        span = written[-1].first.at - written[0].first.at if written else 0.0
+        if len(written) > WRITES + span * WRITES_PER_SECOND:
+            yield Broken("F1", written[-1].first.at, pod, f"its key was written {len(written)} times in {span:.0f} s")

@@ -1,0 +1,95 @@
+"""A: manifests are probed soon and steadily, whatever Consul and other pods do."""
+
+import math
+from collections.abc import Iterator
+
+from tests.faults.spans import Span, merged, put_off
+from tests.faults.story import Broken, Life, Story
+
+FIRST = 1.0
+AT_ONCE = 32
+"""So many manifests in a second are a mass start."""
+SLACK = 0.25
+TIGHT = 0.05
+SHARE = 0.001
+ENOUGH = 1_000
+FEW = 5
+AFTER_OUTAGE = 24.0
+PATIENCE = 5.0
+"""So long after an outage Consul may not have been asked again."""
+START = 1.0
+"""What a controller that has just started, or was stopped, needs to read the manifests again."""
+
+
+def check(story: Story) -> Iterator[Broken]:
+    loose, gaps, worst = 0, 0, Broken("A2", 0.0, "", "")
+    for pod in story.pods:
+        for life in story.lives.get(pod, ()):
+            yield from _first_request(story, life)
+            for begin, end in _gaps(story, life):
+                over = _over(story, life, begin, end)
+                gaps += 1
+                loose += over > TIGHT
+                if over > SLACK:
+                    yield _late(story, life, begin, end, over)
+                elif over > TIGHT:
+                    worst = Broken("A2", begin, pod, f"{end - begin:.3f} s between two probes")
+    if gaps >= ENOUGH and loose > max(FEW, gaps * SHARE):
+        yield Broken("A2", worst.at, worst.pod, f"{loose} of {gaps} gaps over {TIGHT} s too long; {worst.evidence}")
+
+
+def _first_request(story: Story, life: Life) -> Iterator[Broken]:
+    excuses = _unprobed(story, life.pod)
+    if any(span.overlaps(life.begin, life.begin + FIRST) for span in story.deaf(life.pod)):
+        return
+    bound = FIRST + (story.setup.interval if _is_mass(story, life) else 0.0)
+    due = put_off(life.begin, bound, excuses, START + FIRST + story.setup.interval)
+    outages = [Span(begin, end + PATIENCE) for begin, end in story.spans("cut", "slow", "leader")]
+    after = put_off(life.begin, due - life.begin, outages, AFTER_OUTAGE - PATIENCE)
+    promise, due = ("A3", after) if after > due else ("A1", due)
+    due += story.stalled(life.begin, due)
+    first = next(
+        (request.at for request in story.requests.get(life.pod, ()) if request.at >= life.begin_sent), math.inf
+    )
+    if first > due and min(life.end_sent, story.end) > due:
+        said = f"first request {first - life.begin:.2f} s" if first < math.inf else "no request"
+        yield Broken(promise, due, life.pod, f"{said} after its manifest; due after {due - life.begin:.2f} s")
+
+
+def _is_mass(story: Story, life: Life) -> bool:
+    near = [intent for intent in story.intents if abs(intent.at - life.begin) <= 1.0]
+    return len(near) > AT_ONCE
+
+
+def _gaps(story: Story, life: Life) -> Iterator[tuple[float, float]]:
+    """Between probes, and after the last one; where the target was deaf nothing is known."""
+    times = [request.at for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
+    deaf = story.deaf(life.pod)
+    ends = [*times[1:], min(life.end_sent, story.end)]
+    for begin, end in zip(times, ends, strict=False):
+        if end > begin and not any(span.overlaps(begin, end) for span in deaf):
+            yield begin, end
+
+
+def _over(story: Story, life: Life, begin: float, end: float) -> float:
+    """By how many seconds a gap was longer than an interval, when what excuses it is taken off."""
+    interval = story.setup.interval
+    due = put_off(begin, interval, _unprobed(story, life.pod), interval + START)
+    return end - due - story.stalled(begin, end)
+
+
+def _unprobed(story: Story, pod: str) -> tuple[Span, ...]:
+    """When nobody could have probed this pod, or need not have."""
+    return merged([*story.absent, *story.spans("local", "stuck"), *story.doubts.get(pod, ())])
+
+
+def _late(story: Story, life: Life, begin: float, end: float, over: float) -> Broken:
+    outage = any(span.overlaps(begin, end) for span in story.spans("cut", "slow", "leader"))
+    faults = story.during(begin, end)
+    meanwhile = f", meanwhile: {faults}" if faults else ""
+    return Broken(
+        "A3" if outage else "A2",
+        begin + story.setup.interval,
+        life.pod,
+        f"{end - begin:.2f} s without a probe, {over:.2f} s too long{meanwhile}",
+    )

@@ -1,0 +1,100 @@
+"""H: the metrics tell what the targets' log tells."""
+
+from collections.abc import Iterator, Sequence
+
+from tests.faults.history import PodSeries, Request, Scrape
+from tests.faults.promises.lifetime import removal_due
+from tests.faults.story import Broken, Life, Story
+
+SERIES_PER_POD = 60
+OWN_SERIES = 1_500
+
+
+def check(story: Story) -> Iterator[Broken]:
+    for scrape in story.scrapes:
+        if scrape.strange:
+            yield Broken("H1", scrape.at, "", f"labels that are not of the bounded sets: {', '.join(scrape.strange)}")
+        if scrape.series > SERIES_PER_POD * len(scrape.pods) + OWN_SERIES:
+            yield Broken("H1", scrape.at, "", f"{scrape.series} series for {len(scrape.pods)} pods")
+    for pod in story.pods:
+        yield from _counted(story, pod)
+        yield from _left_behind(story, pod)
+
+
+def _counted(story: Story, pod: str) -> Iterator[Broken]:
+    """Every probe that is counted was asked, and every one that was asked is counted when it ended."""
+    for scrape in story.scrapes:
+        series, life = scrape.pods.get(pod), story.life_at(pod, scrape.sent)
+        began = _counting_since(story, pod, scrape)
+        if not series or not life or began is None or _disturbed(story, pod, began, scrape.at):
+            continue
+        requests = [request for request in story.requests.get(pod, ()) if request.at >= began]
+        asked = [request for request in requests if request.at <= scrape.at]
+        least = (
+            sum(request.at <= scrape.sent - _late(story, scrape) for request in requests) - 1 - _changes(life, scrape)
+        )
+        starved = story.stalled(began, scrape.at) > story.setup.timeout / 2
+        if problem := _problem(series, least, asked, starved=starved):
+            yield Broken("H1", scrape.at, pod, problem)
+            return
+
+
+def _late(story: Story, scrape: Scrape) -> float:
+    """What the log has by then may not have been read yet by a controller that had no time."""
+    return story.stalled(scrape.sent - 1.0, scrape.at)
+
+
+def _problem(series: PodSeries, least: int, asked: Sequence[Request], *, starved: bool) -> str:
+    """A target that is `starved` may hear of a probe when that has given up."""
+    counted, good = series.success + series.failure, sum(request.good for request in asked)
+    if series.success > good:
+        return f"{series.success} successes are counted, and the target gave {good}"
+    if counted > len(asked) and not starved:
+        return f"{counted} probes are counted, and the target was asked {len(asked)} times"
+    if counted + series.local < least:
+        return f"{counted + series.local} probes are counted, and the target was asked at least {least} times"
+    return ""
+
+
+def _counting_since(story: Story, pod: str, scrape: Scrape) -> float | None:
+    """Counters begin with the process, and anew with each life of the check."""
+    spawned = next((event.at for event in story.processes if event.pid == scrape.pid and event.what == "spawned"), None)
+    life = story.life_at(pod, scrape.sent)
+    if spawned is None or life is None:
+        return None
+    if life is not story.lives[pod][0] and life.begin_sent > spawned:
+        return None if _may_be_the_same(story, pod, life) else life.begin_sent
+    return spawned
+
+
+def _may_be_the_same(story: Story, pod: str, life: Life) -> bool:
+    """Whether the controller may never have noticed that the check was gone in between."""
+    before = story.lives[pod][list(story.lives[pod]).index(life) - 1]
+    return not any(
+        before.end <= scrape.sent and scrape.at <= life.begin_sent and pod not in scrape.pods
+        for scrape in story.scrapes
+    )
+
+
+def _changes(life: Life, scrape: Scrape) -> int:
+    """Each new version of a check may drop a result in flight."""
+    return sum(intent.sent <= scrape.at for intent in life.versions) - 1
+
+
+def _disturbed(story: Story, pod: str, begin: float, end: float) -> bool:
+    """Whether probes were under way that the log does not have, or that had no answer because we were stopped."""
+    spans = [*story.deaf(pod), *story.spans("local", "two", "stuck"), *story.frozen, *story.doubts.get(pod, ())]
+    return any(span.overlaps(begin, end) for span in spans)
+
+
+def _left_behind(story: Story, pod: str) -> Iterator[Broken]:
+    lives = story.lives.get(pod, ())
+    for number, life in enumerate(lives):
+        again = lives[number + 1].begin_sent if number + 1 < len(lives) else story.end
+        due = removal_due(story, life)
+        for scrape in story.scrapes:
+            if due < scrape.sent and scrape.at < again and pod in scrape.pods and not scrape.pods[pod].invalid:
+                yield Broken(
+                    "H1", scrape.at, pod, f"its series were there {scrape.sent - life.end:.1f} s after its end"
+                )
+                return

@@ -1,0 +1,52 @@
+"""C: nobody asks for a pod that was removed, and nothing is said of it any more."""
+
+from collections.abc import Iterator
+
+from tests.faults.promises.lifetime import removal_due
+from tests.faults.story import Broken, Life, Story
+
+SLACK = 0.05
+
+
+def check(story: Story) -> Iterator[Broken]:
+    for pod in story.pods:
+        lives = story.lives.get(pod, ())
+        for number, life in enumerate(lives):
+            again = lives[number + 1].begin_sent if number + 1 < len(lives) else story.end
+            accepted = min(_accepted(story, life, again), removal_due(story, life))
+            if accepted < again:
+                yield from _asked(story, life, accepted, again)
+                yield from _said(story, life, accepted, again)
+        if not lives:
+            yield from _never_asked_for(story, pod)
+
+
+def _accepted(story: Story, life: Life, again: float) -> float:
+    """When the controller itself showed that it had accepted the removal: its metrics had nothing of the pod."""
+    for scrape in story.scrapes:
+        if life.end <= scrape.sent and scrape.at < again and life.pod not in scrape.pods:
+            return scrape.at
+    return float("inf")
+
+
+def _asked(story: Story, life: Life, accepted: float, again: float) -> Iterator[Broken]:
+    for request in story.requests.get(life.pod, ()):
+        slack = SLACK + story.stalled(accepted - 1, request.at)
+        if accepted + slack < request.at < again:
+            yield Broken("C1", request.at, life.pod, f"asked {request.at - life.end:.1f} s after its end was accepted")
+            return
+
+
+def _said(story: Story, life: Life, accepted: float, again: float) -> Iterator[Broken]:
+    """A key that came (back) afterwards; one that still stands is B1's."""
+    foreign = story.spans("foreign", "two")
+    for sighting in story.sightings.get(life.pod, ()):
+        came = sighting.record and accepted < sighting.first.sent and sighting.first.at < again
+        if came and not any(span.overlaps(accepted, sighting.first.at) for span in foreign):
+            yield Broken("C1", sighting.first.at, life.pod, "its health was written again after its end was accepted")
+            return
+
+
+def _never_asked_for(story: Story, pod: str) -> Iterator[Broken]:
+    if requests := story.requests.get(pod, ()):
+        yield Broken("C1", requests[0].at, pod, "asked, though no manifest ever wanted that")

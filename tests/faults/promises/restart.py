@@ -1,0 +1,63 @@
+"""R: a restart within a lease's time changes nothing that is published, and a reload misses no beat."""
+
+import itertools
+from collections.abc import Iterator
+
+from tests.faults.spans import Span
+from tests.faults.story import Broken, Sighting, Story
+
+WITHIN = 20.0
+SETTLED = 5.0
+
+
+def check(story: Story) -> Iterator[Broken]:
+    for span in story.down:
+        if story.setup.at < span.begin and span.end - span.begin < WITHIN:
+            yield from _kept(story, span)
+
+
+def _kept(story: Story, span: Span) -> Iterator[Broken]:
+    """What stood before stands all the while, unless its pod or its target changed."""
+    end = span.end + SETTLED + 2 * story.setup.interval
+    for pod, sightings in story.sightings.items():
+        for before, after in itertools.pairwise(sightings):
+            if before.record and span.begin <= after.first.at <= end and not _news(story, pod, span.begin, end):
+                yield from _changed(pod, before, after)
+    yield from _late(story, span)
+
+
+def _changed(pod: str, before: Sighting, after: Sighting) -> Iterator[Broken]:
+    if not after.record:
+        yield Broken("R1", after.first.at, pod, "its key was gone over a restart")
+    elif before.record and after.record.status != before.record.status:
+        said = f"{before.record.status} became {after.record.status}"
+        yield Broken("R1", after.first.at, pod, f"{said} over a restart")
+
+
+def _news(story: Story, pod: str, begin: float, end: float) -> bool:
+    """Whether anything else may have changed what is published."""
+    setup = story.setup
+    since = begin - 2 * setup.interval - setup.timeout
+    life = story.life_at(pod, begin)
+    others = [*story.spans("cut", "slow", "leader", "foreign", "two", "local", "busy", "stuck"), *story.frozen]
+    return (
+        not life
+        or life.end_sent < end
+        or any(since <= intent.at <= end for intent in life.versions[1:])
+        or any(since <= turn.at <= end for turn in story.turns.get(pod, ()))
+        or any(other.overlaps(since, end) for other in others)
+    )
+
+
+def _late(story: Story, span: Span) -> Iterator[Broken]:
+    """No probe more than one interval late: the first one after the restart."""
+    due = span.end + story.setup.interval + 1.0
+    due += story.stalled(span.begin, due)
+    for pod, lives in story.lives.items():
+        life = next((life for life in lives if life.begin < span.begin and due < life.end_sent), None)
+        if not life or due > story.end or any(each.overlaps(span.begin, due) for each in story.deaf(pod)):
+            continue
+        if any(each.overlaps(span.end, due) for each in (*story.absent, *story.doubts.get(pod, ()))):
+            continue
+        if not any(span.end - 1.0 <= request.at <= due for request in story.requests.get(pod, ())):
+            yield Broken("R1", due, pod, f"not probed within {due - span.end:.1f} s after a restart")

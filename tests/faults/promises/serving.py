@@ -1,0 +1,86 @@
+"""G: the controller stops in order, and says how it is."""
+
+from collections.abc import Iterator
+
+from tests.faults.history import Process, Signs
+from tests.faults.spans import Span, merged
+from tests.faults.story import Broken, Story
+
+STOPS = 5.0
+STALE = 30.0
+"""A listing this old is not good any more; the lease ends after a TTL."""
+WAIT_SLACK = 4.0
+SILENT = 3.0
+"""So long may an answer of the web server take."""
+STUCK = 35.0
+"""After which every thread that stands still is known as such (the one that probes after 5 s)."""
+AFTER_OUTAGE = 24.0
+SIGTERM = -15
+
+
+def check(story: Story) -> Iterator[Broken]:
+    yield from _stops(story)
+    for signs in story.signs:
+        yield from _says(story, signs)
+
+
+def _stops(story: Story) -> Iterator[Broken]:
+    """SIGTERM -> exit 0 in 5 s. Before it listens the interpreter itself may end it: then it has begun nothing."""
+    for pid in dict.fromkeys(event.pid for event in story.processes):
+        mine = [event for event in story.processes if event.pid == pid]
+        asked = next((event for event in mine if event.what == "TERM"), None)
+        if not asked or any(event.what == "KILL" and event.at - asked.at < STOPS for event in mine):
+            continue
+        yield from _ended(story, mine, asked)
+
+
+def _ended(story: Story, mine: list[Process], asked: Process) -> Iterator[Broken]:
+    ended = next((event for event in mine if event.what == "ended"), None)
+    due = asked.at + STOPS + story.stalled(asked.at, asked.at + STOPS)
+    began = any(event.what == "listens" and event.at <= asked.at for event in mine)
+    if (ended is None or ended.at > due) and story.end > due:
+        yield Broken("G1", due, "", f"process {asked.pid} has not ended {STOPS:g} s after SIGTERM")
+    elif ended and ended.code != 0 and (began or ended.code != SIGTERM):
+        yield Broken("G1", ended.at, "", f"process {asked.pid} ended with {ended.code} after SIGTERM")
+
+
+def _says(story: Story, signs: Signs) -> Iterator[Broken]:
+    troubles = merged([*story.absent, *story.spans("stuck", "local")])
+    if any(span.overlaps(signs.sent - SILENT, signs.at) for span in troubles):
+        yield from _stuck(story, signs)
+        return
+    if signs.ready is None or signs.healthy is None:
+        if story.stalled(signs.sent, signs.at) < SILENT / 2:
+            yield Broken("G2", signs.at, "", f"no answer within {signs.at - signs.sent:.1f} s: {signs.words}")
+        return
+    if not signs.healthy and not _recently(story, signs.sent, 5.0):
+        yield Broken("G2", signs.at, "", f"/-/healthy says no: {signs.words}")
+    yield from _ready(story, signs)
+
+
+def _recently(story: Story, at: float, reach: float) -> bool:
+    troubles = merged([*story.absent, *story.spans("stuck", "local", "busy")])
+    return any(span.overlaps(at - reach, at) for span in troubles) or story.stalled(at - reach, at) > 1.0
+
+
+def _ready(story: Story, signs: Signs) -> Iterator[Broken]:
+    cut = next((span for span in story.spans("cut") if span.begin <= signs.sent < span.end), None)
+    lost = story.setup.ttl + WAIT_SLACK
+    if cut and signs.ready and signs.sent - cut.begin > lost and not _recently(story, signs.sent, lost):
+        yield Broken("G2", signs.at, "", f"/-/ready says yes {signs.sent - cut.begin:.0f} s after Consul was lost")
+    elif not signs.ready and not _may_be_unready(story, signs.sent):
+        yield Broken("G2", signs.at, "", f"/-/ready says no: {signs.words}")
+
+
+def _may_be_unready(story: Story, at: float) -> bool:
+    troubles = [*story.spans("cut", "slow", "leader", "foreign", "two", "clock", "busy"), *story.absent]
+    return any(Span(span.begin, span.end + AFTER_OUTAGE).overlaps(at - 1.0, at) for span in troubles)
+
+
+def _stuck(story: Story, signs: Signs) -> Iterator[Broken]:
+    """A thread that stands still for long is seen."""
+    for span in story.spans("stuck"):
+        if span.begin + STUCK < signs.sent and signs.at < span.end and signs.healthy:
+            yield Broken(
+                "G2", signs.at, "", f"/-/healthy says yes {signs.sent - span.begin:.0f} s after a thread stood"
+            )

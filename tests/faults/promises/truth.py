@@ -1,0 +1,180 @@
+"""D: what is published is what was seen: no false passing, no false critical, nothing dead and nothing old."""
+
+from collections.abc import Iterator, Sequence
+
+from tests.faults.history import Record, Request
+from tests.faults.spans import Span, merged, put_off
+from tests.faults.story import Broken, Life, Sighting, Story
+
+MARGIN = 1.0
+SETTLED = 30.0
+"""After trouble with Consul, or of our own, the truth stands there again."""
+VERSION_MARGIN = 1.5
+OURS = frozenset({"local", "dns", "denied", "flapping"})
+"""Reasons that a record may give for `unknown`."""
+CLOCK_STEP = 0.001
+
+
+def check(story: Story) -> Iterator[Broken]:
+    sessions = _sessions(story)
+    for pod, sightings in story.sightings.items():
+        yield from _dead_sessions(story, pod, sightings, sessions)
+        yield from _older_over_newer(story, pod, sightings)
+        before: Sighting | None = None
+        for sighting in sightings:
+            if record := sighting.record:
+                yield from _judge(story, pod, before, sighting, record)
+            before = sighting
+
+
+def verdict_due(story: Story, life: Life) -> float:
+    """Until when there is a key for a new check."""
+    setup = story.setup
+    bound = MARGIN + setup.interval + _verdict(story)
+    deaf = [Span(span.begin, span.begin + setup.timeout) for span in story.deaf(life.pod)]
+    due = put_off(life.begin, bound, [*troubled(story), *deaf, *story.doubts.get(life.pod, ())], SETTLED)
+    return due + story.stalled(life.begin, due)
+
+
+def troubled(story: Story) -> tuple[Span, ...]:
+    """When what stands in Consul may be late, or not be ours."""
+    faults = story.spans("cut", "slow", "leader", "foreign", "two", "busy", "local", "stuck")
+    return merged([*faults, *story.absent, *story.bereaved])
+
+
+def _verdict(story: Story) -> float:
+    """From the turn of a target until that must be seen in Consul."""
+    setup = story.setup
+    return max(setup.failure_threshold, setup.success_threshold) * setup.interval + setup.timeout + MARGIN
+
+
+def _judge(story: Story, pod: str, before: Sighting | None, sighting: Sighting, record: Record) -> Iterator[Broken]:
+    match record.status:
+        case "passing":
+            yield from _unfounded(story, pod, before, sighting)
+            yield from _too_long(story, pod, sighting, story.bad(pod), "D1", "bad")
+        case "critical":
+            yield from _blamed(story, pod, before, sighting)
+            yield from _too_long(story, pod, sighting, _good(story, pod), "D2", "good")
+        case "unknown" if record.reason not in OURS:
+            yield Broken("D2", sighting.first.at, pod, f"unknown, and the reason is {record.reason!r}")
+
+
+def _unfounded(story: Story, pod: str, before: Sighting | None, sighting: Sighting) -> Iterator[Broken]:
+    """Passing is said, and no success came before it."""
+    if before and before.record and before.record.status == "passing":
+        return
+    since = _evidence_since(story, before, sighting)
+    version = _version_in_force(story, pod, sighting.first.at - VERSION_MARGIN)
+    if any(span.overlaps(since, sighting.first.at) for span in (*troubled(story), *story.doubts.get(pod, ()))):
+        version = 0
+    if not any(_supports(request, since, sighting.first.at, version) for request in story.requests.get(pod, ())):
+        yield Broken(
+            "D1", sighting.first.at, pod, f"passing, and no success in the {sighting.first.at - since:.1f} s before"
+        )
+
+
+def _supports(request: Request, since: float, until: float, version: int) -> bool:
+    return request.good and since <= request.at <= until and request.version >= version
+
+
+def _version_in_force(story: Story, pod: str, at: float) -> int:
+    life = story.life_at(pod, at)
+    return max((intent.version for intent in life.versions if intent.at <= at), default=0) if life else 0
+
+
+def _evidence_since(story: Story, before: Sighting | None, sighting: Sighting) -> float:
+    """How old the probe may be that a new record speaks of."""
+    setup = story.setup
+    last = before.last.sent if before else sighting.first.sent
+    since = last - setup.interval - setup.timeout - MARGIN - story.stalled(last - 2 * setup.interval, sighting.first.at)
+    reach = [span for span in troubled(story) if span.begin < last and span.end + SETTLED > since]
+    return min([since, *(span.begin - setup.interval - setup.timeout for span in reach)])
+
+
+def _blamed(story: Story, pod: str, before: Sighting | None, sighting: Sighting) -> Iterator[Broken]:
+    """Critical is said, and the target was well."""
+    if before and before.record and before.record.status == "critical":
+        return
+    since, until = _evidence_since(story, before, sighting), sighting.first.at
+    if any(span.overlaps(since, until) for span in story.bad(pod)):
+        return
+    if story.stalled(since, until) > story.setup.timeout / 2:
+        return
+    faults = story.during(since, until)
+    yield Broken("D2", until, pod, f"critical, and its target was well{f', meanwhile: {faults}' if faults else ''}")
+
+
+def _good(story: Story, pod: str) -> Sequence[Span]:
+    """When the target was well, as far as is known."""
+    turns = story.turns.get(pod, ())
+    begins = [turns[0].at] if turns and turns[0].good else []
+    bad = story.bad(pod)
+    ends = [*(span.begin for span in bad if span.begin > (begins[0] if begins else -1.0)), story.end]
+    return merged(
+        Span(begin, end)
+        for begin, end in zip([*begins, *(span.end for span in bad)], ends, strict=False)
+        if end > begin
+    )
+
+
+def _too_long(
+    story: Story, pod: str, sighting: Sighting, spans: Sequence[Span], promise: str, word: str
+) -> Iterator[Broken]:
+    """The target has been otherwise for long, and that is not what is said."""
+    for span in spans:
+        due = put_off(span.begin, _verdict(story), [*troubled(story), *story.doubts.get(pod, ())], SETTLED)
+        due = max(due, sighting.first.at)
+        due += story.stalled(span.begin, due)
+        life = story.life_at(pod, min(due, span.end))
+        end = min(span.end, life.end_sent if life else 0.0)
+        if life and due < end and sighting.last.sent > due and life.begin + _verdict(story) < due:
+            yield Broken(
+                promise,
+                due,
+                pod,
+                f"{sighting.record.status if sighting.record else ''} still stood "
+                f"{min(sighting.last.sent, end) - span.begin:.1f} s after its target had turned {word}",
+            )
+            return
+
+
+def _sessions(story: Story) -> dict[float, frozenset[str]]:
+    """The live sessions at each look, by its `sent`."""
+    known, found = frozenset[str](), {}
+    for look in story.looks:
+        known = frozenset(look.sessions) if look.sessions is not None else known
+        found[look.sent] = known
+    return found
+
+
+def _dead_sessions(
+    story: Story, pod: str, sightings: Sequence[Sighting], sessions: dict[float, frozenset[str]]
+) -> Iterator[Broken]:
+    """A key was held by nobody, or by a session that was dead at this look and at the next."""
+    foreign = story.spans("foreign")
+    order = [look.sent for look in story.looks]
+    for sighting in sightings:
+        if not sighting.record or any(span.overlaps(sighting.first.sent - 1, sighting.last.at) for span in foreign):
+            continue
+        after = order[min(len(order) - 1, order.index(sighting.first.sent) + 1)]
+        held = sighting.record.session
+        if not held or not (held in sessions[sighting.first.sent] or held in sessions[after]):
+            yield Broken("D3", sighting.first.at, pod, f"written under {held or 'no session'}, which did not live")
+
+
+def _older_over_newer(story: Story, pod: str, sightings: Sequence[Sighting]) -> Iterator[Broken]:
+    excused = story.spans("foreign", "clock", "two")
+    newest: Record | None = None
+    for sighting in sightings:
+        record = sighting.record
+        if not record:
+            continue
+        if (
+            newest
+            and record.modified > newest.modified
+            and record.last_probe < newest.last_probe - CLOCK_STEP
+            and not any(span.begin <= sighting.first.at for span in excused)
+        ):
+            yield Broken("D3", sighting.first.at, pod, "a record of an older probe was written over a newer one")
+        newest = record

@@ -1,0 +1,224 @@
+"""Everything that a run needs, joined: a Consul, the line to it, pods and their targets, a controller, an observer.
+
+controller -> TcpProxy -> Gateway -> Consul's agent -> its servers
+                                                        ^ the observer asks these, and so do we
+"""
+
+import base64
+import http.client
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.faults.history import Finished, Recorder, Setup
+from tests.faults.observer import Observer, Watched
+from tests.faults.pods import Pods
+from tests.faults.process import Process
+from tests.support.cluster import Cluster
+from tests.support.consul import Agent
+from tests.support.gateway import Gateway
+from tests.support.proxy import TcpProxy
+
+NODE = "web1"
+SETTLES = 30.0
+SETTLES_IN_BULK = 70.0
+"""The fuse may hold what many removals left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How big and how fast a run is."""
+
+    pods: int = 12
+    interval: float = 1.0
+    timeout: float = 0.4
+    seed: int = 0
+    cluster: bool = False
+    acl: bool = False
+
+
+class Stage(AbstractContextManager["Stage"]):
+    """As a context manager all of it runs inside; the controller is started by `raise_curtain`."""
+
+    def __init__(self, binary: Path, scale: Scale, history: Path, **options: Any) -> None:
+        self.scale = scale
+        self._ends = ExitStack()
+        self._temp = tempfile.TemporaryDirectory(prefix="podpulse-faults-", ignore_cleanup_errors=True)
+        self.folder = Path(self._temp.name)
+        self.recorder = Recorder(history)
+        self._note_setup()
+        self.consul = Cluster(binary, NODE) if scale.cluster else Alone(binary, NODE, acl=scale.acl)
+        self._options = options
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        with self._ends as ends:
+            ends.enter_context(self._temp)
+            ends.callback(self.recorder.close)
+            ends.enter_context(self.consul)
+            self.gateway = ends.enter_context(Gateway(self.consul.agent.http_port))
+            self.proxy = ends.enter_context(TcpProxy(self.gateway.port))
+            self.pods = ends.enter_context(Pods(self.scale.pods, self.recorder, NODE, self))
+            self.observer = Observer(self.recorder, self, NODE)
+            ends.callback(self._end_process)
+            self._ends = ends.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ends.__exit__(kind, value, trace)
+
+    def _note_setup(self) -> None:
+        scale = self.scale
+        self.recorder.note(Setup(time.monotonic(), scale.seed, scale.interval, scale.timeout))
+
+    # --- what an observer asks ---
+
+    def servers(self) -> Sequence[int]:
+        return [server.http_port for server in self.consul.servers]
+
+    def token(self) -> str:
+        return self.consul.agent.token
+
+    def watched(self) -> Watched | None:
+        process = self._process
+        return process.watched() if process else None
+
+    def target_ports(self) -> frozenset[int]:
+        return self.pods.ports()
+
+    def consul_port(self) -> int:
+        return self.proxy.port
+
+    # --- the controller ---
+
+    @property
+    def process(self) -> Process:
+        if self._process is None:
+            raise RuntimeError("the controller does not run")
+        return self._process
+
+    def spawn(self) -> Process:
+        """Another process of the controller, in place of the one that has ended."""
+        self._process = Process(self.folder / "controller", self.options(), self.recorder)
+        return self._process
+
+    def start(self) -> None:
+        """Start the controller, and wait until it listens."""
+        self.spawn().wait_listening()
+
+    def options(self) -> dict[str, Any]:
+        """Its configuration file."""
+        consul = {"address": f"http://127.0.0.1:{self.proxy.port}"} | self._options.get("consul", {})
+        return {
+            "node_name": NODE,
+            "address": "127.0.0.1",
+            "listen": "127.0.0.1:0",
+            "defaults": {"interval": f"{self.scale.interval:g}s", "timeout": f"{self.scale.timeout:g}s"},
+            **self._options,
+            "consul": consul,
+        }
+
+    def log(self) -> str:
+        path = self.folder / "controller" / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    # --- the run ---
+
+    def raise_curtain(self, *pods: str) -> None:
+        """Schedule these pods, start the observer and the controller, and wait until all is well."""
+        for pod in pods:
+            self.pods.schedule(pod)
+        self.observer.start()
+        self.start()
+        self.process.wait_ready()
+        self.settle(SETTLES)
+
+    def settle(self, within: float = SETTLES) -> bool:
+        """Wait until what stands in Consul is right; whether it was so in time. The history tells it too."""
+        deadline = time.monotonic() + within
+        while not self.is_right():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def is_right(self) -> bool:
+        """Whether health keys = pods, each in a live session and with the word for its target; flapping pods may say
+        unknown."""
+        known, live = self.observer.known(), self.observer.sessions()
+        pods = self.pods.all
+        wanted = {name for name, pod in pods.items() if pod.wanted}
+        open_ = {name for name, pod in pods.items() if pod.spoiled}
+        return known.keys() - open_ == wanted - open_ and all(
+            record.session in live
+            and (record.reason == "flapping" or record.status == ("passing" if pods[name].good else "critical"))
+            for name, record in known.items()
+        )
+
+    def finish(self, tail: float = 2.0) -> None:
+        """After the last fault: wait until all is right, go on for a short while, then stop looking."""
+        self.settle()
+        time.sleep(tail)
+        self.observer.stop()
+        self.recorder.note(Finished(time.monotonic()))
+
+    def _end_process(self) -> None:
+        if self._process:
+            self._process.kill()
+
+    # --- Consul, past the line ---
+
+    def ask(self, method: str, path: str, body: bytes | str | None = None) -> Any:
+        """Any server that answers 200.
+
+        Raises:
+            OSError: none does.
+        """
+        said: object = "no server"
+        for server in self.consul.servers:
+            with suppress(OSError, http.client.HTTPException):
+                answer = server.request(method, path, body, timeout=5.0)
+                if answer.status == 200:
+                    return answer
+                said = f"{answer.status} {answer.body[:100]!r}"
+        raise OSError(f"{method} {path}: {said}")
+
+    def put(self, key: str, value: bytes) -> None:
+        self.ask("PUT", f"kv/{key}", value)
+
+    def delete(self, key: str) -> None:
+        self.ask("DELETE", f"kv/{key}")
+
+    def manifests(self) -> Mapping[str, bytes]:
+        prefix = f"intent/{NODE}/"
+        entries = self.ask("GET", f"kv/{prefix}?recurse&consistent").json()
+        return {entry["Key"].removeprefix(prefix): base64.b64decode(entry["Value"] or "") for entry in entries}
+
+
+class Alone(AbstractContextManager["Alone"]):
+    """A single agent, in the shape of a cluster."""
+
+    def __init__(self, binary: Path, node: str, *, acl: bool) -> None:
+        self.agent = Agent(binary, node=node, acl=acl)
+        self.servers = [self.agent]
+
+    def __enter__(self) -> Self:
+        self.agent.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(ProcessLookupError, RuntimeError):
+            self.agent.resume()
+        self.agent.__exit__(kind, value, trace)
+
+    def leader(self) -> Agent:
+        return self.agent

@@ -1,0 +1,89 @@
+"""A history is read as it was written, a plan is the same for the same seed, and the observer reads on its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults import plan
+from tests.faults.catalogue import FAULTS
+from tests.faults.history import PodSeries, Recorder, read, write
+from tests.faults.observer import record_of
+from tests.faults.scraping import samples, scrape_of
+from tests.faults.spans import Span, merged, put_off
+from tests.faults.tales import Tale
+
+METRICS = r"""# HELP podpulse_probes_total Probes.
+# TYPE podpulse_probes_total counter
+podpulse_probes_total{node="web1",pod="a",result="success"} 7
+podpulse_probes_total{node="web1",pod="a",result="failure"} 2
+podpulse_health{node="web1",pod="a",state="critical"} 1
+podpulse_health{node="web1",pod="a",state="passing"} 0
+podpulse_manifest_invalid{node="web1",pod="b"} 1
+podpulse_probe_failure_reason{node="web1",pod="a",reason="of its own"} 0
+podpulse_intents 3
+odd{text="a \"b\" \\ c\nd"} NaN
+"""
+NAMES = [f"pod-{number}" for number in range(20)]
+
+
+def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
+    told = Tale().pod("a").pod("b", end=20.0).fault(5, 6, "cut", "leader").told()
+    write(tmp_path / "one", told)
+    recorder = Recorder(tmp_path / "two")
+    for event in told:
+        recorder.note(event)
+    recorder.close()
+    assert read(tmp_path / "one") == read(tmp_path / "two") == recorder.events() == told
+
+
+def test_a_line_that_is_no_event_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad").write_text('{"kind": "finished", "at": 1.0}\n{"kind": "rumour"}\n')
+    with pytest.raises(ValueError, match=r"bad:2: not an event"):
+        read(tmp_path / "bad")
+
+
+def test_metrics_are_read() -> None:
+    scrape = scrape_of(METRICS, 1.0, 2.0, 7)
+    assert scrape.pods == {"a": PodSeries(7, 2, 0, "critical"), "b": PodSeries(invalid=True)}
+    assert scrape.values == {"podpulse_intents": 3}
+    assert scrape.strange == ("reason=of its own",)
+    assert [labels for name, labels, _ in samples(METRICS) if name == "odd"] == [{"text": 'a "b" \\ c\nd'}]
+
+
+def test_a_record_is_read_whatever_stands_there() -> None:
+    entry = {"Key": "health/a/web1", "Value": "e30=", "Session": "s", "ModifyIndex": 5, "CreateIndex": 4}
+    assert record_of(entry).status == "?"
+    assert record_of(entry | {"Value": None}).status == "?"
+    assert record_of(entry | {"Value": "bnVsbA=="}).status == "?"
+    value = "eyJTdGF0dXMiOiAicGFzc2luZyIsICJMYXN0UHJvYmUiOiAiMTk3MC0wMS0wMVQwMDowMDowMS4xMjM0NTY3ODlaIn0="
+    assert record_of(entry | {"Value": value}).status == "passing"
+    assert record_of(entry | {"Value": value}).last_probe == pytest.approx(1.123456)
+
+
+def test_the_same_seed_gives_the_same_plan() -> None:
+    faults = tuple(FAULTS.values())
+    plans = [plan.make(seed, 180, NAMES, faults, plan.Pace()) for seed in (1, 1, 2)]
+    assert plans[0] == plans[1] != plans[2]
+
+
+def test_a_plan_comes_to_every_fault_before_it_repeats_one() -> None:
+    faults = tuple(FAULTS.values())[:10]
+    made = plan.make(3, 1_000, NAMES, faults, plan.Pace())
+    assert {each.fault for each in made.faults[:10]} == set(faults)
+
+
+def test_spans_are_merged_and_put_off_what_is_due() -> None:
+    spans = merged([Span(5, 7), Span(1, 2), Span(6, 9)])
+    assert spans == (Span(1, 2), Span(5, 9))
+    assert put_off(0, 4, spans, 4) == 13
+    assert put_off(3, 1, spans, 3) == 4
+    assert put_off(3, 3, [Span(5, float("inf"))], 3) == float("inf")
+
+
+def test_observer_and_checker_share_no_code_with_the_controller() -> None:
+    modules = "tests.faults.observer, tests.faults.checker, tests.faults.scraping, tests.faults.procfs"
+    code = f"import sys, {modules}; print([n for n in sys.modules if n.split('.')[0] in ('controller', 'reconcilers')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,181 @@
+"""For every promise: histories that keep it, up to its bound, and histories that break it."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from tests.faults.checker import PROMISES, judge
+from tests.faults.history import Event, Intent, PodSeries, Request, Scrape, Stall
+from tests.faults.story import Broken
+from tests.faults.tales import PID, SESSION, USAGE, Tale, critical, passing, steadily
+
+DEAD = [(1.3, 20.0, passing())]
+
+
+def names(events: list[Event]) -> set[str]:
+    return {broken.promise for broken in judge(events)}
+
+
+def restarted(at: float = 20.0, back: float = 22.0, **options: object) -> Tale:
+    """A controller that is killed, and another that listens two seconds later."""
+    tale = Tale(silent=[(at, back)])
+    return tale.process(at, "KILL").process(at, "ended", -9).process(back, "listens", pid=PID)
+
+
+KEEPS: dict[str, list[Tale]] = {
+    "A1": [
+        Tale().pod(probed=steadily(1.95, 40)),
+        Tale().fault(0.9, 5.0, "cut").pod(probed=steadily(28.0, 40), shown=[(28.3, math.inf, passing())]),
+    ],
+    "A2": [
+        Tale().pod(probed=[*steadily(1.1, 20), *steadily(20.3, 40)]),
+        Tale().turns("a", 9.9, good=False, heard=False).turns("a", 14.0, good=True).pod(
+            probed=[*steadily(1.1, 9.9), *steadily(14.1, 40)],
+            shown=[(1.3, 10.5, passing()), (10.5, 14.5, critical()), (14.5, math.inf, passing(12))],
+        ),
+    ],
+    "A3": [Tale().fault(10, 20, "cut").pod()],
+    "B1": [Tale().pod(end=20.0, shown=[(1.3, 23.9, passing())])],
+    "B2": [Tale(silent=[(10, 40)]).process(10, "KILL").process(10, "ended", -9).pod(
+        probed=steadily(1.1, 10), shown=[(1.3, 30.6, passing())])],
+    "B3": [Tale().pod()],
+    "C1": [Tale().pod(end=20.0, probed=steadily(1.1, 20.0))],
+    "D1": [Tale().turns("a", 20.0, good=False).pod(shown=[(1.3, 22.2, passing()), (22.2, math.inf, critical())])],
+    "D2": [Tale().turns("a", 20.0, good=False).turns("a", 25.0, good=True).pod(
+        shown=[(1.3, 20.5, passing()), (20.5, 26.5, critical()), (26.5, math.inf, passing(12))])],
+    "D3": [Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=1019.0))])],
+    "E1": [Tale().fault(10, 20, "cut").pod()],
+    "E2": [Tale().pod()],
+    "F1": [Tale().pod()],
+    "G1": [Tale(silent=[(20, 40)]).process(20, "TERM").process(24.5, "ended", 0).pod(
+        probed=steadily(1.1, 20), shown=[(1.3, 24.0, passing())])],
+    "G2": [Tale(end=60, ready=[(0, 22), (41, 99)]).fault(10, 40, "cut").pod()],
+    "H1": [Tale().pod(end=20.0, series_until=23.9)],
+    "R1": [restarted().pod(probed=[*steadily(1.1, 20), *steadily(23.0, 40)])],
+}  # fmt: skip
+
+BREAKS: dict[str, list[Tale]] = {
+    "A1": [Tale().pod(probed=steadily(2.1, 40)), Tale().pod(probed=[], shown=[])],
+    "A2": [
+        Tale().pod(probed=[*steadily(1.1, 20), *steadily(20.4, 40)]),
+        Tale().pod(probed=steadily(1.1, 30)),
+        Tale(end=1200).pod(probed=[at + 0.07 * (number % 100 == 0) for number, at in enumerate(steadily(1.1, 1200))]),
+    ],
+    "A3": [
+        Tale().fault(10, 20, "cut").pod(probed=[*steadily(1.1, 12), *steadily(13.5, 40)]),
+        Tale().fault(0.9, 5.0, "cut").pod(probed=steadily(29.5, 40), shown=[(29.8, math.inf, passing())]),
+    ],
+    "B1": [Tale().pod(end=20.0, shown=[(1.3, 24.7, passing())])],
+    "B2": [
+        Tale(silent=[(10, 40)])
+        .process(10, "KILL")
+        .process(10, "ended", -9)
+        .pod(probed=steadily(1.1, 10), shown=[(1.3, 31.7, passing())]),
+        Tale(silent=[(10, 35)])
+        .process(10, "STOP")
+        .process(35, "CONT")
+        .pod(probed=[*steadily(1.1, 10), *steadily(35, 40)]),
+    ],
+    "B3": [
+        Tale().pod(shown=[(1.3, 30, passing())]),
+        Tale().pod().pod("ghost", begin=1.0, end=2.0, probed=[1.1], shown=[(30, math.inf, passing())]),
+        Tale(sessions=[(0, 30, SESSION)]).pod(),
+    ],
+    "C1": [
+        Tale().pod(end=20.0, probed=steadily(1.1, 23.0)),
+        Tale().pod(end=20.0, shown=[(1.3, 20.3, passing()), (22.0, 23.0, passing(12))]),
+        Tale().pod().also(Request(3.0, "stranger", 1, good=True)),
+    ],
+    "D1": [
+        Tale().turns("a", 20.0, good=False).pod(),
+        Tale().turns("a", 0.5, good=False).pod(),
+        Tale().also(Intent(19.9, 20.0, "a", 2)).turns("a", 10.0, good=False).pod(
+            shown=[(1.3, 11, passing()), (11, 22, critical()), (22, math.inf, passing(12))]
+        ),
+    ],
+    "D2": [
+        Tale().pod(shown=[(1.3, 20, passing()), (20, 21, critical()), (21, math.inf, passing(12))]),
+        Tale().fault(15, 25, "local").pod(
+            shown=[(1.3, 20, passing()), (20, 21, critical()), (21, math.inf, passing(12))]
+        ),
+        Tale().turns("a", 20.0, good=False).turns("a", 25.0, good=True).pod(
+            shown=[(1.3, 20.5, passing()), (20.5, math.inf, critical())]
+        ),
+        Tale().pod(shown=[(1.3, math.inf, passing(status="unknown", reason="timeout"))]),
+    ],
+    "D3": [
+        Tale().pod(shown=[(1.3, math.inf, passing(session="dead"))]),
+        Tale().pod(shown=[(1.3, math.inf, passing(session=""))]),
+        Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=990.0))]),
+    ],
+    "E1": [Tale().fault(10, 20, "cut").pod(series_until=15.0)],
+    "E2": [Tale().pod().also(Scrape(30.5, 30.6, PID, {"a": PodSeries(success=30, state="passing", invalid=True)}))],
+    "F1": [
+        Tale(usage=replace(USAGE, descriptors=80, probing=10)).pod(),
+        Tale(usage=replace(USAGE, consul=9)).pod(),
+        Tale().pod(shown=[(at, at + 0.5, passing(number)) for number, at in enumerate(steadily(1.5, 40, 0.5), 10)]),
+    ],
+    "G1": [
+        Tale(silent=[(20, 40)]).process(20, "TERM").process(25.5, "ended", 0).pod(
+            probed=steadily(1.1, 20), shown=[(1.3, 24.0, passing())]
+        ),
+        Tale(silent=[(20, 40)]).process(20, "TERM").process(21, "ended", 1).pod(
+            probed=steadily(1.1, 20), shown=[(1.3, 24.0, passing())]
+        ),
+    ],
+    "G2": [
+        Tale().fault(10, 39, "cut").pod(),
+        Tale(ready=[(0, 20)]).pod(),
+        Tale(healthy=[(0, 20)]).pod(),
+        Tale(end=60).fault(10, 59, "stuck").pod(),
+    ],
+    "H1": [
+        Tale().pod(counted=3),
+        Tale().pod(counted=-3),
+        Tale().pod(end=20.0, series_until=25.5),
+        Tale().pod().also(Scrape(30.5, 30.6, PID, {}, strange=("reason=whatever",))),
+    ],
+    "R1": [
+        restarted().pod(
+            probed=[*steadily(1.1, 20), *steadily(22.1, 40)],
+            shown=[(1.3, 21, passing()), (23, math.inf, passing(12))],
+        ),
+        restarted().pod(probed=[*steadily(1.1, 20), *steadily(24.5, 40)]),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_a_history_that_keeps_a_promise_is_not_said_to_break_it(promise: str) -> None:
+    for tale in KEEPS[promise]:
+        assert promise not in names(tale.told())
+
+
+@pytest.mark.parametrize(
+    ("promise", "number"), [(promise, number) for promise, tales in BREAKS.items() for number in range(len(tales))]
+)
+def test_a_history_that_breaks_a_promise_is_said_to_break_it(promise: str, number: int) -> None:
+    assert promise in names(BREAKS[promise][number].told())
+
+
+def test_a_quiet_history_breaks_nothing() -> None:
+    assert judge(Tale().pod("a").pod("b").pod("c", end=30.0).told()) == []
+
+
+def test_a_broken_promise_is_named_with_its_time_and_its_pod() -> None:
+    tale = Tale().pod("a").pod("b", end=20.0, shown=[(1.3, 26.0, passing())])
+    assert [(each.promise, each.pod) for each in judge(tale.told())] == [("B1", "b")]
+    assert isinstance(judge(tale.told())[0], Broken)
+    assert 24.0 <= judge(tale.told())[0].at <= 24.5
+
+
+def test_what_the_machine_took_from_us_is_not_held_against_the_controller() -> None:
+    tale = Tale().pod(probed=[*steadily(1.1, 20), *steadily(20.6, 40)])
+    assert names(tale.told()) == {"A2"}
+    assert names(tale.also(Stall(20.5, 0.4, "controller")).told()) == set()
+
+
+def test_a_promise_can_be_left_out() -> None:
+    tale = Tale().pod("b", end=20.0, shown=[(1.3, 26.0, passing())])
+    assert judge(tale.told(), frozenset({"B1"})) == []

@@ -1,0 +1,59 @@
+"""Between a client and a real Consul, on a real socket: answers in Consul's place whatever a test wants said."""
+
+import http.client
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
+
+from tests.support.fake_http import Asked, FakeServer, Reply
+
+Lie = Callable[[Asked], Reply | None]
+"""What to say instead of asking Consul; None: ask."""
+
+HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive", "date", "server"})
+
+
+class Gateway(AbstractContextManager["Gateway"]):
+    """Passes requests on to 127.0.0.1:`upstream`, unless `lie` has another answer."""
+
+    def __init__(self, upstream: int) -> None:
+        self.upstream = upstream
+        self.lie: Lie | None = None
+        self._server = FakeServer(self._respond)
+        self._clearing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._server.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.__exit__(kind, value, trace)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.address.rpartition(":")[2])
+
+    def _respond(self, asked: Asked) -> Reply:
+        with self._clearing:
+            self._server.asked.clear()
+        if self.lie and (reply := self.lie(asked)):
+            return reply
+        try:
+            return self._ask(asked)
+        except (OSError, http.client.HTTPException) as error:
+            raise ConnectionAbortedError(f"no Consul: {error}") from None
+
+    def _ask(self, asked: Asked) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=30)
+        try:
+            headers = {name: text for name, text in asked.headers.items() if name not in HOP_BY_HOP}
+            connection.request(asked.method, asked.path, asked.body or None, headers)
+            answer = connection.getresponse()
+            said = {name: text for name, text in answer.getheaders() if name.lower() not in HOP_BY_HOP}
+            return Reply(answer.status, answer.read(), said)
+        finally:
+            connection.close()

@@ -1,0 +1,129 @@
+"""A TCP proxy on a real socket, whose line can be made slow, silent, half-open or dead while it is in use."""
+
+import select
+import socket
+import struct
+import threading
+import time
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How bytes travel. `delay` seconds for each piece; `stalled`: nothing travels, and nothing is lost, until that
+    ends; `deaf`: what is said is taken and thrown away, and no connection is ended (half-open)."""
+
+    delay: float = 0.0
+    stalled: bool = False
+    deaf: bool = False
+
+
+CLEAR = Line()
+
+
+class TcpProxy(AbstractContextManager["TcpProxy"]):
+    """Listens on 127.0.0.1 and passes on to `upstream`, which may change. Its port stays the same for good."""
+
+    def __init__(self, upstream: int) -> None:
+        self.upstream = upstream
+        self._line = CLEAR
+        self._changed = threading.Condition()
+        self._open: set[socket.socket] = set()
+        self._closed = False
+        self._listener = self._listen(0)
+        self.port: int = self._listener.getsockname()[1]
+        self._accepting()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True
+        self.behave(CLEAR)
+        self.refuse()
+
+    def behave(self, line: Line) -> None:
+        """From now on, also for the connections that stand. One that was deaf has lost what it was told: it is cut."""
+        with self._changed:
+            was, self._line = self._line, line
+            self._changed.notify_all()
+        if was.deaf and not line.deaf:
+            self.cut()
+
+    def cut(self, *, reset: bool = False) -> None:
+        """End every connection that stands."""
+        with self._changed:
+            left, self._open = self._open, set()
+        for one in left:
+            with suppress(OSError):
+                if reset:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                one.shutdown(socket.SHUT_RDWR)
+
+    def refuse(self) -> None:
+        """Close the port, and cut what stands."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def listen(self) -> None:
+        """Open the port again after `refuse`."""
+        self._listener = self._listen(self.port)
+        self._accepting()
+
+    @staticmethod
+    def _listen(port: int) -> socket.socket:
+        return socket.create_server(("127.0.0.1", port), backlog=512)
+
+    def _accepting(self) -> None:
+        threading.Thread(target=self._accept, args=(self._listener,), name="proxy", daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while not self._closed:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), name="proxied", daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError, ValueError), client, self._connected() as server:
+            with self._changed:
+                self._open |= {client, server}
+            other = {client: server, server: client}
+            try:
+                while self._pass_on(other):
+                    pass
+            finally:
+                with self._changed:
+                    self._open -= {client, server}
+
+    def _connected(self) -> socket.socket:
+        self._wait_clear()
+        return socket.create_connection(("127.0.0.1", self.upstream), timeout=10)
+
+    def _pass_on(self, other: dict[socket.socket, socket.socket]) -> bool:
+        """One piece from whoever speaks; False when one of them has ended."""
+        readable, _, _ = select.select(list(other), [], [], 0.5)
+        for one in readable:
+            if not (data := one.recv(CHUNK)):
+                return self._line.deaf and self._linger()
+            if self._line.delay:
+                time.sleep(self._line.delay)
+            self._wait_clear()
+            if not self._line.deaf:
+                other[one].sendall(data)
+        return True
+
+    def _linger(self) -> bool:
+        """The end of a connection does not travel either."""
+        time.sleep(0.05)
+        return True
+
+    def _wait_clear(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._line.stalled)
