@@ -6,6 +6,7 @@ from functools import partial
 from random import Random
 
 from tests.faults.fault import Fault
+from tests.faults.history import Effect
 from tests.faults.stage import Stage
 from tests.support.fake_http import Asked, FakeServer, Reply
 from tests.support.gateway import Lie
@@ -13,6 +14,7 @@ from tests.support.gateway import Lie
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 INDEX = {"X-Consul-Index": "7", "X-Consul-Knownleader": "true", "Content-Type": "application/json"}
 CONFLICT = json.dumps({"Results": None, "Errors": [{"OpIndex": 0, "What": "nothing of yours"}]}).encode()
+BEYOND = "9" * 26
 BAD_BASE64 = json.dumps(
     [{"Key": "intent/web1/pod-0", "Value": "%%%not base64", "CreateIndex": 5, "ModifyIndex": 5, "Flags": 0}]
 ).encode()
@@ -23,37 +25,36 @@ def always(reply: Reply) -> Lie:
 
 
 def listing(reply: Reply) -> Lie:
-    """Said when manifests are asked for; everything else is Consul's own."""
-    return lambda asked: reply if "/kv/intent/" in asked.path else None
+    """Said when manifests are listed; everything else, single reads too, is Consul's own."""
+    return lambda asked: reply if "/kv/intent/" in asked.path and "recurse" in asked.path else None
 
 
-def listings_with_index(index: str) -> Lie:
-    """An empty listing with this index."""
-    return listing(Reply(200, b"[]", INDEX | {"X-Consul-Index": index}))
-
-
-LIES: Mapping[str, Lie] = {
-    "403": always(Reply(403, b"Permission denied")),
-    "403-for-listings": listing(Reply(403, b"Permission denied")),
-    "404-without-index": listing(Reply(404)),
-    "409": always(Reply(409, CONFLICT, INDEX)),
-    "413": always(Reply(413, b"Request body too large")),
-    "429": always(Reply(429, b"Your IP is issuing too many concurrent connections")),
-    "500": always(Reply(500, b"No cluster leader")),
-    "500-rpc": always(Reply(500, b"rpc error making call: EOF")),
-    "html": always(Reply(200, HTML, {"Content-Type": "text/html"})),
-    "html-for-listings": listing(Reply(200, HTML, INDEX)),
-    "null": listing(Reply(200, b"null", INDEX)),
-    "empty-list": listing(Reply(200, b"[]", INDEX)),
-    "empty-404": listing(Reply(404, b"", INDEX)),
-    "no-leader": listing(Reply(200, b"[]", INDEX | {"X-Consul-Knownleader": "false", "X-Consul-Index": "99999999"})),
-    "bad-base64": listing(Reply(200, BAD_BASE64, INDEX)),
-    "cut-json": listing(Reply(200, b'[{"Key": "intent/web1/po', INDEX)),
-    "index-0": listings_with_index("0"),
-    "index-lower": listings_with_index("1"),
-    "index-abc": listings_with_index("abc"),
-    "index-beyond": listings_with_index("99999999999999999999999999"),
+SAID: Mapping[str, Reply] = {
+    "403": Reply(403, b"Permission denied"),
+    "404-without-index": Reply(404),
+    "409": Reply(409, CONFLICT, INDEX),
+    "413": Reply(413, b"Request body too large"),
+    "429": Reply(429, b"Your IP is issuing too many concurrent connections"),
+    "500": Reply(500, b"No cluster leader"),
+    "500-rpc": Reply(500, b"rpc error making call: EOF"),
+    "html": Reply(200, HTML, {"Content-Type": "text/html"}),
 }
+"""To every question."""
+
+LISTED: Mapping[str, Reply] = {
+    "403-for-listings": Reply(403, b"Permission denied"),
+    "404-for-listings": Reply(404),
+    "html-for-listings": Reply(200, HTML, INDEX),
+    "null": Reply(200, b"null", INDEX),
+    "empty-list": Reply(200, b"[]", INDEX),
+    "empty-404": Reply(404, b"", INDEX),
+    "empty-and-newer": Reply(200, b"[]", INDEX | {"X-Consul-Index": str(2**40)}),
+    "no-leader": Reply(200, b"[]", INDEX | {"X-Consul-Knownleader": "false", "X-Consul-Index": "99999999"}),
+    "bad-base64": Reply(200, BAD_BASE64, INDEX),
+    "cut-json": Reply(200, b'[{"Key": "intent/web1/po', INDEX),
+    **{f"index-{index}": Reply(200, b"[]", INDEX | {"X-Consul-Index": index}) for index in ("0", "1", "abc", BEYOND)},
+}
+"""To the question for all manifests."""
 
 
 def lies(lie: Lie, stage: Stage, random: Random) -> Iterator[None]:
@@ -63,11 +64,6 @@ def lies(lie: Lie, stage: Stage, random: Random) -> Iterator[None]:
     yield
     stage.gateway.lie = None
     stage.proxy.cut()
-
-
-def empty_for_higher_indexes(stage: Stage, random: Random) -> Iterator[None]:
-    """A listing that is sound in all but that it is empty, at an index far beyond; single reads tell the truth."""
-    yield from lies(listings_with_index(str(2**40)), stage, random)
 
 
 def redirected(stage: Stage, random: Random) -> Iterator[None]:
@@ -88,12 +84,12 @@ def redirected(stage: Stage, random: Random) -> Iterator[None]:
         raise AssertionError(f"a redirect was followed: {told[:3]}")
 
 
-def _fault(name: str, play: Callable[[Stage, Random], Iterator[None]]) -> Fault:
-    return Fault(f"answers-{name}", "answers", play, ("cut",), seconds=1.2, long=15)
+def _fault(name: str, play: Callable[[Stage, Random], Iterator[None]], *effects: Effect) -> Fault:
+    return Fault(f"answers-{name}", "answers", play, effects, seconds=1.2, long=15)
 
 
 FAULTS = (
-    *(_fault(name, partial(lies, lie)) for name, lie in LIES.items()),
-    _fault("empty-and-newer", empty_for_higher_indexes),
-    _fault("redirect", redirected),
+    *(_fault(name, partial(lies, always(reply)), "cut") for name, reply in SAID.items()),
+    *(_fault(name, partial(lies, listing(reply)), "blind") for name, reply in LISTED.items()),
+    _fault("redirect", redirected, "cut"),
 )

@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-Effect = Literal["cut", "slow", "leader", "local", "foreign", "clock", "busy", "two", "stuck"]
-"""What a fault may do to the controller, and so what it excuses: `cut` it has no good answers from Consul, `slow` these
-come late, `leader` Consul's leader died and sessions begin anew, `local` its own means are short, `foreign` others had
-their hands on our keys, `clock` the wall clock was set, `busy` the processor is taken, `two` a second controller runs,
-`stuck` one of its threads stands still."""
+Effect = Literal["cut", "blind", "slow", "leader", "local", "foreign", "clock", "busy", "two", "stuck"]
+"""What a fault may do to the controller, and so what it excuses: `cut` it has no good answers from Consul, `blind` only
+none about manifests, `slow` they come late, `leader` Consul's leader died and sessions begin anew, `local` its own
+means are short, `foreign` others had their hands on our keys, `clock` the wall clock was set, `busy` the processor is
+taken, `two` a second controller runs, `stuck` one of its threads stands still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,25 +111,26 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class PodSeries:
-    """What one scrape says of a pod: probes by result, its state, and whether its newest manifest is invalid."""
+    """What one scrape says of a pod that is checked: probes by result, and its state."""
 
     success: int = 0
     failure: int = 0
     local: int = 0
     state: str = ""
-    invalid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """One answer of `/metrics`. `values` are sums over all samples of a name; `strange` are labels outside of the
-    bounded sets, `series` counts all samples."""
+    """One answer of `/metrics`. `pods` are those that are checked, `invalid` those whose newest manifest is not
+    understood. `values` are sums over all samples of a name; `strange` are labels outside of the bounded sets, `series`
+    counts all samples."""
 
     sent: float
     at: float
     pid: int
     pods: Mapping[str, PodSeries]
     values: Mapping[str, float] = Field(default_factory=dict)
+    invalid: tuple[str, ...] = ()
     strange: tuple[str, ...] = ()
     series: int = 0
     kind: Literal["scrape"] = "scrape"

@@ -43,7 +43,7 @@ class LogReader:
         """Read nothing more until `go`, and fill the pipe: not one byte more goes into it."""
         self._resting = True
         pipe = os.open(f"/proc/{pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError, BrokenPipeError):
             while os.write(pipe, FILLING):
                 pass
         os.close(pipe)

@@ -112,11 +112,13 @@ def log_not_read(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def log_closed(stage: Stage, random: Random) -> Iterator[None]:
-    """Whoever reads standard error is gone."""
+    """Whoever reads standard error is gone, until a new process has a new one."""
     stage.process.log.leave()
     for pod in list(stage.pods.all.values())[:3]:
         pod.turn("500" if pod.good else "ok")
     yield
+    stage.process.terminate()
+    stage.start()
 
 
 def busy(stage: Stage, random: Random) -> Iterator[None]:

@@ -4,11 +4,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from tests.faults.history import PodSeries, Scrape
 
 SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"(?:,|$)')
+OWN = ("podpulse_", "process_")
 ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 
 BOUNDED: Mapping[str, frozenset[str]] = {
@@ -49,24 +51,18 @@ def scrape_of(text: str, sent: float, at: float, pid: int) -> Scrape:
     """What one answer says."""
     pods: dict[str, PodSeries] = defaultdict(PodSeries)
     values: dict[str, float] = defaultdict(float)
-    strange, count = set[str](), 0
+    invalid, strange, count = set[str](), set[str](), 0
     for name, labels, value in samples(text):
         count += 1
         strange |= {f"{label}={text}" for label, text in labels.items() if text not in BOUNDED.get(label, {text})}
-        if pod := labels.get("pod"):
-            pods[pod] = _with(pods[pod], name, labels, value)
-        elif name.startswith(("podpulse_", "process_")) and not name.endswith("_bucket"):
-            values[name] += value
-    return Scrape(sent, at, pid, dict(pods), dict(values), tuple(sorted(strange)), count)
-
-
-def _with(series: PodSeries, name: str, labels: Mapping[str, str], value: float) -> PodSeries:
-    match name:
-        case "podpulse_probes_total" if labels["result"] in {"success", "failure", "local"}:
-            return replace(series, **{labels["result"]: int(value)})  # type: ignore[arg-type]
-        case "podpulse_health" if value:
-            return replace(series, state=labels["state"])
-        case "podpulse_manifest_invalid":
-            return replace(series, invalid=bool(value))
-        case _:
-            return series
+        match name:
+            case "podpulse_probes_total" if labels["result"] in {"success", "failure", "local"}:
+                result: dict[str, Any] = {labels["result"]: int(value)}
+                pods[labels["pod"]] = replace(pods[labels["pod"]], **result)
+            case "podpulse_health" if value:
+                pods[labels["pod"]] = replace(pods[labels["pod"]], state=labels["state"])
+            case "podpulse_manifest_invalid" if value:
+                invalid.add(labels["pod"])
+            case _ if "pod" not in labels and name.startswith(OWN) and not name.endswith("_bucket"):
+                values[name] += value
+    return Scrape(sent, at, pid, dict(pods), dict(values), tuple(sorted(invalid)), tuple(sorted(strange)), count)

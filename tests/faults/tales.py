@@ -162,7 +162,7 @@ class Tale:
             }
             ready, healthy = (any(begin <= at < end for begin, end in spans) for spans in (self.ready, self.healthy))
             events += [
-                Scrape(at, at + 0.02, PID, pods, {"podpulse_intents": len(pods)}, (), 30 * len(pods) + 200),
+                Scrape(at, at + 0.02, PID, pods, {"podpulse_intents": len(pods)}, (), (), 30 * len(pods) + 200),
                 Signs(at, at + 0.02, PID, ready, healthy, "" if ready and healthy else "something is wrong"),
                 replace(self.usage, at=at),
             ]

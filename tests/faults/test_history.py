@@ -21,6 +21,7 @@ podpulse_probes_total{node="web1",pod="a",result="failure"} 2
 podpulse_health{node="web1",pod="a",state="critical"} 1
 podpulse_health{node="web1",pod="a",state="passing"} 0
 podpulse_manifest_invalid{node="web1",pod="b"} 1
+podpulse_manifest_invalid{node="web1",pod="c"} 0
 podpulse_probe_failure_reason{node="web1",pod="a",reason="of its own"} 0
 podpulse_intents 3
 odd{text="a \"b\" \\ c\nd"} NaN
@@ -46,7 +47,8 @@ def test_a_line_that_is_no_event_is_named(tmp_path: Path) -> None:
 
 def test_metrics_are_read() -> None:
     scrape = scrape_of(METRICS, 1.0, 2.0, 7)
-    assert scrape.pods == {"a": PodSeries(7, 2, 0, "critical"), "b": PodSeries(invalid=True)}
+    assert scrape.pods == {"a": PodSeries(7, 2, 0, "critical")}
+    assert scrape.invalid == ("b",)
     assert scrape.values == {"podpulse_intents": 3}
     assert scrape.strange == ("reason=of its own",)
     assert [labels for name, labels, _ in samples(METRICS) if name == "odd"] == [{"text": 'a "b" \\ c\nd'}]

@@ -110,7 +110,7 @@ BREAKS: dict[str, list[Tale]] = {
         Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=990.0))]),
     ],
     "E1": [Tale().fault(10, 20, "cut").pod(series_until=15.0)],
-    "E2": [Tale().pod().also(Scrape(30.5, 30.6, PID, {"a": PodSeries(success=30, state="passing", invalid=True)}))],
+    "E2": [Tale().pod().also(Scrape(30.5, 30.6, PID, {"a": PodSeries(success=30, state="passing")}, invalid=("a",)))],
     "F1": [
         Tale(usage=replace(USAGE, descriptors=80, probing=10)).pod(),
         Tale(usage=replace(USAGE, consul=9)).pod(),

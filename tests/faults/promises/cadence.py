@@ -44,7 +44,7 @@ def _first_request(story: Story, life: Life) -> Iterator[Broken]:
         return
     bound = FIRST + (story.setup.interval if _is_mass(story, life) else 0.0)
     due = put_off(life.begin, bound, excuses, START + FIRST + story.setup.interval)
-    outages = [Span(begin, end + PATIENCE) for begin, end in story.spans("cut", "slow", "leader")]
+    outages = [Span(begin, end + PATIENCE) for begin, end in story.spans("cut", "blind", "slow", "leader")]
     after = put_off(life.begin, due - life.begin, outages, AFTER_OUTAGE - PATIENCE)
     promise, due = ("A3", after) if after > due else ("A1", due)
     due += story.stalled(life.begin, due)
@@ -84,7 +84,7 @@ def _unprobed(story: Story, pod: str) -> tuple[Span, ...]:
 
 
 def _late(story: Story, life: Life, begin: float, end: float, over: float) -> Broken:
-    outage = any(span.overlaps(begin, end) for span in story.spans("cut", "slow", "leader"))
+    outage = any(span.overlaps(begin, end) for span in story.spans("cut", "blind", "slow", "leader"))
     faults = story.during(begin, end)
     meanwhile = f", meanwhile: {faults}" if faults else ""
     return Broken(

@@ -93,7 +93,7 @@ def _left_behind(story: Story, pod: str) -> Iterator[Broken]:
         again = lives[number + 1].begin_sent if number + 1 < len(lives) else story.end
         due = removal_due(story, life)
         for scrape in story.scrapes:
-            if due < scrape.sent and scrape.at < again and pod in scrape.pods and not scrape.pods[pod].invalid:
+            if due < scrape.sent and scrape.at < again and pod in scrape.pods:
                 yield Broken(
                     "H1", scrape.at, pod, f"its series were there {scrape.sent - life.end:.1f} s after its end"
                 )

@@ -28,7 +28,7 @@ def check(story: Story) -> Iterator[Broken]:
 
 def removal_due(story: Story, life: Life) -> float:
     """Until when nothing may be left of a check that nobody asks for any more."""
-    faults = story.spans("cut", "slow", "leader", "foreign", "two", "busy")
+    faults = story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy")
     troubles = merged([*faults, *story.absent, *story.bereaved])
     fuse = FUSE if _is_mass(story, life) else 0.0
     due = put_off(life.end, GONE + fuse, troubles, AFTER_OUTAGE + fuse)
@@ -38,7 +38,7 @@ def removal_due(story: Story, life: Life) -> float:
 def _is_mass(story: Story, life: Life) -> bool:
     """Whether the fuse may take it for a mistake: what was deleted while it was not yet due, or nothing was listed."""
     reach = GONE
-    for span in merged([*story.absent, *story.spans("cut", "slow", "leader")]):
+    for span in merged([*story.absent, *story.spans("cut", "blind", "slow", "leader")]):
         if span.overlaps(life.end_sent - GONE, life.end + GONE):
             reach = max(reach, span.end - span.begin + AFTER_OUTAGE)
     ended = [other for lives in story.lives.values() for other in lives if abs(other.end - life.end) <= reach]

@@ -39,7 +39,7 @@ def _news(story: Story, pod: str, begin: float, end: float) -> bool:
     setup = story.setup
     since = begin - 2 * setup.interval - setup.timeout
     life = story.life_at(pod, begin)
-    others = [*story.spans("cut", "slow", "leader", "foreign", "two", "local", "busy", "stuck"), *story.frozen]
+    others = [*story.spans("cut", "blind", "slow", "leader", "foreign", "two", "local", "busy", "stuck"), *story.frozen]
     return (
         not life
         or life.end_sent < end

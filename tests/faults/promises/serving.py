@@ -1,8 +1,8 @@
 """G: the controller stops in order, and says how it is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from tests.faults.history import Process, Signs
+from tests.faults.history import Effect, Process, Setup, Signs
 from tests.faults.spans import Span, merged
 from tests.faults.story import Broken, Story
 
@@ -16,6 +16,11 @@ STUCK = 35.0
 """After which every thread that stands still is known as such (the one that probes after 5 s)."""
 AFTER_OUTAGE = 24.0
 SIGTERM = -15
+LOSSES: Sequence[tuple[Effect, Callable[[Setup], float]]] = (
+    ("cut", lambda setup: setup.ttl),
+    ("blind", lambda setup: STALE + setup.wait),
+)
+"""When the controller must know that it can publish nothing, or knows no manifests, after that began."""
 
 
 def check(story: Story) -> Iterator[Broken]:
@@ -64,16 +69,18 @@ def _recently(story: Story, at: float, reach: float) -> bool:
 
 
 def _ready(story: Story, signs: Signs) -> Iterator[Broken]:
-    cut = next((span for span in story.spans("cut") if span.begin <= signs.sent < span.end), None)
-    lost = story.setup.ttl + WAIT_SLACK
-    if cut and signs.ready and signs.sent - cut.begin > lost and not _recently(story, signs.sent, lost):
-        yield Broken("G2", signs.at, "", f"/-/ready says yes {signs.sent - cut.begin:.0f} s after Consul was lost")
-    elif not signs.ready and not _may_be_unready(story, signs.sent):
+    for effect, bound in LOSSES:
+        lost = next((span for span in story.spans(effect) if span.begin <= signs.sent < span.end), None)
+        late = bound(story.setup) + WAIT_SLACK
+        if lost and signs.ready and signs.sent - lost.begin > late and not _recently(story, signs.sent, late):
+            said = f"/-/ready says yes {signs.sent - lost.begin:.0f} s after Consul was lost ({effect})"
+            yield Broken("G2", signs.at, "", said)
+    if not signs.ready and not _may_be_unready(story, signs.sent):
         yield Broken("G2", signs.at, "", f"/-/ready says no: {signs.words}")
 
 
 def _may_be_unready(story: Story, at: float) -> bool:
-    troubles = [*story.spans("cut", "slow", "leader", "foreign", "two", "clock", "busy"), *story.absent]
+    troubles = [*story.spans("cut", "blind", "slow", "leader", "foreign", "two", "clock", "busy"), *story.absent]
     return any(Span(span.begin, span.end + AFTER_OUTAGE).overlaps(at - 1.0, at) for span in troubles)
 
 

@@ -1,5 +1,6 @@
 """E: what Consul fails to say removes no pod, and one bad manifest touches no other."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from tests.faults.history import Intent, Removal, Scrape
@@ -8,6 +9,8 @@ from tests.faults.story import Broken, Story
 
 AFTER_OUTAGE = 24.0
 SEEN = 1.5
+GONE = 64.0
+"""The fuse may hold the removal."""
 
 
 def check(story: Story) -> Iterator[Broken]:
@@ -33,25 +36,32 @@ def _lost(story: Story) -> Iterator[Broken]:
 
 def _flags(story: Story) -> Iterator[Broken]:
     """The invalid manifests are known as such, and no others are."""
-    changes: list[Intent | Removal] = [*story.intents, *story.removals]
-    changes.sort(key=lambda change: change.at)
-    for scrape in story.scrapes:
-        for pod, series in scrape.pods.items():
-            wanted = _invalid(story, [change for change in changes if change.pod == pod], scrape)
-            if wanted is not None and wanted is not series.invalid:
-                said = "invalid, and it is not" if series.invalid else "valid, and it is not"
-                yield Broken("E2", scrape.at, pod, f"its manifest is said to be {said}")
-                return
+    changes: dict[str, list[Intent | Removal]] = defaultdict(list)
+    for intent in story.intents:
+        changes[intent.pod].append(intent)
+    for removal in story.removals:
+        changes[removal.pod].append(removal)
+    for pod, of_pod in changes.items():
+        of_pod.sort(key=lambda change: change.at)
+        for scrape in story.scrapes:
+            wanted, said = _invalid(story, of_pod, scrape), pod in scrape.invalid
+            if wanted is not None and wanted is not said:
+                words = "invalid, and it is not" if said else "valid, and it is not"
+                yield Broken("E2", scrape.at, pod, f"its manifest is said to be {words}")
+                break
 
 
 def _invalid(story: Story, changes: list[Intent | Removal], scrape: Scrape) -> bool | None:
     """Whether the newest manifest cannot be understood; None while that may not be known yet."""
     before = [change for change in changes if change.sent <= scrape.at]
-    if not before or not isinstance(last := before[-1], Intent):
+    if not before:
         return None
-    outages = [*story.spans("cut", "slow", "leader", "foreign"), *story.absent]
-    due = put_off(last.at, SEEN, outages, AFTER_OUTAGE)
-    return None if scrape.sent < due + story.stalled(last.at, due) else not last.valid
+    last = before[-1]
+    outages = [*story.spans("cut", "blind", "slow", "leader", "foreign"), *story.absent]
+    due = put_off(last.at, SEEN if isinstance(last, Intent) else GONE, outages, AFTER_OUTAGE)
+    if scrape.sent < due + story.stalled(last.at, due):
+        return None
+    return isinstance(last, Intent) and not last.valid
 
 
 def _meanwhile(faults: str) -> str:
