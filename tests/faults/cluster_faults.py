@@ -88,13 +88,13 @@ def connections_taken(stage: Stage, random: Random) -> Iterator[None]:
 
 
 FAULTS = (
-    Fault("agent-killed", "cluster", agent_killed, ("cut",), seconds=2, long=40),
-    Fault("agent-stopped", "cluster", agent_stopped, ("cut",), seconds=3, long=30),
+    Fault("agent-killed", "cluster", agent_killed, ("cut", "headless"), seconds=2, long=40),
+    Fault("agent-stopped", "cluster", agent_stopped, ("cut", "headless"), seconds=3, long=30),
     Fault("agent-leaves", "cluster", agent_leaves, ("cut",), seconds=2, long=10, cluster=True),
     Fault("agent-emptied", "cluster", agent_emptied, ("cut",), seconds=1, long=10, cluster=True),
     Fault("leader-killed", "cluster", leader_killed, ("cut", "leader"), seconds=4, long=20, cluster=True),
     Fault("leader-stopped", "cluster", leader_stopped, ("cut", "leader"), seconds=4, long=20, cluster=True),
-    Fault("quorum-lost", "cluster", quorum_lost, ("cut", "leader"), seconds=4, long=30, cluster=True),
+    Fault("quorum-lost", "cluster", quorum_lost, ("cut", "leader", "headless"), seconds=4, long=30, cluster=True),
     Fault("snapshot-restored", "cluster", snapshot_restored, ("cut", "leader", "foreign"), seconds=3, long=15),
     Fault("connections-taken", "cluster", connections_taken, ("cut",), seconds=3, long=15),
 )

@@ -78,10 +78,10 @@ class Process:
     def __init__(self, folder: Path, options: Mapping[str, Any], recorder: Recorder) -> None:
         self._recorder = recorder
         folder.mkdir(parents=True, exist_ok=True)
-        config = folder / "config.yaml"
-        config.write_text(yaml.safe_dump(dict(options)))
+        self.config = folder / "config.yaml"
+        self.config.write_text(yaml.safe_dump(dict(options)))
         self._popen = subprocess.Popen(
-            [*COMMAND, "run", "--config", config],
+            [*COMMAND, "run", "--config", self.config],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -138,6 +138,11 @@ class Process:
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
         self._note("CONT")
+
+    def reload(self) -> None:
+        """SIGHUP."""
+        self._note("HUP")
+        os.kill(self.pid, signal.SIGHUP)
 
     def terminate(self, times: int = 1, within: float = 15.0) -> None:
         """SIGTERM, and wait for its end; one that does not come is written down by its absence, and forced."""

@@ -92,6 +92,19 @@ def terminated_at_its_start(stage: Stage, random: Random) -> Iterator[None]:
     stage.start()
 
 
+def reloaded(stage: Stage, random: Random) -> Iterator[None]:
+    """SIGHUP, with a configuration that changes no check, with bad ones and with none."""
+    config = stage.process.config
+    good = config.read_bytes()
+    for changed in (good + b"log_level: debug\n", good + b"defaults: [no, mapping]\n", b"\x00\xff", None, good):
+        config.unlink()
+        if changed is not None:
+            config.write_bytes(changed)
+        stage.process.reload()
+        time.sleep(random.uniform(0.3, 0.8))
+    yield
+
+
 def no_descriptors(stage: Stage, random: Random) -> Iterator[None]:
     """Not one descriptor more may be opened."""
     pid = stage.process.pid
@@ -139,6 +152,7 @@ FAULTS = (
     Fault("terminated-in-a-write", "process", terminated_in_a_write, ("slow",), seconds=0),
     Fault("terminated-while-consul-hangs", "process", terminated_while_consul_hangs, ("cut",), seconds=0),
     Fault("terminated-at-its-start", "process", terminated_at_its_start, seconds=0),
+    Fault("reloaded", "process", reloaded, seconds=2),
     Fault("no-descriptors", "process", no_descriptors, ("local", "cut"), seconds=3, long=20),
     Fault("log-not-read", "process", log_not_read, seconds=4, long=10),
     Fault("log-closed", "process", log_closed, seconds=2),

@@ -120,6 +120,7 @@ class Stage(AbstractContextManager["Stage"]):
             "node_name": NODE,
             "address": "127.0.0.1",
             "listen": "127.0.0.1:0",
+            "state_dir": str(self.folder / "state"),
             "defaults": {"interval": f"{self.scale.interval:g}s", "timeout": f"{self.scale.timeout:g}s"},
             **self._options,
             "consul": consul,

@@ -30,8 +30,6 @@ from tests.faults.spans import Span, merged
 
 E = TypeVar("E")
 
-OLD_SESSION = 21.0
-
 
 @dataclass(frozen=True, slots=True)
 class Broken:
@@ -115,12 +113,6 @@ class Story:
     def absent(self) -> Sequence[Span]:
         """No controller could do anything: there was none, or it was stopped."""
         return merged([*self.down, *self.frozen])
-
-    @property
-    def bereaved(self) -> Sequence[Span]:
-        """A controller was killed, and its session may still hold its keys: until a successor takes that over, it
-        cannot write there."""
-        return merged(Span(each.at, each.at + OLD_SESSION) for each in self.processes if each.what == "KILL")
 
     def spans(self, *effects: Effect) -> Sequence[Span]:
         """When faults with any of these effects were at work."""

@@ -19,8 +19,6 @@ from tests.faults.tales import Tale, passing
 WITHIN = 240.0
 SEED = "20"
 KEPT = Path(__file__).resolve().parents[2] / ".cache" / "faults"
-NOT_YET = "R1"
-"""What the controller does not keep yet: a restart ends its session, and its keys with it."""
 RUNS: Mapping[str, tuple[str, ...]] = {
     "random": ("--minutes", "1.5", "--pods", "20", "--pause", "1", "6"),
     "process": ("--each", "--alone"),
@@ -46,7 +44,7 @@ def _started(name: str, options: tuple[str, ...]) -> "subprocess.Popen[str]":
     faults = [fault.name for fault in FAULTS.values() if fault.group == name and not fault.only_long]
     command = [
         *(sys.executable, "-m", "tests.faults", "--seed", SEED, "--verbose"),
-        *("--keep", str(KEPT / name), "--without", NOT_YET),
+        *("--keep", str(KEPT / name)),
         *options,
         *(("--faults", ",".join(faults)) if faults else ()),
     ]

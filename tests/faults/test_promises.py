@@ -126,6 +126,7 @@ BREAKS: dict[str, list[Tale]] = {
     ],
     "G2": [
         Tale().fault(10, 39, "cut").pod(),
+        Tale(end=70).fault(10, 69, "blind").pod(),
         Tale(ready=[(0, 20)]).pod(),
         Tale(healthy=[(0, 20)]).pod(),
         Tale(end=60).fault(10, 59, "stuck").pod(),

@@ -29,7 +29,7 @@ def check(story: Story) -> Iterator[Broken]:
 def removal_due(story: Story, life: Life) -> float:
     """Until when nothing may be left of a check that nobody asks for any more."""
     faults = story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy")
-    troubles = merged([*faults, *story.absent, *story.bereaved])
+    troubles = merged([*faults, *story.absent])
     fuse = FUSE if _is_mass(story, life) else 0.0
     due = put_off(life.end, GONE + fuse, troubles, AFTER_OUTAGE + fuse)
     return due + story.stalled(life.end, due)
@@ -61,9 +61,9 @@ def _outlived(story: Story, life: Life) -> Iterator[Broken]:
 def _dead_hand(story: Story) -> Iterator[Broken]:
     """While nobody publishes, what was published goes."""
     for span in story.absent:
-        leader = [each for each in story.spans("leader", "cut") if each.overlaps(span.begin, span.end)]
-        due = span.begin + (WITH_A_LEADERS_DEATH if leader else AFTER_DEATH)
-        due = put_off(span.begin, due - span.begin, leader, WITH_A_LEADERS_DEATH)
+        leader = any(each.overlaps(span.begin, span.end) for each in story.spans("leader"))
+        bound = WITH_A_LEADERS_DEATH if leader else AFTER_DEATH
+        due = put_off(span.begin, bound, story.spans("headless"), WITH_A_LEADERS_DEATH)
         due += story.stalled(span.begin, due)
         for pod, sighting in _standing(story, due, min(span.end, story.end)):
             yield Broken(

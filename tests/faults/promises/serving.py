@@ -1,6 +1,7 @@
 """G: the controller stops in order, and says how it is."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator
 
 from tests.faults.history import Effect, Process, Setup, Signs
 from tests.faults.spans import Span, merged
@@ -16,11 +17,6 @@ STUCK = 35.0
 """After which every thread that stands still is known as such (the one that probes after 5 s)."""
 AFTER_OUTAGE = 24.0
 SIGTERM = -15
-LOSSES: Sequence[tuple[Effect, Callable[[Setup], float]]] = (
-    ("cut", lambda setup: setup.ttl),
-    ("blind", lambda setup: STALE + setup.wait),
-)
-"""When the controller must know that it can publish nothing, or knows no manifests, after that began."""
 
 
 def check(story: Story) -> Iterator[Broken]:
@@ -63,17 +59,25 @@ def _says(story: Story, signs: Signs) -> Iterator[Broken]:
     yield from _ready(story, signs)
 
 
+def _lost_after(setup: Setup, effects: Collection[Effect]) -> float:
+    """How soon after its beginning the controller must know that it has lost Consul: the lease ends after a TTL, a
+    listing is old after a while. Where another leader is elected, nothing is lost."""
+    if "cut" in effects and ("headless" in effects or "leader" not in effects):
+        return setup.ttl + WAIT_SLACK
+    return setup.wait + STALE + WAIT_SLACK if "blind" in effects else math.inf
+
+
 def _recently(story: Story, at: float, reach: float) -> bool:
     troubles = merged([*story.absent, *story.spans("stuck", "local", "busy")])
     return any(span.overlaps(at - reach, at) for span in troubles) or story.stalled(at - reach, at) > 1.0
 
 
 def _ready(story: Story, signs: Signs) -> Iterator[Broken]:
-    for effect, bound in LOSSES:
-        lost = next((span for span in story.spans(effect) if span.begin <= signs.sent < span.end), None)
-        late = bound(story.setup) + WAIT_SLACK
-        if lost and signs.ready and signs.sent - lost.begin > late and not _recently(story, signs.sent, late):
-            said = f"/-/ready says yes {signs.sent - lost.begin:.0f} s after Consul was lost ({effect})"
+    for fault in story.faults:
+        late = _lost_after(story.setup, fault.effects)
+        lost = fault.span.begin <= signs.sent < fault.span.end and signs.sent - fault.span.begin > late
+        if lost and signs.ready and not _recently(story, signs.sent, late):
+            said = f"/-/ready says yes {signs.sent - fault.span.begin:.0f} s after {fault.name} began"
             yield Broken("G2", signs.at, "", said)
     if not signs.ready and not _may_be_unready(story, signs.sent):
         yield Broken("G2", signs.at, "", f"/-/ready says no: {signs.words}")

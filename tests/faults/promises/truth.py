@@ -39,7 +39,7 @@ def verdict_due(story: Story, life: Life) -> float:
 def troubled(story: Story) -> tuple[Span, ...]:
     """When what stands in Consul may be late, or not be ours."""
     faults = story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy", "local", "stuck")
-    return merged([*faults, *story.absent, *story.bereaved])
+    return merged([*faults, *story.absent])
 
 
 def _verdict(story: Story) -> float:
