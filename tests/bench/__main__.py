@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.bench import programs, scenarios, steady, workers
+from tests.bench import changes, programs, quiet, scenarios, steady, workers
 from tests.bench.measure import Say, TooSlow, Work
 from tests.bench.peers import NAMES
 from tests.bench.podpulse import DidNotStart
@@ -34,6 +34,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "mass-start": Scenario(scenarios.mass_start, 10_000, 10),
     "scrape": Scenario(scenarios.scrape, 10_000, 30),
     "intent": Scenario(scenarios.intent, 1_000, 60),
+    "changes": Scenario(changes.run, 1_000, 0),
+    "quiet": Scenario(quiet.run, 1_000, 60),
     "workers": Scenario(workers.run, 1_000, 0),
 }
 
@@ -54,6 +56,9 @@ scenarios (--checks and --seconds of each unless given):
   scrape     10000, 30 s   how long /metrics takes, and how late probes get by it (half the time without, half with a
                            scrape each second)
   intent      1000, 60 s   one more manifest is written each second: when does its target get the first request
+  changes     1000         so many targets fail at one moment: when do Consul's readers know, after how many requests;
+                           published to the KV store, then to the agent's checks; --set publish=[kv,agent]: both
+  quiet       1000, 60 s   nothing changes: what is asked of Consul, and is anything written but renewals
   workers     1000         starting and stopping workers in the engine alone: time and descriptors
 """
 EXAMPLES = """\

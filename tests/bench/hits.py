@@ -15,9 +15,10 @@ FLUSH = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One request as the target saw it; `at` is when it began, in seconds since the epoch (in whole ms)."""
+    """One request as the target saw it, from when it began until it was answered; seconds of the epoch, in whole ms."""
 
     at: float
+    answered: float
     port: int
     status: int
     reused: bool
@@ -64,7 +65,7 @@ class HitLog:
 
 def _parsed(line: str) -> Hit:
     ended, took, port, status, requests, resumed = line.split()
-    return Hit(float(ended) - float(took), int(port), int(status), requests != "1", resumed == "r")
+    return Hit(float(ended) - float(took), float(ended), int(port), int(status), requests != "1", resumed == "r")
 
 
 def by_port(hits: Iterable[Hit]) -> Mapping[int, list[float]]:

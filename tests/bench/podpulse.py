@@ -11,11 +11,12 @@ import threading
 import time
 from base64 import b64encode
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, redirect_stdout
 from typing import Any
 
 from tests.bench import programs
+from tests.bench.places import PLACES
 from tests.bench.targets import NODE, Targets
 from tests.support.consul import Agent
 from tests.support.controller import Controller
@@ -29,6 +30,8 @@ PROMETHEUS = {
     "Accept-Encoding": "gzip",
 }
 """What Prometheus asks for."""
+TELEMETRY = {"telemetry": {"prometheus_retention_time": "1h"}}
+"""Lets Consul count what it is asked and what it writes, from its start."""
 LATENESS = "podpulse_probe_lateness_seconds"
 
 
@@ -75,11 +78,23 @@ class Podpulse:
 
     def settled(self) -> bool:
         """Whether the health of every pod stands in Consul."""
-        answer = self.consul.request("GET", "kv/health/?keys")
-        return answer.status == 200 and len(answer.json()) >= self._published
+        publish = self._controller.options.get("publish", ["kv"])
+        return all(len(PLACES[place].read(self.consul)) >= self._published for place in publish)
 
     def scrape(self) -> "Scrape":
         return Scrape(self._controller.get("/metrics", timeout=30.0).text)
+
+    def asked(self) -> Mapping[str, float]:
+        """How many requests it made to Consul, by operation."""
+        return self.scrape().totals("podpulse_consul_requests_total", "op")
+
+    def told(self, name: str) -> float:
+        """How many requests Consul answered, by its own count; such as `PUT_v1_txn`."""
+        return self.telemetry().sum(f"consul_http_{name}_count")
+
+    def telemetry(self) -> "Scrape":
+        """Consul's own metrics."""
+        return Scrape(self.consul.request("GET", "agent/metrics?format=prometheus").body.decode())
 
     def begin(self) -> None:
         self._before = self.scrape()
@@ -149,6 +164,9 @@ class Scrape:
             if found := SAMPLE.fullmatch(line):
                 self._samples[found[1]].append((found[2] or "", float(found[3])))
 
+    def names(self) -> Collection[str]:
+        return self._samples.keys()
+
     def sum(self, name: str, label: str = "") -> float:
         """Of all samples of this name whose labels hold `label`, such as `result="success"`."""
         return sum(value for labels, value in self._samples.get(name, ()) if label in labels)
@@ -162,6 +180,14 @@ class Scrape:
         """How many samples of this name are not 0, for each value of a label."""
         found = (re.search(rf'{label}="(.*?)"', labels) for labels, value in self._samples.get(name, ()) if value)
         return Counter(each[1] for each in found if each)
+
+    def totals(self, name: str, label: str) -> Mapping[str, float]:
+        """The sum of the samples of this name for each value of a label."""
+        totals: dict[str, float] = defaultdict(float)
+        for labels, value in self._samples.get(name, ()):
+            if found := re.search(rf'{label}="(.*?)"', labels):
+                totals[found[1]] += value
+        return totals
 
     def lateness_quantile(self, share: float, before: "Scrape") -> float:
         """Seconds by which podpulse says that it was late since `before`; linear within a bucket, as in Prometheus."""
@@ -213,7 +239,9 @@ def running(targets: Targets, interval: float, options: Mapping[str, Any]) -> It
 
 def _agent_beside(targets: Targets) -> Agent:
     """An agent that is not on one of the targets' ports: podpulse refuses to probe Consul's own port."""
-    while (agent := Agent(programs.consul(), node=NODE)).http_port in range(targets.ports[0], targets.last_port + 1):
+    while (agent := Agent(programs.consul(), node=NODE, config=TELEMETRY)).http_port in range(
+        targets.ports[0], targets.last_port + 1
+    ):
         agent.__exit__(None, None, None)
     return agent
 

@@ -50,10 +50,14 @@ http {{
         ssl_certificate {cert};
         ssl_certificate_key {key};
         ssl_protocols TLSv1.2 TLSv1.3;
-        location / {{ return 200 "ok\\n"; }}
+        location / {{ {answer} }}
     }}
 }}
 """
+
+
+OK = 'return 200 "ok\\n";'
+ASK = "proxy_pass http://unix:{upstream}; proxy_set_header X-Port $server_port;"
 
 
 class CannotListen(Exception):
@@ -61,11 +65,13 @@ class CannotListen(Exception):
 
 
 class Targets(AbstractContextManager["Targets"]):
-    """`count` ports that answer 200, and `silent` ones that accept and never answer. Started as a context manager."""
+    """`count` ports that answer 200, or what the server at the socket `upstream` says, and `silent` ones that accept
+    and never answer. Started as a context manager."""
 
-    def __init__(self, count: int, scheme: Scheme = "http", silent: int = 0) -> None:
+    def __init__(self, count: int, scheme: Scheme = "http", silent: int = 0, upstream: Path | None = None) -> None:
         self.scheme = scheme
         self._count, self._silent = count, silent
+        self._answer = ASK.format(upstream=upstream) if upstream else OK
         self._program = programs.nginx()
         self._temp = tempfile.TemporaryDirectory(prefix="podpulse-bench-", ignore_cleanup_errors=True)
         self.folder = Path(self._temp.name)
@@ -155,6 +161,7 @@ class Targets(AbstractContextManager["Targets"]):
             ssl=" ssl" if self.scheme == "https" else "",
             cert=self._certificates.cert,
             key=self._certificates.key,
+            answer=self._answer,
         )
 
     def _until_listening(self, ports: Sequence[int]) -> None:
