@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from controller.app import PUBLICATION_BATCH, PUBLICATION_LINGER
 from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable
+from controller.loop import ControlLoop
+from controller.pulse import Pulse
 from controller.sink.kv import LATEST, KvSink
+from controller.workqueue import WorkQueue
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.keys import health_key
 from reconcilers.publication import HealthReconciler
@@ -20,6 +24,7 @@ from reconcilers.spec import PodKey
 from tests.support.consul import Agent
 from tests.support.fake_http import Asked, FakeServer, Reply
 from tests.support.net import until
+from tests.support.recorders import RecordedLoop, RecordedQueue
 
 ISUP = PodKey("web1", "isup")
 PASSING = HealthRecord(ISUP, HealthState.PASSING, last_probe=5.0)
@@ -378,3 +383,22 @@ def test_a_look_needs_one_request_for_64_keys_and_none_without_a_session(bench: 
     bench.lease.session = None
     assert bench.sink.look_again() == set()
     assert bench.asked == ["transaction", "transaction"]
+
+
+def test_a_thousand_pods_that_change_at_once_take_the_control_loop_at_most_twenty_requests(bench: Bench) -> None:
+    keys = [PodKey("web1", f"pod{at}") for at in range(1000)]
+    reconciler = HealthReconciler(
+        Workers(dict.fromkeys(keys, CheckHealth(HealthState.CRITICAL, since=5.0))), bench.sink, time.monotonic
+    )
+    queue: WorkQueue[PodKey] = WorkQueue("publication", RecordedQueue())
+    loop = ControlLoop(
+        queue, reconciler, RecordedLoop(), Pulse("publish", 30, time.monotonic),
+        batch=PUBLICATION_BATCH, linger=PUBLICATION_LINGER,
+    )  # fmt: skip
+    queue.add(keys)
+    loop.start()
+    until(lambda: not len(queue) and not queue.working(), 60, "all to be published")
+    loop.stop(10)
+    assert bench.asked == ["transaction"] * len(bench.asked)
+    assert len(bench.asked) <= 20
+    assert len(bench.agent.keys("health/")) == 1000

@@ -85,6 +85,13 @@ class Metrics:
         """The sum of all samples with this name and these labels; 0 when there is none."""
         return sum(value for have, value in self._samples[name] if labels.items() <= have.items())
 
+    def totals(self, name: str, label: str) -> dict[str, float]:
+        """The sum for each value of a label."""
+        totals: dict[str, float] = defaultdict(float)
+        for have, value in self._samples[name]:
+            totals[have[label]] += value
+        return dict(totals)
+
     def by_pod(self, name: str, **labels: str) -> dict[str, float]:
         """The same, for each pod that has any."""
         pods: dict[str, float] = defaultdict(float)

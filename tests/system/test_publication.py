@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.consul import Agent
-from tests.support.controller import gaps
+from tests.support.controller import Controller, gaps
 from tests.support.fleet import Fleet
 from tests.support.net import until
 from tests.support.targets import Target, answer
@@ -15,6 +15,38 @@ from tests.system.conftest import Launch
 
 P2_FIELDS = {"Id", "Node", "Service", "Status", "Output", "Time", "Expires"}
 OUR_FIELDS = {"Reason", "Detail", "Since", "LastProbe", "ManifestSha"}
+
+
+READS = {"agent_checks", "agent_services", "leader", "list_manifests"}
+"""What it may ask of Consul at any time."""
+
+
+def all_pass(consul: Agent) -> bool:
+    """Whether the checks of both pods and of the controller itself do, in the catalog."""
+    return len(consul.request("GET", "health/state/passing").json()) == len(["node", "a", "b", "podpulse"])
+
+
+def requests(controller: Controller) -> dict[str, float]:
+    """How many were made to Consul so far, by operation."""
+    return controller.metrics().totals("podpulse_consul_requests_total", "op")
+
+
+def made(controller: Controller, before: dict[str, float]) -> dict[str, float]:
+    """Those since `before`."""
+    now = requests(controller)
+    return {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
+
+
+def modify_indexes(consul: Agent) -> dict[tuple[str, str], int]:
+    """Of every key, session, service and check."""
+    checks = consul.request("GET", f"health/node/{consul.node}").json()
+    found = {
+        "key": consul.entries(),
+        "session": consul.sessions(),
+        "service": consul.request("GET", f"catalog/node/{consul.node}").json()["Services"],
+        "check": {check["CheckID"]: check for check in checks},
+    }
+    return {(kind, name): one["ModifyIndex"] for kind, some in found.items() for name, one in some.items()}
 
 
 def p2_record(pod: str, node: str, status: str = "passing") -> bytes:
@@ -202,6 +234,21 @@ def test_nothing_is_written_while_nothing_changes(consul: Agent, launch: Launch,
     until(lambda: len(fleet.asked("a")) > 10)
     assert consul.entries("health/") == before
     assert max(gaps(fleet.asked("a")[1:])) < 2.0
+
+
+def test_while_nothing_changes_only_the_session_and_the_checks_ttl_are_renewed(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    fleet.schedule("a", "b")
+    controller = launch(consul, publish=["kv", "agent"], service={"ttl": "3s"})
+    until(
+        lambda: fleet.are("passing", "ab") and all_pass(consul), what="both places to be told, and the controller's own"
+    )
+    before, indexes = requests(controller), modify_indexes(consul)
+    until(lambda: made(controller, before).get("session_renew", 0) >= 1, what="a renewal of the session")
+    until(lambda: made(controller, before).get("update_check", 0) >= 12, what="renewals of the checks")
+    assert made(controller, before).keys() - READS == {"session_renew", "update_check"}
+    assert modify_indexes(consul) == indexes
 
 
 @pytest.mark.parametrize("status", [301, 404, 500])
