@@ -171,7 +171,7 @@ def test_a_paused_pod_is_probed_no_more_and_the_page_says_so(folders: Folders, t
         asked, others = len(target.hits("/a")), len(target.hits("/b"))
         until(lambda: len(target.hits("/b")) >= others + 3)
         assert len(target.hits("/a")) == asked
-        assert "a (paused)" in controller.get("/").text
+        assert "its manifest asks for a pause" in controller.get("/pods/web1/a").text
         folders.write("a", manifest("a", target.port, "/a"))
         until(lambda: folders.status("a") == "passing")
 

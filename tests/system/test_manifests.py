@@ -41,15 +41,16 @@ def test_a_broken_new_version_keeps_the_check_and_a_mended_one_ends_the_complain
     until(lambda: invalid(controller) == {"a"}, what="the metric says that it is not understood")
     fleet.wait_asked("a", 2)
     assert fleet.are("passing", "ab")
-    page = controller.get("/").text
-    assert "Manifests that are not understood" in page
-    assert "status_port: expected a port from 1 to 65535" in page
-    assert "its last good version stays in force" in page
+    assert "1 manifest is not understood" in controller.get("/").text
+    page = controller.get("/manifests").text
+    assert "<code>status_port</code>" in page
+    assert "expected a port from 1 to 65535" in page
+    assert "an older version" in page
 
     fleet.schedule("a")
     until(lambda: invalid(controller) == set(), what="the complaint ends")
     fleet.wait_asked("a", 2)
-    assert "Manifests that are not understood" not in controller.get("/").text
+    assert "Every manifest is understood." in controller.get("/manifests").text
 
 
 def test_the_record_and_inspect_name_the_manifest_that_is_probed(consul: Agent, launch: Launch, fleet: Fleet) -> None:
@@ -85,7 +86,7 @@ def test_a_pod_whose_first_manifest_is_broken_is_shown_and_not_checked(
     controller = launch(consul)
     until(lambda: fleet.are("passing", "b"))
     assert invalid(controller) == {"a"}
-    assert "nothing is checked" in controller.get("/").text
+    assert "the pod is not checked" in controller.get("/manifests").text
     assert fleet.asked("a") == []
     fleet.schedule("a")
     until(lambda: fleet.are("passing", "ab"), what="the mended one is checked")
@@ -142,7 +143,7 @@ def test_a_manifest_without_port_asks_for_no_check(consul: Agent, launch: Launch
     controller = launch(consul)
     until(lambda: fleet.are("passing", "ab"))
     assert controller.metrics().sum("podpulse_intents") == 3
-    assert "Without a check" in controller.get("/").text
+    assert ">quiet</a>" in controller.get("/?state=unchecked").text
     fleet.write("b", b"id: b\n")
     until(lambda: fleet.are("passing", "a"), what="a check that is not asked for any more is withdrawn")
     assert controller.inspect("--pod", "quiet")["quiet"]["web1"]["health_check"]["status"] == "unknown"
