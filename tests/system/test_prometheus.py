@@ -12,11 +12,10 @@ from tests.support.consul import Agent
 from tests.support.fleet import Fleet
 from tests.support.net import Certificates, until
 from tests.support.prometheus import Prometheus
+from tests.support.rules import FOLDER, hasty
 from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
 
-FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
-RULES = sorted((FOLDER / "rules").glob("*.yml"))
 SCRAPED_WITHIN = 30.0
 
 
@@ -33,19 +32,6 @@ def through(consul: Agent, **more: str) -> dict[str, Any]:
     (discovery,) = job["consul_sd_configs"]
     there = {"server": consul.address.removeprefix("http://"), "refresh_interval": "1s", **more}
     return delivered("prometheus.yml", consul_sd_configs=[{**discovery, **there}])
-
-
-def hasty(folder: Path) -> list[Path]:
-    """The rules as delivered, but that nothing has to last before an alert fires."""
-    copies = []
-    for file in RULES:
-        document = yaml.safe_load(file.read_text())
-        for group in document["groups"]:
-            for rule in group["rules"]:
-                rule.pop("for", None)
-        copies.append(folder / file.name)
-        copies[-1].write_text(yaml.safe_dump(document))
-    return copies
 
 
 def test_prometheus_finds_the_controller_through_consul_and_an_alert_fires_for_a_critical_pod(

@@ -2,9 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -12,39 +10,19 @@ import yaml
 from tests.support.consul import Agent
 from tests.support.fleet import Fleet
 from tests.support.net import until
+from tests.support.readme import sections
+from tests.support.rules import ALERTS, FOLDER, RECORDED, RULES, rules
 from tests.system.conftest import Launch
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "deploy" / "prometheus"
-RULES = sorted((FOLDER / "rules").glob("*.yml"))
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 SEVERITIES = {"critical", "warning"}
 METRIC = re.compile(r"\b(?:podpulse|probe|controller_runtime|workqueue|process)_[a-z0-9_]+\b")
-HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FEWEST_LINES = 2
-
-
-def rules() -> Iterator[Mapping[str, Any]]:
-    for file in RULES:
-        for group in yaml.safe_load(file.read_text())["groups"]:
-            yield from group["rules"]
-
-
-ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 
 
 def promtool_says(promtool: Path, *arguments: str | Path) -> tuple[int, str]:
     done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
-
-
-def sections() -> dict[str, str]:
-    """The README's sections, by the anchor of their heading."""
-    parts = HEADING.split((ROOT / "README.md").read_text("utf-8"))
-    return {
-        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-"): text
-        for title, text in zip(parts[1::2], parts[2::2], strict=True)
-    }
 
 
 def test_promtool_understands_the_rules_and_the_configurations(promtool: Path, consul_prometheus: Path) -> None:
@@ -73,8 +51,7 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
 
 def test_every_recording_rule_has_a_test() -> None:
     text = (FOLDER / "tests" / "recording.yml").read_text()
-    recorded = [rule["record"] for rule in rules() if "record" in rule]
-    assert [name for name in recorded if f"- expr: {name}" not in text] == []
+    assert [name for name in RECORDED if f"- expr: {name}" not in text] == []
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -94,6 +71,6 @@ def test_the_rules_ask_for_nothing_that_the_controller_does_not_export(
     controller = launch(consul)
     until(lambda: fleet.status("a") == "passing")
     exported = set(re.findall(r"^# TYPE (\S+)", controller.get("/metrics").text, re.MULTILINE))
-    recorded = {part for rule in rules() for part in METRIC.findall(rule.get("record", ""))}
+    recorded = {part for name in RECORDED for part in METRIC.findall(name)}
     asked = {name for rule in rules() for name in METRIC.findall(rule["expr"])} - recorded
     assert {name for name in asked if name.removesuffix("_bucket") not in exported} == set()
