@@ -1,0 +1,210 @@
+"""How the controllers themselves are: do they answer, keep their schedule, reach Consul, and have what they need?"""
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.builders import table, timeseries
+
+from deploy.grafana import look, variables
+from deploy.grafana.links import TO_CONTROLLER_PAGE, TO_NODE
+from deploy.grafana.panels import coloured, graph, limited, linked, listing, over_time, stacked
+from deploy.grafana.variables import INSTANCES, NODES
+
+SESSION = f"podpulse_session_expires_timestamp_seconds{{{INSTANCES}}}"
+WATCH = f"podpulse_watch_last_success_timestamp_seconds{{{INSTANCES}}}"
+CLOCK = f"podpulse_time_seconds{{{INSTANCES}}}"
+
+
+def choices() -> list[build.QueryVariable]:
+    return [
+        variables.several("node", variables.NODE_VALUES),
+        variables.several("instance", variables.INSTANCE_VALUES),
+    ]
+
+
+def annotations() -> list[build.AnnotationQuery]:
+    return [
+        build.AnnotationQuery()
+        .name("Restarts")
+        .datasource(variables.DATASOURCE)
+        .enable(True)
+        .icon_color("blue")
+        .expr(f'topk(20, changes(process_start_time_seconds{{job="podpulse",{INSTANCES}}}[{variables.LOOK_BACK}]) > 0)')
+        .step(variables.STEP)
+        .title_format("The controller was restarted")
+        .text_format("{{instance}}")
+    ]
+
+
+def rows() -> list[tuple[str, list[table.Panel | timeseries.Panel]]]:
+    return [
+        ("Is a controller in trouble?", [_trouble(), _versions()]),
+        ("Schedule", [_lateness(), _skipped(), _probes()]),
+        ("Consul", [_session(), _watch(), _calls(), _refused(), _call_time()]),
+        ("Work queues", [_depth(), _waiting()]),
+        ("What they use", [_cpu(), _memory(), _descriptors()]),
+    ]
+
+
+def _trouble() -> table.Panel:
+    troubles = {
+        "does not answer": f'up{{job="podpulse",{INSTANCES}}} == 0',
+        "a thread stands still": f"podpulse_healthy{{{INSTANCES}}} == 0",
+        "its node is cut off": f"podpulse_cut_off{{{INSTANCES}}} == 1",
+        "not ready": f"podpulse_ready{{{INSTANCES}}} == 0",
+    }
+    named = [f'label_replace({test}, "trouble", "{name}", "", "")' for name, test in troubles.items()]
+    return listing(
+        "Controllers in trouble",
+        "At most 50. Not ready: it cannot read manifests or publish health. Its page, its log and /-/ready say why.",
+        {"is": f"topk(50, max by (instance, node, trouble) ({' or '.join(named)}))"},
+        columns=["trouble", "instance", "node"],
+        order="trouble",
+        fields={"instance": linked(TO_CONTROLLER_PAGE), "node": linked(TO_NODE)},
+    ).span(16)
+
+
+def _versions() -> table.Panel:
+    return listing(
+        "Versions",
+        "How many controllers run which version.",
+        {"controllers": f"count by (version, python, libcurl) (podpulse_build_info{{{INSTANCES}}})"},
+        columns=["controllers", "version", "python", "libcurl"],
+        order="-controllers",
+    ).span(8)
+
+
+def _lateness() -> timeseries.Panel:
+    panel = graph(
+        "How late probes start (p99)",
+        "The ten worst nodes. Above half a second: look at the load of the node, and at the number of checks.",
+        "s",
+        over_time(f"topk(10, node:podpulse_probe_lateness_seconds:p99_5m{{{NODES}}})", "{{node}}"),
+    )
+    return limited(panel, ((0.5, look.BAD),)).span(8)
+
+
+def _skipped() -> timeseries.Panel:
+    panel = graph(
+        "Probes left out",
+        "The ten worst nodes. Above one in a hundred: raise max_in_flight and the descriptors, or lower the timeouts.",
+        "percentunit",
+        over_time(f"topk(10, node:podpulse_probes_skipped:ratio_rate5m{{{NODES}}})", "{{node}}"),
+    )
+    return limited(panel, ((0.01, look.BAD),)).span(8)
+
+
+def _probes() -> timeseries.Panel:
+    panel = graph(
+        "Probes by result",
+        "Probes a second, all together. Local failures are the controllers' own: descriptors, memory, the resolver.",
+        "ops",
+        over_time(f"sum by (result) (node_result:podpulse_probes:rate5m{{{NODES}}})", "{{result}}"),
+    )
+    return coloured(stacked(panel), look.RESULTS).span(8)
+
+
+def _session() -> timeseries.Panel:
+    panel = graph(
+        "Time left of the session",
+        "The ten shortest. It is renewed long before it ends; below three seconds the published health is about to go.",
+        "s",
+        over_time(f"bottomk(10, clamp_min({SESSION} - {CLOCK}, 0))", "{{instance}}"),
+    )
+    return limited(panel, ((3, look.GOOD),), look.BAD).span(8)
+
+
+def _watch() -> timeseries.Panel:
+    panel = graph(
+        "Age of the manifests",
+        "Since the last listing; the ten oldest. Above a minute Consul does not answer: changes are not seen.",
+        "s",
+        over_time(f"topk(10, {CLOCK} - {WATCH})", "{{instance}}"),
+    )
+    return limited(panel, ((60, look.BAD),)).span(8)
+
+
+def _calls() -> timeseries.Panel:
+    panel = graph(
+        "Calls of Consul, by outcome",
+        "Calls a second. Refused: mostly the token. Unavailable: the agent, or no leader.",
+        "ops",
+        over_time(
+            f"sum by (outcome) (rate(podpulse_consul_requests_total{{{INSTANCES}}}[$__rate_interval]))", "{{outcome}}"
+        ),
+    )
+    return coloured(stacked(panel), look.OUTCOMES).span(8)
+
+
+def _refused() -> timeseries.Panel:
+    return graph(
+        "Calls of Consul that failed",
+        "The share of each kind of call, over five minutes; the ten highest.",
+        "percentunit",
+        over_time(f"topk(10, node_op:podpulse_consul_requests_failed:ratio_rate5m{{{NODES}}})", "{{node}} {{op}}"),
+    ).span(12)
+
+
+def _call_time() -> timeseries.Panel:
+    return graph(
+        "How long Consul takes (p99)",
+        "By kind of call. list_manifests waits for a change, for up to its own limit: long is normal there.",
+        "s",
+        over_time(
+            "histogram_quantile(0.99, sum by (le, op) "
+            f"(rate(podpulse_consul_request_duration_seconds_bucket{{{INSTANCES}}}[$__rate_interval])))",
+            "{{op}}",
+        ),
+    ).span(12)
+
+
+def _depth() -> timeseries.Panel:
+    return graph(
+        "Keys that wait",
+        "The ten longest queues. One that stays long is a loop that does not get on: see the errors in the log.",
+        "short",
+        over_time(f"topk(10, workqueue_depth{{{INSTANCES}}})", "{{instance}} {{name}}"),
+    ).span(12)
+
+
+def _waiting() -> timeseries.Panel:
+    return graph(
+        "How long keys wait (p99)",
+        "By queue: checks is manifests that become workers, publication is health that is written to Consul.",
+        "s",
+        over_time(
+            "histogram_quantile(0.99, sum by (le, name) "
+            f"(rate(workqueue_queue_duration_seconds_bucket{{{INSTANCES}}}[$__rate_interval])))",
+            "{{name}}",
+        ),
+    ).span(12)
+
+
+def _cpu() -> timeseries.Panel:
+    panel = graph(
+        "CPU",
+        "Of one core; the ten that use most. Near 1 the probes get late: the interpreter uses no second core.",
+        "percentunit",
+        over_time(
+            f'topk(10, rate(process_cpu_seconds_total{{job="podpulse",{INSTANCES}}}[$__rate_interval]))', "{{instance}}"
+        ),
+    )
+    return limited(panel, ((0.8, look.NOTE),)).span(8)
+
+
+def _memory() -> timeseries.Panel:
+    return graph(
+        "Memory",
+        "Resident; the ten that use most. It grows with the number of checks, not with time.",
+        "bytes",
+        over_time(f'topk(10, process_resident_memory_bytes{{job="podpulse",{INSTANCES}}})', "{{instance}}"),
+    ).span(8)
+
+
+def _descriptors() -> timeseries.Panel:
+    own = f'{{job="podpulse",{INSTANCES}}}'
+    panel = graph(
+        "Descriptors in use",
+        "Of those allowed; the ten highest. Without any left, probes fail by the reason local: raise LimitNOFILE.",
+        "percentunit",
+        over_time(f"topk(10, process_open_fds{own} / process_max_fds{own})", "{{instance}}"),
+    )
+    return limited(panel, ((0.8, look.BAD),)).span(8)

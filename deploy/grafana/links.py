@@ -1,0 +1,70 @@
+"""Where a panel leads: to a pod's history, to the page of the controller that checks it, to what is to be done.
+
+`runbook` is where the README stands, and `scheme` how the controllers' pages are reached; both are variables.
+"""
+
+from typing import TypedDict
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType
+
+TAG = "podpulse"
+OVERVIEW, POD, CONTROLLERS = "podpulse", "podpulse-pod", "podpulse-controllers"
+"""The uid of each dashboard, which is its address too."""
+
+
+class Link(TypedDict):
+    """A link of a field, as an override wants it."""
+
+    title: str
+    url: str
+
+
+TO_HISTORY: Link = {
+    "title": "History of this pod",
+    "url": f"/d/{POD}?${{datasource:queryparam}}&var-node=${{__data.fields.node}}&var-pod=${{__data.fields.pod}}"
+    "&${__url_time_range}",
+}
+TO_POD_PAGE: Link = {
+    "title": "Its page at the controller",
+    "url": "${scheme}://${__data.fields.instance}/pods/${__data.fields.node}/${__data.fields.pod}",
+}
+TO_NODE: Link = {
+    "title": "Only this node",
+    "url": f"/d/{OVERVIEW}?${{datasource:queryparam}}&var-node=${{__data.fields.node}}&${{__url_time_range}}",
+}
+TO_NODES_CONTROLLER: Link = {
+    "title": "Its controller",
+    "url": f"/d/{CONTROLLERS}?${{datasource:queryparam}}&var-node=${{__data.fields.node}}&${{__url_time_range}}",
+}
+TO_CONTROLLER_PAGE: Link = {"title": "Its page", "url": "${scheme}://${__data.fields.instance}/"}
+TO_WHAT_TO_DO: Link = {"title": "What to do", "url": "${runbook}#${__value.text}"}
+"""For a field whose text is the anchor of a heading."""
+
+
+def anchor(alert: str) -> str:
+    """The anchor of the heading in the README that explains an alert."""
+    return alert.lower()
+
+
+def what_to_do(alert: str) -> build.DashboardLink:
+    """The heading in the README that explains an alert."""
+    return build.DashboardLink("What to do").url(f"${{runbook}}#{anchor(alert)}").target_blank(True)
+
+
+def page_of_this_pod() -> build.DashboardLink:
+    """The controller's page of the pod that the dashboard is about, for series that bear the instance."""
+    url = "${scheme}://${__field.labels.instance}/pods/${node}/${pod}"
+    return build.DashboardLink("Its page at the controller").url(url).target_blank(True)
+
+
+def between_dashboards() -> build.DashboardLink:
+    """All dashboards about Podpulse, above each of them; what is chosen goes along."""
+    return (
+        build.DashboardLink("Podpulse")
+        .type(DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .placement("")
+        .include_vars(True)
+        .keep_time(True)
+    )

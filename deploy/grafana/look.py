@@ -1,0 +1,70 @@
+"""Colours, limits and words: the same thing looks the same in every panel."""
+
+from collections.abc import Mapping, Sequence
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models import dashboard as model
+
+DAY = 86_400.0
+
+GOOD, NOTE, BAD, NOBODY_KNOWS = "green", "orange", "red", "purple"
+
+STATES = {"passing": GOOD, "warning": "yellow", "critical": BAD, "unknown": NOBODY_KNOWS}
+"""The colour of each state of a pod."""
+
+NUMBERED_STATES = ("passing", "warning", "unknown", "critical", "flapping")
+"""A state timeline wants numbers: each state's is its place here."""
+
+RESULTS = {"success": GOOD, "failure": BAD, "local": NOBODY_KNOWS}
+OUTCOMES = {"ok": GOOD, "refused": BAD, "unavailable": NOTE}
+SEVERITIES = {"critical": BAD, "warning": NOTE}
+
+Steps = Sequence[tuple[float, str]]
+
+NONE_IS_GOOD: Steps = ((1.0, BAD),)
+NONE_IS_BETTER: Steps = ((1.0, NOTE),)
+TIME_LEFT: Steps = ((3 * DAY, NOTE), (14 * DAY, GOOD))
+"""Of a certificate; as PodpulseCertificateExpired and PodpulseCertificateExpiring have it."""
+
+
+def thresholds(steps: Steps, lowest: str = GOOD) -> build.ThresholdsConfig:
+    """`lowest` is the colour below the first step; each step is where its colour begins."""
+    levels = [model.Threshold(value=None, color=lowest), *(model.Threshold(value, color) for value, color in steps)]
+    return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(levels)
+
+
+def words(colours: Mapping[str, str]) -> list[model.ValueMapping]:
+    """Values that are words, in their colours."""
+    return _mapping({word: (word, colour) for word, colour in colours.items()})
+
+
+def numbered_states() -> list[model.ValueMapping]:
+    """Numbers that stand for states, as words in their colours."""
+    colours = STATES | {"flapping": NOTE}
+    return _mapping({str(number): (state, colours[state]) for number, state in enumerate(NUMBERED_STATES)})
+
+
+def flag(yes: tuple[str, str], no: tuple[str, str]) -> list[model.ValueMapping]:
+    """1 and 0, each as a word and its colour."""
+    return _mapping({"1": yes, "0": no})
+
+
+def texts(shown: Mapping[str, str]) -> list[model.ValueMapping]:
+    """Values that are shown as other texts."""
+    return [model.ValueMap({value: model.ValueMappingResult(text=text) for value, text in shown.items()})]
+
+
+def fixed(colour: str) -> dict[str, str]:
+    """One colour, as an override wants it."""
+    return {"mode": "fixed", "fixedColor": colour}
+
+
+def _mapping(shown: Mapping[str, tuple[str, str]]) -> list[model.ValueMapping]:
+    return [
+        model.ValueMap(
+            {
+                value: model.ValueMappingResult(text=text, color=colour, index=index)
+                for index, (value, (text, colour)) in enumerate(shown.items())
+            }
+        )
+    ]

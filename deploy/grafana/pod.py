@@ -1,0 +1,172 @@
+"""One pod's history: since when, why, how long the parts of a probe take, and its certificate."""
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.builders import stat, statetimeline, timeseries
+from grafana_foundation_sdk.models import common
+
+from deploy.grafana import look, variables
+from deploy.grafana.links import page_of_this_pod
+from deploy.grafana.panels import coloured, graph, limited, now, number, over_time, stacked, timeline
+from deploy.grafana.variables import ONE_POD
+
+SAME = "on (instance, node, pod)"
+FOUND = f"""sum by (instance, node, pod) (
+    podpulse_health{{{ONE_POD},state="warning"}}
+    or 2 * podpulse_health{{{ONE_POD},state="unknown"}}
+    or 3 * podpulse_health{{{ONE_POD},state="critical"}})"""
+"""The place of the pod's state in `look.NUMBERED_STATES`."""
+PUBLISHED = f"""({FOUND}) * {SAME} (1 - podpulse_flapping{{{ONE_POD}}}) + {SAME} 4 * podpulse_flapping{{{ONE_POD}}}"""
+REASON = f"podpulse_probe_failure_reason{{{ONE_POD}}} == 1"
+
+
+def choices() -> list[build.QueryVariable]:
+    return [variables.one("node", variables.NODE_VALUES), variables.one("pod", variables.PODS_OF_NODE)]
+
+
+def annotations() -> list[build.AnnotationQuery]:
+    return [variables.transitions(ONE_POD).enable(True)]
+
+
+def rows() -> list[tuple[str, list[stat.Panel | statetimeline.Panel | timeseries.Panel]]]:
+    return [
+        ("$pod on $node, now", [_state(), _reason(), _status(), _last(), _succeeded(), _certificate(), _manifest()]),
+        ("Its history", [_states(), _reasons(), _phases(), _results(), _certificate_over_time()]),
+    ]
+
+
+def _state() -> stat.Panel:
+    return (
+        number(
+            "State",
+            "What the probes say, by the thresholds of the check; flapping: it is published as unknown.",
+            now(PUBLISHED),
+        )
+        .mappings(look.numbered_states())
+        .data_links([page_of_this_pod()])
+        .span(4)
+    )
+
+
+def _reason() -> stat.Panel:
+    return (
+        number(
+            "Reason",
+            "Why the last probe failed. What to do about each stands in the README.",
+            now(REASON, "{{reason}}"),
+        )
+        .text_mode(common.BigValueTextMode.NAME)
+        .no_value("none")
+        .thresholds(look.thresholds((), look.BAD))
+        .data_links([page_of_this_pod()])
+        .span(4)
+    )
+
+
+def _status() -> stat.Panel:
+    query = now(f"probe_http_status_code{{{ONE_POD}}}")
+    return (
+        number("HTTP status", "Of the last answer; 0 if none was read.", query)
+        .thresholds(look.thresholds((), "blue"))
+        .span(3)
+    )
+
+
+def _last() -> stat.Panel:
+    panel = number(
+        "Last probe",
+        "How many of its intervals ago the last probe started. Above 3 the check is late, or its controller is gone.",
+        now(
+            f"(timestamp(podpulse_last_probe_timestamp_seconds{{{ONE_POD}}}) "
+            f"- podpulse_last_probe_timestamp_seconds{{{ONE_POD}}}) / podpulse_check_interval_seconds{{{ONE_POD}}}"
+        ),
+        alert="PodpulseProbesMissing",
+    )
+    return panel.unit("suffix: intervals").decimals(1).thresholds(look.thresholds(((3, look.BAD),))).span(3)
+
+
+def _succeeded() -> stat.Panel:
+    def probes(results: str) -> str:
+        return f'sum(increase(podpulse_probes_total{{{ONE_POD},result=~"{results}"}}[$__range]))'
+
+    panel = number(
+        "Probes that succeeded",
+        "Of those in the time that is shown; the controller's own failures are left out.",
+        now(f"{probes('success')} / ({probes('success|failure')} > 0)"),
+    )
+    return (
+        panel.unit("percentunit").thresholds(look.thresholds(((0.9, look.NOTE), (0.999, look.GOOD)), look.BAD)).span(4)
+    )
+
+
+def _certificate() -> stat.Panel:
+    panel = number(
+        "Certificate expires in",
+        "The first one of the chain that the pod shows, also where it is refused.",
+        now(f"probe_ssl_earliest_cert_expiry{{{ONE_POD}}} - time()"),
+        alert="PodpulseCertificateExpiring",
+    )
+    return panel.unit("dtdurations").thresholds(look.thresholds(look.TIME_LEFT, look.BAD)).no_value("no TLS").span(3)
+
+
+def _manifest() -> stat.Panel:
+    panel = number(
+        "Manifest",
+        "Whether its newest version is understood. If not, the last good one is in force.",
+        now(f"podpulse_manifest_invalid{{{ONE_POD}}}"),
+        alert="PodpulseManifestInvalid",
+    )
+    return panel.mappings(look.flag(yes=("invalid", look.NOTE), no=("valid", look.GOOD))).span(3)
+
+
+def _states() -> statetimeline.Panel:
+    return timeline(
+        "State over time",
+        "What the probes found, and what is published: the same, unless the pod flaps. A gap means that nobody looked.",
+        look.numbered_states(),
+        over_time(FOUND, "found"),
+        over_time(PUBLISHED, "published"),
+    ).span(24)
+
+
+def _reasons() -> statetimeline.Panel:
+    return (
+        timeline(
+            "Why probes failed",
+            "One line for each reason that there was.",
+            look.flag(yes=("failed", look.BAD), no=("", look.GOOD)),
+            over_time(REASON, "{{reason}}"),
+        )
+        .show_value(common.VisibilityMode.NEVER)
+        .span(24)
+    )
+
+
+def _phases() -> timeseries.Panel:
+    panel = graph(
+        "Latency by phase",
+        "Where the time of the last probe went: resolving the name, connecting, the TLS handshake, waiting for an "
+        "answer (processing), reading it (transfer). A phase that grows says where to look.",
+        "s",
+        over_time(f"probe_http_duration_seconds{{{ONE_POD}}}", "{{phase}}"),
+    )
+    return stacked(panel).span(12)
+
+
+def _results() -> timeseries.Panel:
+    panel = graph(
+        "Probes by result",
+        "Probes a second. Local failures are the controller's own: descriptors, memory, its resolver.",
+        "ops",
+        over_time(f"sum by (result) (rate(podpulse_probes_total{{{ONE_POD}}}[$__rate_interval]))", "{{result}}"),
+    )
+    return coloured(stacked(panel), look.RESULTS).span(6)
+
+
+def _certificate_over_time() -> timeseries.Panel:
+    panel = graph(
+        "Certificate",
+        "How long it is still valid. A step up is a renewal; below the line it is time.",
+        "dtdurations",
+        over_time(f"probe_ssl_earliest_cert_expiry{{{ONE_POD}}} - time()", "expires in"),
+    )
+    return limited(panel, look.TIME_LEFT, look.BAD).no_value("no TLS").span(6)

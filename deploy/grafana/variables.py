@@ -1,0 +1,82 @@
+"""What the reader of a dashboard chooses, and how queries say it.
+
+A choice of several stands in a query as `node=~"$node"`: Grafana escapes names for a regular expression in a PromQL
+string by itself, and would not with `${node:regex}`. "All" is `.+`, not a list of 5,000 names. Choices are read when a
+dashboard is opened, not at each refresh.
+"""
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models import common
+from grafana_foundation_sdk.models import dashboard as model
+
+DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+
+NODES = 'node=~"$node"'
+PODS = 'node=~"$node",pod=~"$pod"'
+INSTANCES = 'node=~"$node",instance=~"$instance"'
+ONE_POD = 'node="$node",pod="$pod"'
+
+ALL = model.VariableOption(selected=True, text="All", value="$__all")
+
+NODE_VALUES = 'label_values(up{job="podpulse"}, node)'
+POD_VALUES = 'label_values(podpulse_check_interval_seconds{node=~"$node"}, pod)'
+PODS_OF_NODE = 'label_values(podpulse_check_interval_seconds{node="$node"}, pod)'
+INSTANCE_VALUES = 'label_values(up{job="podpulse",node=~"$node"}, instance)'
+
+
+def datasource() -> build.DatasourceVariable:
+    return build.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
+
+
+def several(name: str, values: str) -> build.QueryVariable:
+    """Any number of the values of a label."""
+    return one(name, values).multi(True).include_all(True).all_value(".+").current(ALL)
+
+
+def one(name: str, values: str) -> build.QueryVariable:
+    """One of the values of a label, the first of them at the start."""
+    return (
+        build.QueryVariable(name)
+        .label(name)
+        .datasource(DATASOURCE)
+        .query(values)
+        .definition(values)
+        .refresh(model.VariableRefresh.ON_DASHBOARD_LOAD)
+        .sort(model.VariableSort.NATURAL_ASC)
+    )
+
+
+def scheme() -> build.CustomVariable:
+    return (
+        build.CustomVariable("scheme")
+        .label("page")
+        .description("How the controllers' pages are reached; https where `web_config_file` asks for it.")
+        .values("http,https")
+        .current(model.VariableOption(selected=True, text="http", value="http"))
+    )
+
+
+def runbook() -> build.ConstantVariable:
+    """Where the README can be read; whoever provisions the dashboards says where, see the README."""
+    return build.ConstantVariable("runbook").value("README.md")
+
+
+STEP = "60s"
+LOOK_BACK = "75s"
+"""A step and a scrape more: a change between two steps is seen by one of them."""
+
+
+def transitions(selector: str, most: int = 0) -> build.AnnotationQuery:
+    """When pods came into another state, and which; of `most` pods at a time, 0: of all."""
+    changed = f"increase(podpulse_health_transitions_total{{{selector}}}[{LOOK_BACK}]) > 0"
+    chosen = f"topk({most}, {changed})" if most else f"({changed})"
+    return (
+        build.AnnotationQuery()
+        .name("Transitions")
+        .datasource(DATASOURCE)
+        .icon_color("blue")
+        .expr(f"(podpulse_health{{{selector}}} == 1) and on (instance, node, pod) {chosen}")
+        .step(STEP)
+        .title_format("{{pod}} on {{node}}: {{state}}")
+        .tag_keys("state")
+    )

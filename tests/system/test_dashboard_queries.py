@@ -1,0 +1,151 @@
+"""Every query of the dashboards is put to a real Prometheus, which scrapes real controllers with all kinds of pods."""
+
+import itertools
+import re
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from math import isnan
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.grafana.links import TO_POD_PAGE
+from tests.support.authority import Authority
+from tests.support.consul import Agent
+from tests.support.controller import Controller, manifest
+from tests.support.fleet import Fleet
+from tests.support.grafana import Choice, Dashboard, Query
+from tests.support.net import free_ports, until
+from tests.support.prometheus import Prometheus, Series
+from tests.support.rules import FOLDER, RECORDED, hasty
+from tests.support.targets import Behaviour, Connection, Target, answer
+from tests.system.conftest import Launch
+
+FILES = sorted((FOLDER.parent / "grafana" / "dashboards").iterdir())
+OF_PROMETHEUS = {"ALERTS", "up"}
+SHOWN = 60.0
+ANSWERED_WITHIN = 60.0
+POD, SEEN_AS = "flaps.example", "web1:9815"
+SINGLE = {"node": "web1", "pod": POD}
+NAMES = ("web1", "web2", POD, "bad", "denied", "invalid", SEEN_AS, "web2:9815")
+"""What there is to choose from, of every variable."""
+
+
+def by_turns(*behaviours: Behaviour) -> Behaviour:
+    turns = itertools.cycle(behaviours)
+
+    def behave(connection: Connection) -> None:
+        next(turns)(connection)
+
+    return behave
+
+
+def configuration(controller: Controller, gone: int) -> dict[str, object]:
+    """As delivered, with this controller and one that does not answer."""
+    config = yaml.safe_load((FOLDER / "prometheus.static.yml").read_text())
+    (job,) = config["scrape_configs"]
+    job["static_configs"] = [
+        {"targets": [f"127.0.0.1:{controller.port}"], "labels": {"node": "web1", "instance": SEEN_AS}},
+        {"targets": [f"127.0.0.1:{gone}"], "labels": {"node": "web2", "instance": "web2:9815"}},
+    ]
+    return {"scrape_configs": [job]}
+
+
+def answers(prometheus: Prometheus, query: Query) -> list[Series]:
+    """The series that bear a number somewhere."""
+    if query.instant:
+        found = prometheus.query(query.expression)
+    else:
+        found = prometheus.query_range(query.expression, time.time() - SHOWN, time.time(), 1.0)
+    return [series for series in found if not all(isnan(value) for _, value in series.samples)]
+
+
+@pytest.fixture
+def scene(
+    consul: Agent,
+    launch: Launch,
+    fleet: Fleet,
+    target: Target,
+    prometheus_binary: Path,
+    tmp_path: Path,
+    stack: ExitStack,
+) -> tuple[Controller, Prometheus]:
+    """A node with pods that are well, fail, flap behind a certificate that is about to expire, may not be probed, and
+    have a manifest that is not understood; its controller was restarted, and that of another node is down."""
+    authority = Authority(tmp_path / "tls")
+    soon = datetime.now(UTC) + timedelta(days=5)
+    flaps = stack.enter_context(Target(authority.server("web1", not_after=soon)))
+    flaps.behave(by_turns(answer(200), answer(503)))
+    target.behave(answer(503), "/bad")
+    fleet.schedule("good", "bad")
+    fleet.write(POD, manifest(POD, flaps.port, https=True))
+    fleet.write("denied", manifest("denied", 8500))
+    fleet.write("invalid", b"id: [")
+    listen, gone = free_ports(2)
+    controller = launch(consul, listen=f"127.0.0.1:{listen}", ca_file=str(authority.file), damping={"changes": 3})
+    prometheus = stack.enter_context(
+        Prometheus(prometheus_binary, config=configuration(controller, gone), rules=hasty(tmp_path))
+    )
+    until(lambda: prometheus.scrapes("podpulse") > 2, what="scrapes before the restart")
+    controller.terminate()
+    controller.start()
+    return controller, prometheus
+
+
+@pytest.mark.slow
+def test_every_query_has_an_answer_and_asks_for_what_is_exported(scene: tuple[Controller, Prometheus]) -> None:
+    controller, prometheus = scene
+    dashboards = [Dashboard(file) for file in FILES]
+    choices = [(one, chosen(one, several)) for one in dashboards for several in ("$__all", NAMES)]
+    asked = {query for one, choice in choices for query in one.queries(choice)}
+    values = {pair for one, choice in choices for pair in one.values(choice)}
+
+    left = set(asked)
+
+    def none_is_left() -> bool:
+        left.difference_update([query for query in left if answers(prometheus, query)])
+        return not left
+
+    with suppress(AssertionError):
+        until(none_is_left, ANSWERED_WITHIN)
+    assert sorted(f"{query.place}: {query.expression}" for query in left) == []
+
+    assert found(prometheus, asked, "Pods that are not well A") >= {
+        ("bad", "critical", "status"),
+        ("denied", "unknown", "denied"),
+    }
+    assert found(prometheus, asked, "Manifests that are not understood A") == {("invalid",)}
+    assert found(prometheus, asked, "Certificates that expire first A") == {(POD,)}
+    for sign in ("Invalid manifests", "Controllers down", "Certificates expiring"):
+        assert {answers(prometheus, query)[0].value for query in asked if query.place == f"podpulse: {sign} A"} == {1}
+
+    for query, label in values:
+        assert {labels.get(label) for labels in prometheus.series(query.expression)} & set(NAMES), query
+    exported = set(re.findall(r"^([a-z_]+)[{ ]", controller.get("/metrics").text, re.MULTILINE))
+    page = TO_POD_PAGE["url"].partition(".instance}")[2]
+    page = page.replace("${__data.fields.node}", "web1").replace("${__data.fields.pod}", POD)
+    assert controller.get(page).status == 200
+    names = set().union(*(query.metrics() for query in asked), *(query.metrics() for query, _ in values))
+    assert names - exported - RECORDED - OF_PROMETHEUS == set()
+
+
+def found(prometheus: Prometheus, asked: Iterable[Query], place: str) -> set[tuple[str, ...]]:
+    """The rows of a table about pods: pod, and state and reason where it has them."""
+    return {
+        tuple(series.labels[name] for name in ("pod", "state", "reason") if name in series.labels)
+        for query in asked
+        if query.place == f"podpulse: {place}"
+        for series in answers(prometheus, query)
+    }
+
+
+def chosen(dashboard: Dashboard, several: Choice) -> dict[str, Choice]:
+    """A choice for every variable, `several` where more than one can be chosen."""
+    return {
+        one["name"]: several if one.get("includeAll") else SINGLE[one["name"]]
+        for one in dashboard.variables
+        if one["type"] == "query"
+    }
