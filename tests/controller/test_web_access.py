@@ -203,6 +203,7 @@ def test_a_renewed_certificate_is_used_and_a_broken_one_is_not(
 ) -> None:
     caplog.set_level("INFO")
     server = serve(with_tls(tmp_path, authority))
+    assert ask(server, context=trusting(authority)) == (200, "hello\n")
     successor = Authority(tmp_path / "successor")
     cert, key = successor.files()
     key.replace(tmp_path / "key.pem")
