@@ -246,9 +246,11 @@ class ProbeEngine:
         spec = worker.spec
         asked = spec.asked if now - spec.interval < spec.asked <= now else now
         first, worker.due = first_moments(spec.key, spec.interval, asked, now, self._epoch)
-        self._schedule.add(worker, first)
         if self._has_room() and self._bucket.take(now):
+            worker.due += spec.interval if worker.due <= now else 0.0
+            first = worker.due
             self._launch(worker, now)
+        self._schedule.add(worker, first)
 
     def _drop(self, worker: Worker) -> None:
         worker.running = False
