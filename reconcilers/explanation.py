@@ -92,7 +92,7 @@ def _critical(health: CheckHealth, spec: CheckSpec) -> str:
 
 
 def _unknown(pod: Situation, health: CheckHealth, spec: CheckSpec) -> str:
-    if pod.last is None:
+    if pod.last is None and not (health.since or health.misses or health.successes):
         return "It is unknown, because it has not been probed yet"
     if health.successes:
         return (

@@ -44,6 +44,10 @@ def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec 
             "It is taken for passing without a probe, because its manifest names no port to ask.",
         ),
         (pod(UNKNOWN, None), "It is unknown, because it has not been probed yet."),
+        (
+            pod(replace(UNKNOWN, since=80.0, reason=Reason.DENIED, detail="as seen before", misses=3), None),
+            ("It is unknown, because what failed is no evidence against it with the reason denied: as seen before."),
+        ),
         (pod(UNKNOWN), "It is unknown, because failures do not count in its first 30 s."),
         (
             pod(replace(UNKNOWN, misses=1)),
