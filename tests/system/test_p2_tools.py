@@ -159,7 +159,7 @@ def test_after_a_clean_end_p2_finds_nothing_and_before_it_one_session_per_node(
     consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools
 ) -> None:
     fleet.schedule("isup")
-    controller = launch(consul)
+    controller = launch(consul, on_stop="remove")
     until(lambda: fleet.are("passing", ["isup"]))
     (session,) = consul.sessions().values()
     assert session["Name"].startswith(f"health:{NODE}:{controller.pid}:")
