@@ -48,14 +48,18 @@ def next_on_phase(key: PodKey, interval: float, now: float, epoch: float) -> flo
 def first_moments(key: PodKey, interval: float, asked: float, now: float, epoch: float) -> tuple[float, float]:
     """When a new check is probed first, and the moment in phase from which its intervals are counted.
 
-    That is its phase, unless it went by between the check's being `asked` for and `now`, or comes so late that a busy
-    moment would carry it beyond one interval: then any moment that is left, spread so that many of them are no herd.
-    All times are of the monotonic clock, as for `next_on_phase`.
+    That is its phase. If that went by between the check's being `asked` for and `now`, it is as much later as we are:
+    a check that another process probed in this phase until a moment ago must not wait for nearly an interval more. If
+    that is too late, or the phase itself comes so late that a busy moment would carry it beyond one interval, it is
+    any moment that is left, spread so that many of them are no herd. All times are of the monotonic clock, as for
+    `next_on_phase`.
     """
     in_phase = next_on_phase(key, interval, asked, epoch)
     latest = asked + FIRST_WITHIN * interval
     if now < in_phase <= latest:
         return in_phase, in_phase
+    if in_phase <= now and (delayed := in_phase + now - asked) <= latest:
+        return math.floor(delayed / GRID) * GRID, in_phase
     spread = fraction(key) * SCATTER % 1
     first = math.floor((now + max(0.0, latest - now) * spread) / GRID) * GRID
     return first, in_phase if in_phase <= now else in_phase - interval

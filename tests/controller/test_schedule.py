@@ -51,6 +51,16 @@ def test_a_new_check_is_probed_within_the_interval_and_then_in_phase(
     assert due + interval > now
 
 
+def test_a_phase_that_went_by_meanwhile_is_made_up_for_soon() -> None:
+    """A check that another process probed until now would else be without a probe for nearly three intervals."""
+    keys = [PodKey("web1", f"pod-{number}") for number in range(2_000)]
+    moments = [(next_on_phase(key, 5.0, 0.0, 0.0), first_moments(key, 5.0, 0.0, 0.5, 0.0)[0]) for key in keys]
+    missed = [first for in_phase, first in moments if in_phase <= 0.5]
+    assert 120 < len(missed) < 280
+    assert all(0.5 - GRID <= first <= 1.0 for first in missed)
+    assert all(sum(tenth <= first < tenth + GRID for first in missed) < 80 for tenth in (0.5, 0.6, 0.7, 0.8, 0.9))
+
+
 def test_checks_whose_phase_comes_late_are_no_herd() -> None:
     keys = [PodKey("web1", f"pod-{number}") for number in range(2_000)]
     moved = [first for key in keys for first, due in [first_moments(key, 10.0, 0.0, 0.0, 0.0)] if first != due]

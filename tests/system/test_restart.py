@@ -1,6 +1,7 @@
 """A restart leaves no trace: what is published stays, counts go on, and no second controller works beside the first."""
 
 import json
+import math
 import threading
 import time
 from base64 import b64decode
@@ -103,6 +104,7 @@ def test_a_rolling_restart_with_200_pods_is_seen_by_nobody(
 
     with watching(consul) as watched:
         until(lambda: len(watched.looks) > 10)
+        ended = time.monotonic()
         restart(controller, how)
         began = time.monotonic()
         first = states(controller)
@@ -113,8 +115,9 @@ def test_a_rolling_restart_with_200_pods_is_seen_by_nobody(
     assert first == expected, "no gauge begins anew"
     assert shown.keys() == expected.keys()
     assert len(consul.sessions()) == 1
-    late = {pod: max(gaps(times)[-4:]) for pod, times in fleet.asked_by_pod().items()}
-    assert max(late.values()) <= 10.0 + 0.5, late
+    waited = max(max(gaps(times)[-4:]) for times in fleet.asked_by_pod().values())
+    missed = math.ceil((began - ended) / 5.0)
+    assert waited <= 5.0 * (1 + missed) + 2.5, "what fell into the pause was made up for within one interval"
     assert "Traceback" not in controller.log
 
 
