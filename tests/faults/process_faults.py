@@ -97,7 +97,7 @@ def reloaded(stage: Stage, random: Random) -> Iterator[None]:
     config = stage.process.config
     good = config.read_bytes()
     for changed in (good + b"log_level: debug\n", good + b"defaults: [no, mapping]\n", b"\x00\xff", None, good):
-        config.unlink()
+        config.unlink(missing_ok=True)
         if changed is not None:
             config.write_bytes(changed)
         stage.process.reload()

@@ -167,8 +167,8 @@ class Stage(AbstractContextManager["Stage"]):
         """After the last fault: wait until all is right, go on for a short while, then stop looking."""
         self.settle()
         time.sleep(tail)
-        self.observer.stop()
         self.recorder.note(Finished(time.monotonic()))
+        self.observer.stop()
 
     def _end_process(self) -> None:
         if self._process:

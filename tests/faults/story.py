@@ -163,13 +163,12 @@ def story(events: Iterable[Event]) -> Story:
     def kind(wanted: type[E]) -> list[E]:
         return sorted((event for event in every if isinstance(event, wanted)), key=lambda event: event.at)  # type: ignore[attr-defined]
 
-    setups = kind(Setup)
+    setups, finished = kind(Setup), kind(Finished)
     if not setups:
         raise ValueError("a history without setup")
-    intents, removals, processes = kind(Intent), kind(Removal), kind(Process)
-    finished = kind(Finished)
-    looks = kind(Look)
     end = finished[-1].at if finished else max(event.at for event in every)
+    every = [event for event in every if event.at <= end]
+    intents, removals, processes, looks = kind(Intent), kind(Removal), kind(Process), kind(Look)
     down = _down(processes, setups[0].at)
     return Story(
         setup=setups[0],

@@ -45,7 +45,7 @@ def _news(story: Story, pod: str, begin: float, end: float) -> bool:
         or life.end_sent < end
         or any(since <= intent.at <= end for intent in life.versions[1:])
         or any(since <= turn.at <= end for turn in story.turns.get(pod, ()))
-        or any(other.overlaps(since, end) for other in others)
+        or any(other.overlaps(since, end) for other in (*others, *story.doubts.get(pod, ())))
     )
 
 
