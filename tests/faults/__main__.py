@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,7 @@ exit code: 0 when every promise held, 1 when one was broken, 2 for wrong use
 def main(arguments: Sequence[str]) -> int:
     """Run or replay; the answer is the exit code."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that all that was started ends too
     if options.list:
         for name, fault in FAULTS.items():
             print(f"{name:32} {fault.seconds:g} s{f' or {fault.long:g} s' if fault.long else ''}")

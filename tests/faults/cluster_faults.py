@@ -50,6 +50,17 @@ def leader_killed(stage: Stage, random: Random) -> Iterator[None]:
     leader.start()
 
 
+def killed_with_the_leader(stage: Stage, random: Random) -> Iterator[None]:
+    """The controller is killed, and Consul's leader when the lease has nearly ended."""
+    stage.process.kill()
+    time.sleep(random.uniform(5, 15))
+    leader = stage.consul.leader()
+    leader.kill()
+    yield
+    leader.start()
+    stage.start()
+
+
 def leader_stopped(stage: Stage, random: Random) -> Iterator[None]:
     leader = stage.consul.leader()
     leader.pause()
@@ -93,6 +104,7 @@ FAULTS = (
     Fault("agent-leaves", "cluster", agent_leaves, ("cut",), seconds=2, long=10, cluster=True),
     Fault("agent-emptied", "cluster", agent_emptied, ("cut",), seconds=1, long=10, cluster=True),
     Fault("leader-killed", "cluster", leader_killed, ("cut", "leader"), seconds=4, long=20, cluster=True),
+    Fault("killed-with-the-leader", "cluster", killed_with_the_leader, ("leader",), seconds=39, cluster=True),
     Fault("leader-stopped", "cluster", leader_stopped, ("cut", "leader"), seconds=4, long=20, cluster=True),
     Fault("quorum-lost", "cluster", quorum_lost, ("cut", "leader", "headless"), seconds=4, long=30, cluster=True),
     Fault("snapshot-restored", "cluster", snapshot_restored, ("cut", "leader", "foreign"), seconds=3, long=15),

@@ -10,6 +10,7 @@ from random import Random
 
 from tests.faults.fault import Fault
 from tests.faults.stage import Stage
+from tests.faults.tracing import hold, polling, release
 from tests.support.proxy import CLEAR, Line
 
 RESTARTS = 3
@@ -38,6 +39,20 @@ def stopped(stage: Stage, random: Random) -> Iterator[None]:
     stage.process.stop()
     yield
     stage.process.go_on()
+
+
+def killed_for_good(stage: Stage, random: Random) -> Iterator[None]:
+    """kill -9, and nobody starts it again before its lease must have ended."""
+    yield from killed(stage, random)
+
+
+def probe_thread_held(stage: Stage, random: Random) -> Iterator[None]:
+    """The thread that probes stands still, and no other."""
+    pid = stage.process.pid
+    held = next(tid for tid, waits in polling(pid) if any("eventfd" in each for each in waits))
+    hold(held)
+    yield
+    release(held)
 
 
 def terminated(stage: Stage, random: Random) -> Iterator[None]:
@@ -145,6 +160,7 @@ def busy(stage: Stage, random: Random) -> Iterator[None]:
 
 FAULTS = (
     Fault("killed", "process", killed, seconds=3, long=25),
+    Fault("killed-for-good", "process", killed_for_good, seconds=23, long=40),
     Fault("killed-again-and-again", "process", killed_again_and_again, seconds=0),
     Fault("stopped", "process", stopped, seconds=5, long=25),
     Fault("terminated", "process", terminated, seconds=0.5),
@@ -153,6 +169,7 @@ FAULTS = (
     Fault("terminated-while-consul-hangs", "process", terminated_while_consul_hangs, ("cut",), seconds=0),
     Fault("terminated-at-its-start", "process", terminated_at_its_start, seconds=0),
     Fault("reloaded", "process", reloaded, seconds=2),
+    Fault("probe-thread-held", "process", probe_thread_held, ("stuck",), seconds=9, long=20),
     Fault("no-descriptors", "process", no_descriptors, ("local", "cut"), seconds=3, long=20),
     Fault("log-not-read", "process", log_not_read, seconds=4, long=10),
     Fault("log-closed", "process", log_closed, seconds=2),

@@ -13,8 +13,8 @@ STALE = 30.0
 WAIT_SLACK = 4.0
 SILENT = 3.0
 """So long may an answer of the web server take."""
-STUCK = 35.0
-"""After which every thread that stands still is known as such (the one that probes after 5 s)."""
+STUCK = 7.0
+"""After which the thread that probes is known to stand still: it does after 5 s."""
 AFTER_OUTAGE = 24.0
 SIGTERM = -15
 
