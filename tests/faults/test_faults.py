@@ -51,7 +51,7 @@ def _started(name: str, options: tuple[str, ...]) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(WITHIN + 60)
 @pytest.mark.parametrize("name", RUNS)
 def test_every_promise_is_kept(runs: Mapping[str, "subprocess.Popen[str]"], name: str) -> None:
