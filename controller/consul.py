@@ -71,6 +71,7 @@ ControllerOp = Literal[
     "is_absent",
     "list_keys",
     "transaction",
+    "read_transaction",
     "session_create",
     "session_renew",
     "session_destroy",
@@ -239,7 +240,8 @@ class ConsulClient:
         self._ask("delete", remove)
 
     def transaction(self, operations: Sequence[Operation]) -> TransactionResult:
-        """Do all (up to 64, up to 512 KiB of body) or none."""
+        """Do all (up to 64, up to 512 KiB of body) or none. One that only reads is counted as `read_transaction`."""
+        reads = all(operation.verb == "get" for operation in operations)
         payload = [operation.payload() for operation in operations]
 
         def commit() -> TransactionResult:
@@ -249,7 +251,7 @@ class ConsulClient:
                 return TransactionResult(failures_of(str(error), len(payload)))
             return TransactionResult(pairs=[found_pair(item["KV"]) for item in results or ()])
 
-        return self._ask("transaction", commit)
+        return self._ask("read_transaction" if reads else "transaction", commit)
 
     # --- sessions ---
 

@@ -66,7 +66,7 @@ class Switch(AbstractContextManager["Switch"]):
 @dataclass(frozen=True, slots=True)
 class Round:
     """For each place the seconds from a target's answer to Consul, and from the first answer of all to the last record;
-    the requests that were made meanwhile, and how often Consul was told of changes in its KV store."""
+    the requests that were made meanwhile, and how many transactions Consul applied."""
 
     lags: Mapping[str, Sequence[float]]
     took: Mapping[str, float]
@@ -110,14 +110,14 @@ def _round(switch: Switch, targets: Targets, prober: Podpulse, places: Collectio
     switch.pass_again()
     _await(lambda: all(_count(prober, place, "passing") == len(targets.ports) for place in places), "pass")
     targets.log.forget()
-    asked, transactions = prober.asked(), prober.told("PUT_v1_txn")
+    asked, transactions = prober.asked(), prober.applied("txn")
     with ExitStack() as stack:
         clocks = {place: stack.enter_context(IndexClock(prober.consul, PLACES[place])) for place in places}
         switch.fail(work.checks)
         say(f"{work.checks} targets fail")
         _await(lambda: all(_count(prober, place, "critical") == work.checks for place in places), "are critical")
     asked = {name: count - asked.get(name, 0) for name, count in prober.asked().items()}
-    transactions = prober.told("PUT_v1_txn") - transactions
+    transactions = prober.applied("txn") - transactions
     targets.log.settle()
     answered: dict[str, float] = {}
     for hit in targets.log.hits():

@@ -88,9 +88,9 @@ class Podpulse:
         """How many requests it made to Consul, by operation."""
         return self.scrape().totals("podpulse_consul_requests_total", "op")
 
-    def told(self, name: str) -> float:
-        """How many requests Consul answered, by its own count; such as `PUT_v1_txn`."""
-        return self.telemetry().sum(f"consul_http_{name}_count")
+    def applied(self, kind: str) -> float:
+        """How many writes of a kind Consul applied to its state, by its own count; such as `txn`."""
+        return self.telemetry().sum(f"consul_fsm_{kind}_count")
 
     def telemetry(self) -> "Scrape":
         """Consul's own metrics."""

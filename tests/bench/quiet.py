@@ -17,12 +17,13 @@ from tests.bench.targets import NODE, Targets
 from tests.support.consul import Agent
 
 LISTINGS = frozenset(("agent_checks", "agent_services", "list_keys", "list_manifests", "list_pairs"))
-READS = LISTINGS | {"agent_node", "get", "is_absent", "leader", "node_address"}
+READS = LISTINGS | {"agent_node", "get", "is_absent", "leader", "node_address", "read_transaction"}
 RENEWALS = frozenset(("session_renew", "update_check"))
 """Operations of podpulse that renew a session, or a check by its TTL."""
-RENEWING = ("PUT_v1_session_renew", "PUT_v1_agent_check_update")
+KEEPING = ("PUT_v1_session_renew", "PUT_v1_agent_check_update", "PUT_v1_txn")
+"""Requests that may come: renewals, and transactions, which also read; those that write are counted as applied."""
 REQUEST = re.compile(r"consul_http_((?:PUT|POST|DELETE)_\w+?)_*_count")
-WRITTEN = tuple(f"consul_fsm_{kind}_count" for kind in ("kvs", "txn", "session", "register", "deregister"))
+WRITTEN = ("kvs", "txn", "session", "register", "deregister")
 """What Consul applied to its state. Left out is what it writes by itself, such as the nodes' coordinates."""
 
 
@@ -41,9 +42,9 @@ class Look:
         changing = (
             telemetry.sum(name)
             for name in telemetry.names()
-            if (found := REQUEST.fullmatch(name)) and not found[1].startswith(RENEWING)
+            if (found := REQUEST.fullmatch(name)) and not found[1].startswith(KEEPING)
         )
-        written = sum(telemetry.sum(name) for name in WRITTEN)
+        written = sum(telemetry.sum(f"consul_fsm_{kind}_count") for kind in WRITTEN)
         indexes = {what: read(prober.consul) for what, read in INDEXES.items()}
         return cls(prober.asked(), sum(changing), written, indexes)
 
@@ -94,7 +95,12 @@ def _reaches(before: Look, after: Look) -> list[Reach]:
     others = sum(count for name, count in asked.items() if name not in READS | RENEWALS)
     return [
         Reach("writes but renewals, by podpulse's count", others, "requests", 0),
-        Reach("writes but renewals, by Consul's count", after.changing - before.changing, "requests", 0),
+        Reach(
+            "PUT, POST, DELETE but renewals and transactions, by Consul's count",
+            after.changing - before.changing,
+            "requests",
+            0,
+        ),
         Reach("writes that Consul applied to its state", after.written - before.written, "", 0),
         *(Reach(f"{what} that moved", _moved(before, after, what), "", 0) for what in INDEXES),
         *(Reach(f"requests: {name}", count, "") for name, count in asked.items() if count),

@@ -379,10 +379,10 @@ def test_a_look_needs_one_request_for_64_keys_and_none_without_a_session(bench: 
     bench.sink.write(named(100), [])
     bench.asked.clear()
     bench.sink.look_again()
-    assert bench.asked == ["transaction", "transaction"]
+    assert bench.asked == ["read_transaction"] * 2
     bench.lease.session = None
     assert bench.sink.look_again() == set()
-    assert bench.asked == ["transaction", "transaction"]
+    assert bench.asked == ["read_transaction"] * 2
 
 
 def test_a_thousand_pods_that_change_at_once_take_the_control_loop_at_most_twenty_requests(bench: Bench) -> None:

@@ -17,7 +17,7 @@ P2_FIELDS = {"Id", "Node", "Service", "Status", "Output", "Time", "Expires"}
 OUR_FIELDS = {"Reason", "Detail", "Since", "LastProbe", "ManifestSha"}
 
 
-READS = {"agent_checks", "agent_services", "leader", "list_manifests"}
+READS = {"agent_checks", "agent_services", "leader", "list_manifests", "read_transaction"}
 """What it may ask of Consul at any time."""
 
 
