@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from controller import exposition
 from controller.canary import Canary
 from controller.config import Config
-from controller.consul import CONTROLLER_OPERATIONS
+from controller.consul_operations import CONTROLLER_OPERATIONS
 from controller.deployments import Deployments
 from controller.exposition import Format
 from controller.intent.reality import PULSE_LIMIT, RealityWatch

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Literal, Self, TypeVar, get_args
+from typing import Self, TypeVar
 
 from consul.base import ClientError, Consul, ConsulException, NotFound
 
@@ -33,6 +33,7 @@ from controller.consul_answers import (
     services_of,
     text_of,
 )
+from controller.consul_operations import ControllerOp, Observe, ToolOp
 from controller.consul_settings import ConsulSettings, settings_from_environment
 from controller.consul_transport import (
     ConsulError,
@@ -47,7 +48,6 @@ from reconcilers.spec import PodKey
 from reconcilers.uuidpods import is_uuid_pod
 
 __all__ = [
-    "CONTROLLER_OPERATIONS",
     "MAX_OPERATIONS",
     "MAX_TRANSACTION_BYTES",
     "AgentCheck",
@@ -58,37 +58,12 @@ __all__ = [
     "ConsulSettings",
     "ConsulUnavailable",
     "KvPair",
-    "Observe",
     "Operation",
     "TransactionResult",
     "settings_from_environment",
 ]
 
 T = TypeVar("T")
-
-ControllerOp = Literal[
-    "list_manifests",
-    "is_absent",
-    "list_keys",
-    "transaction",
-    "read_transaction",
-    "session_create",
-    "session_renew",
-    "session_destroy",
-    "agent_services",
-    "agent_checks",
-    "register_service",
-    "deregister_service",
-    "update_check",
-    "agent_node",
-    "node_address",
-]
-ToolOp = Literal["get", "list_pairs", "put", "delete", "leader"]
-CONTROLLER_OPERATIONS: Sequence[str] = get_args(ControllerOp)
-"""What a controller may ask of Consul; the other operations are the command line's."""
-
-Observe = Callable[[str, str, float], None]
-"""Told of each request: operation, outcome (ok, unavailable, refused), seconds."""
 
 BLOCKING_SLACK = 3.0
 SESSION_DEADLINE = 2.0

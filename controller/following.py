@@ -14,14 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_when_event_set
-from tenacity.nap import sleep_using_event
-from tenacity.wait import wait_random_exponential
+from tenacity import RetryCallState, RetryError
 
 from controller import inspection
 from controller.consul import ConsulClient, ConsulError, ConsulRefused, KvPair
 from controller.inspection import Sight
-from controller.intent.watch import BURST, GAP_PER_POD, MIN_GAP, RETRY_CAP
+from controller.intent.watch import BURST, GAP_PER_POD, MIN_GAP
+from controller.retrying import until_stopped
 from reconcilers.bucket import TokenBucket
 from reconcilers.keys import HEALTH, parse_health_key
 from reconcilers.record import HealthRecord
@@ -57,13 +56,7 @@ class Follower:
         self._bucket = TokenBucket(BURST, MIN_GAP)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"follow {prefix}", daemon=True)
-        self._retrying = Retrying(
-            retry=retry_if_exception_type(ConsulError),
-            wait=wait_random_exponential(multiplier=0.1, max=RETRY_CAP),
-            sleep=sleep_using_event(self._stopped),
-            stop=stop_when_event_set(self._stopped),
-            before_sleep=self._on_error,
-        )
+        self._retrying = until_stopped(ConsulError, self._stopped, self._on_error)
 
     def start(self) -> None:
         self._thread.start()

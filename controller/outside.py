@@ -7,7 +7,8 @@ from typing import Protocol
 
 from controller.addresses import CatalogAddress, FixedAddress
 from controller.config import Config
-from controller.consul import AgentService, ConsulClient, Observe
+from controller.consul import AgentService, ConsulClient
+from controller.consul_operations import Observe
 from controller.intent.consul import ConsulSource
 from controller.intent.directory import DirectorySource
 from controller.intent.watch import Source

@@ -13,17 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
-from tenacity.nap import sleep_using_event
-from tenacity.wait import wait_random_exponential
+from tenacity import RetryCallState, Retrying
 
 from controller.consul import ConsulClient, ConsulError
 from controller.pulse import Pulse
+from controller.retrying import RETRY_FIRST, until_stopped
 
 log = logging.getLogger(__name__)
 
 TTL = 10
-RETRY_FIRST = 0.1
 RETRY_CAP = 2.0
 
 
@@ -140,14 +138,8 @@ class SessionKeeper:
         self._confirmed.set()
 
     def _retrying(self) -> Retrying:
-        return Retrying(
-            retry=retry_if_exception_type(ConsulError),
-            wait=wait_random_exponential(multiplier=RETRY_FIRST, max=RETRY_CAP),
-            sleep=sleep_using_event(self._stopped),
-            stop=stop_when_event_set(self._stopped),
-            before_sleep=self._on_error,
-            retry_error_callback=lambda _: None,
-        )
+        retrying = until_stopped(ConsulError, self._stopped, self._on_error, RETRY_CAP)
+        return retrying.copy(retry_error_callback=lambda _: None)
 
     def _on_error(self, state: RetryCallState) -> None:
         if state.outcome:

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from tenacity import RetryCallState, RetryError
 
-from controller.intent.watch import patience
+from controller.intent.watch import SourceError
 from controller.pulse import Pulse
+from controller.retrying import until_stopped
 from reconcilers.gate import Entry, Listing
 from reconcilers.spec import PodKey
 
@@ -44,7 +45,7 @@ class RealityWatch:
         self._failing = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
-        self._retrying = patience(self._stopped, self._on_error)
+        self._retrying = until_stopped(SourceError, self._stopped, self._on_error)
 
     def start(self) -> None:
         self._thread.start()

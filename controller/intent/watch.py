@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_when_event_set
-from tenacity.nap import sleep_using_event
-from tenacity.wait import wait_random_exponential
+from tenacity import RetryCallState, RetryError
 
 from controller.pulse import Pulse
+from controller.retrying import until_stopped
 from controller.store import ManifestStore
 from reconcilers.bucket import TokenBucket
 from reconcilers.gate import Listing, RemovalGate, Verdict
@@ -25,7 +24,6 @@ log = logging.getLogger(__name__)
 WAIT = 10.0
 WAIT_HOLDING = 2.0
 """How long a source may wait for a change, in seconds; shorter while a person may release what the fuse holds."""
-RETRY_CAP = 3.0
 BURST = 2
 MIN_GAP = 0.02
 GAP_PER_POD = 1e-4
@@ -64,17 +62,6 @@ class Addressing(Protocol):
         ...
 
 
-def patience(stopped: threading.Event, on_error: Callable[[RetryCallState], None]) -> Retrying:
-    """Asks a source again while it raises `SourceError`, after ever longer; raises `RetryError` once `stopped`."""
-    return Retrying(
-        retry=retry_if_exception_type(SourceError),
-        wait=wait_random_exponential(multiplier=0.1, max=RETRY_CAP),
-        sleep=sleep_using_event(stopped),
-        stop=stop_when_event_set(stopped),
-        before_sleep=on_error,
-    )
-
-
 class IntentWatch:
     """Runs in the thread "watch"."""
 
@@ -108,7 +95,7 @@ class IntentWatch:
         self._failing_since: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
-        self._retrying = patience(self._stopped, self._on_error)
+        self._retrying = until_stopped(SourceError, self._stopped, self._on_error)
 
     def start(self) -> None:
         self._thread.start()

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller import exposition
-from controller.consul import CONTROLLER_OPERATIONS
+from controller.consul_operations import CONTROLLER_OPERATIONS
 from controller.exposition import Format
 from controller.metrics import REQUEST_OUTCOMES, Metrics
 from controller.store import HealthStore, ManifestStore
