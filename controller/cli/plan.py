@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -106,7 +106,7 @@ def plan(
     if as_json:
         click.echo(json.dumps(_fields(planned), indent=2, ensure_ascii=False))
     else:
-        _show(planned, config.node_name, where, len(running), Console(highlight=False, soft_wrap=True))
+        _show(planned, config.node_name, where, running, Console(highlight=False, soft_wrap=True))
     sys.exit(1 if exit_code and planned else 0)
 
 
@@ -223,8 +223,8 @@ def _fields(planned: Plan) -> dict[str, Any]:
     }
 
 
-def _show(planned: Plan, node: str, where: str, running: int, console: Console) -> None:
-    compared = f"the {running} checks that run at {_shown(where)}" if where != NOTHING else "nothing that runs"
+def _show(planned: Plan, node: str, where: str, running: Collection[str], console: Console) -> None:
+    compared = f"the {len(running)} checks that run at {_shown(where)}" if where != NOTHING else "nothing that runs"
     console.print(f"Node {node}, compared with {compared}:\n")
     width = max(map(len, (*planned.start, *planned.replace, *planned.stop, *planned.invalid)), default=0)
 
@@ -240,7 +240,9 @@ def _show(planned: Plan, node: str, where: str, running: int, console: Console) 
     for pod, why in planned.stop.items():
         line("-", "red", pod, why)
     for pod, error in planned.invalid.items():
-        line("!", "bold red", pod, f"{error}; what runs for it goes on")
+        line(
+            "!", "bold red", pod, f"{error}; {'what runs for it goes on' if pod in running else 'nothing runs for it'}"
+        )
     if planned:
         console.print()
     counts = (

@@ -74,6 +74,8 @@ def test_it_says_what_would_start_be_replaced_and_stop(consul: Agent, tmp_path: 
         assert said["stop"] == {"old": "no manifest asks for it any more"}
         assert said["invalid"]["api"].startswith("status_port: expected a port")
         assert said["unchanged"] == []
+        assert "; what runs for it goes on\n" in plan(*same).stdout
+        assert "; nothing runs for it\n" in plan(*same[2:], "--controller", "none").stdout
         text = podpulse("plan", "--node", "web1", *same, db, "--without", "old").stdout
         assert "  ~ db   interval: 500ms -> 9s\n" in text
         assert "  - old  no manifest asks for it any more\n" in text
