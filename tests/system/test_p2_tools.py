@@ -184,3 +184,21 @@ def test_every_record_that_can_be_written_decodes_whatever_the_pod_answered(
     assert decoded["Time"] == gojson.Time(1_700_000_000, 1_000)
     assert decoded["Output"].startswith("\0\x01")
     assert "\ud800" not in decoded["Output"]
+
+
+def test_what_p2s_own_monitor_holds_is_left_to_it_until_it_ends(
+    consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools
+) -> None:
+    """Both run for a while when one moves from p2."""
+    fleet.schedule("isup")
+    theirs = consul.new_session()
+    key = f"health/isup/{NODE}"
+    record = {"Id": "isup", "Node": NODE, "Service": "isup", "Status": "critical"}
+    times = {"Time": "2020-01-10T14:03:07.123456789-08:00", "Expires": "2119-12-17T14:03:07.123456789-08:00"}
+    consul.put(key, json.dumps(record | times), acquire=theirs)
+    launch(consul)
+    fleet.wait_asked("isup", 3)
+    assert consul.entries(key)[key].get("Session") == theirs
+    assert p2.health("isup", NODE)["Status"] == "critical"
+    consul.destroy_session(theirs)
+    until(lambda: fleet.are("passing", ["isup"]), 30.0, "our record is there")

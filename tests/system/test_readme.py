@@ -1,41 +1,199 @@
-"""The README's walk-through is run as it stands there."""
+"""The README's examples are run as they stand there, each in a network namespace of its own.
 
+What an example takes for given, a Consul that runs or a file that somebody has, is made here before its first command.
+A block belongs to the example that its fence names; that no block is left out is a test too.
+"""
+
+import json
 import os
 import re
-import shutil
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
-BLOCK = re.compile(r"^```bash walk-through\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests.support import sandbox
+from tests.support.consul import Agent
+from tests.support.fleet import Fleet
+from tests.support.net import until
+from tests.support.readme import blocks
+from tests.support.signing import Signer, keyring
+from tests.support.targets import Target
+from tests.system.conftest import Launch
+
+ROOT = Path(__file__).parents[2]
+
+CONSUL = """
+consul agent -dev -node={node} >consul.log 2>&1 &
+until curl -fs http://127.0.0.1:8500/v1/health/node/{node} | grep -q serfHealth; do sleep 0.1; done
+"""
+ISUP = """
+podpulse isup --port 8000 I am healthy &
+shop=$!
+until curl -fs http://127.0.0.1:8000/_status >/dev/null; do sleep 0.1; done
+"""
+SCHEDULED = """
+printf 'id: isup\\nstatus_port: 8000\\nstatus_http: true\\n' >isup.yaml
+podpulse schedule isup.yaml --node web1
+"""
+PASSING = """
+until curl -fs http://127.0.0.1:9815/-/ready; do sleep 0.1; done
+until podpulse inspect --pod isup | grep -q '"status": "passing"'; do sleep 0.1; done
+"""
+SYSTEMCTL = """
+systemctl() { # restart podpulse: as systemd does it, by the unit's command
+    if [ -n "${unit:-}" ]; then kill "$unit" && wait "$unit"; fi
+    /opt/podpulse/bin/podpulse run --config /etc/podpulse/config.yaml 2>>podpulse.log &
+    unit=$!
+}
+systemctl start podpulse
+"""
+
+RUN = """
+podpulse run --node web1 --address 127.0.0.1 2>podpulse.log &
+"""
+SIGNED_AND_NOT = """
+consul kv put intent/web1/isup @signed.yaml
+consul kv put intent/web1/stray @stray.yaml
+"""
+
+IN_CONSUL = CONSUL.format(node="web1")
+GIVEN = {
+    "walk-through": "",
+    "first-look": f"{IN_CONSUL}{ISUP}{SCHEDULED}{RUN}{PASSING}",
+    "upgrade": f"{IN_CONSUL}{ISUP}{SCHEDULED}{SYSTEMCTL}{PASSING}",
+    "p2": f"{IN_CONSUL}{ISUP}{SIGNED_AND_NOT}",
+    "consul-esm": f"{CONSUL.format(node='monitor')}{ISUP}",
+    "blackbox": f"{IN_CONSUL}{ISUP}",
+}
+"""What each example that is run takes for given."""
+
+NOT_RUN = {"two-commands": "deploy/demo stays until Ctrl-C: it is run with --once; tests/run is what runs this test"}
+"""Examples whose commands are only read, and why."""
+
+APPLIED = {"least-rights"}
+"""Those that are no commands, and are put to use in a test of their own."""
+
+MANIFEST = b"id: %s\nstatus_port: 8000\nstatus_http: true\n"
 
 
-def commands() -> str:
-    """Its lines, which a person types one after the other: each waits for what it says, and none may fail."""
-    return "\n".join(BLOCK.findall(README.read_text("utf-8")))
+def commands(example: str) -> str:
+    """The lines that a person types one after the other: each waits for what it says, and none may fail."""
+    return "\n".join(block.text for block in blocks() if block.example == example and block.language == "bash")
 
 
-@pytest.mark.skipif(
-    shutil.which("unshare") is None, reason="no unshare(1) here: the ports of the walk-through may be taken"
-)
-def test_the_walk_through_works_as_it_stands(consul_binary: Path, tmp_path: Path) -> None:
-    """In a network namespace of its own, because it uses the ports that people use."""
-    script = f"set -euo pipefail\nip link set lo up\ntrap 'kill $(jobs -p)' EXIT\n{commands()}"
-    places = [str(Path(sys.executable).parent), str(consul_binary.parent), os.environ["PATH"]]
-    ended = subprocess.run(
-        ["unshare", *(() if os.geteuid() == 0 else ("--map-root-user",)), "--net", "bash", "-c", script],
-        cwd=tmp_path,
-        env={"PATH": ":".join(places), "HOME": str(tmp_path), "PYTHONWARNINGS": "error"},
+def given(example: str, folder: Path) -> str:
+    """Write the example's files; the answer is what runs before its commands."""
+    for block in blocks():
+        if block.example == example and block.file:
+            (folder / block.file).write_text(block.text)
+    (folder / "deploy").symlink_to(ROOT / "deploy")
+    return GIVEN[example]
+
+
+def test_no_block_is_forgotten() -> None:
+    known = GIVEN.keys() | NOT_RUN.keys() | APPLIED
+    assert {block.example for block in blocks() if block.language} == known
+    assert all(block.file or block.language == "bash" for block in blocks() if block.example in GIVEN)
+    assert all(block.text.strip().startswith("Consul KV") for block in blocks() if not block.language), "pictures only"
+
+
+@pytest.mark.parametrize("example", [*GIVEN, *NOT_RUN])
+def test_the_commands_are_bash(example: str) -> None:
+    done = subprocess.run(["bash", "-n"], input=commands(example), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("example", NOT_RUN)
+def test_what_is_not_run_is_there_to_be_run(example: str) -> None:
+    for line in commands(example).splitlines():
+        program = shlex.split(line, comments=True)[0]
+        assert os.access(ROOT / program, os.X_OK), program
+
+
+@pytest.mark.parametrize("options", [["--once"], ["--once", "--embedded"]], ids=["consul", "folders"])
+def test_the_demo_shows_a_pod_that_passes(consul_binary: Path, options: list[str]) -> None:
+    places = f"{consul_binary.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [ROOT / "deploy/demo", *options],
+        env=os.environ | {"PATH": places},
         capture_output=True,
-        text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
-    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}\n{(tmp_path / 'podpulse.log').read_text()}"
-    assert '"status": "passing"' in ended.stdout
-    assert '"Status":' in ended.stdout
-    assert 'probe_success{node="web1",pod="isup"} 1' in ended.stdout
-    assert '"reason": "refused"' in ended.stdout
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["isup"]["demo"]["health_check"]["status"] == "passing"
+
+
+@sandbox.needs_a_namespace
+class TestExamples:
+    def test_the_walk_through(self, consul_binary: Path, tmp_path: Path) -> None:
+        said = sandbox.run(given("walk-through", tmp_path) + commands("walk-through"), tmp_path, [consul_binary])
+        assert '"status": "passing"' in said
+        assert '"Status":' in said
+        assert 'probe_success{node="web1",pod="isup"} 1' in said
+        assert '"reason": "refused"' in said
+
+    def test_the_first_look(self, consul_binary: Path, tmp_path: Path) -> None:
+        said = sandbox.run(given("first-look", tmp_path) + commands("first-look"), tmp_path, [consul_binary])
+        assert "podpulse_ready 1" in said
+        assert "podpulse_intents 1" in said
+        assert "0 to start, 0 to replace, 0 to stop, 1 unchanged" in said
+        assert "| healthy" in said, "the probe shows what the pod answered"
+
+    def test_an_upgrade(self, consul_binary: Path, tmp_path: Path) -> None:
+        """systemd's part, the restart, is played by a function; the unit itself is tried elsewhere."""
+        for folder in ("opt/podpulse-old", "opt/podpulse-new", "etc/podpulse"):
+            (tmp_path / folder).mkdir(parents=True)
+        for version in ("old", "new"):
+            (tmp_path / f"opt/podpulse-{version}/bin").symlink_to(Path(sys.executable).parent)
+        (tmp_path / "opt/podpulse").symlink_to("podpulse-old")
+        (tmp_path / "etc/podpulse/config.yaml").write_text("node_name: web1\naddress: 127.0.0.1\n")
+        script = given("upgrade", tmp_path) + commands("upgrade")
+        for place in ("/opt/", "/etc/podpulse/"):
+            script = script.replace(place, f"{tmp_path}{place}")
+        said = sandbox.run(script, tmp_path, [consul_binary])
+        assert "podpulse-old\n" in said
+        assert (tmp_path / "opt/podpulse").readlink() == Path("podpulse-new")
+        assert (tmp_path / "podpulse.log").read_text().count("page and metrics on port") == 2
+        assert "passing" in said.splitlines()[-1], "a restart leaves no trace"
+
+    def test_moving_from_p2(self, consul_binary: Path, tmp_path: Path) -> None:
+        signer = Signer()
+        keyring(tmp_path / "keyring.gpg", signer, armored=False)
+        (tmp_path / "signed.yaml").write_bytes(signer.sign(MANIFEST % b"isup"))
+        (tmp_path / "stray.yaml").write_bytes(MANIFEST % b"stray")
+        said = sandbox.run(given("p2", tmp_path) + commands("p2"), tmp_path, [consul_binary])
+        assert "preparer.auth: passed over" in said
+        assert "http://web1:8000/_status every 1s" in said, "as p2's later code checks"
+        assert "! stray  not signed" in said
+        assert re.findall('"Key": *"([^"]+)', said) == ["health/isup/web1"]
+
+    def test_moving_from_consul_esm(self, consul_binary: Path, tmp_path: Path) -> None:
+        said = sandbox.run(given("consul-esm", tmp_path) + commands("consul-esm"), tmp_path, [consul_binary])
+        assert said.count('"status": "passing"') >= 2
+        assert sorted(file.name for file in (tmp_path / "manifests/printer1").iterdir()) == ["port.yaml", "web1.yaml"]
+
+    def test_moving_from_blackbox_exporter(self, consul_binary: Path, prometheus_binary: Path, tmp_path: Path) -> None:
+        said = sandbox.run(
+            given("blackbox", tmp_path) + commands("blackbox"), tmp_path, [consul_binary, prometheus_binary]
+        )
+        assert "web1/shop is down" in said, "the old alert fires, and says which target"
+
+
+def test_the_least_rights_are_enough(acl_consul: Agent, launch: Launch, target: Target) -> None:
+    """For everything that the block names; that each line is needed is seen with `podpulse acl-policy`, elsewhere."""
+    (block,) = (block for block in blocks() if block.example == "least-rights")
+    rules = block.text.replace("<node>", "web1").replace("<name_prefix>", "pod-")
+    token = acl_consul.create_token(rules)
+    own = Fleet(acl_consul, target)
+    own.schedule("isup")
+    controller = launch(
+        acl_consul, token=token, publish=["kv", "agent"], service={"name_prefix": "pod-"}, startup_grace="1h"
+    )
+    until(lambda: own.are("passing", ["isup"]), what="health is published")
+    until(lambda: acl_consul.request("GET", "health/service/pod-isup?passing").json(), what="it is a service")
+    until(lambda: acl_consul.request("GET", "health/service/podpulse").json(), what="the controller is registered")
+    assert controller.metrics().sum("podpulse_consul_requests_total", outcome="refused") == 0
