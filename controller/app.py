@@ -33,6 +33,7 @@ from controller.store import HealthStore, ManifestStore
 from controller.succession.lock import NodeTaken
 from controller.succession.succession import Succession
 from controller.systemd import ServiceManager
+from controller.web.access import WebAccess
 from controller.web.app import Web
 from controller.web.fleet import Fleet
 from controller.web.server import ListenError, WebServer
@@ -202,6 +203,7 @@ class App:
             self._canary,
             self._checks.add,
             self._publish_again,
+            self._admit,
         )
         return Reloader(
             self.config,
@@ -268,6 +270,9 @@ class App:
         )
         listen, access = self.config.listen_address, self.config.web_access
         return WebServer(web.app, *listen, access, before_stop=web.close)
+
+    def _admit(self, access: WebAccess) -> bool:
+        return self._web.follow(access)
 
     def _read_at_scrape(self) -> None:
         metrics, lease = self._metrics, self._outside.lease

@@ -156,7 +156,7 @@ def registration(
     """What makes this controller known to Consul, where there is one and it is wanted."""
     if config.intent_dir or not config.registers:
         return ()
-    scheme = "https" if config.web_access.tls_server_config else "http"
+    scheme = config.page_scheme
     host, _ = config.listen_address
 
     def describe() -> AgentService:

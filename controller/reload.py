@@ -21,11 +21,14 @@ from controller.probes.engine import ProbeEngine
 from controller.registration import RegistrationKeeper
 from controller.rotation import Rotation, unusable
 from controller.store import ManifestStore
+from controller.web.access import WebAccess, WebAccessError
 from reconcilers.publication import HealthReconciler
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
 
+WEB = "web_config_file"
+"""The option whose file is read again with the configuration: its users are live, the rest of it is not."""
 LOOK_EVERY = 2.0
 """Seconds between two looks at the files of certificates."""
 
@@ -48,6 +51,8 @@ class Parts:
     canary: Canary | None
     reconcile: Callable[[Collection[PodKey]], None]
     publish_again: Callable[[None], None]
+    admit: Callable[[WebAccess], bool]
+    """Who may see the page; False when that is not all in force at once."""
 
     def take(self, config: Config, environ: Mapping[str, str]) -> None:
         """Put a configuration in force that is known to be good."""
@@ -88,7 +93,7 @@ class Reloader:
         self._lock = threading.Lock()
         self._rotation = Rotation()
         self._failure = ""
-        self._waiting: Sequence[str] = ()
+        self._waiting: list[str] = []
         self._wanted = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
@@ -142,6 +147,8 @@ class Reloader:
         self.config = config
         self._failure = ""
         self._waiting = [one.name for one in changed if not one.live]
+        if not self._parts.admit(config.web_access) and WEB not in self._waiting:
+            self._waiting.append(WEB)
         self._succeeded()
         return self._report([one.name for one in changed if one.live])
 
@@ -153,6 +160,10 @@ class Reloader:
         """
         for each in (wanted, config):
             each.consul_settings(self._environ)
+            try:
+                _ = each.web_access
+            except WebAccessError as error:
+                raise ConfigError(f"{WEB}: {error}") from None
         if config.ca_file != self.config.ca_file and (problem := unusable(str(config.ca_file))):
             raise ConfigError(f"ca_file: expected certificates of authorities, got {config.ca_file}: {problem}")
 

@@ -18,13 +18,17 @@ ASKED_WITHIN = 120
 def main() -> int:
     """Ask, and say what was answered."""
     command = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--progress-spinner", "off"]
-    asked = subprocess.run(
-        [*command, "--format", "json", "--requirement", REQUIREMENTS],
-        capture_output=True,
-        text=True,
-        timeout=ASKED_WITHIN,
-        check=False,
-    )
+    try:
+        asked = subprocess.run(
+            [*command, "--format", "json", "--requirement", REQUIREMENTS],
+            capture_output=True,
+            text=True,
+            timeout=ASKED_WITHIN,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        print(f"nothing was audited: no answer within {ASKED_WITHIN} s")
+        return 0
     try:
         packages: list[dict[str, Any]] = json.loads(asked.stdout)["dependencies"]
     except (ValueError, KeyError):

@@ -1,13 +1,12 @@
 """What a configuration makes of manifests, for verbs that look at checks without running a controller."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from controller.addresses import CatalogAddress, FixedAddress
+from controller.cli.options import client_of
 from controller.config import Config
-from controller.consul import ConsulClient
 from controller.intent.directory import DirectorySource
 from reconcilers.gate import Listing
 from reconcilers.ports import Addresses
@@ -19,7 +18,7 @@ def addresses(config: Config) -> Iterator[Addresses]:
     if config.address != "catalog":
         yield FixedAddress(None if config.address == "name" else config.address)
         return
-    with ConsulClient(config.consul_settings(os.environ)) as client:
+    with client_of(config) as client:
         catalog = CatalogAddress(client, config.node_name)
         catalog.refresh()
         yield catalog
@@ -34,5 +33,5 @@ def listing(config: Config, intent_dir: Path | None) -> Listing:
     """
     if folder := intent_dir or config.intent_dir:
         return DirectorySource(folder, config.node_name, tuple).next(0)
-    with ConsulClient(config.consul_settings(os.environ)) as client:
+    with client_of(config) as client:
         return client.list_manifests(config.tree, config.node_name)

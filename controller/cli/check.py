@@ -8,6 +8,7 @@ import click
 
 from controller import config as configuration
 from controller.cli.options import FILE, LENIENT, explained, key_of
+from controller.table import printable
 from reconcilers.manifest import ManifestError, parse, pod_id
 from reconcilers.spec import Manifest
 
@@ -42,7 +43,7 @@ def check_manifest(files: tuple[Path, ...]) -> None:
             continue
         click.echo(f"{file}: {_asked(manifest)}")
         for field in manifest.unknown_fields:
-            click.echo(f"{file}: {field}: not known here, passed over")
+            click.echo(f"{file}: {printable(field)}: not known here, passed over")
     sys.exit(1 if wrong else 0)
 
 

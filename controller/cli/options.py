@@ -5,7 +5,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,10 +115,15 @@ def explained() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
+def client(consul: Mapping[str, Any]) -> AbstractContextManager[ConsulClient]:
+    """As the options say; see `client_of`."""
+    return client_of(load(None, consul, {}))
+
+
 @contextmanager
-def client(consul: Mapping[str, Any]) -> Iterator[ConsulClient]:
+def client_of(config: Config) -> Iterator[ConsulClient]:
     """For a few requests, during which a person at a terminal is told what takes so long."""
-    settings = load(None, consul, {}).consul_settings(os.environ)
+    settings = config.consul_settings(os.environ)
     with ConsulClient(settings) as consul_client, patience(f"waiting for Consul at {settings.address}"):
         yield consul_client
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from controller.cli.asked import addresses, listing
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
 from controller.config import Config
+from controller.table import printable
 from reconcilers.checks import located
 from reconcilers.checktext import changes, told
 from reconcilers.gate import Entry, Listing
@@ -55,7 +56,7 @@ class Plan:
 @click.option("--node", metavar="NAME", help="The node whose pods are looked at [the host's name].")
 @click.option("--address", "node_address", metavar="WHERE", help="Where the pods are: name, catalog or an IP address.")
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
-@click.option("--controller", metavar="URL", help="Compare with this controller, or with none [http:// and `listen`].")
+@click.option("--controller", metavar="URL", help="Compare with this controller, or with none [the page of `listen`].")
 @click.option("--controller-ca", type=FILE, help="Authorities that the controller's certificate is checked with.")
 @click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when there is anything to do, as git diff does.")
@@ -94,7 +95,7 @@ def plan(
     with explained():
         config = load(config_file, consul, {"node": node, "node_address": node_address})
         wanted = _overlaid(listing(config, intent_dir), config.node_name, files, without)
-        where = controller or f"http://{config.listen}"
+        where = controller or f"{config.page_scheme}://{config.listen}"
         try:
             running = {} if where == NOTHING else _running(where, config.node_name, controller_ca)
         except NoController as error:
@@ -229,7 +230,7 @@ def _show(planned: Plan, node: str, where: str, running: Collection[str], consol
     width = max(map(len, (*planned.start, *planned.replace, *planned.stop, *planned.invalid)), default=0)
 
     def line(mark: str, colour: str, pod: str, text: str) -> None:
-        console.print(Text.assemble("  ", (f"{mark} {pod:{width}}", colour), f"  {text}"))
+        console.print(Text.assemble("  ", (f"{mark} {pod:{width}}", colour), f"  {printable(text)}"))
 
     for pod, check in planned.start.items():
         line("+", "green", pod, f"{check.get('url', 'passing without a probe')} every {check['interval']}")

@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.cli.asked import addresses
-from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
+from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load
 from controller.config import Config
-from controller.consul import ConsulClient
 from controller.intent.directory import manifest_path
 from controller.probes.once import probe_once
 from controller.probes.resolver import ask_system
+from controller.table import printable
 from reconcilers.checks import located
 from reconcilers.health import Outcome, ProbeResult
 from reconcilers.keys import intent_key
@@ -72,11 +72,17 @@ def probe(
     the same deadline and the same guards; nothing is published.
 
     \b
-    podpulse probe isup --node web1.example.com
-    podpulse probe --manifest isup.yaml --address 127.0.0.1
-    podpulse probe isup --json | jq .phases
+    Examples:
+      podpulse probe isup --node web1.example.com
+      podpulse probe --manifest isup.yaml --address 127.0.0.1
+      podpulse probe isup --json | jq .phases
 
-    Exit code 0 for a success, 1 for a failure, 3 when it says nothing about the pod (our own fault), 2 for a wrong use.
+    \b
+    Exit codes:
+      0  a success
+      1  a failure, or there is no check to run
+      2  wrong use
+      3  it says nothing about the pod: our own fault
     """
     if (pod is None) == (file is None):
         raise click.UsageError("expected either POD or --manifest FILE")
@@ -102,7 +108,7 @@ def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Pa
     key = key_of(pod or "", config.node_name)
     if intent_dir:
         return key, manifest_path(intent_dir, key).read_bytes()
-    with ConsulClient(config.consul_settings(os.environ)) as client:
+    with client_of(config) as client:
         pair = client.get(intent_key(config.tree, key))
     if pair is None:
         raise click.ClickException(f"{intent_key(config.tree, key)} is not there: {key.pod} is not scheduled")
@@ -181,7 +187,7 @@ def _findings(result: ProbeResult) -> list[str]:
         day = time.strftime("%Y-%m-%d", time.gmtime(result.certificate_expiry))
         findings.append(f"certificate expires on {day}, in {days:.0f} days" if days >= 0 else f"expired on {day}")
     if result.detail:
-        findings.append(result.detail)
+        findings.append(printable(result.detail))
     return findings
 
 

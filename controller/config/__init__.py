@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from controller.config import preparer
+from controller.config.live import option_name
 from controller.config.model import Config, ConfigError
 from controller.config.preparer import PreparerError, Source
 from reconcilers import yamltext
@@ -33,7 +34,6 @@ def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
         return Config.model_validate(document, context=source.notes)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        errors = error.errors(include_url=False)
         problems = (_problem(source, each["loc"], each["msg"], each["input"]) for each in errors)
         raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems)) from None
 
@@ -50,7 +50,7 @@ def _read(path: Path) -> Source:
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected a mapping of options")
     try:
-        ours = Config.model_fields.keys()
+        ours = {option_name(Config, field) for field in Config.model_fields}
         return preparer.translate(document, ours) if preparer.is_p2s(document) else Source(document)
     except PreparerError as error:
         raise ConfigError(f"{path}: {error}") from None

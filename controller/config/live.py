@@ -30,7 +30,7 @@ def differences(old: BaseModel, new: BaseModel, above: str = "") -> Iterator[Dif
         if isinstance(after, BaseModel) and isinstance(before, BaseModel) and not live:
             yield from differences(before, after, f"{above}{name}.")
         else:
-            yield Difference(f"{above}{type(new).model_fields[name].alias or name}", live)
+            yield Difference(f"{above}{option_name(type(new), name)}", live)
 
 
 def reloaded(old: S, new: S) -> S:
@@ -43,6 +43,11 @@ def reloaded(old: S, new: S) -> S:
             sections = isinstance(after, BaseModel) and isinstance(before, BaseModel)
             kept[name] = reloaded(before, after) if sections else before
     return new.model_copy(update=kept)
+
+
+def option_name(model: type[BaseModel], field: str) -> str:
+    """How a field is called in the file."""
+    return model.model_fields[field].alias or field
 
 
 def _fields(old: BaseModel, new: BaseModel) -> Iterator[tuple[str, Any, Any, bool]]:

@@ -121,6 +121,11 @@ class Config(Section):
         """Who may see the page; everybody who reaches it, where no file says otherwise."""
         return access.read(self.web_config_file) if self.web_config_file else WebAccess()
 
+    @property
+    def page_scheme(self) -> str:
+        """How the page is asked for: http or https."""
+        return "https" if self.web_access.tls_server_config else "http"
+
     @model_validator(mode="after")
     def _web_configuration_is_good(self) -> "Config":
         try:

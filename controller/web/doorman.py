@@ -1,7 +1,7 @@
 """Asks for a password where the web configuration names users, before anything else sees the request.
 
-bcrypt is slow by design: it runs in a thread of its own, one at a time, and who was let in once is not asked to wait
-again. Nothing of a password is kept but a digest with a key that lives and dies with this process.
+bcrypt is slow by design: it runs in a thread of its own, one at a time, and who was let in once waits for
+nobody again. Nothing of a password is kept but a digest with a key that lives and dies with this process.
 """
 
 import asyncio
@@ -18,21 +18,21 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 REMEMBERED = 100
-"""How many pairs of user and password are remembered, right ones and wrong ones."""
+"""How many right pairs of user and password are remembered; wrong ones are not, so they cannot crowd those out."""
 MAX_CREDENTIALS = 1_024
 REFUSAL = {"WWW-Authenticate": 'Basic realm="podpulse", charset="UTF-8"', "Cache-Control": "no-store"}
 
 
 class Doorman:
-    """An ASGI application in front of another. `users` maps names to bcrypt hashes."""
+    """An ASGI application in front of another. `users` maps names to bcrypt hashes; without any, all are let in."""
 
     def __init__(self, app: ASGIApp, users: Mapping[str, str]) -> None:
         self._app = app
-        self._users = {name: text.encode() for name, text in users.items()}
-        self._anyone = next(iter(self._users.values()), b"")
+        self._users: Mapping[str, bytes] = {}
+        self._right: OrderedDict[bytes, None] = OrderedDict()
         self._key = secrets.token_bytes(32)
-        self._known: OrderedDict[bytes, bool] = OrderedDict()
         self._turn = asyncio.Lock()
+        self.follow(users)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or await self._is_welcome(Headers(scope=scope).get("authorization", "")):
@@ -40,30 +40,39 @@ class Doorman:
         else:
             await PlainTextResponse("who are you?\n", 401, REFUSAL)(scope, receive, send)
 
+    def follow(self, users: Mapping[str, str]) -> None:
+        """From now on these are the users; who was let in as another is asked again. Any thread may call it."""
+        hashes = {name: text.encode() for name, text in users.items()}
+        if hashes != self._users:
+            self._users, self._right = hashes, OrderedDict()
+
     async def _is_welcome(self, header: str) -> bool:
+        users, right = self._users, self._right
+        if not users:
+            return True
         if (credentials := _credentials(header)) is None:
             return False
         user, password = credentials
         pair = blake2b(user.encode() + b"\0" + password, key=self._key).digest()
-        async with self._turn:
-            if pair not in self._known:
-                self._remember(pair, await asyncio.to_thread(self._check, user, password))
-            self._known.move_to_end(pair)
-            return self._known[pair]
+        if pair not in right:
+            async with self._turn:
+                if not await asyncio.to_thread(_matches, users, user, password):
+                    return False
+        right[pair] = None
+        right.move_to_end(pair)
+        if len(right) > REMEMBERED:
+            right.popitem(last=False)
+        return True
 
-    def _remember(self, pair: bytes, right: bool) -> None:
-        self._known[pair] = right
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
 
-    def _check(self, user: str, password: bytes) -> bool:
-        """A user who does not exist takes as long as one who does."""
-        hashed = self._users.get(user)
-        try:
-            matches = bcrypt.checkpw(password, hashed or self._anyone)
-        except ValueError:  # longer than bcrypt reads
-            return False
-        return matches and hashed is not None
+def _matches(users: Mapping[str, bytes], user: str, password: bytes) -> bool:
+    """A user who does not exist takes as long as one who does."""
+    hashed = users.get(user)
+    try:
+        matches = bcrypt.checkpw(password, hashed or next(iter(users.values())))
+    except ValueError:  # longer than bcrypt reads
+        return False
+    return matches and hashed is not None
 
 
 def _credentials(header: str) -> tuple[str, bytes] | None:

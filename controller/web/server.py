@@ -78,10 +78,12 @@ class WebServer:
         self._host = host
         self._port = port
         self._thread: threading.Thread | None = None
+        self._access = access
+        self._doorman = Doorman(app, access.basic_auth_users)
         tls = access.tls_server_config
         self._server = _Server(
             uvicorn.Config(
-                Doorman(app, access.basic_auth_users) if access.basic_auth_users else app,
+                self._doorman,
                 loop="asyncio",
                 http=admitting(tls.client_allowed_sans if tls else ()),
                 ssl_context_factory=_renewing(tls) if tls else None,
@@ -123,6 +125,11 @@ class WebServer:
         self._port = listener.getsockname()[1]
         self._thread = threading.Thread(target=self._run, args=(listener,), name="web", daemon=True)
         self._thread.start()
+
+    def follow(self, access: WebAccess) -> bool:
+        """Admit its users from now on; whether all of it is in force, or the rest waits for another server."""
+        self._doorman.follow(access.basic_auth_users)
+        return access == self._access.model_copy(update={"basic_auth_users": access.basic_auth_users})
 
     def stop(self, timeout: float = 3.0) -> None:
         """Stop listening, let answers under way end within a second, and drop the rest. Does nothing before `start`."""

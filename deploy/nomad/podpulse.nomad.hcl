@@ -35,6 +35,11 @@ job "podpulse" {
       }
     }
 
+    # The Consul session and the counts of checks outlive the container in the allocation's folder.
+    ephemeral_disk {
+      sticky = true
+    }
+
     # Never given up: what is in the way, as a Consul that comes up later, goes by itself.
     restart {
       attempts = 3
@@ -50,6 +55,7 @@ job "podpulse" {
       port     = "http"
 
       # 503 when a thread stands still. Not /-/ready: a Consul that does not answer is no reason to restart.
+      # With `web_config_file` it asks in vain: then give it `protocol = "https"`, or, with passwords, type "tcp".
       check {
         type     = "http"
         path     = "/-/healthy"
@@ -90,6 +96,7 @@ job "podpulse" {
           node_name: {{ env "node.unique.name" }}
           address: catalog
           listen: {{ env "NOMAD_ADDR_http" }}
+          state_dir: /alloc/data
           consul:
             address: 127.0.0.1:8500
             {{- if nomadVarExists "nomad/jobs/podpulse" }}

@@ -47,7 +47,9 @@ def test_every_verbs_help_teaches_by_examples_that_could_be_typed(verb: str) -> 
 
 @pytest.mark.parametrize("verb", sorted(main.commands))
 def test_every_verbs_help_says_its_exit_codes(verb: str) -> None:
-    assert "Exit code" in good(run(verb, "-h"))
+    said = good(run(verb, "-h"))
+    assert "\n  Examples:\n" in said
+    assert "\n  Exit codes:\n" in said
 
 
 @pytest.mark.parametrize("arguments", [[], *([verb] for verb in sorted(main.commands))])
