@@ -6,10 +6,10 @@ other way round.
 
 import logging
 import resource
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
+from queue import SimpleQueue
 
 from prometheus_client import CollectorRegistry
 
@@ -52,6 +52,9 @@ PUBLICATION_LINGER = 0.02
 STALE_WATCH = 30.0
 SPARE_DESCRIPTORS = 64
 STOP_STEP = 1.0
+STOP_WITHIN = 4.0
+LAST_STEP = 0.05
+"""Seconds that a part has to end: for each, for all together, and for each of those that come when all is used up."""
 
 
 class StartError(Exception):
@@ -68,7 +71,7 @@ class App:
     def __init__(self, config: Config, environ: Mapping[str, str], reread: Callable[[], Config]) -> None:
         self.config = config
         """As it was at the start; a reload may have put other values in force since."""
-        self._stop_requested = threading.Event()
+        self._requests: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._pulses = Pulses()
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
         self._checks = self._queue("checks")
@@ -98,7 +101,7 @@ class App:
             RemovalGate(),
             self._outside.addresses,
             self._on_manifests,
-            self._pulses.new("watch", 30),
+            self._pulses.new("watch", 30, asks=True),
             config.consul.wait,
         )
         self._registrations = self._registration(environ)
@@ -108,7 +111,7 @@ class App:
             *self._watch_of_reality(),
             *self._registrations,
         ]
-        self._systemd = ServiceManager(environ, self._pulses.complaints, self._status)
+        self._systemd = ServiceManager(environ, self._pulses.complaints, self._pulses.hopeless, self._status)
         self._read_at_scrape()
 
     @property
@@ -141,42 +144,50 @@ class App:
         self._systemd.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
 
-    def request_release(self) -> None:
-        """Let the removals pass that the fuse holds; may be called from a signal handler."""
-        self._watch.release()
+    # Called from signal handlers, which may interrupt each other: a queue that may be re-entered, and no lock of ours
 
     def request_stop(self) -> None:
-        """Ask for the end; may be called from a signal handler, more than once."""
-        self._stop_requested.set()
+        """Ask for the end."""
+        self._requests.put(None)
 
     def request_reload(self) -> None:
-        """Ask for the configuration to be read again; may be called from a signal handler, more than once."""
-        self._reloader.request()
+        """Ask for the configuration to be read again."""
+        self._requests.put(self._reloader.request)
+
+    def request_release(self) -> None:
+        """Let the removals pass that the fuse holds."""
+        self._requests.put(self._watch.release)
 
     def wait(self) -> None:
-        """Return when the end was asked for."""
-        self._stop_requested.wait()
+        """Do what is asked for; returns when that is the end."""
+        while request := self._requests.get():
+            request()
 
     def stop(self) -> None:
         """End all parts, within five seconds even when Consul hangs."""
         log.info("stopping")
+        deadline = time.monotonic() + STOP_WITHIN
+
+        def step() -> float:
+            return max(LAST_STEP, min(STOP_STEP, deadline - time.monotonic()))
+
         self._systemd.stopping()
-        self._reloader.stop(STOP_STEP)
-        self._watch.stop(STOP_STEP)
+        self._reloader.stop(step())
+        self._watch.stop(step())
         for loop in self._loops:
-            loop.stop(STOP_STEP)
+            loop.stop(step())
         for client in self._outside.clients:
             client.cancel()
         if self._canary:
-            self._canary.stop(STOP_STEP)
-        self._engine.close(STOP_STEP)
-        self._succession.stop(STOP_STEP)
+            self._canary.stop(step())
+        self._engine.close(step())
+        self._succession.stop(step())
         left = self._reloader.config.on_stop == "keep" and self._succession.has_heir
         for keeper in self._outside.keepers:
-            keeper.stop(STOP_STEP, destroy=not left)
+            keeper.stop(step(), destroy=not left)
         for beside in self._beside:
-            beside.stop(STOP_STEP)
-        self._web.stop(STOP_STEP)
+            beside.stop(step())
+        self._web.stop(step())
         for client in self._outside.clients:
             client.close()
         self._succession.release(left=left)
@@ -191,7 +202,9 @@ class App:
         target = self.config.canary_target(environ)
         if target is None:
             return None
-        return Canary(target, self._healths, self._pulses.new("canary", 10), window=self.config.canary_window)
+        return Canary(
+            target, self._healths, self._pulses.new("canary", 10, asks=True), window=self.config.canary_window
+        )
 
     def _with_reloader(self, environ: Mapping[str, str], reread: Callable[[], Config]) -> Reloader:
         parts = Parts(
@@ -201,7 +214,7 @@ class App:
             self._outside,
             self._registrations,
             self._canary,
-            self._checks.add,
+            self._on_manifests,
             self._publish_again,
             self._admit,
         )
@@ -245,7 +258,7 @@ class App:
                 self._publication,
                 self._publisher,
                 self._metrics.loop("publication"),
-                self._pulses.new("publish", 30),
+                self._pulses.new("publish", 30, asks=True),
                 batch=PUBLICATION_BATCH,
                 linger=PUBLICATION_LINGER,
             ),
@@ -310,7 +323,11 @@ class App:
     def _watch_of_reality(self) -> Sequence[RealityWatch]:
         if not self._outside.reality:
             return []
-        return [RealityWatch(self._outside.reality, self._deployments.run, self._pulses.new("reality", PULSE_LIMIT))]
+        return [
+            RealityWatch(
+                self._outside.reality, self._deployments.run, self._pulses.new("reality", PULSE_LIMIT, asks=True)
+            )
+        ]
 
     def _on_manifests(self, keys: Collection[PodKey]) -> None:
         """These are new, changed or gone."""

@@ -39,7 +39,8 @@ class Deployments:
         self._sink = sink
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
-        self._intent: dict[PodKey, str] = {}
+        self._intent: dict[PodKey, tuple[bytes, str]] = {}
+        """The manifest that is in force, and p2's SHA of it, which takes longer than parsing."""
         self._reality: Mapping[PodKey, tuple[tuple[int, ...], str]] | None = None
         self._under_way: dict[PodKey, Deployment] = {}
 
@@ -47,15 +48,16 @@ class Deployments:
         """The manifests of these are new, changed or gone."""
         if not self._grace:
             return
-        intent = {key: self._sha(key) for key in keys}
+        intent = {key: self._in_force(key) for key in keys}
         with self._lock:
-            for key, sha in intent.items():
-                if sha is None:
-                    self._intent.pop(key, None)
+            for key, new in intent.items():
+                old = self._intent.pop(key, None)
+                if new is None:
                     self._under_way.pop(key, None)
-                elif sha != self._intent.get(key):
-                    self._intent[key] = sha
-                    self._keep(key, self._begun(key, sha))
+                    continue
+                self._intent[key] = new
+                if old is None or old[1] != new[1]:
+                    self._keep(key, self._begun(key, new[1]))
 
     def run(self, entries: Mapping[PodKey, Entry]) -> None:
         """These manifests are in reality, and no others."""
@@ -67,7 +69,7 @@ class Deployments:
         with self._lock:
             self._reality = reality
             for key, deployment in list(self._under_way.items()):
-                self._keep(key, deployment.looked_at(self._compare(key, self._intent[key])))
+                self._keep(key, deployment.looked_at(self._compare(key, self._intent[key][1])))
 
     def succeeded(self, key: PodKey) -> None:
         """A probe of this pod was a success."""
@@ -100,9 +102,12 @@ class Deployments:
             return Reality.ABSENT
         return Reality.SAME if sha and self._reality[key][1] == sha else Reality.OTHER
 
-    def _sha(self, key: PodKey) -> str | None:
+    def _in_force(self, key: PodKey) -> tuple[bytes, str] | None:
         manifest = self._manifests.manifest(key)
-        return p2manifest.sha_or_empty(manifest.check.manifest) if manifest and manifest.check else None
+        if not manifest or not manifest.check:
+            return None
+        data, known = manifest.check.manifest, self._intent.get(key)
+        return known if known and known[0] is data else (data, p2manifest.sha_or_empty(data))
 
 
 def _named(entry: Entry) -> tuple[tuple[int, ...], str]:

@@ -129,13 +129,13 @@ def on_consul(
     lease: SessionKeeper | None = None
     if "kv" in config.publish:
         renewing.append(ConsulClient(settings, observe=observe))
-        lease = SessionKeeper(renewing[0], node, published_under, pulses.new("session", 30), resume=session)
+        lease = SessionKeeper(renewing[0], node, published_under, pulses.new("session", 30, asks=True), resume=session)
         keepers.append(lease)
         keys = sinks["kv"] = KvSink(client(), lease)
-        keepers.append(KeyKeeper(keys.look_again, publish_again, pulses.new("kv-look", 30)))
+        keepers.append(KeyKeeper(keys.look_again, publish_again, pulses.new("kv-look", 30, asks=True)))
     if "agent" in config.publish:
         agent = sinks["agent"] = AgentSink(client(), services, publish_again, ttl=config.service.ttl)
-        keepers.append(TtlKeeper(agent, pulses.new("agent-ttl", 30)))
+        keepers.append(TtlKeeper(agent, pulses.new("agent-ttl", 30, asks=True)))
     sink = CombinedSink(sinks) if len(sinks) > 1 else next(iter(sinks.values()))
     addresses = CatalogAddress(client(), node) if config.address == "catalog" else _fixed(config.address)
     source = ConsulSource(client(), config.tree, node, leftovers)
@@ -163,7 +163,7 @@ def registration(
         return controller_service(config.node_name, version, scheme, host, port())
 
     client = ConsulClient(config.consul_settings(environ), timeout=REGISTRATION_DEADLINE, observe=observe)
-    pulse = pulses.new("registration", 30)
+    pulse = pulses.new("registration", 30, asks=True)
     return (RegistrationKeeper(client, describe, pulses.complaints, ready, pulse),)
 
 

@@ -4,12 +4,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+SLOW = 20
+"""How many times its limit a thread that asks others may stand still before a new process is the only help."""
+
 
 class Pulse:
-    """The sign of life of one thread; it stands still when it has not beaten for `limit` seconds."""
+    """The sign of life of one thread; it stands still when it has not beaten for `limit` seconds.
 
-    def __init__(self, name: str, limit: float, clock: Callable[[], float]) -> None:
+    A thread that `asks` others waits for them: it may stand still because they are slow.
+    """
+
+    def __init__(self, name: str, limit: float, clock: Callable[[], float], *, asks: bool = False) -> None:
         self.name = name
+        self._asks = asks
         self._limit = limit
         self._clock = clock
         self._last = clock()
@@ -24,6 +31,10 @@ class Pulse:
     def stands_still(self) -> bool:
         return self.silence() > self._limit
 
+    def is_hopeless(self) -> bool:
+        """Whether nobody's slowness explains it: only a new process helps."""
+        return self.silence() > self._limit * (SLOW if self._asks else 1)
+
 
 class Pulses:
     """The pulses of one process."""
@@ -33,8 +44,8 @@ class Pulses:
         self._lock = threading.Lock()
         self._pulses: list[Pulse] = []
 
-    def new(self, name: str, limit: float) -> Pulse:
-        pulse = Pulse(name, limit, self._clock)
+    def new(self, name: str, limit: float, *, asks: bool = False) -> Pulse:
+        pulse = Pulse(name, limit, self._clock, asks=asks)
         with self._lock:
             self._pulses.append(pulse)
         return pulse
@@ -44,3 +55,8 @@ class Pulses:
         with self._lock:
             still = [pulse for pulse in self._pulses if pulse.stands_still()]
         return [f"thread {pulse.name} has stood still for {pulse.silence():.0f} s" for pulse in still]
+
+    def hopeless(self) -> bool:
+        """Whether any thread is."""
+        with self._lock:
+            return any(pulse.is_hopeless() for pulse in self._pulses)

@@ -109,7 +109,7 @@ class Reloader:
         self._thread.join(timeout)
 
     def request(self) -> None:
-        """Ask for a reload; may be called from a signal handler."""
+        """Ask for a reload."""
         self._wanted.set()
 
     def complaints(self) -> Sequence[str]:
@@ -185,8 +185,8 @@ class Reloader:
 
     def _run(self) -> None:
         while True:
-            asked = self._wanted.wait(LOOK_EVERY)
-            self._wanted.clear()
+            if asked := self._wanted.wait(LOOK_EVERY):
+                self._wanted.clear()
             if self._stopping:
                 return
             if asked:

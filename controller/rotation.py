@@ -24,7 +24,7 @@ def unusable(path: str) -> str:
 
 
 class Rotation:
-    """Remembers what the files looked like."""
+    """Remembers what the files looked like, also of those that no check uses at the moment: libcurl does too."""
 
     def __init__(self) -> None:
         self._taken: dict[str, Stamp | None] = {}
@@ -33,7 +33,7 @@ class Rotation:
     def look(self, authorities: Collection[str], others: Collection[str]) -> frozenset[str]:
         """The files that were replaced since they were last told of. `others` are certificates and keys."""
         before, self._seen = self._seen, {path: _stamp(path) for path in (*authorities, *others)}
-        self._taken = {path: self._taken.get(path, stamp) for path, stamp in self._seen.items()}
+        self._taken = self._seen | self._taken
         settled = {path for path, stamp in self._seen.items() if before.get(path, stamp) == stamp}
         replaced = {path for path in settled if self._seen[path] and self._seen[path] != self._taken[path]}
         self._taken |= {path: self._seen[path] for path in replaced}

@@ -177,10 +177,22 @@ class Tracked:
     `failing_since` is when the present row of failures began (seconds since the epoch), 0 while there is none.
     """
 
-    __slots__ = ("counts", "failing_since", "generation", "health", "history", "last", "spec", "transitions")
+    __slots__ = (
+        "confirmed",
+        "counts",
+        "failing_since",
+        "former",
+        "generation",
+        "health",
+        "history",
+        "last",
+        "spec",
+        "transitions",
+    )
 
     def __init__(self, spec: CheckSpec, generation: int, now: float, history_size: int) -> None:
-        self.spec = spec
+        self.spec = self.former = spec
+        self.confirmed = 0.0
         self.generation = generation
         self.health = CheckHealth(born=now)
         self.last: ProbeResult | None = None
@@ -194,6 +206,15 @@ class Tracked:
         if isinstance(spec.probe, Unprobed):
             self.last = None
         self.spec, self.generation, self.health, self.failing_since = spec, generation, CheckHealth(born=now), 0.0
+        self.former, self.confirmed = spec, 0.0
+
+    def confirm(self, spec: CheckSpec, now: float) -> None:
+        """The same worker goes on for another version of the manifest; probes under way were sent for the former."""
+        self.former, self.spec, self.confirmed = self.spec, spec, now
+
+    def is_about_this_version(self, result: ProbeResult) -> bool:
+        """Whether the manifest that is in force now asked for it."""
+        return result.started >= self.confirmed
 
     def inherit(self, before: Inherited) -> None:
         """Go on where another run of this controller ended."""
@@ -201,7 +222,8 @@ class Tracked:
 
     def observe(self, result: ProbeResult, *, deploying: bool) -> bool:
         """Take one result; whether state, reason or the manifest that they are about changed by it."""
-        before, after = self.health, self.health.after(result, self.spec, deploying=deploying)
+        spec = self.spec if self.is_about_this_version(result) else self.former
+        before, after = self.health, self.health.after(result, spec, deploying=deploying)
         self.health = after
         if not isinstance(self.spec.probe, Unprobed):
             self.last = result
@@ -271,27 +293,30 @@ class HealthStore:
 
     def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
         """From now on results of these checks count, and of these generations of their workers only."""
-        heirs = []
+        new = list(specs)
+        heirs = {
+            spec.key: before for spec, _ in new if spec.key not in self._tracked and (before := self._inherit(spec))
+        }
         with self._lock:
             now = self._wall_clock()
-            for spec, generation in specs:
+            for spec, generation in new:
                 if known := self._tracked.get(spec.key):
                     known.restart(spec, generation, now)
                     continue
                 tracked = self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size)
-                if before := self._inherit(spec):
+                if before := heirs.get(spec.key):
                     tracked.inherit(before)
-                    heirs.append(spec.key)
             self.version += 1
         if heirs:
-            self._on_change(heirs)
+            self._on_change(list(heirs))
 
     def confirm(self, specs: Collection[CheckSpec]) -> None:
         """The workers of these go on; from now on their results are about the manifests that ask for them now."""
         with self._lock:
+            now = self._wall_clock()
             for spec in specs:
                 if known := self._tracked.get(spec.key):
-                    known.spec = spec
+                    known.confirm(spec, now)
 
     def forget(self, keys: Collection[PodKey]) -> None:
         """These have no worker any more."""
@@ -325,7 +350,9 @@ class HealthStore:
 
     def end_cut_off(self) -> None:
         """From now on failures are evidence again."""
-        self._cut_off = ""
+        with self._lock:
+            self._cut_off = ""
+            self.version += 1
 
     def _take(self, result: ProbeResult) -> Tracked | None:
         """Count one result; the answer is its check if that is news."""
@@ -346,7 +373,8 @@ class HealthStore:
         if self._deployments is None:
             return False
         if result.outcome is Outcome.SUCCESS:
-            self._deployments.succeeded(result.key)
+            if self._tracked[result.key].is_about_this_version(result):
+                self._deployments.succeeded(result.key)
             return False
         return self._deployments.excuses(result.key, result.started)
 

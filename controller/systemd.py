@@ -20,17 +20,22 @@ STOP_WITHIN = 10.0
 class ServiceManager:
     """Runs in the thread "systemd", if systemd asked to be told.
 
-    `complaints` names the threads that stand still: while there is one, the watchdog is not fed, and systemd ends us
-    after its `WatchdogSec`. `status` is one line for people.
+    `complaints` names the threads that stand still. While any is `hopeless`, which a slow Consul makes none, the
+    watchdog is not fed, and systemd ends us after its `WatchdogSec`. `status` is one line for people.
     """
 
     def __init__(
-        self, environ: Mapping[str, str], complaints: Callable[[], Sequence[str]], status: Callable[[], str]
+        self,
+        environ: Mapping[str, str],
+        complaints: Callable[[], Sequence[str]],
+        hopeless: Callable[[], bool],
+        status: Callable[[], str],
     ) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._watchdog = _watchdog(environ)
         self._period = min(self._watchdog / 2 or STATUS_PERIOD, STATUS_PERIOD)
         self._complaints = complaints
+        self._hopeless = hopeless
         self._status = status
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="systemd", daemon=True)
@@ -59,7 +64,7 @@ class ServiceManager:
     def _run(self) -> None:
         while not self._stopped.wait(self._period):
             complaints = self._complaints()
-            alive = ["WATCHDOG=1"] if self._watchdog and not complaints else []
+            alive = ["WATCHDOG=1"] if self._watchdog and not self._hopeless() else []
             self._tell(*alive, f"STATUS={'; '.join(complaints) or self._status()}")
 
     def _tell(self, *lines: str) -> None:

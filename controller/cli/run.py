@@ -72,5 +72,10 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL)
         app.wait()
         app.stop()
-        for number in (signal.SIGTERM, signal.SIGINT):  # Python's own end takes handlers away, but not this
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGUSR1,
+        ):  # Python's own end takes handlers away, but not this
             signal.signal(number, signal.SIG_IGN)

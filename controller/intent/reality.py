@@ -33,7 +33,7 @@ class Lister(Protocol):
 
 
 class RealityWatch:
-    """Runs in the thread "reality". `on_listing` gets all manifests that are there, each time that any changed.
+    """Runs in the thread "reality". `on_listing` gets all manifests that are there, each time that they were read.
 
     A listing that may lack keys (no leader, filtered by ACLs) is passed over.
     """

@@ -20,12 +20,12 @@ PERIOD = 15.0
 
 
 class KeyKeeper:
-    """Runs in the thread that its pulse is called. `look` answers which pods' keys are not as they were published, and
-    `on_lost` is told of them."""
+    """Runs in the thread that its pulse is called. `look` answers which pods' keys are not as they were published (and
+    beats meanwhile), and `on_lost` is told of them."""
 
     def __init__(
         self,
-        look: Callable[[], Collection[PodKey]],
+        look: Callable[[Callable[[], None]], Collection[PodKey]],
         on_lost: Callable[[Collection[PodKey]], None],
         pulse: Pulse,
         *,
@@ -49,7 +49,7 @@ class KeyKeeper:
         while not self._stopped.wait(self._period):
             self._pulse.beat()
             try:
-                if lost := self._look():
+                if lost := self._look(self._pulse.beat):
                     log.warning("%d health keys are not as they were published; they are written again", len(lost))
                     self._on_lost(lost)
             except ConsulError as error:

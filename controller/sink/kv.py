@@ -137,22 +137,34 @@ class KvSink:
             self._known = known
             return frozenset(known.keys() | changed)
 
-    def look_again(self) -> Collection[PodKey]:
+    def look_again(self, beat: Callable[[], None] = lambda: None) -> Collection[PodKey]:
         """Read once more what is believed to stand published, and what was left over; the answer names what differs.
+
+        Between two requests others may write, and `beat` is called.
 
         Raises:
             ConsulError: what was known before is still known.
         """
         with self._lock:
-            session, believed = self._current(), self._known
-            if not session:
-                return frozenset()
-            keys = [key for key in believed.keys() | self._left if not isinstance(believed.get(key), Unsettled)]
-            seen = {key: _record(key, pair, session) for key, pair in self._read(keys).items()}
-            others = {key for key in keys if seen.get(key) != believed.get(key)}
+            keys = sorted(self._known.keys() | self._left)
+        others: set[PodKey] = set()
+        for start in range(0, len(keys), MAX_OPERATIONS):
+            beat()
+            with self._lock:
+                others |= self._differing(keys[start : start + MAX_OPERATIONS])
+        return others
+
+    def _differing(self, keys: Sequence[PodKey]) -> set[PodKey]:
+        if not (session := self._current()):
+            return set()
+        believed = self._known
+        settled = [key for key in keys if not isinstance(believed.get(key), Unsettled)]
+        seen = {key: _record(key, pair, session) for key, pair in self._read(settled).items()}
+        others = {key for key in settled if seen.get(key) != believed.get(key)}
+        if others:
             self._known = {key: record for key, record in believed.items() if key not in others}
             self._known |= {key: seen[key] for key in others & seen.keys()}
-            return others
+        return others
 
     def _current(self) -> str | None:
         """The session to write with. Under another one than before, nothing that we knew is ours any more, and nothing

@@ -47,18 +47,22 @@ class NodeLock:
         path = folder / f"{node}{SUFFIX}"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        said = os.pread(self._file, MAX_BYTES, 0).decode("ascii", "replace").split("\n")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            said = self._read()
             os.close(self._file)
             if not isinstance(error, BlockingIOError):
                 raise
             who = f"process {said[0]}" if said[0].isdigit() else "another process"
             raise NodeTaken(f"a controller of node {node} runs already: {who} holds {path}") from None
+        said = self._read()
         self.session = said[1] if len(said) > 1 and SESSION.fullmatch(said[1]) else ""
         """The session of the one before; "" when it left none."""
         self.note(self.session)
+
+    def _read(self) -> list[str]:
+        return os.pread(self._file, MAX_BYTES, 0).decode("ascii", "replace").split("\n")
 
     def note(self, session: str) -> None:
         """Write down under which session is published from now on; "" for none."""

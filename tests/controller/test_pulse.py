@@ -35,3 +35,20 @@ def test_complaints_name_the_threads_that_stand_still_and_for_how_long() -> None
     quick.beat()
     slow.beat()
     assert not pulses.complaints()
+
+
+def test_a_thread_that_waits_for_others_is_hopeless_much_later() -> None:
+    clock = FakeClock()
+    pulses = Pulses(clock)
+    alone, asking = pulses.new("probe", 5), pulses.new("watch", 30, asks=True)
+    clock.advance(5.1)
+    assert pulses.hopeless()
+    alone.beat()
+    assert not pulses.hopeless()
+    clock.advance(590)
+    alone.beat()
+    assert asking.stands_still()
+    assert not pulses.hopeless()
+    clock.advance(5)
+    alone.beat()
+    assert pulses.hopeless()

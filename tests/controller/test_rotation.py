@@ -53,6 +53,14 @@ def test_a_file_that_was_replaced_is_told_of_once_it_stands(bundle: Path, succes
     assert [rotation.look(paths, []) for _ in range(3)] == [frozenset(), {str(bundle)}, frozenset()]
 
 
+def test_a_file_that_was_replaced_while_no_check_used_it_is_told_of(bundle: Path, successor: Authority) -> None:
+    rotation, paths = Rotation(), [str(bundle)]
+    assert rotation.look(paths, []) == frozenset()
+    assert rotation.look([], []) == frozenset()
+    replace_by(bundle, successor.file)
+    assert {path for _ in range(2) for path in rotation.look(paths, [])} == {str(bundle)}
+
+
 def test_a_file_that_is_being_written_is_waited_for(bundle: Path, successor: Authority) -> None:
     rotation, paths = Rotation(), [str(bundle)]
     rotation.look(paths, [])

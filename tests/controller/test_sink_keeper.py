@@ -1,7 +1,7 @@
 """The thread that looks after our health keys."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from controller.consul import ConsulUnavailable
 from controller.pulse import Pulse
@@ -16,7 +16,8 @@ def test_lost_keys_are_told_and_an_error_ends_nothing() -> None:
     answers: list[Collection[PodKey] | None] = [[], None, [ISUP]]
     told: list[PodKey] = []
 
-    def look() -> Collection[PodKey]:
+    def look(beat: Callable[[], None]) -> Collection[PodKey]:
+        beat()
         answer = answers.pop(0) if answers else []
         if answer is None:
             raise ConsulUnavailable("does not answer")

@@ -200,6 +200,10 @@ def test_only_a_changed_state_or_reason_is_announced(healths: HealthStore, annou
     assert state(healths) is HealthState.CRITICAL
 
 
+LATER = 4e9
+"""Of a probe that starts after whatever a test does now."""
+
+
 def test_another_manifest_for_the_same_worker_is_announced_with_the_next_result(
     healths: HealthStore, announced: Announced
 ) -> None:
@@ -210,11 +214,24 @@ def test_another_manifest_for_the_same_worker_is_announced_with_the_next_result(
     healths.confirm([replace(SPEC, manifest=b"new", success_threshold=2), replace(SPEC, key=B)])
     assert announced.batches == [{A}]
     for _ in range(2):
-        healths.observe([result()])
+        healths.observe([replace(result(), started=LATER)])
     assert announced.batches == [{A}] * 2
     health, _ = healths.health(A) or (None, 0)
     assert health
     assert (health.manifest, healths.tracked(B)) == (b"new", None)
+
+
+def test_a_probe_that_was_under_way_is_about_the_manifest_that_asked_for_it() -> None:
+    now = FakeClock(1_000.0)
+    healths = HealthStore(Announced(), wall_clock=now)
+    healths.follow([(replace(SPEC, manifest=b"old"), 1)])
+    now.advance(10)
+    healths.confirm([replace(SPEC, manifest=b"new")])
+    for started, manifest in ((1_009.0, b"old"), (1_011.0, b"new")):
+        healths.observe([replace(result(), started=started)])
+        health, _ = healths.health(A) or (None, 0)
+        assert health
+        assert health.manifest == manifest
 
 
 def test_results_of_another_generation_or_of_nobody_are_dropped(healths: HealthStore, announced: Announced) -> None:

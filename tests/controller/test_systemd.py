@@ -25,7 +25,7 @@ def threads() -> int:
 
 
 def test_start_and_stop_are_told_with_a_line_for_people(manager_socket: NotifySocket) -> None:
-    us = ServiceManager(manager_socket.environ(), list, lambda: "two\nlines")
+    us = ServiceManager(manager_socket.environ(), list, bool, lambda: "two\nlines")
     us.start()
     us.stopping()
     started, stopped = manager_socket.told()
@@ -36,7 +36,9 @@ def test_start_and_stop_are_told_with_a_line_for_people(manager_socket: NotifySo
 
 def test_the_watchdog_is_fed_while_threads_turn_and_not_while_one_stands_still(manager_socket: NotifySocket) -> None:
     complaints: list[str] = []
-    us = ServiceManager(manager_socket.environ(watchdog=2 * OFTEN), lambda: complaints, lambda: "ready")
+    us = ServiceManager(
+        manager_socket.environ(watchdog=2 * OFTEN), lambda: complaints, lambda: bool(complaints), lambda: "ready"
+    )
     us.start()
     manager_socket.wait("WATCHDOG", times=3)
     complaints.append("thread probe has stood still for 6 s")
@@ -51,12 +53,12 @@ def test_the_watchdog_is_fed_while_threads_turn_and_not_while_one_stands_still(m
 
 
 def test_it_is_fed_only_by_the_process_that_it_watches(manager_socket: NotifySocket) -> None:
-    us = ServiceManager(manager_socket.environ(OFTEN, pid=os.getpid()), list, str)
+    us = ServiceManager(manager_socket.environ(OFTEN, pid=os.getpid()), list, bool, str)
     us.start()
     manager_socket.wait("WATCHDOG")
     us.stopping()
     until(lambda: not threads(), what="the thread's end")
-    other = ServiceManager(manager_socket.environ(OFTEN, pid=os.getppid()), list, str)
+    other = ServiceManager(manager_socket.environ(OFTEN, pid=os.getppid()), list, bool, str)
     fed = manager_socket.count("WATCHDOG")
     other.start()
     other.stopping()
@@ -66,7 +68,7 @@ def test_it_is_fed_only_by_the_process_that_it_watches(manager_socket: NotifySoc
 
 def test_a_name_in_the_abstract_namespace_is_a_socket_too() -> None:
     with NotifySocket(f"@podpulse-test-{os.getpid()}") as socket:
-        us = ServiceManager(socket.environ(), list, str)
+        us = ServiceManager(socket.environ(), list, bool, str)
         us.start()
         us.stopping()
         assert [*socket.told()[0]] == ["READY", "STATUS"]
@@ -75,13 +77,13 @@ def test_a_name_in_the_abstract_namespace_is_a_socket_too() -> None:
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}, {"WATCHDOG_USEC": "1"}])
 def test_without_systemd_there_is_no_thread(environ: dict[str, str]) -> None:
     until(lambda: not threads(), what="the end of an earlier test's thread")
-    us = ServiceManager(environ, list, str)
+    us = ServiceManager(environ, list, bool, str)
     us.start()
     assert not threads()
     us.stopping()
 
 
 def test_a_systemd_that_is_gone_is_no_error(tmp_path: Path) -> None:
-    us = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "soon"}, list, str)
+    us = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "soon"}, list, bool, str)
     us.start()
     us.stopping()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tests.support.authority import Authority
 from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest, watch_for
 from tests.support.fleet import Fleet
@@ -143,3 +144,21 @@ def test_in_a_folder_nothing_is_being_deployed(tmp_path: Path, target: Target) -
     (intents / "a.yaml").write_bytes(manifest("a", target.port, "/a"))
     with Controller(startup_grace=LONG, defaults=FAST, intent_dir=str(intents), health_dir=str(healths)) as controller:
         until(lambda: controller.inspect()["a"]["web1"].get("reason") == "status", what="critical")
+
+
+def test_a_version_that_only_a_reload_put_in_force_has_its_grace_too(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target, tmp_path: Path
+) -> None:
+    """It named a file that was not there yet: until it was, the version before stayed in force."""
+    target.behave(answer(200), "/a")
+    fleet.schedule("a")
+    run(consul, fleet.manifest("a"))
+    controller = launch(consul, startup_grace=LONG, defaults=FAST)
+    until(lambda: reason(fleet) == ("passing", ""))
+    ca = tmp_path / "ca.pem"
+    secure = f"id: a\nstatus_port: {target.port}\nstatus: {{path: /a, tls: {{ca_file: {ca}}}}}\n".encode()
+    fleet.write("a", secure)
+    until(lambda: controller.metrics().flagged("podpulse_manifest_invalid") == {"a"})
+    Authority(tmp_path).file.rename(ca)
+    controller.reload()
+    until(lambda: reason(fleet) == ("unknown", "deploying"), what="the pod to be deploying, not critical")

@@ -110,11 +110,12 @@ def test_sigterm_ends_it_with_code_0_and_takes_its_keys_and_session_along_where_
     assert "Traceback" not in controller.log
 
 
+@pytest.mark.parametrize("publish", [["kv"], ["kv", "agent"]], ids=str)
 def test_sigterm_ends_it_with_code_0_within_5_seconds_while_consul_hangs(
-    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target, publish: list[str]
 ) -> None:
     fleet.schedule("a", "b")
-    controller = launch(consul)
+    controller = launch(consul, publish=publish, on_stop="remove", startup_grace="1s")
     until(lambda: fleet.are("passing", "ab"))
     consul.pause()
     target.behave(answer(503))  # so that a write is under way

@@ -29,7 +29,7 @@ def impatience(pid: int, number: signal.Signals) -> Iterator[None]:
     sender.join()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_signals_that_come_while_it_stops_change_nothing(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "intents").mkdir()
     with Controller(intent_dir=str(tmp_path / "intents"), health_dir=str(tmp_path / "health")) as controller:
