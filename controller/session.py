@@ -63,6 +63,7 @@ class SessionKeeper:
         self._destroy = False
         self._complaint = ""
         self._confirmed = threading.Event()
+        self._ended = ""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="session", daemon=True)
 
@@ -117,13 +118,19 @@ class SessionKeeper:
             return RETRY_FIRST if self._clock() - sent > RETRY_FIRST else RETRY_CAP / 2
         if not alive:
             log.warning("Consul has ended session %s; taking a new one", self._lease.session)
+            self._ended = self._lease.session
             self._lease = None
             return 0.0
         self._hold(self._lease.session, sent)
         return max(0.0, sent + TTL / 2 - self._clock())
 
     def _create(self) -> None:
+        """A server that has just started may deny a session that it has not read yet from its own log: destroyed for
+        good, it holds no key against the new one."""
         self._pulse.beat()
+        if self._ended:
+            self._client.session_destroy(self._ended)
+            self._ended = ""
         sent = self._clock()
         self._hold(self._client.session_create(self._name(), TTL), sent)
 

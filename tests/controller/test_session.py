@@ -1,5 +1,6 @@
 """The session keeper against a real Consul."""
 
+import json
 import re
 import threading
 import time
@@ -202,3 +203,22 @@ def test_a_missing_check_right_after_the_agents_start_is_waited_out() -> None:
     with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, told):
         until(lambda: told, within=5.0)
         assert keeper.current() == "abc"
+
+
+def test_a_session_that_was_denied_is_destroyed_for_good_before_the_next() -> None:
+    """The server had not read its log yet: the session that it denied would hold our keys against the new one."""
+    renewals = iter([Reply(404, b"Session id 'first' not found")])
+    names = iter(["first", "second"])
+
+    def respond(asked: Asked) -> Reply:
+        if "create" in asked.path:
+            return Reply(200, json.dumps({"ID": next(names)}).encode())
+        if "renew" in asked.path:
+            return next(renewals, Reply(200, b'[{"ID": "second"}]'))
+        return Reply(200, b"true")
+
+    with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, told):
+        until(lambda: told == ["first", "second"], 2 * TTL)
+        verbs = [asked.path.split("?")[0].removeprefix("/v1/session/") for asked in server.asked]
+        assert verbs[:4] == ["create", "renew/first", "destroy/first", "create"]
+        assert keeper.current() == "second"
