@@ -40,6 +40,12 @@ def blocks() -> tuple[Block, ...]:
     return tuple(_block(info.split(), inner) for info, inner in BLOCK.findall(text()))
 
 
+def least_rights() -> str:
+    """The rules for Consul, with <node> and <name_prefix> as they stand there."""
+    (block,) = (block for block in blocks() if block.example == "least-rights")
+    return block.text
+
+
 @cache
 def sections() -> dict[str, str]:
     """Its sections, by the anchor of their heading."""

@@ -12,6 +12,7 @@ from tests.support.consul import Agent
 from tests.support.fleet import Fleet
 from tests.support.net import Certificates, until
 from tests.support.prometheus import Prometheus
+from tests.support.readme import least_rights
 from tests.support.rules import FOLDER, hasty
 from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
@@ -126,9 +127,7 @@ def test_a_token_without_rights_on_the_service_is_no_obstacle_for_the_rest(
 def test_where_acls_deny_the_rights_that_the_readme_and_the_configuration_name_are_enough(
     acl_consul: Agent, launch: Launch, consul_prometheus: Path
 ) -> None:
-    readme = (FOLDER.parents[1] / "README.md").read_text("utf-8")
-    block = readme.partition("```hcl\n")[2].partition("```")[0]
-    rights = [line for line in block.splitlines() if not line.startswith("service_prefix")]
+    rights = [line for line in least_rights().splitlines() if not line.startswith("service_prefix")]
     launch(acl_consul, token=acl_consul.create_token("\n".join(rights).replace("<node>", "web1")))
     named = re.findall(r'`(\w+ "\w*" { policy = "read" })`', (FOLDER / "prometheus.yml").read_text())
     config = through(acl_consul, token=acl_consul.create_token("\n".join(named)))

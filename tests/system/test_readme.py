@@ -18,7 +18,7 @@ from tests.support import sandbox
 from tests.support.consul import Agent
 from tests.support.fleet import Fleet
 from tests.support.net import until
-from tests.support.readme import blocks
+from tests.support.readme import blocks, least_rights
 from tests.support.signing import Signer, keyring
 from tests.support.targets import Target
 from tests.system.conftest import Launch
@@ -185,8 +185,7 @@ class TestExamples:
 
 def test_the_least_rights_are_enough(acl_consul: Agent, launch: Launch, target: Target) -> None:
     """For everything that the block names; that each line is needed is seen with `podpulse acl-policy`, elsewhere."""
-    (block,) = (block for block in blocks() if block.example == "least-rights")
-    rules = block.text.replace("<node>", "web1").replace("<name_prefix>", "pod-")
+    rules = least_rights().replace("<node>", "web1").replace("<name_prefix>", "pod-")
     token = acl_consul.create_token(rules)
     own = Fleet(acl_consul, target)
     own.schedule("isup")
