@@ -101,7 +101,7 @@ class App:
             RemovalGate(),
             self._outside.addresses,
             self._on_manifests,
-            self._pulses.new("watch", 30, asks=True),
+            self._pulses.new("watch", 30, asks=self._outside.asks),
             config.consul.wait,
         )
         self._registrations = self._registration(environ)
@@ -258,7 +258,7 @@ class App:
                 self._publication,
                 self._publisher,
                 self._metrics.loop("publication"),
-                self._pulses.new("publish", 30, asks=True),
+                self._pulses.new("publish", 30, asks=self._outside.asks),
                 batch=PUBLICATION_BATCH,
                 linger=PUBLICATION_LINGER,
             ),

@@ -65,7 +65,7 @@ class LastingSink(HealthSink, Protocol):
 class Outside:
     """What is different between Consul and folders. `clients` are to be closed at the end. `reality` says what really
     runs, where somebody may know and it matters. `take` puts another configuration in force, as far as that goes
-    without a restart."""
+    without a restart. Where it `asks`, whoever reads or writes waits for an answer of others, who may be slow."""
 
     source: Source
     sink: LastingSink
@@ -75,6 +75,7 @@ class Outside:
     clients: Sequence[ConsulClient] = ()
     reality: ConsulSource | None = None
     take: Callable[[Config], None] = lambda _: None
+    asks: bool = True
 
 
 def on_folders(config: Config, intents: Path, healths: Path, pulses: Pulses) -> Outside:
@@ -82,7 +83,7 @@ def on_folders(config: Config, intents: Path, healths: Path, pulses: Pulses) -> 
     sink = DirectorySink(healths)
     lease = DirectoryLease(healths, pulses.new("session", 30))
     source = DirectorySource(intents, config.node_name, sink.leftovers)
-    return Outside(source, sink, _fixed(config.address), lease, [lease])
+    return Outside(source, sink, _fixed(config.address), lease, [lease], asks=False)
 
 
 def on_consul(
