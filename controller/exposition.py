@@ -39,10 +39,10 @@ def render(
     form: Format,
 ) -> Iterator[bytes]:
     """Everything that a scrape gets, in parts. `damped` are the pods that flap."""
-    checks = healths.all()
+    checks = [(_labels(check.spec.key), check) for check in healths.all()]
     yield from _checks(checks, form)
-    yield from _flags(FLAPPING, [(check.spec.key, check.spec.key in damped) for check in checks], form)
-    yield from _flags(INVALID, [(key, bool(one.error)) for key, one in manifests.intents().items()], form)
+    yield from _flags(FLAPPING, [(labels, check.spec.key in damped) for labels, check in checks], form)
+    yield from _flags(INVALID, [(_labels(key), bool(one.error)) for key, one in manifests.intents().items()], form)
     match form:
         case Format.TEXT:
             yield generate_latest(_WithoutCreated(registry))
@@ -94,9 +94,10 @@ INVALID = Family("podpulse_manifest_invalid", "gauge", "Whether the newest manif
 HOLE = "\0"
 
 
-def _one_of(family: Family, label: str, values: Iterable[str], chosen: str) -> str:
-    """One line for each of `values`, 1 for the chosen one; `HOLE` stands where the labels of the check belong."""
-    return "".join(f'{family.sample}{{{HOLE},{label}="{value}"}} {value == chosen:d}\n' for value in values)
+def _one_of(family: Family, label: str, values: Iterable[str], chosen: str) -> list[str]:
+    """One line for each of `values`, 1 for the chosen one, in pieces that the labels of a check join."""
+    lines = [f'{family.sample}{{{HOLE},{label}="{value}"}} {value == chosen:d}\n' for value in values]
+    return "".join(lines).split(HOLE)
 
 
 OF_PROBES = [reason for reason in Reason if reason not in {Reason.NONE, Reason.FLAPPING, Reason.DEPLOYING}]
@@ -136,7 +137,7 @@ def _phases(labels: str, check: Tracked) -> str:
 
 
 def _reason(labels: str, check: Tracked) -> str:
-    return REASONS[check.last.reason if check.last else Reason.NONE].replace(HOLE, labels)
+    return labels.join(REASONS[check.last.reason if check.last else Reason.NONE])
 
 
 def _last(labels: str, check: Tracked) -> str:
@@ -153,7 +154,7 @@ def _probes(labels: str, check: Tracked) -> str:
 
 
 def _health(labels: str, check: Tracked) -> str:
-    return STATES[check.health.state].replace(HOLE, labels)
+    return labels.join(STATES[check.health.state])
 
 
 def _transitions(labels: str, check: Tracked) -> str:
@@ -179,20 +180,19 @@ FAMILIES: tuple[tuple[Family, Lines], ...] = (
 )
 
 
-def _checks(checks: Sequence[Tracked], form: Format) -> Iterator[bytes]:
+def _checks(labelled: Sequence[tuple[str, Tracked]], form: Format) -> Iterator[bytes]:
     """All families of all checks; the format wants the lines of one family together."""
-    labelled = [(_labels(check.spec.key), check) for check in checks]
     for family, lines in FAMILIES:
         yield family.head(form)
         for start in range(0, len(labelled), CHUNK):
             yield "".join([lines(labels, check) for labels, check in labelled[start : start + CHUNK]]).encode()
 
 
-def _flags(family: Family, flags: Sequence[tuple[PodKey, bool]], form: Format) -> Iterator[bytes]:
+def _flags(family: Family, flags: Sequence[tuple[str, bool]], form: Format) -> Iterator[bytes]:
     """A family that is 0 or 1 for each pod."""
     yield family.head(form)
     for start in range(0, len(flags), CHUNK):
-        lines = [f"{family.name}{{{_labels(key)}}} {flag:d}\n" for key, flag in flags[start : start + CHUNK]]
+        lines = [f"{family.name}{{{labels}}} {flag:d}\n" for labels, flag in flags[start : start + CHUNK]]
         yield "".join(lines).encode()
 
 
