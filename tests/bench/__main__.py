@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.bench import changes, programs, quiet, scenarios, steady, workers
+from tests.bench import changes, endurance, programs, quiet, scenarios, steady, workers
 from tests.bench.measure import Say, TooSlow, Work
 from tests.bench.peers import NAMES
 from tests.bench.podpulse import DidNotStart
@@ -21,11 +21,12 @@ MOST_CHECKS = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One measurement: how many checks and seconds it has unless told otherwise."""
+    """One measurement: how many checks and seconds it has, and how many lie between probes, unless told otherwise."""
 
     run: Callable[[Work, Say], Report]
     checks: int
     seconds: float
+    interval: float = 5.0
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -37,6 +38,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "changes": Scenario(changes.run, 1_000, 0),
     "quiet": Scenario(quiet.run, 1_000, 60),
     "workers": Scenario(workers.run, 1_000, 0),
+    "endurance": Scenario(endurance.run, 2_000, 2_700, 1.0),
 }
 
 HELP = """\
@@ -60,6 +62,7 @@ scenarios (--checks and --seconds of each unless given):
                            published to the KV store, then to the agent's checks; --set publish=[kv,agent]: both
   quiet       1000, 60 s   nothing changes: what is asked of Consul, and is anything written but renewals
   workers     1000         starting and stopping workers in the engine alone: time and descriptors
+  endurance   2000, 2700 s probes every second, five manifests a second change, a fault a minute: does anything grow?
 """
 EXAMPLES = """\
 examples:
@@ -93,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tests/bench/run", description=HELP, epilog=EXAMPLES, formatter_class=_Wide)
     parser.add_argument("--scenario", choices=SCENARIOS, default="steady", metavar="NAME", help="steady unless given")
     parser.add_argument("--checks", type=_checks, metavar="N", help="how many checks, at most 16000")
-    parser.add_argument("--interval", type=_positive, default=5.0, metavar="S", help="seconds between probes [5]")
+    parser.add_argument("--interval", type=_positive, metavar="S", help="seconds between probes [5]")
     parser.add_argument("--seconds", type=_positive, metavar="S", help="how long to measure")
     parser.add_argument("--scheme", choices=("http", "https"), default="http")
     parser.add_argument(
@@ -115,7 +118,7 @@ class _Wide(argparse.RawDescriptionHelpFormatter):
 def _work(options: argparse.Namespace, scenario: Scenario) -> Work:
     return Work(
         checks=options.checks or scenario.checks,
-        interval=options.interval,
+        interval=options.interval or scenario.interval,
         seconds=options.seconds or scenario.seconds,
         scheme=options.scheme,
         peers=options.peers,

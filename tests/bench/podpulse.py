@@ -13,13 +13,15 @@ from base64 import b64encode
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from tests.bench import programs
 from tests.bench.places import PLACES
-from tests.bench.targets import NODE, Targets
+from tests.bench.targets import NODE, PATH, Targets
 from tests.support.consul import Agent
 from tests.support.controller import Controller
+from tests.support.proxy import TcpProxy
 
 TRANSACTION = 64
 """Operations that one transaction of Consul may hold."""
@@ -59,20 +61,25 @@ class Podpulse:
         """What its configuration allows it: one for each probe in flight, and some for everything else."""
         return int(self._controller.options["max_in_flight"]) + SPARE_DESCRIPTORS
 
-    def write(self, ports: Sequence[int]) -> dict[int, float]:
+    @property
+    def log_file(self) -> Path:
+        return self._controller.log_file
+
+    def write(self, ports: Sequence[int], path: str = PATH) -> dict[int, float]:
         """Put the manifests of these ports into Consul, many at a time; the answer is when each was there."""
         there: dict[int, float] = {}
         for start in range(0, len(ports), TRANSACTION):
             some = ports[start : start + TRANSACTION]
-            answer = self.consul.request("PUT", "txn", json.dumps([self._operation(port) for port in some]))
+            answer = self.consul.request("PUT", "txn", json.dumps([self._operation(port, path) for port in some]))
             if answer.status != 200:
                 raise RuntimeError(f"Consul refused manifests: {answer.status} {answer.body[:200]!r}")
             there |= dict.fromkeys(some, time.time())
         self._published += len(ports)
         return there
 
-    def _operation(self, port: int) -> Mapping[str, Any]:
+    def _operation(self, port: int, path: str) -> Mapping[str, Any]:
         text = f"id: {pod(port)}\nstatus_port: {port}\nstatus_http: {str(self._targets.scheme == 'http').lower()}\n"
+        text += f"status: {{path: {path}}}\n" if path != PATH else ""
         value = b64encode(text.encode()).decode()
         return {"KV": {"Verb": "set", "Key": f"intent/{NODE}/{pod(port)}", "Value": value}}
 
@@ -217,12 +224,18 @@ def pod(port: int) -> str:
 
 
 @contextmanager
-def running(targets: Targets, interval: float, options: Mapping[str, Any]) -> Iterator[Podpulse]:
-    """A controller without any pod yet. `options` are fields of its configuration file, by dotted name.
+def running(
+    targets: Targets, interval: float, options: Mapping[str, Any], line: TcpProxy | None = None
+) -> Iterator[Podpulse]:
+    """A controller without any pod yet. `options` are fields of its configuration file, by dotted name. It reaches
+    Consul by `line`, where one is given.
 
     Its log goes to standard error when what is done inside fails.
     """
     with _agent_beside(targets) as consul:
+        if line:
+            line.upstream = consul.http_port
+            options = {"consul.address": f"http://127.0.0.1:{line.port}", **options}
         controller = Controller(**_configuration(targets, consul, interval, options))
         try:
             controller.start()

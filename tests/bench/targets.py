@@ -5,8 +5,10 @@ a TLS session. It keeps connections open and gives out session tickets as any se
 them shows. The address is a random one of 127.0.0.0/8, so that runs beside each other do not meet.
 """
 
+import os
 import random
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from tests.bench import programs
+from tests.bench import process, programs
 from tests.bench.hits import FLUSH, FORMAT, HitLog
 from tests.support.net import Certificates
 
@@ -38,7 +40,7 @@ pid {folder}/pid;
 events {{ worker_connections {connections}; multi_accept on; }}
 http {{
     log_format hit '{log_format}';
-    access_log {folder}/hits hit buffer=256k flush={flush}ms;
+    access_log {log};
     default_type text/plain;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -56,6 +58,7 @@ http {{
 """
 
 
+LOG = "{folder}/hits hit buffer=256k flush={flush}ms"
 OK = 'return 200 "ok\\n";'
 ASK = "proxy_pass http://unix:{upstream}; proxy_set_header X-Port $server_port;"
 
@@ -66,10 +69,19 @@ class CannotListen(Exception):
 
 class Targets(AbstractContextManager["Targets"]):
     """`count` ports that answer 200, or what the server at the socket `upstream` says, and `silent` ones that accept
-    and never answer. Started as a context manager."""
+    and never answer. Started as a context manager. What is not `logged` has no hits."""
 
-    def __init__(self, count: int, scheme: Scheme = "http", silent: int = 0, upstream: Path | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        scheme: Scheme = "http",
+        silent: int = 0,
+        upstream: Path | None = None,
+        *,
+        logged: bool = True,
+    ) -> None:
         self.scheme = scheme
+        self._logged = logged
         self._count, self._silent = count, silent
         self._answer = ASK.format(upstream=upstream) if upstream else OK
         self._program = programs.nginx()
@@ -117,6 +129,11 @@ class Targets(AbstractContextManager["Targets"]):
     def ca_file(self) -> Path:
         return self._certificates.ca
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to every process of those that answer."""
+        for pid in process.tree(self._processes[0].pid):
+            os.kill(pid, number)
+
     def urls(self) -> list[str]:
         return [f"{self.scheme}://{self.address}:{port}{PATH}" for port in self.ports]
 
@@ -137,9 +154,9 @@ class Targets(AbstractContextManager["Targets"]):
         self._processes.append(subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL))
 
     def _stop(self) -> None:
-        for process in self._processes:
-            process.terminate()
-            process.wait()
+        for each in self._processes:
+            each.terminate()
+            each.wait()
         self._processes.clear()
 
     def _config(self) -> str:
@@ -154,7 +171,7 @@ class Targets(AbstractContextManager["Targets"]):
             connections=wanted if descriptors == resource.RLIM_INFINITY else min(wanted, descriptors),
             folder=self.folder,
             log_format=FORMAT,
-            flush=int(FLUSH * 1000),
+            log=LOG.format(folder=self.folder, flush=int(FLUSH * 1000)) if self._logged else "off",
             address=self._address,
             first=self._first,
             last=self._first + self._count - 1,

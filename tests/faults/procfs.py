@@ -19,19 +19,24 @@ class Descriptors:
 
 
 def sockets(pid: int) -> Descriptors:
-    """What a process has open.
+    """What a process has open. What it opens or closes meanwhile is left out: its other end cannot be told.
 
     Raises:
         OSError: it is gone.
     """
-    inodes, count = set[str](), 0
+    before, peers, after = _links(pid), _peers(pid), _links(pid)
+    both = before.items() & after.items()
+    inodes = {link.removeprefix("socket:[").rstrip("]") for _, link in both if link.startswith("socket:[")}
+    return Descriptors(len(both), [port for port, inode in peers if inode in inodes])
+
+
+def _links(pid: int) -> dict[str, str]:
+    """What each descriptor is."""
+    found = {}
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
-            link = str(entry.readlink())
-            count += 1
-            if link.startswith("socket:["):
-                inodes.add(link[8:-1])
-    return Descriptors(count, [port for port, inode in _peers(pid) if inode in inodes])
+            found[entry.name] = str(entry.readlink())
+    return found
 
 
 def _peers(pid: int) -> list[tuple[int, str]]:

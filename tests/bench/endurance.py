@@ -1,0 +1,308 @@
+"""The scenario `endurance`: manifests change all the while, and again and again something breaks. Does anything grow?
+
+Five manifests a second are removed, come back or ask for another check, and at the pace of one a minute the line to
+Consul, Consul, the targets or the configuration trouble the controller. What it takes of the machine is read beside.
+"""
+
+import os
+import random
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path
+
+from tests.bench import podpulse
+from tests.bench.measure import Say, Work
+from tests.bench.places import PLACES
+from tests.bench.podpulse import Podpulse
+from tests.bench.report import Reach, Report, reached
+from tests.bench.targets import NODE, Targets
+from tests.faults.procfs import resident, sockets, threads
+from tests.faults.promises import bounds
+from tests.support.net import until
+from tests.support.proxy import CLEAR, Line, TcpProxy
+
+CHANGES = 5.0
+"""Manifests that change, a second."""
+STANDING = 0.95
+"""The share of pods that is there at any time, at least."""
+FAULT_EVERY = 60.0
+FAULTS_AT_LEAST = 6
+"""In a run that is shorter than so many minutes they come sooner."""
+LASTS = 5.0
+SAMPLE_EVERY = 2.0
+SCRAPE_EVERY = 15.0
+SETTLES = 100.0
+"""Seconds after the last change in which all must be right; the fuse may take a minute of them."""
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the controller took at one moment. `own` are its descriptors beside those of probes, `consul` those to
+    Consul; `lines` and `written` (bytes) are of its log so far."""
+
+    at: float
+    memory: int
+    own: int
+    consul: int
+    threads: int
+    lines: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What there is to break."""
+
+    prober: Podpulse
+    targets: Targets
+    line: TcpProxy
+
+
+Fault = Callable[[Trouble], Iterator[None]]
+"""What stands before the `yield` breaks something, what stands after it heals it."""
+
+
+def line_stalls(trouble: Trouble) -> Iterator[None]:
+    trouble.line.behave(Line(stalled=True))
+    yield
+    trouble.line.behave(CLEAR)
+
+
+def line_refuses(trouble: Trouble) -> Iterator[None]:
+    trouble.line.refuse()
+    yield
+    trouble.line.listen()
+
+
+def line_resets(trouble: Trouble) -> Iterator[None]:
+    for _ in range(5):
+        trouble.line.cut(reset=True)
+        time.sleep(0.2)
+    yield
+
+
+def consul_stops(trouble: Trouble) -> Iterator[None]:
+    trouble.prober.consul.pause()
+    yield
+    trouble.prober.consul.resume()
+
+
+def targets_stop(trouble: Trouble) -> Iterator[None]:
+    trouble.targets.signal(signal.SIGSTOP)
+    yield
+    trouble.targets.signal(signal.SIGCONT)
+
+
+def reloaded(trouble: Trouble) -> Iterator[None]:
+    os.kill(trouble.prober.pid, signal.SIGHUP)
+    yield
+
+
+FAULTS: Sequence[Fault] = (line_stalls, line_refuses, line_resets, consul_stops, targets_stop, reloaded)
+
+
+def run(work: Work, say: Say) -> Report:
+    """See the module."""
+    with ExitStack() as stack:
+        targets = stack.enter_context(Targets(work.checks, work.scheme, logged=False))
+        line = stack.enter_context(TcpProxy(0))
+        prober = stack.enter_context(podpulse.running(targets, work.interval, work.options, line))
+        prober.write(targets.ports)
+        until(prober.settled, SETTLES, "all pods are published")
+        say(f"all {work.checks} pods are published; {work.seconds:g} s of changes and faults begin")
+        before = prober.scrape()
+        crowd = Crowd(prober, targets.ports)
+        with prober.scraped(SCRAPE_EVERY), _sampled(prober, targets, line) as samples, crowd.changing():
+            faults = _troubled(Trouble(prober, targets, line), work.seconds, say)
+        say("the last change is made; waiting until all is right")
+        wrong = _settle(crowd)
+        after = prober.scrape()
+    reaches = [
+        *_taken(samples, crowd.changes),
+        Reach("pods whose health is not as it should be at the end", len(wrong), "", 0),
+        Reach("pods with series that should have none, or without", len(_strange(after, crowd)), "", 0),
+        Reach("probes", after.sum("podpulse_probes_total") - before.sum("podpulse_probes_total"), ""),
+        Reach("late, by podpulse's own histogram, p99", after.lateness_quantile(0.99, before) * 1000, "ms"),
+        Reach("skipped", after.sum("podpulse_probes_skipped_total") - before.sum("podpulse_probes_skipped_total"), ""),
+    ]
+    title = f"{work.checks} {work.scheme} checks every {work.interval:g} s for {work.seconds / 60:g} minutes"
+    told = f"{crowd.changes} changes of manifests, {faults} faults: {', '.join(fault.__name__ for fault in FAULTS)}"
+    return reached(f"{title}, changing and troubled", work.as_json("endurance"), reaches, [told])
+
+
+class Crowd:
+    """The pods of the run, and their changes. Each change is written to Consul past the line that may be broken."""
+
+    def __init__(self, prober: Podpulse, ports: Sequence[int]) -> None:
+        self._prober = prober
+        self._ports = ports
+        self._gone: list[int] = []
+        self._random = random.Random(len(ports))
+        self._stopped = threading.Event()
+        self.changes = 0
+
+    def standing(self) -> frozenset[str]:
+        """The names of those whose manifest is there."""
+        return frozenset(podpulse.pod(port) for port in set(self._ports) - set(self._gone))
+
+    def health(self) -> Mapping[str, str]:
+        """What is published of each pod."""
+        return {pod: published.status for pod, published in PLACES["kv"].read(self._prober.consul).items()}
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Meanwhile manifests change."""
+        thread = threading.Thread(target=self._run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._random.expovariate(CHANGES)):
+            _insist(self._next())
+            self.changes += 1
+
+    def _next(self) -> Callable[[], object]:
+        """What to ask of Consul; asked again it changes nothing."""
+        here = sorted(set(self._ports) - set(self._gone))
+        match self._random.choice(("remove", "back", "other")):
+            case "remove" if len(here) > STANDING * len(self._ports):
+                self._gone.append(port := self._random.choice(here))
+                return partial(self._prober.consul.delete, f"intent/{NODE}/{podpulse.pod(port)}")
+            case "back" if self._gone:
+                return partial(self._prober.write, [self._gone.pop()])
+            case _:
+                return partial(self._prober.write, [self._random.choice(here)], path=f"/_status/{self.changes}")
+
+
+def _insist(ask: Callable[[], object]) -> None:
+    """Until Consul, which may stand still for a while, has done it."""
+    while True:
+        with suppress(OSError, HTTPException):
+            ask()
+            return
+        time.sleep(0.1)
+
+
+@contextmanager
+def _sampled(prober: Podpulse, targets: Targets, line: TcpProxy) -> Iterator[list[Sample]]:
+    """Meanwhile samples are taken; inside is the list of them."""
+    ports, stopped, samples = frozenset(targets.ports), threading.Event(), list[Sample]()
+    log = LogSize(prober.log_file)
+
+    def sample() -> None:
+        while not stopped.wait(SAMPLE_EVERY):
+            found, (lines, written) = sockets(prober.pid), log.read()
+            probing = sum(port in ports for port in found.peers)
+            consul = sum(port == line.port for port in found.peers)
+            own = found.descriptors - probing
+            at, memory = time.monotonic(), resident(prober.pid)
+            samples.append(Sample(at, memory, own, consul, threads(prober.pid), lines, written))
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class LogSize:
+    """How long a log is, read on from where it was left."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines = self._bytes = 0
+
+    def read(self) -> tuple[int, int]:
+        """Lines and bytes."""
+        with self._path.open("rb") as file:
+            file.seek(self._bytes)
+            new = file.read()
+        self._lines += new.count(b"\n")
+        self._bytes += len(new)
+        return self._lines, self._bytes
+
+
+def _troubled(trouble: Trouble, seconds: float, say: Say) -> int:
+    """One fault after the other until the time is over, the last of it without any; how many there were."""
+    every, end, count = min(FAULT_EVERY, seconds / FAULTS_AT_LEAST), time.monotonic() + seconds, 0
+    while time.monotonic() + every < end:
+        time.sleep(max(0.0, every - LASTS))
+        fault = FAULTS[count % len(FAULTS)]
+        say(fault.__name__)
+        broken = fault(trouble)
+        next(broken)
+        try:
+            time.sleep(min(LASTS, every / 2))
+        finally:
+            next(broken, None)
+        count += 1
+    time.sleep(max(0.0, end - time.monotonic()))
+    return count
+
+
+def _settle(crowd: Crowd) -> Sequence[str]:
+    """The pods that are not as they should be when time is over for it."""
+    deadline = time.monotonic() + SETTLES
+    while wrong := _wrong(crowd):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    return wrong
+
+
+def _wrong(crowd: Crowd) -> Sequence[str]:
+    standing, health = crowd.standing(), crowd.health()
+    return sorted((health.keys() ^ standing) | {pod for pod in health if health[pod] != "passing"})
+
+
+def _strange(scrape: podpulse.Scrape, crowd: Crowd) -> frozenset[str]:
+    return frozenset(scrape.pods("podpulse_check_interval_seconds") ^ crowd.standing())
+
+
+def _taken(samples: Sequence[Sample], changes: int) -> Sequence[Reach]:
+    """What was taken of the machine, beside what may be."""
+    quarter = len(samples) // 4
+    early = statistics.median(each.memory for each in samples[quarter : 2 * quarter])
+    late = statistics.median(each.memory for each in samples[-quarter:])
+    second_half = samples[len(samples) // 2 :]
+    slope = statistics.linear_regression([each.at for each in second_half], [each.memory for each in second_half]).slope
+    minutes = (samples[-1].at - samples[0].at) / 60
+    happened = changes / minutes
+    return [
+        Reach("memory: the last quarter's median", late / MB, "MB", (early * bounds.GROWTH + bounds.GROWTH_BYTES) / MB),
+        Reach("memory: the second quarter's median", early / MB, "MB"),
+        Reach("memory: slope over the second half", slope * 3600 / MB, "MB/h"),
+        Reach("memory: most", max(each.memory for each in samples) / MB, "MB"),
+        _most("descriptors beside those of probes", (each.own for each in samples), bounds.SPARE_DESCRIPTORS),
+        _most("connections to Consul", (each.consul for each in samples), bounds.CONSUL_CONNECTIONS),
+        _most("threads", (each.threads for each in samples), bounds.THREADS),
+        _most("log lines in a minute", _lines_in_a_minute(samples), bounds.LOG_BASE + bounds.LOG_PER_CHANGE * happened),
+        Reach("log lines a minute", (samples[-1].lines - samples[0].lines) / minutes, ""),
+        Reach("log", (samples[-1].written - samples[0].written) / MB, "MB"),
+    ]
+
+
+def _lines_in_a_minute(samples: Sequence[Sample]) -> Iterator[int]:
+    start = 0
+    for each in samples:
+        while each.at - samples[start].at > 60:
+            start += 1
+        yield each.lines - samples[start].lines
+
+
+def _most(what: str, numbers: Iterable[int], limit: float) -> Reach:
+    return Reach(f"{what}, most", max(numbers), "", limit)
