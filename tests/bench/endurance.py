@@ -37,6 +37,7 @@ FAULTS_AT_LEAST = 6
 """In a run that is shorter than so many minutes they come sooner."""
 LASTS = 5.0
 SAMPLE_EVERY = 2.0
+SAMPLES_AT_LEAST = 16
 SCRAPE_EVERY = 15.0
 SETTLES = 100.0
 """Seconds after the last change in which all must be right; the fuse may take a minute of them."""
@@ -120,7 +121,11 @@ def run(work: Work, say: Say) -> Report:
         say(f"all {work.checks} pods are published; {work.seconds:g} s of changes and faults begin")
         before = prober.scrape()
         crowd = Crowd(prober, targets.ports)
-        with prober.scraped(SCRAPE_EVERY), _sampled(prober, targets, line) as samples, crowd.changing():
+        with (
+            prober.scraped(SCRAPE_EVERY),
+            _sampled(prober, targets, line, min(SAMPLE_EVERY, work.seconds / SAMPLES_AT_LEAST)) as samples,
+            crowd.changing(),
+        ):
             faults = _troubled(Trouble(prober, targets, line), work.seconds, say)
         say("the last change is made; waiting until all is right")
         wrong = _settle(crowd)
@@ -196,20 +201,24 @@ def _insist(ask: Callable[[], object]) -> None:
 
 
 @contextmanager
-def _sampled(prober: Podpulse, targets: Targets, line: TcpProxy) -> Iterator[list[Sample]]:
-    """Meanwhile samples are taken; inside is the list of them."""
+def _sampled(prober: Podpulse, targets: Targets, line: TcpProxy, every: float) -> Iterator[list[Sample]]:
+    """Meanwhile samples are taken, `every` so many seconds; inside is the list of them."""
     ports, stopped, samples = frozenset(targets.ports), threading.Event(), list[Sample]()
     log = LogSize(prober.log_file)
 
-    def sample() -> None:
-        while not stopped.wait(SAMPLE_EVERY):
-            found, (lines, written) = sockets(prober.pid), log.read()
-            probing = sum(port in ports for port in found.peers)
-            consul = sum(port == line.port for port in found.peers)
-            own = found.descriptors - probing
-            at, memory = time.monotonic(), resident(prober.pid)
-            samples.append(Sample(at, memory, own, consul, threads(prober.pid), lines, written))
+    def take() -> None:
+        found, (lines, written) = sockets(prober.pid), log.read()
+        probing = sum(port in ports for port in found.peers)
+        consul = sum(port == line.port for port in found.peers)
+        own = found.descriptors - probing
+        at, memory = time.monotonic(), resident(prober.pid)
+        samples.append(Sample(at, memory, own, consul, threads(prober.pid), lines, written))
 
+    def sample() -> None:
+        while not stopped.wait(every):
+            take()
+
+    take()
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()
     try:
@@ -217,6 +226,7 @@ def _sampled(prober: Podpulse, targets: Targets, line: TcpProxy) -> Iterator[lis
     finally:
         stopped.set()
         thread.join()
+        take()
 
 
 class LogSize:
@@ -275,11 +285,11 @@ def _strange(scrape: podpulse.Scrape, crowd: Crowd) -> frozenset[str]:
 
 def _taken(samples: Sequence[Sample], changes: int) -> Sequence[Reach]:
     """What was taken of the machine, beside what may be."""
-    quarter = len(samples) // 4
+    quarter = max(1, len(samples) // 4)
     early = statistics.median(each.memory for each in samples[quarter : 2 * quarter])
     late = statistics.median(each.memory for each in samples[-quarter:])
-    second_half = samples[len(samples) // 2 :]
-    slope = statistics.linear_regression([each.at for each in second_half], [each.memory for each in second_half]).slope
+    last = samples[-2 * quarter :]
+    slope = statistics.linear_regression([each.at for each in last], [each.memory for each in last]).slope
     minutes = (samples[-1].at - samples[0].at) / 60
     happened = changes / minutes
     return [

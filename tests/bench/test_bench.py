@@ -15,14 +15,14 @@ FIGURES = {"cpu_ms_per_1000_probes", "peak_rss_mb", "probes", "failed", "latenes
 PEERS = {"consul": programs.consul, "blackbox_exporter": programs.blackbox_exporter}
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str, within: float = 110) -> subprocess.CompletedProcess[str]:
     """`tests/bench/run`, without its set-up."""
     command = [sys.executable, "-m", "tests.bench", *arguments]
-    return subprocess.run(command, cwd=programs.ROOT, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(command, cwd=programs.ROOT, capture_output=True, text=True, timeout=within, check=False)
 
 
-def measured(*arguments: str) -> dict[str, Any]:
-    done = bench(*arguments, "--json")
+def measured(*arguments: str, within: float = 110) -> dict[str, Any]:
+    done = bench(*arguments, "--json", within=within)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
@@ -69,13 +69,21 @@ def test_a_peer_that_is_not_there_is_named_in_the_table_and_the_json() -> None:
     assert why in shown.getvalue()
 
 
-@pytest.mark.parametrize("scenario", ["workers", "intent", "hang", "changes", "quiet"])
+@pytest.mark.parametrize("scenario", ["workers", "intent", "hang", "changes", "quiet", "endurance"])
 def test_a_scenario_gives_its_figures_beside_their_limits(scenario: str) -> None:
     document = measured("--scenario", scenario, "--checks", "20", "--interval", "1", "--seconds", "2")
 
     assert document["work"]["scenario"] == scenario
     assert all(figure["seen"] is not None for figure in document["results"])
     assert any(figure["limit"] is not None for figure in document["results"])
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(400)
+def test_nothing_grows_while_manifests_change_and_one_thing_after_the_other_breaks() -> None:
+    document = measured("--scenario", "endurance", "--seconds", "180", within=380)
+
+    assert [figure for figure in document["results"] if figure["met"] is False] == []
 
 
 @pytest.mark.parametrize(
