@@ -18,10 +18,11 @@ from controller.canary import Canary
 from controller.config import Config
 from controller.consul_operations import CONTROLLER_OPERATIONS
 from controller.deployments import Deployments
+from controller.desired import DesiredHealth
 from controller.exposition import Format
 from controller.intent.reality import PULSE_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
-from controller.loop import ControlLoop
+from controller.loop import ControlLoop, stop_together
 from controller.metrics import Metrics
 from controller.outside import Outside, on_consul, on_folders, registration
 from controller.probes.engine import ProbeEngine
@@ -29,6 +30,7 @@ from controller.pulse import Pulses
 from controller.registration import RegistrationKeeper
 from controller.reload import Parts, Reloader
 from controller.sink.directory import FolderInUse
+from controller.sink.places import Places
 from controller.store import HealthStore, ManifestStore
 from controller.succession.lock import NodeTaken
 from controller.succession.succession import Succession
@@ -75,13 +77,14 @@ class App:
         self._pulses = Pulses()
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
         self._checks = self._queue("checks")
-        self._publication = self._queue("publication")
         self._manifests = ManifestStore(config.rules())
         self._succession = _succession(config, environ)
         self._outside = self._connect(environ)
+        self._places = Places(self._outside.sinks)
+        self._publications = {place: self._queue(f"publication-{place}") for place in self._outside.sinks}
         grace = config.startup_grace if self._outside.reality else 0.0
-        self._deployments = Deployments(grace, self._manifests, self._outside.sink)
-        self._healths = HealthStore(self._publication.add, deployments=self._deployments, inherit=self._inherited)
+        self._deployments = Deployments(grace, self._manifests, self._places)
+        self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited)
         self._engine = ProbeEngine(
             self._healths,
             self._metrics.probes,
@@ -91,10 +94,10 @@ class App:
             guard=config.guard(environ),
         )
         self._canary = self._with_canary(environ)
-        self._publisher = HealthReconciler(
-            self._healths, self._outside.sink, time.monotonic, config.damping_rules(), self._succession.dampings()
+        self._desired = DesiredHealth(
+            self._healths, time.monotonic, config.damping_rules(), self._succession.dampings()
         )
-        self._loops = self._control_loops()
+        self._checking, self._publishing = self._checking_loop(), self._publishing_loops()
         self._watch = IntentWatch(
             self._outside.source,
             self._manifests,
@@ -133,13 +136,13 @@ class App:
                 beside.start()
         except (ListenError, FolderInUse) as error:
             raise StartError(str(error)) from error
-        for loop in self._loops:
+        for loop in (self._checking, *self._publishing):
             loop.start()
         self._engine.run()
         if self._canary:
             self._canary.start()
         self._watch.start()
-        self._succession.start(self._healths, self._publisher.dampings)
+        self._succession.start(self._healths, self._desired.dampings)
         self._reloader.start()
         self._systemd.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
@@ -174,8 +177,8 @@ class App:
         self._systemd.stopping()
         self._reloader.stop(step())
         self._watch.stop(step())
-        for loop in self._loops:
-            loop.stop(step())
+        self._checking.stop(step())
+        stop_together(self._publishing, step())
         for client in self._outside.clients:
             client.cancel()
         if self._canary:
@@ -210,12 +213,12 @@ class App:
         parts = Parts(
             self._manifests,
             self._engine,
-            self._publisher,
+            self._desired,
             self._outside,
             self._registrations,
             self._canary,
             self._on_manifests,
-            self._publish_again,
+            lambda: self._publish(self._followed()),
             self._admit,
         )
         return Reloader(
@@ -240,7 +243,7 @@ class App:
         )
 
     def _inherited(self, spec: CheckSpec) -> Inherited | None:
-        return self._succession.claim(spec, self._outside.sink.standing(spec.key))
+        return self._succession.claim(spec, self._places.standing(spec.key))
 
     def _registration(self, environ: Mapping[str, str]) -> Sequence[RegistrationKeeper]:
         observe = self._metrics.consul.request
@@ -248,31 +251,34 @@ class App:
             self.config, environ, self._pulses, observe, version("podpulse"), lambda: self.port, self._ready
         )
 
-    def _control_loops(self) -> Sequence[ControlLoop]:
+    def _checking_loop(self) -> ControlLoop:
         checks = CheckReconciler(self._manifests, self._engine, self._healths, self._outside.addresses)
-        return (
+        return ControlLoop(
+            self._checks, checks, self._metrics.loop("checks"), self._pulses.new("reconcile", 30), batch=CHECK_BATCH
+        )
+
+    def _publishing_loops(self) -> Sequence[ControlLoop]:
+        """One for each place, so that none waits for another."""
+        return [
             ControlLoop(
-                self._checks, checks, self._metrics.loop("checks"), self._pulses.new("reconcile", 30), batch=CHECK_BATCH
-            ),
-            ControlLoop(
-                self._publication,
-                self._publisher,
-                self._metrics.loop("publication"),
-                self._pulses.new("publish", 30, asks=self._outside.asks),
+                queue,
+                HealthReconciler(self._desired, self._outside.sinks[place]),
+                self._metrics.loop(queue.name),
+                self._pulses.new(f"publish-{place}", 30, asks=self._outside.asks),
                 batch=PUBLICATION_BATCH,
                 linger=PUBLICATION_LINGER,
-            ),
-        )
+            )
+            for place, queue in self._publications.items()
+        ]
 
     def _server(self) -> WebServer:
         def render(form: Format) -> Iterable[bytes]:
             return exposition.render(
-                self._metrics.registry, self._healths, self._manifests, self._publisher.damped(), form
+                self._metrics.registry, self._healths, self._manifests, self._desired.damped(), form
             )
 
-        published = self._outside.sink.published
         web = Web(
-            Fleet(self._healths, self._manifests, flapping=self._publisher.flapping, published=published),
+            Fleet(self._healths, self._manifests, flapping=self._desired.flapping, published=self._places.published),
             render=render,
             healthy=self._pulses.complaints,
             ready=self._ready,
@@ -298,8 +304,8 @@ class App:
         metrics.ready.set_function(lambda: not self._ready())
         metrics.healthy.set_function(lambda: not self._pulses.complaints())
         metrics.cut_off.set_function(lambda: bool(self._healths.cut_off))
-        metrics.pods_damped.set_function(lambda: len(self._publisher.damped()))
-        metrics.changes_suppressed.read(lambda: self._publisher.suppressed)
+        metrics.pods_damped.set_function(lambda: len(self._desired.damped()))
+        metrics.changes_suppressed.read(lambda: self._desired.suppressed)
         if lease:
             metrics.lease(lease.expires_at)
 
@@ -338,9 +344,17 @@ class App:
         """How we are, in one line for people."""
         return "; ".join(self._ready()) or f"ready; {len(self._manifests)} pods of {self.config.node_name}"
 
-    def _publish_again(self, keys: Collection[PodKey] | None) -> None:
-        """What was published of these pods is gone or not ours any more; None: of all."""
-        self._publication.add(keys if keys is not None else [each.spec.key for each in self._healths.all()])
+    def _publish(self, keys: Collection[PodKey]) -> None:
+        """What is published of these is to be looked at, in every place."""
+        for queue in self._publications.values():
+            queue.add(keys)
+
+    def _publish_again(self, place: str, keys: Collection[PodKey] | None) -> None:
+        """What was published of these pods in one place is gone or not ours any more; None: of all."""
+        self._publications[place].add(self._followed() if keys is None else keys)
+
+    def _followed(self) -> Collection[PodKey]:
+        return [each.spec.key for each in self._healths.all()]
 
 
 def _succession(config: Config, environ: Mapping[str, str]) -> Succession:

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from controller.pulse import Pulse
@@ -52,9 +52,13 @@ class ControlLoop:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, timeout: float) -> None:
+    def close(self) -> None:
         """Finish the batch in hand, take no other, and end."""
         self._queue.close()
+
+    def stop(self, timeout: float) -> None:
+        """`close`, and wait up to `timeout` seconds for the end."""
+        self.close()
         self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -100,3 +104,13 @@ class ControlLoop:
             case _:
                 self._queue.forget(key)
                 self._metrics.reconciled("success", 1)
+
+
+def stop_together(loops: Sequence[ControlLoop], timeout: float) -> None:
+    """End all of them at the same time; `timeout` seconds are for all together, so that one that hangs costs no other
+    its time."""
+    deadline = time.monotonic() + timeout
+    for loop in loops:
+        loop.close()
+    for loop in loops:
+        loop.stop(max(0.0, deadline - time.monotonic()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,14 +17,13 @@ from controller.pulse import Pulses
 from controller.registration import Complaints, RegistrationKeeper, controller_service
 from controller.session import SessionKeeper
 from controller.sink.agent import AgentSink
-from controller.sink.both import CombinedSink, ConsulSink
 from controller.sink.directory import DirectoryLease, DirectorySink
 from controller.sink.keeper import KeyKeeper
 from controller.sink.kv import KvSink
+from controller.sink.places import LastingSink
 from controller.sink.services import ManifestServices, ServiceNaming
 from controller.sink.ttl import TtlKeeper
-from reconcilers.ports import HealthSink, Manifests
-from reconcilers.record import HealthRecord
+from reconcilers.ports import Manifests
 from reconcilers.spec import PodKey
 
 REGISTRATION_DEADLINE = 2.0
@@ -53,22 +53,15 @@ class Lease(Keeper, Protocol):
         ...
 
 
-class LastingSink(HealthSink, Protocol):
-    """A sink where what an earlier run published may still stand."""
-
-    def standing(self, key: PodKey) -> HealthRecord | None:
-        """What an earlier run published of a pod, if it has stood without a break since."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What is different between Consul and folders. `clients` are to be closed at the end. `reality` says what really
-    runs, where somebody may know and it matters. `take` puts another configuration in force, as far as that goes
-    without a restart. Where it `asks`, whoever reads or writes waits for an answer of others, who may be slow."""
+    """What is different between Consul and folders. `sinks` are the places where health goes, by their names; each is
+    written by a thread of its own. `clients` are to be closed at the end. `reality` says what really runs, where
+    somebody may know and it matters. `take` puts another configuration in force, as far as that goes without a restart.
+    Where it `asks`, whoever reads or writes waits for an answer of others, who may be slow."""
 
     source: Source
-    sink: LastingSink
+    sinks: Mapping[str, LastingSink]
     addresses: FixedAddress | CatalogAddress
     lease: Lease | None
     keepers: Sequence[Keeper]
@@ -83,7 +76,7 @@ def on_folders(config: Config, intents: Path, healths: Path, pulses: Pulses) -> 
     sink = DirectorySink(healths)
     lease = DirectoryLease(healths, pulses.new("session", 30))
     source = DirectorySource(intents, config.node_name, sink.leftovers)
-    return Outside(source, sink, _fixed(config.address), lease, [lease], asks=False)
+    return Outside(source, {"folder": sink}, _fixed(config.address), lease, [lease], asks=False)
 
 
 def on_consul(
@@ -92,14 +85,14 @@ def on_consul(
     manifests: Manifests,
     pulses: Pulses,
     observe: Observe,
-    publish_again: Callable[[Collection[PodKey] | None], None],
+    publish_again: Callable[[str, Collection[PodKey] | None], None],
     session: str,
     note_session: Callable[[str], None],
 ) -> Outside:
     """Manifests from Consul; health into its KV store under a session, into the local agent's services, or both.
 
-    `publish_again` is told which pods' records were lost, or None for all of them. `session` is the one that an earlier
-    run left, if any, and `note_session` is told of each that we publish under.
+    `publish_again` is told in which place records were lost and of which pods, or None for all of them. `session` is
+    the one that an earlier run left, if any, and `note_session` is told of each that we publish under.
     """
     settings, node = config.consul_settings(environ), config.node_name
     services = ManifestServices(manifests, _naming(config))
@@ -112,20 +105,20 @@ def on_consul(
 
     def published_under(session: str) -> None:
         note_session(session)
-        publish_again(None)
+        publish_again("kv", None)
 
     def leftovers() -> Collection[PodKey]:
         """Of a session that is taken over, known only when Consul has confirmed it."""
         if lease and session:
             lease.wait(CONFIRMED_WITHIN)
-        return sink.leftovers(node)
+        return frozenset().union(*(sink.leftovers(node) for sink in sinks.values()))
 
     def take(config: Config) -> None:
         for each in (*renewing, *clients):
             each.use(config.consul_settings(environ))
         services.take(_naming(config))
 
-    sinks: dict[str, ConsulSink] = {}
+    sinks: dict[str, KvSink | AgentSink] = {}
     keepers: list[Keeper] = []
     lease: SessionKeeper | None = None
     if "kv" in config.publish:
@@ -133,16 +126,16 @@ def on_consul(
         lease = SessionKeeper(renewing[0], node, published_under, pulses.new("session", 30, asks=True), resume=session)
         keepers.append(lease)
         keys = sinks["kv"] = KvSink(client(), lease)
-        keepers.append(KeyKeeper(keys.look_again, publish_again, pulses.new("kv-look", 30, asks=True)))
+        lost = partial(publish_again, "kv")
+        keepers.append(KeyKeeper(keys.look_again, lost, pulses.new("kv-look", 30, asks=True)))
     if "agent" in config.publish:
-        agent = sinks["agent"] = AgentSink(client(), services, publish_again, ttl=config.service.ttl)
+        agent = sinks["agent"] = AgentSink(client(), services, partial(publish_again, "agent"), ttl=config.service.ttl)
         keepers.append(TtlKeeper(agent, pulses.new("agent-ttl", 30, asks=True)))
-    sink = CombinedSink(sinks) if len(sinks) > 1 else next(iter(sinks.values()))
     addresses = CatalogAddress(client(), node) if config.address == "catalog" else _fixed(config.address)
     source = ConsulSource(client(), config.tree, node, leftovers)
     matters = config.startup_grace and config.tree == "intent"
     reality = ConsulSource(client(), "reality", node, tuple) if matters else None
-    return Outside(source, sink, addresses, lease, keepers, clients, reality, take)
+    return Outside(source, sinks, addresses, lease, keepers, clients, reality, take)
 
 
 def registration(

@@ -16,13 +16,13 @@ from controller import log as logs
 from controller.canary import Canary
 from controller.config import Config, ConfigError
 from controller.config.live import differences, reloaded
+from controller.desired import DesiredHealth
 from controller.outside import Outside
 from controller.probes.engine import ProbeEngine
 from controller.registration import RegistrationKeeper
 from controller.rotation import Rotation, unusable
 from controller.store import ManifestStore
 from controller.web.access import WebAccess, WebAccessError
-from reconcilers.publication import HealthReconciler
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
@@ -41,16 +41,17 @@ class Value(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a configuration is put in force with. `reconcile` and `publish_again` want pods to be looked at again."""
+    """What a configuration is put in force with. `reconcile` wants pods to be looked at again, and `publish_again` what
+    is published of all of them."""
 
     manifests: ManifestStore
     engine: ProbeEngine
-    publisher: HealthReconciler
+    desired: DesiredHealth
     outside: Outside
     registrations: Sequence[RegistrationKeeper]
     canary: Canary | None
     reconcile: Callable[[Collection[PodKey]], None]
-    publish_again: Callable[[None], None]
+    publish_again: Callable[[], None]
     admit: Callable[[WebAccess], bool]
     """Who may see the page; False when that is not all in force at once."""
 
@@ -60,12 +61,12 @@ class Parts:
         self.outside.take(config)
         for each in self.registrations:
             each.use(config.consul_settings(environ))
-        self.publisher.follow(config.damping_rules())
+        self.desired.follow(config.damping_rules())
         self.engine.take(ca_file=str(config.ca_file), guard=config.guard(environ))
         if self.canary:
             self.canary.window = config.canary_window
         self.reconcile(self.manifests.follow(config.rules()))
-        self.publish_again(None)
+        self.publish_again()
 
 
 class Reloader:

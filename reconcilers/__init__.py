@@ -24,9 +24,12 @@ The one-way path, and where each step stands::
        |    not yet in reality? it is being deployed      thread "reality"   controller/deployments.py, deployment.py
        |    everything fails at once? ask the canary      thread "canary"    controller/canary.py, isolation.py
        v  PodKeys whose health changed
-    WorkQueue "publication" -> ControlLoop -> HealthReconciler
-       |    changes are collected for some milliseconds  thread "publish"   reconcilers/publication.py, damping.py,
-       v                                                                    record.py
+       |    for each place (kv, agent, folder), so that none waits for another:
+       v
+    WorkQueue "publication-kv" -> ControlLoop -> HealthReconciler
+       |    changes are collected for some milliseconds  thread             reconcilers/publication.py, record.py
+       |    desired = local health; does the pod flap?   "publish-kv"       controller/desired.py, damping.py
+       v
     HealthSink: transactions of up to 64 operations -> Consul's KV,         controller/sink/
                 services of the local agent, or a folder
 

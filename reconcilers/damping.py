@@ -62,3 +62,15 @@ class Damping:
     def quiet_for(self, now: float) -> float:
         """For how many seconds more nothing but `unknown` is to be said; 0 when anything may be."""
         return max(0.0, self.quiet_until - now)
+
+
+@dataclass(frozen=True, slots=True)
+class Flapping:
+    """A pod that is said to be unknown because its status changed `changes` times in a short time.
+
+    That began `quiet_since` seconds ago, and lasts `quiet_for` seconds more.
+    """
+
+    changes: int
+    quiet_since: float
+    quiet_for: float

@@ -5,8 +5,8 @@ The page, the API and the command line say the same sentence, so it is decided h
 
 from dataclasses import dataclass, replace
 
+from reconcilers.damping import Flapping
 from reconcilers.health import CheckHealth, HealthState, ProbeResult, Reason
-from reconcilers.publication import Flapping
 from reconcilers.spec import CheckSpec, Manifest, Unprobed
 
 

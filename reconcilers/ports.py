@@ -81,6 +81,23 @@ class Followed(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What is to stand published of a pod that has a worker; None while there is no verdict. For `quiet` seconds more
+    that is less than the truth, 0 where it is all of it."""
+
+    record: HealthRecord | None
+    quiet: float = 0.0
+
+
+class Desires(Protocol):
+    """What is to stand published of each pod, wherever that is."""
+
+    def desired(self, key: PodKey) -> Desired | None:
+        """None for a pod without worker, of which nothing is to stand."""
+        ...
+
+
 class HealthSink(Protocol):
     """Where health goes, and what is known to stand there."""
 

@@ -131,10 +131,6 @@ class AgentSink:
             if lost:
                 self._on_lost(lost)
 
-    def cancel(self) -> None:
-        """End the request in flight, and let no other through: the end has come."""
-        self._client.cancel()
-
     def withdraw_all(self, within: float) -> None:
         """Remove every service of ours, in `within` seconds or not at all; also after `cancel`.
 

@@ -112,10 +112,6 @@ class KvSink:
                     failed |= self._unsettle(batch, str(error))
         return failed
 
-    def cancel(self) -> None:
-        """End the request in flight, and let no other through: the end has come."""
-        self._client.cancel()
-
     def leftovers(self, node: str) -> Collection[PodKey]:
         """Read what stands published for `node`, and remember it; the pods are to be looked at (again).
 

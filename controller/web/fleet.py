@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from controller.sink.kv import Unsettled
 from controller.store import HealthStore, Intent, ManifestStore, Tracked
+from reconcilers.damping import Flapping
 from reconcilers.explanation import Situation, evidence, explain
 from reconcilers.health import CheckHealth, HealthState, ProbeResult, Reason
-from reconcilers.publication import Flapping
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, PodKey
 

@@ -168,7 +168,7 @@ def _depth() -> timeseries.Panel:
 def _waiting() -> timeseries.Panel:
     return graph(
         "How long keys wait (p99)",
-        "By queue: checks is manifests that become workers, publication is health that is written to Consul.",
+        "By queue: checks is manifests that become workers, publication-kv and -agent health that goes to Consul.",
         "s",
         over_time(
             "histogram_quantile(0.99, sum by (le, name) "

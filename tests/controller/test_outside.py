@@ -10,7 +10,7 @@ from tests.reconcilers.fakes import FakeManifests
 
 def outside(**options: object) -> Outside:
     config = Config.model_validate({"node_name": "web1", "consul": {"address": "127.0.0.1:1"}, **options})
-    return on_consul(config, {}, FakeManifests(), Pulses(), lambda *_: None, lambda _: None, "", lambda _: None)
+    return on_consul(config, {}, FakeManifests(), Pulses(), lambda *_: None, lambda *_: None, "", lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from itertools import product
 import pytest
 
 from controller.web.wording import moment
+from reconcilers.damping import Flapping
 from reconcilers.health import CheckHealth, HealthState
 from reconcilers.p2manifest import sha
-from reconcilers.publication import Flapping
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, PodKey, Unprobed
 from tests.support.site import HOSTILE, NODE, NOW, Page, Site

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable
+from controller.desired import DesiredHealth
 from controller.sink.agent import AgentSink
 from controller.sink.kv import Unsettled
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.publication import HealthReconciler
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
+from tests.reconcilers.fakes import FakeHealths
 from tests.support.agent_sink import (
     CRITICAL,
     ISUP,
@@ -318,7 +320,7 @@ def test_one_that_fails_does_not_hold_back_the_others(bench: Bench) -> None:
 
 
 def test_a_hanging_request_ends_when_it_is_cancelled(bench: Bench) -> None:
-    bench.sink.cancel()
+    bench.client.cancel()
     assert "cancelled" in bench.sink.write([PASSING], [])[ISUP]
 
 
@@ -352,17 +354,11 @@ def test_a_token_for_the_services_prefix_is_needed_and_enough(consul_binary: Pat
             assert bench.services() == {}
 
 
-class Workers:
-    """Local health, as given."""
-
-    def __init__(self, healths: dict[PodKey, CheckHealth]) -> None:
-        self.healths = healths
-
-    def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
-        return (self.healths[key], 7.0) if key in self.healths else None
-
-    def forget(self, keys: object) -> None:
-        raise NotImplementedError
+def reconciling(bench: Bench, healths: dict[PodKey, CheckHealth]) -> HealthReconciler:
+    """What publishes these healths into the sink."""
+    local = FakeHealths()
+    local.known = {key: (health, 7.0) for key, health in healths.items()}
+    return HealthReconciler(DesiredHealth(local, time.monotonic), bench.sink)
 
 
 def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
@@ -370,7 +366,7 @@ def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
         earlier.sink.write([CRITICAL, *named(1), HealthRecord(OTHER, HealthState.PASSING)], [])
     young = PodKey("web1", "pod0")
     healths = {ISUP: CheckHealth(HealthState.PASSING, since=5.0), young: CheckHealth()}
-    reconciler = HealthReconciler(Workers(healths), bench.sink, time.monotonic)
+    reconciler = reconciling(bench, healths)
     keys = list(bench.sink.leftovers("web1"))
     assert reconciler.reconcile(keys) == {}
     assert sorted(bench.services()) == [ISUP_ID, "podpulse:web1:pod0"]

@@ -12,6 +12,7 @@ import pytest
 
 from controller.app import PUBLICATION_BATCH, PUBLICATION_LINGER
 from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable
+from controller.desired import DesiredHealth
 from controller.loop import ControlLoop
 from controller.pulse import Pulse
 from controller.sink.kv import LATEST, KvSink
@@ -21,6 +22,7 @@ from reconcilers.keys import health_key
 from reconcilers.publication import HealthReconciler
 from reconcilers.record import HealthRecord, decode
 from reconcilers.spec import PodKey
+from tests.reconcilers.fakes import FakeHealths
 from tests.support.consul import Agent
 from tests.support.fake_http import Asked, FakeServer, Reply
 from tests.support.net import until
@@ -43,10 +45,11 @@ class Lease:
 
 @dataclass
 class Bench:
-    """A sink at an agent, under a live session, with its requests counted."""
+    """A sink at an agent, under a live session, with its client and its requests counted."""
 
     agent: Agent
     lease: Lease
+    client: ConsulClient
     sink: KvSink
     asked: list[str] = field(default_factory=list)
     now: float = 100.0
@@ -63,7 +66,7 @@ class Bench:
 def bench(consul: Agent) -> Iterator[Bench]:
     lease, asked = Lease(consul.new_session()), list[str]()
     client = ConsulClient(consul.settings(), timeout=1.0, observe=lambda operation, *_: asked.append(operation))
-    made = Bench(consul, lease, KvSink(client, lease, clock=lambda: made.now, wall_clock=lambda: 1000.0), asked)
+    made = Bench(consul, lease, client, KvSink(client, lease, clock=lambda: made.now, wall_clock=lambda: 1000.0), asked)
     yield made
     client.close()
 
@@ -313,7 +316,7 @@ def test_what_stands_otherwise_than_believed_is_found_by_a_second_look(bench: Be
 
 def test_a_hanging_write_ends_when_it_is_cancelled(bench: Bench) -> None:
     bench.agent.pause()
-    timer = threading.Timer(0.1, bench.sink.cancel)
+    timer = threading.Timer(0.1, bench.client.cancel)
     timer.start()
     assert "cancelled" in bench.sink.write([PASSING], [])[ISUP]
     timer.join()
@@ -322,17 +325,11 @@ def test_a_hanging_write_ends_when_it_is_cancelled(bench: Bench) -> None:
     bench.agent.resume()
 
 
-class Workers:
-    """Local health, as given."""
-
-    def __init__(self, healths: dict[PodKey, CheckHealth]) -> None:
-        self.healths = healths
-
-    def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
-        return (self.healths[key], 7.0) if key in self.healths else None
-
-    def forget(self, keys: object) -> None:
-        raise NotImplementedError
+def reconciling(bench: Bench, healths: dict[PodKey, CheckHealth]) -> HealthReconciler:
+    """What publishes these healths into the sink."""
+    local = FakeHealths()
+    local.known = {key: (health, 7.0) for key, health in healths.items()}
+    return HealthReconciler(DesiredHealth(local, time.monotonic), bench.sink)
 
 
 def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
@@ -341,7 +338,7 @@ def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
     bench.agent.put("health/old/web1", PASSING.encode(0))
     bench.agent.put("health/young/web1", PASSING.encode(0))
     young = PodKey("web1", "young")
-    reconciler = HealthReconciler(Workers({ISUP: healthy, young: CheckHealth()}), bench.sink, time.monotonic)
+    reconciler = reconciling(bench, {ISUP: healthy, young: CheckHealth()})
     keys = list(bench.sink.leftovers("web1"))
     assert reconciler.reconcile(keys) == {}
     assert bench.agent.keys() == ["health/isup/web1", "health/young/web1"]
@@ -354,8 +351,7 @@ def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
 def test_what_others_did_to_our_keys_is_seen_and_mended(bench: Bench) -> None:
     pods = named(5)
     healthy = CheckHealth(HealthState.PASSING, since=5.0)
-    workers = Workers({record.key: healthy for record in pods})
-    reconciler = HealthReconciler(workers, bench.sink, time.monotonic)
+    reconciler = reconciling(bench, {record.key: healthy for record in pods})
     reconciler.reconcile([record.key for record in pods])
     assert bench.sink.look_again() == set()
     deleted, locked, rewritten, lied, _ = (record.key for record in pods)
@@ -387,9 +383,7 @@ def test_a_look_needs_one_request_for_64_keys_and_none_without_a_session(bench: 
 
 def test_a_thousand_pods_that_change_at_once_take_the_control_loop_at_most_twenty_requests(bench: Bench) -> None:
     keys = [PodKey("web1", f"pod{at}") for at in range(1000)]
-    reconciler = HealthReconciler(
-        Workers(dict.fromkeys(keys, CheckHealth(HealthState.CRITICAL, since=5.0))), bench.sink, time.monotonic
-    )
+    reconciler = reconciling(bench, dict.fromkeys(keys, CheckHealth(HealthState.CRITICAL, since=5.0)))
     queue: WorkQueue[PodKey] = WorkQueue("publication", RecordedQueue())
     loop = ControlLoop(
         queue, reconciler, RecordedLoop(), Pulse("publish", 30, time.monotonic),

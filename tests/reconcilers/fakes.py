@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 
 from reconcilers.health import CheckHealth
+from reconcilers.ports import Desired
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey, Tls
 
@@ -73,6 +74,13 @@ class FakeHealths:
 
     def forget(self, keys: Collection[PodKey]) -> None:
         self.forgotten.extend(keys)
+
+
+class FakeDesires(dict[PodKey, Desired]):
+    """A pod that is not in here has no worker."""
+
+    def desired(self, key: PodKey) -> Desired | None:
+        return self.get(key)
 
 
 class FakeSink:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from reconcilers.damping import Flapping
 from reconcilers.explanation import Situation, evidence, explain
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
-from reconcilers.publication import Flapping
 from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey, Unprobed
 
 KEY = PodKey("web1", "isup")

@@ -40,10 +40,11 @@ class Directory:
 
 @dataclass
 class Bench:
-    """A sink at an agent; what it asked for, and what it said was lost."""
+    """A sink at an agent, with its client; what it asked for, and what it said was lost."""
 
     agent: Agent
     sink: AgentSink
+    client: ConsulClient
     directory: Directory
     asked: list[str]
     lost: list[PodKey]
@@ -96,7 +97,7 @@ def sink_at(
 
     settings = agent.settings(token)
     with ConsulClient(settings, timeout=timeout, observe=note) as client:
-        yield Bench(agent, AgentSink(client, directory, lose, ttl=ttl, clock=clock), directory, asked, lost)
+        yield Bench(agent, AgentSink(client, directory, lose, ttl=ttl, clock=clock), client, directory, asked, lost)
 
 
 def named(count: int, status: HealthState = HealthState.PASSING) -> list[HealthRecord]:

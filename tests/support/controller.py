@@ -81,7 +81,7 @@ class Metrics:
             for sample in family.samples:
                 self._samples[sample.name].append((sample.labels, sample.value))
 
-    def sum(self, name: str, **labels: str) -> float:
+    def sum(self, name: str, /, **labels: str) -> float:
         """The sum of all samples with this name and these labels; 0 when there is none."""
         return sum(value for have, value in self._samples[name] if labels.items() <= have.items())
 

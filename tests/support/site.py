@@ -16,10 +16,10 @@ from controller.store import HealthStore, ManifestStore
 from controller.web.app import Web
 from controller.web.fleet import Fleet
 from controller.web.server import WebServer
+from reconcilers.damping import Flapping
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.options import Rules
-from reconcilers.publication import Flapping
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 

@@ -79,7 +79,7 @@ def test_a_thread_that_hangs_starves_the_watchdog_until_it_turns_again(tmp_path:
         pipe = healths / ".a.new"
         os.mkfifo(pipe)
         (pods / "a.yaml").write_bytes(manifest("a", target.port))
-        until(lambda: "thread publish has stood still" in systemd.latest("STATUS"), 60, "the complaint")
+        until(lambda: "thread publish-folder has stood still" in systemd.latest("STATUS"), 60, "the complaint")
         assert controller.get("/-/healthy").status == 503
         fed = systemd.count("WATCHDOG")
         systemd.wait("STATUS", times=10)

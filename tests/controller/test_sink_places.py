@@ -1,0 +1,164 @@
+"""What is published in several places, seen as one; and that each place is written by itself."""
+
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import pytest
+
+from controller.app import PUBLICATION_BATCH, PUBLICATION_LINGER
+from controller.consul import ConsulClient
+from controller.desired import DesiredHealth
+from controller.loop import ControlLoop, stop_together
+from controller.pulse import Pulse
+from controller.sink.kv import KvSink, Unsettled
+from controller.sink.places import LastingSink, Places
+from controller.workqueue import WorkQueue
+from reconcilers.health import CheckHealth, HealthState
+from reconcilers.publication import HealthReconciler
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+from tests.reconcilers.fakes import FakeHealths
+from tests.support.agent_sink import CRITICAL, ISUP, ISUP_ID, PASSING, sink_at
+from tests.support.consul import Agent
+from tests.support.net import until
+from tests.support.recorders import RecordedLoop, RecordedQueue
+
+OTHER = PodKey("web1", "other")
+GOOD = CheckHealth(HealthState.PASSING, since=5.0)
+
+
+@dataclass
+class Shelf:
+    """A sink in memory; while its `gate` is closed it hangs."""
+
+    records: dict[PodKey, HealthRecord] = field(default_factory=dict)
+    gate: threading.Event | None = None
+    hangs: bool = False
+
+    def published(self, key: PodKey) -> HealthRecord | None:
+        return self.records.get(key)
+
+    def standing(self, key: PodKey) -> HealthRecord | None:
+        return self.records.get(key)
+
+    def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
+        if self.gate:
+            self.hangs = True
+            self.gate.wait(30.0)
+        self.records |= {record.key: record for record in put}
+        for key in delete:
+            self.records.pop(key, None)
+        return {}
+
+
+def places(*shelves: Shelf) -> Places:
+    return Places(dict(zip(("kv", "agent"), shelves, strict=False)))
+
+
+def test_what_all_agree_on_is_published() -> None:
+    both = places(Shelf({ISUP: PASSING}), Shelf({ISUP: PASSING}))
+    assert both.published(ISUP) == PASSING
+    assert both.published(OTHER) is None
+
+
+def test_only_what_all_have_let_stand_as_passing_is_passing() -> None:
+    assert places(Shelf({ISUP: PASSING}), Shelf({ISUP: PASSING})).standing(ISUP) == PASSING
+    assert places(Shelf({ISUP: PASSING}), Shelf()).standing(ISUP) is None
+    assert places(Shelf({ISUP: CRITICAL}), Shelf()).standing(ISUP) == CRITICAL
+    assert places(Shelf(), Shelf({ISUP: PASSING})).standing(ISUP) is None
+
+
+@pytest.mark.parametrize("other", [{}, {ISUP: CRITICAL}], ids=["missing", "different"])
+def test_where_they_differ_nobody_rests(other: dict[PodKey, HealthRecord]) -> None:
+    for shelves in ((Shelf({ISUP: PASSING}), Shelf(other)), (Shelf(other), Shelf({ISUP: PASSING}))):
+        assert isinstance(places(*shelves).published(ISUP), Unsettled)
+
+
+class Publishing:
+    """A loop for each of some sinks, and one health for all of them."""
+
+    def __init__(self, *sinks: LastingSink) -> None:
+        self.healths = FakeHealths()
+        desired = DesiredHealth(self.healths, time.monotonic)
+        self.queues: list[WorkQueue[PodKey]] = [WorkQueue("publication", RecordedQueue()) for _ in sinks]
+        self.loops = [
+            ControlLoop(
+                queue, HealthReconciler(desired, sink), RecordedLoop(), Pulse("publish", 30, time.monotonic),
+                batch=PUBLICATION_BATCH, linger=PUBLICATION_LINGER,
+            )
+            for queue, sink in zip(self.queues, sinks, strict=True)
+        ]  # fmt: skip
+        for loop in self.loops:
+            loop.start()
+
+    def observe(self, key: PodKey, health: CheckHealth) -> None:
+        self.healths.known[key] = (health, 7.0)
+        for queue in self.queues:
+            queue.add([key])
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as ends:
+        yield ends
+
+
+@pytest.mark.parametrize("hanging", [0, 1], ids=["kv", "agent"])
+def test_a_place_that_hangs_holds_up_no_other_and_gets_the_newest_afterwards(stack: ExitStack, hanging: int) -> None:
+    shelves = Shelf(), Shelf()
+    gate = shelves[hanging].gate = threading.Event()
+    other = shelves[1 - hanging]
+    publishing = Publishing(*shelves)
+    stack.callback(stop_together, publishing.loops, 10.0)
+    stack.callback(gate.set)
+    publishing.observe(ISUP, GOOD)
+    until(lambda: shelves[hanging].hangs, what="one to hang")
+    for at, state in enumerate((HealthState.CRITICAL, HealthState.PASSING, HealthState.CRITICAL), 6):
+        publishing.observe(ISUP, CheckHealth(state, since=float(at)))
+        until(lambda: other.records[ISUP].status is state if ISUP in other.records else False, what=f"{state}")  # noqa: B023
+    assert shelves[hanging].records == {}
+    gate.set()
+    until(lambda: shelves[hanging].records.get(ISUP) == other.records[ISUP], what="the newest to be there too")
+
+
+def test_the_end_waits_for_all_together_and_not_for_one_after_the_other(stack: ExitStack) -> None:
+    gate = threading.Event()
+    stack.callback(gate.set)
+    shelves = Shelf(gate=gate), Shelf(gate=gate)
+    publishing = Publishing(*shelves)
+    publishing.observe(ISUP, GOOD)
+    until(lambda: all(shelf.hangs for shelf in shelves), what="both to hang")
+    started = time.monotonic()
+    stop_together(publishing.loops, 1.5)
+    assert 1.5 <= time.monotonic() - started < 3.0
+
+
+class Held:
+    """A session that is there, or not yet."""
+
+    session: str | None = None
+
+    def current(self) -> str | None:
+        return self.session
+
+
+def test_with_a_real_consul_one_that_waits_for_its_session_is_made_up_for_later(
+    consul: Agent, stack: ExitStack
+) -> None:
+    lease = Held()
+    with sink_at(consul) as bench, ConsulClient(consul.settings()) as client:
+        keys = KvSink(client, lease)
+        publishing = Publishing(keys, bench.sink)
+        stack.callback(stop_together, publishing.loops, 10.0)
+        publishing.observe(ISUP, GOOD)
+        until(lambda: bench.sink.published(ISUP) == PASSING, what="the agent to be told")
+        assert bench.status(ISUP_ID) == "passing"
+        assert consul.keys("health/") == []
+        bench.asked.clear()
+        lease.session = consul.new_session()
+        until(lambda: consul.keys("health/") == ["health/isup/web1"], what="the key to be written")
+        assert bench.asked == [], "the agent had it already"
+        until(lambda: Places({"kv": keys, "agent": bench.sink}).published(ISUP) == PASSING, what="both to agree")

@@ -1,0 +1,121 @@
+"""Two places of publishing, of which one hangs: the other goes on as if it were alone."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.support.consul import Agent
+from tests.support.controller import Controller
+from tests.support.fake_http import Asked, Reply
+from tests.support.fleet import Fleet
+from tests.support.gateway import Gateway, Lie
+from tests.support.net import until
+from tests.support.targets import Target, answer
+
+
+@pytest.fixture
+def gateway(consul: Agent) -> Iterator[Gateway]:
+    with Gateway(consul.http_port) as one:
+        yield one
+
+
+@pytest.fixture
+def hang() -> Iterator[threading.Event]:
+    """Until it is set, requests that hang do."""
+    end = threading.Event()
+    yield end
+    end.set()
+
+
+def publishing(stack: ExitStack, gateway: Gateway, **options: Any) -> Controller:
+    """A controller that publishes into both places, and reaches Consul through the gateway alone."""
+    consul = {"address": f"127.0.0.1:{gateway.port}"}
+    return stack.enter_context(Controller(consul=consul, publish=["kv", "agent"], **options))
+
+
+def hanging(path: str, end: threading.Event) -> Lie:
+    """Requests for paths with this beginning are not answered until the end."""
+
+    def lie(asked: Asked) -> Reply | None:
+        return Reply(500, b"it hung", wait=end) if asked.path.startswith(path) and not end.is_set() else None
+
+    return lie
+
+
+def in_agent(consul: Agent, pod: str) -> str:
+    """What the agent says of a pod; "" where it is no service."""
+    checks = consul.request("GET", "agent/checks").json()
+    return str(checks.get(f"podpulse:web1:{pod}", {}).get("Status", ""))
+
+
+def errors(controller: Controller, place: str) -> float:
+    name = f"publication-{place}"
+    return controller.metrics().sum("controller_runtime_reconcile_errors_total", controller=name)
+
+
+def waiting(controller: Controller, place: str) -> float:
+    """For how many seconds its loop has been at what it is doing."""
+    return controller.metrics().sum("workqueue_longest_running_processor_seconds", name=f"publication-{place}")
+
+
+def test_an_agent_that_hangs_delays_no_key(
+    consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, gateway: Gateway, hang: threading.Event
+) -> None:
+    fleet.schedule("a", "b")
+    controller = publishing(stack, gateway)
+    until(lambda: fleet.are("passing", "ab") and in_agent(consul, "a") == in_agent(consul, "b") == "passing")
+
+    gateway.lie = hanging("/v1/agent/", hang)
+    target.behave(answer(503))
+    until(lambda: fleet.are("critical", "ab"), 5.0, "the keys say so")
+    until(lambda: waiting(controller, "agent") > 0.5, what="the agent to be waited for")
+    target.behave(answer(200))
+    until(lambda: fleet.are("passing", "ab"), 5.0, "the keys say so again, while the agent is waited for")
+    fleet.unschedule("b")
+    until(lambda: fleet.are("passing", "a"), 5.0, "the key of a pod that is gone goes")
+    assert errors(controller, "kv") == 0
+
+    target.behave(answer(503))
+    hang.set()
+    until(lambda: in_agent(consul, "a") == "critical", 30.0, "the agent is told the newest")
+    until(lambda: in_agent(consul, "b") == "", 30.0, "the service of the pod that is gone goes")
+
+
+def test_a_key_value_store_that_hangs_delays_no_service(
+    consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, gateway: Gateway, hang: threading.Event
+) -> None:
+    fleet.schedule("a")
+    controller = publishing(stack, gateway)
+    until(lambda: fleet.are("passing", "a") and in_agent(consul, "a") == "passing")
+
+    gateway.lie = hanging("/v1/txn", hang)
+    target.behave(answer(503))
+    until(lambda: in_agent(consul, "a") == "critical", 5.0, "the agent says so")
+    until(lambda: waiting(controller, "kv") > 0.5, what="the store to be waited for")
+    target.behave(answer(200))
+    until(lambda: in_agent(consul, "a") == "passing", 5.0, "the agent says so again, while the store is waited for")
+    assert errors(controller, "agent") == 0
+    hang.set()
+    target.behave(answer(503))
+    until(lambda: fleet.are("critical", "a"), 30.0, "the key says the newest")
+
+
+@pytest.mark.parametrize("path", ["/v1/agent/", "/v1/txn"])
+@pytest.mark.parametrize("on_stop", ["keep", "remove"])
+def test_neither_blocks_the_end(
+    consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, gateway: Gateway, hang: threading.Event,
+    path: str, on_stop: str,
+) -> None:  # fmt: skip
+    fleet.schedule("a")
+    controller = publishing(stack, gateway, on_stop=on_stop)
+    until(lambda: fleet.are("passing", "a") and in_agent(consul, "a") == "passing")
+    gateway.lie = hanging(path, hang)
+    target.behave(answer(503))
+    until(lambda: waiting(controller, "kv") + waiting(controller, "agent") > 0.2, what="one to be waited for")
+    assert controller.terminate(within=5.0) == 0
+    assert "Traceback" not in controller.log
+    left = ["health/a/web1"] if on_stop == "keep" else []
+    assert consul.keys("health/") == left
