@@ -239,8 +239,19 @@ class App:
         observe = self._metrics.consul.request
         left = self._succession
         return on_consul(
-            config, environ, self._manifests, self._pulses, observe, self._publish_again, left.session, left.note
+            config,
+            environ,
+            self._manifests,
+            self._pulses,
+            observe,
+            self._publish_again,
+            self._expect,
+            left.session,
+            left.note,
         )
+
+    def _expect(self, keys: Collection[PodKey]) -> None:
+        self._watch.expect(keys)
 
     def _inherited(self, spec: CheckSpec) -> Inherited | None:
         return self._succession.claim(spec, self._places.standing(spec.key))

@@ -27,8 +27,9 @@ from reconcilers.ports import Manifests
 from reconcilers.spec import PodKey
 
 REGISTRATION_DEADLINE = 2.0
-CONFIRMED_WITHIN = 3.0
-"""Seconds that a session which is taken over is waited for, before its keys are looked at."""
+KNOWN_WITHIN = 3.0
+"""Seconds that are waited for what stands from an earlier run: for a session that is taken over, before its keys are
+looked at, and for the agent's services. What becomes known later is seen to then."""
 
 
 class Keeper(Protocol):
@@ -86,13 +87,15 @@ def on_consul(
     pulses: Pulses,
     observe: Observe,
     publish_again: Callable[[str, Collection[PodKey] | None], None],
+    expect: Callable[[Collection[PodKey]], None],
     session: str,
     note_session: Callable[[str], None],
 ) -> Outside:
     """Manifests from Consul; health into its KV store under a session, into the local agent's services, or both.
 
     `publish_again` is told in which place records were lost and of which pods, or None for all of them. `session` is
-    the one that an earlier run left, if any, and `note_session` is told of each that we publish under.
+    the one that an earlier run left, if any, and `note_session` is told of each that we publish under. `expect` is told
+    of the pods whose services an earlier run left.
     """
     settings, node = config.consul_settings(environ), config.node_name
     services = ManifestServices(manifests, _naming(config))
@@ -108,19 +111,23 @@ def on_consul(
         publish_again("kv", None)
 
     def leftovers() -> Collection[PodKey]:
-        """Of a session that is taken over, known only when Consul has confirmed it."""
+        """Those of a session that is taken over, which Consul has to confirm; the agent's were told to `expect`."""
         if lease and session:
-            lease.wait(CONFIRMED_WITHIN)
-        return frozenset().union(*(sink.leftovers(node) for sink in sinks.values()))
+            lease.wait(KNOWN_WITHIN)
+        if renewals:
+            renewals.wait(KNOWN_WITHIN)
+        return keys.leftovers(node) if keys else ()
 
     def take(config: Config) -> None:
         for each in (*renewing, *clients):
             each.use(config.consul_settings(environ))
         services.take(_naming(config))
 
-    sinks: dict[str, KvSink | AgentSink] = {}
+    sinks: dict[str, LastingSink] = {}
     keepers: list[Keeper] = []
     lease: SessionKeeper | None = None
+    keys: KvSink | None = None
+    renewals: TtlKeeper | None = None
     if "kv" in config.publish:
         renewing.append(ConsulClient(settings, observe=observe))
         lease = SessionKeeper(renewing[0], node, published_under, pulses.new("session", 30, asks=True), resume=session)
@@ -130,7 +137,8 @@ def on_consul(
         keepers.append(KeyKeeper(keys.look_again, lost, pulses.new("kv-look", 30, asks=True)))
     if "agent" in config.publish:
         agent = sinks["agent"] = AgentSink(client(), services, partial(publish_again, "agent"), ttl=config.service.ttl)
-        keepers.append(TtlKeeper(agent, pulses.new("agent-ttl", 30, asks=True)))
+        renewals = TtlKeeper(agent, node, expect, pulses.new("agent-ttl", 30, asks=True))
+        keepers.append(renewals)
     addresses = CatalogAddress(client(), node) if config.address == "catalog" else _fixed(config.address)
     source = ConsulSource(client(), config.tree, node, leftovers)
     matters = config.startup_grace and config.tree == "intent"

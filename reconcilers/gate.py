@@ -67,7 +67,8 @@ class RemovalGate:
 
     def expect(self, keys: Iterable[PodKey]) -> None:
         """Treat these as seen before the first listing: pods of an earlier run, removed like any other."""
-        self._seen.update(dict.fromkeys(keys, 0))
+        for key in keys:
+            self._seen.setdefault(key, 0)
 
     def suspects(self, listing: Listing) -> frozenset[PodKey]:
         """The pods that were known and are missing from `listing`."""

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from queue import SimpleQueue
 from typing import Protocol
 
 from tenacity import RetryCallState, RetryError
@@ -88,6 +89,7 @@ class IntentWatch:
         self._wall_clock = wall_clock
         self._bucket = TokenBucket(BURST, MIN_GAP)
         self._verdict = Verdict()
+        self._found: SimpleQueue[Collection[PodKey]] = SimpleQueue()
         self._release = threading.Event()
         self._ignored = 0
         self._last_good: float | None = None
@@ -104,6 +106,11 @@ class IntentWatch:
         self._stopped.set()
         self._source.cancel()
         self._thread.join(timeout)
+
+    def expect(self, keys: Collection[PodKey]) -> None:
+        """An earlier run published health of these pods, which may have been found out late: as if they had been listed
+        before the next listing. For any thread."""
+        self._found.put(keys)
 
     def silence(self) -> float | None:
         """Seconds since the last good listing; None when there was none yet."""
@@ -142,12 +149,22 @@ class IntentWatch:
         self._pulse.beat()
         self._pace()
         listing = self._source.next(self._wait())
+        self._take_found()
         suspects = self._gate.suspects(listing)
         confirmed = bool(suspects) and not listing.doubt and self._source.are_absent(self._gate.sample(suspects))
         self._release_if_asked()
         verdict = self._gate.judge(listing, confirmed, self._clock())
         self._on_success()
         self._take(listing, verdict)
+
+    def _take_found(self) -> None:
+        """The gate is to know what was found since the last time; where there is a manifest, it may not ask for it."""
+        found: set[PodKey] = set()
+        while not self._found.empty():
+            found.update(self._found.get())
+        self._gate.expect(found)
+        if known := found & self._store.intents().keys():
+            self._on_change(known)
 
     def _take(self, listing: Listing, verdict: Verdict) -> None:
         self._bucket.refill = MIN_GAP + GAP_PER_POD * len(listing.entries)

@@ -90,7 +90,8 @@ class AgentSink:
     def leftovers(self, node: str) -> Collection[PodKey]:
         """Read what stands published for `node`, and remember it; the pods are to be looked at (again).
 
-        Nothing of it is renewed before its pod was probed: until then it may turn critical.
+        Nothing of it is renewed before its pod was probed: until then it may turn critical. What we had published
+        already, and does not stand so, is told to `on_lost`.
 
         Raises:
             ConsulError: nothing is remembered then.
@@ -100,8 +101,12 @@ class AgentSink:
             if self._node != node:
                 self._look_whose_agent_it_is(node)
             self._node = node
-            changed = self._take(found)
-            return frozenset(changed | {key for key in self._known if key.node == node})
+            ours = set(self._known)
+            lost = self._take(found) & ours
+            left = frozenset(key for key in self._known if key.node == node)
+        if lost:
+            self._on_lost(lost)
+        return left
 
     def look(self) -> None:
         """Compare what the agent has with what was published; `on_lost` is told of differences.

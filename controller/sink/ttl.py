@@ -1,14 +1,17 @@
-"""Keeps the checks of `AgentSink` from running out, and sees what the agent lost or was told by others.
+"""Keeps the checks of `AgentSink` from running out, and sees what the agent lost or was told by others, or has of an
+earlier run.
 
 When this thread ends, so do the checks' passing verdicts: Consul turns them critical after their TTL.
 """
 
 import logging
 import threading
+from collections.abc import Callable, Collection
 
 from controller.consul import ConsulError
 from controller.pulse import Pulse
 from controller.sink.agent import AgentSink
+from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +22,17 @@ HASTE = 2.0
 
 
 class TtlKeeper:
-    """Runs in the thread "agent-ttl" (or what its pulse is called)."""
+    """Runs in the thread "agent-ttl" (or what its pulse is called). `on_found` is told of the pods of `node` that an
+    earlier run left at the agent, as soon as that says so."""
 
-    def __init__(self, sink: AgentSink, pulse: Pulse) -> None:
+    def __init__(
+        self, sink: AgentSink, node: str, on_found: Callable[[Collection[PodKey]], None], pulse: Pulse
+    ) -> None:
         self._sink = sink
+        self._node = node
+        self._on_found = on_found
         self._pulse = pulse
+        self._found = threading.Event()
         self._tick = 0
         self._complaint = ""
         self._withdraw_within = 0.0
@@ -32,6 +41,10 @@ class TtlKeeper:
 
     def start(self) -> None:
         self._thread.start()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until `on_found` was told, at most `timeout` seconds."""
+        return self._found.wait(timeout)
 
     def stop(self, timeout: float, *, destroy: bool = False) -> None:
         """End the thread, and with `destroy` the services, as far as `timeout` seconds go. Those that stay are found as
@@ -56,7 +69,10 @@ class TtlKeeper:
     def _turn(self) -> None:
         """Once in a period, and after trouble, look at everything; each time renew a share."""
         try:
-            if self._tick % TICKS == 0:
+            if not self._found.is_set():
+                self._on_found(self._sink.leftovers(self._node))
+                self._found.set()
+            elif self._tick % TICKS == 0:
                 self._sink.look()
             self._sink.renew(HASTE / TICKS)
             self._tick += 1

@@ -10,7 +10,8 @@ from tests.reconcilers.fakes import FakeManifests
 
 def outside(**options: object) -> Outside:
     config = Config.model_validate({"node_name": "web1", "consul": {"address": "127.0.0.1:1"}, **options})
-    return on_consul(config, {}, FakeManifests(), Pulses(), lambda *_: None, lambda *_: None, "", lambda _: None)
+    nobody = lambda *_: None  # noqa: E731 -- who is told of nothing
+    return on_consul(config, {}, FakeManifests(), Pulses(), nobody, nobody, nobody, "", nobody)
 
 
 @pytest.mark.parametrize(

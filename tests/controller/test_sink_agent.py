@@ -224,6 +224,15 @@ def test_another_ttl_after_a_restart_is_taken_over(bench: Bench) -> None:
     assert bench.status() == "passing"
 
 
+def test_what_was_published_before_leftovers_were_read_and_is_lost_is_no_leftover(bench: Bench) -> None:
+    with sink_at(bench.agent) as earlier:
+        earlier.sink.write(named(1), [])
+    bench.sink.write([PASSING], [])
+    bench.agent.request("PUT", f"agent/service/deregister/{ISUP_ID}")
+    assert bench.sink.leftovers("web1") == {PodKey("web1", "pod0")}
+    assert bench.lost == [ISUP]
+
+
 def test_leftovers_that_cannot_be_read_change_nothing(bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     bench.agent.kill()

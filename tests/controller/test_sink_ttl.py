@@ -17,7 +17,7 @@ from tests.support.recorders import FakeClock
 
 @contextmanager
 def kept(bench: Bench) -> Iterator[TtlKeeper]:
-    keeper = TtlKeeper(bench.sink, Pulse("agent-ttl", 30, time.monotonic))
+    keeper = TtlKeeper(bench.sink, "web1", bench.found.append, Pulse("agent-ttl", 30, time.monotonic))
     keeper.start()
     yield keeper
     keeper.stop(5.0)
@@ -125,7 +125,7 @@ def test_after_trouble_everything_is_looked_at_before_anything_is_renewed(consul
     with sink_at(consul, timeout=1.0, clock=clock) as bench:
         bench.sink.leftovers("web1")
         bench.sink.write([PASSING], [])
-        keeper = TtlKeeper(bench.sink, Pulse("agent-ttl", 30, clock))
+        keeper = TtlKeeper(bench.sink, "web1", bench.found.append, Pulse("agent-ttl", 30, clock))
         keeper._turn()
         clock.advance(bench.sink.period)
         consul.pause()
@@ -163,3 +163,20 @@ def test_leftovers_do_not_take_the_turn_of_those_that_are_to_be_renewed(consul: 
         bench.asked.clear()
         bench.sink.renew(0.05)
         assert bench.asked == ["update_check"]
+
+
+def test_what_an_earlier_run_left_is_told_once_the_agent_says_so(consul: Agent) -> None:
+    with sink_at(consul) as earlier:
+        earlier.sink.write([PASSING, *named(1)], [])
+    with sink_at(consul, ttl=1.5, timeout=0.2) as bench:
+        consul.pause()
+        with kept(bench) as keeper:
+            until(lambda: bench.asked.count("agent_services") >= 2, what="some looks in vain")
+            assert not keeper.wait(0.0)
+            assert bench.found == []
+            consul.resume()
+            assert keeper.wait(30.0)
+            bench.asked.clear()
+            until(lambda: bench.asked.count("agent_services") >= 2, 30.0, "other looks")
+        assert bench.found == [{ISUP, PodKey("web1", "pod0")}]
+        assert isinstance(bench.sink.published(ISUP), Unsettled)

@@ -285,3 +285,27 @@ def test_stop_ends_it_while_it_waits_and_while_it_is_refused() -> None:
         until(lambda at=bench: at.source.reads)  # type: ignore[misc]
         bench.watch.stop(10)
         assert not bench.watch._thread.is_alive()
+
+
+def test_what_an_earlier_run_published_passes_the_gate_also_when_it_is_found_late(make: Make) -> None:
+    bench = make()
+    bench.show(listing(1, [A]))
+    bench.watch.expect([B])
+    bench.show(listing(2, [A], doubt="no leader"))
+    assert bench.announced.batches == [{A}]
+    assert bench.watch.held() == 1
+    bench.show(listing(3, [A]))
+    assert bench.announced.batches == [{A}, {B}]
+    assert bench.source.asked == [(B,)]
+
+
+def test_what_is_found_late_of_a_pod_that_is_there_is_looked_at(make: Make) -> None:
+    bench = make()
+    bench.show(listing(1, [A, B]))
+    bench.watch.expect([B, C])
+    bench.source.doubtful_read = True
+    bench.show(listing(2, [A, B]))
+    assert bench.announced.batches == [{A, B}, {B}]
+    bench.source.doubtful_read = False
+    bench.show(listing(3, [A, B]))
+    assert bench.announced.batches == [{A, B}, {B}, {C}]

@@ -40,7 +40,7 @@ class Directory:
 
 @dataclass
 class Bench:
-    """A sink at an agent, with its client; what it asked for, and what it said was lost."""
+    """A sink at an agent, with its client; what it asked for, what it said was lost, and what was found."""
 
     agent: Agent
     sink: AgentSink
@@ -48,6 +48,7 @@ class Bench:
     directory: Directory
     asked: list[str]
     lost: list[PodKey]
+    found: list[Collection[PodKey]] = field(default_factory=list)
 
     def services(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = self.agent.request("GET", "agent/services").json()

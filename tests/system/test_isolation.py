@@ -32,7 +32,7 @@ def hang() -> Iterator[threading.Event]:
 
 def publishing(stack: ExitStack, gateway: Gateway, **options: Any) -> Controller:
     """A controller that publishes into both places, and reaches Consul through the gateway alone."""
-    consul = {"address": f"127.0.0.1:{gateway.port}"}
+    consul = {"address": f"127.0.0.1:{gateway.port}", "wait": "1s"}
     return stack.enter_context(Controller(consul=consul, publish=["kv", "agent"], **options))
 
 
@@ -101,6 +101,27 @@ def test_a_key_value_store_that_hangs_delays_no_service(
     hang.set()
     target.behave(answer(503))
     until(lambda: fleet.are("critical", "a"), 30.0, "the key says the newest")
+
+
+def test_an_agent_that_hangs_from_the_start_delays_no_key_and_is_cleaned_up_afterwards(
+    consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, gateway: Gateway, hang: threading.Event
+) -> None:
+    fleet.schedule("a", "b", "c")
+    controller = publishing(stack, gateway)
+    until(lambda: all(in_agent(consul, pod) == "passing" for pod in "abc"))
+    controller.kill()
+    fleet.unschedule("b")
+    fleet.write("c", b"id: c\n")
+    gateway.lie = hanging("/v1/agent/", hang)
+    controller.start()
+    until(lambda: fleet.are("passing", "a"), 15.0, "the keys are as they should be")
+    target.behave(answer(503))
+    until(lambda: fleet.are("critical", "a"), 5.0, "and go on to be")
+    assert in_agent(consul, "b")
+    hang.set()
+    until(lambda: in_agent(consul, "a") == "critical", 30.0, "the agent is told")
+    until(lambda: in_agent(consul, "b") == "", 30.0, "the service of the pod that was unscheduled goes")
+    until(lambda: in_agent(consul, "c") == "", 30.0, "and so does that of the pod without check")
 
 
 @pytest.mark.parametrize("path", ["/v1/agent/", "/v1/txn"])
