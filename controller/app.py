@@ -5,9 +5,10 @@ other way round.
 """
 
 import logging
-import resource
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from queue import SimpleQueue
 
@@ -18,6 +19,7 @@ from controller.canary import Canary
 from controller.config import Config
 from controller.consul_operations import CONTROLLER_OPERATIONS
 from controller.deployments import Deployments
+from controller.descriptors import affordable
 from controller.desired import DesiredHealth
 from controller.exposition import Format
 from controller.intent.reality import PULSE_LIMIT, RealityWatch
@@ -52,7 +54,6 @@ CHECK_BATCH = 256
 PUBLICATION_BATCH = 1024
 PUBLICATION_LINGER = 0.02
 STALE_WATCH = 30.0
-SPARE_DESCRIPTORS = 64
 STOP_STEP = 1.0
 STOP_WITHIN = 4.0
 LAST_STEP = 0.05
@@ -90,7 +91,7 @@ class App:
             self._metrics.probes,
             self._pulses.new("probe", 5),
             ca_file=str(config.ca_file),
-            max_in_flight=_affordable(config.max_in_flight),
+            max_in_flight=affordable(config.max_in_flight),
             guard=config.guard(environ),
         )
         self._canary = self._with_canary(environ)
@@ -186,14 +187,19 @@ class App:
         self._engine.close(step())
         self._succession.stop(step())
         left = self._reloader.config.on_stop == "keep" and self._succession.has_heir
-        for keeper in self._outside.keepers:
-            keeper.stop(step(), destroy=not left)
-        for beside in self._beside:
-            beside.stop(step())
+        self._stop_beside(step(), destroy=not left)
         self._web.stop(step())
         for client in self._outside.clients:
             client.close()
         self._succession.release(left=left)
+
+    def _stop_beside(self, timeout: float, *, destroy: bool) -> None:
+        """End what takes leave of Consul, all at once: each may have to wait for an answer that does not come."""
+        ends = [partial(keeper.stop, timeout, destroy=destroy) for keeper in self._outside.keepers]
+        ends += [partial(beside.stop, timeout) for beside in self._beside]
+        with ThreadPoolExecutor(len(ends), "stop") as pool:
+            for ended in [pool.submit(end) for end in ends]:
+                ended.result()
 
     def _queue(self, name: str) -> WorkQueue[PodKey]:
         metrics = self._metrics.queue(name)
@@ -377,16 +383,3 @@ def _succession(config: Config, environ: Mapping[str, str]) -> Succession:
         raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"state_dir: {folder} cannot be used: {error}") from error
-
-
-def _affordable(wanted: int) -> int:
-    """How many transfers the descriptors of this process allow, after its limit was raised as far as it goes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    goal = wanted + SPARE_DESCRIPTORS
-    limit = goal if hard == resource.RLIM_INFINITY else min(goal, hard)
-    if soft < limit:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    affordable = max(1, min(wanted, max(soft, limit) - SPARE_DESCRIPTORS))
-    if affordable < wanted:
-        log.warning("max_in_flight is %d, and %d descriptors allow %d", wanted, limit, affordable)
-    return affordable
