@@ -4,13 +4,14 @@ A listing from Consul that lost pods is not yet true: a token whose rights were 
 with no error. So additions and changes are believed at once, by whoever reads the listing; removals pass through here:
 
 * the listing must be sound (`Listing.doubt` is empty) and newer than the last one that showed the pod;
+* where the index went back, what was missing then is kept for itself, and what was shown since is judged as ever;
 * single consistent reads must confirm that the keys are gone (a sample of them when there are many);
 * when very many go at once, a fuse holds each of them for a while of undisturbed confirmation, whatever else comes or
   goes meanwhile; only its return ends the holding of a pod early, or a person who releases it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconcilers.spec import PodKey
 
@@ -19,6 +20,7 @@ CONFIRM_SAMPLE = 5
 FUSE_PODS = 10
 FUSE_SHARE = 0.2
 FUSE_SECONDS = 60.0
+LOST = "they were missing when the index went back, and it has not passed the old one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,17 @@ class Verdict:
 class RemovalGate:
     """Remembers which pods were seen, at which index, and which removals the fuse holds since when.
 
+    `_lost` are the pods that were missing when the index went back, as when Consul came back empty or as it once was:
+    no later index proves their removal before it passes the old one. They are held for themselves, and keep no other
+    from going that was seen since.
+
     A doubtful listing takes the `_since` of a fused pod away: its clock starts anew with the next confirmation.
     """
 
     fuse_seconds: float = FUSE_SECONDS
     _seen: dict[PodKey, int] = field(default_factory=dict, init=False)
+    _index: int = field(default=0, init=False)
+    _lost: frozenset[PodKey] = field(default=frozenset(), init=False)
     _fused: frozenset[PodKey] = field(default=frozenset(), init=False)
     _since: dict[PodKey, float] = field(default_factory=dict, init=False)
     _released: frozenset[PodKey] = field(default=frozenset(), init=False)
@@ -92,25 +100,31 @@ class RemovalGate:
         suspects = self.suspects(listing)
         total = len(self._seen)
         stale = frozenset(key for key in suspects if listing.index <= self._seen[key])
+        doubt = self._doubt(listing, confirmed, stale - self._lost)
+        self._lost &= stale
+        if not listing.doubt:
+            self._lost |= stale if listing.index < self._index else frozenset()
+            self._index = listing.index
         self._seen.update(dict.fromkeys(listing.entries, listing.index))
-        self._fused &= suspects
+        self._fused &= suspects - self._lost
         self._released &= suspects
-        if suspects and (doubt := self._doubt(listing, confirmed, stale)):
+        if suspects and doubt:
             self._since.clear()
             return Verdict(held=suspects, reason=doubt)
-        return self._fuse(suspects, total, now)
+        return self._let_go(suspects, total, now)
 
     def disturb(self) -> None:
         """The source failed in between: what the fuse holds must be confirmed for its whole time anew."""
         self._since.clear()
 
     def release(self) -> frozenset[PodKey]:
-        """Let what the fuse holds now pass with the next listing that confirms it; the answer names these pods.
+        """Let what the fuse holds now, and what was lost when the index went back, pass with the next listing that
+        confirms it; the answer names these pods.
 
         A listing that is doubted still removes nothing: that is no question of patience.
         """
-        self._released = self._fused
-        return self._fused
+        self._released = self._fused | self._lost
+        return self._released
 
     def recheck_in(self, now: float) -> float | None:
         """Seconds until the fuse gives way for the first pod that it holds; None when no such clock runs."""
@@ -125,6 +139,15 @@ class RemovalGate:
         if stale:
             return "the index did not grow"
         return "" if confirmed else "a single read did not confirm it"
+
+    def _let_go(self, suspects: frozenset[PodKey], total: int, now: float) -> Verdict:
+        """What was lost is kept, and is none of those that the fuse counts."""
+        lost = self._lost - self._released
+        self._lost = lost
+        verdict = self._fuse(suspects - lost, total - len(lost), now)
+        if not lost:
+            return verdict
+        return replace(verdict, held=verdict.held | lost, reason=verdict.reason or LOST)
 
     def _fuse(self, suspects: frozenset[PodKey], total: int, now: float) -> Verdict:
         fused = (suspects if _is_mass(len(suspects), total) else self._fused) - self._released

@@ -133,7 +133,8 @@ class IntentWatch:
         return self._verdict.reason
 
     def release(self) -> None:
-        """Let the removals pass that only the fuse holds, with the next listing: a person knows that they are meant."""
+        """Let the removals pass that are held for want of time, or of an index that passes the old one, with the next
+        listing: a person knows that they are meant."""
         self._release.set()
 
     def _run(self) -> None:
@@ -180,7 +181,7 @@ class IntentWatch:
         if self._release.is_set():
             self._release.clear()
             released = len(self._gate.release())
-            log.warning("released: %d pods whose removal the fuse holds are removed now", released)
+            log.warning("released: %d pods whose removal is held are removed now", released)
 
     def _pace(self) -> None:
         """Wait for the bucket's next token."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.gate import Entry, Listing, RemovalGate, Verdict
+from reconcilers.gate import LOST, Entry, Listing, RemovalGate, Verdict
 from reconcilers.spec import PodKey
 
 
@@ -70,6 +70,64 @@ def test_the_index_must_pass_the_last_listing_that_showed_the_pod_not_an_older_o
     gate.judge(listing(20, pods(3)), confirmed=False, now=1.0)
     assert gate.judge(listing(15, pods(2)), confirmed=True, now=2.0).removed == frozenset()
     assert gate.judge(listing(21, pods(2)), confirmed=True, now=3.0).removed == pods(1, 2)
+
+
+def gate_whose_index_went_back() -> RemovalGate:
+    """It knows five pods, of which the last two were missing when the index went back from 10 to 5."""
+    gate = gate_that_saw(pods(5))
+    assert gate.judge(listing(5, pods(3)), confirmed=True, now=1.0).reason == "the index did not grow"
+    return gate
+
+
+def test_what_was_lost_when_the_index_went_back_is_held_until_that_passes_the_old_one() -> None:
+    gate = gate_whose_index_went_back()
+    for index in (5, 6, 10):
+        assert gate.judge(listing(index, pods(3)), confirmed=True, now=2.0) == Verdict(held=pods(2, 3), reason=LOST)
+    assert gate.judge(listing(11, pods(3)), confirmed=True, now=3.0) == Verdict(removed=pods(2, 3))
+
+
+def test_what_was_lost_when_the_index_went_back_keeps_no_other_pod_from_going() -> None:
+    gate = gate_whose_index_went_back()
+    assert gate.judge(listing(6, pods(2)), confirmed=True, now=2.0) == Verdict(pods(1, 2), pods(2, 3), LOST)
+    assert gate.judge(listing(6, pods(1)), confirmed=True, now=3.0).removed == frozenset()
+    assert gate.judge(listing(7, pods(1)), confirmed=True, now=4.0).removed == pods(1, 1)
+
+
+def test_what_was_lost_and_is_back_is_judged_like_any_other() -> None:
+    gate = gate_whose_index_went_back()
+    assert gate.judge(listing(6, pods(5)), confirmed=True, now=2.0) == Verdict()
+    assert gate.judge(listing(7, pods(4)), confirmed=True, now=3.0) == Verdict(removed=pods(1, 4))
+
+
+def test_all_that_was_lost_is_kept_for_longer_than_the_fuse_holds_anything() -> None:
+    gate = gate_that_saw(pods(5))
+    assert gate.judge(listing(5, ()), confirmed=True, now=1.0).held == pods(5)
+    assert gate.judge(listing(6, ()), confirmed=True, now=1_000.0) == Verdict(held=pods(5), reason=LOST)
+    assert gate.recheck_in(1_000.0) is None
+
+
+def test_a_person_may_release_what_was_lost() -> None:
+    gate = gate_whose_index_went_back()
+    assert gate.release() == pods(2, 3)
+    assert gate.judge(listing(6, pods(3)), confirmed=False, now=2.0).held == pods(2, 3)
+    assert gate.judge(listing(6, pods(3)), confirmed=True, now=3.0) == Verdict(removed=pods(2, 3))
+
+
+def test_the_fuse_counts_without_what_was_lost() -> None:
+    gate = gate_that_saw(pods(30))
+    gate.judge(listing(5, pods(18)), confirmed=True, now=1.0)
+    assert gate.judge(listing(6, pods(17)), confirmed=True, now=2.0).removed == pods(1, 17)
+    held = gate.judge(listing(7, pods(5)), confirmed=True, now=3.0)
+    assert held.held == pods(25, 5) - pods(1, 17)
+    assert held.reason == "12 of 17 pods gone at once"
+    assert gate.judge(listing(7, pods(5)), confirmed=True, now=63.0).removed == pods(12, 5)
+
+
+def test_a_listing_without_a_leader_does_not_make_the_index_go_back() -> None:
+    gate = gate_that_saw(pods(5))
+    gate.judge(listing(5, pods(3), "no leader"), confirmed=True, now=1.0)
+    assert gate.judge(listing(10, pods(3)), confirmed=True, now=2.0).reason == "the index did not grow"
+    assert gate.judge(listing(11, pods(3)), confirmed=True, now=3.0).removed == pods(2, 3)
 
 
 def test_the_same_listing_read_again_still_proves_what_it_proved() -> None:
