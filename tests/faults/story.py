@@ -100,8 +100,10 @@ class Story:
     """No controller was there that listens."""
     frozen: Sequence[Span] = field(init=False)
     """A controller was there, and stopped by SIGSTOP."""
+    longest_stall: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self.longest_stall = max((stall.seconds for stall in self.stalls), default=0.0)
         self.down = _down(self.processes, self.setup.at)
         self.frozen = _frozen(self.processes)
 
@@ -124,10 +126,10 @@ class Story:
 
     def stalled(self, begin: float, end: float) -> float:
         """For how many seconds of this time the machine kept us or the controller from running."""
+        first = bisect.bisect_right(self.stalls, begin, key=lambda stall: stall.at)
+        last = bisect.bisect_left(self.stalls, end + self.longest_stall, first, key=lambda stall: stall.at)
         return sum(
-            max(0.0, min(end, stall.at) - max(begin, stall.at - stall.seconds))
-            for stall in self.stalls
-            if stall.at > begin and stall.at - stall.seconds < end
+            max(0.0, min(end, stall.at) - max(begin, stall.at - stall.seconds)) for stall in self.stalls[first:last]
         )
 
     def turn_at(self, pod: str, at: float) -> Turn | None:
