@@ -23,6 +23,35 @@ def restarted(at: float = 20.0, back: float = 22.0, **options: object) -> Tale:
     return tale.process(at, "KILL").process(at, "ended", -9).process(back, "listens", pid=PID)
 
 
+def overwritten(until: float) -> Tale:
+    """Somebody writes `passing` over the `critical` of a pod, and that stands until then."""
+    tale = Tale(end=70).turns("a", 5.0, good=False).fault(20, 21, "foreign")
+    return tale.pod(
+        shown=[
+            (1.3, 6, passing()),
+            (6, 20.2, critical()),
+            (20.2, until, passing(12, last_probe=0.0)),
+            (until, math.inf, critical(13, last_probe=1060.0)),
+        ]
+    )
+
+
+def with_a_clock_that_jumps(forward: float, at: float = 30.0) -> Tale:
+    """The wall clock is a day ahead from 20 s to 25 s; later a record is written whose probe is by so much later."""
+    return (
+        Tale()
+        .fault(20, 25, "clock")
+        .pod(
+            shown=[
+                (1.3, 21, passing(10)),
+                (21, 26, passing(11, last_probe=87_400.0)),
+                (26, at, passing(12, last_probe=1025.0)),
+                (at, math.inf, passing(13, last_probe=1025.0 + forward)),
+            ]
+        )
+    )
+
+
 KEEPS: dict[str, list[Tale]] = {
     "A1": [
         Tale().pod(probed=steadily(1.95, 40)),
@@ -30,6 +59,7 @@ KEEPS: dict[str, list[Tale]] = {
     ],
     "A2": [
         Tale().pod(probed=[*steadily(1.1, 20), *steadily(20.3, 40)]),
+        restarted(20.15, 22.0).pod(probed=[*steadily(1.1, 20), *steadily(22.5, 40)]),
         Tale().turns("a", 9.9, good=False, heard=False).turns("a", 14.0, good=True).pod(
             probed=[*steadily(1.1, 9.9), *steadily(14.1, 40)],
             shown=[(1.3, 10.5, passing()), (10.5, 14.5, critical()), (14.5, math.inf, passing(12))],
@@ -41,10 +71,16 @@ KEEPS: dict[str, list[Tale]] = {
         probed=steadily(1.1, 10), shown=[(1.3, 30.6, passing())])],
     "B3": [Tale().pod()],
     "C1": [Tale().pod(end=20.0, probed=steadily(1.1, 20.0))],
-    "D1": [Tale().turns("a", 20.0, good=False).pod(shown=[(1.3, 22.2, passing()), (22.2, math.inf, critical())])],
+    "D1": [
+        Tale().turns("a", 20.0, good=False).pod(shown=[(1.3, 22.2, passing()), (22.2, math.inf, critical())]),
+        overwritten(until=45.0),
+    ],
     "D2": [Tale().turns("a", 20.0, good=False).turns("a", 25.0, good=True).pod(
         shown=[(1.3, 20.5, passing()), (20.5, 26.5, critical()), (26.5, math.inf, passing(12))])],
-    "D3": [Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=1019.0))])],
+    "D3": [
+        Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=1019.0))]),
+        with_a_clock_that_jumps(forward=5.0),
+    ],
     "E1": [Tale().fault(10, 20, "cut").pod()],
     "E2": [Tale().pod()],
     "F1": [Tale().pod()],
@@ -88,6 +124,7 @@ BREAKS: dict[str, list[Tale]] = {
         Tale().pod().also(Request(3.0, "stranger", 1, good=True)),
     ],
     "D1": [
+        overwritten(until=65.0),
         Tale().turns("a", 20.0, good=False).pod(),
         Tale().turns("a", 0.5, good=False).pod(),
         Tale().also(Intent(19.9, 20.0, "a", 2)).turns("a", 10.0, good=False).pod(
@@ -108,6 +145,7 @@ BREAKS: dict[str, list[Tale]] = {
         Tale().pod(shown=[(1.3, math.inf, passing(session="dead"))]),
         Tale().pod(shown=[(1.3, math.inf, passing(session=""))]),
         Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=990.0))]),
+        with_a_clock_that_jumps(forward=-5.0),
     ],
     "E1": [Tale().fault(10, 20, "cut").pod(series_until=15.0)],
     "E2": [Tale().pod().also(Scrape(30.5, 30.6, PID, {"a": PodSeries(success=30, state="passing")}, invalid=("a",)))],

@@ -72,9 +72,10 @@ def _gaps(story: Story, life: Life) -> Iterator[tuple[float, float]]:
 
 
 def _over(story: Story, life: Life, begin: float, end: float) -> float:
-    """By how many seconds a gap was longer than an interval, when what excuses it is taken off."""
+    """By how many seconds a gap was longer than an interval, when what excuses it is taken off: also what began before
+    the probe was late."""
     interval = story.setup.interval
-    due = put_off(begin, interval, _unprobed(story, life.pod), interval + START)
+    due = put_off(begin, interval + SLACK, _unprobed(story, life.pod), interval + START + SLACK) - SLACK
     return end - due - story.stalled(begin, end)
 
 

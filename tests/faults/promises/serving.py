@@ -84,7 +84,7 @@ def _ready(story: Story, signs: Signs) -> Iterator[Broken]:
 
 
 def _may_be_unready(story: Story, at: float) -> bool:
-    troubles = [*story.spans("cut", "blind", "slow", "leader", "foreign", "two", "clock", "busy"), *story.absent]
+    troubles = [*story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy"), *story.absent]
     return any(Span(span.begin, span.end + AFTER_OUTAGE).overlaps(at - 1.0, at) for span in troubles)
 
 

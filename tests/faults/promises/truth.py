@@ -64,6 +64,8 @@ def _unfounded(story: Story, pod: str, before: Sighting | None, sighting: Sighti
     """Passing is said, and no success came before it."""
     if before and before.record and before.record.status == "passing":
         return
+    if _may_be_foreign(story, before, sighting):
+        return
     since = _evidence_since(story, before, sighting)
     version = _version_in_force(story, pod, sighting.first.at - VERSION_MARGIN)
     if any(span.overlaps(since, sighting.first.at) for span in (*troubled(story), *story.doubts.get(pod, ()))):
@@ -72,6 +74,12 @@ def _unfounded(story: Story, pod: str, before: Sighting | None, sighting: Sighti
         yield Broken(
             "D1", sighting.first.at, pod, f"passing, and no success in the {sighting.first.at - since:.1f} s before"
         )
+
+
+def _may_be_foreign(story: Story, before: Sighting | None, sighting: Sighting) -> bool:
+    """Whether others may have written this; how long it may stand is another question."""
+    since = before.last.sent if before else sighting.first.sent
+    return any(span.overlaps(since, sighting.first.at) for span in story.spans("foreign", "two"))
 
 
 def _supports(request: Request, since: float, until: float, version: int) -> bool:
@@ -95,6 +103,8 @@ def _evidence_since(story: Story, before: Sighting | None, sighting: Sighting) -
 def _blamed(story: Story, pod: str, before: Sighting | None, sighting: Sighting) -> Iterator[Broken]:
     """Critical is said, and the target was well."""
     if before and before.record and before.record.status == "critical":
+        return
+    if _may_be_foreign(story, before, sighting):
         return
     since, until = _evidence_since(story, before, sighting), sighting.first.at
     if any(span.overlaps(since, until) for span in story.bad(pod)):
@@ -123,9 +133,9 @@ def _too_long(
 ) -> Iterator[Broken]:
     """The target has been otherwise for long, and that is not what is said."""
     for span in spans:
-        due = put_off(span.begin, _verdict(story), [*troubled(story), *story.doubts.get(pod, ())], SETTLED)
-        due = max(due, sighting.first.at)
-        due += story.stalled(span.begin, due)
+        begin = max(span.begin, sighting.first.sent)
+        due = put_off(begin, _verdict(story), [*troubled(story), *story.doubts.get(pod, ())], SETTLED)
+        due += story.stalled(begin, due)
         life = story.life_at(pod, min(due, span.end))
         end = min(span.end, life.end_sent if life else 0.0)
         if life and due < end and sighting.last.sent > due and life.begin + _verdict(story) < due:
@@ -164,8 +174,10 @@ def _dead_sessions(
 
 
 def _older_over_newer(story: Story, pod: str, sightings: Sequence[Sighting]) -> Iterator[Broken]:
+    """What was written while others had their hands on our keys, or the clock was wrong, is no measure of what came
+    after it, nor of what came before."""
     excused = story.spans("foreign", "clock", "two")
-    newest: Record | None = None
+    newest, since = None, 0.0
     for sighting in sightings:
         record = sighting.record
         if not record:
@@ -174,7 +186,7 @@ def _older_over_newer(story: Story, pod: str, sightings: Sequence[Sighting]) -> 
             newest
             and record.modified > newest.modified
             and record.last_probe < newest.last_probe - CLOCK_STEP
-            and not any(span.begin <= sighting.first.at for span in excused)
+            and not any(span.overlaps(since, sighting.first.at) for span in excused)
         ):
             yield Broken("D3", sighting.first.at, pod, "a record of an older probe was written over a newer one")
-        newest = record
+        newest, since = record, sighting.first.sent
