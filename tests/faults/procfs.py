@@ -19,32 +19,31 @@ class Descriptors:
 
 
 def sockets(pid: int) -> Descriptors:
-    """What a process has open. What it opens or closes meanwhile is left out: its other end cannot be told.
+    """What a process has open.
+
+    The kernel's table of connections is read before and after: one that begins or ends meanwhile is still known as one.
 
     Raises:
         OSError: it is gone.
     """
-    before, peers, after = _links(pid), _peers(pid), _links(pid)
-    both = before.items() & after.items()
-    inodes = {link.removeprefix("socket:[").rstrip("]") for _, link in both if link.startswith("socket:[")}
-    return Descriptors(len(both), [port for port, inode in peers if inode in inodes])
-
-
-def _links(pid: int) -> dict[str, str]:
-    """What each descriptor is."""
-    found = {}
+    before, inodes, count = _peers(pid), set[str](), 0
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
-            found[entry.name] = str(entry.readlink())
-    return found
+            link = str(entry.readlink())
+            count += 1
+            if link.startswith("socket:["):
+                inodes.add(link[8:-1])
+    peers = before | _peers(pid)
+    return Descriptors(count, [port for inode, port in peers.items() if inode in inodes])
 
 
-def _peers(pid: int) -> list[tuple[int, str]]:
-    found = []
+def _peers(pid: int) -> dict[str, int]:
+    """The port at the other end of each TCP socket, by its inode."""
+    found = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
-            found.append((int(fields[2].rpartition(":")[2], 16), fields[9]))
+            found[fields[9]] = int(fields[2].rpartition(":")[2], 16)
     return found
 
 
