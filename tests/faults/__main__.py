@@ -60,7 +60,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace, without: frozenset[str]) -> int:
-    scale = Scale(options.pods, options.interval, options.interval * 0.4, options.seed, cluster=not options.alone)
+    alone = options.alone or options.acl
+    scale = Scale(
+        *(options.pods, options.interval, options.interval * 0.4, options.seed), cluster=not alone, acl=options.acl
+    )
     made = _plan(options, [f"pod-{number}" for number in range(scale.pods)])
     with tempfile.TemporaryDirectory(prefix="podpulse-history-") as temp:
         history = Path(temp) / f"faults-{options.seed}.jsonl"
@@ -81,7 +84,8 @@ def _plan(options: argparse.Namespace, pods: Sequence[str]) -> plan.Plan:
     seconds = options.minutes * 60
     least, most = options.pause
     pace = plan.Pace(options.change, least, most, long=seconds > LONG)
-    faults = [fault for fault in options.faults if not (fault.cluster and options.alone)]
+    alone = options.alone or options.acl
+    faults = [fault for fault in options.faults if not (fault.cluster and alone) and (options.acl or not fault.acl)]
     if options.each:
         return plan.each(options.seed, pods, faults, pace)
     return plan.make(options.seed, seconds, pods, faults, pace)
@@ -150,6 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--each", action="store_true", help="every fault once instead, a settled state after each")
     parser.add_argument(
         "--alone", action="store_true", help="one Consul agent instead of a cluster of three and a client"
+    )
+    parser.add_argument(
+        "--acl", action="store_true", help="the same, and what no token allows is denied: for the faults of the token"
     )
     parser.add_argument("--without", type=_promises, default=(), metavar="LIST", help="promises that are not judged")
     parser.add_argument(

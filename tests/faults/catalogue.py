@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from tests.faults import answer_faults, cluster_faults, key_faults, line_faults, process_faults
+from tests.faults import acl_faults, answer_faults, cluster_faults, key_faults, line_faults, process_faults
 from tests.faults.fault import Fault
 
 FAULTS: Mapping[str, Fault] = {
     fault.name: fault
-    for module in (process_faults, line_faults, answer_faults, cluster_faults, key_faults)
+    for module in (process_faults, line_faults, answer_faults, cluster_faults, key_faults, acl_faults)
     for fault in module.FAULTS
 }

@@ -1,17 +1,21 @@
 """What may happen to Consul itself: its agent, its servers, their leader, and what they have stored."""
 
+import http.client
 import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from random import Random
 
 from tests.faults.fault import Fault
+from tests.faults.history import Effect
 from tests.faults.stage import Stage
+from tests.support.net import until
 
 LIMIT = 200
 """Connections that Consul's agent takes from one address."""
+TOO_MANY = 429
 MIRROR = 1.0
 
 
@@ -41,6 +45,21 @@ def agent_emptied(stage: Stage, random: Random) -> Iterator[None]:
     shutil.rmtree(stage.consul.agent.folder / "data", ignore_errors=True)
     yield
     stage.consul.agent.start()
+
+
+def servers_emptied(stage: Stage, random: Random) -> Iterator[None]:
+    """All servers die at once and come back with nothing, and whoever schedules writes the manifests again."""
+    servers = stage.consul.servers
+    with stage.pods.lost():
+        for server in servers:
+            server.kill()
+            shutil.rmtree(server.folder / "data", ignore_errors=True)
+        yield
+        for server in servers:
+            server.start(wait=False)
+        for server in servers:
+            server.wait_ready()
+        time.sleep(random.uniform(0.0, 3.0))
 
 
 def leader_killed(stage: Stage, random: Random) -> Iterator[None]:
@@ -90,19 +109,30 @@ def snapshot_restored(stage: Stage, random: Random) -> Iterator[None]:
 
 def connections_taken(stage: Stage, random: Random) -> Iterator[None]:
     """Others hold as many connections to the agent as it takes from one address."""
+    agent = stage.consul.agent
     with ExitStack() as taken:
-        for _ in range(LIMIT):
-            taken.enter_context(socket.create_connection(("127.0.0.1", stage.consul.agent.http_port), timeout=2))
+
+        def is_full() -> bool:
+            for _ in range(LIMIT):
+                taken.enter_context(socket.create_connection(("127.0.0.1", agent.http_port), timeout=2))
+            with suppress(OSError, http.client.HTTPException):
+                return agent.request("GET", "status/leader", timeout=2.0).status == TOO_MANY
+            return True
+
+        until(is_full, what="the agent to take no more connections")
         stage.proxy.cut()
         yield
     time.sleep(MIRROR)
 
+
+EMPTIED: tuple[Effect, ...] = ("cut", "leader", "headless", "foreign")
 
 FAULTS = (
     Fault("agent-killed", "cluster", agent_killed, ("cut", "headless"), seconds=2, long=40),
     Fault("agent-stopped", "cluster", agent_stopped, ("cut", "headless"), seconds=3, long=30),
     Fault("agent-leaves", "cluster", agent_leaves, ("cut",), seconds=2, long=10, cluster=True),
     Fault("agent-emptied", "cluster", agent_emptied, ("cut",), seconds=1, long=10, cluster=True),
+    Fault("servers-emptied", "cluster", servers_emptied, EMPTIED, seconds=1, long=10),
     Fault("leader-killed", "cluster", leader_killed, ("cut", "leader"), seconds=4, long=20, cluster=True),
     Fault("killed-with-the-leader", "cluster", killed_with_the_leader, ("leader",), seconds=39, cluster=True),
     Fault("leader-stopped", "cluster", leader_stopped, ("cut", "leader"), seconds=4, long=20, cluster=True),

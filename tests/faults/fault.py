@@ -9,7 +9,7 @@ from typing import Literal
 from tests.faults.history import Effect, FaultBegan, FaultEnded, Recorder
 from tests.faults.stage import Stage
 
-Group = Literal["process", "line", "answers", "cluster", "keys"]
+Group = Literal["process", "line", "answers", "cluster", "keys", "acl"]
 
 Play = Callable[[Stage, Random], Iterator[None]]
 """A generator: what stands before its `yield` begins the fault, what stands after heals it."""
@@ -17,8 +17,8 @@ Play = Callable[[Stage, Random], Iterator[None]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. `seconds` it lasts in a short run, `long` in a long one; `cluster`: it needs several servers;
-    `settles`: what it leaves needs the time of a settled state before the next one."""
+    """One fault. `seconds` it lasts in a short run, `long` in a long one, and some there are `only_long`. `cluster`: it
+    needs several servers; `acl`: it needs a Consul that denies by default."""
 
     name: str
     group: Group
@@ -27,6 +27,7 @@ class Fault:
     seconds: float = 2.0
     long: float = 0.0
     cluster: bool = False
+    acl: bool = False
     only_long: bool = False
     text: str = ""
 

@@ -82,7 +82,7 @@ def _steps(random: Random, seconds: float, pods: Sequence[str], first: Sequence[
                 wanted.discard(pod)
                 steps.append(Step(at, change, pod))
             case "spoil" if pod in wanted:
-                steps.append(Step(at, change, pod, str(random.randrange(100))))
+                steps.append(Step(at, change, pod, str(random.randrange(1000))))
             case "schedule":
                 wanted.add(pod)
                 steps.append(Step(at, change, pod))

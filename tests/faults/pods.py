@@ -5,10 +5,11 @@ Each pod has a port of its own for good. What its target is asked stands in the 
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
@@ -31,14 +32,19 @@ class Store(Protocol):
         ...
 
 
+FILES = Path(__file__).resolve().parents[1] / "data" / "manifests"
 BROKEN = (
-    b"id: [unclosed\n",
-    b"status_port: 80",
-    b"id: other\nstatus_port: 8000\n",
-    b"a: &a [1]\nb: *a\n",
-    b"\xff\xfe\x00",
-    b"",
+    *(file.read_bytes() for file in sorted(FILES.glob("invalid-*.yaml"))),
+    b"[" * 60_000,
+    b"{a: " * 15_000,
+    b"id: isup\nstatus_port: 80\n#" + b"x" * 500_000,
 )
+"""What is wrong with each says its name; the last ones are too deep and too long for a file. Consul takes 512 KiB."""
+
+
+def broken(pod: str, number: int) -> bytes:
+    """A manifest of `pod` with this fault; any number will do."""
+    return BROKEN[number % len(BROKEN)].replace(b"isup", pod.encode())
 
 
 class Pod:
@@ -131,7 +137,7 @@ class Pods(AbstractContextManager["Pods"]):
         with self._lock:
             pod = self.all[name]
             version = pod.next_version()
-            data = BROKEN[number % len(BROKEN)] + b"\n#" + str(version).encode()
+            data = broken(name, number) + b"\n#" + str(version).encode()
             self._write(pod, data, Intent(0, 0, name, version, valid=False))
 
     def remove(self, name: str) -> None:
@@ -149,6 +155,15 @@ class Pods(AbstractContextManager["Pods"]):
             for pod in self.all.values():
                 if standing.get(pod.name) != pod.standing:
                     self._take(pod, standing.get(pod.name), sent)
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        """Nothing is changed inside, and afterwards all manifests are written again: Consul has lost them."""
+        with self._lock:
+            yield
+            for pod in self.all.values():
+                if pod.standing is not None:
+                    _insist(partial(self._store.put, f"intent/{self._node}/{pod.name}", pod.standing))
 
     def _write(self, pod: Pod, data: bytes, intent: Intent) -> None:
         pod.written[data] = intent

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from typing import IO, Any
 
 import yaml
 
+from tests.faults import clock as clocks
+from tests.faults.clock import Clock
 from tests.faults.history import Process as Event
 from tests.faults.history import Recorder
 from tests.faults.observer import Watched, fetch
@@ -24,6 +27,12 @@ from tests.support.controller import COMMAND, STARTED, STARTS_WITHIN, environmen
 from tests.support.net import stands_still, until
 
 FILLING = b"." * 4095 + b"\n"
+
+
+def _under(clock: Clock) -> tuple[str, ...]:
+    """The beginning of the command line where the wall clock is this one. `-P`: the folder of a script is no place to
+    import from."""
+    return (sys.executable, "-P", clocks.__file__, str(clock.path), COMMAND[-1])
 
 
 class LogReader:
@@ -75,13 +84,16 @@ class LogReader:
 class Process:
     """One `podpulse run`."""
 
-    def __init__(self, folder: Path, options: Mapping[str, Any], recorder: Recorder) -> None:
+    def __init__(
+        self, folder: Path, options: Mapping[str, Any], recorder: Recorder, clock: Clock | None = None
+    ) -> None:
+        """With `clock` its wall clock is that one."""
         self._recorder = recorder
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "config.yaml"
         self.config.write_text(yaml.safe_dump(dict(options)))
         self._popen = subprocess.Popen(
-            [*COMMAND, "run", "--config", self.config],
+            [*(_under(clock) if clock else COMMAND), "run", "--config", self.config],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

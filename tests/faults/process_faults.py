@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from random import Random
 
 from tests.faults.fault import Fault
@@ -14,7 +15,11 @@ from tests.faults.tracing import hold, polling, release
 from tests.support.proxy import CLEAR, Line
 
 RESTARTS = 3
+MANY_RESTARTS = 20
 BUSY = 4
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+STEPS = (0.5, -0.5, MINUTE, -MINUTE, HOUR, -HOUR, DAY, -DAY)
+"""By how many seconds a wall clock jumps; a night of summer time's end, and a machine that slept, are among them."""
 
 
 def killed(stage: Stage, random: Random) -> Iterator[None]:
@@ -24,9 +29,9 @@ def killed(stage: Stage, random: Random) -> Iterator[None]:
     stage.start()
 
 
-def killed_again_and_again(stage: Stage, random: Random) -> Iterator[None]:
+def killed_again_and_again(times: int, stage: Stage, random: Random) -> Iterator[None]:
     """kill -9 and a restart after a second, several times."""
-    for _ in range(RESTARTS):
+    for _ in range(times):
         stage.process.kill()
         time.sleep(1.0)
         stage.start()
@@ -149,6 +154,41 @@ def log_closed(stage: Stage, random: Random) -> Iterator[None]:
     stage.start()
 
 
+def clock_stepped(stage: Stage, random: Random) -> Iterator[None]:
+    """The wall clock jumps forward and back, stays wrong for a while, and is set right."""
+    stage.process.terminate()
+    stage.start(stage.clock)
+    for step in random.sample(STEPS, 3):
+        stage.clock.set(step)
+        time.sleep(random.uniform(1.0, 2.5) * stage.scale.interval)
+    yield
+    stage.clock.set(0.0)
+
+
+def clock_stepped_over_a_restart(stage: Stage, random: Random) -> Iterator[None]:
+    """The wall clock jumps while the controller is away: what it has saved is of the future, or of long ago."""
+    for step in random.sample((-HOUR, HOUR), 2):
+        stage.process.kill()
+        stage.clock.set(step)
+        stage.start(stage.clock)
+        time.sleep(3 * stage.scale.interval)
+    yield
+    stage.process.terminate()
+    stage.clock.set(0.0)
+    stage.start()
+
+
+def second_controller(stage: Stage, random: Random) -> Iterator[None]:
+    """Another controller of the same node runs beside it, as on a machine that was copied with its name."""
+    second = stage.second()
+    try:
+        second.wait_listening()
+        yield
+        second.terminate()
+    finally:
+        second.kill()
+
+
 def busy(stage: Stage, random: Random) -> Iterator[None]:
     """Four loops that do nothing want the processor too."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
@@ -161,7 +201,8 @@ def busy(stage: Stage, random: Random) -> Iterator[None]:
 FAULTS = (
     Fault("killed", "process", killed, seconds=3, long=25),
     Fault("killed-for-good", "process", killed_for_good, seconds=23, long=40),
-    Fault("killed-again-and-again", "process", killed_again_and_again, seconds=0),
+    Fault("killed-again-and-again", "process", partial(killed_again_and_again, RESTARTS), seconds=0),
+    Fault("killed-twenty-times", "process", partial(killed_again_and_again, MANY_RESTARTS), seconds=0, only_long=True),
     Fault("stopped", "process", stopped, seconds=5, long=25),
     Fault("terminated", "process", terminated, seconds=0.5),
     Fault("terminated-twice", "process", terminated_twice, seconds=0.5),
@@ -173,5 +214,8 @@ FAULTS = (
     Fault("no-descriptors", "process", no_descriptors, ("local", "cut"), seconds=3, long=20),
     Fault("log-not-read", "process", log_not_read, seconds=4, long=10),
     Fault("log-closed", "process", log_closed, seconds=2),
-    Fault("busy", "process", busy, ("busy",), seconds=2),
+    Fault("busy", "process", busy, ("busy",), seconds=2, long=15),
+    Fault("clock-stepped", "process", clock_stepped, ("clock",), seconds=2, long=15),
+    Fault("clock-stepped-over-a-restart", "process", clock_stepped_over_a_restart, ("clock",), seconds=1),
+    Fault("second-controller", "process", second_controller, ("two",), seconds=4, long=25),
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.faults.clock import Clock
 from tests.faults.history import Finished, Recorder, Setup
 from tests.faults.observer import Observer, Watched
 from tests.faults.pods import Pods
@@ -25,6 +26,12 @@ from tests.support.gateway import Gateway
 from tests.support.proxy import TcpProxy
 
 NODE = "web1"
+RULES = f"""
+key_prefix "intent/" {{ policy = "read" }}
+key_prefix "health/" {{ policy = "write" }}
+session "{NODE}" {{ policy = "write" }}
+"""
+"""What a controller that publishes keys needs, where Consul denies by default."""
 SETTLES = 30.0
 SETTLES_IN_BULK = 70.0
 """The fuse may hold what many removals left."""
@@ -51,16 +58,20 @@ class Stage(AbstractContextManager["Stage"]):
         self._temp = tempfile.TemporaryDirectory(prefix="podpulse-faults-", ignore_cleanup_errors=True)
         self.folder = Path(self._temp.name)
         self.recorder = Recorder(history)
+        self.clock = Clock(self.folder / "clock")
         self._note_setup()
         self.consul = Cluster(binary, NODE) if scale.cluster else Alone(binary, NODE, acl=scale.acl)
         self._options = options
         self._process: Process | None = None
+        self._token = ""
 
     def __enter__(self) -> Self:
         with self._ends as ends:
             ends.enter_context(self._temp)
             ends.callback(self.recorder.close)
             ends.enter_context(self.consul)
+            if self.scale.acl:
+                self.give_token()
             self.gateway = ends.enter_context(Gateway(self.consul.agent.http_port))
             self.proxy = ends.enter_context(TcpProxy(self.gateway.port))
             self.pods = ends.enter_context(Pods(self.scale.pods, self.recorder, NODE, self))
@@ -104,18 +115,25 @@ class Stage(AbstractContextManager["Stage"]):
             raise RuntimeError("the controller does not run")
         return self._process
 
-    def spawn(self) -> Process:
-        """Another process of the controller, in place of the one that has ended."""
-        self._process = Process(self.folder / "controller", self.options(), self.recorder)
+    def spawn(self, clock: Clock | None = None) -> Process:
+        """Another process of the controller, in place of the one that has ended; with `clock` its wall clock is that
+        one."""
+        self._process = Process(self.folder / "controller", self.options(), self.recorder, clock)
         return self._process
 
-    def start(self) -> None:
+    def start(self, clock: Clock | None = None) -> None:
         """Start the controller, and wait until it listens."""
-        self.spawn().wait_listening()
+        self.spawn(clock).wait_listening()
+
+    def second(self) -> Process:
+        """One more controller of the same node, which knows nothing of the first."""
+        options = self.options() | {"state_dir": str(self.folder / "state-of-the-second")}
+        return Process(self.folder / "second", options, self.recorder)
 
     def options(self) -> dict[str, Any]:
         """Its configuration file."""
-        consul = {"address": f"http://127.0.0.1:{self.proxy.port}"} | self._options.get("consul", {})
+        token = {"token_file": str(self.token_file)} if self.scale.acl else {}
+        consul = {"address": f"http://127.0.0.1:{self.proxy.port}", **token} | self._options.get("consul", {})
         return {
             "node_name": NODE,
             "address": "127.0.0.1",
@@ -125,6 +143,26 @@ class Stage(AbstractContextManager["Stage"]):
             **self._options,
             "consul": consul,
         }
+
+    # --- its token, where Consul asks for one ---
+
+    @property
+    def token_file(self) -> Path:
+        return self.folder / "token"
+
+    def controllers_token(self) -> str:
+        return self._token
+
+    def give_token(self, rules: str = RULES, lives: float = 0.0) -> None:
+        """A new token in the controller's file, which expires after `lives` seconds, 0: never."""
+        self._token = self.consul.agent.create_token(rules, lives)
+        self.write_token(self._token)
+
+    def write_token(self, text: str) -> None:
+        """What stands in its file from now on."""
+        unfinished = self.folder / "token.unfinished"
+        unfinished.write_text(text)
+        unfinished.replace(self.token_file)
 
     def log(self) -> str:
         path = self.folder / "controller" / "log"
@@ -204,10 +242,10 @@ class Stage(AbstractContextManager["Stage"]):
 
 
 class Alone(AbstractContextManager["Alone"]):
-    """A single agent, in the shape of a cluster."""
+    """A single agent that keeps its data, in the shape of a cluster."""
 
     def __init__(self, binary: Path, node: str, *, acl: bool) -> None:
-        self.agent = Agent(binary, node=node, acl=acl)
+        self.agent = Agent(binary, node=node, acl=acl, persistent=True)
         self.servers = [self.agent]
 
     def __enter__(self) -> Self:

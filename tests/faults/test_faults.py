@@ -26,6 +26,7 @@ RUNS: Mapping[str, tuple[str, ...]] = {
     "answers": ("--each", "--alone"),
     "cluster": ("--each",),
     "keys": ("--each", "--alone"),
+    "acl": ("--each", "--acl"),
 }
 
 

@@ -188,11 +188,20 @@ class Agent(AbstractContextManager["Agent"]):
 
     # --- the truth, without the code under test ---
 
-    def request(self, method: str, path: str, body: bytes | str | None = None, *, timeout: float = 10.0) -> Answer:
-        """Ask for `/v1/<path>` over plain HTTP, with the token that may do everything."""
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | None = None,
+        *,
+        timeout: float = 10.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Ask for `/v1/<path>` over plain HTTP, with the token that may do everything unless `headers` has another."""
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=timeout)
         try:
-            connection.request(method, f"/v1/{path}", body, {"X-Consul-Token": self.token} if self.token else {})
+            own = {"X-Consul-Token": self.token} if self.token else {}
+            connection.request(method, f"/v1/{path}", body, own | dict(headers or {}))
             answer = connection.getresponse()
             return Answer(answer.status, {name.lower(): text for name, text in answer.getheaders()}, answer.read())
         finally:
@@ -235,10 +244,17 @@ class Agent(AbstractContextManager["Agent"]):
     def destroy_session(self, session: str) -> None:
         self.request("PUT", f"session/destroy/{session}")
 
-    def create_token(self, rules: str) -> str:
-        """A token with these ACL rules (HCL); returns its secret. Needs `acl`."""
+    def create_token(self, rules: str, lives: float = 0.0) -> str:
+        """A token with these ACL rules (HCL), which expires after `lives` seconds (at least 60), 0: never; returns its
+        secret. Needs `acl`."""
         policy = self._created("acl/policy", {"Name": f"p{random.getrandbits(48)}", "Rules": rules})
-        return str(self._created("acl/token", {"Policies": [{"ID": policy["ID"]}]})["SecretID"])
+        expiry = {"ExpirationTTL": f"{lives:g}s"} if lives else {}
+        return str(self._created("acl/token", {"Policies": [{"ID": policy["ID"]}], **expiry})["SecretID"])
+
+    def knows_token(self, token: str) -> bool:
+        """Whether it is a token, and has not expired."""
+        headers = {"X-Consul-Token": token}
+        return self.request("GET", "acl/token/self", headers=headers).status == 200
 
     def replace_rules(self, token: str, rules: str) -> None:
         """Narrow or widen what a token of `create_token` may do."""

@@ -1,0 +1,96 @@
+"""What may happen to the controller's token, at a Consul that denies what no token allows."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from random import Random
+
+from tests.faults.fault import Fault, Play
+from tests.faults.history import Effect
+from tests.faults.stage import NODE, RULES, Stage
+from tests.support.net import until
+
+HEALTH = 'key_prefix "health/" { policy = "write" }\n'
+SESSION = f'session "{NODE}" {{ policy = "write" }}\n'
+INTENT = 'key_prefix "intent/" { policy = "read" }\n'
+ALL_BUT_SOME = INTENT + HEALTH + SESSION + f'key_prefix "intent/{NODE}/pod-1" {{ policy = "deny" }}\n'
+LIVES = 60.0
+"""Seconds that a token lives which expires: Consul makes none that lives shorter."""
+EXPIRED_WITHIN = 2 * LIVES
+OVERLAP = 3.0
+"""Seconds for which the old token is good after the new one stands in the file: far over an interval of renewals."""
+
+
+def deleted(stage: Stage, random: Random) -> Iterator[None]:
+    """Somebody deletes it, while the watch waits for news."""
+    stage.consul.agent.delete_token(stage.controllers_token())
+    _make_news(stage, random)
+    yield
+    stage.give_token(RULES)
+
+
+def expired(stage: Stage, random: Random) -> Iterator[None]:
+    """The time that it was made for is over."""
+    stage.give_token(RULES, lives=LIVES)
+    token = stage.controllers_token()
+    until(lambda: not stage.consul.agent.knows_token(token), EXPIRED_WITHIN, "the token to expire")
+    _make_news(stage, random)
+    yield
+    stage.give_token(RULES)
+
+
+def narrowed(rules: str, stage: Stage, random: Random) -> Iterator[None]:
+    """It may do less from now on, while the watch waits for news."""
+    stage.consul.agent.replace_rules(stage.controllers_token(), rules)
+    _make_news(stage, random)
+    yield
+    stage.consul.agent.replace_rules(stage.controllers_token(), RULES)
+
+
+def rotated(stage: Stage, random: Random) -> Iterator[None]:
+    """A new one is written into its file, and the old one deleted soon after: nobody may feel it."""
+    old = stage.controllers_token()
+    stage.give_token(RULES)
+    time.sleep(OVERLAP)
+    stage.consul.agent.delete_token(old)
+    yield
+
+
+def file_gone(stage: Stage, random: Random) -> Iterator[None]:
+    """Its file is away for a while; the last token that stood there is still good."""
+    token = stage.controllers_token()
+    stage.token_file.unlink()
+    yield
+    stage.write_token(token)
+
+
+def file_spoiled(stage: Stage, random: Random) -> Iterator[None]:
+    """What stands in its file is no token, or one that nobody knows."""
+    token = stage.controllers_token()
+    for spoiled in random.sample(("\u2603 not a token", "a\r\nX-Evil: b", "", "0" * 36), 3):
+        stage.write_token(spoiled)
+        time.sleep(random.uniform(0.5, 1.5))
+    yield
+    stage.write_token(token)
+
+
+def _make_news(stage: Stage, random: Random) -> None:
+    """The query that waits is answered by what the token may see now: it comes back when a manifest is written."""
+    stage.pods.schedule(random.choice(stage.pods.wanted()))
+
+
+def _fault(name: str, play: Play, *effects: Effect, seconds: float = 3, long: float = 25) -> Fault:
+    return Fault(f"token-{name}", "acl", play, effects, seconds=seconds, long=long, acl=True)
+
+
+FAULTS = (
+    _fault("deleted", deleted, "cut"),
+    _fault("expired", expired, "cut"),
+    _fault("sees-no-manifests", partial(narrowed, HEALTH + SESSION), "blind", long=45),
+    _fault("sees-some-manifests", partial(narrowed, ALL_BUT_SOME), "blind", long=45),
+    _fault("writes-no-health", partial(narrowed, INTENT + SESSION), "slow"),
+    _fault("keeps-no-session", partial(narrowed, INTENT + HEALTH), "cut"),
+    _fault("rotated", rotated, seconds=2),
+    _fault("file-gone", file_gone),
+    _fault("file-spoiled", file_spoiled, "cut", seconds=1),
+)

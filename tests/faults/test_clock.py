@@ -1,0 +1,44 @@
+"""A process whose wall clock is set from outside: it jumps there, and nothing else does."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.faults import clock as clocks
+from tests.faults.clock import Clock
+
+SAYS = "import time\nwhile input() != 'end':\n    print(time.time(), time.time_ns(), time.monotonic(), flush=True)\n"
+DAY = 86_400.0
+NEAR = 30.0
+
+
+def test_the_wall_clock_of_one_process_jumps_and_its_monotonic_clock_does_not(tmp_path: Path) -> None:
+    (tmp_path / "says.py").write_text(SAYS)
+    clock = Clock(tmp_path / "clock")
+    command = (sys.executable, "-P", clocks.__file__, str(clock.path), "says")
+    with subprocess.Popen(
+        command,
+        env={"PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        for offset in (0.0, DAY, -DAY, 0.0):
+            clock.set(offset)
+            process.stdin.write("now\n")
+            process.stdin.flush()
+            wall, nanoseconds, monotonic = map(float, process.stdout.readline().split())
+            assert abs(wall - time.time() - offset) < NEAR
+            assert abs(nanoseconds / 1e9 - time.time() - offset) < NEAR
+            assert abs(monotonic - time.monotonic()) < NEAR
+        process.stdin.write("end\n")
+        process.stdin.flush()
+        assert process.wait(10) == 0
+
+
+def test_a_clock_is_what_its_file_says(tmp_path: Path) -> None:
+    Clock(tmp_path / "clock").set(-0.5)
+    assert Clock(tmp_path / "clock").offset == -0.5
