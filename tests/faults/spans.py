@@ -1,5 +1,7 @@
 """Spans of time, and how they put off a deadline."""
 
+import bisect
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -33,3 +35,19 @@ def put_off(begin: float, bound: float, spans: Sequence[Span], recovery: float) 
         if span.overlaps(begin, due):
             due = max(due, span.end + recovery)
     return due
+
+
+class Lengths:
+    """How much of some spans, which may overlap, lies before a moment: asked often, of very many."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        self._spans = sorted(spans, key=lambda span: span.end)
+        self._ends = [span.end for span in self._spans]
+        self._totals = [0.0, *itertools.accumulate(span.end - span.begin for span in self._spans)]
+        self._longest = max((span.end - span.begin for span in self._spans), default=0.0)
+
+    def before(self, moment: float) -> float:
+        """Their seconds before `moment`, all together."""
+        over = bisect.bisect_right(self._ends, moment)
+        last = bisect.bisect_right(self._ends, moment + self._longest, over)
+        return self._totals[over] + sum(max(0.0, moment - span.begin) for span in self._spans[over:last])

@@ -26,7 +26,7 @@ from tests.faults.history import (
     Turn,
     Usage,
 )
-from tests.faults.spans import Span, merged
+from tests.faults.spans import Lengths, Span, merged
 
 E = TypeVar("E")
 
@@ -100,10 +100,10 @@ class Story:
     """No controller was there that listens."""
     frozen: Sequence[Span] = field(init=False)
     """A controller was there, and stopped by SIGSTOP."""
-    longest_stall: float = field(init=False)
+    _stalls: Lengths = field(init=False)
 
     def __post_init__(self) -> None:
-        self.longest_stall = max((stall.seconds for stall in self.stalls), default=0.0)
+        self._stalls = Lengths(Span(stall.at - stall.seconds, stall.at) for stall in self.stalls)
         self.down = _down(self.processes, self.setup.at)
         self.frozen = _frozen(self.processes)
 
@@ -126,11 +126,7 @@ class Story:
 
     def stalled(self, begin: float, end: float) -> float:
         """For how many seconds of this time the machine kept us or the controller from running."""
-        first = bisect.bisect_right(self.stalls, begin, key=lambda stall: stall.at)
-        last = bisect.bisect_left(self.stalls, end + self.longest_stall, first, key=lambda stall: stall.at)
-        return sum(
-            max(0.0, min(end, stall.at) - max(begin, stall.at - stall.seconds)) for stall in self.stalls[first:last]
-        )
+        return self._stalls.before(end) - self._stalls.before(begin)
 
     def turn_at(self, pod: str, at: float) -> Turn | None:
         """What the pod's target did at this moment."""

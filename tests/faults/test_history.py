@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.faults.history import PodSeries, Recorder, read, write
 from tests.faults.observer import record_of
 from tests.faults.pods import BROKEN, broken
 from tests.faults.scraping import samples, scrape_of
-from tests.faults.spans import Span, merged, put_off
+from tests.faults.spans import Lengths, Span, merged, put_off
 from tests.faults.tales import Tale
 
 METRICS = r"""# HELP podpulse_probes_total Probes.
@@ -86,6 +87,22 @@ def test_spans_are_merged_and_put_off_what_is_due() -> None:
     assert put_off(0, 4, spans, 4) == 13
     assert put_off(3, 1, spans, 3) == 4
     assert put_off(3, 3, [Span(5, float("inf"))], 3) == float("inf")
+
+
+def test_lengths_are_those_before_a_moment() -> None:
+    lengths = Lengths([Span(6, 9), Span(1, 2), Span(5, 7)])
+    assert [lengths.before(moment) for moment in (0, 1.5, 2, 5, 6.5, 8, 9, float("inf"))] == [0, 0.5, 1, 1, 3, 5, 6, 6]
+    assert Lengths([]).before(3) == 0
+    for spans in (random_spans(1), random_spans(2)):
+        for moment in range(100):
+            slow = sum(max(0.0, min(span.end, moment) - span.begin) for span in spans)
+            assert Lengths(spans).before(moment) == pytest.approx(slow)
+
+
+def random_spans(seed: int) -> list[Span]:
+    random = Random(seed)
+    begins = [random.uniform(0, 100) for _ in range(50)]
+    return [Span(begin, begin + random.expovariate(1)) for begin in begins]
 
 
 def test_observer_and_checker_share_no_code_with_the_controller() -> None:
