@@ -23,6 +23,12 @@ def restarted(at: float = 20.0, back: float = 22.0, **options: object) -> Tale:
     return tale.process(at, "KILL").process(at, "ended", -9).process(back, "listens", pid=PID)
 
 
+def restarted_beside_a_broken_manifest(end: float) -> Tale:
+    """A controller begins at 22 s, and never says that the manifest is broken."""
+    tale = Tale(end=end, silent=[(9, 22)]).process(20, "KILL").process(20, "ended", -9).process(22, "listens", pid=PID)
+    return tale.pod().also(Intent(9.9, 10.0, "a", 2, valid=False))
+
+
 def overwritten(until: float) -> Tale:
     """Somebody writes `passing` over the `critical` of a pod, and that stands until then."""
     tale = Tale(end=70).turns("a", 5.0, good=False).fault(20, 21, "foreign")
@@ -82,7 +88,10 @@ KEEPS: dict[str, list[Tale]] = {
         with_a_clock_that_jumps(forward=5.0),
     ],
     "E1": [Tale().fault(10, 20, "cut").pod()],
-    "E2": [Tale().pod()],
+    "E2": [
+        Tale().pod(),
+        restarted_beside_a_broken_manifest(end=23.4),
+    ],
     "F1": [Tale().pod()],
     "G1": [Tale(silent=[(20, 40)]).process(20, "TERM").process(24.5, "ended", 0).pod(
         probed=steadily(1.1, 20), shown=[(1.3, 24.0, passing())])],
@@ -148,7 +157,10 @@ BREAKS: dict[str, list[Tale]] = {
         with_a_clock_that_jumps(forward=-5.0),
     ],
     "E1": [Tale().fault(10, 20, "cut").pod(series_until=15.0)],
-    "E2": [Tale().pod().also(Scrape(30.5, 30.6, PID, {"a": PodSeries(success=30, state="passing")}, invalid=("a",)))],
+    "E2": [
+        Tale().pod().also(Scrape(30.5, 30.6, PID, {"a": PodSeries(success=30, state="passing")}, invalid=("a",))),
+        restarted_beside_a_broken_manifest(end=24.5),
+    ],
     "F1": [
         Tale(usage=replace(USAGE, descriptors=80, probing=10)).pod(),
         Tale(usage=replace(USAGE, consul=9)).pod(),

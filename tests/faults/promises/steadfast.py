@@ -52,14 +52,16 @@ def _flags(story: Story) -> Iterator[Broken]:
 
 
 def _invalid(story: Story, changes: list[Intent | Removal], scrape: Scrape) -> bool | None:
-    """Whether the newest manifest cannot be understood; None while that may not be known yet."""
+    """Whether the newest manifest cannot be understood; None while that may not be known yet, to a controller that has
+    just begun too."""
     before = [change for change in changes if change.sent <= scrape.at]
     if not before:
         return None
     last = before[-1]
     outages = [*story.spans("cut", "blind", "slow", "leader", "foreign"), *story.absent]
     due = put_off(last.at, SEEN if isinstance(last, Intent) else GONE, outages, AFTER_OUTAGE)
-    if scrape.sent < due + story.stalled(last.at, due):
+    began = max((span.end for span in story.absent if span.end <= scrape.sent), default=0.0)
+    if scrape.sent < max(due + story.stalled(last.at, due), began + SEEN + story.stalled(began, began + SEEN)):
         return None
     return isinstance(last, Intent) and not last.valid
 
