@@ -298,3 +298,10 @@ def test_a_netrc_gives_no_password_away(
     bench.result(spec(target))
     bench.engine.close(10)
     assert "authorization" not in target.hits()[0].headers
+
+
+def test_a_cookie_is_not_sent_back(bench: Bench, target: Target) -> None:
+    target.behave(targets.answer(200, b"ok", {"Set-Cookie": "a=b; Path=/"}))
+    bench.engine.start([spec(target, interval=0.2)])
+    until(lambda: len(target.hits()) >= 3)
+    assert not any("cookie" in hit.headers for hit in target.hits())
