@@ -79,18 +79,18 @@ def _make_news(stage: Stage, random: Random) -> None:
     stage.pods.schedule(random.choice(stage.pods.wanted()))
 
 
-def _fault(name: str, play: Play, *effects: Effect, seconds: float = 3, long: float = 25) -> Fault:
-    return Fault(f"token-{name}", "acl", play, effects, seconds=seconds, long=long, acl=True)
+def _fault(name: str, play: Play, *effects: Effect, seconds: float = 3, long: float = 25, takes: float = 0) -> Fault:
+    return Fault(f"token-{name}", "acl", play, effects, seconds=seconds, long=long, takes=takes, acl=True)
 
 
 FAULTS = (
     _fault("deleted", deleted, "cut"),
-    _fault("expired", expired, "cut"),
+    _fault("expired", expired, "cut", takes=LIVES),
     _fault("sees-no-manifests", partial(narrowed, HEALTH + SESSION), "blind", long=45),
     _fault("sees-some-manifests", partial(narrowed, ALL_BUT_SOME), "blind", long=45),
     _fault("writes-no-health", partial(narrowed, INTENT + SESSION), "slow"),
     _fault("keeps-no-session", partial(narrowed, INTENT + HEALTH), "cut"),
-    _fault("rotated", rotated, seconds=2),
+    _fault("rotated", rotated, seconds=2, long=2, takes=OVERLAP),
     _fault("file-gone", file_gone),
-    _fault("file-spoiled", file_spoiled, "cut", seconds=1),
+    _fault("file-spoiled", file_spoiled, "cut", seconds=1, takes=3),
 )

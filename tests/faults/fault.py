@@ -17,8 +17,9 @@ Play = Callable[[Stage, Random], Iterator[None]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. `seconds` it lasts in a short run, `long` in a long one, and some there are `only_long`. `cluster`: it
-    needs several servers; `acl`: it needs a Consul that denies by default."""
+    """One fault. `seconds` it lasts in a short run, `long` in a long one, and some there are `only_long`; before that,
+    its beginning `takes` so many. `cluster`: it needs several servers; `acl`: it needs a Consul that denies by
+    default."""
 
     name: str
     group: Group
@@ -26,6 +27,7 @@ class Fault:
     effects: tuple[Effect, ...] = ()
     seconds: float = 2.0
     long: float = 0.0
+    takes: float = 0.0
     cluster: bool = False
     acl: bool = False
     only_long: bool = False

@@ -98,5 +98,5 @@ FAULTS = (
     Fault("health-locked", "keys", locked, ("foreign",), seconds=3, long=30),
     Fault("sessions-ended", "keys", sessions_ended, ("foreign",), seconds=1),
     Fault("odd-keys", "keys", odd, seconds=2),
-    Fault("many-keys", "keys", many, ("slow",), seconds=0, only_long=True),
+    Fault("many-keys", "keys", many, ("slow",), seconds=0, takes=60, only_long=True),
 )

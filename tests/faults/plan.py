@@ -66,7 +66,7 @@ def make(seed: int, seconds: float, pods: Sequence[str], faults: Sequence[Fault]
 
 def each(seed: int, pods: Sequence[str], faults: Sequence[Fault], pace: Pace) -> Plan:
     """Every fault once, in the order given, and a settled state after each."""
-    made = make(seed, sum(fault.seconds for fault in faults) + SETTLING * len(faults), pods, (), pace)
+    made = make(seed, sum(fault.takes + fault.seconds for fault in faults) + SETTLING * len(faults), pods, (), pace)
     return replace(made, seconds=0.0, faults=[Appointment(fault, fault.seconds) for fault in faults])
 
 
@@ -98,7 +98,7 @@ def _faults(random: Random, seconds: float, faults: Sequence[Fault], pace: Pace)
         fault = deck.pop()
         lasts = (random.choice((fault.seconds, fault.long)) if pace.long else 0.0) or fault.seconds
         pause = random.uniform(pace.least, pace.most)
-        at += lasts + pause
+        at += fault.takes + lasts + pause
         if at > seconds:
             break
         found.append(Appointment(fault, lasts, pause))
