@@ -104,8 +104,6 @@ def _blamed(story: Story, pod: str, before: Sighting | None, sighting: Sighting)
     """Critical is said, and the target was well."""
     if before and before.record and before.record.status == "critical":
         return
-    if _may_be_foreign(story, before, sighting):
-        return
     since, until = _evidence_since(story, before, sighting), sighting.first.at
     if any(span.overlaps(since, until) for span in story.bad(pod)):
         return
