@@ -48,17 +48,18 @@ def agent_emptied(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def servers_emptied(stage: Stage, random: Random) -> Iterator[None]:
-    """All servers die at once and come back with nothing, and whoever schedules writes the manifests again."""
+    """All servers die at once and come back with nothing but their names and ids (under others the client agent would
+    lose sight of them for half a minute), and whoever schedules writes the manifests again."""
     servers = stage.consul.servers
     with stage.pods.lost():
         for server in servers:
             server.kill()
-            shutil.rmtree(server.folder / "data", ignore_errors=True)
+            shutil.rmtree(server.folder / "data" / "raft")
         yield
         for server in servers:
             server.start(wait=False)
-        for server in servers:
-            server.wait_ready()
+        for agent in (*servers, stage.consul.agent):
+            agent.wait_ready()
         time.sleep(random.uniform(0.0, 3.0))
 
 

@@ -23,6 +23,12 @@ def restarted(at: float = 20.0, back: float = 22.0, **options: object) -> Tale:
     return tale.process(at, "KILL").process(at, "ended", -9).process(back, "listens", pid=PID)
 
 
+def critical_after_a_restart(reason: str) -> Tale:
+    """A pod is critical for a second, though its target was well."""
+    shown = [(1.3, 24, passing()), (24, 25, replace(critical(), reason=reason)), (25, math.inf, passing(12))]
+    return restarted().pod(probed=[*steadily(1.1, 20), *steadily(23.0, 40)], shown=shown)
+
+
 def restarted_beside_a_broken_manifest(end: float) -> Tale:
     """A controller begins at 22 s, and never says that the manifest is broken."""
     tale = Tale(end=end, silent=[(9, 22)]).process(20, "KILL").process(20, "ended", -9).process(22, "listens", pid=PID)
@@ -97,7 +103,10 @@ KEEPS: dict[str, list[Tale]] = {
         probed=steadily(1.1, 20), shown=[(1.3, 24.0, passing())])],
     "G2": [Tale(end=60, ready=[(0, 22), (41, 99)]).fault(10, 40, "cut").pod()],
     "H1": [Tale().pod(end=20.0, series_until=23.9)],
-    "R1": [restarted().pod(probed=[*steadily(1.1, 20), *steadily(23.0, 40)])],
+    "R1": [
+        restarted().pod(probed=[*steadily(1.1, 20), *steadily(23.0, 40)]),
+        critical_after_a_restart("timeout").also(Stall(23.9, 0.3, "harness")),
+    ],
 }  # fmt: skip
 
 BREAKS: dict[str, list[Tale]] = {
@@ -193,6 +202,8 @@ BREAKS: dict[str, list[Tale]] = {
             shown=[(1.3, 21, passing()), (23, math.inf, passing(12))],
         ),
         restarted().pod(probed=[*steadily(1.1, 20), *steadily(24.5, 40)]),
+        critical_after_a_restart("timeout"),
+        critical_after_a_restart("status").also(Stall(23.9, 0.3, "harness")),
     ],
 }  # fmt: skip
 

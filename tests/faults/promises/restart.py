@@ -21,7 +21,8 @@ def _kept(story: Story, span: Span) -> Iterator[Broken]:
     end = span.end + SETTLED + 2 * story.setup.interval
     for pod, sightings in story.sightings.items():
         for before, after in itertools.pairwise(sightings):
-            if before.record and span.begin <= after.first.at <= end and not _news(story, pod, span.begin, end):
+            meant = before.record and span.begin <= after.first.at <= end
+            if meant and not _news(story, pod, span.begin, end) and not _was_late(story, before, after):
                 yield from _changed(pod, before, after)
     yield from _late(story, span)
 
@@ -32,6 +33,15 @@ def _changed(pod: str, before: Sighting, after: Sighting) -> Iterator[Broken]:
     elif before.record and after.record.status != before.record.status:
         said = f"{before.record.status} became {after.record.status}"
         yield Broken("R1", after.first.at, pod, f"{said} over a restart")
+
+
+def _was_late(story: Story, before: Sighting, after: Sighting) -> bool:
+    """A busy machine explains that a target did not answer in time, and that it is well again after that."""
+    late = next((each for each in (after, before) if each.record and each.record.reason == "timeout"), None)
+    if not late or not after.record:
+        return False
+    since = late.first.at - 2 * story.setup.interval - story.setup.timeout
+    return story.stalled(since, late.first.at) > story.setup.timeout / 2
 
 
 def _news(story: Story, pod: str, begin: float, end: float) -> bool:
