@@ -1,7 +1,10 @@
-"""The compose file is one by its specification, and what it names is there and fits together."""
+"""The compose file is one by its specification, and what it names is there, fits together and works together."""
 
+import json
 import re
+import shlex
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,33 @@ import yaml
 
 from controller.cli import main
 from tests.conftest import ROOT
+from tests.support import sandbox
+from tests.support.rules import ALERTS, RECORDED
 
 FILE = ROOT / "deploy" / "compose.yaml"
 NAMESPACE = "service:consul"
 PORTS = {"consul": 8500, "controller": 9815, "prometheus": 9090, "grafana": 3000}
+PROGRAMS = {"hashicorp/consul": "consul", "podpulse": "podpulse", "prom/prometheus": "prometheus"}
+"""What the entry point of an image starts. Grafana's is none that can be had here."""
+
+UP = """
+mkdir state prometheus
+export STATE_DIRECTORY=$PWD/state
+{consul} >consul.log 2>&1 &
+until curl -fs http://127.0.0.1:8500/v1/catalog/services >/dev/null; do sleep 0.1; done
+{controller} 2>controller.log &
+until curl -fs http://127.0.0.1:9815/-/healthy >/dev/null; do sleep 0.1; done
+{isup} &
+{schedule}
+{prometheus} 2>prometheus.log &
+asked=http://127.0.0.1:9090/api/v1
+until curl -s $asked/query -d 'query=probe_success' | grep -q '"pod":"isup".*"1"'; do sleep 0.5; done
+"""
+"""What `docker compose up` does, without a container: the services by their conditions, one after the other."""
+
+LOOKED_AT = """
+for question in rules targets; do curl -s $asked/$question; echo; done
+"""
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +81,29 @@ def test_all_stand_for_one_host_and_only_this_machine_reaches_it(services: dict[
     assert published == [f"127.0.0.1:{port}:{port}" for port in PORTS.values()]
 
 
+def started(service: dict[str, Any]) -> list[str]:
+    """What its container is started with; what is mounted there is named where it comes from."""
+    return [found_here(argument, folders(service)) for argument in service["command"]]
+
+
+def found_here(argument: str, mounted: Mapping[str, Path]) -> str:
+    option, equals, path = argument.rpartition("=")
+    for where, folder in mounted.items():
+        if path.startswith(f"{where}/"):
+            return f"{option}{equals}{folder}{path.removeprefix(where)}"
+    return argument
+
+
 def test_the_commands_are_ours(services: dict[str, dict[str, Any]]) -> None:
-    """Each is read by the real command line; what a container has mounted is read where it comes from."""
+    """Each is read by the real command line."""
     ours = [service for service in services.values() if service["image"] == "podpulse"]
     assert len(ours) == 3
     for service in ours:
-        mounted = folders(service)
-        verb, *arguments = [
-            next((argument.replace(at, str(here)) for at, here in mounted.items() if argument.startswith(at)), argument)
-            for argument in service["command"]
-        ]
+        verb, *arguments = started(service)
         parent = main.make_context("podpulse", [verb])
-        command = main.get_command(parent, verb)
-        assert command is not None, verb
-        command.make_context(verb, arguments, parent=parent)
+        known = main.get_command(parent, verb)
+        assert known is not None, verb
+        known.make_context(verb, arguments, parent=parent)
 
 
 def test_ports_and_names_agree(services: dict[str, dict[str, Any]]) -> None:
@@ -84,3 +119,28 @@ def test_ports_and_names_agree(services: dict[str, dict[str, Any]]) -> None:
     found_through = re.search(r"server: (\S+)", (FILE.parent / "prometheus" / "prometheus.yml").read_text())
     assert found_through
     assert found_through[1] == f"localhost:{PORTS['consul']}"
+
+
+@pytest.mark.slow
+@sandbox.needs_a_namespace
+def test_they_work_together(
+    services: dict[str, dict[str, Any]], consul_binary: Path, consul_prometheus: Path, tmp_path: Path
+) -> None:
+    """All but Grafana as processes that share a network, with the very commands and files. Prometheus finds the
+    controller, has the rules in force, and names an instance that a browser on this machine reaches."""
+    commands = {
+        name: shlex.join([PROGRAMS[service["image"].partition(":")[0]], *started(service)])
+        for name, service in services.items()
+        if name != "grafana"
+    }
+    commands["prometheus"] = commands["prometheus"].replace("=/prometheus", "=prometheus")
+    said = sandbox.run(UP.format(**commands) + LOOKED_AT, tmp_path, [consul_prometheus, consul_binary])
+    rules, targets = (json.loads(line)["data"] for line in said.splitlines()[-2:])
+    in_force = [rule for group in rules["groups"] for rule in group["rules"]]
+    assert {rule["name"] for rule in in_force} == ALERTS.keys() | RECORDED
+    assert [rule["name"] for rule in in_force if rule["health"] == "err"] == []
+    (target,) = targets["activeTargets"]
+    assert target["health"] == "up"
+    host, _, port = target["labels"]["instance"].partition(":")
+    assert host.endswith(".localhost"), "RFC 6761: a browser takes it for this machine"
+    assert int(port) == PORTS["controller"]
