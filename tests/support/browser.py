@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from importlib.resources import files
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,6 +35,9 @@ FLAGS = (
     "--hide-scrollbars",
     "--lang=en",
 )
+UNDECIDABLE = {"color-contrast"}
+"""Rules of axe-core that it cannot always decide."""
+
 LAPTOP, PHONE = (1200, 880), (390, 844)
 
 
@@ -130,6 +134,19 @@ class Browser(AbstractContextManager["Browser"]):
     def complaints(self) -> list[str]:
         """Everything that was written to the console since the last time: errors, refusals, warnings."""
         return [str(entry["message"]) for entry in self._chrome.get_log("browser")]  # type: ignore[no-untyped-call]
+
+    def barriers(self) -> list[str]:
+        """What stands in the way of people with disabilities, as far as axe-core sees it, with the elements."""
+        self.evaluate((files("axe_core_python") / "axe.min.js").read_text("utf-8"))
+        found = self._chrome.execute_async_script(
+            "axe.run().then(arguments[0], (error) => arguments[0](String(error)))"
+        )
+        assert "violations" in found, found
+        doubtful = [each for each in found["incomplete"] if each["id"] not in UNDECIDABLE]
+        return [
+            f"{rule['help']}: {', '.join(node['html'] for node in rule['nodes'])}"
+            for rule in (*found["violations"], *doubtful)
+        ]
 
     def screenshot(self) -> bytes:
         """What is in the window, as PNG."""

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.support.browser import Browser
 from tests.support.consul import Agent
 from tests.support.controller import Controller
 from tests.support.fleet import Fleet
@@ -45,3 +46,18 @@ def target() -> Iterator[Target]:
 def fleet(consul: Agent, target: Target) -> Fleet:
     """Pods that `target` stands for, scheduled in `consul`."""
     return Fleet(consul, target)
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(window: Browser) -> Iterator[Browser]:
+    """The same window for all tests, each of which may not leave a complaint in the console."""
+    window.complaints()
+    yield window
+    window.open("about:blank")
+    assert window.complaints() == []

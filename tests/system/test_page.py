@@ -2,13 +2,12 @@
 
 import http.client
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.browser import PHONE, Browser, is_installed
+from tests.support.browser import LAPTOP, PHONE, Browser, is_installed
 from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest
 from tests.support.fleet import Fleet
@@ -20,21 +19,11 @@ pytestmark = pytest.mark.skipif(not is_installed(), reason="no chromium and chro
 
 HOSTILE = b"<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
 MANY = 10_000
-
-
-@pytest.fixture(scope="module")
-def window() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(window: Browser) -> Iterator[Browser]:
-    """The same window for all tests, each of which may not leave a complaint in the console."""
-    window.complaints()
-    yield window
-    window.open("about:blank")
-    assert window.complaints() == []
+ANNOUNCED = "return document.getElementById('announcement').textContent"
+IN_SIGHT = """
+const place = document.querySelector("footer p").getBoundingClientRect();
+return place.top >= 0 && place.bottom <= innerHeight;
+"""
 
 
 @pytest.fixture
@@ -64,7 +53,7 @@ def test_a_flip_shows_without_a_reload_and_leaves_the_rest_alone(
     assert browser.text(f"{row('other')} pre") == "db is down"
     assert browser.title.startswith("1 critical · web1")
     assert browser.evaluate("return window.loaded + ' ' + document.activeElement.textContent") == "once isup"
-    browser.wait(lambda: "1 critical" in browser.evaluate("return document.getElementById('announcement').textContent"))
+    browser.wait(lambda: "1 critical" in browser.evaluate(ANNOUNCED))
 
     browser.click(f"{row('other')} th a")
     browser.wait(lambda: "It is critical, because" in browser.text(".lead"))
@@ -90,6 +79,7 @@ def test_pods_are_filtered_as_one_types_and_sorted_by_a_click_and_the_url_keeps_
     browser.type("#q", "il")
     browser.wait(lambda: browser.texts("tbody th") == ["mailer", "billing"])
     assert browser.url.endswith("/?sort=-pod&q=il")
+    browser.wait(lambda: browser.evaluate(ANNOUNCED).startswith("2 of 3 shown; "))
     browser.open(browser.url)
     assert browser.texts("tbody th") == ["mailer", "billing"]
     browser.click(".totals .critical")
@@ -168,9 +158,14 @@ def test_a_page_whose_controller_is_gone_says_so_until_it_is_back(
     browser.open(page(controller))
     browser.wait(lambda: browser.texts("td.state") == ["passing"])
     assert controller.terminate() == 0
+    browser.resize((LAPTOP[0], 200))
     browser.wait(lambda: "No answer from the controller" in browser.text("footer"))
+    assert browser.evaluate(IN_SIGHT), "without scrolling"
+    assert browser.evaluate(ANNOUNCED) == "No answer from the controller"
+    browser.resize()
     controller.start()
     browser.wait(lambda: browser.text("footer").startswith("As of"))
+    assert browser.evaluate(ANNOUNCED) == "The controller answers again"
     browser.wait(lambda: browser.texts("td.state") == ["passing"])
     refused = browser.complaints()
     assert refused

@@ -33,8 +33,7 @@
     request.onloadend = () => {
       const fresh = request.response?.getElementById("main");
       if (fresh && asked === location.href) show(request.response, fresh);
-      freshness.textContent = fresh ? "As of" : "No answer from the controller. Last seen";
-      document.body.classList.toggle("stale", !fresh);
+      tellFreshness(!fresh);
       const rest = Math.max(LEAST_REST, RESTS_PER_REQUEST * (performance.now() - started));
       setTimeout(rested, asked === location.href ? rest : 0);
     };
@@ -57,6 +56,13 @@
     document.querySelector("link[rel=icon]").href = page.querySelector("link[rel=icon]").href;
     if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
     announce();
+  }
+
+  function tellFreshness(stale) {
+    if (document.body.classList.contains("stale") === stale) return;
+    document.body.classList.toggle("stale", stale);
+    freshness.textContent = stale ? "No answer from the controller. Last seen" : "As of";
+    announcement.textContent = stale ? "No answer from the controller" : "The controller answers again";
   }
 
   // Says the totals to a screen reader when they are others, and not more often than one can listen.
@@ -129,6 +135,7 @@
   function filter(form) {
     const wanted = [...new FormData(form)].filter(([, value]) => value);
     history.replaceState(null, "", `${location.pathname}?${new URLSearchParams(wanted)}`);
+    said = -Infinity; // whoever asked for it waits for the answer
     renew();
   }
 

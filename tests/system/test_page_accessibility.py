@@ -1,0 +1,88 @@
+"""The page for people who do not see it, or have no mouse, or a small screen: axe-core looks at it in a real browser.
+
+axe-core because it is what the field checks WCAG with. The size of what is to be touched, which that version of it does
+not know, is looked at here.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.browser import LAPTOP, PHONE, Browser, is_installed
+from tests.support.consul import Agent
+from tests.support.controller import Controller, manifest
+from tests.support.fleet import Fleet
+from tests.support.net import until
+from tests.support.targets import Target, answer
+from tests.system.conftest import Launch
+
+pytestmark = pytest.mark.skipif(not is_installed(), reason="no chromium and chromium-driver here")
+
+LONG = b"a line of very many that a pod has to say of its health\n" * 40
+PATHS = (
+    "/",
+    "/?q=pod&per_page=2",
+    "/?q=nothing+is+like+that&state=critical",
+    "/pods/web1/pod-well",
+    "/pods/web1/pod-ill",
+    "/pods/web1/pod-tls",
+    "/pods/web1/pod-torn",
+    "/pods/web1/nobody",
+    "/manifests",
+)
+
+TOO_SMALL = """
+const targets = [...document.querySelectorAll("a, button, input, summary")].filter(
+  (each) => each.checkVisibility() && each.className !== "skip" && !each.closest("p"));
+const middle = (each) => {
+  const { left, right, top, bottom } = each.getBoundingClientRect();
+  return [(left + right) / 2, (top + bottom) / 2];
+};
+const isSmall = (each) => Math.min(each.getBoundingClientRect().width, each.getBoundingClientRect().height) < 24;
+const reach = ([x, y], other) => {
+  const { left, right, top, bottom } = other.getBoundingClientRect();
+  return Math.hypot(Math.max(left - x, 0, x - right), Math.max(top - y, 0, y - bottom));
+};
+return targets.filter(isSmall).filter((small) => targets.some((other) => other !== small && (
+  reach(middle(small), other) < 12 ||
+  (isSmall(other) && Math.hypot(middle(small)[0] - middle(other)[0], middle(small)[1] - middle(other)[1]) < 24)
+))).map((each) => each.outerHTML);
+"""
+"""Source: WCAG 2.2, 2.5.8: 24 pixels, or a circle as wide that touches nothing else; links in a text are free."""
+
+
+@pytest.fixture
+def controller(consul: Agent, launch: Launch, fleet: Fleet, target: Target, tmp_path: Path) -> Iterator[Controller]:
+    """With pods that are well, ill, behind TLS, and not understood."""
+    authority = Authority(tmp_path / "tls")
+    target.behave(answer(503, LONG), "/pod-ill")
+    fleet.schedule("pod-well", "pod-ill")
+    fleet.write("pod-torn", b"id: [")
+    with Target(authority.server("web1", not_after=datetime.now(UTC) + timedelta(days=5))) as secured:
+        fleet.write("pod-tls", manifest("pod-tls", secured.port, https=True))
+        one = launch(consul, ca_file=str(authority.file))
+        until(lambda: fleet.status("pod-ill") == "critical" and fleet.status("pod-tls") == "passing")
+        yield one
+
+
+@pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_nothing_stands_in_anybodys_way(controller: Controller, browser: Browser, size: tuple[int, int]) -> None:
+    browser.resize(size)
+    try:
+        for scheme in ("light", "dark"):
+            browser.prefer(scheme)
+            for path in PATHS:
+                browser.open(f"http://127.0.0.1:{controller.port}{path}")
+                browser.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+                assert browser.barriers() == [], f"{path}, {scheme}"
+                assert browser.evaluate(TOO_SMALL) == [], path
+                width = browser.evaluate("return document.documentElement.scrollWidth")
+                assert width <= size[0], path
+    finally:
+        browser.prefer("")
+        browser.resize()
+    complaints = browser.complaints()
+    assert all("nobody - Failed to load resource" in each for each in complaints), complaints
