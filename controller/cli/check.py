@@ -16,7 +16,7 @@ from reconcilers.spec import Manifest
 @click.command("check-manifest")
 @click.argument("files", type=FILE, nargs=-1, required=True)
 def check_manifest(files: tuple[Path, ...]) -> None:
-    """Say what each of FILES asks for, or what is wrong with it.
+    """Say what manifests ask for, or what is wrong with them.
 
     A line for each good one, and one for every field that is not known, on standard output; the wrong ones on standard
     error, with the field and what was expected.

@@ -12,7 +12,7 @@ from controller.cli.options import FILE, explained
 
 @click.command("isup")
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104 - it is to be probed
-@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="Port to listen on.")
 @click.option("--cert", type=FILE, help="Certificate, PEM: answer over HTTPS.")
 @click.option("--key", type=FILE, help="Its key, unless it stands in the same file.")
 @click.argument("words", nargs=-1)

@@ -74,10 +74,10 @@ def plan(
     exit_code: bool,
     consul: Mapping[str, Any],
 ) -> None:
-    """Say what would start, be replaced and stop, and touch nothing.
+    """Say what would start, be replaced and stop.
 
-    What manifests ask for, under a configuration, is compared with the checks of the controller that runs. FILES are
-    manifests that are taken for scheduled.
+    What manifests ask for, under a configuration, is compared with the checks of the controller that runs; nothing is
+    touched. FILES are manifests that are taken for scheduled.
 
     \b
     Examples:

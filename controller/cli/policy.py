@@ -15,10 +15,10 @@ from controller.cli.options import FILE, explained, load
 @click.option("--any-node", is_flag=True, help="For one token that the controllers of all nodes share.")
 @click.option("--list-policy", is_flag=True, help="For agents with acl.enable_key_list_policy.")
 def acl_policy(file: Path | None, node: str | None, agent_node: str | None, any_node: bool, list_policy: bool) -> None:
-    """Print the least ACL policy that a controller with this configuration needs.
+    """Print the least ACL policy that a controller needs.
 
-    The policy is written to standard output in HCL, a rule a line, each with what it is for. Nothing is printed for a
-    configuration without Consul.
+    It is that of one configuration, written to standard output in HCL, a rule a line, each with what it is for. Nothing
+    is printed for a configuration without Consul.
 
     \b
     Examples:

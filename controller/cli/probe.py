@@ -66,7 +66,7 @@ def probe(
     as_json: bool,
     consul: Mapping[str, Any],
 ) -> None:
-    """Probe POD once, now and from here, and explain what was seen.
+    """Probe POD once, from here, and explain what was seen.
 
     The manifest is read from the intent tree, or from a file. The probe is just what `podpulse run` would send, with
     the same deadline and the same guards; nothing is published.

@@ -19,12 +19,13 @@ from controller.succession.lock import holder
     "--state-dir", type=click.Path(file_okay=False, path_type=Path), help="The controller's state_dir, if it has one."
 )
 def release_removals(file: Path | None, node: str | None, state_dir: Path | None) -> None:
-    """Let the pods go whose removal the controller of this node holds because very many went at once, or because they
-    were missing when Consul came back empty or as it once was.
+    """Let the pods go whose removal the fuse holds.
 
-    They are removed with the next listing that confirms it: the former within some two seconds instead of after a
-    minute, the latter within ten. What is held for another reason (no leader, rights that hide keys) stays held. It is
-    told by a signal, SIGUSR1: so this runs on the controller's own host, as its user or as root.
+    It is the controller of this node that holds it, because very many went at once, or because they were missing when
+    Consul came back empty or as it once was. They are removed with the next listing that confirms it: the former within
+    some two seconds instead of after a minute, the latter within ten. What is held for another reason (no leader, rights
+    that hide keys) stays held. It is told by a signal, SIGUSR1: so this runs on the controller's own host, as its user
+    or as root.
 
     \b
     Examples:

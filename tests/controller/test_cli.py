@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from controller.cli import main
@@ -57,6 +58,18 @@ def test_help_has_neither_colours_nor_lines_that_do_not_fit(arguments: list[str]
     said = good(run(*arguments, "-h", COLUMNS="110"))
     assert "\x1b" not in said
     assert max(map(len, said.splitlines())) <= 110
+
+
+def test_what_every_verb_does_is_told_without_being_cut_on_a_narrow_terminal() -> None:
+    listed = good(run("--help", COLUMNS="80")).partition("Commands:\n")[2].splitlines()
+    assert len(listed) == len(main.commands)
+    assert [line for line in listed if not line.endswith(".") or line.endswith("..")] == []
+
+
+@pytest.mark.parametrize("verb", sorted(main.commands))
+def test_every_option_says_what_it_is_for(verb: str) -> None:
+    options = [each for each in main.commands[verb].params if isinstance(each, click.Option)]
+    assert [each.name for each in options if not each.help] == []
 
 
 def test_an_unknown_verb_or_option_is_a_wrong_use() -> None:
