@@ -118,7 +118,7 @@ def _status(labels: str, check: Tracked) -> str:
 
 
 def _expiry(labels: str, check: Tracked) -> str:
-    expiry = check.last.certificate_expiry if check.last else 0
+    expiry = check.last.certificate.expires if check.last else 0
     return f"{EXPIRY.name}{{{labels}}} {expiry:.0f}\n" if expiry else ""
 
 

@@ -61,14 +61,27 @@ class Phases(NamedTuple):
 NO_PHASES = Phases()
 
 
+class Certificate(NamedTuple):
+    """What a target's certificate says of itself: for which hosts it is and who signed it, as OpenSSL writes them.
+
+    `expires` is when the first of the target's certificates does (seconds since the epoch), 0 where that is not known.
+    """
+
+    expires: float = 0.0
+    names: str = ""
+    issuer: str = ""
+
+
+NO_CERTIFICATE = Certificate()
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """What one probe saw.
 
     `generation` names the worker that ran it: a result of an older worker is dropped. `started` is seconds since the
     epoch, `duration` seconds. `detail` is a sentence for a person, `output` an excerpt of the answer's body.
-    `status_code` is 0 where no status line was read. `certificate_expiry` is when the first of the target's
-    certificates expires (seconds since the epoch), 0 where that is not known.
+    `status_code` is 0 where no status line was read. `certificate` is the one that was seen last.
     """
 
     key: PodKey
@@ -81,7 +94,7 @@ class ProbeResult:
     output: str = ""
     status_code: int = 0
     phases: Phases = NO_PHASES
-    certificate_expiry: float = 0.0
+    certificate: Certificate = NO_CERTIFICATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from controller.probes.once import probe_once
 from controller.probes.resolver import ask_system
 from controller.table import printable
 from reconcilers.checks import located
-from reconcilers.health import Outcome, ProbeResult
+from reconcilers.health import Certificate, Outcome, ProbeResult
 from reconcilers.keys import intent_key
 from reconcilers.manifest import parse, pod_id
 from reconcilers.record import timestamp
@@ -137,7 +137,9 @@ def _fields(spec: CheckSpec, result: ProbeResult) -> dict[str, Any]:
         "started": timestamp(result.started),
         "duration": round(result.duration, 6),
         "phases": {name: round(seconds, 6) for name, seconds in result.phases._asdict().items()},
-        "certificate_expiry": timestamp(result.certificate_expiry) if result.certificate_expiry else None,
+        "certificate_expiry": timestamp(result.certificate.expires) if result.certificate.expires else None,
+        "certificate_names": result.certificate.names,
+        "certificate_issuer": result.certificate.issuer,
         "output": result.output,
     }
 
@@ -182,13 +184,22 @@ def _findings(result: ProbeResult) -> list[str]:
     findings = []
     if result.status_code:
         findings.append(f"status {result.status_code}")
-    if result.certificate_expiry:
-        days = (result.certificate_expiry - time.time()) / DAY
-        day = time.strftime("%Y-%m-%d", time.gmtime(result.certificate_expiry))
-        findings.append(f"certificate expires on {day}, in {days:.0f} days" if days >= 0 else f"expired on {day}")
+    if result.certificate.expires:
+        findings += _certificate(result.certificate)
     if result.detail:
         findings.append(printable(result.detail))
     return findings
+
+
+def _certificate(certificate: Certificate) -> list[str]:
+    days = (certificate.expires - time.time()) / DAY
+    day = time.strftime("%Y-%m-%d", time.gmtime(certificate.expires))
+    said = [f"certificate expires on {day}, in {days:.0f} days" if days >= 0 else f"certificate expired on {day}"]
+    if certificate.names:
+        said.append(f"  for {printable(certificate.names)}")
+    if certificate.issuer:
+        said.append(f"  signed by {printable(certificate.issuer)}")
+    return said
 
 
 def _excerpt(output: str, console: Console) -> None:

@@ -8,6 +8,11 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from reconcilers.health import NO_CERTIFICATE, Certificate
+
+MAX_TEXT = 200
+"""Letters that are kept of what it says."""
+
 Chain = Sequence[Sequence[tuple[str, str]]]
 """The certificates as the target sent them, its own first, each as pairs of a field's name and text."""
 
@@ -20,9 +25,12 @@ SELF_SIGNED_IN_CHAIN = 19
 UNKNOWN_ISSUER = frozenset({20, 21})
 
 
-def earliest_expiry(chain: Chain) -> float:
-    """When the first of them expires, in seconds since the epoch; 0 for an empty chain."""
-    return min(_times(chain, "Expire date"), default=0.0)
+def told(chain: Chain) -> Certificate:
+    """What is kept of it for people and metrics; nothing of an empty chain."""
+    if not chain:
+        return NO_CERTIFICATE
+    expires = min(_times(chain, "Expire date"), default=0.0)
+    return Certificate(expires, _names(chain).replace("DNS:", "").replace("IP Address:", ""), _issuer(chain))
 
 
 def explain(verdict: int, chain: Chain, host: str) -> str:
@@ -31,9 +39,11 @@ def explain(verdict: int, chain: Chain, host: str) -> str:
     if not chain:
         return ""
     if verdict in NAME_MISMATCH:
-        return f"the certificate is not for {host}{_names(chain)}"
+        names = _names(chain)
+        return f"the certificate is not for {host}{f' but for {names}' if names else '; it names no host at all'}"
     if verdict in UNKNOWN_ISSUER:
-        return f"the certificate is signed by an authority that is not trusted{_issuer(chain)}"
+        issuer = _issuer(chain)
+        return f"the certificate is signed by an authority that is not trusted{f' ({issuer})' if issuer else ''}"
     sentences = {
         NOT_YET_VALID: f"certificate not valid before {_day(_times(chain, 'Start date') or [0.0], max)}",
         EXPIRED: _expired(chain),
@@ -70,9 +80,8 @@ def _expired(chain: Chain) -> str:
 
 def _names(chain: Chain) -> str:
     names = _field(chain[0], "X509v3 Subject Alternative Name") or _field(chain[0], "Subject")
-    return f" but for {names[:200]}" if names else "; it names no host at all"
+    return names[:MAX_TEXT]
 
 
 def _issuer(chain: Chain) -> str:
-    issuer = _field(chain[0], "Issuer")
-    return f" ({issuer[:200]})" if issuer else ""
+    return _field(chain[0], "Issuer")[:MAX_TEXT]

@@ -367,7 +367,7 @@ class ProbeEngine:
     def _finish(self, worker: Worker, transfer: Transfer, verdict: Verdict) -> None:
         accepted = verdict.reason is not Reason.CERTIFICATE
         if worker.wants_certificate(worker.started) or not accepted:
-            worker.saw_certificate(transfer.certificate_expiry(), accepted=accepted)
+            worker.saw_certificate(transfer.seen_certificate(), accepted=accepted)
         self._conclude(worker, verdict, transfer.phases(worker.dns))
         self._release(transfer, worker)
 
@@ -390,7 +390,7 @@ class ProbeEngine:
                 output=verdict.output,
                 status_code=verdict.status_code,
                 phases=phases,
-                certificate_expiry=worker.certificate_expiry,
+                certificate=worker.certificate,
             )
         )
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 import pycurl
 
 from controller.probes import certificate, endings
-from reconcilers.health import Outcome, Phases, Reason
+from reconcilers.health import Certificate, Outcome, Phases, Reason
 from reconcilers.spec import CheckSpec, Tls
 
 MAX_READ = 64 * 1024
@@ -132,9 +132,9 @@ class Transfer:
             dns, connected, ready - connected, max(0.0, (first or total) - ready), total - first if first else 0.0
         )
 
-    def certificate_expiry(self) -> float:
-        """When the first of the target's certificates expires, in seconds since the epoch; 0 when none was seen."""
-        return certificate.earliest_expiry(self._certificates())
+    def seen_certificate(self) -> Certificate:
+        """What the target's certificate says; nothing when none was seen."""
+        return certificate.told(self._certificates())
 
     def failed(self, code: int, message: str, spec: CheckSpec) -> Verdict:
         """The verdict over a transfer that libcurl ended with an error."""

@@ -7,6 +7,7 @@ import pycurl
 
 from controller.probes import grpc, http, tcp
 from controller.probes.transfer import Transfer, Verdict, Where
+from reconcilers.health import NO_CERTIFICATE, Certificate
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, TcpConnect
 
 CERTIFICATE_EVERY = 60.0
@@ -35,8 +36,8 @@ class Worker:
     """
 
     __slots__ = (
+        "certificate",
         "certificate_due",
-        "certificate_expiry",
         "dns",
         "due",
         "generation",
@@ -70,7 +71,7 @@ class Worker:
         self.where: Where | None = None
         self.resolved: object = None
         self.certificate_due = 0.0
-        self.certificate_expiry = 0.0
+        self.certificate = NO_CERTIFICATE
         self.share = _session_share() if spec.probe.tls and spec.probe.tls.resume else None
 
     @property
@@ -81,12 +82,13 @@ class Worker:
     def wants_certificate(self, now: float) -> bool:
         return self.spec.probe.tls is not None and now >= self.certificate_due
 
-    def saw_certificate(self, expiry: float, *, accepted: bool) -> None:
-        """`expiry` is 0 when none was seen; one that was not accepted, or has expired since, is looked at again."""
-        self.certificate_expiry = expiry or self.certificate_expiry
-        left = expiry - self.started_wall
+    def saw_certificate(self, certificate: Certificate, *, accepted: bool) -> None:
+        """It is looked at again after a while, and at the next probe where it was not accepted or none was seen."""
+        if certificate.expires:
+            self.certificate = certificate
+        left = certificate.expires - self.started_wall
         wait = left if 0 < left < CERTIFICATE_EVERY else CERTIFICATE_EVERY
-        self.certificate_due = self.started + wait if accepted and expiry else 0.0
+        self.certificate_due = self.started + wait if accepted and certificate.expires else 0.0
 
 
 def _session_share() -> pycurl.CurlShare:

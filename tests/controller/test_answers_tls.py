@@ -255,7 +255,7 @@ def test_a_target_that(case: Case, found: dict[str, tuple[ProbeResult, Target]])
     assert re.fullmatch(case.sentence, result.detail)
     assert result.duration < (T if case.reason is Reason.TIMEOUT else ENOUGH) + SLACK
     if case.expiry:
-        assert result.certificate_expiry == case.expiry.timestamp()
+        assert result.certificate.expires == case.expiry.timestamp()
     if case.reason is Reason.CERTIFICATE:
         assert target.hits() == []
 
@@ -321,7 +321,7 @@ def test_verification_can_be_skipped_and_the_expiry_is_told(
     context = authority.server("other.example", not_after=until_when)
     with Target(context) as target:
         result = bench.result(https(target.port, f"skip-{until_when.year}", tls=Tls(insecure_skip_verify=True)))
-    assert (result.outcome, result.certificate_expiry) == (Outcome.SUCCESS, until_when.timestamp())
+    assert (result.outcome, result.certificate.expires) == (Outcome.SUCCESS, until_when.timestamp())
 
 
 @pytest.mark.parametrize("option", ["ca_file", "cert_file"])
@@ -346,7 +346,7 @@ def test_a_certificate_that_expires_while_it_is_watched_is_said_to_have(bench: B
     results = bench.results.all(spec.key)
     first = next(result for result in results if result.reason)
     assert results[0].outcome is Outcome.SUCCESS
-    assert {result.certificate_expiry for result in results} == {end.timestamp()}
+    assert {result.certificate.expires for result in results} == {end.timestamp()}
     assert (first.reason, first.detail) == (Reason.CERTIFICATE, f"certificate expired on {end:%Y-%m-%d}")
 
 
@@ -356,7 +356,7 @@ def test_a_certificate_that_was_replaced_by_a_bad_one_is_told_of(bench: Bench, a
         bench.engine.start([spec])
         bench.results.first(spec.key)
         target.tls = authority.server(not_after=PAST)
-        until(lambda: bench.results.all(spec.key)[-1].certificate_expiry == PAST.timestamp())
+        until(lambda: bench.results.all(spec.key)[-1].certificate.expires == PAST.timestamp())
         bench.engine.stop([spec.key])
     bad = [result for result in bench.results.all(spec.key) if result.reason]
     assert {result.reason for result in bad} == {Reason.CERTIFICATE}

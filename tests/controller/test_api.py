@@ -106,7 +106,7 @@ def test_one_pod_is_told_in_full(site: Site, client: Client) -> None:
     assert [past["outcome"] for past in pod["history"]] == ["success", "failure"]
     assert (pod["probe"]["status_code"], pod["probe"]["outcome"]) == (503, "failure")
     assert pod["check"]["url"] == f"https://{NODE}:8000/_status"
-    assert pod["certificate"] == {"expires": None, "verified": True}
+    assert pod["certificate"] == {"expires": None, "names": "", "issuer": "", "verified": True}
     assert (pod["published"]["status"], pod["published"]["manifest_sha"]) == ("passing", sha(GOOD))
     assert pod["manifest"] == {"text": BAD.decode(), "sha": sha(BAD)}
     assert pod["manifest_in_force"] == {"text": GOOD.decode(), "sha": sha(GOOD)}

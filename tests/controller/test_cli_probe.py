@@ -64,13 +64,13 @@ def test_our_own_fault_says_nothing_about_the_pod(target: Target, tmp_path: Path
     assert not target.accepted()
 
 
-def test_a_certificate_is_told_with_its_expiry(tmp_path: Path) -> None:
+def test_a_certificate_is_told_with_its_expiry_and_for_whom_it_is_and_by_whom(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
     with Target(tls=authority.server("web1")) as target:
         more = f"status: {{tls: {{ca_file: {authority.file}}}}}"
         result = probe("--manifest", manifest(tmp_path, target.port, https=True, more=more))
         assert result.exit_code == 0, result.output
-        assert re.search(r"certificate expires on [0-9-]+, in [0-9]+ days", result.stdout)
+        assert re.search(r"certificate expires on [0-9-]+, in [0-9]+ days\n  for web1\n  signed by .*CA", result.stdout)
         unknown = probe("--manifest", manifest(tmp_path, target.port, https=True))
     assert unknown.exit_code == 1
     assert "certificate expires on" in unknown.stdout

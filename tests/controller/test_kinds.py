@@ -158,7 +158,7 @@ def test_grpc_of(name: str, answers: dict[str, ProbeResult]) -> None:
 def test_a_slow_health_service_shows_in_the_first_byte(answers: dict[str, ProbeResult]) -> None:
     assert answers["slow"].phases.first_byte > 0.28
     assert answers["TLS good"].phases.tls > 0
-    assert answers["TLS good"].certificate_expiry > answers["TLS good"].started
+    assert answers["TLS good"].certificate.expires > answers["TLS good"].started
 
 
 # Options

@@ -22,7 +22,7 @@ from controller.metrics import REQUEST_OUTCOMES, Metrics
 from controller.store import HealthStore, ManifestStore
 from controller.workqueue import WorkQueue
 from reconcilers.gate import Entry, Listing
-from reconcilers.health import HealthState, Outcome, Phases, ProbeResult, Reason
+from reconcilers.health import Certificate, HealthState, Outcome, Phases, ProbeResult, Reason
 from reconcilers.options import Rules
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls, Unprobed
 
@@ -109,7 +109,7 @@ def test_the_phases_of_the_last_probe_bear_blackbox_exporters_names() -> None:
 
 def test_the_expiry_of_a_certificate_is_shown_where_one_was_seen_also_when_it_was_refused() -> None:
     other = PodKey(ISUP.node, "plain")
-    refused = replace(result(ISUP, Outcome.FAILURE, Reason.CERTIFICATE, 0), certificate_expiry=1_767_225_599.0)
+    refused = replace(result(ISUP, Outcome.FAILURE, Reason.CERTIFICATE, 0), certificate=Certificate(1_767_225_599.0))
     families = scrape(healths([ISUP, other], [refused, result(other)]))
     assert values(families["probe_ssl_earliest_cert_expiry"]) == {frozenset(ISUP_LABELS.items()): 1_767_225_599.0}
 
@@ -240,7 +240,7 @@ def populated() -> tuple[Metrics, HealthStore, ManifestStore]:
     metrics.consul.request("transaction", "ok", 0.02)
     metrics.probes.started(0.004)
     bad = PodKey(ISUP.node, "bad")
-    store = healths([ISUP, bad], [replace(result(ISUP), certificate_expiry=1_767_225_599.0)])
+    store = healths([ISUP, bad], [replace(result(ISUP), certificate=Certificate(1_767_225_599.0))])
     return metrics, store, manifests({bad: b"id: ["})
 
 

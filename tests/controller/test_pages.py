@@ -11,7 +11,7 @@ import pytest
 
 from controller.web.wording import moment
 from reconcilers.damping import Flapping
-from reconcilers.health import CheckHealth, HealthState
+from reconcilers.health import Certificate, CheckHealth, HealthState, Outcome, ProbeResult
 from reconcilers.p2manifest import sha
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, PodKey, Unprobed
@@ -193,6 +193,16 @@ def test_the_page_of_a_pod_says_all_that_is_known(site: Site) -> None:
     assert "3 failures in a row" in html
     assert re.search(r'Published</h2>\s*<dl class="critical">', html)
     assert "not seen yet" in html
+
+
+def test_a_certificate_is_shown_with_its_hosts_and_its_issuer_and_stays_text(site: Site) -> None:
+    site.follow("good")
+    seen = Certificate(NOW + 86_400 * 3, "good.example.com, <b>evil</b>", "CN = <i>Our CA</i>")
+    site.healths.observe([ProbeResult(PodKey(NODE, "good"), 1, Outcome.SUCCESS, NOW - 5, 0.004, certificate=seen)])
+    html = site.get(f"/pods/{NODE}/good")[1]
+    assert "in 3 d</dd>" in html
+    assert "<dt>For</dt><dd><bdi>good.example.com, &lt;b&gt;evil&lt;/b&gt;</bdi></dd>" in html
+    assert "<dt>Signed by</dt><dd><bdi>CN = &lt;i&gt;Our CA&lt;/i&gt;</bdi></dd>" in html
 
 
 def test_a_pod_whose_new_manifest_is_broken_shows_both_and_the_error(site: Site) -> None:

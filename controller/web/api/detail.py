@@ -9,7 +9,7 @@ from controller.web.drawing import phases
 from controller.web.fleet import Portrait
 from controller.web.manifest_text import shown
 from controller.web.wording import instant, sound
-from reconcilers.health import HealthState, Outcome, Reason
+from reconcilers.health import NO_CERTIFICATE, HealthState, Outcome, Reason
 from reconcilers.p2manifest import sha_or_empty
 from reconcilers.spec import CheckSpec, Manifest
 
@@ -73,6 +73,8 @@ class Certificate(Model):
     """The certificate that the target showed."""
 
     expires: datetime | None = Field(description="When the first of its chain expires; null where that is not known.")
+    names: str = Field(description='The hosts that it is for; "" where that is not known.')
+    issuer: str = Field(description='Who signed it; "" where that is not known.')
     verified: bool = Field(description="Whether the check verifies it.")
 
 
@@ -159,8 +161,13 @@ def _certificate(seen: Portrait) -> Certificate | None:
     tls = seen.sight.check.spec.probe.tls if seen.sight.check else None
     if tls is None:
         return None
-    expiry = seen.last.certificate_expiry if seen.last else 0.0
-    return Certificate(expires=instant(expiry), verified=not tls.insecure_skip_verify)
+    shown = seen.last.certificate if seen.last else NO_CERTIFICATE
+    return Certificate(
+        expires=instant(shown.expires),
+        names=sound(shown.names),
+        issuer=sound(shown.issuer),
+        verified=not tls.insecure_skip_verify,
+    )
 
 
 def _published(seen: Portrait) -> Published | None:
