@@ -14,7 +14,7 @@ from controller.sink.kv import Unsettled
 from controller.store import HealthStore, Intent, ManifestStore, Tracked
 from reconcilers.damping import Flapping
 from reconcilers.explanation import Situation, evidence, explain
-from reconcilers.health import CheckHealth, HealthState, ProbeResult, Reason
+from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, PodKey
 
@@ -57,11 +57,21 @@ class Sight(NamedTuple):
         """What is the matter, in a few words."""
         if self.flapping and self.health:
             return f"{self.flapping.changes} changes of status in a short time; last seen {self.health.state}"
+        if self.health and self.probed and not self.health.since:
+            return "; ".join(filter(None, (NO_VERDICT, self._last_miss)))
         if self.health:
-            return self.health.detail if self.health.since or not self.probed else NO_VERDICT
+            return self.health.detail or self._last_miss
         if self.intent and self.intent.error and not self.intent.manifest:
             return "its manifest is not understood"
         return NO_WORKER if self.state is PodState.UNKNOWN else ""
+
+    @property
+    def _last_miss(self) -> str:
+        """What the last probe saw where that was no success; it need not count, or not be enough yet."""
+        check = self.check
+        if not (check and check.last and check.last.generation == check.generation):
+            return ""
+        return "" if check.last.outcome is Outcome.SUCCESS else f"last seen: {check.last.detail}"
 
     @property
     def output(self) -> str:

@@ -61,7 +61,9 @@ def test_evidence_that_is_not_yet_enough_is_shown(site: Site) -> None:
     site.passes("a", "a")
     site.fails("a")
     site.passes("b")
-    assert Page(site.get("/")[1]).text("small") == ["1 of 2 successes", "1 of 3 misses"]
+    html = site.get("/")[1]
+    assert Page(html).text("small") == ["1 of 2 successes", "1 of 3 misses"]
+    assert html.count("last seen: answered 503") == 1
 
 
 def test_totals_are_of_all_pods_and_lead_to_the_pods_of_one_state(site: Site) -> None:
@@ -131,7 +133,7 @@ def test_pods_without_a_worker_and_without_a_check_are_not_left_out(site: Site) 
 def test_a_probe_that_does_not_count_yet_is_no_verdict(site: Site) -> None:
     site.follow("young", initial_delay=1e9)
     site.fails("young")
-    assert "no verdict yet" in site.get("/")[1]
+    assert ">no verdict yet; last seen: answered 503<" in site.get("/")[1]
     assert "failures do not count in its first" in site.get(f"/pods/{NODE}/young")[1]
 
 
