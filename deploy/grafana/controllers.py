@@ -50,6 +50,7 @@ def _trouble() -> table.Panel:
         "a thread stands still": f"podpulse_healthy{{{INSTANCES}}} == 0",
         "its node is cut off": f"podpulse_cut_off{{{INSTANCES}}} == 1",
         "not ready": f"podpulse_ready{{{INSTANCES}}} == 0",
+        "its configuration is an older one": f"podpulse_config_last_reload_successful{{{INSTANCES}}} == 0",
     }
     named = [f'label_replace({test}, "trouble", "{name}", "", "")' for name, test in troubles.items()]
     return listing(

@@ -11,7 +11,7 @@ from tests.support.consul import Agent
 from tests.support.fleet import Fleet
 from tests.support.net import until
 from tests.support.readme import sections
-from tests.support.rules import ALERTS, FOLDER, RECORDED, RULES, rules
+from tests.support.rules import ALERTS, FOLDER, RECORDED, RULES, hasty, rules
 from tests.system.conftest import Launch
 
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
@@ -47,6 +47,17 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
         for test in case["alert_rule_test"]:
             (fires if test["exp_alerts"] else stays_silent).add(test["alertname"])
     assert fires == stays_silent == set(ALERTS)
+
+
+def test_a_rule_that_would_not_wait_is_noticed_by_the_tests_of_every_alert_that_waits(
+    promtool: Path, tmp_path: Path
+) -> None:
+    hasty(tmp_path)
+    tests = yaml.safe_load((FOLDER / "tests" / "alerts.yml").read_text())
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests | {"rule_files": [file.name for file in RULES]}))
+    code, said = promtool_says(promtool, "test", "rules", tmp_path / "tests.yml")
+    assert code != 0
+    assert set(re.findall(r"alertname: ?(\w+), time", said)) == {name for name, rule in ALERTS.items() if "for" in rule}
 
 
 def test_every_recording_rule_has_a_test() -> None:
