@@ -4,13 +4,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from controller.cli.asked import addresses
@@ -154,7 +153,8 @@ def _explain(spec: CheckSpec, result: ProbeResult, console: Console) -> None:
     where = ", ".join(_addresses(spec)) or "no address"
     console.print(Text.assemble((spec.key.pod, "bold"), f" on {spec.key.node}: ", (spec.probe.url, "bold")))
     console.print(f"at {where}, within {spec.timeout:g} s\n")
-    console.print(_phases(result))
+    for phase in _phases(result):
+        console.print(phase)
     for line in _findings(result):
         console.print(line, markup=False)
     _excerpt(result.output, console)
@@ -166,18 +166,22 @@ def _explain(spec: CheckSpec, result: ProbeResult, console: Console) -> None:
     console.print(_consequence(spec, result.outcome))
 
 
-def _phases(result: ProbeResult) -> Table:
+def _phases(result: ProbeResult) -> Iterator[Text]:
     """One line a phase, with a bar of its share; the phases that the probe did not come to have none."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(style="cyan", no_wrap=True)
-    for name, seconds in result.phases._asdict().items():
+    spent = result.phases._asdict()
+    words = {PHASES[name]: _milliseconds(seconds) if seconds else "-" for name, seconds in spent.items()}
+    words["in all"] = _milliseconds(result.duration)
+    widest, longest = max(map(len, words)), max(map(len, words.values()))
+    lines = [f"{what:<{widest}}  {took:>{longest}}" for what, took in words.items()]
+    for line, seconds in zip(lines, spent.values(), strict=False):
         share = seconds / result.duration if result.duration else 0
-        took = f"{seconds * 1000:.1f} ms" if seconds else "-"
-        table.add_row(PHASES[name], took, "█" * max(round(share * BAR), bool(seconds)))
-    table.add_row("in all", f"{result.duration * 1000:.1f} ms", "", style="bold")
-    return table
+        bar = "█" * max(round(share * BAR), bool(seconds))
+        yield Text.assemble(line, (f"  {bar}" if bar else "", "cyan"))
+    yield Text(lines[-1], "bold")
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"
 
 
 def _findings(result: ProbeResult) -> list[str]:

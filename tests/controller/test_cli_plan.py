@@ -11,6 +11,7 @@ from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest, podpulse
 from tests.support.net import until
 from tests.support.targets import Target
+from tests.support.terminal import OnTerminal
 
 
 def plan(*arguments: object) -> Result:
@@ -40,6 +41,17 @@ def test_without_a_controller_everything_would_start(pods: Path) -> None:
     (pods / "api.yaml").unlink()
     (pods / "db.yaml").unlink()
     assert plan("--intent-dir", pods, "--controller", "none", "--exit-code").exit_code == 0
+
+
+def test_a_terminal_gets_colours_unless_none_are_wanted(pods: Path) -> None:
+    arguments = ("plan", "--node", "web1", "--intent-dir", pods, "--controller", "none")
+    with OnTerminal(*arguments) as terminal:
+        assert terminal.wait() == 0
+        assert "\x1b[32m+ api" in terminal.shown
+    with OnTerminal(*arguments, NO_COLOR="1") as terminal:
+        assert terminal.wait() == 0
+        assert "+ api" in terminal.shown
+        assert "\x1b[32m" not in terminal.shown
 
 
 def test_a_controller_that_does_not_answer_is_said(pods: Path) -> None:

@@ -13,6 +13,7 @@ from tests.support.authority import Authority
 from tests.support.consul import Agent
 from tests.support.controller import podpulse
 from tests.support.targets import Target, answer
+from tests.support.terminal import OnTerminal
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def test_a_success_is_explained_phase_by_phase(target: Target, tmp_path: Path) -
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(f"isup on web1: http://web1:{target.port}/_status\nat 127.0.0.1, within 5 s\n")
     assert re.search(r"^connect +[0-9.]+ ms", result.stdout, re.MULTILINE)
-    assert re.search(r"^TLS handshake +- *$", result.stdout, re.MULTILINE)
+    assert re.search(r"^TLS handshake +-$", result.stdout, re.MULTILINE)
+    assert [line for line in result.stdout.splitlines() if line != line.rstrip()] == []
     assert "status 200\n  | I am healthy\n" in result.stdout
     assert result.stdout.endswith("This is a success.\nOne such result makes the pod passing.\n")
     assert [hit.path for hit in target.hits()] == ["/_status"]
@@ -117,7 +119,15 @@ def test_what_cannot_be_probed_is_a_clear_error(tmp_path: Path) -> None:
     assert "status.timeout: expected a duration" in wrong.stderr
 
 
-def test_colours_are_for_terminals_only(target: Target, tmp_path: Path) -> None:
+def test_colours_are_for_terminals_only_and_not_where_they_are_not_wanted(target: Target, tmp_path: Path) -> None:
     file = manifest(tmp_path, target.port)
     arguments = ("probe", "--manifest", file, "--node", "web1", "--address", "127.0.0.1")
     assert "\x1b[" not in podpulse(*arguments).stdout
+    with OnTerminal(*arguments) as terminal:
+        assert terminal.wait() == 0
+        assert "\x1b[36m  █" in terminal.shown
+        assert "\x1b[1;32ma success" in terminal.shown
+    with OnTerminal(*arguments, NO_COLOR="1") as terminal:
+        assert terminal.wait() == 0
+        assert "a success" in terminal.shown
+        assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", terminal.shown)
