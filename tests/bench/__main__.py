@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.bench import changes, endurance, programs, quiet, scenarios, steady, workers
+from tests.bench import changes, endurance, page, programs, quiet, scenarios, steady, workers
 from tests.bench.measure import Say, TooSlow, Work
 from tests.bench.peers import NAMES
 from tests.bench.podpulse import DidNotStart
@@ -34,6 +34,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "hang": Scenario(scenarios.hang, 10_000, 30),
     "mass-start": Scenario(scenarios.mass_start, 10_000, 10),
     "scrape": Scenario(scenarios.scrape, 10_000, 30),
+    "page": Scenario(page.run, 10_000, 30),
     "intent": Scenario(scenarios.intent, 1_000, 60),
     "changes": Scenario(changes.run, 1_000, 0),
     "quiet": Scenario(quiet.run, 1_000, 60),
@@ -57,6 +58,7 @@ scenarios (--checks and --seconds of each unless given):
   mass-start 10000, 10 s   so many manifests appear at once beside 100 running pods (--seconds: watched after that)
   scrape     10000, 30 s   how long /metrics takes, and how late probes get by it (half the time without, half with a
                            scrape each second)
+  page       10000, 30 s   CPU of an answer of the page and of the API, and how long it takes, asked one after the other
   intent      1000, 60 s   one more manifest is written each second: when does its target get the first request
   changes     1000         so many targets fail at one moment: when do Consul's readers know, after how many requests;
                            published to the KV store, then to the agent's checks; --set publish=[kv,agent]: both

@@ -153,10 +153,17 @@ class Podpulse:
             thread.join()
 
     def _asked_by_prometheus(self) -> None:
+        self.ask("/metrics", PROMETHEUS)
+
+    def ask(self, path: str, headers: Mapping[str, str] | None = None) -> None:
+        """Get it from its web server, and read it to its end."""
         connection = http.client.HTTPConnection("127.0.0.1", self._controller.port, timeout=30.0)
         with closing(connection):
-            connection.request("GET", "/metrics", headers=PROMETHEUS)
-            connection.getresponse().read()
+            connection.request("GET", path, headers=headers or {})
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != http.HTTPStatus.OK:
+                raise AssertionError(f"{path}: {answer.status}")
 
 
 class Scrape:
