@@ -90,10 +90,18 @@ class Delivery(logging.Handler):
 
     def _write(self, record: logging.LogRecord) -> None:
         """Write one line, however long that takes. A descriptor that is closed, or whose reader is gone, loses it."""
-        data = f"{self.format(record)}\n".encode(errors="backslashreplace")
+        data = f"{self._formatted(record)}\n".encode(errors="backslashreplace")
         with contextlib.suppress(OSError):
             while data:
                 data = data[self._write_some(data) :]
+
+    def _formatted(self, record: logging.LogRecord) -> str:
+        """Without its traceback where that cannot be made: it may need a module, and that a descriptor."""
+        try:
+            return self.format(record)
+        except OSError:
+            record.exc_info = None
+            return self.format(record)
 
     def _write_some(self, data: bytes) -> int:
         try:

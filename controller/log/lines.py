@@ -3,6 +3,7 @@
 Whatever comes from a pod or from Consul may stand in a message; a line feed in it must not forge a second line.
 """
 
+import codecs
 import json
 import logging
 import os
@@ -15,6 +16,9 @@ FIELDS = ("node", "pod", "state", "reason", "repeated", "seconds")
 PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
 """syslog's, by our levels."""
 
+_escape = codecs.getencoder("unicode_escape")
+"""Looked up before it is needed: its module has to be opened, and a line may be about there being no descriptor."""
+
 
 class LineFormatter(logging.Formatter):
     """`time level logger: message` on one line; a traceback follows on lines of its own."""
@@ -24,8 +28,7 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         return "".join(
-            letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-            for letter in super().formatMessage(record)
+            letter if letter.isprintable() else _escape(letter)[0].decode() for letter in super().formatMessage(record)
         )
 
 

@@ -57,6 +57,20 @@ def test_a_traceback_follows_the_line() -> None:
     assert done.stdout == ""
 
 
+def test_lines_are_written_where_not_one_descriptor_more_may_be_opened() -> None:
+    code = (
+        "import logging, resource; from controller import log; log.configure('info')\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "try: open('/dev/null')\n"
+        "except OSError: logging.getLogger('x').exception('no\\ndescriptor')\n"
+        "logging.getLogger('x').info('going on')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, *_, last = done.stderr.splitlines()
+    assert first.endswith(r"ERROR x: no\ndescriptor")
+    assert last.endswith("INFO x: going on")
+
+
 def parsed(level: int, message: str, *args: object, **facts: object) -> dict[str, object]:
     record = logging.LogRecord("controller.store", level, __file__, 1, message, args, None)
     vars(record).update(facts)

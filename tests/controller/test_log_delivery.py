@@ -1,5 +1,6 @@
 """Whoever logs never waits for whoever reads, and what was lost is told."""
 
+import errno
 import fcntl
 import itertools
 import logging
@@ -130,3 +131,23 @@ def test_arguments_that_do_not_fit_are_shown_and_not_raised(pipe: Pipe) -> None:
     handler.handle(record("%d pods", "many"))
     handler.close()
     assert pipe.read().endswith("x: %d pods ('many',)\n")
+
+
+class Unreadable(LineFormatter):
+    """Has no descriptor for the module that tracebacks need."""
+
+    def formatException(self, ei: object) -> str:  # noqa: ARG002, N802 - logging's own names
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_a_traceback_that_cannot_be_made_costs_neither_its_line_nor_those_after_it(pipe: Pipe) -> None:
+    handler = delivery(pipe)
+    handler.setFormatter(Unreadable())
+    failed = record("it failed")
+    failed.exc_info = (ValueError, ValueError("x"), None)
+    handler.handle(failed)
+    handler.handle(record("going on"))
+    handler.close()
+    first, second = pipe.read().splitlines()
+    assert first.endswith("x: it failed")
+    assert second.endswith("x: going on")
