@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from random import Random
 
 from tests.faults.fault import Fault
 from tests.faults.history import Effect
-from tests.faults.stage import Stage
+from tests.faults.stage import NODE, Stage
 from tests.support.fake_http import Asked, FakeServer, Reply
 from tests.support.gateway import Lie
 
@@ -15,6 +16,7 @@ HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 INDEX = {"X-Consul-Index": "7", "X-Consul-Knownleader": "true", "Content-Type": "application/json"}
 CONFLICT = json.dumps({"Results": None, "Errors": [{"OpIndex": 0, "What": "nothing of yours"}]}).encode()
 BEYOND = "9" * 26
+BESIDE = f"intent/{NODE}/no/pod"
 BAD_BASE64 = json.dumps(
     [{"Key": "intent/web1/pod-0", "Value": "%%%not base64", "CreateIndex": 5, "ModifyIndex": 5, "Flags": 0}]
 ).encode()
@@ -26,7 +28,11 @@ def always(reply: Reply) -> Lie:
 
 def listing(reply: Reply) -> Lie:
     """Said when manifests are listed; everything else, single reads too, is Consul's own."""
-    return lambda asked: reply if "/kv/intent/" in asked.path and "recurse" in asked.path else None
+    return lambda asked: reply if lists_manifests(asked) else None
+
+
+def lists_manifests(asked: Asked) -> bool:
+    return "/kv/intent/" in asked.path and "recurse" in asked.path
 
 
 SAID: Mapping[str, Reply] = {
@@ -66,6 +72,23 @@ def lies(lie: Lie, stage: Stage, random: Random) -> Iterator[None]:
     stage.proxy.cut()
 
 
+def partial_listing(stage: Stage, random: Random) -> Iterator[None]:
+    """Every second manifest is missing from the listing, which is sound and new otherwise: something was written."""
+
+    def halved(asked: Asked) -> Reply | None:
+        if not lists_manifests(asked):
+            return None
+        said = stage.gateway.ask(asked)
+        return replace(said, body=json.dumps(json.loads(said.body)[::2]).encode()) if said.status == 200 else said
+
+    told = lies(halved, stage, random)
+    next(told)
+    stage.put(BESIDE, b"")
+    yield
+    next(told, None)
+    stage.delete(BESIDE)
+
+
 def redirected(stage: Stage, random: Random) -> Iterator[None]:
     """Redirects to another host, which must never hear of us."""
     told: list[str] = []
@@ -91,5 +114,6 @@ def _fault(name: str, play: Callable[[Stage, Random], Iterator[None]], *effects:
 FAULTS = (
     *(_fault(name, partial(lies, always(reply)), "cut") for name, reply in SAID.items()),
     *(_fault(name, partial(lies, listing(reply)), "blind") for name, reply in LISTED.items()),
+    _fault("partial", partial_listing, "blind"),
     _fault("redirect", redirected, "cut"),
 )

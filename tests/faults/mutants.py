@@ -53,7 +53,7 @@ JUDGES: Mapping[str, Sequence[str]] = {
     "killed for good": ("--faults", "killed-for-good", "--each", "--pods", "8"),
     "keys deleted": ("--faults", "health-deleted", "--each", "--pods", "8", "--change", "5"),
     "no descriptors": ("--faults", "no-descriptors", "--each", "--pods", "12"),
-    "empty listing": ("--faults", "answers-empty-and-newer", "--each", "--pods", "1", "--change", "99"),
+    "partial listing": ("--faults", "answers-partial", "--each", "--pods", "12"),
     "terminated": ("--faults", "terminated", "--each", "--pods", "12"),
     "terminated without Consul": (
         *("--faults", "terminated-while-consul-hangs", "--each"),
@@ -149,7 +149,7 @@ MUTANTS: Sequence[Mutant] = (
         "reconcilers/gate.py",
         'return "" if confirmed else "a single read did not confirm it"',
         'return ""',
-        "empty listing",
+        "partial listing",
         "a listing alone removes pods",
     ),
     Mutant(

@@ -93,7 +93,10 @@ KEEPS: dict[str, list[Tale]] = {
         Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=1019.0))]),
         with_a_clock_that_jumps(forward=5.0),
     ],
-    "E1": [Tale().fault(10, 20, "cut").pod()],
+    "E1": [
+        Tale().fault(10, 20, "cut").pod(),
+        Tale().also(Intent(20.5, 20.6, "a", 2)).pod(end=20.0, probed=[*steadily(1.1, 20), 20.7], series_until=20.8),
+    ],
     "E2": [
         Tale().pod(),
         restarted_beside_a_broken_manifest(end=23.4),
@@ -165,7 +168,7 @@ BREAKS: dict[str, list[Tale]] = {
         Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=990.0))]),
         with_a_clock_that_jumps(forward=-5.0),
     ],
-    "E1": [Tale().fault(10, 20, "cut").pod(series_until=15.0)],
+    "E1": [Tale().fault(10, 20, "cut").pod(series_until=15.0), Tale().fault(1.2, 5.0, "blind").pod(series_until=0.0)],
     "E2": [
         Tale().pod().also(Scrape(30.5, 30.6, PID, {"a": PodSeries(success=30, state="passing")}, invalid=("a",))),
         restarted_beside_a_broken_manifest(end=24.5),

@@ -42,6 +42,14 @@ class Gateway(AbstractContextManager["Gateway"]):
             self._server.asked.clear()
         if self.lie and (reply := self.lie(asked)):
             return reply
+        return self.ask(asked)
+
+    def ask(self, asked: Asked) -> Reply:
+        """What Consul itself says.
+
+        Raises:
+            ConnectionAbortedError: nothing.
+        """
         try:
             return self._ask(asked)
         except (OSError, http.client.HTTPException) as error:

@@ -1,9 +1,10 @@
 """E: what Consul fails to say removes no pod, and one bad manifest touches no other."""
 
-from collections import defaultdict
+import math
+from collections import defaultdict, deque
 from collections.abc import Iterator
 
-from tests.faults.history import Intent, Removal, Scrape
+from tests.faults.history import Intent, Removal, Request, Scrape
 from tests.faults.spans import put_off
 from tests.faults.story import Broken, Story
 
@@ -19,19 +20,39 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _lost(story: Story) -> Iterator[Broken]:
-    """A pod was in the metrics, its manifest stands, and it is in the metrics no more."""
-    known: dict[str, Scrape] = {}
-    pid = 0
+    """A pod was in the metrics or asked by this process, its manifest stands, and it is not in the metrics."""
+    known: dict[str, float] = {}
+    pid, asked = 0, deque(_asked(story))
     for scrape in story.scrapes:
         if scrape.pid != pid:
             known, pid = {}, scrape.pid
+        since = _listens(story, scrape)
+        while asked and asked[0].at < scrape.sent:
+            request = asked.popleft()
+            known |= {request.pod: request.at} if request.at >= since else {}
         for pod in known.keys() - scrape.pods.keys():
             seen = known.pop(pod)
-            life = story.life_at(pod, seen.sent)
-            if life and life.begin <= seen.sent and life.end_sent > scrape.at:
-                faults = story.during(seen.sent, scrape.at)
+            life = story.life_at(pod, seen)
+            if life and life.begin <= seen and life.end_sent > scrape.at:
+                faults = story.during(seen, scrape.at)
                 yield Broken("E1", scrape.at, pod, f"its check is gone, and its manifest stands{_meanwhile(faults)}")
-        known |= dict.fromkeys(scrape.pods, scrape)
+        known |= dict.fromkeys(scrape.pods, scrape.sent)
+
+
+def _asked(story: Story) -> Iterator[Request]:
+    """What only a controller asks that has read a manifest of the life in which it asks, in the order of time."""
+    two = story.spans("two")
+    for request in sorted((each for of_pod in story.requests.values() for each in of_pod), key=lambda each: each.at):
+        life = story.life_at(request.pod, request.at)
+        known = life and any(version.version == request.version for version in life.versions)
+        if known and not any(span.overlaps(request.at, math.inf) for span in two):
+            yield request
+
+
+def _listens(story: Story, scrape: Scrape) -> float:
+    """Since when nobody else asks than the process that was scraped."""
+    mine = (event.at for event in story.processes if event.pid == scrape.pid and event.what == "listens")
+    return next(mine, math.inf)
 
 
 def _flags(story: Story) -> Iterator[Broken]:
