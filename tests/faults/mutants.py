@@ -49,11 +49,14 @@ class Mutant:
 JUDGES: Mapping[str, Sequence[str]] = {
     "changes": ("--faults", "none", "--minutes", "0.3", "--change", "0.3", "--pods", "20"),
     "changes of slow checks": ("--faults", "none", "--minutes", "0.4", "--change", "0.5", "--interval", "4"),
-    "line stalled": ("--faults", "line-stalled", "--each", "--change", "0.3", "--pods", "20"),
+    "line stalled": (
+        *("--faults", "line-stalled", "--pause", "1", "3", "--minutes", "0.4"),
+        *("--change", "0.3", "--pods", "20"),
+    ),
     "killed for good": ("--faults", "killed-for-good", "--each", "--pods", "8"),
     "keys deleted": ("--faults", "health-deleted", "--each", "--pods", "8", "--change", "5"),
-    "no descriptors": ("--faults", "no-descriptors", "--each", "--pods", "12"),
-    "partial listing": ("--faults", "answers-partial", "--each", "--pods", "12"),
+    "no descriptors": ("--faults", "no-descriptors", "--pause", "3", "6", "--minutes", "0.4", "--pods", "12"),
+    "partial listing": ("--faults", "answers-partial", "--pause", "1", "3", "--minutes", "0.3", "--pods", "12"),
     "terminated": ("--faults", "terminated", "--each", "--pods", "12"),
     "terminated without Consul": (
         *("--faults", "terminated-while-consul-hangs", "--each"),

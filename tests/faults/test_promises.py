@@ -241,6 +241,25 @@ def test_what_the_machine_took_from_us_is_not_held_against_the_controller() -> N
     assert names(tale.also(Stall(20.5, 0.4, "controller")).told()) == set()
 
 
+def test_a_busy_machine_explains_a_probe_that_took_too_long_and_no_other_failure() -> None:
+    for reason, broken in (("timeout", set()), ("connect", {"D2"})):
+        shown = [
+            (1.3, 20, passing()),
+            (20, 21, passing(11, status="critical", reason=reason)),
+            (21, math.inf, passing(12)),
+        ]
+        tale = Tale().pod(shown=shown).also(Stall(20.0, 0.3, "controller"))
+        assert names(tale.told()) == broken
+
+
+def test_descriptors_are_too_many_when_they_are_so_twice_in_a_row() -> None:
+    def used(*moments: float) -> Tale:
+        return Tale().pod().also(*(replace(USAGE, at=at, descriptors=80) for at in moments))
+
+    assert names(used(20.5).told()) == set()
+    assert names(used(20.5, 20.6).told()) == {"F1"}
+
+
 def test_a_promise_can_be_left_out() -> None:
     tale = Tale().pod("b", end=20.0, shown=[(1.3, 26.0, passing())])
     assert judge(tale.told(), frozenset({"B1"})) == []

@@ -54,7 +54,7 @@ def _judge(story: Story, pod: str, before: Sighting | None, sighting: Sighting, 
             yield from _unfounded(story, pod, before, sighting)
             yield from _too_long(story, pod, sighting, story.bad(pod), "D1", "bad")
         case "critical":
-            yield from _blamed(story, pod, before, sighting)
+            yield from _blamed(story, pod, before, sighting, record)
             yield from _too_long(story, pod, sighting, _good(story, pod), "D2", "good")
         case "unknown" if record.reason not in OURS:
             yield Broken("D2", sighting.first.at, pod, f"unknown, and the reason is {record.reason!r}")
@@ -100,14 +100,15 @@ def _evidence_since(story: Story, before: Sighting | None, sighting: Sighting) -
     return min([since, *(span.begin - setup.interval - setup.timeout for span in reach)])
 
 
-def _blamed(story: Story, pod: str, before: Sighting | None, sighting: Sighting) -> Iterator[Broken]:
-    """Critical is said, and the target was well."""
+def _blamed(story: Story, pod: str, before: Sighting | None, sighting: Sighting, record: Record) -> Iterator[Broken]:
+    """Critical is said, and the target was well. A busy machine explains that one did not answer in time, and no other
+    reason."""
     if before and before.record and before.record.status == "critical":
         return
     since, until = _evidence_since(story, before, sighting), sighting.first.at
     if any(span.overlaps(since, until) for span in story.bad(pod)):
         return
-    if story.stalled(since, until) > story.setup.timeout / 2:
+    if record.reason == "timeout" and story.stalled(since, until) > story.setup.timeout / 2:
         return
     faults = story.during(since, until)
     yield Broken("D2", until, pod, f"critical, and its target was well{f', meanwhile: {faults}' if faults else ''}")
