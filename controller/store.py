@@ -5,13 +5,13 @@ in place, so readers (metrics, page) need no lock of theirs.
 """
 
 import logging
-import struct
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Protocol
 
+from controller.history import History
 from reconcilers.adoption import Inherited
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
@@ -113,61 +113,6 @@ class ManifestStore:
             since = old.invalid_since if old and old.error else self._wall_clock()
             manifest, good = (old.manifest, old.good) if old else (None, b"")
             return Intent(entry.version, entry.data, manifest, good, error, since)
-
-
-@dataclass(frozen=True, slots=True)
-class PastProbe:
-    """One probe as the history keeps it; times in seconds, `started` since the epoch."""
-
-    started: float
-    duration: float
-    outcome: Outcome
-    reason: Reason
-    status_code: int
-
-
-class History:
-    """The last `size` probes of one check, packed: 16 bytes each instead of some hundred."""
-
-    _FORMAT = struct.Struct("<dfBBH")
-    _OUTCOMES = tuple(Outcome)
-    _REASONS = tuple(Reason)
-    _OUTCOME_CODE: ClassVar = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
-    _REASON_CODE: ClassVar = {reason: code for code, reason in enumerate(_REASONS)}
-
-    __slots__ = ("_count", "_ring", "_size")
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._ring = bytearray()
-        self._count = 0
-
-    def add(self, result: ProbeResult) -> None:
-        packed = self._FORMAT.pack(
-            result.started,
-            result.duration,
-            self._OUTCOME_CODE[result.outcome],
-            self._REASON_CODE[result.reason],
-            min(result.status_code, 0xFFFF),
-        )
-        at = self._count % self._size * self._FORMAT.size
-        self._ring[at : at + self._FORMAT.size] = packed
-        self._count += 1
-
-    def __iter__(self) -> Iterator[PastProbe]:
-        """Oldest first."""
-        return iter(self.last(self._size))
-
-    def last(self, count: int) -> list[PastProbe]:
-        """The last `count` of them, oldest first."""
-        ring, first = bytes(self._ring), self._count % self._size * self._FORMAT.size
-        in_order = ring if len(ring) < self._size * self._FORMAT.size else ring[first:] + ring[:first]
-        return [
-            PastProbe(started, duration, self._OUTCOMES[outcome], self._REASONS[reason], status_code)
-            for started, duration, outcome, reason, status_code in self._FORMAT.iter_unpack(
-                in_order[-count * self._FORMAT.size :]
-            )
-        ]
 
 
 class Tracked:
