@@ -59,7 +59,7 @@ def schedule(
         else:
             with client(consul) as consul_client:
                 _put(consul_client, key, data, hook, uuid)
-        click.echo(json.dumps({"pod_id": key.pod, "pod_unique_key": uuid}))
+        click.echo(json.dumps({"pod_id": key.pod, "pod_unique_key": uuid}, separators=(",", ":")))
 
 
 @click.command()

@@ -56,7 +56,7 @@ def test_isup_is_scheduled_fails_recovers_moves_and_goes(consul: Agent, launch: 
 
     with isup(port, cert, key, "I", "am", "healthy"):
         said = podpulse("schedule", write_manifest(tmp_path / "isup.yaml", port), *at_consul).stdout
-        assert said == '{"pod_id": "isup", "pod_unique_key": ""}\n'
+        assert said == '{"pod_id":"isup","pod_unique_key":""}\n'
         until(lambda: status() == "passing", what="isup passes")
         seen = controller.inspect("--pod", "isup")["isup"][NODE]
         assert seen["health_check"]["status"] == "passing"
