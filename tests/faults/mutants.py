@@ -58,10 +58,6 @@ JUDGES: Mapping[str, Sequence[str]] = {
     "no descriptors": ("--faults", "no-descriptors", "--pause", "3", "6", "--minutes", "0.4", "--pods", "12"),
     "partial listing": ("--faults", "answers-partial", "--pause", "1", "3", "--minutes", "0.3", "--pods", "12"),
     "terminated": ("--faults", "terminated", "--each", "--pods", "12"),
-    "terminated without Consul": (
-        *("--faults", "terminated-while-consul-hangs", "--each"),
-        *("--pods", "20", "--change", "0.1"),
-    ),
     "probe thread held": ("--faults", "probe-thread-held", "--each", "--pods", "8"),
 }
 """What `tests/faults/run` is given, beside one seed for all and a single agent of Consul's."""
@@ -173,11 +169,11 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G1",
-        "controller/app.py",
-        "return max(LAST_STEP, min(STOP_STEP, deadline - time.monotonic()))",
-        "return 30.0",
-        "terminated without Consul",
-        "the end waits for each part as long as that needs",
+        "controller/log/delivery.py",
+        'self._thread = threading.Thread(target=self._run, name="log", daemon=True)',
+        'self._thread = threading.Thread(target=self._run, name="log", daemon=False)',
+        "terminated",
+        "the process waits for a thread that waits for its end",
     ),
     Mutant(
         "G2",
