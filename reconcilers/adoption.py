@@ -41,9 +41,10 @@ class Saved:
     def of(
         cls, spec: CheckSpec, at: float, health: CheckHealth, failing_since: float, last: ProbeResult | None
     ) -> "Saved":
-        """What is known of a check at some moment."""
+        """What is known of a check at some moment; where the clock was set back since, at the latest it tells of."""
         bare = replace(health, manifest=b"")
-        return cls(spec.key, identity(spec), at, bare, failing_since, last, manifest=digest(health.manifest))
+        latest = max(at, health.since, health.born, failing_since, last.started if last else 0.0)
+        return cls(spec.key, identity(spec), latest, bare, failing_since, last, manifest=digest(health.manifest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -18,21 +17,14 @@ from typing import IO, Any
 
 import yaml
 
-from tests.faults import clock as clocks
-from tests.faults.clock import Clock
 from tests.faults.history import Process as Event
 from tests.faults.history import Recorder
 from tests.faults.observer import Watched, fetch
+from tests.support.clock import Clock, under
 from tests.support.controller import COMMAND, STARTED, STARTS_WITHIN, environment
 from tests.support.net import stands_still, until
 
 FILLING = b"." * 4095 + b"\n"
-
-
-def _under(clock: Clock) -> tuple[str, ...]:
-    """The beginning of the command line where the wall clock is this one. `-P`: the folder of a script is no place to
-    import from."""
-    return (sys.executable, "-P", clocks.__file__, str(clock.path), COMMAND[-1])
 
 
 class LogReader:
@@ -93,7 +85,7 @@ class Process:
         self.config = folder / "config.yaml"
         self.config.write_text(yaml.safe_dump(dict(options)))
         self._popen = subprocess.Popen(
-            [*(_under(clock) if clock else COMMAND), "run", "--config", self.config],
+            [*(under(clock, COMMAND[-1]) if clock else COMMAND), "run", "--config", self.config],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

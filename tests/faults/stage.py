@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.faults.clock import Clock
 from tests.faults.history import Finished, Recorder, Setup
 from tests.faults.observer import Observer, Watched
 from tests.faults.pods import Pods
 from tests.faults.process import Process
+from tests.support.clock import Clock
 from tests.support.cluster import Cluster
 from tests.support.consul import Agent
 from tests.support.gateway import Gateway

@@ -121,6 +121,11 @@ def test_a_hint_that_is_old_or_of_the_future_says_nothing(now: float) -> None:
     assert adopt(SPEC, saved(PASSING), None, now) is None
 
 
+@pytest.mark.parametrize("health", [PASSING, CRITICAL, CheckHealth(misses=2, born=890.0)])
+def test_a_clock_that_was_set_back_takes_no_counts_away(health: CheckHealth) -> None:
+    assert adopt(SPEC, saved(health, at=500.0), record(health), 502.0) == Inherited(health, 960.0, LAST)
+
+
 def test_a_check_that_is_another_one_by_now_begins_anew() -> None:
     assert adopt(replace(SPEC, interval=6.0), saved(PASSING), record(PASSING), NOW) is None
 
@@ -136,7 +141,7 @@ def test_a_check_that_is_another_one_by_now_begins_anew() -> None:
     ],
 )
 def test_what_nobody_can_have_counted_is_not_believed(odd: CheckHealth) -> None:
-    assert adopt(SPEC, saved(odd), record(PASSING), NOW) is None
+    assert adopt(SPEC, replace(saved(odd), at=998.0), record(PASSING), NOW) is None
     assert adopt(SPEC, saved(PASSING, last=None), record(PASSING), NOW) is not None
     assert adopt(SPEC, saved(PASSING, failing_since=nan), record(PASSING), NOW) is None
 

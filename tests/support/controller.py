@@ -25,6 +25,7 @@ from typing import Any, Self
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.clock import Clock, under
 from tests.support.net import stands_still, until
 
 NODE = "web1"
@@ -111,7 +112,7 @@ class Controller(AbstractContextManager["Controller"]):
 
     As a context manager it is started inside, and ready with `ready`. `output` is a descriptor for its standard
     streams instead of the log file, or None: they are closed. It must then `listen` on a port that is known.
-    `environ` is added to the environment.
+    `environ` is added to the environment. With `clock` its wall clock is that one.
     """
 
     def __init__(
@@ -120,9 +121,11 @@ class Controller(AbstractContextManager["Controller"]):
         ready: bool = True,
         output: int | None = LOG_FILE,
         environ: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
         **options: Any,
     ) -> None:
         self._wait_ready = ready
+        self._command = under(clock, COMMAND[-1]) if clock else COMMAND
         self._output = output
         self._environ = dict(environ or {})
         self._temp = tempfile.TemporaryDirectory(prefix="podpulse-test-", ignore_cleanup_errors=True)
@@ -168,7 +171,7 @@ class Controller(AbstractContextManager["Controller"]):
         with self.log_file.open("ab") as log:
             output = log.fileno() if self._output == LOG_FILE else self._output
             self._process = subprocess.Popen(
-                [*(CLOSED if output is None else ()), *COMMAND, "run", "--config", self.config_file],
+                [*(CLOSED if output is None else ()), *self._command, "run", "--config", self.config_file],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -6,12 +6,13 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.support.clock import Clock
 from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps, manifest, podpulse, watch_for
 from tests.support.fleet import Fleet
@@ -126,6 +127,31 @@ def test_counts_go_on_over_a_restart(consul: Agent, launch: Launch, fleet: Fleet
     fleet.schedule("a")
     controller = launch(consul, defaults={"interval": "2s", "timeout": "500ms", "failure_threshold": 3})
     until(lambda: fleet.status("a") == "passing")
+    target.behave(answer(503))
+    fleet.wait_asked("a", 2)
+    restart(controller, "SIGTERM")
+    asked = len(fleet.asked("a"))
+    assert fleet.status("a") == "passing"
+    until(lambda: fleet.status("a") == "critical")
+    assert len(fleet.asked("a")) <= asked + 2
+
+
+def test_counts_go_on_over_a_restart_after_the_clock_was_set_back(
+    consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, tmp_path: Path
+) -> None:
+    """Two of three misses before it, the third after it; an hour lies between the verdict and what is saved."""
+    fleet.schedule("a")
+    clock = Clock(tmp_path / "clock")
+    clock.set(3600.0)
+    controller = stack.enter_context(
+        Controller(
+            clock=clock,
+            consul={"address": consul.address},
+            defaults={"interval": "2s", "timeout": "500ms", "failure_threshold": 3},
+        )
+    )
+    until(lambda: fleet.status("a") == "passing")
+    clock.set(0.0)
     target.behave(answer(503))
     fleet.wait_asked("a", 2)
     restart(controller, "SIGTERM")

@@ -38,6 +38,12 @@ class Clock:
         OFFSET.pack_into(self._shared, 0, offset)
 
 
+def under(clock: Clock, module: str) -> tuple[str, ...]:
+    """The beginning of a command line that runs `module` by this clock. `-P`: the folder of a script is no place to
+    import from."""
+    return (sys.executable, "-P", __file__, str(clock.path), module)
+
+
 def install(clock: Clock) -> None:
     """From now on `time.time` is wrong as `clock` says, for whoever imports it later too."""
     seconds, nanoseconds = time.time, time.time_ns

@@ -1,12 +1,10 @@
 """A process whose wall clock is set from outside: it jumps there, and nothing else does."""
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from tests.faults import clock as clocks
-from tests.faults.clock import Clock
+from tests.support.clock import Clock, under
 
 SAYS = "import time\nwhile input() != 'end':\n    print(time.time(), time.time_ns(), time.monotonic(), flush=True)\n"
 DAY = 86_400.0
@@ -16,9 +14,8 @@ NEAR = 30.0
 def test_the_wall_clock_of_one_process_jumps_and_its_monotonic_clock_does_not(tmp_path: Path) -> None:
     (tmp_path / "says.py").write_text(SAYS)
     clock = Clock(tmp_path / "clock")
-    command = (sys.executable, "-P", clocks.__file__, str(clock.path), "says")
     with subprocess.Popen(
-        command,
+        under(clock, "says"),
         env={"PYTHONPATH": str(tmp_path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
