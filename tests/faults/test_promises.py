@@ -252,6 +252,12 @@ def test_a_busy_machine_explains_a_probe_that_took_too_long_and_no_other_failure
         assert names(tale.told()) == broken
 
 
+def test_a_probe_that_was_not_late_when_the_controller_was_stopped_is_due_after_it() -> None:
+    for stop, broken in ((20.3, set()), (20.5, {"A2"})):
+        stopped = Tale().process(stop, "STOP").process(24.0, "CONT")
+        assert names(stopped.pod(probed=[*steadily(1.1, 20), *steadily(24.5, 40)]).told()) == broken
+
+
 def test_descriptors_are_too_many_when_they_are_so_twice_in_a_row() -> None:
     def used(*moments: float) -> Tale:
         return Tale().pod().also(*(replace(USAGE, at=at, descriptors=80) for at in moments))
