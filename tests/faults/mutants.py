@@ -82,8 +82,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "A3",
         "controller/app.py",
-        "self._healths = HealthStore(self._publication.add, deployments=self._deployments, inherit=self._inherited)",
-        "self._healths = HealthStore(lambda keys: self._publisher.reconcile(keys), inherit=self._inherited)",
+        "self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited)",
+        "self._healths = HealthStore(lambda keys: [each._reconcile([*keys]) for each in self._publishing])",
         "line stalled",
         "the probe thread itself writes to Consul",
     ),
@@ -194,8 +194,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "R1",
         "controller/app.py",
-        "keeper.stop(step(), destroy=not left)",
-        "keeper.stop(step(), destroy=True)",
+        "self._stop_beside(step(), destroy=not left)",
+        "self._stop_beside(step(), destroy=True)",
         "terminated",
         "the session ends with the process",
     ),
