@@ -51,7 +51,7 @@ def servers_emptied(stage: Stage, random: Random) -> Iterator[None]:
     """All servers die at once and come back with nothing but their names and ids (under others the client agent would
     lose sight of them for half a minute), and whoever schedules writes the manifests again."""
     servers = stage.consul.servers
-    with stage.pods.lost():
+    with stage.pods.lost(stage.process.has_seen_all):
         for server in servers:
             server.kill()
             shutil.rmtree(server.folder / "data" / "raft")

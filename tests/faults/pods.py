@@ -17,6 +17,7 @@ import yaml
 
 from tests.faults.behaviours import BEHAVIOURS
 from tests.faults.history import Intent, Recorder, Removal, Request, Turn
+from tests.support.net import until
 from tests.support.targets import Connection, Target, close
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Store(Protocol):
         ...
 
 
+SEEN_WITHIN = 60.0
 FILES = Path(__file__).resolve().parents[1] / "data" / "manifests"
 BROKEN = (
     *(file.read_bytes() for file in sorted(FILES.glob("invalid-*.yaml"))),
@@ -157,13 +159,17 @@ class Pods(AbstractContextManager["Pods"]):
                     self._take(pod, standing.get(pod.name), sent)
 
     @contextmanager
-    def lost(self) -> Iterator[None]:
-        """Nothing is changed inside, and afterwards all manifests are written again: Consul has lost them."""
+    def lost(self, is_seen: Callable[[float], bool]) -> Iterator[None]:
+        """Consul has lost all manifests: nothing is changed inside, and afterwards they are written again, and seen
+        again since a moment of the wall clock. A pod that went before that would be held for as long as Consul's index
+        has not passed its old one: nobody can tell it from one that was lost."""
         with self._lock:
             yield
             for pod in self.all.values():
                 if pod.standing is not None:
                     _insist(partial(self._store.put, f"intent/{self._node}/{pod.name}", pod.standing))
+            since = time.time()
+            until(lambda: is_seen(since), SEEN_WITHIN, "the controller to see all manifests again")
 
     def _write(self, pod: Pod, data: bytes, intent: Intent) -> None:
         pod.written[data] = intent

@@ -20,10 +20,13 @@ import yaml
 from tests.faults.history import Process as Event
 from tests.faults.history import Recorder
 from tests.faults.observer import Watched, fetch
+from tests.faults.scraping import samples
 from tests.support.clock import Clock, under
 from tests.support.controller import COMMAND, STARTED, STARTS_WITHIN, environment
 from tests.support.net import stands_still, until
 
+LISTED = "podpulse_watch_last_success_timestamp_seconds"
+HELD = "podpulse_removals_held"
 FILLING = b"." * 4095 + b"\n"
 
 
@@ -132,6 +135,14 @@ class Process:
             return False
 
         until(ready, STARTS_WITHIN, "the controller is ready")
+
+    def has_seen_all(self, since: float) -> bool:
+        """Whether it has listed the manifests since this moment of the wall clock, and missed none that it knew."""
+        with suppress(OSError, ValueError):
+            said = samples(fetch(self.log.port, "/metrics")[1].decode())
+            values = {name: value for name, _, value in said}
+            return values[LISTED] > since and values[HELD] == 0
+        return False
 
     def stop(self) -> None:
         """SIGSTOP, and wait until it stands."""
