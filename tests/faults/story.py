@@ -41,6 +41,13 @@ class Broken:
     evidence: str
 
 
+OUTAGES: frozenset[Effect] = frozenset(("cut", "blind", "slow", "leader", "headless"))
+"""What keeps the controller from reading manifests."""
+ASKED_AGAIN = 5.0
+"""So many seconds after an outage Consul may not have been asked again."""
+READ_WITHIN = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Life:
     """One check, from the manifest that asked for it until none did; `versions` are the manifests in between that
@@ -167,12 +174,13 @@ def story(events: Iterable[Event]) -> Story:
     end = finished[-1].at if finished else max(event.at for event in every)
     every = [event for event in every if event.at <= end]
     intents, removals, processes, looks = kind(Intent), kind(Removal), kind(Process), kind(Look)
-    down = _down(processes, setups[0].at)
+    down, faults = _down(processes, setups[0].at), _faults(kind(FaultBegan), kind(FaultEnded))
+    outages = [fault.span for fault in faults if fault.effects & OUTAGES]
     return Story(
         setup=setups[0],
         end=end,
         lives=_lives(intents, removals),
-        doubts=_doubts(intents, removals, down),
+        doubts=_doubts(intents, removals, down, outages),
         requests=_by_pod(kind(Request)),
         turns=_by_pod(kind(Turn)),
         sightings=_sightings(looks),
@@ -181,7 +189,7 @@ def story(events: Iterable[Event]) -> Story:
         signs=kind(Signs),
         usages=kind(Usage),
         processes=processes,
-        faults=_faults(kind(FaultBegan), kind(FaultEnded)),
+        faults=faults,
         stalls=kind(Stall),
         intents=intents,
         removals=removals,
@@ -224,9 +232,11 @@ def _lives(intents: Iterable[Intent], removals: Iterable[Removal]) -> dict[str, 
     return lives
 
 
-def _doubts(intents: Iterable[Intent], removals: Iterable[Removal], down: Sequence[Span]) -> dict[str, list[Span]]:
+def _doubts(
+    intents: Iterable[Intent], removals: Iterable[Removal], down: Sequence[Span], outages: Sequence[Span]
+) -> dict[str, list[Span]]:
     """When it is open whether a pod is checked: its manifest was broken while the controller that knew the last good
-    one ended."""
+    one ended, or before anybody could have read that."""
     doubts: dict[str, list[Span]] = {}
     for pod, changes in _changes(intents, removals).items():
         ends = [*(change.sent for change in changes[1:]), math.inf]
@@ -238,9 +248,15 @@ def _doubts(intents: Iterable[Intent], removals: Iterable[Removal], down: Sequen
         doubts[pod] = [
             Span(span.begin, _settled(span.end))
             for span in merged(broken)
-            if any(each.overlaps(*span) for each in down)
+            if any(each.overlaps(*span) for each in down) or _was_unseen(changes, span.begin, outages)
         ]
     return doubts
+
+
+def _was_unseen(changes: Sequence[Intent | Removal], end: float, outages: Sequence[Span]) -> bool:
+    """Whether what stood until `end` stood in an outage only, or in the time in which it may not have been read yet."""
+    began = max((change.at for change in changes if change.at <= end), default=-math.inf)
+    return any(outage.begin - READ_WITHIN <= began and end <= outage.end + ASKED_AGAIN for outage in outages)
 
 
 def _settled(end: float) -> float:

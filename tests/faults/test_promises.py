@@ -228,6 +228,12 @@ def test_a_quiet_history_breaks_nothing() -> None:
     assert judge(Tale().pod("a").pod("b").pod("c", end=30.0).told()) == []
 
 
+def test_a_manifest_that_was_broken_before_anybody_could_read_the_good_one_is_probed_or_not() -> None:
+    for spoiled, broken in ((25.0, set()), (36.0, {"A3"})):
+        tale = Tale(end=70.0).fault(20, 30, "blind").pod(begin=22.0, probed=[], shown=[], series_until=0.0)
+        assert names(tale.also(Intent(spoiled, spoiled + 0.1, "a", 2, valid=False)).told()) & {"A1", "A3"} == broken
+
+
 def test_a_broken_promise_is_named_with_its_time_and_its_pod() -> None:
     tale = Tale().pod("a").pod("b", end=20.0, shown=[(1.3, 26.0, passing())])
     assert [(each.promise, each.pod) for each in judge(tale.told())] == [("B1", "b")]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from tests.faults.spans import Span, merged, put_off
-from tests.faults.story import Broken, Life, Story
+from tests.faults.story import ASKED_AGAIN, Broken, Life, Story
 
 FIRST = 1.0
 AT_ONCE = 32
@@ -15,8 +15,6 @@ SHARE = 0.001
 ENOUGH = 1_000
 FEW = 5
 AFTER_OUTAGE = 24.0
-PATIENCE = 5.0
-"""So long after an outage Consul may not have been asked again."""
 START = 1.0
 """What a controller that has just started, or was stopped, needs to read the manifests again."""
 
@@ -44,9 +42,10 @@ def _first_request(story: Story, life: Life) -> Iterator[Broken]:
         return
     bound = FIRST + (story.setup.interval if _is_mass(story, life) else 0.0)
     due = put_off(life.begin, bound, excuses, START + FIRST + story.setup.interval)
-    outages = [Span(begin, end + PATIENCE) for begin, end in story.spans("cut", "blind", "slow", "leader")]
-    after = put_off(life.begin, due - life.begin, outages, AFTER_OUTAGE - PATIENCE)
+    outages = [Span(begin, end + ASKED_AGAIN) for begin, end in story.spans("cut", "blind", "slow", "leader")]
+    after = put_off(life.begin, due - life.begin, outages, AFTER_OUTAGE - ASKED_AGAIN)
     promise, due = ("A3", after) if after > due else ("A1", due)
+    due = put_off(life.begin, due - life.begin, excuses, START + FIRST + story.setup.interval)
     due += story.stalled(life.begin, due)
     first = next(
         (request.at for request in story.requests.get(life.pod, ()) if request.at >= life.begin_sent), math.inf
