@@ -16,7 +16,8 @@ from tests.faults.catalogue import FAULTS
 from tests.faults.history import write
 from tests.faults.tales import Tale, passing
 
-WITHIN = 240.0
+WITHIN = 360.0
+"""The longest run, of the process, takes 150 s where nothing else runs."""
 SEED = "20"
 KEPT = Path(__file__).resolve().parents[2] / ".cache" / "faults"
 RUNS: Mapping[str, tuple[str, ...]] = {
