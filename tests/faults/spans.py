@@ -46,6 +46,10 @@ class Lengths:
         self._totals = [0.0, *itertools.accumulate(span.end - span.begin for span in self._spans)]
         self._longest = max((span.end - span.begin for span in self._spans), default=0.0)
 
+    def between(self, begin: float, end: float) -> float:
+        """Their seconds in this time, all together; none where it ends before it begins."""
+        return self.before(end) - self.before(begin) if begin < end else 0.0
+
     def before(self, moment: float) -> float:
         """Their seconds before `moment`, all together."""
         over = bisect.bisect_right(self._ends, moment)

@@ -133,7 +133,7 @@ class Story:
 
     def stalled(self, begin: float, end: float) -> float:
         """For how many seconds of this time the machine kept us or the controller from running."""
-        return self._stalls.before(end) - self._stalls.before(begin)
+        return self._stalls.between(begin, end)
 
     def turn_at(self, pod: str, at: float) -> Turn | None:
         """What the pod's target did at this moment."""

@@ -93,6 +93,7 @@ def test_lengths_are_those_before_a_moment() -> None:
     lengths = Lengths([Span(6, 9), Span(1, 2), Span(5, 7)])
     assert [lengths.before(moment) for moment in (0, 1.5, 2, 5, 6.5, 8, 9, float("inf"))] == [0, 0.5, 1, 1, 3, 5, 6, 6]
     assert Lengths([]).before(3) == 0
+    assert (lengths.between(1.5, 6.5), lengths.between(6.5, 1.5)) == (2.5, 0)
     for spans in (random_spans(1), random_spans(2)):
         for moment in range(100):
             slow = sum(max(0.0, min(span.end, moment) - span.begin) for span in spans)
