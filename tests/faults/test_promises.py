@@ -228,6 +228,16 @@ def test_a_quiet_history_breaks_nothing() -> None:
     assert judge(Tale().pod("a").pod("b").pod("c", end=30.0).told()) == []
 
 
+def test_a_pod_goes_soon_after_the_thread_that_kept_it_turns_again() -> None:
+    for gone, broken in ((33.5, set()), (35.0, {"B1"})):
+        tale = (
+            Tale(end=60.0)
+            .fault(18, 30, "stuck")
+            .pod(end=20.0, probed=steadily(1.1, 18), shown=[(1.3, gone, passing())], series_until=30.0)
+        )
+        assert names(tale.told()) & {"B1", "H1"} == broken
+
+
 def test_a_manifest_that_was_broken_before_anybody_could_read_the_good_one_is_probed_or_not() -> None:
     for spoiled, broken in ((25.0, set()), (36.0, {"A3"})):
         tale = Tale(end=70.0).fault(20, 30, "blind").pod(begin=22.0, probed=[], shown=[], series_until=0.0)

@@ -27,11 +27,13 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def removal_due(story: Story, life: Life) -> float:
-    """Until when nothing may be left of a check that nobody asks for any more."""
+    """Until when nothing may be left of a check that nobody asks for any more. It goes only when its worker is known to
+    have stopped, so a thread that stands still keeps it."""
     faults = story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy")
     troubles = merged([*faults, *story.absent])
     fuse = FUSE if _is_mass(story, life) else 0.0
     due = put_off(life.end, GONE + fuse, troubles, AFTER_OUTAGE + fuse)
+    due = put_off(life.end, due - life.end, story.spans("stuck"), GONE + fuse)
     return due + story.stalled(life.end, due)
 
 
