@@ -12,6 +12,7 @@ from random import Random
 from tests.faults.fault import Fault
 from tests.faults.stage import Stage
 from tests.faults.tracing import hold, polling, release
+from tests.support.net import until
 from tests.support.proxy import CLEAR, Line
 
 RESTARTS = 3
@@ -53,11 +54,17 @@ def killed_for_good(stage: Stage, random: Random) -> Iterator[None]:
 
 def probe_thread_held(stage: Stage, random: Random) -> Iterator[None]:
     """The thread that probes stands still, and no other."""
-    pid = stage.process.pid
-    held = next(tid for tid, waits in polling(pid) if any("eventfd" in each for each in waits))
-    hold(held)
+    held: list[int] = []
+
+    def is_found() -> bool:
+        """Not so at a moment in which it does not wait for anything."""
+        held[:] = [tid for tid, waits in polling(stage.process.pid) if any("eventfd" in each for each in waits)]
+        return bool(held)
+
+    until(is_found, what="the thread that probes to wait")
+    hold(held[0])
     yield
-    release(held)
+    release(held[0])
 
 
 def terminated(stage: Stage, random: Random) -> Iterator[None]:
