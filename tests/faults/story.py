@@ -26,7 +26,7 @@ from tests.faults.history import (
     Turn,
     Usage,
 )
-from tests.faults.spans import Lengths, Span, merged
+from tests.faults.spans import Lengths, Span, merged, put_off
 
 E = TypeVar("E")
 
@@ -45,6 +45,8 @@ OUTAGES: frozenset[Effect] = frozenset(("cut", "blind", "slow", "leader", "headl
 """What keeps the controller from reading manifests."""
 ASKED_AGAIN = 5.0
 """So many seconds after an outage Consul may not have been asked again."""
+AFTER_OUTAGE = 24.0
+"""So many seconds after it what was written meanwhile must have been read."""
 READ_WITHIN = 1.0
 
 
@@ -246,7 +248,7 @@ def _doubts(
             if isinstance(change, Intent) and not change.valid
         ]
         doubts[pod] = [
-            Span(span.begin, _settled(span.end))
+            Span(span.begin, put_off(span.end, READ_WITHIN, outages, AFTER_OUTAGE))
             for span in merged(broken)
             if any(each.overlaps(*span) for each in down) or _was_unseen(changes, span.begin, outages)
         ]
@@ -257,11 +259,6 @@ def _was_unseen(changes: Sequence[Intent | Removal], end: float, outages: Sequen
     """Whether what stood until `end` stood in an outage only, or in the time in which it may not have been read yet."""
     began = max((change.at for change in changes if change.at <= end), default=-math.inf)
     return any(outage.begin - READ_WITHIN <= began and end <= outage.end + ASKED_AGAIN for outage in outages)
-
-
-def _settled(end: float) -> float:
-    """A manifest that is good again is taken within a second."""
-    return end + 1.0
 
 
 def _sightings(looks: Sequence[Look]) -> dict[str, list[Sighting]]:

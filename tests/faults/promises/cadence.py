@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from tests.faults.spans import Span, merged, put_off
-from tests.faults.story import ASKED_AGAIN, Broken, Life, Story
+from tests.faults.story import AFTER_OUTAGE, ASKED_AGAIN, Broken, Life, Story
 
 FIRST = 1.0
 AT_ONCE = 32
@@ -14,7 +14,6 @@ TIGHT = 0.05
 SHARE = 0.001
 ENOUGH = 1_000
 FEW = 5
-AFTER_OUTAGE = 24.0
 START = 1.0
 """What a controller that has just started, or was stopped, needs to read the manifests again."""
 

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from tests.faults.promises.truth import verdict_due
 from tests.faults.spans import Span, merged, put_off
-from tests.faults.story import Broken, Life, Sighting, Story
+from tests.faults.story import AFTER_OUTAGE, Broken, Life, Sighting, Story
 
 GONE = 4.0
 FUSE = 60.0
 FUSE_PODS = 10
 FUSE_SHARE = 0.2
-AFTER_OUTAGE = 24.0
 AFTER_DEATH = 21.0
 WITH_A_LEADERS_DEATH = 43.0
 SETTLED = 30.0

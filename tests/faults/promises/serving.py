@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 
 from tests.faults.history import Effect, Process, Setup, Signs
 from tests.faults.spans import Span, merged
-from tests.faults.story import Broken, Story
+from tests.faults.story import AFTER_OUTAGE, Broken, Story
 
 STOPS = 5.0
 STALE = 30.0
@@ -15,7 +15,8 @@ SILENT = 3.0
 """So long may an answer of the web server take."""
 STUCK = 7.0
 """After which the thread that probes is known to stand still: it does after 5 s."""
-AFTER_OUTAGE = 24.0
+HEALS = 5.0
+"""So long may it take to heal a fault, which belongs to its time."""
 SIGTERM = -15
 
 
@@ -75,7 +76,7 @@ def _recently(story: Story, at: float, reach: float) -> bool:
 def _ready(story: Story, signs: Signs) -> Iterator[Broken]:
     for fault in story.faults:
         late = _lost_after(story.setup, fault.effects)
-        lost = fault.span.begin <= signs.sent < fault.span.end and signs.sent - fault.span.begin > late
+        lost = fault.span.begin + late < signs.sent < fault.span.end - HEALS
         if lost and signs.ready and not _recently(story, signs.sent, late):
             said = f"/-/ready says yes {signs.sent - fault.span.begin:.0f} s after {fault.name} began"
             yield Broken("G2", signs.at, "", said)

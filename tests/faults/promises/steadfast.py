@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from tests.faults.history import Intent, Removal, Request, Scrape
 from tests.faults.spans import put_off
-from tests.faults.story import Broken, Story
+from tests.faults.story import AFTER_OUTAGE, Broken, Story
 
-AFTER_OUTAGE = 24.0
 SEEN = 1.5
 GONE = 64.0
 """The fuse may hold the removal."""
