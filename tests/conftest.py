@@ -1,6 +1,7 @@
 """What many tests need: a real Consul, a real Prometheus, and its checker."""
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from hypothesis import settings
 from tests.support.consul import Agent
 
 ROOT = Path(__file__).resolve().parent.parent
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us beside others has it ignored for all
 
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")  # a machine that others use too says nothing by the time that one example takes
