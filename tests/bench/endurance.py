@@ -292,8 +292,9 @@ def _taken(samples: Sequence[Sample], changes: int) -> Sequence[Reach]:
     slope = statistics.linear_regression([each.at for each in last], [each.memory for each in last]).slope
     minutes = (samples[-1].at - samples[0].at) / 60
     happened = changes / minutes
+    most = (early * bounds.GROWTH + bounds.GROWTH_BYTES) / MB if minutes * 60 >= bounds.LONG else None
     return [
-        Reach("memory: the last quarter's median", late / MB, "MB", (early * bounds.GROWTH + bounds.GROWTH_BYTES) / MB),
+        Reach("memory: the last quarter's median", late / MB, "MB", most),
         Reach("memory: the second quarter's median", early / MB, "MB"),
         Reach("memory: slope over the second half", slope * 3600 / MB, "MB/h"),
         Reach("memory: most", max(each.memory for each in samples) / MB, "MB"),

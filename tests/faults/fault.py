@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from tests.faults.history import Effect, FaultBegan, FaultEnded, Recorder
+from tests.faults.history import Effect, FaultBegan, FaultEnded, FaultStood, Recorder
 from tests.faults.stage import Stage
 
 Group = Literal["process", "line", "answers", "cluster", "keys", "acl"]
@@ -41,7 +41,9 @@ class Fault:
         recorder.note(FaultBegan(recorder.now(), self.name, self.effects))
         try:
             next(play)
+            stands = recorder.now()
             yield
+            recorder.note(FaultStood(stands, recorder.now(), self.name))
         finally:
             next(play, None)
             recorder.note(FaultEnded(recorder.now(), self.name))

@@ -195,6 +195,16 @@ class FaultBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class FaultStood:
+    """All of it was in force from `at` to `until`: it may take a while to begin, and to be healed."""
+
+    at: float
+    until: float
+    name: str
+    kind: Literal["fault-stood"] = "fault-stood"
+
+
+@dataclass(frozen=True, slots=True)
 class FaultEnded:
     at: float
     name: str
@@ -222,6 +232,7 @@ Event = (
     | Stall
     | Process
     | FaultBegan
+    | FaultStood
     | FaultEnded
     | Finished
 )

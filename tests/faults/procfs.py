@@ -19,22 +19,27 @@ class Descriptors:
 
 
 def sockets(pid: int) -> Descriptors:
-    """What a process has open.
+    """What a process has open, but for what it opens or closes while this is read.
 
     The kernel's table of connections is read before and after: one that begins or ends meanwhile is still known as one.
 
     Raises:
         OSError: it is gone.
     """
-    before, inodes, count = _peers(pid), set[str](), 0
+    early, before, after, late = _peers(pid), _links(pid), _links(pid), _peers(pid)
+    both = before.items() & after.items()
+    peers = early | late
+    connected = [peers[inode] for _, link in both if (inode := link.removeprefix("socket:[").rstrip("]")) in peers]
+    return Descriptors(len(both), connected)
+
+
+def _links(pid: int) -> dict[str, str]:
+    """What each descriptor is."""
+    found = {}
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
-            link = str(entry.readlink())
-            count += 1
-            if link.startswith("socket:["):
-                inodes.add(link[8:-1])
-    peers = before | _peers(pid)
-    return Descriptors(count, [port for inode, port in peers.items() if inode in inodes])
+            found[entry.name] = str(entry.readlink())
+    return found
 
 
 def _peers(pid: int) -> dict[str, int]:

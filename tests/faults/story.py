@@ -12,6 +12,7 @@ from tests.faults.history import (
     Event,
     FaultBegan,
     FaultEnded,
+    FaultStood,
     Finished,
     Intent,
     Look,
@@ -80,9 +81,12 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class FaultSpan:
+    """`stood` is when all of it was in force, without its beginning and its healing."""
+
     name: str
     effects: frozenset[Effect]
     span: Span
+    stood: Span
 
 
 @dataclass
@@ -176,7 +180,7 @@ def story(events: Iterable[Event]) -> Story:
     end = finished[-1].at if finished else max(event.at for event in every)
     every = [event for event in every if event.at <= end]
     intents, removals, processes, looks = kind(Intent), kind(Removal), kind(Process), kind(Look)
-    down, faults = _down(processes, setups[0].at), _faults(kind(FaultBegan), kind(FaultEnded))
+    down, faults = _down(processes, setups[0].at), _faults(kind(FaultBegan), kind(FaultStood), kind(FaultEnded))
     outages = [fault.span for fault in faults if fault.effects & OUTAGES]
     return Story(
         setup=setups[0],
@@ -279,11 +283,17 @@ def _sightings(looks: Sequence[Look]) -> dict[str, list[Sighting]]:
     return dict(pods)
 
 
-def _faults(began: Sequence[FaultBegan], ended: Sequence[FaultEnded]) -> list[FaultSpan]:
+def _faults(began: Sequence[FaultBegan], stood: Sequence[FaultStood], ended: Sequence[FaultEnded]) -> list[FaultSpan]:
     faults = []
     for begin in began:
         ends = (end.at for end in ended if end.name == begin.name and end.at >= begin.at)
-        faults.append(FaultSpan(begin.name, frozenset(begin.effects), Span(begin.at, next(ends, math.inf))))
+        span = Span(begin.at, next(ends, math.inf))
+        whole = (
+            Span(each.at, each.until)
+            for each in stood
+            if each.name == begin.name and span.overlaps(each.at, each.until)
+        )
+        faults.append(FaultSpan(begin.name, frozenset(begin.effects), span, next(whole, Span(begin.at, begin.at))))
     return faults
 
 

@@ -10,6 +10,7 @@ from tests.faults.history import (
     Event,
     FaultBegan,
     FaultEnded,
+    FaultStood,
     Finished,
     Intent,
     Look,
@@ -97,7 +98,11 @@ class Tale:
         return self
 
     def fault(self, begin: float, end: float, *effects: Effect) -> "Tale":
-        self.more += [FaultBegan(begin, "trouble", effects), FaultEnded(end, "trouble")]
+        self.more += [
+            FaultBegan(begin, "trouble", effects),
+            FaultStood(begin, end, "trouble"),
+            FaultEnded(end, "trouble"),
+        ]
         return self
 
     def process(self, at: float, what: Any, code: int | None = None, pid: int = PID) -> "Tale":

@@ -15,8 +15,6 @@ SILENT = 3.0
 """So long may an answer of the web server take."""
 STUCK = 7.0
 """After which the thread that probes is known to stand still: it does after 5 s."""
-HEALS = 5.0
-"""So long may it take to heal a fault, which belongs to its time."""
 SIGTERM = -15
 
 
@@ -76,9 +74,9 @@ def _recently(story: Story, at: float, reach: float) -> bool:
 def _ready(story: Story, signs: Signs) -> Iterator[Broken]:
     for fault in story.faults:
         late = _lost_after(story.setup, fault.effects)
-        lost = fault.span.begin + late < signs.sent < fault.span.end - HEALS
+        lost = fault.stood.begin + late < signs.sent and signs.at < fault.stood.end
         if lost and signs.ready and not _recently(story, signs.sent, late):
-            said = f"/-/ready says yes {signs.sent - fault.span.begin:.0f} s after {fault.name} began"
+            said = f"/-/ready says yes {signs.sent - fault.stood.begin:.0f} s after {fault.name} began"
             yield Broken("G2", signs.at, "", said)
     if not signs.ready and not _may_be_unready(story, signs.sent):
         yield Broken("G2", signs.at, "", f"/-/ready says no: {signs.words}")
