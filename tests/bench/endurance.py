@@ -39,6 +39,7 @@ LASTS = 5.0
 SAMPLE_EVERY = 2.0
 SAMPLES_AT_LEAST = 16
 SCRAPE_EVERY = 15.0
+LOOKS = 10
 SETTLES = 100.0
 """Seconds after the last change in which all must be right; the fuse may take a minute of them."""
 MB = 1e6
@@ -46,8 +47,9 @@ MB = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the controller took at one moment. `own` are its descriptors beside those of probes, `consul` those to
-    Consul; `lines` and `written` (bytes) are of its log so far."""
+    """What the controller took at one moment. `own` are its descriptors beside those of probes and of sockets that lead
+    nowhere, which probes are at their beginning and end; `consul` are those to Consul; `lines` and `written` (bytes)
+    are of its log so far."""
 
     at: float
     memory: int
@@ -129,9 +131,10 @@ def run(work: Work, say: Say) -> Report:
             faults = _troubled(Trouble(prober, targets, line), work.seconds, say)
         say("the last change is made; waiting until all is right")
         wrong = _settle(crowd)
-        after = prober.scrape()
+        after, left = prober.scrape(), _left(prober, targets)
     reaches = [
         *_taken(samples, crowd.changes),
+        Reach("descriptors beside those of probes at the end", left, "", bounds.SPARE_DESCRIPTORS),
         Reach("pods whose health is not as it should be at the end", len(wrong), "", 0),
         Reach("pods with series that should have none, or without", len(_strange(after, crowd)), "", 0),
         Reach("probes", after.sum("podpulse_probes_total") - before.sum("podpulse_probes_total"), ""),
@@ -210,7 +213,7 @@ def _sampled(prober: Podpulse, targets: Targets, line: TcpProxy, every: float) -
         found, (lines, written) = sockets(prober.pid), log.read()
         probing = sum(port in ports for port in found.peers)
         consul = sum(port == line.port for port in found.peers)
-        own = found.descriptors - probing
+        own = found.descriptors - probing - found.nowhere
         at, memory = time.monotonic(), resident(prober.pid)
         samples.append(Sample(at, memory, own, consul, threads(prober.pid), lines, written))
 
@@ -272,6 +275,16 @@ def _settle(crowd: Crowd) -> Sequence[str]:
             break
         time.sleep(0.5)
     return wrong
+
+
+def _left(prober: Podpulse, targets: Targets) -> int:
+    """What is open beside the probes under way, sockets that lead nowhere too: the fewest of some looks."""
+    ports, looks = frozenset(targets.ports), []
+    for _ in range(LOOKS):
+        found = sockets(prober.pid)
+        looks.append(found.descriptors - sum(port in ports for port in found.peers))
+        time.sleep(0.2)
+    return min(looks)
 
 
 def _wrong(crowd: Crowd) -> Sequence[str]:

@@ -12,10 +12,12 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """How many are open, and the ports at the other ends of those that are TCP sockets."""
+    """How many are open, and the ports at the other ends of those that are TCP sockets. `nowhere` of them are sockets
+    that no table has: not connected yet or no more, or passed over, as happens while very many come and go."""
 
     descriptors: int
     peers: Sequence[int]
+    nowhere: int = 0
 
 
 def sockets(pid: int) -> Descriptors:
@@ -28,9 +30,10 @@ def sockets(pid: int) -> Descriptors:
     """
     early, before, after, late = _peers(pid), _links(pid), _links(pid), _peers(pid)
     both = before.items() & after.items()
-    peers = early | late
-    connected = [peers[inode] for _, link in both if (inode := link.removeprefix("socket:[").rstrip("]")) in peers]
-    return Descriptors(len(both), connected)
+    peers, local = early | late, _unix(pid)
+    inodes = [link.removeprefix("socket:[").rstrip("]") for _, link in both if link.startswith("socket:[")]
+    nowhere = sum(inode not in peers and inode not in local for inode in inodes)
+    return Descriptors(len(both), [peers[inode] for inode in inodes if inode in peers], nowhere)
 
 
 def _links(pid: int) -> dict[str, str]:
@@ -50,6 +53,11 @@ def _peers(pid: int) -> dict[str, int]:
             fields = line.split()
             found[fields[9]] = int(fields[2].rpartition(":")[2], 16)
     return found
+
+
+def _unix(pid: int) -> set[str]:
+    """Every socket that is no network's, by its inode."""
+    return {line.split()[6] for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]}
 
 
 def resident(pid: int) -> int:
