@@ -18,7 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from tests.bench import podpulse
-from tests.bench.measure import Say, Work
+from tests.bench.measure import Say, Work, sampled
 from tests.bench.places import PLACES
 from tests.bench.podpulse import Podpulse
 from tests.bench.report import Reach, Report, reached
@@ -122,12 +122,9 @@ def run(work: Work, say: Say) -> Report:
         until(prober.settled, SETTLES, "all pods are published")
         say(f"all {work.checks} pods are published; {work.seconds:g} s of changes and faults begin")
         before = prober.scrape()
-        crowd = Crowd(prober, targets.ports)
-        with (
-            prober.scraped(SCRAPE_EVERY),
-            _sampled(prober, targets, line, min(SAMPLE_EVERY, work.seconds / SAMPLES_AT_LEAST)) as samples,
-            crowd.changing(),
-        ):
+        crowd, look = Crowd(prober, targets.ports), _looking(prober, targets, line)
+        every = min(SAMPLE_EVERY, work.seconds / SAMPLES_AT_LEAST)
+        with prober.scraped(SCRAPE_EVERY), sampled(look, every) as samples, crowd.changing():
             faults = _troubled(Trouble(prober, targets, line), work.seconds, say)
         say("the last change is made; waiting until all is right")
         wrong = _settle(crowd)
@@ -203,33 +200,19 @@ def _insist(ask: Callable[[], object]) -> None:
         time.sleep(0.1)
 
 
-@contextmanager
-def _sampled(prober: Podpulse, targets: Targets, line: TcpProxy, every: float) -> Iterator[list[Sample]]:
-    """Meanwhile samples are taken, `every` so many seconds; inside is the list of them."""
-    ports, stopped, samples = frozenset(targets.ports), threading.Event(), list[Sample]()
-    log = LogSize(prober.log_file)
+def _looking(prober: Podpulse, targets: Targets, line: TcpProxy) -> Callable[[], Sample]:
+    """What looks at the controller once."""
+    ports, log = frozenset(targets.ports), LogSize(prober.log_file)
 
-    def take() -> None:
+    def look() -> Sample:
         found, (lines, written) = sockets(prober.pid), log.read()
         probing = sum(port in ports for port in found.peers)
         consul = sum(port == line.port for port in found.peers)
         own = found.descriptors - probing - found.nowhere
         at, memory = time.monotonic(), resident(prober.pid)
-        samples.append(Sample(at, memory, own, consul, threads(prober.pid), lines, written))
+        return Sample(at, memory, own, consul, threads(prober.pid), lines, written)
 
-    def sample() -> None:
-        while not stopped.wait(every):
-            take()
-
-    take()
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        stopped.set()
-        thread.join()
-        take()
+    return look
 
 
 class LogSize:

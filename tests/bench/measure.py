@@ -5,11 +5,12 @@ says that its start is over: what the start costs is not in it.
 """
 
 import math
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.bench import process
 from tests.bench.hits import delays
@@ -18,6 +19,8 @@ from tests.bench.targets import Scheme, Targets
 
 Say = Callable[[str], None]
 """Tells a person how far it is."""
+
+T = TypeVar("T")
 
 POLL = 0.25
 
@@ -120,3 +123,23 @@ def quantile(values: Sequence[float], share: float) -> float:
     """The smallest value that `share` of all do not exceed; nan of none."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(share * len(ranked)) - 1)] if ranked else math.nan
+
+
+@contextmanager
+def sampled(read: Callable[[], T], every: float) -> Iterator[list[T]]:
+    """Read something all the while, from another thread: at the beginning, every so many seconds, and at the end.
+    Inside is the list of what was read."""
+    stopped, samples = threading.Event(), [read()]
+
+    def sample() -> None:
+        while not stopped.wait(every):
+            samples.append(read())
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        stopped.set()
+        thread.join()
+        samples.append(read())

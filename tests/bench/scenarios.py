@@ -5,16 +5,15 @@ No peers here.
 """
 
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import pairwise
 
 from tests.bench import podpulse, process
 from tests.bench.hits import by_port
-from tests.bench.measure import Say, Work, measure, quantile, wait_until_ready
+from tests.bench.measure import Say, Work, measure, quantile, sampled, wait_until_ready
 from tests.bench.podpulse import Podpulse
 from tests.bench.report import Reach, Report, reached
 from tests.bench.targets import Targets
@@ -31,7 +30,7 @@ def hang(work: Work, say: Say) -> Report:
         say(f"{len(targets.ports)} targets that answer, {silent} that do not")
         with podpulse.running(targets, work.interval, work.options) as prober:
             prober.write([*targets.ports, *targets.silent_ports])
-            with _sampled(lambda: process.descriptors(prober.pid)) as descriptors:
+            with sampled(lambda: process.descriptors(prober.pid), SAMPLE_EVERY) as descriptors:
                 figures = measure(prober, targets, work, say, prober.scraped())
             state = prober.last()
             wrong = {podpulse.pod(port) for port in targets.ports} - state.pods("probe_success")
@@ -140,21 +139,3 @@ def _longest(first: Mapping[int, float], written: Mapping[int, float]) -> float:
 
 def _gaps(times: Sequence[float]) -> list[float]:
     return [later - earlier for earlier, later in pairwise(times)]
-
-
-@contextmanager
-def _sampled(read: Callable[[], int]) -> Iterator[list[int]]:
-    """Read a number all the while, from another thread; inside is the list of what was read."""
-    stopped, samples = threading.Event(), [read()]
-
-    def sample() -> None:
-        while not stopped.wait(SAMPLE_EVERY):
-            samples.append(read())
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        stopped.set()
-        thread.join()
