@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults import plan
+from tests.faults.arguments import promises
 from tests.faults.catalogue import FAULTS
 from tests.faults.checker import PROMISES, judge
 from tests.faults.fault import Fault
@@ -158,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--acl", action="store_true", help="the same, and what no token allows is denied: for the faults of the token"
     )
-    parser.add_argument("--without", type=_promises, default=(), metavar="LIST", help="promises that are not judged")
+    parser.add_argument("--without", type=promises, default=(), metavar="LIST", help="promises that are not judged")
     parser.add_argument(
         "--keep", type=Path, default=Path(), metavar="DIR", help="where the history of a failed run goes [.]"
     )
@@ -182,13 +183,6 @@ def _faults(text: str) -> tuple[Fault, ...]:
     if unknown := [name for name in names if name not in FAULTS]:
         raise argparse.ArgumentTypeError(f"no such fault: {', '.join(unknown)}; --list names them")
     return tuple(FAULTS[name] for name in names)
-
-
-def _promises(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in PROMISES]:
-        raise argparse.ArgumentTypeError(f"no such promise: {', '.join(unknown)}")
-    return names
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tests.faults.arguments import promises
 from tests.faults.checker import PROMISES
 from tests.faults.mutants import JUDGES, MUTANTS, Mutant, Rotten
 
@@ -186,18 +187,11 @@ def environment(tree: Path) -> Mapping[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tests.faults.mutations", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", type=_promises, default=tuple(PROMISES), metavar="LIST",
+    parser.add_argument("--only", type=promises, default=tuple(PROMISES), metavar="LIST",
                         help="these promises, with commas [all]")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many runs go at the same time [2]")
     parser.add_argument("--list", action="store_true", help="print what would be broken, and run nothing")
     return parser
-
-
-def _promises(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in PROMISES]:
-        raise argparse.ArgumentTypeError(f"no such promise: {', '.join(unknown)}")
-    return names
 
 
 if __name__ == "__main__":
