@@ -5,13 +5,14 @@ with no error. So additions and changes are believed at once, by whoever reads t
 
 * the listing must be sound (`Listing.doubt` is empty) and newer than the last one that showed the pod;
 * where the index went back, what was missing then is kept for itself, and what was shown since is judged as ever;
-* single consistent reads must confirm that the keys are gone (a sample of them when there are many);
+* single consistent reads must confirm that the keys are gone; one that they do not confirm is kept for itself, and all
+  are where they are so many that only a sample is asked for;
 * when very many go at once, a fuse holds each of them for a while of undisturbed confirmation, whatever else comes or
   goes meanwhile; only its return ends the holding of a pod early, or a person who releases it.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from reconcilers.spec import PodKey
 
@@ -20,6 +21,7 @@ CONFIRM_SAMPLE = 5
 FUSE_PODS = 10
 FUSE_SHARE = 0.2
 FUSE_SECONDS = 60.0
+UNCONFIRMED = "a single read did not confirm it"
 LOST = "they were missing when the index went back, and it has not passed the old one"
 
 
@@ -91,16 +93,15 @@ class RemovalGate:
         last = len(ordered) - 1
         return tuple(ordered[last * step // (CONFIRM_SAMPLE - 1)] for step in range(CONFIRM_SAMPLE))
 
-    def judge(self, listing: Listing, confirmed: bool, now: float) -> Verdict:
+    def judge(self, listing: Listing, absent: Collection[PodKey], now: float) -> Verdict:
         """Decide over the suspects of `listing`, and remember it.
 
-        `confirmed` says that each of the `sample` was answered with "no such key". `now` is seconds of a monotonic
-        clock.
+        `absent` are those of the `sample` that were answered with "no such key". `now` is seconds of a monotonic clock.
         """
         suspects = self.suspects(listing)
         total = len(self._seen)
         stale = frozenset(key for key in suspects if listing.index <= self._seen[key])
-        doubt = self._doubt(listing, confirmed, stale - self._lost)
+        doubt = listing.doubt or ("the index did not grow" if stale - self._lost else "")
         self._lost &= stale
         if not listing.doubt:
             self._lost |= stale if listing.index < self._index else frozenset()
@@ -111,7 +112,7 @@ class RemovalGate:
         if suspects and doubt:
             self._since.clear()
             return Verdict(held=suspects, reason=doubt)
-        return self._let_go(suspects, total, now)
+        return self._let_go(suspects, self._unconfirmed(suspects, absent), total, now)
 
     def disturb(self) -> None:
         """The source failed in between: what the fuse holds must be confirmed for its whole time anew."""
@@ -132,33 +133,32 @@ class RemovalGate:
             return None
         return max(0.0, min(self._since.values()) + self.fuse_seconds - now)
 
-    @staticmethod
-    def _doubt(listing: Listing, confirmed: bool, stale: frozenset[PodKey]) -> str:
-        if listing.doubt:
-            return listing.doubt
-        if stale:
-            return "the index did not grow"
-        return "" if confirmed else "a single read did not confirm it"
+    def _unconfirmed(self, suspects: frozenset[PodKey], absent: Collection[PodKey]) -> frozenset[PodKey]:
+        unconfirmed = frozenset(self.sample(suspects)).difference(absent)
+        return suspects if unconfirmed and len(suspects) > CONFIRM_ALL else unconfirmed
 
-    def _let_go(self, suspects: frozenset[PodKey], total: int, now: float) -> Verdict:
-        """What was lost is kept, and is none of those that the fuse counts."""
-        lost = self._lost - self._released
-        self._lost = lost
-        verdict = self._fuse(suspects - lost, total - len(lost), now)
-        if not lost:
+    def _let_go(self, suspects: frozenset[PodKey], unconfirmed: frozenset[PodKey], total: int, now: float) -> Verdict:
+        """What was lost is kept, and what is not confirmed; they are none of those that the fuse counts."""
+        self._lost -= self._released - unconfirmed
+        kept = self._lost | unconfirmed
+        verdict = self._fuse(suspects - kept, total - len(self._lost), now)
+        if not kept:
             return verdict
-        return replace(verdict, held=verdict.held | lost, reason=verdict.reason or LOST)
+        reason = verdict.reason or (UNCONFIRMED if unconfirmed - self._lost else LOST)
+        return Verdict(verdict.removed, verdict.held | kept, reason)
 
     def _fuse(self, suspects: frozenset[PodKey], total: int, now: float) -> Verdict:
-        fused = (suspects if _is_mass(len(suspects), total) else self._fused) - self._released
+        """Those that it held before, and that are not confirmed now, stay its own; their clock starts anew."""
+        fused = (suspects if _is_mass(len(suspects), total) else self._fused & suspects) - self._released
         since = {key: self._since.get(key, now) for key in fused}
         self._since = {key: began for key, began in since.items() if now - began < self.fuse_seconds}
-        self._fused = frozenset(self._since)
-        removed = suspects - self._fused
+        held = frozenset(self._since)
+        removed = suspects - held
+        self._fused = held | (self._fused - suspects)
         for key in removed:
             del self._seen[key]
         self._released -= removed
-        return Verdict(removed, self._fused, f"{len(suspects)} of {total} pods gone at once" if self._fused else "")
+        return Verdict(removed, held, f"{len(suspects)} of {total} pods gone at once" if held else "")
 
 
 def _is_mass(gone: int, total: int) -> bool:

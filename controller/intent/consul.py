@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Collection
 
-from controller.consul import ConsulClient, ConsulError
+from controller.consul import ConsulClient, ConsulError, ConsulRefused
 from controller.intent.watch import SourceError
 from reconcilers.gate import Listing
 from reconcilers.keys import intent_key
 from reconcilers.spec import PodKey
+
+REFUSALS = 5
+"""Single reads that are refused in one look before the rest of it is left for the next one: a fleet whose tokens may
+not read everything must not keep Consul's leader busy with saying so."""
 
 
 class ConsulSource:
@@ -18,6 +22,7 @@ class ConsulSource:
         self._node = node
         self._leftovers = leftovers
         self._index = 0
+        self._refused: set[PodKey] = set()
 
     def leftovers(self) -> Collection[PodKey]:
         """See `Source`."""
@@ -37,12 +42,23 @@ class ConsulSource:
             self._index = listing.index
         return listing
 
-    def are_absent(self, keys: Collection[PodKey]) -> bool:
-        """See `Source`."""
-        try:
-            return all(self._client.is_absent(intent_key(self._tree, key)) for key in keys)
-        except ConsulError as error:
-            raise SourceError(str(error)) from error
+    def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
+        """See `Source`. What our token may not read is not known to be absent; it is asked for last the next time."""
+        absent: set[PodKey] = set()
+        refusals = 0
+        self._refused.intersection_update(keys)
+        for key in sorted(keys, key=lambda key: (key in self._refused, key)):
+            try:
+                if self._client.is_absent(intent_key(self._tree, key)):
+                    absent.add(key)
+            except ConsulRefused:
+                self._refused.add(key)
+                refusals += 1
+                if refusals == REFUSALS:
+                    break
+            except ConsulError as error:
+                raise SourceError(str(error)) from error
+        return absent
 
     def cancel(self) -> None:
         """See `Source`."""

@@ -56,10 +56,10 @@ class DirectorySource:
         self._index = max(1, self._index)
         return Listing(self._index, dict(self._entries), ignored=self._ignored)
 
-    def are_absent(self, keys: Collection[PodKey]) -> bool:
+    def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
         """See `Source`."""
         try:
-            return not any(manifest_path(self._folder, key).exists() for key in keys)
+            return [key for key in keys if not manifest_path(self._folder, key).exists()]
         except OSError as error:
             raise SourceError(f"cannot look for a manifest: {error}") from error
 

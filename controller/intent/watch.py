@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 WAIT = 10.0
 WAIT_HOLDING = 2.0
-"""How long a source may wait for a change, in seconds; shorter while a person may release what the fuse holds."""
+"""How long a source may wait for a change, in seconds; shorter while a person may release what the fuse holds, and
+where a removal could not be looked into."""
 BURST = 2
 MIN_GAP = 0.02
 GAP_PER_POD = 1e-4
@@ -46,8 +47,8 @@ class Source(Protocol):
         """The manifests as they are now; after the first time waits up to `wait` seconds for a change."""
         ...
 
-    def are_absent(self, keys: Collection[PodKey]) -> bool:
-        """Whether none of these has a manifest, by looking at each of them alone."""
+    def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
+        """Which of these have no manifest, by looking at each of them alone."""
         ...
 
     def cancel(self) -> None:
@@ -89,6 +90,7 @@ class IntentWatch:
         self._wall_clock = wall_clock
         self._bucket = TokenBucket(BURST, MIN_GAP)
         self._verdict = Verdict()
+        self._unread = False
         self._found: SimpleQueue[Collection[PodKey]] = SimpleQueue()
         self._release = threading.Event()
         self._ignored = 0
@@ -151,12 +153,25 @@ class IntentWatch:
         self._pace()
         listing = self._source.next(self._wait())
         self._take_found()
-        suspects = self._gate.suspects(listing)
-        confirmed = bool(suspects) and not listing.doubt and self._source.are_absent(self._gate.sample(suspects))
+        absent = self._absent(listing)
         self._release_if_asked()
-        verdict = self._gate.judge(listing, confirmed, self._clock())
+        verdict = self._gate.judge(listing, absent, self._clock())
         self._on_success()
         self._take(listing, verdict)
+
+    def _absent(self, listing: Listing) -> Collection[PodKey]:
+        """What single reads confirm to be gone of what the listing lacks. Reads that fail confirm nothing, and are
+        tried again soon; what else the listing says is as good as without them."""
+        self._unread = False
+        suspects = self._gate.suspects(listing)
+        if not suspects or listing.doubt:
+            return ()
+        try:
+            return self._source.absent(self._gate.sample(suspects))
+        except SourceError as error:
+            log.debug("whether %d pods are gone cannot be read: %s", len(suspects), error)
+            self._unread = True
+            return ()
 
     def _take_found(self) -> None:
         """The gate is to know what was found since the last time; where there is a manifest, it may not ask for it."""
@@ -189,8 +204,8 @@ class IntentWatch:
             pass
 
     def _wait(self) -> float:
-        """How long the source may wait for a change: shorter while the fuse holds removals."""
-        recheck = self._gate.recheck_in(self._clock())
+        """How long the source may wait for a change: shorter while something is to be looked at again before."""
+        recheck = 0.0 if self._unread else self._gate.recheck_in(self._clock())
         return self._longest if recheck is None else min(self._longest, WAIT_HOLDING, max(1.0, recheck))
 
     def _report(self, verdict: Verdict) -> None:

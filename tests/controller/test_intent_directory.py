@@ -130,9 +130,9 @@ def test_a_file_that_cannot_be_read_keeps_what_was_known_and_holds_up_no_other(
 
 def test_absence_is_looked_up_file_by_file(source: DirectorySource, tmp_path: Path) -> None:
     put(tmp_path, "a.yaml")
-    assert source.are_absent([B])
-    assert not source.are_absent([B, A])
-    assert source.are_absent([])
+    assert source.absent([B]) == [B]
+    assert source.absent([B, A]) == [B]
+    assert source.absent([]) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
@@ -140,7 +140,7 @@ def test_absence_in_a_locked_folder_is_an_error(source: DirectorySource, tmp_pat
     tmp_path.chmod(0)
     try:
         with pytest.raises(SourceError):
-            source.are_absent([A])
+            source.absent([A])
     finally:
         tmp_path.chmod(0o700)
 
@@ -149,7 +149,7 @@ def test_absence_under_a_name_that_the_system_refuses_is_an_error(tmp_path: Path
     """Not even then may another exception than the Protocol's end the watch."""
     source = DirectorySource(tmp_path / ("x" * 300), "web1", nobody)
     with pytest.raises(SourceError):
-        source.are_absent([A])
+        source.absent([A])
 
 
 def test_cancel_ends_the_wait_from_another_thread(source: DirectorySource) -> None:

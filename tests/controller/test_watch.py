@@ -60,11 +60,11 @@ class Scripted:
             return answer
         raise SourceError("cancelled")
 
-    def are_absent(self, keys: Collection[PodKey]) -> bool:
+    def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
         self.asked.append(tuple(keys))
         if self.doubtful_read:
             raise SourceError("no answer")
-        return not self.present.intersection(keys)
+        return set(keys) - self.present
 
     def cancel(self) -> None:
         self.cancelled.set()
@@ -194,15 +194,31 @@ def test_a_removal_in_doubt_is_held_and_said(make: Make, doubt: str, caplog: pyt
     assert bench.watch.held() == 0
 
 
-def test_a_single_read_that_fails_is_an_error_and_removes_nothing(make: Make) -> None:
+def test_a_single_read_that_fails_removes_nothing_hides_nothing_new_and_is_tried_again_soon(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     bench = make()
-    bench.show(listing(1, [A, B, C]))
+    bench.show(listing(1, [A, C]))
     bench.source.doubtful_read = True
     bench.show(listing(2, [A, B]), listing(2, [A, B]))
     assert bench.known() == {A, B, C}
+    assert bench.watch.held() == 1
+    assert bench.source.waits[-1] <= 2 < bench.source.waits[0]
     bench.source.doubtful_read = False
     bench.show(listing(2, [A, B]))
     assert bench.known() == {A, B}
+    assert bench.source.waits[-1] == bench.source.waits[0]
+    assert "manifests cannot be read" not in caplog.text
+
+
+def test_a_removal_that_is_not_confirmed_holds_up_no_other(make: Make) -> None:
+    bench = make()
+    bench.source.present = {B}
+    bench.show(listing(1, PODS))
+    bench.show(listing(2, set(PODS) - {A, B, C}))
+    assert bench.known() == set(PODS) - {A, C}
+    assert bench.watch.held() == 1
+    assert bench.watch.held_because() == "a single read did not confirm it"
 
 
 def test_additions_are_believed_while_removals_are_held(make: Make) -> None:

@@ -146,8 +146,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "E1",
         "reconcilers/gate.py",
-        'return "" if confirmed else "a single read did not confirm it"',
-        'return ""',
+        "unconfirmed = frozenset(self.sample(suspects)).difference(absent)",
+        "unconfirmed = frozenset()",
         "partial listing",
         "a listing alone removes pods",
     ),

@@ -1,0 +1,35 @@
+"""Manifests in Consul, and what single reads say of those that a listing lacks."""
+
+import pytest
+
+from controller.consul import ConsulClient, ConsulSettings
+from controller.intent.consul import REFUSALS, ConsulSource
+from controller.intent.watch import SourceError
+from reconcilers.spec import PodKey
+from tests.support.consul import Agent
+
+READS = 'key_prefix "intent/" { policy = "read" } key_prefix "intent/web1/hidden-" { policy = "deny" }'
+HIDDEN = [PodKey("web1", f"hidden-{number:02}") for number in range(12)]
+THERE, GONE = PodKey("web1", "there"), PodKey("web1", "zzz")
+
+
+def test_what_may_not_be_read_is_not_absent_and_keeps_no_other_from_being_asked_for(acl_consul: Agent) -> None:
+    acl_consul.put("intent/web1/there", b"id: there\n")
+    outcomes: list[str] = []
+    settings = ConsulSettings(acl_consul.address, acl_consul.create_token(READS))
+    with ConsulClient(settings, observe=lambda *said: outcomes.append(said[1])) as client:
+        source = ConsulSource(client, "intent", "web1", lambda: ())
+        assert set(source.absent([GONE, THERE])) == {GONE}
+        outcomes.clear()
+
+        keys = [*HIDDEN, THERE, GONE]
+        seen = [set(source.absent(keys)) for _ in range(4)]
+    assert seen == [set(), set(), {GONE}, {GONE}]
+    assert outcomes.count("refused") == 2 * REFUSALS + 2 + (REFUSALS - 2) + REFUSALS
+
+
+def test_a_consul_that_does_not_answer_confirms_nothing() -> None:
+    with ConsulClient(ConsulSettings("http://127.0.0.1:1")) as client:
+        source = ConsulSource(client, "intent", "web1", lambda: ())
+        with pytest.raises(SourceError, match="is_absent"):
+            source.absent([GONE])
