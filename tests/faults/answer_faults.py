@@ -111,7 +111,17 @@ def _fault(name: str, play: Callable[[Stage, Random], Iterator[None]], *effects:
     return Fault(f"answers-{name}", "answers", play, effects, seconds=1.2, long=15)
 
 
+UNREADY = 48.0
+"""Seconds without a listing, and with everything else, after which it must have been noticed that we are not ready."""
+
 FAULTS = (
+    Fault(
+        "answers-500-for-listings",
+        "answers",
+        partial(lies, listing(SAID["500"])),
+        ("blind",),
+        seconds=UNREADY,
+    ),
     *(_fault(name, partial(lies, always(reply)), "cut") for name, reply in SAID.items()),
     *(_fault(name, partial(lies, listing(reply)), "blind") for name, reply in LISTED.items()),
     _fault("partial", partial_listing, "blind"),

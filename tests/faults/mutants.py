@@ -59,6 +59,7 @@ JUDGES: Mapping[str, Sequence[str]] = {
     "partial listing": ("--faults", "answers-partial", "--pause", "1", "3", "--minutes", "0.3", "--pods", "12"),
     "terminated": ("--faults", "terminated", "--each", "--pods", "12"),
     "probe thread held": ("--faults", "probe-thread-held", "--each", "--pods", "8"),
+    "no listings": ("--faults", "answers-500-for-listings", "--each", "--pods", "8"),
 }
 """What `tests/faults/run` is given, beside one seed for all and a single agent of Consul's."""
 
@@ -182,6 +183,14 @@ MUTANTS: Sequence[Mutant] = (
         "return False",
         "probe thread held",
         "no thread is ever said to stand still",
+    ),
+    Mutant(
+        "G2",
+        "controller/app.py",
+        "case seconds if seconds > STALE_WATCH:",
+        "case seconds if seconds < 0:",
+        "no listings",
+        "manifests that were read long ago are as good as new ones",
     ),
     Mutant(
         "H1",
