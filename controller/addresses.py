@@ -1,10 +1,17 @@
 """Where a node is reached: by its name, by one fixed address, or as Consul's catalog says."""
 
 import logging
+import time
+from collections.abc import Callable
 
 from controller.consul import ConsulClient, ConsulError
+from reconcilers.spec import UNKNOWN_ADDRESS
 
 log = logging.getLogger(__name__)
+
+PATIENCE = 15.0
+"""Seconds from the start in which an address may be found out before pods are said to be unknown: what an earlier run
+published of them stands meanwhile."""
 
 
 class FixedAddress:
@@ -25,16 +32,20 @@ class FixedAddress:
 class CatalogAddress:
     """The address of one node in Consul's catalog; the last one known stays in force while Consul is silent."""
 
-    def __init__(self, client: ConsulClient, node: str) -> None:
+    def __init__(self, client: ConsulClient, node: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._node = node
+        self._clock = clock
+        self._began = clock()
         self._address: str | None = None
 
     def address(self, node: str) -> str | None:
         """See `reconcilers.ports.Addresses`."""
-        if node != self._node or self._address is None:
-            raise LookupError(f"the address of node {node} is not known: Consul's catalog has not named it")
-        return self._address
+        if node == self._node and self._address is not None:
+            return self._address
+        if node == self._node and self._clock() - self._began > PATIENCE:
+            return UNKNOWN_ADDRESS
+        raise LookupError(f"the address of node {node} is not known: Consul's catalog has not named it")
 
     def refresh(self) -> bool:
         """Ask the catalog; whether the address is another one now."""

@@ -41,7 +41,8 @@ class Addresses(Protocol):
     """Where a node is reached."""
 
     def address(self, node: str) -> str | None:
-        """The address to connect to instead of the node's name; None: resolve the name.
+        """The address to connect to instead of the node's name; None: resolve the name; `UNKNOWN_ADDRESS` when it has
+        been looked for in vain for so long that the pods are not to be waited for.
 
         Raises:
             LookupError: it is not known yet.

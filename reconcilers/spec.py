@@ -114,14 +114,19 @@ class Unprobed:
 Probe = HttpGet | TcpConnect | GrpcHealth | Unprobed
 
 
+UNKNOWN_ADDRESS = ""
+"""Of a node whose address could not be found out: its pods cannot be probed, and that is our fault and not theirs."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckSpec:
     """One check, complete: a worker needs nothing else to run it.
 
     `address` is where to connect instead of what the host's name resolves to (the name is kept for Host, SNI and
-    verification); None resolves the name. Times are seconds; until `initial_delay` has passed, or the first success,
-    there is no verdict. `output` says whether an excerpt of the answer is kept. No part of what it is: `asked` is when
-    the check was asked for, on the monotonic clock (0: not known), and `manifest` the bytes that ask for it.
+    verification); None resolves the name, `UNKNOWN_ADDRESS` cannot be connected to. Times are seconds; until
+    `initial_delay` has passed, or the first success, there is no verdict. `output` says whether an excerpt of the
+    answer is kept. No part of what it is: `asked` is when the check was asked for, on the monotonic clock (0: not
+    known), and `manifest` the bytes that ask for it.
     """
 
     key: PodKey

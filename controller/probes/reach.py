@@ -5,6 +5,7 @@ from controller.probes.transfer import Verdict, Where, where
 from controller.probes.worker import Worker
 from reconcilers.guard import Guard
 from reconcilers.health import Outcome, Reason
+from reconcilers.spec import UNKNOWN_ADDRESS
 
 ASSUMED = Verdict(Outcome.SUCCESS, detail="taken for passing without a probe: the manifest has no status_port")
 LOOPBACK = Answer(("127.0.0.1", "::1"))
@@ -39,6 +40,10 @@ class Reach:
 
     def _answer(self, worker: Worker) -> Answer | None:
         host = worker.spec.probe.host
+        if worker.spec.address == UNKNOWN_ADDRESS:
+            return Answer(
+                (), f"the address of node {host} is not known: Consul's catalog has not named it", temporary=True
+            )
         if worker.spec.address is not None:
             return Answer((worker.spec.address,))
         return LOOPBACK if host == "localhost" else self._resolver.lookup(host)

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from controller.addresses import CatalogAddress, FixedAddress
+from controller.addresses import PATIENCE, CatalogAddress, FixedAddress
+from reconcilers.spec import UNKNOWN_ADDRESS
 from tests.support.consul import Agent
+from tests.support.recorders import FakeClock
 
 
 def register(consul: Agent, address: str) -> None:
@@ -40,3 +42,19 @@ def test_the_catalog_is_asked_only_by_refresh_and_its_last_word_stays_in_force(c
         assert catalog.address("db1") == "10.0.0.8"
         with pytest.raises(LookupError, match="web9"):
             catalog.address("web9")
+
+
+def test_a_node_that_the_catalog_never_names_is_not_waited_for_without_end(consul: Agent) -> None:
+    clock = FakeClock()
+    with consul.client() as client:
+        catalog = CatalogAddress(client, "db1", clock)
+        clock.advance(PATIENCE - 1)
+        with pytest.raises(LookupError, match="db1"):
+            catalog.address("db1")
+        clock.advance(2)
+        assert catalog.address("db1") == UNKNOWN_ADDRESS
+        with pytest.raises(LookupError, match="web9"):
+            catalog.address("web9")
+        register(consul, "10.0.0.7")
+        assert catalog.refresh()
+        assert catalog.address("db1") == "10.0.0.7"

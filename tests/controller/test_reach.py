@@ -8,7 +8,7 @@ from controller.probes.transfer import Verdict, where
 from controller.probes.worker import Worker
 from reconcilers.guard import Allowance, Guard
 from reconcilers.health import CheckHealth, HealthState, Outcome, Reason
-from reconcilers.spec import CheckSpec, HttpGet, PodKey, TcpConnect, Unprobed
+from reconcilers.spec import UNKNOWN_ADDRESS, CheckSpec, HttpGet, PodKey, TcpConnect, Unprobed
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.net import until
@@ -63,6 +63,13 @@ def test_a_fixed_address_needs_no_resolver_and_is_judged_too() -> None:
     assert reach.find(worker(address="10.0.0.7")) == where("web1", 80, ("10.0.0.7",))
     found = reach.find(worker(address=METADATA))
     assert found == Verdict(Outcome.LOCAL, Reason.DENIED, f"{METADATA} is a link-local address, and may not be probed")
+
+
+def test_an_address_that_could_not_be_found_out_is_our_fault_and_the_name_is_not_asked_for() -> None:
+    resolver = Resolver(lambda: None, lambda _: Answer(("192.0.2.1",)))
+    found = Reach(resolver, Guard()).find(worker(address=UNKNOWN_ADDRESS))
+    detail = "the address of node web1 is not known: Consul's catalog has not named it"
+    assert found == Verdict(Outcome.LOCAL, Reason.LOCAL, detail)
 
 
 def test_the_way_is_found_once_and_anew_when_the_answer_is_another() -> None:

@@ -1,5 +1,7 @@
 """What becomes of manifests that are written, broken, mended, changed and deleted while the controller runs."""
 
+import json
+
 import pytest
 
 from reconcilers import p2manifest
@@ -238,6 +240,25 @@ def test_the_nodes_address_can_be_that_of_consuls_catalog(
     launch(consul, address="catalog")
     until(lambda: fleet.are("passing", "a"))
     assert target.hits("/a")[0].headers["host"] == f"web1:{target.port}"
+
+
+@pytest.mark.slow
+def test_a_node_that_the_catalog_does_not_name_has_unknown_pods_whatever_an_earlier_run_published(
+    consul: Agent, launch: Launch, target: Target
+) -> None:
+    fleet = Fleet(consul, target, "db1")
+    fleet.schedule("a")
+    controller = launch(consul, node_name="db1")
+    until(lambda: fleet.are("passing", "a"))
+    controller.terminate()
+    controller.options["address"] = "catalog"
+    controller.start()
+    until(lambda: fleet.are("unknown", "a"), 40.0, "nobody says passing who cannot know it")
+    assert controller.metrics().sum("podpulse_health", pod="a", state="unknown") == 1
+    assert b"Consul's catalog has not named it" in (consul.get(fleet.health_key("a")) or b"")
+
+    consul.request("PUT", "catalog/register", json.dumps({"Node": "db1", "Address": "127.0.0.1"}))
+    until(lambda: fleet.are("passing", "a"), 20.0, "its address is known in the end")
 
 
 def test_manifests_of_other_nodes_are_none_of_ours(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:

@@ -31,7 +31,7 @@ class Check(Model):
     def of(cls, spec: CheckSpec) -> "Check":
         return cls(
             url=spec.probe.url,
-            address=spec.address,
+            address=spec.address or None,
             interval=spec.interval,
             timeout=spec.timeout,
             failure_threshold=spec.failure_threshold,
