@@ -7,6 +7,7 @@ that session. It is never removed: two processes could each hold a lock on a fil
 import fcntl
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 SUFFIX = ".lock"
@@ -18,21 +19,48 @@ class NodeTaken(Exception):
     """Another controller runs for this node; the message names its process."""
 
 
+class HolderUnseen(Exception):
+    """A controller runs for this node, and is no process that is seen from here; the message says why that may be."""
+
+
 def holder(folder: Path, node: str) -> int | None:
     """The process that holds the lock of `node` now; None when nobody does.
 
+    The file says who it is, as that one knows itself: in a container it is 1, or a number that belongs to a stranger
+    here. So the process is named only where it has this very file open.
+
     Raises:
-        OSError: the file is not there, or may not be read.
+        HolderUnseen: the lock is held, and not by the process that the file names.
+        OSError: the file is not there, or it or the process may not be looked at.
     """
     file = os.open(folder / f"{node}{SUFFIX}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         said = os.pread(file, MAX_BYTES, 0).split(b"\n")[0]
-        return int(said) if said.isdigit() and int(said) > 1 else None
+        if said.isdigit() and _has_open(int(said), os.fstat(file)):
+            return int(said)
+        raise HolderUnseen(
+            f"a controller of node {node} holds {folder / node}{SUFFIX}, and is not seen from here; does it run in a "
+            "container? Then say so in there"
+        ) from None
     finally:
         os.close(file)
     return None
+
+
+def _has_open(process: int, file: os.stat_result) -> bool:
+    """Whether a process has this file open.
+
+    Raises:
+        OSError: it may not be looked at.
+    """
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                if os.path.samestat(descriptor.stat(), file):
+                    return True
+    return False
 
 
 class NodeLock:

@@ -11,7 +11,7 @@ import pytest
 
 from controller.store import HealthStore
 from controller.succession.heritage import Heritage
-from controller.succession.lock import NodeLock, NodeTaken, holder
+from controller.succession.lock import HolderUnseen, NodeLock, NodeTaken, holder
 from controller.succession.statefile import MAX_DETAIL, StateFile
 from controller.succession.succession import Succession
 from reconcilers.adoption import Saved, digest, identity
@@ -59,6 +59,23 @@ def test_who_holds_a_lock_is_told_and_not_who_held_it(tmp_path: Path) -> None:
     assert holder(tmp_path, "web1") == os.getpid()
     lock.release()
     assert holder(tmp_path, "web1") is None
+
+
+def test_a_process_that_does_not_have_the_file_open_is_not_taken_for_who_holds_the_lock(tmp_path: Path) -> None:
+    """A controller in a container writes down who it is in there; here that is the number of somebody else."""
+    lock, file = NodeLock(tmp_path, "web1"), tmp_path / "web1.lock"
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        file.write_text(f"{stranger.pid}\n\n")
+        with pytest.raises(HolderUnseen, match=r"web1\.lock, and is not seen from here; does it run in a container"):
+            holder(tmp_path, "web1")
+        stranger.kill()
+    for said in (f"{stranger.pid}\n", "0\n", "", "x\n"):
+        file.write_text(said)
+        with pytest.raises(HolderUnseen):
+            holder(tmp_path, "web1")
+    lock.note("")
+    assert holder(tmp_path, "web1") == os.getpid()
+    lock.release()
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
