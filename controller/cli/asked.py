@@ -8,7 +8,9 @@ from controller.addresses import CatalogAddress, FixedAddress
 from controller.cli.options import client_of
 from controller.config import Config
 from controller.intent.directory import DirectorySource
+from controller.intent.watch import SourceError
 from reconcilers.gate import Listing
+from reconcilers.keys import intent_prefix
 from reconcilers.ports import Addresses
 
 
@@ -28,10 +30,13 @@ def listing(config: Config, intent_dir: Path | None) -> Listing:
     """All manifests of the node, as they stand in a folder or in Consul.
 
     Raises:
-        SourceError: the folder cannot be read.
+        SourceError: the folder cannot be read, or what was listed need not be all.
         ConsulError: Consul did not answer, or refused.
     """
     if folder := intent_dir or config.intent_dir:
         return DirectorySource(folder, config.node_name, tuple).next(0)
     with client_of(config) as client:
-        return client.list_manifests(config.tree, config.node_name)
+        found = client.list_manifests(config.tree, config.node_name)
+    if found.doubt:
+        raise SourceError(f"{intent_prefix(config.tree, config.node_name)} is not known: {found.doubt}")
+    return found

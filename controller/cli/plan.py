@@ -20,11 +20,13 @@ from controller.table import printable
 from reconcilers.checks import located
 from reconcilers.checktext import changes, told
 from reconcilers.gate import Entry, Listing
+from reconcilers.keys import intent_prefix
 from reconcilers.manifest import ManifestError, parse, pod_id
 from reconcilers.spec import Manifest
 
 WITHIN = 10
 NOTHING = "none"
+NONE_FOUND = "warning: nothing was found below {}, and a token that may not read it gets the same answer"
 Check = Mapping[str, str]
 """A check as `reconcilers.checktext.told` tells it."""
 
@@ -77,7 +79,8 @@ def plan(
     """Say what would start, be replaced and stop.
 
     What manifests ask for, under a configuration, is compared with the checks of the controller that runs; nothing is
-    touched. FILES are manifests that are taken for scheduled.
+    touched. FILES are manifests that are taken for scheduled. The token is to read what the controller's does: where
+    Consul says that ACLs filtered its answer, there is no plan.
 
     \b
     Examples:
@@ -94,7 +97,8 @@ def plan(
     """
     with explained():
         config = load(config_file, consul, {"node": node, "node_address": node_address})
-        wanted = _overlaid(listing(config, intent_dir), config.node_name, files, without)
+        found = listing(config, intent_dir)
+        wanted = _overlaid(found, config.node_name, files, without)
         where = controller or f"{config.page_scheme}://{config.listen}"
         try:
             running = {} if where == NOTHING else _running(where, config.node_name, controller_ca)
@@ -103,6 +107,8 @@ def plan(
                 raise click.ClickException(str(error)) from None
             click.echo(f"{error}; compared with nothing", err=True)
             running, where = {}, NOTHING
+        if running and not found.entries and not (intent_dir or config.intent_dir):
+            click.echo(NONE_FOUND.format(intent_prefix(config.tree, config.node_name)), err=True)
         planned = _plan(config, wanted, running)
     if as_json:
         click.echo(json.dumps(_fields(planned), indent=2, ensure_ascii=False))

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from controller.cli import main
 from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest, podpulse
+from tests.support.fake_http import FakeServer, Reply
 from tests.support.net import until
 from tests.support.targets import Target
 from tests.support.terminal import OnTerminal
@@ -102,3 +103,29 @@ def test_something_else_that_answers_is_no_controller(pods: Path) -> None:
         result = plan("--intent-dir", pods, "--controller", f"http://127.0.0.1:{target.port}")
     assert result.exit_code == 1
     assert "answered with status 200, and names no checks" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("leader", "filtered", "why"), [("true", "true", "ACLs filtered the answer"), ("false", "false", "no leader")]
+)
+def test_there_is_no_plan_where_consul_may_have_kept_manifests_back(leader: str, filtered: str, why: str) -> None:
+    says = {"X-Consul-Index": "7", "X-Consul-KnownLeader": leader, "X-Consul-Results-Filtered-By-ACLs": filtered}
+    with FakeServer(lambda _: Reply(404, b"", says)) as consul:
+        result = plan("--consul", consul.address, "--controller", "none")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "intent/web1/ is not known: " in result.stderr
+    assert why in result.stderr
+
+
+def test_where_nothing_was_found_and_checks_run_it_says_that_the_token_may_be_why(acl_consul: Agent) -> None:
+    with (
+        Target() as target,
+        Controller(consul={"address": acl_consul.address, "token": acl_consul.token}) as controller,
+    ):
+        acl_consul.put("intent/web1/api", manifest("api", target.port))
+        until(lambda: controller.metrics().by_pod("podpulse_probes_total", result="success"))
+        where = ["--controller", f"http://127.0.0.1:{controller.port}", "--consul", acl_consul.address]
+        said = "nothing was found below intent/web1/, and a token that may not read it gets the same answer"
+        blind = plan(*where, "--token", acl_consul.create_token('key_prefix "health/" { policy = "read" }'))
+        assert (blind.exit_code, said in blind.stderr) == (0, True)
+        assert said not in plan(*where, "--token", acl_consul.token).stderr

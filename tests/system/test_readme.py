@@ -29,6 +29,18 @@ CONSUL = """
 consul agent -dev -node={node} >consul.log 2>&1 &
 until curl -fs http://127.0.0.1:8500/v1/health/node/{node} | grep -q serfHealth; do sleep 0.1; done
 """
+TOKEN = "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"
+DENYING = f"""
+cat >consul.json <<END
+{{"acl": {{"enabled": true, "default_policy": "deny", "tokens": {{"master": "{TOKEN}", "agent": "{TOKEN}"}}}}}}
+END
+consul agent -dev -node=web1 -config-file=consul.json >consul.log 2>&1 &
+known() {{ curl -fs -H "X-Consul-Token: {TOKEN}" http://127.0.0.1:8500/v1/health/node/web1 | grep -q serfHealth; }}
+until known; do sleep 0.1; done
+mkdir -p etc/podpulse
+echo {TOKEN} >etc/podpulse/consul-token
+export CONSUL_HTTP_TOKEN={TOKEN} # of who prepares the example; its own shell has none
+"""
 ISUP = """
 podpulse isup --port 8000 I am healthy &
 shop=$!
@@ -45,12 +57,16 @@ until podpulse inspect --pod isup | grep -q '"status": "passing"'; do sleep 0.1;
 SYSTEMCTL = """
 systemctl() { # restart podpulse: as systemd does it, by the unit's command
     if [ -n "${unit:-}" ]; then kill "$unit" && wait "$unit"; fi
-    /opt/podpulse/bin/podpulse run --config /etc/podpulse/config.yaml 2>>podpulse.log &
+    CONSUL_HTTP_TOKEN_FILE=/etc/podpulse/consul-token \\
+        /opt/podpulse/bin/podpulse run --config /etc/podpulse/config.yaml 2>>podpulse.log &
     unit=$!
 }
 systemctl start podpulse
 """
 
+UNSET = """
+unset CONSUL_HTTP_TOKEN
+"""
 RUN = """
 podpulse run --node web1 --address 127.0.0.1 2>podpulse.log &
 """
@@ -62,8 +78,8 @@ consul kv put intent/web1/stray @stray.yaml
 IN_CONSUL = CONSUL.format(node="web1")
 GIVEN = {
     "walk-through": "",
-    "first-look": f"{IN_CONSUL}{ISUP}{SCHEDULED}{RUN}{PASSING}",
-    "upgrade": f"{IN_CONSUL}{ISUP}{SCHEDULED}{SYSTEMCTL}{PASSING}",
+    "first-look": f"{DENYING}{ISUP}{SCHEDULED}{RUN}{PASSING}{UNSET}",
+    "upgrade": f"{DENYING}{ISUP}{SCHEDULED}{SYSTEMCTL}{PASSING}{UNSET}",
     "p2": f"{IN_CONSUL}{ISUP}{SIGNED_AND_NOT}",
     "consul-esm": f"{CONSUL.format(node='monitor')}{ISUP}",
     "blackbox": f"{IN_CONSUL}{ISUP}",
@@ -137,7 +153,8 @@ class TestExamples:
         assert '"reason": "refused"' in said
 
     def test_the_first_look(self, consul_binary: Path, tmp_path: Path) -> None:
-        said = sandbox.run(given("first-look", tmp_path) + commands("first-look"), tmp_path, [consul_binary])
+        script = given("first-look", tmp_path) + commands("first-look").replace("/etc/podpulse/", "etc/podpulse/")
+        said = sandbox.run(script, tmp_path, [consul_binary])
         assert "podpulse_ready 1" in said
         assert "podpulse_intents 1" in said
         assert "0 to start, 0 to replace, 0 to stop, 1 unchanged" in said
