@@ -58,6 +58,7 @@ class RegistrationKeeper:
         self._clock = clock
         self._registered = False
         self._may_stand = False
+        self._warned = False
         self._rest = 0.0
         self._due = 0.0
         self._trouble: type[ConsulError] | None = None
@@ -111,6 +112,11 @@ class RegistrationKeeper:
         self._client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", NOTES), TTL)
         self._registered = self._tell(service)
         log.info("registered with Consul as service %s, id %s", service.name, service.id)
+        if _is_loopback(service.address) and not self._warned:
+            self._warned = True
+            log.warning(
+                "registered at %s, which only this host reaches, and a Prometheus on it: set listen", service.address
+            )
 
     def _tell(self, service: AgentService) -> bool:
         """False when the agent knows no such check (any more)."""
@@ -136,3 +142,10 @@ def _is_wildcard(host: str) -> bool:
         return ip_address(host).is_unspecified
     except ValueError:
         return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from controller.consul import ConsulClient
+from controller.consul import AgentService, ConsulClient
 from controller.pulse import Pulse
 from controller.registration import PERIOD, RegistrationKeeper, controller_service
 from tests.support.consul import Agent
@@ -18,7 +18,7 @@ from tests.support.net import until
 
 ID = "podpulse-web1"
 WITHIN = 10 * PERIOD
-SERVICE = controller_service("web1", "1.2.3", "http", "127.0.0.1", 9815)
+SERVICE = controller_service("web1", "1.2.3", "http", "10.0.0.7", 9815)
 
 
 class Trouble:
@@ -30,11 +30,13 @@ class Trouble:
 
 
 @contextmanager
-def registered(agent: Agent, trouble: Trouble | None = None, token: str | None = None) -> Iterator[RegistrationKeeper]:
+def registered(
+    agent: Agent, trouble: Trouble | None = None, token: str | None = None, service: AgentService = SERVICE
+) -> Iterator[RegistrationKeeper]:
     trouble = trouble or Trouble()
     keeper = RegistrationKeeper(
         ConsulClient(agent.settings(token), timeout=2.0),
-        lambda: SERVICE,
+        lambda: service,
         lambda: trouble.unhealthy,
         lambda: trouble.unready,
         Pulse("registration", 30, time.monotonic),
@@ -62,7 +64,7 @@ def test_it_is_found_in_the_catalog_with_node_version_and_port_and_gone_after_a_
     with registered(consul):
         await_status(consul, "passing")
         (found,) = consul.request("GET", "catalog/service/podpulse").json()
-        assert (found["ServiceAddress"], found["ServicePort"]) == ("127.0.0.1", 9815)
+        assert (found["ServiceAddress"], found["ServicePort"]) == ("10.0.0.7", 9815)
         facts = {"node": "web1", "version": "1.2.3", "scheme": "http", "external-source": "podpulse"}
         assert found["ServiceMeta"] == facts
     assert services(consul) == {}
@@ -75,6 +77,19 @@ def test_it_is_found_in_the_catalog_with_node_version_and_port_and_gone_after_a_
 )
 def test_a_controller_that_listens_on_every_address_is_reached_at_the_agents(host: str, address: str) -> None:
     assert controller_service("web1", "1", "http", host, 1).address == address
+
+
+@pytest.mark.parametrize(
+    ("host", "warns"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
+)
+def test_an_address_that_only_this_host_reaches_is_warned_of_once(
+    consul: Agent, caplog: pytest.LogCaptureFixture, host: str, warns: bool
+) -> None:
+    with registered(consul, service=controller_service("web1", "1", "http", host, 9815)):
+        await_status(consul, "passing")
+        consul.request("PUT", f"agent/service/deregister/{ID}")
+        await_status(consul, "passing")
+    assert caplog.text.count(f"registered at {host}, which only this host reaches") == warns
 
 
 def test_the_check_says_what_is_wrong_with_the_controller(consul: Agent) -> None:

@@ -1,5 +1,6 @@
 """A real Prometheus beside a real Consul and the real controller, with the configuration and rules as delivered."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,24 @@ def test_a_controller_whose_page_wants_tls_and_a_password_is_scraped_with_both(
     with Prometheus(consul_prometheus, config=config) as prometheus:
         until(lambda: prometheus.value('up{job="podpulse"}') == 1, SCRAPED_WITHIN, "the controller to be scraped")
         assert [target["scrapeUrl"].partition(":")[0] for target in prometheus.targets()] == ["https"]
+
+
+def test_a_controller_of_another_host_that_listens_on_loopback_is_down_and_says_why(
+    consul: Agent, launch: Launch, consul_prometheus: Path
+) -> None:
+    """Who answers at that address is the controller beside Prometheus, and must not be taken for the other one."""
+    beside = launch(consul)
+    meta = {"scheme": "http", "external-source": "podpulse"}
+    service = {"Service": "podpulse", "Address": "127.0.0.1", "Port": beside.port}
+    for node, address in (("web2", "10.0.0.2"), ("web3", "127.0.0.1")):
+        one = {**service, "ID": f"podpulse-{node}", "Meta": {**meta, "node": node}}
+        consul.request("PUT", "catalog/register", json.dumps({"Node": node, "Address": address, "Service": one}))
+    with Prometheus(consul_prometheus, config=through(consul)) as prometheus:
+        until(lambda: prometheus.value('up{node="web1"}') == 1, SCRAPED_WITHIN, "the one beside it to be scraped")
+        until(lambda: prometheus.value('up{node="web3"}') == 1, SCRAPED_WITHIN, "so another one on this very host")
+        until(lambda: prometheus.value('up{node="web2"}') == 0, SCRAPED_WITHIN, "the other one to be down")
+        (error,) = (one["lastError"] for one in prometheus.targets() if one["labels"]["node"] == "web2")
+        assert "//listen-is-loopback.invalid:9815/metrics" in error
 
 
 def test_a_controller_that_was_killed_stays_a_target_that_is_down(
