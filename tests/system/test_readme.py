@@ -8,8 +8,11 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import venv
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -61,9 +64,15 @@ systemctl() { # restart podpulse: as systemd does it, by the unit's command
         /opt/podpulse/bin/podpulse run --config /etc/podpulse/config.yaml 2>>podpulse.log &
     unit=$!
 }
+"""
+START = """
 systemctl start podpulse
 """
 
+FROM_WHEELS = """
+export PIP_NO_INDEX=1 PIP_FIND_LINKS=$PWD/wheels
+unset PYTHONWARNINGS # pip's are its own
+"""
 UNSET = """
 unset CONSUL_HTTP_TOKEN
 """
@@ -78,8 +87,9 @@ consul kv put intent/web1/stray @stray.yaml
 IN_CONSUL = CONSUL.format(node="web1")
 GIVEN = {
     "walk-through": "",
+    "install": f"{DENYING}{FROM_WHEELS}{SYSTEMCTL}{UNSET}",
     "first-look": f"{DENYING}{ISUP}{SCHEDULED}{RUN}{PASSING}{UNSET}",
-    "upgrade": f"{DENYING}{ISUP}{SCHEDULED}{SYSTEMCTL}{PASSING}{UNSET}",
+    "upgrade": f"{DENYING}{ISUP}{SCHEDULED}{SYSTEMCTL}{START}{PASSING}{UNSET}",
     "p2": f"{IN_CONSUL}{ISUP}{SIGNED_AND_NOT}",
     "consul-esm": f"{CONSUL.format(node='monitor')}{ISUP}",
     "blackbox": f"{IN_CONSUL}{ISUP}",
@@ -107,6 +117,23 @@ def given(example: str, folder: Path) -> str:
             (folder / block.file).write_text(block.text)
     (folder / "deploy").symlink_to(ROOT / "deploy")
     return GIVEN[example]
+
+
+def moved(script: str, folder: Path) -> str:
+    """With all that is of the host below `folder`."""
+    for place in ("/opt/", "/etc/", "/usr/local/bin/"):
+        script = re.sub(rf"(?<![\w.]){place}", f"{folder}{place}", script)
+    return script
+
+
+def upgrade(folder: Path) -> str:
+    """Its script, and two versions of the program, which are the same one."""
+    for name in ("opt/podpulse-old", "opt/podpulse-new", "etc/podpulse"):
+        (folder / name).mkdir(parents=True)
+    for one in ("old", "new"):
+        (folder / f"opt/podpulse-{one}/bin").symlink_to(Path(sys.executable).parent)
+    (folder / "etc/podpulse/config.yaml").write_text("node_name: web1\naddress: 127.0.0.1\n")
+    return moved(given("upgrade", folder) + commands("upgrade"), folder)
 
 
 def test_no_block_is_forgotten() -> None:
@@ -153,7 +180,7 @@ class TestExamples:
         assert '"reason": "refused"' in said
 
     def test_the_first_look(self, consul_binary: Path, tmp_path: Path) -> None:
-        script = given("first-look", tmp_path) + commands("first-look").replace("/etc/podpulse/", "etc/podpulse/")
+        script = moved(given("first-look", tmp_path) + commands("first-look"), tmp_path)
         said = sandbox.run(script, tmp_path, [consul_binary])
         assert "podpulse_ready 1" in said
         assert "podpulse_intents 1" in said
@@ -162,20 +189,44 @@ class TestExamples:
 
     def test_an_upgrade(self, consul_binary: Path, tmp_path: Path) -> None:
         """systemd's part, the restart, is played by a function; the unit itself is tried elsewhere."""
-        for folder in ("opt/podpulse-old", "opt/podpulse-new", "etc/podpulse"):
-            (tmp_path / folder).mkdir(parents=True)
-        for version in ("old", "new"):
-            (tmp_path / f"opt/podpulse-{version}/bin").symlink_to(Path(sys.executable).parent)
+        script = upgrade(tmp_path)
         (tmp_path / "opt/podpulse").symlink_to("podpulse-old")
-        (tmp_path / "etc/podpulse/config.yaml").write_text("node_name: web1\naddress: 127.0.0.1\n")
-        script = given("upgrade", tmp_path) + commands("upgrade")
-        for place in ("/opt/", "/etc/podpulse/"):
-            script = script.replace(place, f"{tmp_path}{place}")
         said = sandbox.run(script, tmp_path, [consul_binary])
         assert "podpulse-old\n" in said
         assert (tmp_path / "opt/podpulse").readlink() == Path("podpulse-new")
         assert (tmp_path / "podpulse.log").read_text().count("page and metrics on port") == 2
         assert "passing" in said.splitlines()[-1], "a restart leaves no trace"
+
+    def test_an_upgrade_where_a_folder_is_in_place_of_the_link_restarts_nothing(
+        self, consul_binary: Path, tmp_path: Path
+    ) -> None:
+        script = upgrade(tmp_path)
+        (tmp_path / "opt/podpulse-old").rename(tmp_path / "opt/podpulse")
+        (tmp_path / "opt/podpulse/version").touch()
+        sandbox.run(script.replace("readlink ", "true "), tmp_path, [consul_binary])
+        assert (tmp_path / "podpulse.log").read_text().count("page and metrics on port") == 1
+        assert sorted(file.name for file in (tmp_path / "opt/podpulse").iterdir()) == ["bin", "version"]
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(600)
+    def test_an_installation(self, consul_binary: Path, tmp_path: Path) -> None:
+        """With pip and its hashes, from files that were fetched before; systemd's part is played by a function."""
+        venv.create(tmp_path / "fetching", with_pip=True)
+        fetch = (tmp_path / "fetching/bin/pip", "download", "-q", "--require-hashes", "-d", tmp_path / "wheels")
+        for name in ("requirements", "build-requirements"):
+            subprocess.run([*fetch, "-r", ROOT / f"deploy/{name}.txt"], check=True)
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, tmp_path)
+        for name in ("controller", "reconcilers"):
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (tmp_path / "usr/local/bin").mkdir(parents=True)
+        script = moved(given("install", tmp_path) + commands("install"), tmp_path)
+        said = sandbox.run(f"{script}\n{tmp_path}/usr/local/bin/podpulse --version", tmp_path, [consul_binary], 300.0)
+        assert re.search(r"^podpulse\b.*\d$", said, re.MULTILINE)
+        assert (tmp_path / "opt/podpulse").readlink() == Path(f"podpulse-{version('podpulse')}")
+        unit = "systemd/podpulse.service"
+        assert (tmp_path / "etc/systemd/system/podpulse.service").read_bytes() == (ROOT / "deploy" / unit).read_bytes()
+        assert "page and metrics on port 9815" in (tmp_path / "podpulse.log").read_text()
 
     def test_moving_from_p2(self, consul_binary: Path, tmp_path: Path) -> None:
         signer = Signer()
