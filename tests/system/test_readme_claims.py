@@ -8,7 +8,11 @@ from pathlib import Path
 import click
 import pytest
 
+from controller import session
 from controller.cli import main
+from controller.consul import MAX_OPERATIONS
+from controller.intent import reality, watch
+from controller.sink import keeper
 from tests.support.consul import Agent
 from tests.support.fleet import Fleet
 from tests.support.readme import INLINE, LINK, prose, sections
@@ -17,6 +21,8 @@ from tests.system.conftest import Launch
 
 ROOT = Path(__file__).parents[2]
 OURS = ("controller", "deploy", "reconcilers", "tests")
+FLEET = 5000
+"""Controllers, of which the README says what they ask of Consul together."""
 OF_OTHERS = {"probe_failed_due_to_regex"}
 """blackbox_exporter's, for which we have another one."""
 
@@ -81,3 +87,19 @@ def test_every_metric_that_is_named_is_exported(consul: Agent, launch: Launch, f
 def test_every_alert_that_is_named_is_delivered() -> None:
     named = set(re.findall(r"\bPodpulse[A-Z]\w+", prose()))
     assert named == ALERTS.keys()
+
+
+def test_what_a_fleet_asks_of_consul_is_what_the_constants_say() -> None:
+    """Consul adds up to a sixteenth to a wait, so a thirty-second on average."""
+    (row,) = (line for line in prose().splitlines() if line.startswith("| Consul's servers, quiet: 5,000 controllers"))
+    listings, renewals, reads = (FLEET / each for each in (watch.WAIT * 33 / 32, session.TTL / 2, keeper.PERIOD))
+    assert f"up to {MAX_OPERATIONS} checks each" in row
+    for said in (
+        f"of which {listings:.0f} a second end",
+        f"{renewals:,.0f} renewals of sessions",
+        f"{reads:.0f} read transactions",
+        f"every {keeper.PERIOD:.0f} s",
+        f"{listings + renewals + reads:,.0f} requests a second",
+        f"{FLEET / (reality.WAIT * 33 / 32):.0f} more queries",
+    ):
+        assert said in row
