@@ -42,7 +42,7 @@ def holder(folder: Path, node: str) -> int | None:
             return int(said)
         raise HolderUnseen(
             f"a controller of node {node} holds {folder / node}{SUFFIX}, and is not seen from here; does it run in a "
-            "container? Then say so in there"
+            "container? Then run this in there"
         ) from None
     finally:
         os.close(file)

@@ -12,6 +12,7 @@ from tests.support.net import until
 
 UNIT = "podpulse.service"
 TOKEN = "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"
+ROTATED = "d38d43a2-b689-97e5-e35b-37d054d7f88a"
 IMPATIENT = "[Service]\nWatchdogSec=2\nTimeoutAbortSec=2\nRestartSec=1\n"
 ADD_SYSTEMD = "apt-get -q update; DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends systemd"
 
@@ -56,6 +57,14 @@ def test_systemd_starts_hardens_watches_and_stops_it(builder: Builder, tmp_path:
         assert "manifests have not been read yet" in machine.show(UNIT, "StatusText")
         assert_is_hardened(machine)
         assert token_of(machine) == TOKEN
+
+        told = machine.run("/opt/podpulse/bin/podpulse release-removals --config /etc/podpulse/config.yaml")
+        assert told == f"told process {machine.show(UNIT, 'MainPID')}: what the fuse holds may go"
+
+        machine.run(f"echo {ROTATED} >/etc/podpulse/consul-token; systemctl reload {UNIT}")
+        assert token_of(machine) == TOKEN, "a copy, which a reload does not renew"
+        machine.run(f"systemctl restart {UNIT}")
+        assert token_of(machine) == ROTATED
 
         machine.run(f"kill -STOP {machine.show(UNIT, 'MainPID')}")
         until(lambda: machine.show(UNIT, "NRestarts") == "1", 30, "the watchdog to restart it")
