@@ -79,7 +79,7 @@ class App:
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
         self._checks = self._queue("checks")
         self._manifests = ManifestStore(config.rules())
-        self._succession = _succession(config, environ)
+        self._succession = _succession(config, environ, self._pulses)
         self._outside = self._connect(environ)
         self._places = Places(self._outside.sinks)
         self._publications = {place: self._queue(f"publication-{place}") for place in self._outside.sinks}
@@ -374,11 +374,11 @@ class App:
         return [each.spec.key for each in self._healths.all()]
 
 
-def _succession(config: Config, environ: Mapping[str, str]) -> Succession:
+def _succession(config: Config, environ: Mapping[str, str], pulses: Pulses) -> Succession:
     folder = config.state_folder(environ)
     insists = config.state_dir is not None or "STATE_DIRECTORY" in environ
     try:
-        return Succession(folder, config.node_name, insists=insists)
+        return Succession(folder, config.node_name, pulses, insists=insists)
     except NodeTaken as error:
         raise StartError(str(error)) from error
     except OSError as error:

@@ -11,7 +11,8 @@ SLOW = 20
 class Pulse:
     """The sign of life of one thread; it stands still when it has not beaten for `limit` seconds.
 
-    A thread that `asks` others waits for them: it may stand still because they are slow.
+    A thread that `asks` others waits for them: it may stand still because they are slow. One that has ended without
+    being asked to is never slow.
     """
 
     def __init__(self, name: str, limit: float, clock: Callable[[], float], *, asks: bool = False) -> None:
@@ -20,9 +21,13 @@ class Pulse:
         self._limit = limit
         self._clock = clock
         self._last = clock()
+        self._thread: threading.Thread | None = None
 
     def beat(self) -> None:
+        """A sign of life of the thread that calls."""
         self._last = self._clock()
+        if self._thread is None:
+            self._thread = threading.current_thread()
 
     def silence(self) -> float:
         """Seconds since the last beat."""
@@ -33,7 +38,8 @@ class Pulse:
 
     def is_hopeless(self) -> bool:
         """Whether nobody's slowness explains it: only a new process helps."""
-        return self.silence() > self._limit * (SLOW if self._asks else 1)
+        ended = self._thread is not None and not self._thread.is_alive()
+        return self.stands_still() and (ended or self.silence() > self._limit * (SLOW if self._asks else 1))
 
 
 class Pulses:

@@ -116,8 +116,8 @@ def decode(data: bytes) -> HealthRecord:
             PodKey(_name(fields.get("node")), _name(pod)),
             _state(fields.get("status", "")),
             _reason(fields.get("reason")),
-            str(fields.get("detail", "")),
-            str(fields.get("output", "")),
+            _text(fields.get("detail", "")),
+            _text(fields.get("output", "")),
             _seconds(fields.get("since")),
             _seconds(fields.get("lastprobe")),
             _seconds(fields.get("time")),
@@ -144,6 +144,11 @@ def _name(text: object) -> str:
     if isinstance(text, str) and is_name(text):
         return text
     raise ValueError("Node or Service is no name")
+
+
+def _text(text: object) -> str:
+    """What anybody can write on: JSON may hold halves of characters, which are none."""
+    return str(text).encode("utf-8", "replace").decode()
 
 
 def _state(text: object) -> HealthState:

@@ -1,6 +1,7 @@
 """What was taken over from the run before, and what is left to the next: claimed once a check, saved now and then.
 
-Nothing is saved in the probe thread; a disk that hangs holds up only this one.
+Nothing is saved in the probe thread; a disk that hangs holds up only this one, and one check that cannot be written
+no other.
 """
 
 import logging
@@ -10,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from controller.pulse import Pulse
 from controller.store import Tracked
-from controller.succession.statefile import StateFile
+from controller.succession.statefile import StateFile, Unwritable
 from reconcilers.adoption import HINT, Inherited, Saved, adopt
 from reconcilers.damping import Damping
 from reconcilers.health import CheckHealth
@@ -47,22 +49,25 @@ class Known(Protocol):
 
 
 class Heritage:
-    """Saves in the thread "state". `claim` is for whoever starts checks."""
+    """Saves in a thread that its pulse is called. `claim` is for whoever starts checks."""
 
     def __init__(
         self,
         file: StateFile,
+        pulse: Pulse,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
+        self._pulse = pulse
         self._wall_clock = wall_clock
         self._unclaimed = file.read()
         self._checks: Known | None = None
         self._dampings: Callable[[], Mapping[PodKey, Damping]] = dict
         self._lines: dict[PodKey, _Line] = {}
         self._complaint = ""
+        self._unwritable: set[PodKey] = set()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="state", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
 
     def dampings(self) -> Mapping[PodKey, Damping]:
         """How pods stood with the damping of the run before."""
@@ -86,6 +91,7 @@ class Heritage:
 
     def _run(self) -> None:
         while not self._stopped.wait(PERIOD):
+            self._pulse.beat()
             if self._look(AT_LEAST):
                 self._save()
         self._look(0.0)
@@ -109,12 +115,24 @@ class Heritage:
     def _line(self, check: Tracked, damping: Damping | None, now: float) -> _Line:
         spec, health = check.spec, check.health
         saved = Saved.of(spec, now, health, check.failing_since, check.last)
-        return _Line(spec, health, damping, now, self._file.line(replace(saved, damping=damping)))
+        return _Line(spec, health, damping, now, self._text(replace(saved, damping=damping)))
+
+    def _text(self, saved: Saved) -> bytes:
+        """Its line in the file; empty where it cannot be written, which is said once until it can be."""
+        try:
+            line = self._file.line(saved)
+        except Unwritable as error:
+            if saved.key not in self._unwritable:
+                self._unwritable.add(saved.key)
+                log.warning("the state of %s cannot be saved, a restart begins it anew: %s", saved.key, error)
+            return b""
+        self._unwritable.discard(saved.key)
+        return line
 
     def _save(self) -> None:
         """Write the file: what is known, and what nobody has claimed yet, as the manifests may not have been read."""
         now = self._wall_clock()
-        unclaimed = [self._file.line(one) for one in list(self._unclaimed.values()) if now - one.at < HINT]
+        unclaimed = [self._text(one) for one in list(self._unclaimed.values()) if now - one.at < HINT]
         try:
             self._file.write([*(line.text for line in self._lines.values()), *unclaimed])
             self._complaint = ""

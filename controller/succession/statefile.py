@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from reconcilers.adoption import Saved
 from reconcilers.spec import PodKey
@@ -21,6 +22,10 @@ FORMAT = 1
 MAX_BYTES = 32 * 1024 * 1024
 MAX_DETAIL = 500
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Unwritable(ValueError):
+    """What is known of one check cannot be written; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,15 @@ class StateFile:
 
     @staticmethod
     def line(one: Saved) -> bytes:
-        """How it stands in the file."""
-        return _SAVED.dump_json(_shortened(one), exclude_defaults=True) + b"\n"
+        """How it stands in the file.
+
+        Raises:
+            Unwritable: it has text that is none.
+        """
+        try:
+            return _SAVED.dump_json(_shortened(one), exclude_defaults=True) + b"\n"
+        except PydanticSerializationError as error:
+            raise Unwritable(_first_line(error)) from None
 
     def write(self, lines: Iterable[bytes]) -> None:
         """Replace the file.

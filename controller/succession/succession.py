@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from controller.pulse import Pulses
 from controller.succession.heritage import Heritage, Known
 from controller.succession.lock import NodeLock
 from controller.succession.statefile import StateFile
@@ -14,6 +15,9 @@ from reconcilers.spec import CheckSpec, PodKey
 
 log = logging.getLogger(__name__)
 
+PULSE_LIMIT = 30.0
+"""Seconds without a look at what is to be saved: a disk may be slow."""
+
 
 class Succession:
     """For one node. Where its folder cannot be used, and nobody `insists` on it, nothing is taken over nor left.
@@ -23,9 +27,10 @@ class Succession:
         OSError: the folder that somebody insists on cannot be used.
     """
 
-    def __init__(self, folder: Path, node: str, *, insists: bool) -> None:
+    def __init__(self, folder: Path, node: str, pulses: Pulses, *, insists: bool) -> None:
         self._lock: NodeLock | None = None
         self._heritage: Heritage | None = None
+        self._complaint = ""
         try:
             self._lock = NodeLock(folder, node)
         except OSError as error:
@@ -33,7 +38,7 @@ class Succession:
                 raise
             log.warning("no state is kept, a restart begins anew (set state_dir): %s", error)
             return
-        self._heritage = Heritage(StateFile(folder, node))
+        self._heritage = Heritage(StateFile(folder, node), pulses.new("state", PULSE_LIMIT, asks=True))
 
     @property
     def session(self) -> str:
@@ -46,9 +51,18 @@ class Succession:
         return self._lock is not None
 
     def note(self, session: str) -> None:
-        """Write down under which session is published."""
-        if self._lock:
+        """Write down under which session is published.
+
+        A disk that fails must not end the publishing: the next run finds the session of before, which is dead, and
+        takes a new one.
+        """
+        if self._lock is None:
+            return
+        try:
             self._lock.note(session)
+            self._complaint = ""
+        except OSError as error:
+            self._complain(f"the session cannot be written down, a restart takes a new one: {error}")
 
     def dampings(self) -> Mapping[PodKey, Damping]:
         """How pods stood with the damping of the run before."""
@@ -72,5 +86,11 @@ class Succession:
         """Let the next one in; what we published is `left` to it, or was removed."""
         if self._lock:
             if not left:
-                self._lock.note("")
+                self.note("")
             self._lock.release()
+
+    def _complain(self, what: str) -> None:
+        """Say it once, until it is another thing or all is well again."""
+        if what != self._complaint:
+            self._complaint = what
+            log.warning("%s", what)

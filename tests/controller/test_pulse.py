@@ -1,5 +1,7 @@
 """A thread that stands still is named, one that turns is not."""
 
+import threading
+
 from controller.pulse import Pulse, Pulses
 from tests.support.recorders import FakeClock
 
@@ -52,3 +54,16 @@ def test_a_thread_that_waits_for_others_is_hopeless_much_later() -> None:
     clock.advance(5)
     alone.beat()
     assert pulses.hopeless()
+
+
+def test_a_thread_that_has_ended_is_hopeless_as_soon_as_it_is_missed() -> None:
+    clock = FakeClock()
+    pulses = Pulses(clock)
+    thread = threading.Thread(target=pulses.new("session", 30, asks=True).beat)
+    thread.start()
+    thread.join()
+    clock.advance(30)
+    assert not pulses.hopeless()
+    clock.advance(0.1)
+    assert pulses.hopeless()
+    assert pulses.complaints() == ["thread session has stood still for 30 s"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.pulse import Pulse, Pulses
 from controller.store import HealthStore
 from controller.succession.heritage import Heritage
 from controller.succession.lock import HolderUnseen, NodeLock, NodeTaken, holder
@@ -20,6 +21,7 @@ from reconcilers.health import CheckHealth, HealthState, Outcome, Phases, ProbeR
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, HttpGet, PodKey
 from tests.support.net import until
+from tests.support.recorders import FakeClock
 
 SESSION = "d38d43a2-b689-97e5-e35b-37d054d7f88a"
 KEY = PodKey("web1", "isup")
@@ -156,6 +158,10 @@ def saved_at(when: float) -> Saved:
     return replace(SAVED, at=when, last=None)
 
 
+def pulse() -> Pulse:
+    return Pulse("state", 30, time.monotonic)
+
+
 def store() -> HealthStore:
     healths = HealthStore(lambda _: None)
     healths.follow([(SPEC, 1)])
@@ -168,7 +174,7 @@ def test_a_check_claims_its_state_once(tmp_path: Path) -> None:
     StateFile(tmp_path, "web1").write(
         map(StateFile.line, [replace(saved_at(now), health=replace(HEALTH, since=now - 10))])
     )
-    heritage = Heritage(StateFile(tmp_path, "web1"))
+    heritage = Heritage(StateFile(tmp_path, "web1"), pulse())
     assert heritage.dampings() == {KEY: DAMPING}
     standing = HealthRecord.of(KEY, HEALTH, now)
     inherited = heritage.claim(SPEC, standing)
@@ -183,7 +189,7 @@ def test_what_is_known_is_saved_at_the_end_with_what_nobody_has_claimed_yet(tmp_
     StateFile(tmp_path, "web1").write(
         map(StateFile.line, [replace(saved_at(now), key=unread), replace(saved_at(now - 7200), key=stale)])
     )
-    heritage = Heritage(StateFile(tmp_path, "web1"))
+    heritage = Heritage(StateFile(tmp_path, "web1"), pulse())
     heritage.start(store(), lambda: {KEY: DAMPING})
     heritage.stop(5.0)
     after = StateFile(tmp_path, "web1").read()
@@ -194,7 +200,7 @@ def test_what_is_known_is_saved_at_the_end_with_what_nobody_has_claimed_yet(tmp_
 
 
 def test_a_change_is_saved_soon(tmp_path: Path) -> None:
-    heritage, healths = Heritage(StateFile(tmp_path, "web1")), HealthStore(lambda _: None)
+    heritage, healths = Heritage(StateFile(tmp_path, "web1"), pulse()), HealthStore(lambda _: None)
     heritage.start(healths, dict)
     healths.follow([(SPEC, 1)])
     until((tmp_path / "web1.state").exists, 20.0)
@@ -204,28 +210,87 @@ def test_a_change_is_saved_soon(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_complained_about_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heritage = Heritage(StateFile(tmp_path / "missing", "web1"))
+    heritage = Heritage(StateFile(tmp_path / "missing", "web1"), pulse())
     heritage.start(store(), dict)
     heritage.stop(5.0)
     assert caplog.text.count("the state of the checks cannot be saved") == 1
 
 
+def test_one_check_that_cannot_be_written_holds_up_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Half a character is no text, wherever it comes from."""
+    now, odd = time.time(), PodKey("web1", "odd")
+    StateFile(tmp_path, "web1").write(map(StateFile.line, [replace(saved_at(now), key=PodKey("web1", "unread"))]))
+    heritage, healths = Heritage(StateFile(tmp_path, "web1"), pulse()), store()
+    healths.follow([(replace(SPEC, key=odd), 2)])
+    healths.observe([replace(LAST, key=odd, generation=2, detail="\ud800")])
+    heritage.start(healths, dict)
+    until(lambda: KEY in StateFile(tmp_path, "web1").read(), 20.0, "the others to be saved")
+    heritage.stop(5.0)
+    assert StateFile(tmp_path, "web1").read().keys() == {KEY, PodKey("web1", "unread")}
+    assert caplog.text.count("the state of web1/odd cannot be saved") == 1
+
+
+def test_who_does_not_save_any_more_is_missed(tmp_path: Path) -> None:
+    clock = FakeClock()
+    pulses = Pulses(clock)
+    succession = Succession(tmp_path, "web1", pulses, insists=True)
+    clock.advance(31)
+    assert pulses.complaints() == ["thread state has stood still for 31 s"]
+    succession.start(store(), dict)
+    until(lambda: not pulses.complaints(), 20.0, "it looks at what is to be saved")
+    succession.stop(5.0)
+    succession.release(left=True)
+
+
 def test_where_nobody_insists_a_folder_that_cannot_be_used_means_no_succession(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    nothing = Succession(tmp_path / "file", "web1", insists=False)
+    nothing = Succession(tmp_path / "file", "web1", Pulses(), insists=False)
     nothing.note(SESSION)
     nothing.start(HealthStore(lambda _: None), dict)
     assert (nothing.session, nothing.has_heir, nothing.dampings(), nothing.claim(SPEC, None)) == ("", False, {}, None)
     nothing.stop(1.0)
     nothing.release(left=False)
     with pytest.raises(OSError, match="file"):
-        Succession(tmp_path / "file", "web1", insists=True)
+        Succession(tmp_path / "file", "web1", Pulses(), insists=True)
 
 
 @pytest.mark.parametrize(("left", "session"), [(True, SESSION), (False, "")])
 def test_a_session_that_was_removed_is_not_handed_on(tmp_path: Path, left: bool, session: str) -> None:
-    first = Succession(tmp_path, "web1", insists=True)
+    first = Succession(tmp_path, "web1", Pulses(), insists=True)
     first.note(SESSION)
     first.stop(1.0)
     first.release(left=left)
-    assert Succession(tmp_path, "web1", insists=True).session == session
+    assert Succession(tmp_path, "web1", Pulses(), insists=True).session == session
+
+
+FULL_DISK = f"""
+import logging, resource
+from pathlib import Path
+from controller.pulse import Pulses
+from controller.succession.succession import Succession
+
+logging.basicConfig(level="WARNING")
+succession = Succession(Path("state"), "web1", Pulses(), insists=True)
+succession.note("{SESSION}")
+*_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+for size in (0, 0, most, 0):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    succession.note("{SESSION[::-1]}")
+succession.release(left=False)
+"""
+"""A process that may write no byte into a file any more, as on a disk that fails; for a while it may."""
+
+
+def test_a_disk_that_fails_costs_what_was_to_be_written_down_and_is_complained_about_once(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL_DISK],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False), ended.stderr
+    assert ended.stderr.count("the session cannot be written down, a restart takes a new one") == 2
+    assert NodeLock(tmp_path / "state", "web1").session == "", "the one that was written while it could be is none"

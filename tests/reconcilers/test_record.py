@@ -119,6 +119,13 @@ def test_a_lone_surrogate_is_replaced() -> None:
     assert HealthRecord.of(KEY, CheckHealth(output="a\ud800b"), 0.0).output == "a?b"
 
 
+def test_half_a_character_that_is_read_is_replaced() -> None:
+    data = b'{"Node": "web1", "Id": "a", "Status": "critical", "Output": "a\\ud800", "Detail": "\\udfffb"}'
+    record = decode(data)
+    assert (record.output, record.detail) == ("a?", "?b")
+    assert decode(record.encode(0.0)).detail == "?b"
+
+
 def test_times_sentence_and_excerpt_are_no_news() -> None:
     assert HealthRecord(KEY, HealthState.PASSING, Reason.NONE, "a", "b", 1.0, 2.0, 3.0) == HealthRecord(
         KEY, HealthState.PASSING

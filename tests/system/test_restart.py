@@ -2,6 +2,8 @@
 
 import json
 import math
+import resource
+import subprocess
 import threading
 import time
 from base64 import b64decode
@@ -16,7 +18,7 @@ from tests.support.clock import Clock
 from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps, manifest, podpulse, watch_for
 from tests.support.fleet import Fleet
-from tests.support.net import until
+from tests.support.net import free_ports, until
 from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
 
@@ -327,6 +329,25 @@ def test_a_pod_that_flaps_is_still_quiet_after_a_restart(
     assert watched.changed() == {}
     assert states(controller) == {"shaky": "critical"}
     assert controller.metrics().sum("podpulse_pods_damped") == 1
+
+
+def test_a_disk_that_fails_does_not_end_the_publishing(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+    """No file may grow; so its log is not one."""
+    (port,) = free_ports(1)
+    fleet.schedule("a", "b")
+    controller = launch(consul, output=subprocess.DEVNULL, listen=f"127.0.0.1:{port}")
+    until(lambda: fleet.are("passing", "ab"))
+    resource.prlimit(controller.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    (lost,) = consul.sessions()
+    consul.destroy_session(lost)
+    until(lambda: fleet.are("passing", "ab"), 30.0, "all is published under a new session")
+    (second,) = consul.sessions()
+    consul.destroy_session(second)
+    until(lambda: fleet.are("passing", "ab"), 30.0, "and once more")
+    resource.prlimit(controller.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert controller.get("/-/healthy").status == 200
+    restart(controller, "SIGTERM")
+    until(lambda: fleet.are("passing", "ab"))
 
 
 def test_services_stand_as_they_were_over_a_restart_and_go_where_that_is_asked_for(
