@@ -240,7 +240,7 @@ class App:
     def _connect(self, environ: Mapping[str, str]) -> Outside:
         config = self.config
         if config.intent_dir and config.health_dir:
-            return on_folders(config, config.intent_dir, config.health_dir, self._pulses)
+            return on_folders(config, config.intent_dir, config.health_dir, self._pulses, self._publish_again)
         self._metrics.consul.expect(CONTROLLER_OPERATIONS)
         observe = self._metrics.consul.request
         left = self._succession

@@ -50,7 +50,8 @@ class DesiredHealth:
             if not health.since:
                 return Desired(None)
             record = HealthRecord.of(key, health, last_probe, self._sha(key, health))
-            return self._damped(record, health.state)
+            proven = health.state is not HealthState.PASSING or self._healths.is_proven(key)
+            return self._damped(record, health.state, proven=proven)
 
     def follow(self, rules: DampingRules) -> None:
         """From now on these rules are in force."""
@@ -80,12 +81,12 @@ class DesiredHealth:
             known = self._shas[key] = (health.manifest, p2manifest.sha_or_empty(health.manifest))
         return known[1]
 
-    def _damped(self, record: HealthRecord, state: HealthState) -> Desired:
+    def _damped(self, record: HealthRecord, state: HealthState, *, proven: bool) -> Desired:
         """What is to be said, and for how many seconds that is less than the truth."""
         now = self._clock()
         before = self._dampings.get(record.key, Damping.fresh(self._rules)).under(self._rules)
         damping = self._dampings[record.key] = before.after(state, now)
         if not (quiet := damping.quiet_for(now)):
-            return Desired(record)
+            return Desired(record, proven=proven)
         self.suppressed += damping is not before
         return Desired(record.damped(damping.changes), quiet)

@@ -20,10 +20,9 @@ from controller.sink.agent import AgentSink
 from controller.sink.directory import DirectoryLease, DirectorySink
 from controller.sink.keeper import KeyKeeper
 from controller.sink.kv import KvSink
-from controller.sink.places import LastingSink
 from controller.sink.services import ManifestServices, ServiceNaming
 from controller.sink.ttl import TtlKeeper
-from reconcilers.ports import Manifests
+from reconcilers.ports import HealthSink, Manifests
 from reconcilers.spec import PodKey
 
 REGISTRATION_DEADLINE = 2.0
@@ -62,7 +61,7 @@ class Outside:
     Where it `asks`, whoever reads or writes waits for an answer of others, who may be slow."""
 
     source: Source
-    sinks: Mapping[str, LastingSink]
+    sinks: Mapping[str, HealthSink]
     addresses: FixedAddress | CatalogAddress
     lease: Lease | None
     keepers: Sequence[Keeper]
@@ -72,11 +71,22 @@ class Outside:
     asks: bool = True
 
 
-def on_folders(config: Config, intents: Path, healths: Path, pulses: Pulses) -> Outside:
-    """Manifests from one folder, health into the other."""
+def on_folders(
+    config: Config,
+    intents: Path,
+    healths: Path,
+    pulses: Pulses,
+    publish_again: Callable[[str, Collection[PodKey] | None], None],
+) -> Outside:
+    """Manifests from one folder, health into the other. `publish_again` is told where all records were lost."""
     sink = DirectorySink(healths)
-    lease = DirectoryLease(healths, pulses.new("session", 30))
-    source = DirectorySource(intents, config.node_name, sink.leftovers)
+
+    def lapsed() -> None:
+        sink.forget()
+        publish_again("folder", None)
+
+    lease = DirectoryLease(healths, pulses.new("session", 30), lapsed)
+    source = DirectorySource(intents, config.node_name, partial(sink.leftovers, config.node_name))
     return Outside(source, {"folder": sink}, _fixed(config.address), lease, [lease], asks=False)
 
 
@@ -123,7 +133,7 @@ def on_consul(
             each.use(config.consul_settings(environ))
         services.take(_naming(config))
 
-    sinks: dict[str, LastingSink] = {}
+    sinks: dict[str, HealthSink] = {}
     keepers: list[Keeper] = []
     lease: SessionKeeper | None = None
     keys: KvSink | None = None

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from controller.history import History
 from reconcilers.adoption import Inherited
+from reconcilers.evidence import is_proven
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.manifest import ManifestError, parse
@@ -119,7 +120,8 @@ class Tracked:
     """One check that runs, and all that is known of it. Others may read it at any time and never write.
 
     `last`, `counts` and `history` are of probes only: of a pod that is not probed there is but its health.
-    `failing_since` is when the present row of failures began (seconds since the epoch), 0 while there is none.
+    `failing_since` is when the present row of failures began (seconds since the epoch), 0 while there is none, and
+    `succeeded` when the last probe that was a success did, 0 while none is known.
     """
 
     __slots__ = (
@@ -132,6 +134,7 @@ class Tracked:
         "history",
         "last",
         "spec",
+        "succeeded",
         "transitions",
     )
 
@@ -141,7 +144,7 @@ class Tracked:
         self.generation = generation
         self.health = CheckHealth(born=now)
         self.last: ProbeResult | None = None
-        self.failing_since = 0.0
+        self.failing_since = self.succeeded = 0.0
         self.counts = dict.fromkeys(Outcome, 0)
         self.transitions = 0
         self.history = History(history_size)
@@ -150,7 +153,8 @@ class Tracked:
         """Another worker for the same pod: its evidence starts anew, counters and history go on."""
         if isinstance(spec.probe, Unprobed):
             self.last = None
-        self.spec, self.generation, self.health, self.failing_since = spec, generation, CheckHealth(born=now), 0.0
+        self.spec, self.generation, self.health = spec, generation, CheckHealth(born=now)
+        self.failing_since = self.succeeded = 0.0
         self.former, self.confirmed = spec, 0.0
 
     def confirm(self, spec: CheckSpec, now: float) -> None:
@@ -164,6 +168,8 @@ class Tracked:
     def inherit(self, before: Inherited) -> None:
         """Go on where another run of this controller ended."""
         self.health, self.failing_since, self.last = before.health, before.failing_since, before.last
+        if before.last and before.last.outcome is Outcome.SUCCESS:
+            self.succeeded = before.last.started
 
     def observe(self, result: ProbeResult, *, deploying: bool) -> bool:
         """Take one result; whether state, reason or the manifest that they are about changed by it."""
@@ -306,7 +312,7 @@ class HealthStore:
             return None
         match result.outcome:
             case Outcome.SUCCESS:
-                tracked.failing_since = 0.0
+                tracked.failing_since, tracked.succeeded = 0.0, result.started
             case Outcome.FAILURE:
                 tracked.failing_since = tracked.failing_since or result.started
                 self.latest_failure = self._wall_clock()
@@ -335,6 +341,11 @@ class HealthStore:
         """Health and the time of the last probe in seconds since the epoch; None for a pod without worker."""
         tracked = self._tracked.get(key)
         return (tracked.health, tracked.last.started if tracked.last else 0.0) if tracked else None
+
+    def is_proven(self, key: PodKey) -> bool:
+        """Whether that health may be published where it does not stand, see `evidence`."""
+        tracked = self._tracked.get(key)
+        return tracked is None or is_proven(tracked.spec, tracked.health, tracked.succeeded, self._wall_clock())
 
     def tracked(self, key: PodKey) -> Tracked | None:
         return self._tracked.get(key)

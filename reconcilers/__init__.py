@@ -29,6 +29,7 @@ The one-way path, and where each step stands::
     WorkQueue "publication-kv" -> ControlLoop -> HealthReconciler
        |    changes are collected for some milliseconds  thread             reconcilers/publication.py, record.py
        |    desired = local health; does the pod flap?   "publish-kv"       controller/desired.py, damping.py
+       |    is it proven, where it does not stand?                            reconcilers/evidence.py
        v
     HealthSink: transactions of up to 64 operations -> Consul's KV,         controller/sink/
                 services of the local agent, or a folder

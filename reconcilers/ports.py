@@ -69,6 +69,10 @@ class Healths(Protocol):
         """Health and the time of the last probe (seconds since the epoch); None for a pod without worker."""
         ...
 
+    def is_proven(self, key: PodKey) -> bool:
+        """Whether that health may be published where it does not stand, see `evidence`."""
+        ...
+
 
 class Followed(Protocol):
     """The pods whose health is followed, because they have a worker."""
@@ -85,10 +89,12 @@ class Followed(Protocol):
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What is to stand published of a pod that has a worker; None while there is no verdict. For `quiet` seconds more
-    that is less than the truth, 0 where it is all of it."""
+    that is less than the truth, 0 where it is all of it. Where it is not `proven` it may stand, and is not to be
+    written where it does not."""
 
     record: HealthRecord | None
     quiet: float = 0.0
+    proven: bool = True
 
 
 class Desires(Protocol):
@@ -103,6 +109,10 @@ class HealthSink(Protocol):
     """Where health goes, and what is known to stand there."""
 
     def published(self, key: PodKey) -> HealthRecord | None: ...
+
+    def standing(self, key: PodKey) -> HealthRecord | None:
+        """What was published of a pod, by us or by an earlier run, if it has stood without a break since."""
+        ...
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         """Publish and withdraw; the answer names the keys that failed, and why."""

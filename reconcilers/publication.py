@@ -6,12 +6,15 @@ from reconcilers.ports import Desired, Desires, HealthSink, Result
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 
+UNPROVEN = 1.0
+"""Seconds after which a record that could not be written for want of evidence is looked at again."""
+
 
 class HealthReconciler:
     """Writes what is news, withdraws what has no worker any more, and leaves alone what is there already.
 
     A check without verdict yet says nothing: what stands published for its pod stays until there is evidence. A pod
-    that flaps is looked at again when its quiet time is over.
+    that flaps is looked at again when its quiet time is over, and one whose verdict is not proven until it is.
     """
 
     def __init__(self, desires: Desires, sink: HealthSink) -> None:
@@ -28,11 +31,20 @@ class HealthReconciler:
                 case None, published:
                     if published is not None:
                         delete.append(key)
-                case Desired(record, quiet), published if record:
+                case Desired(record, quiet, proven), published if record:
                     if quiet:
                         results[key] = Result(requeue_after=quiet)
-                    if record != published:
+                    if record == published:
+                        continue
+                    if proven or self._stands(record):
                         put.append(record)
+                    else:
+                        results[key] = Result(requeue_after=UNPROVEN)
         if put or delete:
             results |= {key: Result(error=error) for key, error in self._sink.write(put, delete).items()}
         return results
+
+    def _stands(self, record: HealthRecord) -> bool:
+        """Whether readers have been told as much all the time, though it is to be written once more."""
+        standing = self._sink.standing(record.key)
+        return standing is not None and standing.status is record.status

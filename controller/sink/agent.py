@@ -65,14 +65,15 @@ class AgentSink:
 
     def published(self, key: PodKey) -> HealthRecord | None:
         """What stands there, as far as known; `Unsettled` when the service is to look otherwise by now."""
-        standing = self._known.get(key)
+        standing = self._now(key)
         if standing is None or standing.service == self._described(key):
             return standing.record if standing else None
         return standing.in_doubt().record
 
     def standing(self, key: PodKey) -> HealthRecord | None:
-        """What an earlier run told the agent that has not run out since. A critical check may be one that has."""
-        found = self._known.get(key)
+        """What was told the agent, by us or by an earlier run, and has not run out since. A critical check may be one
+        that has."""
+        found = self._now(key)
         return HealthRecord(key, HealthState.PASSING) if found and found.status == HealthState.PASSING else None
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
@@ -121,6 +122,9 @@ class AgentSink:
 
     def renew(self, share: float) -> None:
         """Renew checks that were told nothing for a period, oldest first: at most this share of all, but one at least.
+
+        One that has run out, because this process was frozen, is not renewed but lost: Consul says that it is critical,
+        and what was known before the freeze is no reason to say otherwise.
 
         Raises:
             ConsulUnavailable: the agent does not answer; the rest was not tried.
@@ -211,6 +215,10 @@ class AgentSink:
             standing = self._known.get(key)
             if standing is None or not standing.settled:
                 return True
+            standing = standing.at(self._clock(), self._ttl)
+            if not standing.settled:
+                self._known[key] = standing
+                return False
             self._known[key] = replace(standing, told=self._clock())
             try:
                 if self._client.update_check(service_id(key), standing.status, standing.output):
@@ -233,6 +241,10 @@ class AgentSink:
                 self._known[key] = standing.in_doubt()
 
     # --- what stands there ---
+
+    def _now(self, key: PodKey) -> Standing | None:
+        standing = self._known.get(key)
+        return standing.at(self._clock(), self._ttl) if standing else None
 
     def _look_whose_agent_it_is(self, node: str) -> None:
         """Warn where it is another node's: nothing else would say so."""

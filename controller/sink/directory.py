@@ -30,13 +30,26 @@ class FolderInUse(OSError):
 
 
 class DirectoryLease:
-    """Says that this process publishes into a folder, and that it lives: the folder's counterpart of a session."""
+    """Says that this process publishes into a folder, and that it lives: the folder's counterpart of a session.
 
-    def __init__(self, folder: Path, pulse: Pulse) -> None:
+    Where this process was frozen for longer than the TTL, the records are gone, and `on_lapse` is called: readers have
+    taken them for stale, and touching the lease would make them look fresh.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        pulse: Pulse,
+        on_lapse: Callable[[], None] = lambda: None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = folder / LEASE
         self._pulse = pulse
+        self._on_lapse = on_lapse
+        self._clock = clock
         self._stopped = threading.Event()
-        self._touched = 0.0
+        self._touched = self._turned = 0.0
         self._file: int | None = None
         self.resumed = is_alive(folder, time.time())
         """Whether what stands there has been fresh all the time, since an earlier run touched it last."""
@@ -57,6 +70,7 @@ class DirectoryLease:
         if not self.resumed:
             self._clear()
         self._touch()
+        self._turned = self._clock()
         self._thread.start()
 
     def stop(self, timeout: float, *, destroy: bool = True) -> None:
@@ -81,7 +95,15 @@ class DirectoryLease:
     def _run(self) -> None:
         while not self._stopped.wait(RENEWAL):
             self._pulse.beat()
-            self._touch()
+            self._turn()
+
+    def _turn(self) -> None:
+        if self._clock() - self._turned > TTL:
+            log.warning("this process stood still for longer than its records are good for; they are withdrawn")
+            self._clear()
+            self._on_lapse()
+        self._turned = self._clock()
+        self._touch()
 
     def _forget(self) -> None:
         """Say that nobody lives here. The lease's file stays: another process may be about to lock it."""
@@ -111,17 +133,27 @@ class DirectorySink:
         self._wall_clock = wall_clock
         self._published: dict[PodKey, HealthRecord] = {}
 
-    def leftovers(self) -> Collection[PodKey]:
-        """What an earlier run left here; from now on it counts as published."""
-        self._published = read(self._folder)
+    def leftovers(self, node: str) -> Collection[PodKey]:
+        """What an earlier run left here of `node`'s pods; from now on it counts as published. What it left under
+        another name of the node goes: nobody would ever do it, and our lease would make it look fresh."""
+        found = read(self._folder)
+        for key in found:
+            if key.node != node:
+                with contextlib.suppress(OSError):
+                    (self._folder / f"{key.pod}{SUFFIX}").unlink(missing_ok=True)
+        self._published = {key: record for key, record in found.items() if key.node == node}
         return self._published.keys()
+
+    def forget(self) -> None:
+        """What was published here is gone."""
+        self._published = {}
 
     def published(self, key: PodKey) -> HealthRecord | None:
         """See `HealthSink`."""
         return self._published.get(key)
 
     def standing(self, key: PodKey) -> HealthRecord | None:
-        """What an earlier run published here; a lease that had run out took its records with it."""
+        """What was published here, by us or by an earlier run; a lease that had run out took its records with it."""
         return self._published.get(key)
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:

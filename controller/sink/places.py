@@ -5,7 +5,6 @@ refuses holds up no other.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from controller.sink.kv import Unsettled
 from reconcilers.health import HealthState
@@ -14,18 +13,10 @@ from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 
 
-class LastingSink(HealthSink, Protocol):
-    """A place where what an earlier run published may still stand."""
-
-    def standing(self, key: PodKey) -> HealthRecord | None:
-        """What an earlier run published of a pod, if it has stood without a break since."""
-        ...
-
-
 class Places:
     """By the names of the places: `kv`, `agent`, `folder`. At least one."""
 
-    def __init__(self, sinks: Mapping[str, LastingSink]) -> None:
+    def __init__(self, sinks: Mapping[str, HealthSink]) -> None:
         self._sinks = tuple(sinks.values())
 
     def published(self, key: PodKey) -> HealthRecord | None:

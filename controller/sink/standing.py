@@ -49,6 +49,11 @@ class Standing:
     def in_doubt(self) -> "Standing":
         return replace(self, record=Unsettled.of_record(self.record))
 
+    def at(self, now: float, ttl: float) -> "Standing":
+        """As it stands at `now` (of the same clock): Consul turns a check critical that was told nothing for `ttl`
+        seconds. When one was told that was only found is not known, and is 0."""
+        return replace(self.in_doubt(), status=NEW, told=0.0) if 0.0 < self.told < now - ttl else self
+
     def hides_news_after(self, before: "Standing | None") -> bool:
         """Whether state or reason changed and the status did not: then Consul keeps the new output from the catalog for
         minutes, as it does with all changes of output alone."""

@@ -37,6 +37,21 @@ def test_a_verdict_is_wanted_as_it_is_and_without_one_nothing_is_said() -> None:
     assert desired.desired(PodKey("web1", "gone")) is None
 
 
+def test_only_where_it_says_passing_is_a_verdict_without_proof_told_from_another() -> None:
+    healths = FakeHealths()
+    healths.known = {A: (GOOD, 300.0), B: (BAD, 300.0)}
+    healths.unproven = {A, B}
+    desired = DesiredHealth(healths, FakeClock(), TWO)
+    assert [found.proven for key in (A, B) if (found := desired.desired(key))] == [False, True]
+    healths.known[A] = (BAD, 301.0)
+    desired.desired(A)
+    healths.known[A] = (GOOD, 302.0)
+    found = desired.desired(A)
+    assert found
+    assert found.record
+    assert (found.record.reason, found.proven) == (Reason.FLAPPING, True)
+
+
 def test_the_manifest_that_was_probed_is_named_by_p2s_sha() -> None:
     healths = FakeHealths()
     desired = DesiredHealth(healths, FakeClock())

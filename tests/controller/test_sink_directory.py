@@ -13,6 +13,7 @@ from controller.sink.directory import LEASE, TTL, DirectoryLease, DirectorySink,
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
+from tests.support.recorders import FakeClock
 
 A, B = PodKey("web1", "a"), PodKey("web1", "b")
 
@@ -65,16 +66,25 @@ def test_leftovers_count_as_published(sink: DirectorySink, tmp_path: Path) -> No
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "folder.json").mkdir()
     other = DirectorySink(tmp_path)
-    assert set(other.leftovers()) == {A}
+    assert set(other.leftovers("web1")) == {A}
     assert other.published(A) == record(A)
     assert read(tmp_path).keys() == {A}
 
 
 def test_leftovers_of_a_missing_folder_are_none(tmp_path: Path) -> None:
-    assert set(DirectorySink(tmp_path / "missing").leftovers()) == set()
+    assert set(DirectorySink(tmp_path / "missing").leftovers("web1")) == set()
 
 
 # The lease
+
+
+def test_what_was_left_under_another_name_of_the_node_goes(sink: DirectorySink, tmp_path: Path) -> None:
+    """Nobody would ever do it, and under our lease it would look fresh."""
+    sink.write([record(A), record(PodKey("old", "c"))], [])
+    other = DirectorySink(tmp_path)
+    assert set(other.leftovers("web1")) == {A}
+    assert other.published(PodKey("old", "c")) is None
+    assert read(tmp_path).keys() == {A}
 
 
 def lease(folder: Path) -> DirectoryLease:
@@ -117,6 +127,23 @@ def test_a_lease_that_was_not_touched_for_its_time_is_dead(held: DirectoryLease,
     path = tmp_path / "health" / LEASE
     os.utime(path, (time.time() - TTL - 1,) * 2)
     assert not is_alive(tmp_path / "health", time.time())
+
+
+def test_after_a_freeze_no_record_of_before_looks_fresh_again(tmp_path: Path) -> None:
+    clock = FakeClock()
+    sink = DirectorySink(tmp_path)
+    held = DirectoryLease(tmp_path, Pulse("session", 30, clock), sink.forget, clock=clock)
+    held.start()
+    sink.write([record(A)], [])
+    clock.advance(TTL)
+    held._turn()
+    assert sink.standing(A) == record(A)
+    assert read(tmp_path).keys() == {A}, "nobody has taken it for stale"
+    clock.advance(TTL + 1)
+    held._turn()
+    assert (sink.published(A), sink.standing(A), read(tmp_path)) == (None, None, {})
+    assert is_alive(tmp_path, time.time())
+    held.stop(10)
 
 
 def test_in_a_folder_without_lease_nobody_lives(tmp_path: Path) -> None:

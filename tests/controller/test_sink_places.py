@@ -14,9 +14,10 @@ from controller.desired import DesiredHealth
 from controller.loop import ControlLoop, stop_together
 from controller.pulse import Pulse
 from controller.sink.kv import KvSink, Unsettled
-from controller.sink.places import LastingSink, Places
+from controller.sink.places import Places
 from controller.workqueue import WorkQueue
 from reconcilers.health import CheckHealth, HealthState
+from reconcilers.ports import HealthSink
 from reconcilers.publication import HealthReconciler
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
@@ -80,7 +81,7 @@ def test_where_they_differ_nobody_rests(other: dict[PodKey, HealthRecord]) -> No
 class Publishing:
     """A loop for each of some sinks, and one health for all of them."""
 
-    def __init__(self, *sinks: LastingSink) -> None:
+    def __init__(self, *sinks: HealthSink) -> None:
         self.healths = FakeHealths()
         desired = DesiredHealth(self.healths, time.monotonic)
         self.queues: list[WorkQueue[PodKey]] = [WorkQueue("publication", RecordedQueue()) for _ in sinks]

@@ -494,6 +494,39 @@ def test_by_the_same_rules_what_was_not_understood_is_looked_at_again(caplog: py
     assert store.manifest(A) is not None
 
 
+# What may be published anew
+
+
+def test_after_a_long_silence_only_a_success_proves_what_is_passing(announced: Announced) -> None:
+    now = FakeClock(1_000.0)
+    healths = HealthStore(announced, wall_clock=now)
+    healths.follow([(replace(SPEC, failure_threshold=3), 1)])
+    assert healths.is_proven(A), "nothing is claimed"
+    healths.observe([result(started=1_000.0)])
+    assert healths.is_proven(A)
+    now.advance(3_600.0)
+    assert not healths.is_proven(A)
+    healths.observe([result(started=1_004.0)])
+    assert not healths.is_proven(A), "the answer to what was asked before"
+    healths.observe([failed(started=now.now)])
+    assert not healths.is_proven(A), "the first miss of three"
+    assert state(healths) is HealthState.PASSING
+    healths.observe([result(started=now.now)])
+    assert healths.is_proven(A)
+    assert announced.batches == [{A}]
+
+
+@pytest.mark.parametrize(("outcome", "proven"), [(Outcome.SUCCESS, True), (Outcome.FAILURE, False)])
+def test_the_last_probe_of_an_earlier_run_is_a_proof_if_it_was_a_success(outcome: Outcome, proven: bool) -> None:
+    before = Inherited(CheckHealth(HealthState.PASSING, since=5.0), last=result(7, outcome, started=999.0))
+    healths = HealthStore(Announced(), wall_clock=FakeClock(1_000.0), inherit=lambda _: before)
+    healths.follow([(SPEC, 1)])
+    assert healths.is_proven(A) is proven
+    healths.follow([(replace(SPEC, interval=7), 2)])
+    healths.observe([result(2, started=1.0)])
+    assert not healths.is_proven(A), "another check is proven by its own probes"
+
+
 # What an earlier run knew
 
 

@@ -59,12 +59,17 @@ class FakeWorkers:
 
 
 class FakeHealths:
-    """`known` is health and last probe per pod; `forgotten` and `confirmed` are what was told, in order."""
+    """`known` is health and last probe per pod, which proves it unless the pod is in `unproven`; `forgotten` and
+    `confirmed` are what was told, in order."""
 
     def __init__(self) -> None:
         self.confirmed: list[CheckSpec] = []
         self.known: dict[PodKey, tuple[CheckHealth, float]] = {}
         self.forgotten: list[PodKey] = []
+        self.unproven: set[PodKey] = set()
+
+    def is_proven(self, key: PodKey) -> bool:
+        return key not in self.unproven
 
     def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
         return self.known.get(key)
@@ -84,7 +89,7 @@ class FakeDesires(dict[PodKey, Desired]):
 
 
 class FakeSink:
-    """Keeps what is written, except for the pods in `broken`, and counts the writes."""
+    """Keeps what is written, except for the pods in `broken`, and counts the writes. What it has been told stands."""
 
     def __init__(self, *records: HealthRecord) -> None:
         self.records = {record.key: record for record in records}
@@ -92,6 +97,9 @@ class FakeSink:
         self.writes: list[tuple[list[PodKey], list[PodKey]]] = []
 
     def published(self, key: PodKey) -> HealthRecord | None:
+        return self.records.get(key)
+
+    def standing(self, key: PodKey) -> HealthRecord | None:
         return self.records.get(key)
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:

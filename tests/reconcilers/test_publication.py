@@ -1,8 +1,10 @@
 """HealthReconciler: writes news, withdraws what has no worker, is silent else."""
 
+from dataclasses import replace
+
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.ports import DONE, Desired, Reconciler, Result
-from reconcilers.publication import HealthReconciler
+from reconcilers.publication import UNPROVEN, HealthReconciler
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeDesires, FakeSink
@@ -112,3 +114,51 @@ def test_a_failed_write_of_what_is_less_than_the_truth_is_tried_again_at_once() 
     reconciler, wanted = parts(sink)
     wanted[A] = Desired(HealthRecord.of(A, BAD, 300.0).damped(2), quiet=59.0)
     assert reconciler.reconcile([A]) == {A: Result(error="no session")}
+
+
+OLD = Desired(HealthRecord.of(A, GOOD, 300.0), proven=False)
+
+
+def test_what_is_not_proven_is_not_written_where_it_does_not_stand_until_it_is() -> None:
+    sink = FakeSink()
+    reconciler, wanted = parts(sink)
+    wanted[A] = OLD
+    for _ in range(2):
+        assert reconciler.reconcile([A]) == {A: Result(requeue_after=UNPROVEN)}
+    assert sink.writes == []
+    wanted[A] = wish(A, GOOD)
+    assert reconciler.reconcile([A]) == {}
+    assert sink.records[A].status is HealthState.PASSING
+
+
+def test_what_is_not_proven_replaces_nothing_that_stands() -> None:
+    sink = FakeSink(HealthRecord.of(A, BAD, 5.0))
+    reconciler, wanted = parts(sink)
+    wanted[A] = OLD
+    assert reconciler.reconcile([A]) == {A: Result(requeue_after=UNPROVEN)}
+    assert sink.records[A].status is HealthState.CRITICAL
+
+
+def test_what_stands_is_let_be_though_probes_are_late() -> None:
+    sink = FakeSink(HealthRecord.of(A, GOOD, 5.0))
+    reconciler, wanted = parts(sink)
+    wanted[A] = OLD
+    assert reconciler.reconcile([A]) == {}
+    assert sink.writes == []
+
+
+class Doubtful(FakeSink):
+    """All of it has stood since an earlier run, and is to be written once more."""
+
+    def published(self, key: PodKey) -> HealthRecord | None:
+        found = self.records.get(key)
+        return replace(found, reason=Reason.LOCAL) if found else None
+
+
+def test_what_has_stood_all_the_time_may_be_written_once_more() -> None:
+    """A restart changes nothing: the agent's check would run out meanwhile."""
+    sink = Doubtful(HealthRecord.of(A, GOOD, 5.0))
+    reconciler, wanted = parts(sink)
+    wanted[A] = OLD
+    assert reconciler.reconcile([A]) == {}
+    assert sink.writes == [([A], [])]

@@ -374,5 +374,40 @@ def test_services_stand_as_they_were_over_a_restart_and_go_where_that_is_asked_f
     assert checks() == {}
 
 
+@pytest.mark.slow
+def test_after_a_freeze_nothing_is_passing_again_by_what_was_found_before_it(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
+    """A frozen controller claims nothing; one that wakes up claims what its probes find then."""
+
+    def serving(pod: str) -> bool:
+        return bool(consul.request("GET", f"health/service/{pod}?passing").json())
+
+    fleet.schedule("good", "bad")
+    controller = launch(consul, publish=["kv", "agent"], register=False, defaults=SLOWLY | {"success_threshold": 1})
+    until(lambda: fleet.are("passing", ["good", "bad"]) and serving("good") and serving("bad"), 30.0)
+    controller.pause()
+    target.behave(answer(503), "/bad")
+    until(lambda: not consul.sessions() and not serving("good") and not serving("bad"), 60.0, "all claims to be over")
+    asked = len(fleet.asked("bad"))
+    watched: list[tuple[str | None, bool]] = []
+
+    def are_told() -> bool:
+        watched.append((fleet.status("bad"), serving("bad")))
+        return fleet.are("passing", ["good"]) and serving("good")
+
+    def is_critical() -> bool:
+        watched.append((fleet.status("bad"), serving("bad")))
+        return fleet.status("bad") == "critical"
+
+    controller.resume()
+    until(are_told, 20.0, "a success to be published in both places, though it is no change")
+    until(is_critical, 60.0)
+    assert {status for status, _ in watched} == {None, "critical"}
+    assert {served for _, served in watched} == {False}
+    assert len(fleet.asked("bad")) >= asked + 3, "as many misses as are asked for"
+    assert "Traceback" not in controller.log
+
+
 def state_file(controller: Controller) -> Path:
     return controller.folder / "state" / "web1.state"
