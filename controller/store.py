@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from controller.history import History
-from reconcilers.adoption import Inherited
+from reconcilers.adoption import CLOCK_SLACK, Inherited
 from reconcilers.evidence import is_proven
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
@@ -162,8 +162,12 @@ class Tracked:
         self.former, self.spec, self.confirmed = self.spec, spec, now
 
     def is_about_this_version(self, result: ProbeResult) -> bool:
-        """Whether the manifest that is in force now asked for it."""
-        return result.started >= self.confirmed
+        """Whether the manifest that is in force now asked for it.
+
+        A probe is under way no longer than its timeout: one that seems to have started long before did so afterwards,
+        and the clock was set back.
+        """
+        return not 0 < self.confirmed - result.started <= self.former.timeout + CLOCK_SLACK
 
     def inherit(self, before: Inherited) -> None:
         """Go on where another run of this controller ended."""

@@ -221,13 +221,26 @@ def test_another_manifest_for_the_same_worker_is_announced_with_the_next_result(
     assert (health.manifest, healths.tracked(B)) == (b"new", None)
 
 
+def test_after_the_clock_was_set_back_probes_are_about_the_manifest_in_force() -> None:
+    now = FakeClock(1_000.0)
+    healths = HealthStore(Announced(), wall_clock=now)
+    healths.follow([(replace(SPEC, manifest=b"old"), 1)])
+    healths.observe([result(started=999.0)])
+    healths.confirm([replace(SPEC, manifest=b"new")])
+    now.advance(-600.0)
+    healths.observe([result(started=now.now)])
+    health, _ = healths.health(A) or (None, 0)
+    assert health
+    assert health.manifest == b"new"
+
+
 def test_a_probe_that_was_under_way_is_about_the_manifest_that_asked_for_it() -> None:
     now = FakeClock(1_000.0)
     healths = HealthStore(Announced(), wall_clock=now)
     healths.follow([(replace(SPEC, manifest=b"old"), 1)])
     now.advance(10)
     healths.confirm([replace(SPEC, manifest=b"new")])
-    for started, manifest in ((1_009.0, b"old"), (1_011.0, b"new")):
+    for started, manifest in ((1_010.0 - SPEC.timeout, b"old"), (1_009.0, b"old"), (1_011.0, b"new")):
         healths.observe([replace(result(), started=started)])
         health, _ = healths.health(A) or (None, 0)
         assert health
