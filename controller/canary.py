@@ -72,10 +72,11 @@ class Canary:
         return everything_failed(since, self._wall_clock(), float("inf") if self._healths.cut_off else self.window)
 
     def _answers(self) -> bool:
+        """Whether it does. A name of Consul's that nobody could resolve (`a..b`) is no OSError, and no answer."""
         try:
             with self._connect():
                 return True
-        except OSError:
+        except (OSError, UnicodeError):
             return False
 
     def _connect(self) -> socket.socket:

@@ -47,7 +47,17 @@ def host_and_port(text: object, expected: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):
         raise ValueError(f"expected {expected}")
+    if not _is_encodable(host):
+        raise ValueError(f"expected {expected}, the host in labels of 1 to 63 characters")
     return host.strip("[]"), int(port)
+
+
+def _is_encodable(host: str) -> bool:
+    """Whether a resolver can be asked for it at all: `socket` answers another name by an error of its own."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _allowances(value: object) -> tuple[Allowance, ...]:

@@ -103,6 +103,15 @@ def test_when_everything_fails_and_the_canary_is_silent_no_pod_is_blamed(
     ]
 
 
+def test_a_name_that_nobody_could_resolve_is_a_silent_canary_and_the_look_goes_on(node: Node) -> None:
+    node.run()
+    node.watch(("a..b", 80))
+    node.lose()
+    node.wait(*[UNKNOWN] * MIN_CHECKS)
+    node.targets[0].listen()
+    node.wait(PASSING, *[CRITICAL] * (MIN_CHECKS - 1))
+
+
 def test_while_it_lasts_failures_are_our_own(node: Node) -> None:
     node.run()
     node.outside.refuse()
