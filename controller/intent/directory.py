@@ -87,19 +87,22 @@ class DirectorySource:
         with os.scandir(self._folder) as files:
             for file in files:
                 pod = file.name.removesuffix(SUFFIX)
-                if pod == file.name or not is_name(pod) or not file.is_file():
+                if pod == file.name or not is_name(pod):
                     self._ignored += 1
                 elif entry := self._read(PodKey(self._node, pod), file):
                     entries[PodKey(self._node, pod)] = entry
         return entries
 
     def _read(self, key: PodKey, file: "os.DirEntry[str]") -> Entry | None:
-        """The file's entry, read only when it changed; None when it went away meanwhile.
+        """The file's entry, read only when it changed; None when it went away meanwhile, or is no file.
 
-        A file that cannot be read is taken as it was before: it must not hold up the others.
+        A file that cannot be read, or a link in a circle, is taken as it was before: it must not hold up the others.
         """
         old = self._entries.get(key)
         try:
+            if not file.is_file():
+                self._ignored += 1
+                return None
             stat = file.stat()
             version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             return old if old and old.version == version else Entry(version, Path(file.path).read_bytes())

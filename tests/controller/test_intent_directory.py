@@ -56,6 +56,25 @@ def test_a_link_to_a_manifest_is_followed(source: DirectorySource, tmp_path: Pat
     assert source.next(0).entries.keys() == {A}
 
 
+def test_a_link_in_a_circle_is_ignored_and_holds_up_no_other(source: DirectorySource, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to("a.yaml")
+    put(tmp_path, "b.yaml", "id: b\n")
+    listing = source.next(0)
+    assert listing.entries.keys() == {B}
+    assert listing.ignored == 1
+
+
+def test_a_manifest_that_became_a_link_in_a_circle_stays_as_it_was(source: DirectorySource, tmp_path: Path) -> None:
+    put(tmp_path, "a.yaml")
+    before = source.next(0).entries
+    (tmp_path / "circle").symlink_to("a.yaml")
+    (tmp_path / "circle").rename(tmp_path / "a.yaml")
+    put(tmp_path, "b.yaml", "id: b\n")
+    after = source.next(0)
+    assert after.entries.keys() == {A, B}
+    assert (after.entries[A], after.ignored) == (before[A], 0)
+
+
 def test_without_a_change_the_listing_keeps_index_and_versions_and_waits(
     source: DirectorySource, tmp_path: Path
 ) -> None:
