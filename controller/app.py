@@ -58,6 +58,8 @@ STOP_STEP = 1.0
 STOP_WITHIN = 4.0
 LAST_STEP = 0.05
 """Seconds that a part has to end: for each, for all together, and for each of those that come when all is used up."""
+AFTER_LEAVE = 0.5
+"""Seconds of all together that are left to what ends after leave was taken of Consul, which gets the rest."""
 
 
 class StartError(Exception):
@@ -172,8 +174,11 @@ class App:
         log.info("stopping")
         deadline = time.monotonic() + STOP_WITHIN
 
+        def rest(after: float = 0.0) -> float:
+            return max(LAST_STEP, deadline - after - time.monotonic())
+
         def step() -> float:
-            return max(LAST_STEP, min(STOP_STEP, deadline - time.monotonic()))
+            return min(STOP_STEP, rest())
 
         self._systemd.stopping()
         self._reloader.stop(step())
@@ -187,15 +192,16 @@ class App:
         self._engine.close(step())
         self._succession.stop(step())
         left = self._reloader.config.on_stop == "keep" and self._succession.has_heir
-        self._stop_beside(step(), destroy=not left)
+        self._stop_beside(step(), rest(AFTER_LEAVE), destroy=not left)
         self._web.stop(step())
         for client in self._outside.clients:
             client.close()
         self._succession.release(left=left)
 
-    def _stop_beside(self, timeout: float, *, destroy: bool) -> None:
-        """End what takes leave of Consul, all at once: each may have to wait for an answer that does not come."""
-        ends = [partial(keeper.stop, timeout, destroy=destroy) for keeper in self._outside.keepers]
+    def _stop_beside(self, timeout: float, leave: float, *, destroy: bool) -> None:
+        """End what takes leave of Consul, all at once: each may have to wait for an answer that does not come, and what
+        is published is removed for up to `leave` seconds."""
+        ends = [partial(keeper.stop, leave, destroy=destroy) for keeper in self._outside.keepers]
         ends += [partial(beside.stop, timeout) for beside in self._beside]
         with ThreadPoolExecutor(len(ends), "stop") as pool:
             for ended in [pool.submit(end) for end in ends]:

@@ -296,9 +296,10 @@ class ConsulClient:
 
         self._ask("register_service", register)
 
-    def deregister_service(self, service: str) -> None:
-        """Remove a service, by its id, and its checks; one that is not there is no error."""
-        self._ask("deregister_service", lambda: self._api.agent.service.deregister(service))
+    def deregister_service(self, service: str, within: float | None = None) -> None:
+        """Remove a service, by its id, and its checks; one that is not there is no error. `within` is seconds, where it
+        is to be less than for others."""
+        self._ask("deregister_service", lambda: self._api.agent.service.deregister(service), within)
 
     def update_check(self, check: str, status: str, output: str) -> bool:
         """Say what a TTL check has to say, for another TTL; False when the agent knows no such check.

@@ -29,6 +29,8 @@ RENEWALS = 3
 """How often a check is renewed within its TTL."""
 SILENCES = 2
 """After so many requests in a row without answer the rest of a batch is not sent."""
+LEAVE_PATIENCE = 1.0
+"""Seconds that the agent has to remove one service at the end; when it does not, the rest is not tried."""
 NOT_TRIED = "not tried, because the agent does not answer"
 NO_MANIFEST = "there is no manifest that says what service this pod is"
 LOST = "the agent does not know the check any more; it is to be registered again"
@@ -141,17 +143,17 @@ class AgentSink:
                 self._on_lost(lost)
 
     def withdraw_all(self, within: float) -> None:
-        """Remove every service of ours, in `within` seconds or not at all; also after `cancel`.
+        """Remove every service of ours, as far as `within` seconds go; also after `cancel`.
 
         Raises:
             ConsulError: the agent does not answer, or refuses; the rest was not tried.
         """
         deadline = self._clock() + within
         self._client.reopen()
-        for key in list(self._known):
-            if self._clock() > deadline:
-                raise ConsulUnavailable(f"not all could be removed within {within:g} s", sent=False)
-            self._withdraw(key)
+        for done, key in enumerate(keys := list(self._known)):
+            if (left := deadline - self._clock()) <= 0:
+                raise ConsulUnavailable(f"{len(keys) - done} could not be removed within {within:.1f} s", sent=False)
+            self._withdraw(key, min(left, LEAVE_PATIENCE))
 
     # --- writing ---
 
@@ -190,10 +192,10 @@ class AgentSink:
         if wanted.hides_news_after(before):
             self._register(service)
 
-    def _withdraw(self, key: PodKey) -> None:
+    def _withdraw(self, key: PodKey, within: float | None = None) -> None:
         self._doubt(key)
         with self._lock:
-            self._client.deregister_service(service_id(key))
+            self._client.deregister_service(service_id(key), within)
             self._known.pop(key, None)
 
     def _register(self, service: AgentService) -> None:

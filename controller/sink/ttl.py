@@ -64,7 +64,7 @@ class TtlKeeper:
         try:
             self._sink.withdraw_all(self._withdraw_within)
         except ConsulError as error:
-            log.warning("services stay registered, and turn critical after their TTL: %s", error)
+            log.warning("services stay registered, critical after their TTL, until a controller starts here: %s", error)
 
     def _turn(self) -> None:
         """Once in a period, and after trouble, look at everything; each time renew a share."""

@@ -1,6 +1,7 @@
 """Two places of publishing, of which one hangs: the other goes on as if it were alone."""
 
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -140,3 +141,24 @@ def test_neither_blocks_the_end(
     assert "Traceback" not in controller.log
     left = ["health/a/web1"] if on_stop == "keep" else []
     assert consul.keys("health/") == left
+
+
+def test_the_end_takes_the_time_that_it_has_to_remove_services(
+    consul: Agent, stack: ExitStack, fleet: Fleet, gateway: Gateway
+) -> None:
+    """One by one, each in its time: with what all other parts leave there is enough for more than a second of them."""
+    pods = "abcdefgh"
+    fleet.schedule(*pods)
+    controller = publishing(stack, gateway, on_stop="remove")
+    until(lambda: all(in_agent(consul, pod) == "passing" for pod in pods))
+    slowly = threading.Event()
+
+    def lie(asked: Asked) -> Reply | None:
+        if "/agent/service/deregister/podpulse:" in urllib.parse.unquote(asked.path):
+            slowly.wait(0.2)
+        return None
+
+    gateway.lie = lie
+    assert controller.terminate(within=5.0) == 0
+    assert [pod for pod in pods if in_agent(consul, pod)] == []
+    assert "stay registered" not in controller.log
