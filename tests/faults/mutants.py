@@ -203,8 +203,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "R1",
         "controller/app.py",
-        "self._stop_beside(step(), destroy=not left)",
-        "self._stop_beside(step(), destroy=True)",
+        "self._stop_beside(step(), rest(AFTER_LEAVE), destroy=not left)",
+        "self._stop_beside(step(), rest(AFTER_LEAVE), destroy=True)",
         "terminated",
         "the session ends with the process",
     ),
