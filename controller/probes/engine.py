@@ -9,11 +9,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import pycurl
 
+from controller.probes.commands import Renew, Start, Stop
+from controller.probes.judgement import judge
 from controller.probes.multi import Multi
 from controller.probes.pool import TransferPool
 from controller.probes.reach import Reach
@@ -58,24 +59,6 @@ class ProbeMetrics(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    workers: Collection[Worker]
-
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    keys: Collection[PodKey]
-    done: threading.Event
-
-
-@dataclass(frozen=True, slots=True)
-class _Renew:
-    ca_file: str
-    guard: Guard
-    replaced: Collection[str] = ()
-
-
 class ProbeEngine:
     """Implements `reconcilers.ports.Workers`. `max_in_flight` bounds the transfers, and so the descriptors.
 
@@ -106,7 +89,7 @@ class ProbeEngine:
         self._lock = threading.Lock()
         self._specs: dict[PodKey, CheckSpec] = {}
         self._generation = 0
-        self._commands: deque[_Start | _Stop | _Renew] = deque()
+        self._commands: deque[Start | Stop | Renew] = deque()
         self._ca_file = ca_file
         self._guard = guard or Guard()
         self._closing = False
@@ -122,6 +105,7 @@ class ProbeEngine:
         self._look_at = 0.0
         self._bucket = TokenBucket(AT_ONCE, 1 / AT_ONCE)
         self._results: list[ProbeResult] = []
+        self._faults: set[tuple[type, type, str]] = set()
         self._pool = TransferPool(ca_file)
         self._in_flight: dict[pycurl.Curl, Worker] = {}
 
@@ -151,14 +135,14 @@ class ProbeEngine:
             self._generation += len(workers)
             self._specs.update((worker.spec.key, worker.spec) for worker in workers)
         self._observer.follow((worker.spec, worker.generation) for worker in workers)
-        self._post(_Start(workers))
+        self._post(Start(workers))
 
     def stop(self, keys: Collection[PodKey]) -> None:
         """See `Workers`."""
         with self._lock:
             for key in keys:
                 self._specs.pop(key, None)
-        command = _Stop(keys, threading.Event())
+        command = Stop(keys, threading.Event())
         self._post(command)
         while self._thread.is_alive() and not command.done.wait(IDLE):
             pass
@@ -167,11 +151,11 @@ class ProbeEngine:
         """From now on these authorities and this guard are in force; probes under way end as they began."""
         if (ca_file, guard) != (self._ca_file, self._guard):
             self._ca_file, self._guard = ca_file, guard
-            self._post(_Renew(ca_file, guard))
+            self._post(Renew(ca_file, guard))
 
     def renew(self, replaced: Collection[str]) -> None:
         """The content of these files of certificates is another one."""
-        self._post(_Renew(self._ca_file, self._guard, replaced))
+        self._post(Renew(self._ca_file, self._guard, replaced))
 
     def files(self) -> tuple[set[str], set[str]]:
         """Which files probes read: those with authorities, and those with certificates and keys."""
@@ -180,7 +164,7 @@ class ProbeEngine:
         authorities = {self._ca_file, *(tls.ca_file for tls in every)}
         return authorities - {""}, {path for tls in every for path in (tls.cert_file, tls.key_file) if path}
 
-    def _post(self, command: _Start | _Stop | _Renew) -> None:
+    def _post(self, command: Start | Stop | Renew) -> None:
         self._commands.append(command)
         self._multi.wake()
 
@@ -220,15 +204,15 @@ class ProbeEngine:
     def _obey(self) -> None:
         while self._commands:
             match self._commands.popleft():
-                case _Start(workers):
+                case Start(workers):
                     for worker in workers:
                         self._begin(worker)
-                case _Stop(keys, done):
+                case Stop(keys, done):
                     for key in keys:
                         if stopped := self._workers.pop(key, None):
                             self._drop(stopped)
                     done.set()
-                case _Renew(ca_file, guard, replaced):
+                case Renew(ca_file, guard, replaced):
                     self._renew(ca_file, guard, replaced)
 
     def _renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
@@ -294,6 +278,13 @@ class ProbeEngine:
         self._proceed(worker)
 
     def _proceed(self, worker: Worker) -> None:
+        try:
+            self._go(worker)
+        except Exception as error:  # noqa: BLE001 - it is logged, once
+            worker.waiting = False
+            self._conclude(worker, self._fault(worker, "the probe could not be sent", error), Phases(dns=worker.dns))
+
+    def _go(self, worker: Worker) -> None:
         match self._reach.find(worker):
             case Where() as where:
                 worker.waiting = False
@@ -340,36 +331,41 @@ class ProbeEngine:
             detail = f"the probe could not be sent: {error}"
             self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail), Phases(dns=worker.dns))
             return
+        self._multi.add(transfer.curl)
         worker.transfer = transfer
         self._in_flight[transfer.curl] = worker
-        self._multi.add(transfer.curl)
 
     def _collect(self) -> None:
-        """Read which transfers ended."""
+        """Read which transfers ended; whatever comes of one, the others are read too."""
         if not self._in_flight:
             return
-        for curl, code, message in self._multi.ended():
+        for curl, code, message in list(self._multi.ended()):
             worker = self._in_flight[curl]
-            transfer, kind = worker.transfer, worker.kind
-            assert transfer is not None and kind is not None  # noqa: S101, PT018 - a worker in flight has both
-            if code == pycurl.E_OK:
-                verdict = kind.answered(transfer, worker.spec)
-            else:
-                verdict = self._blamed(worker, kind.failed(transfer, code, message, worker.spec))
-            self._finish(worker, transfer, verdict)
+            transfer = worker.transfer
+            assert transfer is not None  # noqa: S101 - a worker in flight has one
+            try:
+                verdict, phases = self._read(worker, transfer, code, message)
+            except Exception as error:  # noqa: BLE001 - it is logged, once
+                verdict = self._fault(worker, "how the probe ended could not be read", error)
+                phases = Phases(dns=worker.dns)
+            self._conclude(worker, verdict, phases)
+            self._release(transfer, worker)
 
-    def _blamed(self, worker: Worker, verdict: Verdict) -> Verdict:
-        """A timeout is no evidence when we ourselves stood still during the probe: the answer may have been there."""
-        if verdict.reason is Reason.TIMEOUT and worker.started < self._multi.stood_still:
-            return Verdict(Outcome.LOCAL, Reason.LOCAL, "timed out while this controller stood still")
-        return verdict
-
-    def _finish(self, worker: Worker, transfer: Transfer, verdict: Verdict) -> None:
+    def _read(self, worker: Worker, transfer: Transfer, code: int, message: str) -> tuple[Verdict, Phases]:
+        verdict = judge(worker, transfer, code, message, self._multi.stood_still)
         accepted = verdict.reason is not Reason.CERTIFICATE
         if worker.wants_certificate(worker.started) or not accepted:
             worker.saw_certificate(transfer.seen_certificate(), accepted=accepted)
-        self._conclude(worker, verdict, transfer.phases(worker.dns))
-        self._release(transfer, worker)
+        return verdict, transfer.phases(worker.dns)
+
+    def _fault(self, worker: Worker, what: str, error: Exception) -> Verdict:
+        """The verdict over a probe in which we failed. A trace is logged once for each way to fail: there may be
+        thousands of such probes."""
+        way = (type(worker.spec.probe), type(error), what)
+        if way not in self._faults:
+            self._faults.add(way)
+            log.error("%s: %s; of more like it nothing is logged", worker.spec.key, what, exc_info=error)
+        return Verdict(Outcome.LOCAL, Reason.LOCAL, f"{what}: {type(error).__name__}, a fault of this controller")
 
     def _release(self, transfer: Transfer, worker: Worker) -> None:
         del self._in_flight[transfer.curl]

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import pycurl
 
+from controller.probes.text import sound
 from controller.probes.transfer import Transfer, Verdict
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import CheckSpec, GrpcHealth
@@ -76,7 +77,7 @@ def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
     if status != 200 or "grpc-status" not in trailers:
         detail = f"answered with HTTP status {status}{'' if status != 200 else ', but not as gRPC'}"
         return Verdict(Outcome.FAILURE, Reason.PROTOCOL, detail, status_code=status)
-    code = int(trailers["grpc-status"]) if trailers["grpc-status"].isdigit() else 2
+    code = _code(trailers["grpc-status"])
     reason, detail = _judge(code, _serving(bytes(transfer.body)), probe.service, trailers.get("grpc-message", ""))
     return Verdict(Outcome.FAILURE if reason else Outcome.SUCCESS, reason, detail, status_code=status)
 
@@ -91,6 +92,11 @@ def failed(transfer: Transfer, code: int, message: str, spec: CheckSpec) -> Verd
         detail = "closed right after the TLS handshake: perhaps a client certificate is demanded"
         return Verdict(Outcome.FAILURE, Reason.TLS, detail)
     return transfer.failed(code, message, spec)
+
+
+def _code(text: str) -> int:
+    """The status code; UNKNOWN for one that is none, as gRPC has it."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else 2
 
 
 def _judge(code: int, serving: int, service: str, message: str) -> tuple[Reason, str]:
@@ -109,7 +115,7 @@ def _judge(code: int, serving: int, service: str, message: str) -> tuple[Reason,
             return Reason.PROTOCOL, "UNIMPLEMENTED: the server has no grpc.health.v1.Health"
         case _:
             name = CODES[code] if code < len(CODES) else str(code)
-            return Reason.STATUS, f"{name}{': ' + message[:200] if message else ''}"
+            return Reason.STATUS, f"{name}{': ' + sound(message[:200]) if message else ''}"
 
 
 def _trailers(lines: list[bytes]) -> dict[str, str]:

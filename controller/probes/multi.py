@@ -14,6 +14,8 @@ from contextlib import suppress
 
 import pycurl
 
+from controller.probes.text import sound
+
 LATE = 0.5
 """Seconds beyond what was asked for after which a turn of the thread counts as standing still."""
 
@@ -77,7 +79,8 @@ class Multi:
             more, answered, failed = self._multi.info_read()
             for curl in answered:
                 yield curl, pycurl.E_OK, ""
-            yield from failed
+            for curl, code, message in failed:
+                yield curl, code, sound(message)
 
     def keep_connections(self, count: int) -> None:
         """How many idle connections may be kept for another use."""

@@ -11,6 +11,7 @@ from importlib.metadata import version
 import pycurl
 
 from controller.probes import certificate, endings
+from controller.probes.text import sound
 from reconcilers.health import Certificate, Outcome, Phases, Reason
 from reconcilers.spec import CheckSpec, Tls
 
@@ -166,7 +167,11 @@ class Transfer:
         return -1
 
     def _certificates(self) -> certificate.Chain:
-        return self.curl.getinfo(pycurl.INFO_CERTINFO) if self._certinfo else []
+        """Decoded here: pycurl's own way fails at a byte that is no UTF-8, and an extension may have any."""
+        if not self._certinfo:
+            return []
+        chain = self.curl.getinfo_raw(pycurl.INFO_CERTINFO)
+        return [[(_decoded(field), _decoded(text)) for field, text in each] for each in chain]
 
     def _sentence(self, reason: Reason, code: int, message: str, spec: CheckSpec) -> str:
         where = f"{_bracketed(spec.address or spec.probe.host)}:{spec.probe.port}"
@@ -219,6 +224,10 @@ def where(host: str, port: int, addresses: tuple[str, ...]) -> Where:
             return Where([f"::{_bracketed(address)}:"], [])
         case _:
             return Where([f"::{host}:"], [f"{host}:{port}:{','.join(map(_bracketed, addresses))}"])
+
+
+def _decoded(data: bytes) -> str:
+    return sound(data.decode("utf-8", "replace"))
 
 
 def _bracketed(address: str) -> str:

@@ -32,8 +32,9 @@ def link(
     names: tuple[str, ...] = (),
     authority: bool = False,
     until: datetime = FUTURE,
+    more: x509.ExtensionType | None = None,
 ) -> Link:
-    """A certificate for `names`, signed by `issuer` or by itself."""
+    """A certificate for `names`, signed by `issuer` or by itself; `more` is one more extension."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     builder = (
@@ -47,7 +48,14 @@ def link(
     if names:
         alternatives = x509.SubjectAlternativeName([x509.DNSName(each) for each in names])
         builder = builder.add_extension(alternatives, critical=False)
+    if more:
+        builder = builder.add_extension(more, critical=False)
     return Link(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+
+
+def odd_extension(text: bytes) -> x509.ExtensionType:
+    """A comment (nsComment) of these bytes, which OpenSSL prints as they are."""
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier("2.16.840.1.113730.1.13"), b"\x16%c%s" % (len(text), text))
 
 
 def serving(folder: Path, *chain: Link) -> ssl.SSLContext:

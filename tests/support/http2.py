@@ -1,0 +1,58 @@
+"""HTTP/2 as no library would send it: a behaviour for `Target.greeting` that answers one gRPC call, frame by frame."""
+
+import struct
+from collections.abc import Iterable
+
+from tests.support.targets import Behaviour, Connection
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SERVING = b"\0\0\0\0\x02\x08\x01"
+"""gRPC's prefix, and a HealthCheckResponse that says SERVING."""
+DATA, HEADERS, SETTINGS = 0, 1, 4
+ACK, END_STREAM, END_HEADERS = 1, 1, 4
+STATUS_200 = b"\x88"
+
+Fields = Iterable[tuple[bytes, bytes]]
+
+
+def grpc_answer(trailers: Fields, headers: Fields = ((b"content-type", b"application/grpc"),)) -> Behaviour:
+    """SERVING, whatever these trailers say; names and values go out as they are, each shorter than 127 bytes."""
+
+    def behave(connection: Connection) -> None:
+        connection.sock.settimeout(10)
+        _await_request(connection)
+        connection.send(_frame(SETTINGS, 0, 0, b"") + _frame(SETTINGS, ACK, 0, b""))
+        connection.send(_frame(HEADERS, END_HEADERS, 1, STATUS_200 + _fields(headers)))
+        connection.send(_frame(DATA, 0, 1, SERVING))
+        connection.send(_frame(HEADERS, END_HEADERS | END_STREAM, 1, _fields(trailers)))
+        while connection.sock.recv(4096):
+            pass
+
+    return behave
+
+
+def _await_request(connection: Connection) -> None:
+    """Until the frame that begins stream 1 is there."""
+    heard = b""
+    while not (more := heard.removeprefix(PREFACE)) or len(heard) < len(PREFACE) or not _has_headers(more):
+        if not (new := connection.sock.recv(4096)):
+            raise ConnectionError
+        heard += new
+
+
+def _has_headers(frames: bytes) -> bool:
+    while len(frames) >= 9:
+        length = int.from_bytes(frames[:3])
+        if frames[3] == HEADERS:
+            return True
+        frames = frames[9 + length :]
+    return False
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def _fields(fields: Fields) -> bytes:
+    """Literal fields without indexing (RFC 7541, 6.2.2)."""
+    return b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields)
