@@ -36,8 +36,8 @@ AT_ONCE = 32
 SOON = 0.05
 """Seconds until something that could not be done now is looked at again."""
 PATIENCE = 0.5
-"""Seconds for which a due probe waits for the one before to end, or for a free transfer. When the thread itself was
-that late, what timed out meanwhile is our own fault."""
+"""Seconds for which a due probe waits for the one before to end, or for a free transfer: counted from when that was
+first seen, because the thread itself may have been late."""
 
 
 class Observer(Protocol):
@@ -246,7 +246,7 @@ class ProbeEngine:
         now = self._clock()
         if not worker.is_busy and (worker.kind is None or self._has_room()):
             self._launch(worker, due)
-        elif now - worker.due < PATIENCE:
+        elif worker.waited(now) < PATIENCE:
             self._schedule.add(worker, now + SOON)
             return
         elif worker.is_busy:
@@ -262,6 +262,7 @@ class ProbeEngine:
     def _schedule_next(self, worker: Worker, now: float) -> None:
         interval = worker.spec.interval
         due = worker.due + interval
+        worker.held = 0.0
         if due <= now:
             missed = int((now - due) / interval) + 1
             self._metrics.skipped(missed)

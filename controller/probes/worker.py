@@ -32,7 +32,8 @@ class Worker:
     """Belongs to the probe thread once it was handed over. Times are of the monotonic clock unless they say wall.
 
     `kind` is None where nothing is ever sent.
-    `due` is when its next probe is; `started` and `dns` (seconds spent on the name) are of the probe under way.
+    `due` is when its next probe is, and `held` when that was first found to have to wait (0 if it was not); `started`
+    and `dns` (seconds spent on the name) are of the probe under way.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Worker:
         "dns",
         "due",
         "generation",
+        "held",
         "kind",
         "profile",
         "resolved",
@@ -64,6 +66,7 @@ class Worker:
         self.running = True
         self.waiting = False
         self.due = 0.0
+        self.held = 0.0
         self.started = 0.0
         self.started_wall = 0.0
         self.dns = 0.0
@@ -78,6 +81,11 @@ class Worker:
     def is_busy(self) -> bool:
         """Whether a probe is under way."""
         return self.transfer is not None or self.waiting
+
+    def waited(self, now: float) -> float:
+        """For how long the next probe has been waiting since it could first have begun."""
+        self.held = self.held or now
+        return now - self.held
 
     def wants_certificate(self, now: float) -> bool:
         return self.spec.probe.tls is not None and now >= self.certificate_due

@@ -18,7 +18,7 @@ from reconcilers.spec import PodKey, Tls
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.chains import link, odd_extension, serving
-from tests.support.checks import grpc, https
+from tests.support.checks import grpc, https, tcp
 from tests.support.http2 import grpc_answer
 from tests.support.net import until
 from tests.support.probing import Bench, spec
@@ -201,6 +201,24 @@ def test_a_certificate_with_bytes_that_are_no_text_is_read_like_any_other(
     assert result.detail == ("" if insecure else "the certificate is self-signed")
     assert result.certificate.names == "localhost"
     assert result.certificate.expires > time.time()
+
+
+# Our own time
+
+
+def test_probes_that_came_late_by_our_own_fault_wait_for_a_free_transfer(paused: Bench, pausing: Pausing) -> None:
+    with Target() as target:
+        checks = [tcp(target.port, f"pod-{number}", interval=1.0) for number in range(120)]
+        paused.engine.start(checks)
+        for check in checks:
+            pausing.after(check.key, 1, within=20)
+        before = {check.key: len(pausing.all(check.key)) for check in checks}
+        pausing.pause(paused, target)
+        began = time.monotonic()
+        until(lambda: time.monotonic() - began > 1.2, what="every check is due, some by more than they have patience")
+        pausing.go_on()
+        later = {key: pausing.after(key, count, within=20) for key, count in before.items()}
+        assert {(result.outcome, result.detail) for result in later.values()} == {(SUCCESS, "")}
 
 
 def test_a_health_that_came_from_an_odd_answer_can_be_saved(authority: Authority, target: Target) -> None:
