@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from controller.probes import http
+from controller.probes.resolver import Answer
 from controller.probes.text import sound
 from controller.probes.transfer import Verdict
 from controller.store import HealthStore
 from reconcilers.health import Outcome, ProbeResult, Reason
-from reconcilers.spec import PodKey, Tls
+from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.chains import link, odd_extension, serving
@@ -219,6 +220,34 @@ def test_probes_that_came_late_by_our_own_fault_wait_for_a_free_transfer(paused:
         pausing.go_on()
         later = {key: pausing.after(key, count, within=20) for key, count in before.items()}
         assert {(result.outcome, result.detail) for result in later.values()} == {(SUCCESS, "")}
+
+
+def slow_name(seconds: float) -> Callable[[str], Answer]:
+    def ask(name: str) -> Answer:
+        time.sleep(seconds)
+        return Answer(("127.0.0.1",))
+
+    return ask
+
+
+def test_a_timeout_of_which_the_name_took_most_is_not_the_pods_fault(authority: Authority, target: Target) -> None:
+    target.behave(targets.hang)
+    bench = Bench(authority.file, ask=slow_name(0.9))
+    result = bench.result(CheckSpec(PodKey("web1", "isup"), HttpGet("web1", target.port, "/"), 60.0, 1.5))
+    assert (result.outcome, result.reason) == (LOCAL, Reason.DNS)
+    assert result.detail.startswith("of 1.5 s, ")
+    assert result.detail.endswith(" went by until web1 was resolved: too few were left for an answer")
+    bench.engine.close(10)
+
+
+def test_a_timeout_after_a_name_that_was_quickly_resolved_is_the_pods_fault(
+    authority: Authority, target: Target
+) -> None:
+    target.behave(targets.hang)
+    bench = Bench(authority.file, ask=slow_name(0.05))
+    result = bench.result(CheckSpec(PodKey("web1", "isup"), HttpGet("web1", target.port, "/"), 60.0, 2.0))
+    assert (result.outcome, result.reason) == (FAILURE, Reason.TIMEOUT)
+    bench.engine.close(10)
 
 
 def test_a_health_that_came_from_an_odd_answer_can_be_saved(authority: Authority, target: Target) -> None:
