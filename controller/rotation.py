@@ -7,6 +7,7 @@ written, and when it can be used.
 import logging
 import os
 import ssl
+import stat
 from collections.abc import Collection
 
 log = logging.getLogger(__name__)
@@ -47,9 +48,11 @@ class Rotation:
 
 
 def _stamp(path: str) -> Stamp | None:
-    """None for a file that cannot be seen: it may be back soon."""
+    """None for a file that cannot be seen, or is none that is read: it may be back soon."""
     try:
         status = os.stat(path)  # noqa: PTH116 - paths are libcurl's here
     except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino

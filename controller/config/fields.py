@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, InstanceOf
 
 from controller.keyring import Keyring
+from controller.regular import unreadable
 from reconcilers.fields import headers
 from reconcilers.guard import Allowance
 from reconcilers.spec import is_name
@@ -74,15 +75,6 @@ def _keyring(value: object) -> object:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("expected the path of a keyring")
     return Keyring(Path(value))
-
-
-def unreadable(path: str) -> str:
-    """Why a file cannot be read, or ""."""
-    try:
-        with Path(path).open("rb"):
-            return ""
-    except OSError as error:
-        return error.strerror or "cannot be read"
 
 
 def _publish(value: object) -> tuple[str, ...]:

@@ -20,11 +20,11 @@ from controller.config.fields import (
     Publish,
     ReadableFile,
     host_and_port,
-    unreadable,
 )
 from controller.config.live import LIVE
 from controller.config.sections import ConsulSection, DampingSection, Section, ServiceSection
 from controller.consul import ConsulSettings, settings_from_environment
+from controller.regular import unreadable
 from controller.web import access
 from controller.web.access import WebAccess
 from reconcilers.damping import DampingRules

@@ -328,7 +328,7 @@ class ProbeEngine:
         try:
             transfer = self._pool.take(worker)
             transfer.prepare(worker.url, worker.spec.timeout - worker.dns, where, certinfo=certinfo)
-        except (pycurl.error, ValueError) as error:
+        except (pycurl.error, ValueError, OSError) as error:
             detail = f"the probe could not be sent: {error}"
             self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail), Phases(dns=worker.dns))
             return

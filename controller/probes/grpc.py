@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import pycurl
 
+from controller.probes.files import TlsFiles
 from controller.probes.text import sound
 from controller.probes.transfer import Transfer, Verdict
 from reconcilers.health import Outcome, Reason
@@ -45,9 +46,9 @@ def profile(probe: GrpcHealth) -> object:
     return ("grpc", probe.service, probe.tls, probe.reuse)
 
 
-def transfer(probe: GrpcHealth, ca_file: str) -> Transfer:
+def transfer(probe: GrpcHealth, files: TlsFiles) -> Transfer:
     """A new transfer for probes of this profile."""
-    made = Transfer(probe.tls, ca_file, reuse=probe.reuse, kept=MAX_ANSWER, with_headers=True)
+    made = Transfer(probe.tls, files, reuse=probe.reuse, kept=MAX_ANSWER, with_headers=True)
     plain, secure = pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE, pycurl.CURL_HTTP_VERSION_2TLS
     made.curl.setopt(pycurl.HTTP_VERSION, secure if probe.tls else plain)
     made.curl.setopt(pycurl.POST, 1)

@@ -2,6 +2,7 @@
 
 import pycurl
 
+from controller.probes.files import TlsFiles
 from controller.probes.transfer import MAX_EXCERPT, MAX_READ, Transfer, Verdict
 from reconcilers.fields import compiled
 from reconcilers.health import Outcome, Reason
@@ -13,9 +14,9 @@ def profile(probe: HttpGet) -> object:
     return (probe.method, probe.headers, probe.tls, probe.reuse, bool(probe.expect_body), _host_header(probe))
 
 
-def transfer(probe: HttpGet, ca_file: str) -> Transfer:
+def transfer(probe: HttpGet, files: TlsFiles) -> Transfer:
     """A new transfer for probes of this profile."""
-    made = Transfer(probe.tls, ca_file, reuse=probe.reuse, kept=MAX_READ if probe.expect_body else MAX_EXCERPT)
+    made = Transfer(probe.tls, files, reuse=probe.reuse, kept=MAX_READ if probe.expect_body else MAX_EXCERPT)
     made.curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
     if probe.method == "HEAD":
         made.curl.setopt(pycurl.NOBODY, 1)

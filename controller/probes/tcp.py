@@ -2,6 +2,7 @@
 
 import pycurl
 
+from controller.probes.files import TlsFiles
 from controller.probes.transfer import Transfer, Verdict
 from reconcilers.health import Outcome
 from reconcilers.spec import CheckSpec, TcpConnect
@@ -12,9 +13,9 @@ def profile(_: TcpConnect) -> object:
     return "tcp"
 
 
-def transfer(_: TcpConnect, ca_file: str) -> Transfer:
+def transfer(_: TcpConnect, files: TlsFiles) -> Transfer:
     """A new transfer that ends when it is connected; libcurl closes the connection when it leaves the multi handle."""
-    made = Transfer(None, ca_file, reuse=False, kept=0)
+    made = Transfer(None, files, reuse=False, kept=0)
     made.curl.setopt(pycurl.CONNECT_ONLY, 1)
     return made
 

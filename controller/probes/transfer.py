@@ -11,6 +11,7 @@ from importlib.metadata import version
 import pycurl
 
 from controller.probes import certificate, endings
+from controller.probes.files import Options, Sealed, TlsFiles
 from controller.probes.text import sound
 from reconcilers.health import Certificate, Outcome, Phases, Reason
 from reconcilers.spec import CheckSpec, Tls
@@ -47,6 +48,7 @@ class Transfer:
         "_certinfo",
         "_connect_to",
         "_resolved",
+        "_sealed",
         "_secure",
         "_size",
         "_timeout_set",
@@ -59,7 +61,7 @@ class Transfer:
         "with_headers",
     )
 
-    def __init__(self, tls: Tls | None, ca_file: str, *, reuse: bool, kept: int, with_headers: bool = False) -> None:
+    def __init__(self, tls: Tls | None, files: TlsFiles, *, reuse: bool, kept: int, with_headers: bool = False) -> None:
         self.era = 0
         """Which files of certificates it was made with, as its pool counts them."""
         self.kept = kept
@@ -75,8 +77,12 @@ class Transfer:
         self._certinfo = False
         self._timeout_set = 0.0
         self._connect_to: list[str] = []
+        self._sealed: Sealed | None = None
         self.curl = pycurl.Curl()
-        options = _common(reuse=reuse) | (_tls(tls, ca_file) if tls else {})
+        options = _common(reuse=reuse)
+        if tls:
+            given, self._sealed = files.options(tls)
+            options |= _tls(tls) | given
         for option, value in options.items():
             self.curl.setopt(option, value)
         self.curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
@@ -103,6 +109,11 @@ class Transfer:
         if certinfo is not self._certinfo:
             setopt(pycurl.OPT_CERTINFO, certinfo)
             self._certinfo = certinfo
+
+    def close(self) -> None:
+        """It is used no more, nor are the files that it was made with."""
+        self.curl.close()
+        self._sealed = None
 
     @property
     def is_cut(self) -> bool:
@@ -189,7 +200,13 @@ class Transfer:
             case _ if code == pycurl.E_COULDNT_CONNECT:
                 return endings.no_connection(where, self.curl.getinfo(pycurl.OS_ERRNO))
             case _:
-                return f"the probe could not be sent: {message}"
+                return f"the probe could not be sent: {self._with_paths(message, spec.probe.tls)}"
+
+    def _with_paths(self, message: str, tls: Tls | None) -> str:
+        """The files as the check calls them: libcurl knows our copies."""
+        if tls:
+            message = message.replace("'(memory blob)'", tls.key_file).replace("CURLOPT_SSLCERT_BLOB", tls.cert_file)
+        return message.replace(self._sealed.path, self._sealed.name) if self._sealed else message
 
     def _timeout(self, where: str, spec: CheckSpec) -> str:
         after = f"for {spec.timeout:g} s"
@@ -238,7 +255,7 @@ CURVES = "X25519:P-256:P-384:P-521:X25519MLKEM768"
 """The group that nearly every server takes first; a key for a post-quantum one is made when a server asks for it."""
 
 
-def _common(*, reuse: bool) -> dict[int, int | str]:
+def _common(*, reuse: bool) -> Options:
     return {
         pycurl.NOSIGNAL: 1,
         pycurl.TCP_NODELAY: 0,
@@ -254,14 +271,10 @@ def _common(*, reuse: bool) -> dict[int, int | str]:
     }
 
 
-def _tls(tls: Tls, ca_file: str) -> dict[int, int | str]:
-    options: dict[int, int | str] = {
-        pycurl.CAINFO: tls.ca_file or ca_file,
+def _tls(tls: Tls) -> Options:
+    return {
         pycurl.SSL_VERIFYPEER: 0 if tls.insecure_skip_verify else 1,
         pycurl.SSL_VERIFYHOST: 0 if tls.insecure_skip_verify else 2,
         pycurl.SSL_SESSIONID_CACHE: 1 if tls.resume else 0,
         pycurl.SSL_EC_CURVES: CURVES,
     }
-    if tls.cert_file:
-        options |= {pycurl.SSLCERT: tls.cert_file, pycurl.SSLKEY: tls.key_file}
-    return options

@@ -7,6 +7,7 @@ from controller.probes.pool import MAX_IDLE, TransferPool
 from controller.probes.transfer import Transfer
 from controller.probes.worker import Worker
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, PodKey, Probe, TcpConnect, Tls
+from tests.support.authority import Authority
 
 PLAIN = HttpGet("web1", 80, "/a")
 
@@ -16,8 +17,8 @@ def worker(probe: Probe) -> Worker:
 
 
 @pytest.fixture
-def pool() -> TransferPool:
-    return TransferPool("/nowhere/ca.pem")
+def pool(authority: Authority) -> TransferPool:
+    return TransferPool(str(authority.file))
 
 
 def is_closed(transfer: Transfer) -> bool:

@@ -1,12 +1,12 @@
 """Files of certificates that are replaced while we run: noticed when they stand, and used by new connections."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from controller.consul import ConsulClient, ConsulRefused, ConsulUnavailable
-from controller.probes.pool import SPELLINGS, TransferPool
 from controller.rotation import Rotation, unusable
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import Tls
@@ -98,15 +98,16 @@ def test_certificates_and_keys_are_told_of_too(tmp_path: Path) -> None:
     assert [rotation.look([], [str(key)]) for _ in range(2)] == [frozenset(), {str(key)}]
 
 
-def test_a_path_is_spelt_otherwise_after_each_turn_and_leads_to_the_same_file(bundle: Path) -> None:
-    pool = TransferPool(str(bundle))
-    spellings = []
-    for _ in range(SPELLINGS):
-        pool.renew(str(bundle), [str(bundle)])
-        spellings.append(pool._spelling(str(bundle)))
-    assert len(set(spellings)) == SPELLINGS
-    assert all(bundle.samefile(path) for path in spellings)
-    assert pool._spelling("") == ""
+def test_a_file_that_a_pipe_takes_the_place_of_is_not_opened_and_told_of_when_it_is_back(
+    bundle: Path, successor: Authority
+) -> None:
+    rotation, paths = Rotation(), [str(bundle)]
+    rotation.look(paths, [])
+    bundle.unlink()
+    os.mkfifo(bundle)
+    assert [rotation.look(paths, []) for _ in range(3)] == [frozenset()] * 3
+    replace_by(bundle, successor.file)
+    assert {path for _ in range(2) for path in rotation.look(paths, [])} == {str(bundle)}
 
 
 # Probes
@@ -142,12 +143,13 @@ def test_replaced_authorities_are_asked_from_the_next_probe_on(
         assert bench.engine.files() == ({str(bundle), *([str(mine)] if own else [])}, set())
 
 
+@pytest.mark.parametrize("resume", [False, True], ids=["full handshakes", "resumed sessions"])
 def test_a_replaced_client_certificate_is_shown_from_the_next_probe_on(
-    bench: Bench, authority: Authority, successor: Authority
+    bench: Bench, authority: Authority, successor: Authority, resume: bool
 ) -> None:
     cert, key = successor.files("client")
     with Target(authority.demanding()) as target:
-        check = https(target.port, "a", tls=Tls(cert_file=str(cert), key_file=str(key)), interval=0.2)
+        check = https(target.port, "a", tls=Tls(cert_file=str(cert), key_file=str(key), resume=resume), interval=0.2)
         bench.engine.start([check])
         until(lambda: bench.results.all(check.key))
         assert bench.results.all(check.key)[-1].outcome is Outcome.FAILURE

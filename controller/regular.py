@@ -1,0 +1,66 @@
+"""Files that a manifest or a configuration names: only regular ones of a modest size are read.
+
+To open a device can have any effect, a FIFO waits for its writer, and some devices never end; whoever may name a file
+must not stop us by it.
+"""
+
+import errno
+import os
+import stat
+
+MAX_SIZE = 4 * 1024 * 1024
+"""Bytes. The authorities of a whole system are about 220 KB."""
+
+
+def unreadable(path: str) -> str:
+    """Why a file cannot be read, or ""."""
+    try:
+        os.close(_opened(path, MAX_SIZE))
+    except (OSError, ValueError) as error:
+        return _said(error)
+    return ""
+
+
+def contents(path: str, limit: int = MAX_SIZE) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ValueError: it cannot be read, is no regular file, or is longer than `limit`; the message names it.
+    """
+    try:
+        with open(_opened(path, limit), "rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {_said(error)}") from None
+    if len(data) > limit:
+        raise ValueError(f"{path}: {_too_long(limit)}")
+    return data
+
+
+def _opened(path: str, limit: int) -> int:
+    """A descriptor of it. Looked at before, so that no device is opened, and after: it may be another by then."""
+    _check(os.stat(path), limit)  # noqa: PTH116 - as the next line
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _check(os.fstat(descriptor), limit)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check(status: os.stat_result, limit: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file")
+    if status.st_size > limit:
+        raise OSError(errno.EFBIG, _too_long(limit))
+
+
+def _too_long(limit: int) -> str:
+    return f"Longer than {limit // 1024} KiB"
+
+
+def _said(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or "cannot be read"
