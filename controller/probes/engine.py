@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pycurl
 
+from controller.descriptors import keepable
 from controller.probes.commands import Renew, Start, Stop
 from controller.probes.judgement import judge
 from controller.probes.multi import Multi
@@ -103,6 +104,7 @@ class ProbeEngine:
         self._waiting: dict[Worker, None] = {}
         self._answers_seen = 0
         self._look_at = 0.0
+        self._reuses = False
         self._bucket = TokenBucket(AT_ONCE, 1 / AT_ONCE)
         self._results: list[ProbeResult] = []
         self._faults: set[tuple[type, type, str]] = set()
@@ -225,8 +227,9 @@ class ProbeEngine:
     def _begin(self, worker: Worker) -> None:
         now = self._clock()
         self._workers[worker.spec.key] = worker
-        if worker.spec.probe.reuse:
-            self._multi.keep_connections(len(self._workers) + self._max_in_flight)
+        self._reuses = self._reuses or worker.spec.probe.reuse
+        if self._reuses:
+            self._multi.keep_connections(keepable(len(self._workers), self._max_in_flight))
         spec = worker.spec
         asked = spec.asked if now - spec.interval < spec.asked <= now else now
         first, worker.due = first_moments(spec.key, spec.interval, asked, now, self._epoch)

@@ -83,7 +83,8 @@ class Multi:
                 yield curl, code, sound(message)
 
     def keep_connections(self, count: int) -> None:
-        """How many idle connections may be kept for another use."""
+        """How many connections may stand when one is kept for another use: beyond that libcurl closes the oldest idle
+        one. New ones are opened all the same, so as many as there are transfers may stand beside them."""
         self._multi.setopt(pycurl.M_MAXCONNECTS, count)
 
     def close(self) -> None:

@@ -1,0 +1,60 @@
+"""A probe engine under a limit of descriptors, a process of its own: `python -m tests.support.tight LIMIT PORT CHECKS`.
+
+Each check keeps its connection, to an address of its own of this machine. Prints one JSON line: how many results there
+are of each outcome, how many transfers may be in flight, and how many sockets stand when all were probed.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from controller.descriptors import affordable
+from controller.probes.engine import ProbeEngine
+from controller.pulse import Pulse
+from reconcilers.spec import CheckSpec, HttpGet, PodKey
+from tests.support.net import until
+from tests.support.recorders import RecordedProbes, RecordedResults
+
+WANTED = 40
+ROUNDS = 3
+
+
+def main(limit: str, port: str, checks: str) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(limit) // 2, int(limit)))
+    results, pulse = RecordedResults(), Pulse("probe", 5, time.monotonic)
+    in_flight = affordable(WANTED)
+    engine = ProbeEngine(results, RecordedProbes(), pulse, ca_file="", max_in_flight=in_flight)
+    engine.run()
+    specs = [
+        CheckSpec(
+            PodKey("web1", f"pod-{number}"),
+            HttpGet("web1", int(port), "/", reuse=True),
+            1.0,
+            0.9,
+            address=f"127.0.1.{number + 1}",
+        )
+        for number in range(int(checks))
+    ]
+    engine.start(specs)
+    until(lambda: all(len(results.all(spec.key)) >= ROUNDS for spec in specs), 60)
+    standing = sum(link.startswith("socket:") for link in _links())
+    outcomes = Counter(result.outcome.value for result in results.all())
+    engine.close(10)
+    print(json.dumps({"outcomes": outcomes, "in_flight": in_flight, "standing": standing}))
+
+
+def _links() -> list[str]:
+    links = []
+    for each in Path("/proc/self/fd").iterdir():
+        try:
+            links.append(str(each.readlink()))
+        except OSError:
+            continue
+    return links
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
