@@ -35,7 +35,7 @@ class Reach:
         if worker.where is None or worker.resolved is not answer:
             if isinstance(found := self._judge(worker, answer), Verdict):
                 return found
-            worker.where, worker.resolved = found, answer
+            worker.where, worker.resolved = found.after(worker.where) if worker.where else found, answer
         return worker.where
 
     def _answer(self, worker: Worker) -> Answer | None:

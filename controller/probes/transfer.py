@@ -6,6 +6,7 @@ redirect, uses no proxy, cookie or netrc, has one deadline for everything and re
 
 import re
 from dataclasses import dataclass
+from hashlib import blake2b
 from importlib.metadata import version
 
 import pycurl
@@ -226,13 +227,21 @@ class Where:
     connect_to: list[str]
     resolve: list[str]
 
+    def after(self, former: "Where") -> "Where":
+        """The same, and libcurl forgets the addresses of the way before, which by itself it never does."""
+        if not former.resolve or former.connect_to == self.connect_to:
+            return self
+        name, port, _ = former.resolve[-1].split(":", 2)
+        return Where(self.connect_to, [f"-{name}:{port}", *self.resolve])
+
 
 def where(host: str, port: int, addresses: tuple[str, ...]) -> Where:
     """The way to `host`, whatever the URL calls it.
 
     One address is connected to as it is; of several libcurl takes the one that answers first (RFC 8305). libcurl
-    remembers addresses and connections by the name that it connects to. That must be the host's own, because several
-    may have the same `server_name`.
+    remembers addresses and connections by the name that it connects to. That has the host's own in it, because several
+    may have the same `server_name`, and a digest of the addresses, because a connection that is kept must not outlive
+    what the name stood for, or what of it may be probed. TLS and HTTP never see it.
     """
     match addresses:
         case ():
@@ -240,7 +249,8 @@ def where(host: str, port: int, addresses: tuple[str, ...]) -> Where:
         case (address,):
             return Where([f"::{_bracketed(address)}:"], [])
         case _:
-            return Where([f"::{host}:"], [f"{host}:{port}:{','.join(map(_bracketed, addresses))}"])
+            name = f"{blake2b(' '.join(sorted(addresses)).encode(), digest_size=8).hexdigest()}.{host}"
+            return Where([f"::{name}:"], [f"{name}:{port}:{','.join(map(_bracketed, addresses))}"])
 
 
 def _decoded(data: bytes) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from controller.probes.resolver import TTL, Answer
 from controller.probes.transfer import where
+from reconcilers.guard import Guard
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import CheckSpec, PodKey, Tls
 from tests.support import targets
@@ -241,6 +243,65 @@ def test_a_kept_connection_belongs_to_one_host_whatever_name_tls_asks_for(bench:
 
 
 def test_several_addresses_are_remembered_under_the_hosts_own_name() -> None:
-    assert where("web1", 80, ("10.0.0.1", "::1")).connect_to == ["::web1:"]
-    assert where("web1", 80, ("10.0.0.1", "::1")).resolve[0].endswith("web1:80:10.0.0.1,[::1]")
+    [connect_to] = where("web1", 80, ("10.0.0.1", "::1")).connect_to
+    assert connect_to.startswith("::")
+    assert connect_to.endswith(".web1:")
+    assert where("web1", 80, ("10.0.0.1", "::1")).resolve == [f"{connect_to[2:]}80:10.0.0.1,[::1]"]
     assert where("web1", 80, ("::1",)).connect_to == ["::[::1]:"]
+
+
+def test_other_addresses_have_another_name_and_the_same_in_another_order_have_not() -> None:
+    first, turned = where("web1", 80, ("10.0.0.1", "10.0.0.2")), where("web1", 80, ("10.0.0.2", "10.0.0.1"))
+    assert turned.connect_to == first.connect_to
+    assert turned.resolve != first.resolve
+    assert where("web1", 80, ("10.0.0.1", "10.0.0.3")).connect_to != first.connect_to
+    assert where("web2", 80, ("10.0.0.1", "10.0.0.2")).connect_to != first.connect_to
+
+
+class Names:
+    """What a resolver says, and a guard that denies some of it; both can be changed."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+
+    def __call__(self, _name: str) -> Answer:
+        return Answer(self.addresses)
+
+
+class Denying(Guard):
+    """Denies one address, as if it were a link-local one."""
+
+    def objection(self, address: str, port: int) -> str:
+        return "it may not be probed" if address == "127.0.0.2" else super().objection(address, port)
+
+
+@pytest.mark.parametrize("change", ["the name leaves an address", "the guard denies an address"])
+@pytest.mark.parametrize("kind", ["http", "https"])
+def test_a_kept_connection_is_left_when_its_address_may_not_be_asked_any_more(
+    authority: Authority, change: str, kind: str
+) -> None:
+    names = Names("127.0.0.2", "127.0.0.3", "127.0.0.4")
+    bench = Bench(authority.file, ask=names)
+    context = authority.server("web1") if kind != "http" else None
+    with ExitStack() as stack:
+        stack.callback(bench.engine.close, 10)
+        first = stack.enter_context(Target(context, "127.0.0.2"))
+        every = [first, *(stack.enter_context(Target(context, host, first.port)) for host in names.addresses[1:])]
+        for target in every:
+            target.behave(KeptConnections())
+        check = (http if kind == "http" else https)(first.port, "kept", host="web1", reuse=True, interval=OFTEN)
+        bench.engine.start([check])
+        until(lambda: len(bench.results.all(check.key)) >= 4)
+        if change == "the name leaves an address":
+            names.addresses = names.addresses[1:]
+            entry = bench.engine._resolver._entries["web1"]
+            entry.answered -= TTL
+            entry.asked -= TTL
+        else:
+            bench.engine.take(ca_file=str(authority.file), guard=Denying())
+        until(lambda: every[1].hits() or every[2].hits(), what="another address is asked")
+        assert {hit.headers["host"] for target in every for hit in target.hits()} == {f"web1:{first.port}"}
+        before = len(bench.results.all(check.key))
+        bench.results.after(check.key, before + 3)
+        assert first.open_connections() <= 1, "at most the idle one"
+        assert {result.outcome for result in bench.results.all(check.key)} == {Outcome.SUCCESS}

@@ -4,7 +4,7 @@ import pytest
 
 from controller.probes.reach import Reach
 from controller.probes.resolver import TTL, Answer, Resolver
-from controller.probes.transfer import Verdict, where
+from controller.probes.transfer import Verdict, Where, where
 from controller.probes.worker import Worker
 from reconcilers.guard import Allowance, Guard
 from reconcilers.health import CheckHealth, HealthState, Outcome, Reason
@@ -89,6 +89,16 @@ def test_the_way_is_found_once_and_anew_when_the_answer_is_another() -> None:
     clock.advance(TTL + 1)
     until(lambda: reach.find(mine) == where("web1", 80, ("10.0.0.2",)))
     resolver.stop()
+
+
+def test_the_addresses_of_a_way_that_is_left_are_forgotten_by_libcurl() -> None:
+    mine, sets = worker(), [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "10.0.0.3"), ("10.0.0.3",)]
+    for before, addresses in zip([None, *sets], sets, strict=False):
+        found = Reach(answering(*addresses), Guard()).find(mine)
+        assert isinstance(found, Where)
+        assert found.connect_to == where("web1", 80, addresses).connect_to
+        former = [f"-{where('web1', 80, before).connect_to[0][2:]}80"] if before else []
+        assert found.resolve == [*former, *where("web1", 80, addresses).resolve]
 
 
 def test_of_several_addresses_the_denied_ones_are_left_out() -> None:
