@@ -1,6 +1,7 @@
 """Transfers that are not in flight, kept for the next probe of their profile."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import pycurl
 
@@ -11,13 +12,24 @@ from controller.probes.worker import Worker
 MAX_IDLE = 512
 
 
+@dataclass(slots=True)
+class _Idle:
+    """The transfers of one profile, and whether one was asked for lately."""
+
+    transfers: list[Transfer]
+    asked: bool = False
+
+
 class TransferPool:
-    """Hands out a transfer that is set up for a worker; beyond `MAX_IDLE` the ones given back are closed."""
+    """Hands out a transfer that is set up for a worker.
+
+    Beyond `MAX_IDLE` one of a profile that was not asked for lately is closed: perhaps no check has it any more.
+    """
 
     def __init__(self, ca_file: str) -> None:
         self._files = TlsFiles(ca_file)
         self._era = 0
-        self._idle: dict[object, list[Transfer]] = {}
+        self._idle: dict[object, _Idle] = {}
         self._count = 0
 
     def renew(self, ca_file: str, replaced: Collection[str] = ()) -> None:
@@ -28,9 +40,10 @@ class TransferPool:
 
     def take(self, worker: Worker) -> Transfer:
         idle = self._idle.get(worker.profile)
-        if idle:
+        if idle and idle.transfers:
             self._count -= 1
-            transfer = idle.pop()
+            idle.asked = True
+            transfer = idle.transfers.pop()
         else:
             transfer = self._new(worker)
         if worker.share:
@@ -40,11 +53,28 @@ class TransferPool:
     def give(self, transfer: Transfer, worker: Worker) -> None:
         if worker.share:
             transfer.curl.unsetopt(pycurl.SHARE)
-        if self._count >= MAX_IDLE or transfer.era != self._era:
+        if transfer.era != self._era:
             transfer.close()
             return
+        if (idle := self._idle.get(worker.profile)) is None:
+            idle = self._idle[worker.profile] = _Idle([])
+        idle.transfers.append(transfer)
         self._count += 1
-        self._idle.setdefault(worker.profile, []).append(transfer)
+        if self._count > MAX_IDLE:
+            self._close_one()
+
+    def _close_one(self) -> None:
+        """One of the first profile that was not asked for since it was last looked at; the others go to the end."""
+        while True:
+            profile, idle = next(iter(self._idle.items()))
+            if idle.transfers and not idle.asked:
+                idle.transfers.pop(0).close()
+                self._count -= 1
+                return
+            del self._idle[profile]
+            if idle.transfers:
+                idle.asked = False
+                self._idle[profile] = idle
 
     def _new(self, worker: Worker) -> Transfer:
         assert worker.kind is not None  # noqa: S101 - no way is ever found for a worker that sends nothing
@@ -55,7 +85,7 @@ class TransferPool:
     def clear(self) -> None:
         """Close all: options such as the authorities may have changed, or the end has come."""
         for idle in self._idle.values():
-            for transfer in idle:
+            for transfer in idle.transfers:
                 transfer.close()
         self._idle.clear()
         self._count = 0

@@ -72,7 +72,47 @@ def test_of_very_many_transfers_those_beyond_the_limit_are_closed(pool: Transfer
     busy = [pool.take(worker(PLAIN)) for _ in range(MAX_IDLE + 2)]
     for transfer in busy:
         pool.give(transfer, worker(PLAIN))
-    assert [is_closed(transfer) for transfer in busy[-3:]] == [False, True, True]
+    assert sum(is_closed(transfer) for transfer in busy) == 2
+    pool.clear()
+    assert all(is_closed(transfer) for transfer in busy)
+
+
+def spoken(number: int) -> Worker:
+    """A worker of a profile of its own."""
+    return worker(HttpGet("web1", 80, "/a", headers=(("X-A", str(number)),)))
+
+
+def test_transfers_of_profiles_that_are_not_asked_for_any_more_make_room(pool: TransferPool) -> None:
+    """A check whose headers change with every deployment leaves a profile behind each time."""
+    for number in range(MAX_IDLE):
+        pool.give(pool.take(spoken(number)), spoken(number))
+    new = pool.take(worker(PLAIN))
+    for _ in range(3):
+        pool.give(new, worker(PLAIN))
+        assert pool.take(worker(PLAIN)) is new
+    assert len(pool._idle) <= MAX_IDLE + 1
+    pool.clear()
+
+
+def test_a_profile_that_is_asked_for_keeps_its_transfer_when_there_are_many_others(pool: TransferPool) -> None:
+    mine = pool.take(worker(PLAIN))
+    pool.give(mine, worker(PLAIN))
+    for number in range(3 * MAX_IDLE):
+        pool.give(pool.take(spoken(number)), spoken(number))
+        if number % 100 == 0:
+            assert pool.take(worker(PLAIN)) is mine
+            pool.give(mine, worker(PLAIN))
+    assert sum(len(idle.transfers) for idle in pool._idle.values()) == MAX_IDLE
+    pool.clear()
+
+
+def test_a_transfer_that_is_given_back_may_be_the_one_to_go(pool: TransferPool) -> None:
+    """Those of others were all asked for lately, and so was its own."""
+    for _ in range(2):
+        busy = [(pool.take(spoken(number)), spoken(number)) for number in range(MAX_IDLE + 1)]
+        for transfer, mine in busy:
+            pool.give(transfer, mine)
+    assert sum(is_closed(transfer) for transfer, _ in busy) == 1
     pool.clear()
 
 
