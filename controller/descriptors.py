@@ -5,8 +5,9 @@ import resource
 
 log = logging.getLogger(__name__)
 
-SPARE = 64
-"""What everything but the probes needs."""
+SPARE = 128
+"""What everything but the probes needs; half of it is for the connections to the page, of which `controller.web.door`
+lets in no more."""
 
 
 def affordable(wanted: int) -> int:

@@ -4,7 +4,6 @@ Source of the fields: the documentation of prometheus/exporter-toolkit, "Web con
 an error, never passed over: a file that promises a protection must give it.
 """
 
-import logging
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from reconcilers import yamltext
 from reconcilers.fields import Boolean, Text
-
-log = logging.getLogger(__name__)
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 CLIENT_AUTH = {
@@ -90,16 +87,20 @@ class TlsServer(_Section):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "TlsServer":
-        asks = self.client_auth_type != "NoClientCert"
-        if asks and self.client_ca_file is None:
+        if self.asks_for_client and self.client_ca_file is None:
             raise ValueError(f"client_ca_file: missing; client_auth_type {self.client_auth_type} needs it")
-        if self.client_ca_file and not asks:
+        if self.client_ca_file and not self.asks_for_client:
             raise ValueError("client_auth_type: expected RequireAndVerifyClientCert, since client_ca_file is given")
         if self.client_allowed_sans and self.client_auth_type != "RequireAndVerifyClientCert":
             raise ValueError("client_allowed_sans: of no use without client_auth_type RequireAndVerifyClientCert")
         if VERSIONS[self.min_version] > VERSIONS[self.max_version]:
             raise ValueError("min_version: expected one that is not above max_version")
         return self
+
+    @property
+    def asks_for_client(self) -> bool:
+        """Whether clients are asked for their certificate."""
+        return self.client_auth_type != "NoClientCert"
 
     def files(self) -> tuple[Path, ...]:
         return tuple(path for path in (self.cert_file, self.key_file, self.client_ca_file) if path)
@@ -115,15 +116,30 @@ class TlsServer(_Section):
         Raises:
             OSError: a file cannot be read, or is no certificate or key (`ssl.SSLError`).
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version, context.maximum_version = VERSIONS[self.min_version], VERSIONS[self.max_version]
+        context = self.bare_context()
         context.load_cert_chain(self.cert_file, self.key_file)
-        if self.cipher_suites:
-            context.set_ciphers(":".join(CIPHERS[name] for name in self.cipher_suites))
         if self.client_ca_file:
             context.load_verify_locations(self.client_ca_file)
+        return context
+
+    def bare_context(self) -> ssl.SSLContext:
+        """A new context that has all but what stands in the files."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version, context.maximum_version = VERSIONS[self.min_version], VERSIONS[self.max_version]
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        if self.cipher_suites:
+            context.set_ciphers(":".join(CIPHERS[name] for name in self.cipher_suites))
         context.verify_mode = CLIENT_AUTH[self.client_auth_type]
         return context
+
+    def trouble(self, error: OSError) -> str:
+        """Why there can be no `context`: which file is wrong, since OpenSSL does not say."""
+        for file in self.files():
+            try:
+                file.read_bytes()
+            except OSError as unreadable:
+                return f"expected a readable file: {file}: {unreadable.strerror}"
+        return f"expected a certificate, its key, and authorities, as PEM: {error}"
 
 
 class _HttpServer(_Section):
@@ -143,45 +159,6 @@ class WebAccess(_Section):
         return self.http_server_config.headers
 
 
-class RenewedContext:
-    """The context of a server whose certificate, key and authorities are read again when their files change.
-
-    OpenSSL asks at the beginning of each handshake which name is meant: the moment to look at the files. What cannot be
-    used is said once, and the last good context stays.
-    """
-
-    def __init__(self, tls: TlsServer) -> None:
-        self._tls = tls
-        self._seen = self._stamps()
-        self.context = self._current = self._make()
-
-    def _make(self) -> ssl.SSLContext:
-        context = self._tls.context()
-        context.sni_callback = self._on_hello
-        return context
-
-    def _on_hello(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        if (stamps := self._stamps()) != self._seen:
-            self._seen = stamps
-            try:
-                self._current = self._make()
-                log.info("the page's certificate was read again: %s", self._tls.cert_file)
-            except OSError as error:
-                log.warning("the page's certificate stays what it was: %s", _trouble(self._tls, error))
-        connection.context = self._current
-
-    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
-        return tuple(_stamp(file) for file in self._tls.files())
-
-
-def _stamp(file: Path) -> tuple[int, int, int]:
-    try:
-        found = file.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (found.st_ino, found.st_mtime_ns, found.st_size)
-
-
 def read(file: Path) -> WebAccess:
     """Read and check a web configuration file, and the certificates that it names.
 
@@ -199,7 +176,7 @@ def read(file: Path) -> WebAccess:
     try:
         tls.context()
     except OSError as error:
-        raise WebAccessError(f"{file}: tls_server_config: {_trouble(tls, error)}") from None
+        raise WebAccessError(f"{file}: tls_server_config: {tls.trouble(error)}") from None
     return access.model_copy(update={"tls_server_config": tls})
 
 
@@ -224,13 +201,3 @@ def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
             return f"{field or 'the file'}: expected a mapping"
     text = message.removeprefix("Value error, ").replace("Input should be", "expected")
     return f"{field}: {text}" if field else text
-
-
-def _trouble(tls: TlsServer, error: OSError) -> str:
-    """Which file is wrong; OpenSSL does not say."""
-    for file in tls.files():
-        try:
-            file.read_bytes()
-        except OSError as unreadable:
-            return f"expected a readable file: {file}: {unreadable.strerror}"
-    return f"expected a certificate, its key, and authorities, as PEM: {error}"

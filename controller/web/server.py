@@ -6,24 +6,25 @@ left alone: whoever owns the process calls `stop`.
 
 import asyncio
 import socket
-import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from controller.web.access import RenewedContext, TlsServer, WebAccess
-from controller.web.connection import admitting
+from controller.web.access import WebAccess
+from controller.web.certificates import RenewedContext
+from controller.web.connection import Connection, everybody
+from controller.web.door import CONNECTIONS, Door
 from controller.web.doorman import Doorman
 
 BACKLOG = 128
-CONNECTIONS = 64
+TASKS = 2 * CONNECTIONS
+"""Requests that are being answered, those among them whose clients have gone."""
 KEEP_ALIVE = 5
 GRACE = 1
 EVERYBODY = WebAccess()
-
 
 TICK = 1.0
 """Seconds between two looks at the date, which every answer bears."""
@@ -33,17 +34,35 @@ class ListenError(Exception):
     """The address cannot be listened on; the message names it and says why."""
 
 
-def _renewing(tls: TlsServer) -> Callable[..., ssl.SSLContext]:
-    return lambda *_: RenewedContext(tls).context
-
-
 class _Server(uvicorn.Server):
-    """Waits to be told of its end, where uvicorn's own looks ten times a second whether it has come."""
+    """Has a `Door` of its own, and waits to be told of its end, where uvicorn's own looks ten times a second whether it
+    has come. `tls` is None for a server without TLS."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, tls: RenewedContext | None) -> None:
         super().__init__(config)
+        self._tls = tls
         self._ended = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._door: Door | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        admits = self._tls.admits if self._tls else everybody
+
+        def connect() -> Connection:
+            return Connection(self.config, self.server_state, self.lifespan.state, admits)
+
+        for listener in sockets or ():
+            self._door = Door(listener, connect, self._tls.present if self._tls else None)
+            self._door.open()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Who does not read its answer must not keep its connection beyond our end."""
+        if self._door is not None:
+            self._door.close()
+        await super().shutdown(sockets)
+        if self._door is not None:
+            await self._door.clear()
 
     async def main_loop(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -80,28 +99,7 @@ class WebServer:
         self._thread: threading.Thread | None = None
         self._access = access
         self._doorman = Doorman(app, access.basic_auth_users)
-        tls = access.tls_server_config
-        self._server = _Server(
-            uvicorn.Config(
-                self._doorman,
-                loop="asyncio",
-                http=admitting(tls.client_allowed_sans if tls else ()),
-                ssl_context_factory=_renewing(tls) if tls else None,
-                headers=list(access.headers.items()),
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                backlog=BACKLOG,
-                limit_concurrency=CONNECTIONS,
-                timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=GRACE,
-            )
-        )
+        self._server: _Server | None = None
 
     @property
     def port(self) -> int:
@@ -112,8 +110,9 @@ class WebServer:
         """Listen, and answer from now on.
 
         Raises:
-            ListenError: the address is in use, not ours, or not allowed.
+            ListenError: the address is in use, not ours, or not allowed, or its certificate is not to be had any more.
         """
+        server = self._made()
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         both = family is socket.AF_INET6 and socket.has_dualstack_ipv6()
         try:
@@ -123,7 +122,9 @@ class WebServer:
         except OSError as error:
             raise ListenError(f"cannot listen on {self._host} port {self._port}: {error.strerror}") from None
         self._port = listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._run, args=(listener,), name="web", daemon=True)
+        self._server = server
+        serve = server.serve(sockets=[listener])
+        self._thread = threading.Thread(target=asyncio.run, args=(serve,), name="web", daemon=True)
         self._thread.start()
 
     def follow(self, access: WebAccess) -> bool:
@@ -134,19 +135,37 @@ class WebServer:
     def stop(self, timeout: float = 3.0) -> None:
         """Stop listening, let answers under way end within a second, and drop the rest. Does nothing before `start`."""
         self._before_stop()
-        self._server.end()
+        if self._server is not None:
+            self._server.end()
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def _run(self, listener: socket.socket) -> None:
-        asyncio.run(self._serve(listener))
+    def _made(self) -> _Server:
+        tls = self._access.tls_server_config
+        try:
+            renewed = RenewedContext(tls) if tls else None
+        except OSError as error:
+            why = tls.trouble(error) if tls else ""
+            raise ListenError(f"cannot serve {self._host} port {self._port} over TLS: {why}") from None
+        return _Server(_config(self._doorman, self._access.headers), renewed)
 
-    async def _serve(self, listener: socket.socket) -> None:
-        await self._server.serve(sockets=[listener])
-        await self._drop_connections()
 
-    async def _drop_connections(self) -> None:
-        """Who does not read its answer must not keep its connection beyond our end."""
-        for connection in list(self._server.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)
+def _config(app: ASGIApp, headers: Mapping[str, str]) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="asyncio",
+        http=Connection,
+        headers=list(headers.items()),
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        limit_concurrency=TASKS,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )

@@ -1,11 +1,15 @@
 """What the running process shows over HTTP, and how it ends when it cannot start."""
 
 import re
+import resource
+import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from controller.descriptors import SPARE
 from tests.support.consul import Agent
 from tests.support.controller import Controller, podpulse
 from tests.support.fleet import Fleet
@@ -123,3 +127,20 @@ def test_the_page_is_there_where_a_fixed_port_was_asked_for(consul: Agent, launc
     controller: Controller = launch(consul, listen=f"127.0.0.1:{port}")
     assert controller.port == port
     assert controller.get("/").status == 200
+
+
+def test_connections_that_are_silent_take_nothing_from_the_probes(
+    consul: Agent, launch: Launch, fleet: Fleet, stack: ExitStack
+) -> None:
+    fleet.schedule("a", "b")
+    controller = launch(consul, max_in_flight=32)
+    until(lambda: fleet.are("passing", "ab"))
+    resource.prlimit(controller.pid, resource.RLIMIT_NOFILE, (32 + SPARE, 32 + SPARE))
+    for _ in range(3 * SPARE):
+        stack.enter_context(socket.create_connection(("127.0.0.1", controller.port), timeout=10))
+    for pod in "ab":
+        fleet.wait_asked(pod, 5)
+    probes = controller.metrics()
+    assert probes.sum("podpulse_probes_total", result="success") > 10
+    assert probes.sum("podpulse_probes_total", result="local") == 0
+    assert len(list(Path(f"/proc/{controller.pid}/fd").iterdir())) < SPARE

@@ -1,0 +1,176 @@
+"""What a client can make the page's server hold: connections, and how long each of them is borne."""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from controller.web.access import WebAccess
+from controller.web.connection import READ_WITHIN, REQUEST_WITHIN
+from controller.web.door import CONNECTIONS
+from controller.web.server import WebServer
+from tests.support.authority import Authority
+from tests.support.net import until
+from tests.support.webserver import HOST, LARGE, SMALL, Servers, ask, connect, is_ended, received, trusting, with_tls
+
+MANY = 5 * CONNECTIONS
+BEGUN = b"GET / HTTP/1.1\r\nHost: x\r\n"
+SLACK = 8
+"""Descriptors that come and go for other reasons."""
+
+
+@pytest.fixture
+def serve() -> Iterator[Servers]:
+    with Servers() as servers:
+        yield servers
+
+
+@pytest.fixture
+def ends() -> Iterator[ExitStack]:
+    with ExitStack() as ends:
+        yield ends
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def server(
+    request: pytest.FixtureRequest, serve: Servers, tmp_path: Path, authority: Authority
+) -> tuple[WebServer, ssl.SSLContext | None]:
+    """One with TLS, and what its client trusts; one without."""
+    if request.param == "TLS":
+        return serve(with_tls(tmp_path, authority)), trusting(authority)
+    return serve(WebAccess()), None
+
+
+def descriptors() -> int:
+    """How many this process has, which is client and server."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_however_many_connections_are_silent_few_are_held_and_who_asks_is_answered(
+    server: tuple[WebServer, ssl.SSLContext | None], ends: ExitStack
+) -> None:
+    page, trusted = server
+    before = descriptors()
+    for number in range(MANY):
+        ends.enter_context(connect(page))
+        if number % 50 == 0:
+            assert ask(page, context=trusted) == (200, "hello\n")
+    until(lambda: descriptors() - before - MANY <= CONNECTIONS + SLACK, what="few connections are held")
+    for _ in range(10):
+        assert ask(page, context=trusted) == (200, "hello\n")
+    assert descriptors() - before - MANY <= CONNECTIONS + SLACK
+
+
+def test_whoever_has_been_silent_longest_has_to_go(serve: Servers, ends: ExitStack) -> None:
+    server = serve(WebAccess())
+    silent = [ends.enter_context(connect(server)) for _ in range(CONNECTIONS)]
+    more = [ends.enter_context(connect(server)) for _ in range(10)]
+    until(lambda: all(is_ended(client) for client in silent[:10]), what="the first have gone")
+    assert not any(is_ended(client) for client in (*silent[10:], *more))
+
+
+def test_who_opens_many_connections_pushes_out_its_own(serve: Servers, ends: ExitStack) -> None:
+    server = serve(WebAccess())
+    quiet = socket.create_connection((HOST, server.port), timeout=10, source_address=("127.0.0.2", 0))
+    ends.enter_context(quiet)
+    crowd = [ends.enter_context(connect(server)) for _ in range(MANY)]
+    until(lambda: sum(is_ended(client) for client in crowd) > MANY - CONNECTIONS, what="the crowd has shrunk")
+    quiet.sendall(BEGUN + b"\r\n")
+    assert quiet.recv(12) == b"HTTP/1.1 200"
+
+
+def test_whose_answer_is_being_read_is_not_sent_away(serve: Servers, ends: ExitStack) -> None:
+    server = serve(WebAccess())
+    reading = ends.enter_context(connect(server, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    total, end = 0, threading.Event()
+
+    def crowd() -> None:
+        while not end.is_set():
+            ends.enter_context(connect(server))
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=crowd)
+    thread.start()
+    try:
+        while data := reading.recv(100_000):
+            total += len(data)
+            time.sleep(0.005)
+    finally:
+        end.set()
+        thread.join()
+    assert total > LARGE
+
+
+def test_those_who_do_not_read_make_room_too(serve: Servers, ends: ExitStack) -> None:
+    server = serve(WebAccess())
+    for _ in range(CONNECTIONS):
+        ends.enter_context(connect(server, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", window=4_096))
+    assert ask(server) == (200, "hello\n")
+
+
+@pytest.mark.slow
+def test_nobody_is_waited_for_for_ever(serve: Servers, ends: ExitStack) -> None:
+    """Neither who sends nothing, or half a request, nor who reads nothing: not even when it goes on to send, or is to
+    be hung up on after an answer that it does not read."""
+    server, before = serve(WebAccess()), descriptors()
+    get = b"GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
+    silent = [ends.enter_context(connect(server, begin)) for begin in (b"", BEGUN, get % (b"", b""))]
+    deaf = [
+        ends.enter_context(connect(server, begin, window=4_096))
+        for begin in (
+            get % (b"large", b""),
+            get % (b"large", b""),
+            get % (b"small", b"Connection: close\r\n"),
+        )
+    ]
+    until(lambda: _is_under_way(deaf), what="the answers have begun")
+    deaf[1].sendall(b"GET")
+    began = time.monotonic()
+    until(lambda: all(is_ended(client) for client in (silent[0], silent[1])), REQUEST_WITHIN + 20, "silence has an end")
+    assert time.monotonic() - began > REQUEST_WITHIN / 2
+    clients = len(silent) + len(deaf)
+    until(lambda: descriptors() - before <= clients, READ_WITHIN + 40, "nobody waits for who does not read")
+    assert all(received(client) < LARGE for client in deaf)
+    assert ask(server) == (200, "hello\n")
+
+
+def _is_under_way(clients: list[socket.socket]) -> bool:
+    return all(client.recv(1, socket.MSG_PEEK) for client in clients)
+
+
+@pytest.mark.slow
+def test_a_handshake_that_does_not_go_on_has_an_end(
+    serve: Servers, ends: ExitStack, tmp_path: Path, authority: Authority
+) -> None:
+    server = serve(with_tls(tmp_path, authority))
+    client = ends.enter_context(connect(server, b"\x16\x03\x01"))
+    until(lambda: is_ended(client), REQUEST_WITHIN + 20, "silence has an end")
+
+
+def test_a_slow_answer_is_no_reason_to_hang_up(serve: Servers) -> None:
+    """Patience is for requests: one that is complete may take its time, and so may a client that reads."""
+    server = serve(WebAccess())
+    with connect(server) as client:
+        for _ in range(2):
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            total = 0
+            while total < LARGE:
+                total += len(client.recv(1_000_000))
+                time.sleep(0.02)
+
+
+def test_a_head_that_has_no_end_is_refused_however_it_comes(serve: Servers) -> None:
+    server = serve(WebAccess())
+    with connect(server, BEGUN + b"X: y\r\n" * 40_000) as client:
+        assert client.recv(12) in (b"HTTP/1.1 400", b"")
+
+
+def test_answers_that_are_small_are_sent_whole(serve: Servers) -> None:
+    server = serve(WebAccess())
+    with connect(server, b"GET /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as client:
+        assert received(client) > SMALL

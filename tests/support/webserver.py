@@ -1,0 +1,135 @@
+"""The page's server with little behind it, for tests of who may ask, and of what a client can make it hold."""
+
+import base64
+import http.client
+import shutil
+import socket
+import ssl
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import trustme
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from controller.web.access import WebAccess, read
+from controller.web.server import WebServer
+from controller.web.stream import gathered
+from tests.support.authority import Authority
+
+HOST = "127.0.0.1"
+LARGE = 8_000_000
+SMALL = 60_000
+"""Bytes that stay below what a transport calls too many to be unread, and are more than a small window takes."""
+
+
+async def hello(_: Request) -> Response:
+    return PlainTextResponse("hello\n")
+
+
+async def large(_: Request) -> Response:
+    return StreamingResponse(gathered(bytes(LARGE // 100) for _ in range(100)))
+
+
+async def small(_: Request) -> Response:
+    return Response(bytes(SMALL))
+
+
+class Servers:
+    """Starts servers that answer `/`, `/small` and `/large`, and ends them all."""
+
+    def __init__(self) -> None:
+        self._ends = ExitStack()
+
+    def __call__(self, access: WebAccess) -> WebServer:
+        app = Starlette(routes=[Route("/", hello), Route("/large", large), Route("/small", small)])
+        server = WebServer(app, HOST, 0, access)
+        server.start()
+        self._ends.callback(server.stop)
+        return server
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ends.close()
+
+
+def written(folder: Path, text: str) -> Path:
+    """A web configuration file."""
+    file = folder / "web.yml"
+    file.write_text(text)
+    return file
+
+
+def with_tls(folder: Path, authority: Authority, more: str = "") -> WebAccess:
+    """The certificate and key lie beside the file that names them."""
+    cert, key = authority.files()
+    shutil.copy(cert, folder / "cert.pem")
+    shutil.copy(key, folder / "key.pem")
+    return read(written(folder, f"tls_server_config: {{cert_file: cert.pem, key_file: key.pem{more}}}"))
+
+
+def trusting(authority: Authority, client: trustme.LeafCert | None = None) -> ssl.SSLContext:
+    """A client's context, that shows the certificate `client`."""
+    context = ssl.create_default_context(cafile=str(authority.file))
+    if client:
+        client.configure_cert(context)
+    return context
+
+
+def ask(server: WebServer, password: str = "", *, context: ssl.SSLContext | None = None) -> tuple[int, str]:
+    """Status and body of `/`, over a connection of its own."""
+    if context:
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            HOST, server.port, timeout=60, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(HOST, server.port, timeout=60)
+    header = {"Authorization": f"Basic {base64.b64encode(password.encode()).decode()}"} if password else {}
+    try:
+        connection.request("GET", "/", headers=header)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def connect(server: WebServer, begin: bytes = b"", *, window: int = 0) -> socket.socket:
+    """A connection over which that much was sent. `window` is how many bytes its kernel takes that nobody reads."""
+    client = socket.socket()
+    client.settimeout(30)
+    if window:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+    client.connect((HOST, server.port))
+    client.sendall(begin)
+    return client
+
+
+def is_ended(client: socket.socket, within: float = 0.0) -> bool:
+    """Whether the server ended the connection, of which nothing is read that came before."""
+    client.settimeout(within)
+    try:
+        return client.recv(1, socket.MSG_PEEK) == b""
+    except ConnectionResetError:
+        return True
+    except (BlockingIOError, TimeoutError):
+        return False
+
+
+def received(client: socket.socket) -> int:
+    """How many bytes come until the end, or within ten seconds."""
+    total = 0
+    client.settimeout(10)
+    try:
+        while data := client.recv(65_536):
+            total += len(data)
+    except OSError:
+        return total
+    return total
