@@ -8,6 +8,8 @@ Scalars stay text. YAML 1.1 guesses (`010` is 8, `22:22` is 1342, `no` is false)
 that receives the scalar says what it means, and sees whether it was quoted: `Plain` was not.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 import yaml
@@ -41,6 +43,18 @@ class _Mark(Protocol):
 
     line: int
     column: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a key and its value stand, in characters from the beginning of the text: the key from `start` to before
+    `end`, and its value before `next`, where whatever comes next begins. So all between `end` and `next` is the value,
+    or a mark or a comment beside it."""
+
+    start: int
+    end: int
+    next: int
 
 
 class YamlError(ValueError):
@@ -57,16 +71,32 @@ def load(data: bytes, *, exact: bool = False) -> Value:
     Raises:
         YamlError: for everything that is not one small, plain document.
     """
-    text = _decode(data)
     builder = _Builder(exact)
+    _read(data, builder.take)
+    return builder.document
+
+
+def places(data: bytes, name: str) -> list[Place]:
+    """Where a key `name` stands in a document that `load` would read, however deep and however it is written; those
+    within the value of another one are left out. A byte order mark does not count.
+
+    Raises:
+        YamlError: as `load`.
+    """
+    finder = _Finder(name)
+    _read(data, finder.take)
+    return finder.places
+
+
+def _read(data: bytes, take: Callable[[yaml.Event], None]) -> None:
+    text = _decode(data)
     try:
         for event in yaml.parse(text, Loader=yaml.CBaseLoader):
-            builder.take(event)
+            take(event)
     except yaml.YAMLError as error:
         raise YamlError(_explain(error)) from None
     except UnicodeDecodeError:
         raise YamlError("a tag that is not UTF-8; tags are not accepted") from None
-    return builder.document
 
 
 def _decode(data: bytes) -> str:
@@ -97,6 +127,11 @@ class _Builder:
         self._events = 0
         self._documents = 0
 
+    @property
+    def depth(self) -> int:
+        """In how many mappings and lists the next event stands."""
+        return len(self._stack)
+
     def take(self, event: yaml.Event) -> None:
         self._events += 1
         if self._events > MAX_EVENTS:
@@ -122,7 +157,7 @@ class _Builder:
     def _scalar(self, event: ScalarEvent) -> None:
         self._refuse_tag(event)
         plain = not event.style
-        if self._expects_key():
+        if self.expects_key():
             self._take_key(event)
         elif plain and event.value in NULLS and not self._exact:
             self._add(None)
@@ -131,14 +166,14 @@ class _Builder:
 
     def _open(self, event: MappingStartEvent | SequenceStartEvent, value: dict[str, Value] | list[Value]) -> None:
         self._refuse_tag(event)
-        if self._expects_key():
+        if self.expects_key():
             self._refuse(event, "a mapping or a list as a key; expected text")
         if len(self._stack) == MAX_DEPTH:
             self._refuse(event, f"nested deeper than {MAX_DEPTH}")
         self._add(value)
         self._stack.append(value)
 
-    def _expects_key(self) -> bool:
+    def expects_key(self) -> bool:
         return bool(self._stack) and isinstance(self._stack[-1], dict) and self._key is None
 
     def _take_key(self, event: ScalarEvent) -> None:
@@ -166,6 +201,32 @@ class _Builder:
     @staticmethod
     def _refuse(event: yaml.Event, what: str) -> NoReturn:
         raise YamlError(_at(event.start_mark, what))
+
+
+class _Finder:
+    """Finds the keys of one name by the marks of the events, of which a `_Builder` knows what they are."""
+
+    def __init__(self, name: str) -> None:
+        self.places: list[Place] = []
+        self._name = name
+        self._builder = _Builder(exact=False)
+        self._key: ScalarEvent | None = None
+        self._depth = 0
+
+    def take(self, event: yaml.Event) -> None:
+        builder = self._builder
+        if self._key is not None and builder.depth == self._depth and builder.expects_key():
+            marks = (self._key.start_mark, self._key.end_mark, event.start_mark)
+            self.places.append(Place(*map(_index, marks)))
+            self._key = None
+        if self._key is None and builder.expects_key() and isinstance(event, ScalarEvent) and event.value == self._name:
+            self._key, self._depth = event, builder.depth
+        builder.take(event)
+
+
+def _index(mark: _Mark | None) -> int:
+    """libyaml marks every event."""
+    return mark.index if mark else 0
 
 
 def _at(mark: _Mark | None, what: str) -> str:

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.yamltext import MAX_BYTES, MAX_DEPTH, MAX_EVENTS, Plain, Value, YamlError, load
+from reconcilers.yamltext import MAX_BYTES, MAX_DEPTH, MAX_EVENTS, Place, Plain, Value, YamlError, load, places
 
 COST = 0.5
 """Seconds; the slowest of the hostile texts below takes some milliseconds."""
@@ -214,3 +214,40 @@ def test_a_json_document_is_read_as_json_reads_it(document: Value) -> None:
 @given(DOCUMENTS)
 def test_what_pyyaml_writes_is_read_again(document: Value) -> None:
     assert load(yaml.safe_dump(document, default_style='"', allow_unicode=True, encoding="utf-8")) == document
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a: 1\n", []),
+        ("- k\n- [k, v]\n- a: k\n", []),
+        ("k: v\n", [("k", ": v\n", "")]),
+        ("k:\na: 1\n", [("k", ":\n", "a: 1\n")]),
+        ("k: 'v\n\nw' # c\n# d\na: 1\n", [("k", ": 'v\n\nw' # c\n# d\n", "a: 1\n")]),
+        ("a:\n  'k':\n    k: 1\n    b: {k: []}\n  c: 2\n", [("'k'", ":\n    k: 1\n    b: {k: []}\n  ", "c: 2\n")]),
+        (
+            '[{k: [1, {}], b: 2}, {"\\x6b": é}]',
+            [("k", ": [1, {}], ", 'b: 2}, {"\\x6b": é}]'), ('"\\x6b"', ": é", "}]")],
+        ),
+        ("\ufeffé: 1\nk: v\r\n...\n", [("k", ": v\r\n", "...\n")]),
+    ],
+)
+def test_where_a_key_and_its_value_stand_is_found_at_any_depth(text: str, found: list[tuple[str, str, str]]) -> None:
+    bare = text.removeprefix("\ufeff")
+    there = [
+        (bare[each.start : each.end], bare[each.end : each.next], bare[each.next :])
+        for each in places(text.encode(), "k")
+    ]
+    assert there == found
+
+
+@given(DOCUMENTS)
+def test_a_key_is_found_wherever_it_is_written_for_the_first_time(document: Value) -> None:
+    text = json.dumps({"a": [document], "kkkk": document}, ensure_ascii=False)
+    start = text.rindex('"kkkk"')
+    assert places(text.encode(), "kkkk")[-1] == Place(start, start + len('"kkkk"'), len(text) - 1)
+
+
+def test_no_place_is_found_in_what_is_not_accepted() -> None:
+    with pytest.raises(YamlError):
+        places(b"k: v\na: *b\n", "k")
