@@ -5,6 +5,7 @@ again, as SIGHUP does. The other handlers run in the server's one thread, one af
 at most one answer is being made while probes are due.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
@@ -50,6 +51,7 @@ class Web:
         self._ready = ready
         assets = Assets()
         self._reload = reload
+        self._reloading = asyncio.Lock()
         self._pages = Pages(fleet, assets, complaints, node=node, version=version)
         api = Api(fleet, healthy=healthy, ready=ready, node=node, version=version)
         self._events = Events(fleet, complaints)
@@ -79,14 +81,15 @@ class Web:
     async def _is_ready(self, _: Request) -> Response:
         return _verdict(self._ready())
 
-    def _reloads(self, _: Request) -> Response:
-        """In a thread of its own: reading thousands of manifests by other defaults takes a while."""
+    async def _reloads(self, _: Request) -> Response:
+        """In a thread of its own, one at a time: reading thousands of manifests by other defaults takes a while."""
         if self._reload is None:
             return plain("not enabled: set enable_lifecycle\n", 403)
-        try:
-            return plain(f"{self._reload()}\n", 200)
-        except ConfigError as error:
-            return plain(f"the configuration before stays in force: {error}\n", 500)
+        async with self._reloading:
+            try:
+                return plain(f"{await asyncio.to_thread(self._reload)}\n", 200)
+            except ConfigError as error:
+                return plain(f"the configuration before stays in force: {error}\n", 500)
 
     async def _refuse(self, request: Request, error: Exception) -> Response:
         """What is not there, methods that are not allowed, and what went wrong here, which the log tells."""

@@ -1,15 +1,16 @@
 """Asks for a password where the web configuration names users, before anything else sees the request.
 
 bcrypt is slow by design: it runs in a thread of its own, one at a time, and who was let in once waits for
-nobody again. Nothing of a password is kept but a digest with a key that lives and dies with this process.
+nobody again. The line before it is short, because each in it holds one of the server's connections. Nothing of a
+password is kept but a digest with a key that lives and dies with this process.
 """
 
 import asyncio
 import base64
 import binascii
 import secrets
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
 import bcrypt
@@ -20,7 +21,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 REMEMBERED = 100
 """How many right pairs of user and password are remembered; wrong ones are not, so they cannot crowd those out."""
 MAX_CREDENTIALS = 1_024
+GUESSES = 16
+"""Passwords from one address that may be looked at or wait for it."""
+ALL_GUESSES = 2 * GUESSES
+"""The same, from all of them: so one who only guesses does not keep those out who come from elsewhere."""
 REFUSAL = {"WWW-Authenticate": 'Basic realm="podpulse", charset="UTF-8"', "Cache-Control": "no-store"}
+BUSY = {"Retry-After": "5", "Cache-Control": "no-store"}
+
+
+class _TooManyGuesses(Exception):
+    """No more passwords are looked at for now."""
 
 
 class Doorman:
@@ -32,10 +42,16 @@ class Doorman:
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._key = secrets.token_bytes(32)
         self._turn = asyncio.Lock()
+        self._guesses: Counter[str] = Counter()
         self.follow(users)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or await self._is_welcome(Headers(scope=scope).get("authorization", "")):
+        try:
+            welcome = scope["type"] != "http" or await self._is_welcome(*_who(scope))
+        except _TooManyGuesses:
+            await PlainTextResponse("too many passwords are being looked at\n", 503, BUSY)(scope, receive, send)
+            return
+        if welcome:
             await self._app(scope, receive, send)
         else:
             await PlainTextResponse("who are you?\n", 401, REFUSAL)(scope, receive, send)
@@ -46,7 +62,7 @@ class Doorman:
         if hashes != self._users:
             self._users, self._right = hashes, OrderedDict()
 
-    async def _is_welcome(self, header: str) -> bool:
+    async def _is_welcome(self, header: str, address: str) -> bool:
         users, right = self._users, self._right
         if not users:
             return True
@@ -54,15 +70,29 @@ class Doorman:
             return False
         user, password = credentials
         pair = blake2b(user.encode() + b"\0" + password, key=self._key).digest()
-        if pair not in right:
-            async with self._turn:
-                if not await asyncio.to_thread(_matches, users, user, password):
-                    return False
+        if pair not in right and not await self._in_turn(address, lambda: _matches(users, user, password)):
+            return False
         right[pair] = None
         right.move_to_end(pair)
         if len(right) > REMEMBERED:
             right.popitem(last=False)
         return True
+
+    async def _in_turn(self, address: str, look: Callable[[], bool]) -> bool:
+        if self._guesses[address] >= GUESSES or self._guesses.total() >= ALL_GUESSES:
+            raise _TooManyGuesses
+        self._guesses[address] += 1
+        try:
+            async with self._turn:
+                return await asyncio.to_thread(look)
+        finally:
+            self._guesses -= Counter((address,))
+
+
+def _who(scope: Scope) -> tuple[str, str]:
+    """What is said of who asks, and from which address."""
+    client = scope.get("client")
+    return Headers(scope=scope).get("authorization", ""), client[0] if client else ""
 
 
 def _matches(users: Mapping[str, bytes], user: str, password: bytes) -> bool:

@@ -9,6 +9,7 @@ Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -42,6 +43,8 @@ class Events:
         self._clock = clock
         self._open = 0
         self._ending = False
+        self._news: tuple[str, str] = ("", "")
+        self._looked = -math.inf
 
     def route(self) -> Route:
         return Route("/api/v1/events", self, methods=["GET"])
@@ -68,16 +71,26 @@ class Events:
         noticed."""
         yield f"retry: {RECONNECT_MS}\n\n".encode()
         began = spoke = self._clock()
-        seen = ""
+        seen = mark = totals = ""
         while not self._ending and (now := self._clock()) < began + LIFE:
-            if (mark := current(self._fleet, self._complaints())) != seen and (not seen or now >= spoke + GAP):
+            if not seen or now >= spoke + GAP:
+                mark, totals = self._look()
+            if mark != seen:
                 seen, spoke = mark, now
-                totals = {state.value: count for state, count in self._fleet.totals().items()}
-                yield f"event: change\nid: {mark}\ndata: {json.dumps(totals)}\n\n".encode()
+                yield f"event: change\nid: {mark}\ndata: {totals}\n\n".encode()
             elif now >= spoke + HEARTBEAT:
                 spoke = now
                 yield b": still here\n\n"
             await asyncio.sleep(LOOK)
+
+    def _look(self) -> tuple[str, str]:
+        """What an event says now: its id and the totals, which are counted once for all streams that look at a time."""
+        if (now := time.monotonic()) >= self._looked + LOOK:
+            self._looked = now
+            mark = current(self._fleet, self._complaints())
+            if mark != self._news[0]:
+                self._news = (mark, json.dumps({state.value: count for state, count in self._fleet.totals().items()}))
+        return self._news
 
 
 def current(fleet: Fleet, complaints: Sequence[str]) -> str:

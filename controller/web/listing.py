@@ -46,8 +46,8 @@ def listing(pods: Sequence[Sight], query: PodQuery) -> Listing:
     """What `query` asks for."""
     counts = Counter(pod.state for pod in pods)
     chosen = [pod for pod in pods if pod.state in query.state] if query.state else pods
-    for word in query.q.lower().split():
-        chosen = [pod for pod in chosen if _has(pod, word)]
+    if words := list(dict.fromkeys(query.q.lower().split())):
+        chosen = [pod for pod in chosen if _has(pod, words)]
     paging = within(query, len(chosen))
     start = (paging.page - 1) * paging.per_page
     shown = in_order(chosen, KEYS[query.column], start, paging.per_page, reverse=query.descending)
@@ -72,8 +72,10 @@ def pages(entries: int, per_page: int) -> int:
     return max(1, -(-entries // per_page))
 
 
-def _has(pod: Sight, word: str) -> bool:
-    return word in pod.key.pod.lower() or word in pod.key.node.lower() or word in pod.reason
+def _has(pod: Sight, words: Sequence[str]) -> bool:
+    """Whether each of them, in lower case and without blanks, is a part of one of its texts."""
+    texts = f"{pod.key.pod}\n{pod.key.node}\n{pod.reason}".lower()
+    return all(word in texts for word in words)
 
 
 KEYS: Mapping[str, Callable[[Sight], Any]] = {

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+MAX_RANGES = 100
 QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
@@ -20,7 +21,8 @@ class Range:
 
 
 def ranges(header: str) -> Sequence[Range]:
-    """What a header asks for, in its order; elements that cannot be understood are left out."""
+    """What a header asks for, in its order, as far as its first `MAX_RANGES` elements; those that cannot be understood
+    are left out."""
     return list(_ranges(header))
 
 
@@ -41,7 +43,7 @@ def prefers_gzip(accepted: Sequence[Range]) -> bool:
 
 
 def _ranges(header: str) -> Iterator[Range]:
-    for element in header.lower().split(","):
+    for element in header.lower().split(",", MAX_RANGES)[:MAX_RANGES]:
         name, *texts = (text.strip() for text in element.split(";"))
         parameters = {key.strip(): value.strip(' \t"') for key, _, value in (text.partition("=") for text in texts)}
         quality = parameters.pop("q", "1")

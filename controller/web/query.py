@@ -93,8 +93,8 @@ class PodQuery(Paging):
     @classmethod
     def _fields(cls, parameters: QueryParams) -> dict[str, Any]:
         fields: dict[str, Any] = dict(parameters)
-        if states := [state for state in parameters.getlist("state") if state]:
-            fields["state"] = states
+        if states := dict.fromkeys(state for state in parameters.getlist("state") if state):
+            fields["state"] = list(states)
         else:
             fields.pop("state", None)
         return fields

@@ -165,6 +165,15 @@ def test_a_parameter_that_is_not_understood_is_named(client: Client) -> None:
     assert (problem["type"], problem["title"], problem["status"]) == ("about:blank", "Bad Request", 400)
 
 
+def test_all_checks_are_told_in_parts_that_make_one_document(site: Site, client: Client) -> None:
+    assert client.get("/checks") == {"node": NODE, "checks": {}}
+    site.follow(*(f"pod-{number}" for number in range(1_200)), failure_threshold=2)
+    checks = client.get("/checks")["checks"]
+    assert len(checks) == 1_200
+    assert checks["pod-7"]["failure_threshold"] == "2"
+    assert site.get(f"{ROOT}/checks")[0].headers["Transfer-Encoding"] == "chunked"
+
+
 def test_what_is_not_there_is_a_problem_that_says_so(site: Site, client: Client) -> None:
     problem = client.get(f"/pods/{NODE}/nobody", "/pods/{node}/{pod}", status=404)
     assert problem["detail"] == f"no pod {NODE}/nobody is known here"

@@ -3,12 +3,13 @@
 import http.client
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from starlette.applications import Starlette
 
 from controller.web import events
+from controller.web.fleet import Fleet, PodState
 from controller.web.server import WebServer
 from tests.support.net import until
 from tests.support.site import Page, Site
@@ -74,6 +75,34 @@ def test_a_storm_of_changes_is_an_event_a_second(site: Site) -> None:
     assert [event["event"] for event in seen] == ["change", "change"]
     assert time.monotonic() - started > 1.0
     stream.close()
+
+
+class Counted(Fleet):
+    """Counts how often the pods are counted."""
+
+    counted = 0
+
+    def totals(self) -> Mapping[PodState, int]:
+        self.counted += 1
+        return super().totals()
+
+
+def test_the_pods_are_counted_once_for_all_streams(site: Site) -> None:
+    site.follow("a")
+    fleet = Counted(site.healths, site.manifests, flapping=dict, published=lambda _: None)
+    server = WebServer(Starlette(routes=[events.Events(fleet, lambda: ()).route()]), "127.0.0.1", 0)
+    server.start()
+    streams = [Stream(server.port) for _ in range(events.STREAMS)]
+    for stream in streams:
+        stream.next()
+        assert stream.next()["event"] == "change"
+    assert fleet.counted == 1
+    site.fails("a")
+    for stream in streams:
+        assert json.loads(stream.next()["data"])["critical"] == 1
+        stream.close()
+    assert fleet.counted == 2
+    server.stop()
 
 
 def test_the_id_of_an_event_is_what_the_page_says_of_itself(site: Site) -> None:

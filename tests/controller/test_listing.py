@@ -133,3 +133,10 @@ def test_the_way_to_sort_turns_round_with_the_second_time() -> None:
     assert query().sorted_by("took") == "?sort=-took"
     assert query("sort=-took").sorted_by("took") == "?sort=took"
     assert query("sort=-took").sorted_by("state") == "?"
+
+
+def test_what_is_said_twice_is_looked_at_once() -> None:
+    asked = query("state=critical&state=passing&state=critical")
+    assert asked.state == ("critical", "passing")
+    assert asked.url() == "?state=critical&state=passing"
+    assert names("q=web1+mail+web1+mail") == names("q=web1+mail")

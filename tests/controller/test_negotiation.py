@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.web.negotiation import Range, prefers_gzip, ranges, welcome
+from controller.web.negotiation import MAX_RANGES, Range, prefers_gzip, ranges, welcome
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -76,3 +76,7 @@ def test_gzip_is_used_where_it_is_allowed_and_nothing_else_wanted_more(header: s
 
 def test_a_header_is_read_in_its_order() -> None:
     assert ranges("a/b;version=1;q=0.25 , c") == [Range("a/b", {"version": "1"}, 0.25), Range("c")]
+
+
+def test_a_header_that_has_no_end_is_read_to_its_hundredth_element() -> None:
+    assert len(ranges("a/b, " * 10 * MAX_RANGES)) == MAX_RANGES

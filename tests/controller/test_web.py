@@ -7,11 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from controller.web.server import ListenError, WebServer
 from controller.web.stream import SENT_AT_ONCE, gathered
+from tests.support.net import until
 from tests.support.site import NODE, Site
 
 
@@ -79,6 +81,34 @@ def test_a_reload_says_what_came_of_it(site: Site) -> None:
     assert response.status == 500
     assert text == "the configuration before stays in force: podpulse.yaml: listen: expected HOST:PORT\n"
     assert site.get("/-/reload")[0].status == 405
+
+
+class Patient(Site):
+    """Reloads when it may, and knows how often it was at it at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = threading.Event()
+        self.begun = self.now = self.most = 0
+
+    def reload(self) -> str:
+        self.begun += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        assert self.may_go_on.wait(30)
+        self.now -= 1
+        return super().reload()
+
+
+def test_however_many_ask_for_a_reload_one_is_made_at_a_time() -> None:
+    with Patient() as site, ThreadPoolExecutor(10) as pool:
+        answers = [pool.submit(site.get, "/-/reload", "POST") for _ in range(10)]
+        until(lambda: site.begun, what="the first has begun")
+        for _ in range(20):
+            assert site.get("/-/healthy")[0].status == 200
+        site.may_go_on.set()
+        assert [each.result()[0].status for each in answers] == [200] * 10
+        assert (site.begun, site.most) == (10, 1)
 
 
 def test_a_notice_stands_on_the_page_and_makes_nobody_unready(site: Site) -> None:

@@ -15,7 +15,7 @@ import trustme
 from starlette.responses import PlainTextResponse
 
 from controller.web.access import WebAccessError, read
-from controller.web.doorman import REMEMBERED, Doorman
+from controller.web.doorman import GUESSES, REMEMBERED, Doorman
 from tests.support.authority import Authority
 from tests.support.net import until
 from tests.support.webserver import Servers, ask, trusting, with_tls, written
@@ -189,6 +189,20 @@ def test_who_was_let_in_waits_for_nobody_again(tmp_path: Path, serve: Servers) -
         assert {guess.result()[0] for guess in guesses} == {401}
 
 
+def test_the_line_before_bcrypt_is_short(tmp_path: Path, serve: Servers) -> None:
+    """Who is not let into it may come again; who is known passes it, and who comes from elsewhere finds room in it."""
+    slow = bcrypt.hashpw(b"s3cret", bcrypt.gensalt(12)).decode()
+    server = serve(read(written(tmp_path, f"basic_auth_users: {{alice: '{slow}', bob: '{slow}'}}")))
+    assert ask(server, "alice:s3cret")[0] == 200
+    with ThreadPoolExecutor(3 * GUESSES) as pool:
+        guesses = [pool.submit(ask, server, f"alice:{number}") for number in range(3 * GUESSES)]
+        until(lambda: any(guess.done() and guess.result()[0] == 503 for guess in guesses), 30, "the line is full")
+        assert ask(server, "alice:s3cret")[0] == 200
+        assert ask(server, "bob:s3cret", source="127.0.0.2")[0] == 200
+        assert {guess.result()[0] for guess in guesses} == {401, 503}
+        assert sum(guess.result()[0] == 401 for guess in guesses) >= GUESSES
+
+
 def test_what_is_remembered_is_bounded() -> None:
     users = {f"user{number}": ALICE for number in range(REMEMBERED + 10)}
     doorman = Doorman(PlainTextResponse("hello"), users)
@@ -196,7 +210,7 @@ def test_what_is_remembered_is_bounded() -> None:
     async def come_in() -> None:
         for name in users:
             encoded = base64.b64encode(f"{name}:s3cret".encode()).decode()
-            assert await doorman._is_welcome(f"Basic {encoded}")
+            assert await doorman._is_welcome(f"Basic {encoded}", "")
 
     asyncio.run(come_in())
     assert len(doorman._right) == REMEMBERED

@@ -84,14 +84,16 @@ def trusting(authority: Authority, client: trustme.LeafCert | None = None) -> ss
     return context
 
 
-def ask(server: WebServer, password: str = "", *, context: ssl.SSLContext | None = None) -> tuple[int, str]:
-    """Status and body of `/`, over a connection of its own."""
+def ask(
+    server: WebServer, password: str = "", *, context: ssl.SSLContext | None = None, source: str = HOST
+) -> tuple[int, str]:
+    """Status and body of `/`, over a connection of its own from `source`."""
     if context:
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            HOST, server.port, timeout=60, context=context
+            HOST, server.port, timeout=60, context=context, source_address=(source, 0)
         )
     else:
-        connection = http.client.HTTPConnection(HOST, server.port, timeout=60)
+        connection = http.client.HTTPConnection(HOST, server.port, timeout=60, source_address=(source, 0))
     header = {"Authorization": f"Basic {base64.b64encode(password.encode()).decode()}"} if password else {}
     try:
         connection.request("GET", "/", headers=header)
