@@ -1,11 +1,13 @@
 """What a client can make the page's server hold: connections, and how long each of them is borne."""
 
+import os
+import resource
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,11 @@ def server(
 
 def descriptors() -> int:
     """How many this process has, which is client and server."""
-    return len(list(Path("/proc/self/fd").iterdir()))
+    return len(_open())
+
+
+def _open() -> list[str]:
+    return [each.name for each in Path("/proc/self/fd").iterdir()]
 
 
 def test_however_many_connections_are_silent_few_are_held_and_who_asks_is_answered(
@@ -111,6 +117,39 @@ def test_those_who_do_not_read_make_room_too(serve: Servers, ends: ExitStack) ->
     for _ in range(CONNECTIONS):
         ends.enter_context(connect(server, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", window=4_096))
     assert ask(server) == (200, "hello\n")
+
+
+def test_where_all_wait_for_us_nobody_is_sent_away_and_others_wait_too(serve: Servers, ends: ExitStack) -> None:
+    server = serve(WebAccess())
+    request = b"GET /late HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    served = [ends.enter_context(connect(server, request)) for _ in range(CONNECTIONS)]
+    assert _is_under_way(served)
+    assert ask(server) == (200, "hello\n")
+    for client in served:
+        body = b""
+        while data := client.recv(1_000):
+            body += data
+        assert body.endswith(b"0\r\n\r\n"), "the whole answer"
+
+
+def test_without_a_descriptor_nobody_is_let_in_until_there_is_one(
+    serve: Servers, ends: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve(WebAccess())
+    assert ask(server) == (200, "hello\n")
+    client = ends.enter_context(socket.socket())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as taken:
+        taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, _open())) + 20, hard))
+        with suppress(OSError):
+            while True:
+                taken.callback(os.close, os.dup(client.fileno()))
+        client.connect((HOST, server.port))
+        client.sendall(BEGUN + b"\r\n")
+        until(lambda: "no connection to the page can be accepted: Too many open files" in caplog.text)
+    client.settimeout(30)
+    assert client.recv(12) == b"HTTP/1.1 200"
 
 
 @pytest.mark.slow

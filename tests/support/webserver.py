@@ -1,10 +1,12 @@
 """The page's server with little behind it, for tests of who may ask, and of what a client can make it hold."""
 
+import asyncio
 import base64
 import http.client
 import shutil
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -39,14 +41,26 @@ async def small(_: Request) -> Response:
     return Response(bytes(SMALL))
 
 
+async def late(_: Request) -> Response:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"hello"
+        await asyncio.sleep(2)
+        yield b"\n"
+
+    return StreamingResponse(parts())
+
+
+ROUTES = {"/": hello, "/small": small, "/large": large, "/late": late}
+
+
 class Servers:
-    """Starts servers that answer `/`, `/small` and `/large`, and ends them all."""
+    """Starts servers that answer `ROUTES`, and ends them all."""
 
     def __init__(self) -> None:
         self._ends = ExitStack()
 
     def __call__(self, access: WebAccess) -> WebServer:
-        app = Starlette(routes=[Route("/", hello), Route("/large", large), Route("/small", small)])
+        app = Starlette(routes=[Route(path, endpoint) for path, endpoint in ROUTES.items()])
         server = WebServer(app, HOST, 0, access)
         server.start()
         self._ends.callback(server.stop)
