@@ -52,6 +52,7 @@ class Connection(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._admits = admits
+        self._tls: ssl.SSLObject | None = None
         self._awaited: _Awaited | None = _Awaited.REQUEST
         self._began = self.loop.time()
         self._patience: asyncio.TimerHandle | None = None
@@ -60,6 +61,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._tls = transport.get_extra_info("ssl_object")
         self.look(anew=True)
         if not self._is_admitted():
             transport.abort()
@@ -80,6 +82,9 @@ class Connection(H11Protocol):
         self.look()
 
     def on_response_complete(self) -> None:
+        """What was sent ahead is asked now."""
+        if not self._is_admitted():
+            self.transport.abort()
         super().on_response_complete()
         self.look(anew=True)
 
@@ -125,7 +130,7 @@ class Connection(H11Protocol):
         return cycle is not None and not cycle.response_complete
 
     def _is_admitted(self) -> bool:
-        return self._admits(self.transport.get_extra_info("ssl_object"))
+        return self._admits(self._tls)
 
     def _wait(self, seconds: float | None) -> None:
         """Be patient for so long from now on; None: for ever."""

@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,19 @@ def test_a_connection_that_is_kept_does_not_outlive_the_authority_either(
         assert answer(kept) == answer(kept) == HELLO
         trust(tmp_path, trustme.CA())
         assert answer(kept) == ""
+
+
+def test_a_request_that_was_sent_ahead_is_not_answered_either(
+    server: WebServer, client: Client, tmp_path: Path
+) -> None:
+    with connect(server, client()) as kept:
+        kept.sendall(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n" + REQUEST)
+        found = kept.recv(12)
+        trust(tmp_path, trustme.CA())
+        with suppress(OSError):
+            while data := kept.recv(1_000):
+                found += data
+    assert found.count(b"HTTP/1.1 200 OK") == 1
 
 
 def test_a_client_whose_certificate_expires_is_shut_out(server: WebServer, client: Client) -> None:
