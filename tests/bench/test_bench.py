@@ -2,26 +2,26 @@
 
 import io
 import json
-import subprocess
 import sys
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
 from tests.bench import programs, steady
 from tests.bench.measure import Figures, Work
+from tests.support import program
 
 FIGURES = {"cpu_ms_per_1000_probes", "peak_rss_mb", "probes", "failed", "lateness_p99_ms"}
 PEERS = {"consul": programs.consul, "blackbox_exporter": programs.blackbox_exporter}
 
 
-def bench(*arguments: str, within: float = 110) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str, within: float = 100.0) -> CompletedProcess[str]:
     """`tests/bench/run`, without its set-up."""
-    command = [sys.executable, "-m", "tests.bench", *arguments]
-    return subprocess.run(command, cwd=programs.ROOT, capture_output=True, text=True, timeout=within, check=False)
+    return program.run([sys.executable, "-m", "tests.bench", *arguments], within=within, cwd=programs.ROOT)
 
 
-def measured(*arguments: str, within: float = 110) -> dict[str, Any]:
+def measured(*arguments: str, within: float = 100.0) -> dict[str, Any]:
     done = bench(*arguments, "--json", within=within)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)

@@ -2,13 +2,13 @@
 
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.deploy.conftest import DOCKERFILE, IMAGE
+from tests.support import program
 from tests.support.image import Builder
 
 STARTED = """
@@ -37,9 +37,7 @@ def test_the_image_starts_as_a_user_of_its_own_and_is_healthy(builder: Builder) 
         return shlex.join(builder.command("run", "--isolation=chroot", container, "--", *command))
 
     script = STARTED.format(start=inside(entry), health=inside(health[1:]), user=inside(["id", "-u"]))
-    ended = subprocess.run(
-        ["unshare", "--net", "bash", "-euc", script], capture_output=True, text=True, timeout=120, check=False
-    )
+    ended = program.run(["unshare", "--net", "bash", "-euc", script], within=120.0)
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
     assert ended.stdout.split()[-1] == "9815"
     assert "page and metrics on port 9815" in ended.stderr

@@ -15,14 +15,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from tests.faults.arguments import promises
 from tests.faults.checker import PROMISES
 from tests.faults.mutants import JUDGES, MUTANTS, Mutant, Rotten
+from tests.support.program import Programs
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("controller", "reconcilers", "tests", "deploy")
@@ -30,6 +29,8 @@ SEEDS = (6, 7, 8)
 """A mutant that survived one is given to the next: what a busy machine takes from a run is taken off by its checker."""
 WITHIN = 300.0
 FOUND, SURVIVED, WRONG_USE = 0, 1, 2
+TOO_LATE = 128 + signal.SIGTERM
+"""The exit code of a judge that was ended: it judges nothing before its end."""
 BYTECODE = frozenset({"PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"})
 
 
@@ -71,17 +72,11 @@ def verdict(mutant: Mutant, plain: Said, broken: Said) -> Verdict:
     return Verdict(False, f"survived; broken: {others or 'nothing'}{broken.trouble and ', ' + broken.trouble}")
 
 
-class Judges(AbstractContextManager["Judges"]):
-    """Runs judges in trees of their own; what still runs at the end is ended."""
+class Judges:
+    """Runs judges in trees of their own."""
 
-    def __init__(self) -> None:
-        self._running: list[subprocess.Popen[str]] = []
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for run in self._running:
-            run.terminate()
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
 
     def plain(self, judge: str) -> Said:
         """What it says where nothing is broken."""
@@ -104,24 +99,13 @@ class Judges(AbstractContextManager["Judges"]):
 
     def _run(self, judge: str, tree: Path, seed: int) -> tuple[int, Sequence[str], str]:
         options = ("--seed", str(seed), "--alone", "--keep", str(tree), *JUDGES[judge])
-        run = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults", *options],
-            cwd=tree,
-            env=environment(tree),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._running.append(run)
+        command = [sys.executable, "-m", "tests.faults", *options]
         try:
-            report, trouble = run.communicate(timeout=WITHIN)
+            done = self._programs.run(command, within=WITHIN, cwd=tree, env=environment(tree))
         except subprocess.TimeoutExpired:
-            run.terminate()
-            report, _ = run.communicate()
-            trouble = f"not done within {WITHIN:g} s"
-        self._running.remove(run)
-        last = trouble.strip().rpartition("\n")[2] if not report else ""
-        return run.returncode, report.splitlines(), last
+            return TOO_LATE, (), f"not done within {WITHIN:g} s"
+        last = done.stderr.strip().rpartition("\n")[2] if not done.stdout else ""
+        return done.returncode, done.stdout.splitlines(), last
 
 
 def copy(place: Path) -> Path:
@@ -157,7 +141,8 @@ def main(arguments: Sequence[str]) -> int:
 def _judged(chosen: Sequence[Mutant], jobs: int) -> Iterator[tuple[Mutant, Verdict]]:
     """Each with its verdict, as soon as that is known."""
     wanted = list(dict.fromkeys(mutant.judge for mutant in chosen))
-    with ThreadPoolExecutor(jobs) as pool, Judges() as judges:
+    with ThreadPoolExecutor(jobs) as pool, Programs() as programs:
+        judges = Judges(programs)
         try:
             plain = {judge: pool.submit(judges.plain, judge) for judge in wanted}
             broken = [pool.submit(judges.broken, mutant) for mutant in chosen]

@@ -4,18 +4,21 @@ Each run is a process of its own, as `tests/faults/run` starts it. They wait mor
 the same time.
 """
 
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from tests.faults.catalogue import FAULTS
 from tests.faults.history import write
 from tests.faults.tales import Tale, passing
+from tests.support import program
+from tests.support.program import Programs
 
+PROGRAM = (sys.executable, "-m", "tests.faults")
 WITHIN = 360.0
 """The longest run, of the process, takes 150 s where nothing else runs."""
 AT_ONCE = 3
@@ -33,27 +36,31 @@ RUNS: Mapping[str, tuple[str, ...]] = {
 
 
 @pytest.fixture(scope="module")
-def runs() -> Iterator[Mapping[str, "Future[subprocess.CompletedProcess[str]]"]]:
-    """All of them, some at a time, in their order."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {name: pool.submit(_run_of, name, options) for name, options in RUNS.items()}
-        pool.shutdown(cancel_futures=True)
+def runs() -> Iterator[Mapping[str, Future[CompletedProcess[str]]]]:
+    """All of them, some at a time, in their order. When nobody asks for more of them, what runs is ended."""
+    with ThreadPoolExecutor(AT_ONCE) as pool, Programs() as programs:
+        try:
+            yield {
+                name: pool.submit(programs.run, _command(name, options), within=WITHIN)
+                for name, options in RUNS.items()
+            }
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _run_of(name: str, options: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
+def _command(name: str, options: tuple[str, ...]) -> tuple[str, ...]:
     faults = [fault.name for fault in FAULTS.values() if fault.group == name and not fault.only_long]
-    return _run(
-        *("--seed", SEED, "--verbose", "--keep", str(KEPT / name)),
+    return (
+        *(*PROGRAM, "--seed", SEED, "--verbose", "--keep", str(KEPT / name)),
         *options,
         *(("--faults", ",".join(faults)) if faults else ()),
-        within=WITHIN,
     )
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(len(RUNS) * WITHIN)
 @pytest.mark.parametrize("name", RUNS)
-def test_every_promise_is_kept(runs: Mapping[str, "Future[subprocess.CompletedProcess[str]]"], name: str) -> None:
+def test_every_promise_is_kept(runs: Mapping[str, Future[CompletedProcess[str]]], name: str) -> None:
     done = runs[name].result()
     print(done.stdout, done.stderr)
     assert done.returncode == 0
@@ -63,9 +70,8 @@ def test_every_fault_has_its_run() -> None:
     assert {fault.group for fault in FAULTS.values()} <= set(RUNS)
 
 
-def _run(*arguments: str, within: float = 60) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tests.faults", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=within)
+def _run(*arguments: str) -> CompletedProcess[str]:
+    return program.run([*PROGRAM, *arguments], within=60.0)
 
 
 def test_wrong_use_is_exit_code_2() -> None:

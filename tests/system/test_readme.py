@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import sandbox
+from tests.support import program, sandbox
 from tests.support.consul import Agent
 from tests.support.fleet import Fleet
 from tests.support.net import until
@@ -152,21 +152,15 @@ def test_the_commands_are_bash(example: str) -> None:
 @pytest.mark.parametrize("example", NOT_RUN)
 def test_what_is_not_run_is_there_to_be_run(example: str) -> None:
     for line in commands(example).splitlines():
-        program = shlex.split(line, comments=True)[0]
-        assert os.access(ROOT / program, os.X_OK), program
+        started = shlex.split(line, comments=True)[0]
+        assert os.access(ROOT / started, os.X_OK), started
 
 
 @pytest.mark.parametrize("options", [["--once"], ["--once", "--embedded"]], ids=["consul", "folders"])
 def test_the_demo_shows_a_pod_that_passes(consul_binary: Path, options: list[str]) -> None:
     places = f"{consul_binary.parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        [ROOT / "deploy/demo", *options],
-        env=os.environ | {"PATH": places},
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    done = program.run([ROOT / "deploy/demo", *options], env=os.environ | {"PATH": places}, within=100.0)
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["isup"]["demo"]["health_check"]["status"] == "passing"
 
 
