@@ -1,6 +1,7 @@
 """`podpulse watch` as a process: lines for scripts, p2's lines, a table on a terminal, and its end."""
 
 import re
+import signal
 from pathlib import Path
 
 from reconcilers.health import CheckHealth, HealthState, Reason
@@ -121,3 +122,9 @@ def test_what_cannot_be_watched_is_an_error(acl_consul: Agent, tmp_path: Path) -
     said = complaint(on(acl_consul, "watch", "--token", "11111111-2222-3333-4444-555555555555"))
     assert said.startswith("Error: ")
     assert len(said.splitlines()) == 1
+
+
+def test_one_that_was_run_in_our_own_process_leaves_it_its_way_to_end(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    complaint(run("watch", "--intent-dir", tmp_path / "missing"))
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,5 +1,7 @@
 """The command line within the test's own process: quick, and what it says is at hand."""
 
+import signal
+
 from click.testing import CliRunner, Result
 
 from controller.cli import main
@@ -7,8 +9,13 @@ from tests.support.consul import Agent
 
 
 def run(*arguments: object, **environ: str) -> Result:
+    """What a verb does on SIGTERM, it does until its end: afterwards the test's process listens as before."""
     clean = {"CONSUL_HTTP_ADDR": None, "CONSUL_HTTP_TOKEN": None, "CONFIG_PATH": None}
-    return CliRunner(env={**clean, **environ}).invoke(main, [str(argument) for argument in arguments])
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        return CliRunner(env={**clean, **environ}).invoke(main, [str(argument) for argument in arguments])
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def good(result: Result) -> str:
