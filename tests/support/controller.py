@@ -4,11 +4,14 @@ It listens on a free port, which is read from its log. Every warning of Python i
 printed at the end, so that pytest shows it with a test that failed.
 """
 
+import atexit
+import functools
 import http.client
 import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,8 +47,15 @@ def environment() -> dict[str, str]:
     others = {
         name: text for name, text in os.environ.items() if not name.startswith("CONSUL_") and name not in CONFIGURES
     }
-    state = f"{tempfile.gettempdir()}/podpulse-test-state-{os.getpid()}"
-    return others | {"PYTHONWARNINGS": "error", "XDG_STATE_HOME": state}
+    return others | {"PYTHONWARNINGS": "error", "XDG_STATE_HOME": _state()}
+
+
+@functools.cache
+def _state() -> str:
+    """One folder for all that this process starts, removed at its exit."""
+    folder = tempfile.mkdtemp(prefix="podpulse-test-state-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def podpulse(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
