@@ -204,12 +204,12 @@ def test_the_initial_delay_does_not_begin_anew(consul: Agent, launch: Launch, fl
     target.behave(answer(503))
     fleet.schedule("a")
     controller = launch(consul, defaults={"interval": "500ms", "timeout": "500ms", "initial_delay": "8s"})
-    fleet.wait_asked("a", 2)
+    fleet.wait_asked("a", 10)
     began = fleet.asked("a")[0]
     restart(controller, "SIGTERM")
-    assert fleet.status("a") is None
     until(lambda: fleet.status("a") == "critical", 20.0)
-    assert time.monotonic() - began < 14.0
+    waited = time.monotonic() - began
+    assert 7.5 < waited < 12.0, "five seconds had passed before the restart: begun anew it would be thirteen and more"
 
 
 def test_when_the_session_ended_meanwhile_all_is_published_again_by_new_evidence(
