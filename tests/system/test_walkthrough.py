@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import yaml
 
 from tests.support.authority import Authority
 from tests.support.consul import Agent
 from tests.support.controller import COMMAND, environment, podpulse, watch_for
-from tests.support.fleet import Fleet
 from tests.support.net import free_ports, until
 from tests.support.targets import Target
 from tests.system.conftest import Launch
@@ -83,15 +81,3 @@ def test_isup_is_scheduled_fails_recovers_moves_and_goes(consul: Agent, launch: 
         watch_for(2.5 * INTERVAL)
         assert (len(old.accepted()), len(new.accepted())) == (asked_before, asked_last)
     assert controller.inspect() == {}
-
-
-@pytest.mark.slow
-def test_the_keys_of_a_killed_controller_are_gone_within_21_seconds(
-    consul: Agent, launch: Launch, fleet: Fleet
-) -> None:
-    fleet.schedule("a", "b")
-    controller = launch(consul)
-    until(lambda: fleet.are("passing", "ab"))
-    controller.kill()
-    assert fleet.statuses() == {"a": "passing", "b": "passing"}
-    until(lambda: not consul.entries("health/"), 21.0, "no health outlives its controller")
