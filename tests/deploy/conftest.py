@@ -15,7 +15,10 @@ BASE = "localhost/debian"
 
 @pytest.fixture(scope="session")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
-    """Has built the image. Where that cannot be, tests are skipped for people, and fail in CI."""
+    """Has built the image. Where that cannot be, tests are skipped for people, and fail in CI.
+
+    That all tests of this folder run in one process, so that one builds it, is seen to in tests/conftest.py.
+    """
     reason = lacking()
     if reason and not os.environ.get("CI"):
         pytest.skip(reason)

@@ -18,6 +18,7 @@ BOUND = 0.25
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_hundred_pods_are_each_asked_every_five_seconds_for_a_minute(
     consul: Agent, launch: Launch, stack: ExitStack
 ) -> None:

@@ -41,6 +41,7 @@ def assert_no_pod_was_removed(controller: Controller) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_probes_go_on_while_consul_is_frozen_and_its_state_is_right_again_soon_after(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
@@ -59,6 +60,7 @@ def test_probes_go_on_while_consul_is_frozen_and_its_state_is_right_again_soon_a
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_probes_go_on_while_consul_is_gone_and_its_state_is_right_again_soon_after_its_return(
     persistent_consul: Agent, launch: Launch, target: Target
 ) -> None:
