@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
+from controller import registration
 from controller.consul import AgentService, ConsulClient
 from controller.pulse import Pulse
-from controller.registration import PERIOD, RegistrationKeeper, controller_service
+from controller.registration import RegistrationKeeper, controller_service
 from tests.support.consul import Agent
 from tests.support.net import until
 
 ID = "podpulse-web1"
-WITHIN = 10 * PERIOD
+WITHIN = 30.0
+PERIOD = 0.3
+"""Instead of the keeper's own, which is that of a controller that runs for long."""
 SERVICE = controller_service("web1", "1.2.3", "http", "10.0.0.7", 9815)
 
 
@@ -41,9 +44,11 @@ def registered(
         lambda: trouble.unready,
         Pulse("registration", 30, time.monotonic),
     )
-    keeper.start()
-    yield keeper
-    keeper.stop(5.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registration, "PERIOD", PERIOD)
+        keeper.start()
+        yield keeper
+        keeper.stop(5.0)
 
 
 def services(agent: Agent) -> dict[str, dict[str, Any]]:
@@ -135,8 +140,10 @@ def test_an_agent_that_hangs_at_the_end_does_not_hold_the_end_up(
         consul.resume()
 
 
-@pytest.mark.slow
-def test_a_killed_controllers_check_runs_out_and_the_service_stays_to_be_noticed(consul: Agent) -> None:
+def test_a_killed_controllers_check_runs_out_and_the_service_stays_to_be_noticed(
+    consul: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "TTL", 4.0)
     with consul.client() as client:
         keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Pulse("registration", 30, time.monotonic))
         keeper._turn(SERVICE)
