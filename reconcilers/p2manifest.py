@@ -281,15 +281,14 @@ def _validate(document: dict[str, yamltext.Value]) -> None:
 
 
 def _validate_launchable(launchable: yamltext.Value, path: str) -> None:
-    match _given(launchable, "launchable_type"):
-        case "":
-            raise P2ManifestError(f"{path}.launchable_type", "missing")
-        case "hoist" | "opencontainer":
-            if bool(_given(launchable, "location")) == bool(_given(launchable, "version", "id")):
-                raise P2ManifestError(path, "expected either a location or a version with its id")
-        case "docker":
-            if not (_given(launchable, "image", "name") and _given(launchable, "image", "sha256")):
-                raise P2ManifestError(f"{path}.image", "expected a name and a sha256")
+    kind = _given(launchable, "launchable_type")
+    if not kind:
+        raise P2ManifestError(f"{path}.launchable_type", "missing")
+    by_version = bool(_given(launchable, "version", "id"))
+    if kind in {"hoist", "opencontainer"} and bool(_given(launchable, "location")) == by_version:
+        raise P2ManifestError(path, "expected either a location or a version with its id")
+    if kind == "docker" and not (_given(launchable, "image", "name") and _given(launchable, "image", "sha256")):
+        raise P2ManifestError(f"{path}.image", "expected a name and a sha256")
 
 
 def _given(node: yamltext.Value, *names: str) -> str:

@@ -33,8 +33,8 @@ def run(*command: object) -> str:
 
 
 def test_as_many_transfers_are_afforded_as_the_limit_allows_when_it_is_raised() -> None:
-    assert given(100, 1000, "affordable", 500) == [500, 564, 1000]
-    assert given(100, 300, "affordable", 500) == [236, 300, 300]
+    assert given(100, 1000, "affordable", 500) == [500, 628, 1000]
+    assert given(100, 300, "affordable", 500) == [172, 300, 300]
     assert given(900, 1000, "affordable", 500) == [500, 900, 1000]
     assert given(50, 60, "affordable", 500) == [1, 60, 60]
 
@@ -43,10 +43,10 @@ def test_as_many_transfers_are_afforded_as_the_limit_allows_when_it_is_raised() 
     ("limits", "checks", "in_flight", "kept", "raised"),
     [
         ((1000, 1000), 50, 8192, 100, 1000),
-        ((100, 1000), 50, 8192, 100, 214),
+        ((100, 1000), 50, 8192, 100, 278),
         ((1000, 1000), 600, 100, 700, 1000),
-        ((1000, 1000), 2000, 100, 836, 1000),
-        ((120, 120), 150, 40, 16, 120),
+        ((1000, 1000), 2000, 100, 772, 1000),
+        ((184, 184), 150, 40, 16, 184),
         ((100, 100), 150, 40, 1, 100),
     ],
     ids=["few checks", "raised for it", "all", "some", "few", "none but one"],
@@ -60,10 +60,10 @@ def test_of_connections_as_many_are_kept_as_leave_one_descriptor_to_each_transfe
 def test_kept_connections_leave_descriptors_to_the_probes() -> None:
     with Target(host="0.0.0.0") as target:
         target.behave(KeptConnections())
-        found: dict[str, Any] = json.loads(run("-m", "tests.support.tight", 120, target.port, 150))
+        found: dict[str, Any] = json.loads(run("-m", "tests.support.tight", 184, target.port, 150))
     assert found["outcomes"].keys() == {"success"}, found
     assert found["in_flight"] == 40
-    assert 0 < found["standing"] <= 120
+    assert 0 < found["standing"] <= 184
 
 
 def test_with_enough_descriptors_every_check_keeps_its_connection() -> None:

@@ -26,7 +26,7 @@ def test_isup_is_packed_scheduled_started_and_seen(consul: Agent, launch: Launch
 
     controller = launch(consul)
     with tarfile.open(packed["tar_path"]) as tar:
-        tar.extractall(tmp_path / "install", filter="data")
+        tar.extractall(tmp_path / "install")
     with subprocess.Popen([tmp_path / "install" / "bin" / "launch"], env=environment()) as pod:
         try:
             until(lambda: controller.inspect("--pod", "isup")["isup"][NODE]["health"] == "passing", 20.0)
