@@ -1,4 +1,4 @@
-"""What tests of probes need: an engine, and targets for it."""
+"""What tests of probes need, an engine and targets for it, and those of the page: its server."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,7 @@ import pytest
 from tests.support.authority import Authority
 from tests.support.probing import Bench
 from tests.support.targets import Target
+from tests.support.webserver import Servers
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +33,10 @@ def target() -> Iterator[Target]:
 def secure(authority: Authority) -> Iterator[Target]:
     with Target(authority.server()) as target:
         yield target
+
+
+@pytest.fixture
+def serve() -> Iterator[Servers]:
+    """Starts the page's server with little behind it."""
+    with Servers() as servers:
+        yield servers

@@ -15,6 +15,7 @@ from controller.probes.files import MAX_KEY, MAX_SEALED, Sealed
 from controller.regular import MAX_SIZE, contents, unreadable
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import CheckSpec, Tls
+from tests.faults.procfs import links
 from tests.support.authority import Authority
 from tests.support.checks import https
 from tests.support.net import until
@@ -222,10 +223,4 @@ def test_descriptors_for_authorities_are_few_however_many_files_are_named(
 
 def copies() -> int:
     """How many of this process' descriptors are such copies."""
-    links = []
-    for each in Path("/proc/self/fd").iterdir():
-        try:
-            links.append(str(each.readlink()))
-        except OSError:
-            continue
-    return sum("memfd:podpulse-tls" in link for link in links)
+    return sum("memfd:podpulse-tls" in link for link in links(os.getpid()).values())

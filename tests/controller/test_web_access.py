@@ -5,7 +5,6 @@ import base64
 import http.client
 import socket
 import ssl
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,12 +20,6 @@ from tests.support.net import until
 from tests.support.webserver import Servers, ask, trusting, with_tls, written
 
 ALICE = bcrypt.hashpw(b"s3cret", bcrypt.gensalt(4)).decode()
-
-
-@pytest.fixture
-def serve() -> Iterator[Servers]:
-    with Servers() as servers:
-        yield servers
 
 
 @pytest.fixture

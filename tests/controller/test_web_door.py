@@ -29,12 +29,6 @@ LISTENS = "0A"
 
 
 @pytest.fixture
-def serve() -> Iterator[Servers]:
-    with Servers() as servers:
-        yield servers
-
-
-@pytest.fixture
 def ends() -> Iterator[ExitStack]:
     with ExitStack() as ends:
         yield ends

@@ -28,7 +28,7 @@ def sockets(pid: int) -> Descriptors:
     Raises:
         OSError: it is gone.
     """
-    early, before, after, late = _peers(pid), _links(pid), _links(pid), _peers(pid)
+    early, before, after, late = _peers(pid), links(pid), links(pid), _peers(pid)
     both = before.items() & after.items()
     peers, local = early | late, _unix(pid)
     inodes = [link.removeprefix("socket:[").rstrip("]") for _, link in both if link.startswith("socket:[")]
@@ -36,7 +36,7 @@ def sockets(pid: int) -> Descriptors:
     return Descriptors(len(both), [peers[inode] for inode in inodes if inode in peers], nowhere)
 
 
-def _links(pid: int) -> dict[str, str]:
+def links(pid: int) -> dict[str, str]:
     """What each descriptor is."""
     found = {}
     for entry in Path(f"/proc/{pid}/fd").iterdir():

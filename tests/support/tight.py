@@ -5,16 +5,17 @@ are of each outcome, how many transfers may be in flight, and how many sockets s
 """
 
 import json
+import os
 import resource
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 from controller.descriptors import affordable
 from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulse
 from reconcilers.spec import CheckSpec, HttpGet, PodKey
+from tests.faults.procfs import links
 from tests.support.net import until
 from tests.support.recorders import RecordedProbes, RecordedResults
 
@@ -40,20 +41,10 @@ def main(limit: str, port: str, checks: str) -> None:
     ]
     engine.start(specs)
     until(lambda: all(len(results.all(spec.key)) >= ROUNDS for spec in specs), 60)
-    standing = sum(link.startswith("socket:") for link in _links())
+    standing = sum(link.startswith("socket:") for link in links(os.getpid()).values())
     outcomes = Counter(result.outcome.value for result in results.all())
     engine.close(10)
     print(json.dumps({"outcomes": outcomes, "in_flight": in_flight, "standing": standing}))
-
-
-def _links() -> list[str]:
-    links = []
-    for each in Path("/proc/self/fd").iterdir():
-        try:
-            links.append(str(each.readlink()))
-        except OSError:
-            continue
-    return links
 
 
 if __name__ == "__main__":
