@@ -22,7 +22,8 @@ from controller.sink.keeper import KeyKeeper
 from controller.sink.kv import KvSink
 from controller.sink.services import ManifestServices, ServiceNaming
 from controller.sink.ttl import TtlKeeper
-from reconcilers.ports import HealthSink, Manifests
+from controller.store import ManifestStore
+from reconcilers.ports import HealthSink
 from reconcilers.spec import PodKey
 
 REGISTRATION_DEADLINE = 2.0
@@ -93,7 +94,7 @@ def on_folders(
 def on_consul(
     config: Config,
     environ: Mapping[str, str],
-    manifests: Manifests,
+    manifests: ManifestStore,
     pulses: Pulses,
     observe: Observe,
     publish_again: Callable[[str, Collection[PodKey] | None], None],
@@ -142,7 +143,7 @@ def on_consul(
         renewing.append(ConsulClient(settings, observe=observe))
         lease = SessionKeeper(renewing[0], node, published_under, pulses.new("session", 30, asks=True), resume=session)
         keepers.append(lease)
-        keys = sinks["kv"] = KvSink(client(), lease)
+        keys = sinks["kv"] = KvSink(client(), lease, lambda: manifests.intents().keys())
         lost = partial(publish_again, "kv")
         keepers.append(KeyKeeper(keys.look_again, lost, pulses.new("kv-look", 30, asks=True)))
     if "agent" in config.publish:

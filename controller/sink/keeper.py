@@ -1,8 +1,9 @@
 """Looks after our health keys: what stands there may be another thing than we wrote, and nobody tells us.
 
-Somebody deletes a key or writes into it, and our session lives on. Or a session was taken over, and a write that its
-dead owner had sent lands after all. To watch every key of the datacenter is not to be afforded, so what is believed to
-stand published is read again from time to time, 64 keys in a request.
+Somebody deletes a key or writes into it, and our session lives on; or writes one for a pod that has no check. Or a
+session was taken over, and a write that its dead owner had sent lands after all. To watch every key of the datacenter
+is not to be afforded, so what is believed to stand published, and the keys of pods that are scheduled, are read again
+from time to time, 64 keys in a request.
 """
 
 import logging
@@ -50,7 +51,9 @@ class KeyKeeper:
             self._pulse.beat()
             try:
                 if lost := self._look(self._pulse.beat):
-                    log.warning("%d health keys are not as they were published; they are written again", len(lost))
+                    log.warning(
+                        "%d health keys are not as they were published; they are written anew, or removed", len(lost)
+                    )
                     self._on_lost(lost)
             except ConsulError as error:
                 log.debug("health keys cannot be looked at: %s", error)

@@ -66,18 +66,23 @@ class _Change:
 
 
 class KvSink:
-    """Implements `HealthSink`. Any thread may call it; requests go one after the other."""
+    """Implements `HealthSink`. Any thread may call it; requests go one after the other.
+
+    `scheduled` tells which pods have a manifest, whether or not it asks for a check: others may write into their keys.
+    """
 
     def __init__(
         self,
         client: ConsulClient,
         lease: Lease,
+        scheduled: Callable[[], Collection[PodKey]] = tuple,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._lease = lease
+        self._scheduled = scheduled
         self._clock = clock
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
@@ -134,7 +139,8 @@ class KvSink:
             return frozenset(known.keys() | changed)
 
     def look_again(self, beat: Callable[[], None] = lambda: None) -> Collection[PodKey]:
-        """Read once more what is believed to stand published, and what was left over; the answer names what differs.
+        """Read once more what is believed to stand published, what was left over, and what may stand where nothing was
+        published of a pod that is scheduled; the answer names what differs.
 
         Between two requests others may write, and `beat` is called.
 
@@ -142,7 +148,7 @@ class KvSink:
             ConsulError: what was known before is still known.
         """
         with self._lock:
-            keys = sorted(self._known.keys() | self._left)
+            keys = sorted(self._known.keys() | self._left | frozenset(self._scheduled()))
         others: set[PodKey] = set()
         for start in range(0, len(keys), MAX_OPERATIONS):
             beat()

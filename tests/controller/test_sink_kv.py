@@ -314,6 +314,18 @@ def test_what_stands_otherwise_than_believed_is_found_by_a_second_look(bench: Be
     assert bench.sink.look_again() == set()
 
 
+def test_what_others_write_for_a_pod_that_has_no_check_is_found_and_can_be_removed(bench: Bench) -> None:
+    scheduled = [*(record.key for record in named(70)), ISUP]
+    sink = KvSink(bench.client, bench.lease, lambda: scheduled)
+    assert sink.look_again() == set()
+    bench.agent.put("health/isup/web1", b"rubbish")
+    assert sink.look_again() == {ISUP}
+    assert sink.published(ISUP) is not None
+    assert sink.write([], [ISUP]) == {}
+    assert bench.stands() is None
+    assert sink.look_again() == set()
+
+
 def test_a_hanging_write_ends_when_it_is_cancelled(bench: Bench) -> None:
     bench.agent.pause()
     timer = threading.Timer(0.1, bench.client.cancel)
