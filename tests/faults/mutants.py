@@ -56,8 +56,12 @@ JUDGES: Mapping[str, Sequence[str]] = {
     "killed for good": ("--faults", "killed-for-good", "--each", "--pods", "8"),
     "keys deleted": ("--faults", "health-deleted", "--each", "--pods", "8", "--change", "5"),
     "no descriptors": ("--faults", "no-descriptors", "--pause", "3", "6", "--minutes", "0.4", "--pods", "12"),
+    "no descriptors, again and again": (
+        *("--faults", "no-descriptors", "--pause", "0.5", "1", "--minutes", "0.5"),
+        *("--change", "10", "--pods", "2"),
+    ),
     "partial listing": ("--faults", "answers-partial", "--pause", "1", "3", "--minutes", "0.3", "--pods", "12"),
-    "terminated": ("--faults", "terminated", "--each", "--pods", "12"),
+    "terminated": ("--faults", "reloaded,terminated", "--each", "--pods", "12"),
     "probe thread held": ("--faults", "probe-thread-held", "--each", "--pods", "8"),
     "no listings": ("--faults", "answers-500-for-listings", "--each", "--pods", "8"),
 }
@@ -165,7 +169,7 @@ MUTANTS: Sequence[Mutant] = (
         "controller/log/brake.py",
         "if text != self.last and self.written < burst:",
         "if True:",
-        "no descriptors",
+        "no descriptors, again and again",
         "repetitions are logged",
     ),
     Mutant(
