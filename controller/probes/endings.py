@@ -60,6 +60,7 @@ PROTOCOL_SENTENCES = {
     "Connection reset": "the connection was reset before the answer was complete",
     "Broken pipe": "the connection was closed before the answer was complete",
     "errno 104": "the connection was reset before the answer was complete",
+    "Connection died": "the connection was closed before an answer, and so was each of the next ones",
 }
 SILENT_CODES = {
     TOO_LARGE: "the answer's headers are longer than is read",

@@ -19,6 +19,10 @@ from reconcilers.spec import CheckSpec, GrpcHealth
 
 METHOD = "/grpc.health.v1.Health/Check"
 MAX_ANSWER = 1024
+CUT_SHORT = ("Send failure", "Recv failure", "unexpected eof", "errno 104")
+"""How libcurl and OpenSSL call a connection that ended without TLS' own end."""
+RIGHT_AFTER = 1.0
+"""How long after the handshake an end still counts as what the server made of it, in seconds."""
 
 CODES = [
     "OK",
@@ -84,15 +88,23 @@ def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
 
 
 def failed(transfer: Transfer, code: int, message: str, spec: CheckSpec) -> Verdict:
-    """The verdict over a transfer that ended with an error.
-
-    In TLS 1.3 a server refuses a missing client certificate after our handshake. What is sent then finds the connection
-    closed before its alert was read: HTTP/2 has more to send than HTTP/1.1.
-    """
-    if spec.probe.tls and not spec.probe.tls.cert_file and "Send failure" in message:
+    """The verdict over a transfer that ended with an error."""
+    if spec.probe.tls and not spec.probe.tls.cert_file and _is_turned_away(transfer, message):
         detail = "closed right after the TLS handshake: perhaps a client certificate is demanded"
         return Verdict(Outcome.FAILURE, Reason.TLS, detail)
     return transfer.failed(code, message, spec)
+
+
+def _is_turned_away(transfer: Transfer, message: str) -> bool:
+    """Whether the server cut the connection when it had seen our handshake, and said no word that we could read.
+
+    In TLS 1.3 it refuses a missing client certificate only then, and not every server says why. Whether we are sending
+    or reading when we find it, and whether by FIN or RST, is chance: all of it has to mean the same.
+    """
+    get = transfer.curl.getinfo
+    if transfer.headers or not get(pycurl.NUM_CONNECTS) or not (shaken := get(pycurl.APPCONNECT_TIME)):
+        return False
+    return any(sign in message for sign in CUT_SHORT) and get(pycurl.TOTAL_TIME) - shaken < RIGHT_AFTER
 
 
 def _code(text: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from controller.probes.grpc import RIGHT_AFTER
 from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
 from reconcilers.spec import Tls
 from tests.support import targets
@@ -153,6 +154,30 @@ def test_grpc_of(name: str, answers: dict[str, ProbeResult]) -> None:
     assert re.fullmatch(sentence, result.detail)
     assert result.duration < (T if reason is Reason.TIMEOUT else 2) + 1
     assert sum(result.phases) <= result.duration + 0.01
+
+
+@pytest.mark.parametrize("rst", [False, True], ids=["FIN", "RST"])
+def test_however_a_grpc_server_turns_us_away_after_the_handshake_it_means_the_same(
+    bench: Bench, authority: Authority, target: Target, rst: bool
+) -> None:
+    context = authority.server()
+    context.set_alpn_protocols(["h2"])
+    target.greeting = targets.cut_after_handshake(context, rst=rst)
+    found = probe_all(bench, [grpc(target.port, f"{number}", tls=Tls()) for number in range(20)])
+    assert {(result.reason, result.detail) for result in found.values()} == {
+        (Reason.TLS, "closed right after the TLS handshake: perhaps a client certificate is demanded")
+    }
+
+
+def test_a_grpc_server_that_dies_over_a_request_did_not_turn_us_away(
+    bench: Bench, authority: Authority, target: Target
+) -> None:
+    context = authority.server()
+    context.set_alpn_protocols(["h2"])
+    target.greeting = targets.cut_after_handshake(context, after=RIGHT_AFTER + 0.1)
+    result = bench.result(grpc(target.port, "dies", tls=Tls()))
+    assert (result.outcome, result.reason) == (FAILURE, Reason.PROTOCOL)
+    assert re.fullmatch("the connection was (closed in the middle of|reset before) the answer.*", result.detail)
 
 
 def test_a_slow_health_service_shows_in_the_first_byte(answers: dict[str, ProbeResult]) -> None:

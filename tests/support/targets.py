@@ -92,6 +92,20 @@ def reset(connection: Connection) -> None:
     connection.reset()
 
 
+def cut_after_handshake(context: ssl.SSLContext, *, after: float = 0.0, rst: bool = False) -> Behaviour:
+    """A greeting: shake hands, wait `after` seconds, then end below TLS, by FIN or by RST, without a word of TLS."""
+
+    def behave(connection: Connection) -> None:
+        connection.sock.settimeout(30)
+        shaken = context.wrap_socket(connection.sock, server_side=True)
+        connection.closing.wait(after)
+        connection.sock = socket.socket(fileno=shaken.detach())
+        if rst:
+            connection.reset()
+
+    return behave
+
+
 def raw(data: bytes) -> Behaviour:
     """Say exactly `data`, then close: garbage, a truncated body, two Content-Lengths..."""
     return lambda connection: connection.send(data)
