@@ -81,10 +81,12 @@ class Web:
     async def _is_ready(self, _: Request) -> Response:
         return _verdict(self._ready())
 
-    async def _reloads(self, _: Request) -> Response:
+    async def _reloads(self, request: Request) -> Response:
         """In a thread of its own, one at a time: reading thousands of manifests by other defaults takes a while."""
         if self._reload is None:
             return plain("not enabled: set enable_lifecycle\n", 403)
+        if "origin" in request.headers:
+            return plain("a browser sent this for a page: nothing here asks for a reload, so another site does\n", 403)
         async with self._reloading:
             try:
                 return plain(f"{await asyncio.to_thread(self._reload)}\n", 200)

@@ -2,7 +2,8 @@
 
 What is new is fetched by whoever cares. A stream looks at a version number some times a second, so changes cost the
 probe thread nothing, and a storm of them is one event a second. Streams are few, and live for some minutes only: each
-holds one of the server's connections, of which scrapes must find some free.
+holds one of the server's connections, of which scrapes must find some free. When all are taken, whoever holds most of
+them gives one up for whoever has fewer.
 
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -11,7 +12,9 @@ import asyncio
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
@@ -29,6 +32,14 @@ RECONNECT_MS = 2_000
 RETRY_AFTER = {"Retry-After": "30"}
 
 
+@dataclass(slots=True, eq=False)
+class Stream:
+    """An open stream, for whom it is, and whether it may go on."""
+
+    client: str
+    goes_on: bool = True
+
+
 class Events:
     """The streams that are open. `complaints` are what is wrong with the controller itself, which is news too."""
 
@@ -41,7 +52,7 @@ class Events:
         self._fleet = fleet
         self._complaints = complaints
         self._clock = clock
-        self._open = 0
+        self._open: list[Stream] = []
         self._ending = False
         self._news: tuple[str, str] = ("", "")
         self._looked = -math.inf
@@ -55,24 +66,39 @@ class Events:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if self._ending or self._open >= STREAMS:
-            refusal = problem(503, f"{self._open} streams are open, of {STREAMS} that may be", RETRY_AFTER)
+        stream = Stream((scope["client"] or ("",))[0])
+        if self._ending or not self._has_room(stream.client):
+            refusal = problem(503, f"{len(self._open)} streams are open, of {STREAMS} that may be", RETRY_AFTER)
             await refusal(scope, receive, send)
             return
-        self._open += 1
+        self._open.append(stream)
         try:
-            stream = StreamingResponse(self._messages(), headers=NO_STORE, media_type="text/event-stream")
-            await stream(scope, receive, send)
+            answer = StreamingResponse(self._messages(stream), headers=NO_STORE, media_type="text/event-stream")
+            await answer(scope, receive, send)
         finally:
-            self._open -= 1
+            if stream in self._open:
+                self._open.remove(stream)
 
-    async def _messages(self) -> AsyncIterator[bytes]:
+    def _has_room(self, client: str) -> bool:
+        """Whether `client` may have one more stream. If need be the oldest of whoever has most of them ends for it."""
+        if len(self._open) < STREAMS:
+            return True
+        held = Counter(stream.client for stream in self._open)
+        greedy, most = held.most_common(1)[0]
+        if most <= held[client] + 1:
+            return False
+        oldest = next(stream for stream in self._open if stream.client == greedy)
+        oldest.goes_on = False
+        self._open.remove(oldest)
+        return True
+
+    async def _messages(self, stream: Stream) -> AsyncIterator[bytes]:
         """An event at the beginning and with each change, and something every while, so that one who is gone is
         noticed."""
         yield f"retry: {RECONNECT_MS}\n\n".encode()
         began = spoke = self._clock()
         seen = mark = totals = ""
-        while not self._ending and (now := self._clock()) < began + LIFE:
+        while stream.goes_on and not self._ending and (now := self._clock()) < began + LIFE:
             if not seen or now >= spoke + GAP:
                 mark, totals = self._look()
             if mark != seen:

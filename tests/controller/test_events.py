@@ -20,8 +20,8 @@ PATH = "/api/v1/events"
 class Stream:
     """One open stream, read event by event."""
 
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(source, 0))
         self._connection.request("GET", PATH)
         self.response = self._connection.getresponse()
 
@@ -135,6 +135,21 @@ def test_streams_are_few_and_others_are_asked_to_come_later(site: Site) -> None:
 
     until(there_is_room, 20, "the place of a stream that was left is free")
     for stream in streams:
+        stream.close()
+
+
+def test_who_holds_most_streams_gives_up_the_oldest_for_who_has_fewer(site: Site) -> None:
+    greedy = [Stream(site.server.port) for _ in range(events.STREAMS)]
+    others = [Stream(site.server.port, f"127.0.0.{1 + number}") for number in range(1, 4)]
+    assert {stream.response.status for stream in others} == {200}
+    for stream in greedy[: len(others)]:
+        assert stream.next() == {"retry": "2000"}
+        assert stream.next()["event"] == "change"
+        assert stream.next() == {}
+        stream.close()
+    assert site.get(PATH)[0].status == 503
+    for stream in (*greedy[len(others) :], *others):
+        assert (stream.next(), stream.next()["event"]) == ({"retry": "2000"}, "change")
         stream.close()
 
 

@@ -83,6 +83,13 @@ def test_a_reload_says_what_came_of_it(site: Site) -> None:
     assert site.get("/-/reload")[0].status == 405
 
 
+def test_a_page_of_another_site_cannot_have_a_browser_ask_for_a_reload(site: Site) -> None:
+    site.broken = "nobody is to get here"
+    for origin in ("https://elsewhere.example", "null"):
+        response, text = site.get("/-/reload", "POST", Origin=origin)
+        assert (response.status, text.partition(":")[0]) == (403, "a browser sent this for a page")
+
+
 class Patient(Site):
     """Reloads when it may, and knows how often it was at it at a time."""
 
