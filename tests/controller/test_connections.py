@@ -20,7 +20,7 @@ from tests.support.faults import KeptConnections
 from tests.support.health_server import HealthServer, healthy
 from tests.support.net import until
 from tests.support.probing import Bench
-from tests.support.targets import Target
+from tests.support.targets import Target, twins
 
 OFTEN = 0.1
 
@@ -229,10 +229,7 @@ def test_an_address_in_place_of_a_name_stands_in_the_url_as_it_must(bench: Bench
 
 def test_a_kept_connection_belongs_to_one_host_whatever_name_tls_asks_for(bench: Bench, authority: Authority) -> None:
     """Two pods of one service on two hosts: the same name for TLS, the same port, and each must be asked itself."""
-    with (
-        Target(authority.server("web.example"), host="127.0.0.2") as one,
-        Target(authority.server("web.example"), host="127.0.0.1", port=one.port) as other,
-    ):
+    with twins(authority.server("web.example"), "127.0.0.2", "127.0.0.1") as (one, other):
         for target in (one, other):
             target.behave(KeptConnections())
         tls = Tls(server_name="web.example")

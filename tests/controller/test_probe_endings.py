@@ -13,7 +13,7 @@ from tests.support import targets
 from tests.support.authority import Authority, self_signed
 from tests.support.net import until
 from tests.support.probing import Bench, spec
-from tests.support.targets import BlackHole, Target
+from tests.support.targets import BlackHole, Target, twins
 
 FAILURE, LOCAL, SUCCESS = Outcome.FAILURE, Outcome.LOCAL, Outcome.SUCCESS
 
@@ -236,9 +236,9 @@ def test_a_fixed_address_is_connected_to_and_the_name_is_kept(bench: Bench, auth
         assert target.hits()[0].headers["host"] == f"web1.example:{target.port}"
 
 
-def test_a_fixed_address_does_not_stay_for_the_next_probe_of_another_check(bench: Bench, target: Target) -> None:
+def test_a_fixed_address_does_not_stay_for_the_next_probe_of_another_check(bench: Bench) -> None:
     """Transfers are used again: what one check set must not steer the next."""
-    with Target(host="127.0.0.2", port=target.port) as elsewhere:
+    with twins(None, "127.0.0.1", "127.0.0.2") as (target, elsewhere):
         assert bench.result(spec(target, "one", address="127.0.0.2")).outcome is SUCCESS
         assert bench.result(spec(target, "two", host="127.0.0.1")).outcome is SUCCESS
         assert [hit.path for hit in elsewhere.hits()] == ["/one"]

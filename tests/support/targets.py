@@ -9,8 +9,8 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -325,6 +325,20 @@ class Target(AbstractContextManager["Target"]):
             while sock.recv(8192):
                 pass
         sock.close()
+
+
+@contextmanager
+def twins(tls: ssl.SSLContext | None, host: str, other: str) -> Iterator[tuple[Target, Target]]:
+    """Two targets on one port of two addresses: one that is free on the first may be taken on the second."""
+    with ExitStack() as kept:
+        while True:
+            with ExitStack() as tried:
+                one = tried.enter_context(Target(tls, host))
+                with suppress(OSError):
+                    pair = one, tried.enter_context(Target(tls, other, one.port))
+                    kept.push(tried.pop_all())
+                    break
+        yield pair
 
 
 def _unwrapped(sock: ssl.SSLSocket) -> socket.socket:
