@@ -8,6 +8,7 @@ What is known to stand there is kept per session. Where a write may or may not h
 record becomes `Unsettled`, which no record equals, so it is written or removed again.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,8 +29,11 @@ from reconcilers.keys import HEALTH, health_key, parse_health_key
 from reconcilers.record import HealthRecord, RecordError, decode
 from reconcilers.spec import PodKey
 
+log = logging.getLogger(__name__)
+
 NO_SESSION = "there is no live session to publish under"
 IN_DOUBT = "written, and once more in a while: an earlier write that was not answered may still arrive"
+UNREADABLE = "the token may write health keys that it may not read, so nobody sees when others change them"
 LATEST = 10.0
 """Seconds after which a request that Consul never answered is taken for dead, once it answers again."""
 ENVELOPE = 64
@@ -90,6 +94,7 @@ class KvSink:
         self._known: dict[PodKey, HealthRecord] = {}
         self._unanswered: dict[PodKey, float | None] = {}
         self._left: frozenset[PodKey] = frozenset()
+        self._unreadable: frozenset[PodKey] = frozenset()
 
     def published(self, key: PodKey) -> HealthRecord | None:
         """What stands there, as far as known. Under another session than it was written with it is `Unsettled`."""
@@ -131,8 +136,9 @@ class KvSink:
             keys = [
                 key for text in self._client.list_keys(HEALTH) if (key := parse_health_key(text)) and key.node == node
             ]
-            pairs = self._read(keys)
+            pairs, unread = self._read(keys)
             known = {key: _record(key, pair, session) for key, pair in pairs.items()}
+            known |= {key: Unsettled(key, HealthState.UNKNOWN, detail=UNREADABLE) for key in unread}
             self._left = frozenset(known)
             changed = self._known.keys() - known.keys()
             self._known = known
@@ -142,7 +148,8 @@ class KvSink:
         """Read once more what is believed to stand published, what was left over, and what may stand where nothing was
         published of a pod that is scheduled; the answer names what differs.
 
-        Between two requests others may write, and `beat` is called.
+        Between two requests others may write, and `beat` is called. Of a key that the token may not read the same is
+        believed as before.
 
         Raises:
             ConsulError: what was known before is still known.
@@ -150,23 +157,37 @@ class KvSink:
         with self._lock:
             keys = sorted(self._known.keys() | self._left | frozenset(self._scheduled()))
         others: set[PodKey] = set()
+        unreadable: set[PodKey] = set()
         for start in range(0, len(keys), MAX_OPERATIONS):
             beat()
             with self._lock:
-                others |= self._differing(keys[start : start + MAX_OPERATIONS])
+                differing, unread = self._differing(keys[start : start + MAX_OPERATIONS])
+            others |= differing
+            unreadable |= unread
+        self._complain(frozenset(unreadable))
         return others
 
-    def _differing(self, keys: Sequence[PodKey]) -> set[PodKey]:
+    def _complain(self, unreadable: frozenset[PodKey]) -> None:
+        """Say once which keys may not be read, and once that all may be again."""
+        if unreadable and not self._unreadable:
+            log.warning("%s: %d, %s among them", UNREADABLE, len(unreadable), health_key(min(unreadable)))
+        elif self._unreadable and not unreadable:
+            log.info("all health keys can be read again")
+        self._unreadable = unreadable
+
+    def _differing(self, keys: Sequence[PodKey]) -> tuple[set[PodKey], set[PodKey]]:
+        """The keys that are not as believed, and those that may not be read."""
         if not (session := self._current()):
-            return set()
+            return set(), set()
         believed = self._known
         settled = [key for key in keys if not isinstance(believed.get(key), Unsettled)]
-        seen = {key: _record(key, pair, session) for key, pair in self._read(settled).items()}
-        others = {key for key in settled if seen.get(key) != believed.get(key)}
+        pairs, unread = self._read(settled)
+        seen = {key: _record(key, pair, session) for key, pair in pairs.items()}
+        others = {key for key in settled if key not in unread and seen.get(key) != believed.get(key)}
         if others:
             self._known = {key: record for key, record in believed.items() if key not in others}
             self._known |= {key: seen[key] for key in others & seen.keys()}
-        return others
+        return others, unread
 
     def _current(self) -> str | None:
         """The session to write with. Under another one than before, nothing that we knew is ours any more, and nothing
@@ -229,18 +250,22 @@ class KvSink:
         self._unanswered |= dict.fromkeys(change.key for change in batch)
         return self._unsettle(batch, why)
 
-    def _read(self, keys: Sequence[PodKey]) -> dict[PodKey, KvPair]:
-        """The pairs of `keys`, 64 in a request; those that are gone meanwhile are missing."""
+    def _read(self, keys: Sequence[PodKey]) -> tuple[dict[PodKey, KvPair], set[PodKey]]:
+        """The pairs of `keys`, 64 in a request, and the keys that our token may not read; what is gone meanwhile is in
+        neither. Consul names what is gone, and leaves out without a word what may not be read."""
         found: dict[PodKey, KvPair] = {}
+        unread: set[PodKey] = set()
         for start in range(0, len(keys), MAX_OPERATIONS):
             left = list(keys[start : start + MAX_OPERATIONS])
             while left:
                 result = self._client.transaction([Operation("get", health_key(key)) for key in left])
                 if not result.failed:
-                    found |= zip(left, result.pairs, strict=True)
+                    pairs = {pair.key: pair for pair in result.pairs}
+                    found |= {key: pairs[health_key(key)] for key in left if health_key(key) in pairs}
+                    unread.update(key for key in left if key not in found)
                     break
                 left = [key for at, key in enumerate(left) if at not in result.failed]
-        return found
+        return found, unread
 
 
 def _record(key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:

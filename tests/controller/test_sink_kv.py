@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from controller.app import PUBLICATION_BATCH, PUBLICATION_LINGER
-from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable
+from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable, TransactionResult
 from controller.desired import DesiredHealth
 from controller.loop import ControlLoop
 from controller.pulse import Pulse
-from controller.sink.kv import LATEST, KvSink
+from controller.sink.kv import LATEST, UNREADABLE, KvSink, Unsettled
 from controller.workqueue import WorkQueue
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.keys import health_key
@@ -312,6 +312,37 @@ def test_what_stands_otherwise_than_believed_is_found_by_a_second_look(bench: Be
     assert bench.sink.published(late.key) == late
     assert bench.sink.published(records[4].key) == records[4]
     assert bench.sink.look_again() == set()
+
+
+def test_keys_that_may_not_be_read_stay_as_believed_and_are_complained_about_once(
+    consul_binary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Consul leaves them out of its answer without a word."""
+    every = 'key_prefix "health/" { policy = "write" }'
+    [other] = named(1)
+    with Agent(consul_binary, acl=True) as agent:
+        token = agent.create_token(every)
+        with agent.client(token) as client:
+            sink = KvSink(client, Lease(agent.new_session()))
+            assert sink.write([PASSING, other], []) == {}
+            agent.replace_rules(token, every + ' key_prefix "health/isup" { policy = "deny" }')
+            agent.delete(health_key(other.key))
+            until(lambda: sink.look_again() == {other.key}, what="the other is found gone")
+            assert sink.look_again() == set()
+            assert sink.published(ISUP) == PASSING
+            assert [record.getMessage() for record in caplog.records if record.name.endswith("kv")] == [
+                f"{UNREADABLE}: 1, health/isup/web1 among them"
+            ]
+            agent.delete("health/isup/web1")
+            agent.replace_rules(token, every)
+            until(lambda: sink.look_again() == {ISUP}, what="the right is back, and what was missed is found")
+
+
+def test_leftovers_that_may_not_be_read_are_in_doubt(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
+    bench.sink.write([PASSING], [])
+    monkeypatch.setattr(bench.client, "transaction", lambda _: TransactionResult())
+    assert bench.sink.leftovers("web1") == {ISUP}
+    assert isinstance(bench.sink.published(ISUP), Unsettled)
 
 
 def test_what_others_write_for_a_pod_that_has_no_check_is_found_and_can_be_removed(bench: Bench) -> None:
