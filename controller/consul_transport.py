@@ -174,7 +174,9 @@ class CurlTransport:
     def _take_settings(self) -> None:
         settings, self._next = self._next, None
         if settings and settings != self._settings:
-            self._settings, self._token = settings, Token(settings)
+            if (settings.token, settings.token_file) != (self._settings.token, self._settings.token_file):
+                self._token = Token(settings)
+            self._settings = settings
 
     def _url(self, path: str, params: Iterable[tuple[str, object]] | None) -> str:
         """Dots and empty segments would reach another endpoint than the one that was meant."""

@@ -10,6 +10,9 @@ import ssl
 import stat
 from collections.abc import Collection
 
+from controller.consul_settings import ConsulSettings
+from controller.regular import unreadable
+
 log = logging.getLogger(__name__)
 
 Stamp = tuple[int, int, int]
@@ -21,6 +24,21 @@ def unusable(path: str) -> str:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError as error:
         return error.strerror or str(error)
+    return ""
+
+
+def unusable_for_consul(settings: ConsulSettings) -> str:
+    """Which file for Consul cannot be used and why, after the name of its option, or ""."""
+    if settings.token_file and (problem := unreadable(settings.token_file)):
+        return f"consul.token_file: expected a file that can be read, got {settings.token_file}: {problem}"
+    if settings.ca_file and (problem := unusable(settings.ca_file)):
+        return f"consul.ca_file: expected certificates of authorities, got {settings.ca_file}: {problem}"
+    if settings.cert_file:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(settings.cert_file, settings.key_file, lambda: b"")
+        except (OSError, ValueError) as error:
+            pair = f"{settings.cert_file} and {settings.key_file}"
+            return f"consul.cert_file: expected a certificate with its key in consul.key_file, got {pair}: {error}"
     return ""
 
 

@@ -62,6 +62,16 @@ def test_other_defaults_change_the_checks_that_they_are_for_and_no_beat_of_the_o
         ("listen: everywhere", "listen: expected HOST:PORT"),
         ("defaults: {interval: soon}", "defaults.interval: expected a duration"),
         ("consul: {address: 'ftp://x'}", "Consul's address is"),
+        (
+            "consul: {token_file: /nowhere}",
+            "consul.token_file: expected a file that can be read, got /nowhere: No such",
+        ),
+        ("consul: {ca_file: /etc/hostname}", "consul.ca_file: expected certificates of authorities, got /etc/hostname"),
+        (
+            "consul: {cert_file: /etc/hostname, key_file: /etc/hostname}",
+            "consul.cert_file: expected a certificate with its key in consul.key_file, got /etc/hostname and ",
+        ),
+        ("ca_file: /etc/hostname", "ca_file: expected certificates of authorities, got /etc/hostname"),
         ("a: [", "line 2, column 1"),
         (None, "cannot be read"),
     ],
