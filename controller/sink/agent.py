@@ -182,11 +182,16 @@ class AgentSink:
             raise ConsulRefused(NO_MANIFEST)
         if record.key in self._foreign:
             raise ConsulRefused(f"the agent has a service {service.id!r} whose meta lacks {'='.join(OWNER)}: not ours")
-        before = self._known.get(record.key)
+        before = self._now(record.key)
         if before is None and record.reason is Reason.DEPLOYING:
             return  # all that Consul could say of it is critical
         if before is None or before.service != service:
-            self._register(service)
+            try:
+                self._register(service)
+            except ConsulRefused:
+                if before:  # it must not run out because another name or port is refused
+                    self._tell(record.key, Standing.wanted(record, before.service, before))
+                raise
         wanted = Standing.wanted(record, service, before)
         self._tell(record.key, wanted)
         if wanted.hides_news_after(before):

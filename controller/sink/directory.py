@@ -23,6 +23,8 @@ SUFFIX = ".json"
 LEASE = ".podpulse.lease"
 RENEWAL = 5.0
 TTL = 20.0
+AHEAD = 2.0
+"""Seconds by which a lease may be later than now: file systems round, and have clocks of their own."""
 
 
 class FolderInUse(OSError):
@@ -190,8 +192,9 @@ def read(folder: Path) -> dict[PodKey, HealthRecord]:
 
 
 def is_alive(folder: Path, now: float) -> bool:
-    """Whether somebody publishes into `folder`; `now` is seconds since the epoch."""
+    """Whether somebody publishes into `folder`; `now` is seconds since the epoch. A lease from later than that is of a
+    clock that was set back since: whoever lives writes another within seconds."""
     try:
-        return now - (folder / LEASE).stat().st_mtime < TTL
+        return -AHEAD <= now - (folder / LEASE).stat().st_mtime < TTL
     except OSError:
         return False

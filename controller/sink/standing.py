@@ -38,7 +38,7 @@ class Standing:
         return cls(record, service, check.status if check else NEW, check.output if check else "")
 
     @classmethod
-    def wanted(cls, record: HealthRecord, service: AgentService, before: "Standing | None") -> "Standing":
+    def wanted(cls, record: HealthRecord, service: AgentService | None, before: "Standing | None") -> "Standing":
         """As it is to be, where `before` stands now."""
         return cls(record, service, _status(record, before.status if before else NEW), _output(record))
 

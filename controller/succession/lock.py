@@ -87,7 +87,8 @@ class NodeLock:
         said = self._read()
         self.session = said[1] if len(said) > 1 and SESSION.fullmatch(said[1]) else ""
         """The session of the one before; "" when it left none."""
-        self.note(self.session)
+        with suppress(OSError):  # a full disk keeps nobody from holding the lock
+            self.note(self.session)
 
     def _read(self) -> list[str]:
         return os.pread(self._file, MAX_BYTES, 0).decode("ascii", "replace").split("\n")

@@ -10,7 +10,7 @@ import pytest
 
 from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable
 from controller.desired import DesiredHealth
-from controller.sink.agent import AgentSink
+from controller.sink.agent import TTL, AgentSink
 from controller.sink.kv import Unsettled
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.publication import HealthReconciler
@@ -33,6 +33,7 @@ from tests.support.consul import Agent
 from tests.support.dns import addresses
 from tests.support.fake_http import Asked, FakeServer, Reply
 from tests.support.net import free_ports, until
+from tests.support.recorders import FakeClock
 
 OTHER = PodKey("web1", "other")
 
@@ -361,6 +362,28 @@ def test_a_token_for_the_services_prefix_is_needed_and_enough(consul_binary: Pat
             bench.directory.prefix = ""
             assert "403" in bench.sink.write([PASSING], [])[ISUP]
             assert bench.services() == {}
+
+
+def test_a_service_that_may_not_be_called_otherwise_stands_as_it_is_and_says_what_is_so(consul_binary: Path) -> None:
+    clock = FakeClock()
+    with Agent(consul_binary, acl=True) as agent:
+        token = agent.create_token('service_prefix "pod-" { policy = "write" }')
+        with sink_at(agent, token=token, clock=clock) as bench:
+            bench.directory.prefix = "pod-"
+            bench.sink.write([PASSING], [])
+            bench.directory.prefix = "other-"
+            clock.advance(TTL - 1)
+            bench.asked.clear()
+            assert "403" in bench.sink.write([PASSING], [])[ISUP]
+            assert "update_check" in bench.asked
+            clock.advance(TTL - 1)
+            assert "403" in bench.sink.write([UNKNOWN], [])[ISUP]
+            assert bench.status() == "warning", "it has not run out"
+            assert "403" in bench.sink.write([CRITICAL], [])[ISUP]
+            assert bench.status() == "critical"
+            bench.directory.prefix = "pod-"
+            assert bench.sink.write([PASSING], []) == {}
+            assert bench.services()[ISUP_ID]["Service"] == "pod-isup"
 
 
 def reconciling(bench: Bench, healths: dict[PodKey, CheckHealth]) -> HealthReconciler:

@@ -87,6 +87,15 @@ def test_what_was_left_under_another_name_of_the_node_goes(sink: DirectorySink, 
     assert read(tmp_path).keys() == {A}
 
 
+@pytest.mark.parametrize(("age", "alive"), [(0, True), (TTL - 1, True), (TTL + 1, False), (-1, True), (-3600, False)])
+def test_a_lease_counts_for_its_time_and_one_of_the_future_is_of_another_clock(
+    tmp_path: Path, age: float, alive: bool
+) -> None:
+    (tmp_path / LEASE).touch()
+    os.utime(tmp_path / LEASE, (1_790_000_000 - age,) * 2)
+    assert is_alive(tmp_path, 1_790_000_000) is alive
+
+
 def lease(folder: Path) -> DirectoryLease:
     return DirectoryLease(folder, Pulse("session", 30, time.monotonic))
 

@@ -9,7 +9,7 @@ from controller.pulse import Pulse
 from controller.sink.agent import TTL
 from controller.sink.kv import Unsettled
 from controller.sink.ttl import TtlKeeper
-from reconcilers.health import HealthState
+from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 from tests.support.agent_sink import ISUP, PASSING, Bench, named, sink_at
@@ -127,6 +127,15 @@ def test_what_ran_out_while_we_were_frozen_is_lost_and_not_renewed(consul: Agent
         assert bench.asked == ["update_check"], "of the one that stands"
         assert bench.sink.write(named(1), []) == {}, "as soon as there is evidence"
         assert bench.sink.standing(PodKey("web1", "pod0"))
+
+
+def test_what_ran_out_while_we_were_frozen_is_not_let_into_dns_without_evidence(consul: Agent) -> None:
+    clock = FakeClock()
+    with sink_at(consul, clock=clock) as bench:
+        bench.sink.write([PASSING], [])
+        clock.advance(TTL + 1)
+        assert bench.sink.write([HealthRecord(ISUP, HealthState.UNKNOWN, Reason.FLAPPING)], []) == {}
+        assert bench.status() == "critical"
 
 
 def test_what_is_in_doubt_is_not_renewed(consul: Agent) -> None:
