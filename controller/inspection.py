@@ -5,6 +5,7 @@ Source of the shapes: p2's wiki page "Health Checks" (`health_check`), pkg/inspe
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,11 @@ def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None
     Raises:
         OSError: a folder cannot be read.
     """
-    paths = [path for path in intents.iterdir() if path.suffix == SUFFIX and is_name(path.stem)]
-    files = {PodKey(node, path.stem): path.read_bytes() for path in paths}
+    files: dict[PodKey, bytes] = {}
+    for path in intents.iterdir():
+        with suppress(OSError):  # the controller too passes over what is no file, or cannot be read
+            if path.suffix == SUFFIX and is_name(path.stem) and path.is_file():
+                files[PodKey(node, path.stem)] = path.read_bytes()
     fresh = healths is not None and directory.is_alive(healths, time.time())
     records = directory.read(healths) if healths and fresh else {}
     return joined(files, {}, records, node, pod)

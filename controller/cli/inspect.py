@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from controller import inspection, table
-from controller.cli.options import FOLDER, client, consul_options, explained
+from controller.cli.options import FOLDER, check_names, client, consul_options, explained
 from controller.cli.terminal import has_colours
 from controller.inspection import Sight
 
@@ -58,6 +58,7 @@ def inspect(
       1  Consul did not answer, or refused; a folder cannot be read
       2  wrong use
     """
+    check_names({"--node": node, "--pod": pod})
     if health_dir and not intent_dir:
         raise click.UsageError("--health-dir: expected --intent-dir too")
     with explained():

@@ -135,9 +135,16 @@ def load(file: Path | None, consul: Mapping[str, Any], options: Mapping[str, Any
     return configuration.load(file, overrides)
 
 
+def check_names(options: Mapping[str, str | None]) -> None:
+    """Refuse what no node and no pod can be called; an option that was not given is None."""
+    for option, name in options.items():
+        if name is not None and not is_name(name):
+            raise click.UsageError(f"{option}: expected a name, got {name[:60]!r}")
+
+
 def key_of(pod: str, node: str | None) -> PodKey:
     """The pod's key; names that could reach other keys are refused here."""
-    node = node or socket.gethostname()
+    node = socket.gethostname() if node is None else node
     for what, name in (("node", node), ("pod", pod)):
         if not is_name(name):
             raise click.ClickException(

@@ -105,8 +105,8 @@ def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Pa
         data = file.read_bytes()
         return key_of(pod_id(data), config.node_name), data
     key = key_of(pod or "", config.node_name)
-    if intent_dir:
-        return key, manifest_path(intent_dir, key).read_bytes()
+    if folder := intent_dir or config.intent_dir:
+        return key, manifest_path(folder, key).read_bytes()
     with client_of(config) as client:
         pair = client.get(intent_key(config.tree, key))
     if pair is None:

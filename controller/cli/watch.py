@@ -14,11 +14,10 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from controller.cli.options import FOLDER, consul_options, explained, load
+from controller.cli.options import FOLDER, check_names, consul_options, explained, load
 from controller.cli.screens import ChangeLines, LiveTable, Screen, StatusLines
 from controller.consul import ConsulClient
 from controller.following import ConsulPods, FolderPods, View
-from reconcilers.spec import is_name
 
 REFRESH = 1.0
 """Seconds after which the ages in the table are told anew."""
@@ -54,9 +53,7 @@ def watch(
       1  Consul refused at the start, or a folder cannot be read
       2  wrong use
     """
-    for option, name in (("--node", node), ("--health", pod)):
-        if name is not None and not is_name(name):
-            raise click.UsageError(f"{option}: expected a name, got {name[:60]!r}")
+    check_names({"--node": node, "--health": pod})
     if health_dir and not intent_dir:
         raise click.UsageError("--health-dir: expected --intent-dir too")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

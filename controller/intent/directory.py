@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 POLL = 0.25
 SUFFIX = ".yaml"
+MAX_BYTES = 512 * 1024
+"""Consul's own limit for a value; the parser's is far below."""
 
 
 def manifest_path(folder: Path, key: PodKey) -> Path:
@@ -105,10 +107,16 @@ class DirectorySource:
                 return None
             stat = file.stat()
             version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            return old if old and old.version == version else Entry(version, Path(file.path).read_bytes())
+            return old if old and old.version == version else Entry(version, _read(file.path))
         except FileNotFoundError:
             return None
         except OSError as error:
             log.debug("manifest of %s cannot be read: %s", key, error)
             self._ignored += old is None
             return old
+
+
+def _read(path: str) -> bytes:
+    """A file, or so much of a longer one that everybody refuses it."""
+    with open(path, "rb") as file:  # noqa: PTH123 - an entry of a folder tells its path as text
+        return file.read(MAX_BYTES + 1)

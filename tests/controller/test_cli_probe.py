@@ -91,12 +91,15 @@ def test_json_carries_all_of_it(target: Target, tmp_path: Path) -> None:
 def test_the_manifest_is_read_from_a_folder_or_from_consul(target: Target, tmp_path: Path, consul: Agent) -> None:
     file = manifest(tmp_path, target.port)
     assert probe("isup", "--intent-dir", tmp_path).exit_code == 0
+    config = tmp_path / "podpulse.conf"
+    config.write_text(f"intent_dir: {tmp_path}\nhealth_dir: {tmp_path / 'health'}\n")
+    assert probe("isup", "--config", config).exit_code == 0
     missing = probe("isup", "--consul", consul.address)
     assert missing.exit_code == 1
     assert "intent/web1/isup is not there: isup is not scheduled" in missing.stderr
     podpulse("schedule", file, "--node", "web1", "--consul", consul.address)
     assert probe("isup", "--consul", consul.address).exit_code == 0
-    assert len(target.hits()) == 2
+    assert len(target.hits()) == 3
 
 
 def test_the_catalogs_address_is_used_where_the_configuration_says_so(

@@ -116,6 +116,8 @@ def test_a_terminal_that_is_dumb_gets_lines(consul: Agent) -> None:
 def test_what_cannot_be_watched_is_an_error(acl_consul: Agent, tmp_path: Path) -> None:
     for option in ("--health", "--node"):
         assert f"{option}: expected a name, got '../b'" in complaint(run("watch", option, "../b"))
+    for option in ("--pod", "--node"):
+        assert f"{option}: expected a name, got ''" in complaint(run("inspect", option, ""))
     for verb in ("watch", "inspect"):
         assert "--health-dir: expected --intent-dir too" in complaint(run(verb, "--health-dir", tmp_path))
     assert "No such file" in complaint(run("watch", "--intent-dir", tmp_path / "missing"))

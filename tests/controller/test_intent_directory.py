@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.intent.directory import DirectorySource, manifest_path
+from controller.intent.directory import MAX_BYTES, DirectorySource, manifest_path
 from controller.intent.watch import SourceError
 from reconcilers.spec import PodKey
 
@@ -145,6 +145,15 @@ def test_a_file_that_cannot_be_read_keeps_what_was_known_and_holds_up_no_other(
     assert listing.entries.keys() == {A, B}
     assert listing.entries[A] is known
     assert listing.ignored == 1
+
+
+def test_of_an_endless_file_so_much_is_read_that_it_is_refused(source: DirectorySource, tmp_path: Path) -> None:
+    put(tmp_path, "b.yaml")
+    with (tmp_path / "a.yaml").open("wb") as file:
+        file.truncate(1 << 40)
+    listing = source.next(0)
+    assert listing.entries.keys() == {A, B}
+    assert len(listing.entries[A].data) == MAX_BYTES + 1
 
 
 def test_absence_is_looked_up_file_by_file(source: DirectorySource, tmp_path: Path) -> None:
