@@ -43,10 +43,25 @@ def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | No
     intents = manifests(tree, client.list_pairs(f"{tree}/{below}"))
     realities = manifests("reality", client.list_pairs(f"reality/{below}"))
     records = {}
-    for pair in client.list_pairs(f"{HEALTH}{pod}/" if pod else HEALTH):
+    for pair in _healths(client, node, pod):
         if key := parse_health_key(pair.key):
             records[key] = decoded(pair.value)
     return joined(intents, realities, records, node, pod)
+
+
+def _healths(client: ConsulClient, node: str | None, pod: str | None) -> Iterator[KvPair]:
+    """The health records of one node, or all, or those of one pod.
+
+    They stand by pod and not by node, and have up to 4 KiB of output each: for one node only the others' names are
+    asked for.
+    """
+    below = f"{HEALTH}{pod}/" if pod else HEALTH
+    if not node:
+        yield from client.list_pairs(below)
+        return
+    for name in client.list_keys(below):
+        if (key := parse_health_key(name)) and key.node == node and (pair := client.get(name)):
+            yield pair
 
 
 def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None) -> list[Sight]:

@@ -12,12 +12,13 @@ It needs nothing but Python, so that it runs where Consul is.
 
 import ipaddress
 import json
+import posixpath
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 INTERVAL = "30s"
 """consul-esm's, where a check does not say one."""
@@ -75,7 +76,9 @@ def _http(definition: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         raise Untranslatable("HTTP: a probe's path has no query")
     if url.scheme not in PORTS:
         raise Untranslatable(f"HTTP: {url.scheme!r} is neither http nor https")
-    status: dict[str, Any] = {"path": url.path or "/", "expect_status": "200-299"}
+    if url.username is not None:
+        raise Untranslatable("HTTP: a probe sends no user and password; a manifest's `headers` may say Authorization")
+    status: dict[str, Any] = {"path": _path(url.path), "expect_status": "200-299"}
     notes = [f"{url.hostname}: the node's address in the catalog is asked, with the node's name as Host"]
     if method != "GET":
         status["method"] = method
@@ -85,7 +88,21 @@ def _http(definition: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         status["headers"] = headers
         notes.append("Header: only where the controller's configuration says `allow_headers: true`")
     plain = {"status_http": True} if url.scheme == "http" else {}
-    return {"status_port": url.port or PORTS[url.scheme], **plain, "status": status}, notes
+    return {"status_port": _port(url.port, PORTS[url.scheme]), **plain, "status": status}, notes
+
+
+def _path(escaped: str) -> str:
+    """A manifest's path is not escaped, and cleaned as p2 does it."""
+    path = unquote(escaped) or "/"
+    if posixpath.normpath(path) != path or path.startswith("//"):
+        raise Untranslatable(f"HTTP: a probe asks for {posixpath.normpath(path)}, not for {path}")
+    return path
+
+
+def _port(port: int | None, default: int) -> int:
+    if port is not None and not 0 < port < 65536:
+        raise Untranslatable(f"expected a port from 1 to 65535, got {port}")
+    return port or default
 
 
 def _tls(definition: Mapping[str, Any], url: SplitResult) -> dict[str, Any]:
@@ -97,9 +114,9 @@ def _tls(definition: Mapping[str, Any], url: SplitResult) -> dict[str, Any]:
 
 
 def _tcp(address: str) -> dict[str, Any]:
-    if not (port := address.rpartition(":")[2]).isdigit():
+    if not (port := address.rpartition(":")[2]).isdigit() or len(port) > 5:
         raise Untranslatable(f"TCP: expected host:port, got {address!r}")
-    return {"status_port": int(port), "status": {"kind": "tcp"}}
+    return {"status_port": _port(int(port), 0), "status": {"kind": "tcp"}}
 
 
 def _headers(said: Mapping[str, list[str]]) -> dict[str, str]:

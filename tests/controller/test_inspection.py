@@ -1,11 +1,13 @@
 """What `inspect` shows, from folders and from a real Consul."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from controller import inspection
+from controller.consul import KvPair
 from controller.pulse import Pulse
 from controller.sink.directory import DirectoryLease, DirectorySink
 from reconcilers import p2manifest
@@ -68,6 +70,32 @@ def test_from_consul_every_pod_of_every_node_is_shown(consul: Agent) -> None:
         assert inspection.from_consul(client, "reality", "web3", None) == []
         node = inspection.from_consul(client, "intent", "web1", None)
         assert [sight.key.pod for sight in node] == ["isup", "left-over", "other"], "web10 is another node"
+
+
+def test_for_one_node_only_its_own_records_are_read(consul: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    for node in ("web1", "web2"):
+        consul.put(f"intent/{node}/isup", MANIFEST)
+        consul.put(f"health/isup/{node}", record("isup", node).encode(1.7e9))
+    listed: list[str] = []
+    with consul.client() as client:
+        everything = client.list_pairs
+
+        def counted(prefix: str) -> Sequence[KvPair]:
+            listed.append(prefix)
+            return everything(prefix)
+
+        monkeypatch.setattr(client, "list_pairs", counted)
+        tree = inspection.as_tree(inspection.from_consul(client, "intent", "web1", None))
+        assert tree == {"isup": {"web1": shown(scheduled=True)}}
+        assert inspection.as_tree(inspection.from_consul(client, "intent", "web1", "isup")) == tree
+    assert [prefix for prefix in listed if prefix.startswith("health")] == []
+
+
+def test_an_odd_entry_of_a_folder_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "isup.yaml").write_bytes(MANIFEST)
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "gone.yaml").symlink_to("nowhere")
+    assert [sight.key.pod for sight in inspection.from_folders(tmp_path, None, "web1", None)] == ["isup"]
 
 
 def test_the_manifests_of_intent_and_reality_are_named_by_p2s_sha(consul: Agent) -> None:

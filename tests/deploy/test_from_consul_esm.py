@@ -61,6 +61,14 @@ def test_a_tcp_check_becomes_one_of_ours_with_consul_esms_interval(tmp_path: Pat
     assert (spec.probe.port, spec.interval) == (5432, 30)
 
 
+def test_an_escaped_path_stays_the_same_path(tmp_path: Path) -> None:
+    assert convert(tmp_path, check(HTTP="http://web/a%20b/%C3%BC"))[0] == 0
+    (file,) = tmp_path.glob("*/*.yaml")
+    spec = parse(PodKey("printer1", "web"), file.read_bytes(), RULES).check
+    assert spec is not None
+    assert spec.probe.url == "http://printer1:80/a%20b/%C3%BC"
+
+
 @pytest.mark.parametrize(
     ("definition", "tls"),
     [
@@ -92,7 +100,13 @@ def test_headers_are_kept_but_for_those_that_consul_adds(tmp_path: Path) -> None
         (check(HTTP="http://web/", Method="POST"), "GET or HEAD"),
         (check(HTTP="ftp://web/"), "neither http nor https"),
         (check(HTTP="http://web:99999/"), "Port out of range"),
+        (check(HTTP="http://web:0/"), "a port from 1 to 65535"),
+        (check(HTTP="http://me:pw@web/"), "sends no user and password"),
+        (check(HTTP="http://web/health/"), "asks for /health, not for /health/"),
+        (check(HTTP="http://web//health"), "not for //health"),
         (check(TCP="web"), "expected host:port"),
+        (check(TCP="web:0"), "a port from 1 to 65535"),
+        (check(TCP="web:123456"), "expected host:port"),
         (check(), "neither an HTTP nor a TCP check"),
         (check("service::", HTTP="http://web/"), "cannot be the name of a pod"),
         (check(node="../up", HTTP="http://web/"), "cannot be the name of a node"),
