@@ -171,7 +171,7 @@ from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 port, ca, cert, key = sys.argv[2:]
 probe = HttpGet("localhost", int(port), "/", Tls(cert_file=cert, key_file=key))
 result = probe_once(CheckSpec(PodKey("web1", "isup"), probe, 2.0, 2.0), ca_file=ca, guard=Guard())
-print(result.outcome.value, result.reason.value)
+print(result.outcome.value, result.reason.value, flush=True)
 os._exit(0)
 """
 """One probe, in a process whose terminal is the first argument."""
