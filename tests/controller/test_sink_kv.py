@@ -249,6 +249,7 @@ def test_an_unanswered_write_is_repeated_until_no_older_one_can_arrive(bench: Be
     assert bench.asked == ["transaction"] * 2, "what Consul does not answer is not asked a second time"
     assert bench.sink.published(ISUP) not in {PASSING, CRITICAL}, "nobody knows what stands there"
     bench.agent.resume()
+    bench.agent.wait_ready()
     assert "may still arrive" in bench.sink.write([PASSING], [])[ISUP]
     until(lambda: bench.agent.get(health_key(named(1)[0].key)), what="the unanswered write to arrive")
     bench.now += LATEST

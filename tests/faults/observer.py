@@ -70,6 +70,7 @@ class Observer:
     _known: dict[str, Record] = field(default_factory=dict, init=False)
     _sessions: tuple[str, ...] | None = field(default=None, init=False)
     _server: int = field(default=0, init=False)
+    _looked: float = field(default=0.0, init=False)
     _delay: tuple[int, float, float] = field(default=(0, 0.0, 0.0), init=False)
 
     def start(self) -> None:
@@ -95,6 +96,10 @@ class Observer:
     def known(self) -> dict[str, Record]:
         """The records of the last look."""
         return self._known
+
+    def looked(self) -> float:
+        """When the last look was sent, by the monotonic clock; 0 for never. Without a leader nothing is seen."""
+        return self._looked
 
     def sessions(self) -> frozenset[str]:
         """The sessions of the last look."""
@@ -124,7 +129,7 @@ class Observer:
         changed = {pod: record for pod, record in found.items() if self._known.get(pod) != record}
         gone = tuple(sorted(self._known.keys() - found.keys()))
         news = sessions if sessions != self._sessions else None
-        self._known, self._sessions = found, sessions
+        self._known, self._sessions, self._looked = found, sessions, sent
         self.recorder.note(Look(sent, time.monotonic(), changed, gone, news))
 
     def _ask(self, port: int, path: str) -> Any:

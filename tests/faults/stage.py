@@ -180,9 +180,10 @@ class Stage(AbstractContextManager["Stage"]):
         self.settle(SETTLES)
 
     def settle(self, within: float = SETTLES) -> bool:
-        """Wait until what stands in Consul is right; whether it was so in time. The history tells it too."""
-        deadline = time.monotonic() + within
-        while not self.is_right():
+        """Wait until what stands in Consul from now on is right; whether it was so in time. The history has it too."""
+        began = time.monotonic()
+        deadline = began + within
+        while not (self.observer.looked() > began and self.is_right()):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)

@@ -3,6 +3,8 @@
 import time
 from statistics import median
 
+import pytest
+
 from tests.support.consul import Agent
 from tests.support.controller import watch_for
 from tests.support.fleet import Fleet
@@ -13,6 +15,7 @@ ALREADY = [f"pod-{number}" for number in range(200)]
 NEW = [f"new-{number}" for number in range(25)]
 
 
+@pytest.mark.alone
 def test_a_new_pod_beside_two_hundred_others_is_asked_within_fifty_milliseconds_in_the_median(
     consul: Agent, launch: Launch, fleet: Fleet
 ) -> None:

@@ -94,7 +94,7 @@ def test_a_bad_configuration_changes_nothing_and_is_said_everywhere(
     until(lambda: controller.metrics().sum(SUCCESSFUL) == 0)
     assert controller.metrics().sum(SUCCESS_TIME) == loaded
     assert "the configuration could not be reloaded, the one before stays in force" in controller.get("/").text
-    assert said in controller.log
+    until(lambda: said in controller.log)
     assert controller.get("/-/ready").status == 200
     fleet.wait_asked("a", 3)
     assert max(gaps(fleet.asked("a")[1:])) < 1.5
