@@ -5,8 +5,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 
 from tests.faults.history import Intent, Removal, Request, Scrape
-from tests.faults.spans import put_off
-from tests.faults.story import AFTER_OUTAGE, Broken, Story
+from tests.faults.spans import Span, put_off
+from tests.faults.story import AFTER_OUTAGE, ASKED_AGAIN, Broken, Story
 
 SEEN = 1.5
 GONE = 64.0
@@ -78,8 +78,9 @@ def _invalid(story: Story, changes: list[Intent | Removal], scrape: Scrape) -> b
     if not before:
         return None
     last = before[-1]
-    outages = [*story.spans("cut", "blind", "slow", "leader", "foreign"), *story.absent]
-    due = put_off(last.at, SEEN if isinstance(last, Intent) else GONE, outages, AFTER_OUTAGE)
+    troubled = [*story.spans("cut", "blind", "slow", "leader", "foreign"), *story.absent]
+    outages = [Span(begin, end + ASKED_AGAIN) for begin, end in troubled]
+    due = put_off(last.at, SEEN if isinstance(last, Intent) else GONE, outages, AFTER_OUTAGE - ASKED_AGAIN)
     began = max((span.end for span in story.absent if span.end <= scrape.sent), default=0.0)
     if scrape.sent < max(due + story.stalled(last.at, due), began + SEEN + story.stalled(began, began + SEEN)):
         return None
