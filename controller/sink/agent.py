@@ -164,7 +164,8 @@ class AgentSink:
         for at, (key, record) in enumerate(wishes):
             try:
                 if record:
-                    self._publish(record)
+                    if refused := self._publish(record):
+                        failed[key] = refused
                 elif key in self._known:
                     self._withdraw(key)
                 silences = 0
@@ -175,8 +176,12 @@ class AgentSink:
                     return failed | self._give_up([key for key, _ in wishes[at + 1 :]], NOT_TRIED)
         return failed
 
-    def _publish(self, record: HealthRecord) -> None:
-        """Register where needed, then tell. Registering once more brings news to the catalog that Consul would hold."""
+    def _publish(self, record: HealthRecord) -> str:
+        """Register where needed, then tell. Registering once more brings news to the catalog that Consul would hold.
+
+        Where another name or port is refused, what stands is told and goes on being renewed; the answer says why. It is
+        empty otherwise.
+        """
         service = self._described(record.key)
         if service is None:
             raise ConsulRefused(NO_MANIFEST)
@@ -184,18 +189,20 @@ class AgentSink:
             raise ConsulRefused(f"the agent has a service {service.id!r} whose meta lacks {'='.join(OWNER)}: not ours")
         before = self._now(record.key)
         if before is None and record.reason is Reason.DEPLOYING:
-            return  # all that Consul could say of it is critical
+            return ""  # all that Consul could say of it is critical
         if before is None or before.service != service:
             try:
                 self._register(service)
-            except ConsulRefused:
-                if before:  # it must not run out because another name or port is refused
-                    self._tell(record.key, Standing.wanted(record, before.service, before))
-                raise
+            except ConsulRefused as error:
+                if before is None:
+                    raise
+                self._tell(record.key, Standing.wanted(record, before.service, before))
+                return str(error)
         wanted = Standing.wanted(record, service, before)
         self._tell(record.key, wanted)
         if wanted.hides_news_after(before):
             self._register(service)
+        return ""
 
     def _withdraw(self, key: PodKey, within: float | None = None) -> None:
         self._doubt(key)

@@ -376,6 +376,10 @@ def test_a_service_that_may_not_be_called_otherwise_stands_as_it_is_and_says_wha
             bench.asked.clear()
             assert "403" in bench.sink.write([PASSING], [])[ISUP]
             assert "update_check" in bench.asked
+            clock.advance(bench.sink.period)
+            bench.asked.clear()
+            bench.sink.renew(1.0)
+            assert (bench.asked, bench.lost) == (["update_check"], []), "it is renewed, however seldom it is written"
             clock.advance(TTL - 1)
             assert "403" in bench.sink.write([UNKNOWN], [])[ISUP]
             assert bench.status() == "warning", "it has not run out"
