@@ -27,11 +27,11 @@ def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
     where = str(path) if path else "command line"
     source = _read(path) if path else Source({})
     document = source.document
+    if overrides.get("consul.token") is not None:
+        _set(document, ["consul", "token_file"], None)  # a token file wins over a token: not the file's over ours
     for name, value in overrides.items():
         if value is not None:
             _set(document, name.split("."), value)
-    if overrides.get("consul.token") is not None and overrides.get("consul.token_file") is None:
-        document["consul"].pop("token_file", None)  # the older of the two ways to say it, which would win
     try:
         return Config.model_validate(document, context=source.notes)
     except ValidationError as error:

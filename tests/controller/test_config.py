@@ -83,6 +83,15 @@ def test_a_file_is_read_and_the_command_line_wins(file: Path) -> None:
     assert SECRET not in repr(config)
 
 
+def test_a_token_of_the_command_line_wins_over_the_files_token_file(file: Path) -> None:
+    file.write_text("node_name: web1\nconsul: {token_file: /etc/token}\n")
+    given = load(file, {"consul.token": SECRET, "consul.token_file": None}).consul_settings({})
+    assert (given.token, given.token_file) == (SECRET, "")
+    assert load(file, {"consul.token": None}).consul_settings({}).token_file == "/etc/token"
+    assert load(file, {"consul.token_file": "/mine"}).consul_settings({}).token_file == "/mine"
+    assert "consul: expected" in complaint(file, "consul: 5", node_name="web1", consul__token=SECRET)
+
+
 def test_a_controller_registers_itself_unless_it_is_told_not_to(file: Path) -> None:
     assert load(None, {"node_name": "web1"}).registers
     file.write_text("node_name: web1\nregister: false\n")
