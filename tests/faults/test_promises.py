@@ -244,6 +244,13 @@ def test_a_manifest_that_was_broken_before_anybody_could_read_the_good_one_is_pr
         assert names(tale.also(Intent(spoiled, spoiled + 0.1, "a", 2, valid=False)).told()) & {"A1", "A3"} == broken
 
 
+def test_what_is_written_right_after_an_outage_is_known_when_consul_is_asked_again() -> None:
+    for at, broken in ((33.0, set()), (37.0, {"E2"})):
+        tale = Tale(end=60.0).fault(20, 30, "blind").pod(begin=31.0)
+        invalid = Scrape(at, at + 0.1, PID, {"a": PodSeries(success=3, state="passing")}, invalid=("a",))
+        assert names(tale.also(invalid).told()) & {"E2"} == broken
+
+
 def test_a_broken_promise_is_named_with_its_time_and_its_pod() -> None:
     tale = Tale().pod("a").pod("b", end=20.0, shown=[(1.3, 26.0, passing())])
     assert [(each.promise, each.pod) for each in judge(tale.told())] == [("B1", "b")]

@@ -78,9 +78,10 @@ def _invalid(story: Story, changes: list[Intent | Removal], scrape: Scrape) -> b
     if not before:
         return None
     last = before[-1]
-    troubled = [*story.spans("cut", "blind", "slow", "leader", "foreign"), *story.absent]
-    outages = [Span(begin, end + ASKED_AGAIN) for begin, end in troubled]
-    due = put_off(last.at, SEEN if isinstance(last, Intent) else GONE, outages, AFTER_OUTAGE - ASKED_AGAIN)
+    outages = [*story.spans("cut", "blind", "slow", "leader", "foreign"), *story.absent]
+    due = put_off(last.at, SEEN if isinstance(last, Intent) else GONE, outages, AFTER_OUTAGE)
+    not_asked = [Span(outage.end, outage.end + ASKED_AGAIN) for outage in outages]
+    due = put_off(last.at, due - last.at, not_asked, SEEN)
     began = max((span.end for span in story.absent if span.end <= scrape.sent), default=0.0)
     if scrape.sent < max(due + story.stalled(last.at, due), began + SEEN + story.stalled(began, began + SEEN)):
         return None
