@@ -19,7 +19,7 @@ from tenacity import RetryCallState, RetryError
 from controller import inspection
 from controller.consul import ConsulClient, ConsulError, ConsulRefused, KvPair
 from controller.inspection import Sight
-from controller.intent.watch import BURST, GAP_PER_POD, MIN_GAP
+from controller.intent.watch import BURST, GAP_PER_POD, MIN_GAP, SourceError
 from controller.retrying import until_stopped
 from reconcilers.bucket import TokenBucket
 from reconcilers.keys import HEALTH, parse_health_key
@@ -184,7 +184,7 @@ class FolderPods:
         """See `ConsulPods`.
 
         Raises:
-            OSError: before anything could be read.
+            SourceError, OSError: before anything could be read.
         """
         deadline = time.monotonic() + within
         while (view := self._look()) == self._view and time.monotonic() < deadline:
@@ -195,7 +195,7 @@ class FolderPods:
     def _look(self) -> View:
         try:
             return View(self._read())
-        except OSError as error:
+        except (SourceError, OSError) as error:
             if self._view.sights is None:
                 raise
             return View(self._view.sights, str(error))

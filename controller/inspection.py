@@ -5,19 +5,18 @@ Source of the shapes: p2's wiki page "Health Checks" (`health_check`), pkg/inspe
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from controller.consul import ConsulClient, KvPair
-from controller.intent.directory import SUFFIX
+from controller.intent.directory import DirectorySource
 from controller.sink import directory
 from reconcilers import launchables, p2manifest
 from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, parse_health_key, parse_intent_key
 from reconcilers.record import HealthRecord, RecordError, decode, timestamp
-from reconcilers.spec import PodKey, is_name
+from reconcilers.spec import PodKey
 from reconcilers.uuidpods import is_uuid_pod
 
 UNKNOWN = {"status": HealthState.UNKNOWN.value, "output": ""}
@@ -68,13 +67,11 @@ def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None
     """The same without Consul. Records of a controller that does not live any more say nothing, as in Consul.
 
     Raises:
-        OSError: a folder cannot be read.
+        SourceError: the folder of manifests cannot be read.
+        OSError: that of records cannot.
     """
-    files: dict[PodKey, bytes] = {}
-    for path in intents.iterdir():
-        with suppress(OSError):  # the controller too passes over what is no file, or cannot be read
-            if path.suffix == SUFFIX and is_name(path.stem) and path.is_file():
-                files[PodKey(node, path.stem)] = path.read_bytes()
+    listing = DirectorySource(intents, node, tuple).next(0)
+    files = {key: entry.data for key, entry in listing.entries.items()}
     fresh = healths is not None and directory.is_alive(healths, time.time())
     records = directory.read(healths) if healths and fresh else {}
     return joined(files, {}, records, node, pod)

@@ -9,6 +9,7 @@ import pytest
 
 from controller.consul import ConsulClient, ConsulRefused, ConsulSettings
 from controller.following import ConsulPods, FolderPods, View
+from controller.intent.watch import SourceError
 from controller.pulse import Pulse
 from controller.sink.directory import DirectoryLease, DirectorySink
 from reconcilers.health import CheckHealth, HealthState
@@ -147,5 +148,5 @@ def test_folders_are_looked_into_again_and_again(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_missing_at_the_start_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SourceError, match=r"cannot read the folder of manifests: .*No such file"):
         FolderPods(tmp_path / "missing", None, "web1", None).next(1.0)

@@ -8,6 +8,7 @@ import pytest
 
 from controller import inspection
 from controller.consul import KvPair
+from controller.intent.watch import SourceError
 from controller.pulse import Pulse
 from controller.sink.directory import DirectoryLease, DirectorySink
 from reconcilers import p2manifest
@@ -160,5 +161,5 @@ def test_from_folders_health_may_be_left_out(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_manifests_that_is_missing_is_an_error_and_not_an_empty_answer(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SourceError, match=r"cannot read the folder of manifests: .*No such file"):
         inspection.from_folders(tmp_path / "missing", None, "web1", None)
