@@ -27,12 +27,18 @@ def unusable(path: str) -> str:
     return ""
 
 
-def unusable_for_consul(settings: ConsulSettings) -> str:
-    """Which file for Consul cannot be used and why, after the name of its option, or ""."""
+def wrong_authorities(option: str, path: str) -> str:
+    """What is wrong with the bundle that an option names, in a sentence, or ""."""
+    problem = unusable(path)
+    return f"{option}: expected certificates of authorities, got {path}: {problem}" if problem else ""
+
+
+def wrong_for_consul(settings: ConsulSettings) -> str:
+    """The same of the files that requests to Consul need."""
     if settings.token_file and (problem := unreadable(settings.token_file)):
         return f"consul.token_file: expected a file that can be read, got {settings.token_file}: {problem}"
-    if settings.ca_file and (problem := unusable(settings.ca_file)):
-        return f"consul.ca_file: expected certificates of authorities, got {settings.ca_file}: {problem}"
+    if settings.ca_file and (problem := wrong_authorities("consul.ca_file", settings.ca_file)):
+        return problem
     if settings.cert_file:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(settings.cert_file, settings.key_file, lambda: b"")

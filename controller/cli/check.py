@@ -8,7 +8,7 @@ import click
 
 from controller import config as configuration
 from controller.cli.options import FILE, LENIENT, explained, key_of
-from controller.rotation import unusable, unusable_for_consul
+from controller.rotation import wrong_authorities, wrong_for_consul
 from controller.table import printable
 from reconcilers.manifest import ManifestError, parse, pod_id
 from reconcilers.spec import Manifest
@@ -74,12 +74,8 @@ def check_config(file: Path) -> None:
     with explained():
         config = configuration.load(file, {})
         consul = config.consul_settings(os.environ)
-    if problem := unusable_for_consul(consul):
+    if problem := wrong_for_consul(consul) or wrong_authorities("ca_file", str(config.ca_file)):
         raise click.ClickException(f"{file}: {problem}")
-    if problem := unusable(str(config.ca_file)):
-        raise click.ClickException(
-            f"{file}: ca_file: expected certificates of authorities, got {config.ca_file}: {problem}"
-        )
     click.echo(f"{file}: good")
     for note in config.notes:
         click.echo(f"{file}: {note}")
