@@ -172,6 +172,7 @@ class CurlTransport:
         return callback(self.answer)
 
     def _take_settings(self) -> None:
+        """A token file that is away at this moment leaves its last token in force, unless another one is meant."""
         settings, self._next = self._next, None
         if settings and settings != self._settings:
             if (settings.token, settings.token_file) != (self._settings.token, self._settings.token_file):

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 NO_SESSION = "there is no live session to publish under"
 IN_DOUBT = "written, and once more in a while: an earlier write that was not answered may still arrive"
 UNREADABLE = "the token may write health keys that it may not read, so nobody sees when others change them"
+READABLE = "all health keys can be read again"
 LATEST = 10.0
 """Seconds after which a request that Consul never answered is taken for dead, once it answers again."""
 ENVELOPE = 64
@@ -172,7 +173,7 @@ class KvSink:
         if unreadable and not self._unreadable:
             log.warning("%s: %d, %s among them", UNREADABLE, len(unreadable), health_key(min(unreadable)))
         elif self._unreadable and not unreadable:
-            log.info("all health keys can be read again")
+            log.info(READABLE)
         self._unreadable = unreadable
 
     def _differing(self, keys: Sequence[PodKey]) -> tuple[set[PodKey], set[PodKey]]:

@@ -217,6 +217,23 @@ def test_a_rotated_token_file_is_read_again(consul_binary: Path, tmp_path: Path)
         client.leader()
 
 
+def test_a_token_that_was_read_outlives_other_settings_while_its_file_is_away(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("abc")
+    with FakeServer(lambda _: Reply(200, b"{}")) as server:
+        settings = ConsulSettings(server.address, token_file=str(file))
+        with ConsulClient(settings) as client:
+            client.session_destroy("x")
+            file.unlink()
+            client.use(replace(settings, headers=(("X-Proxy", "y"),)))
+            client.session_destroy("x")
+            assert [asked.headers.get("x-consul-token") for asked in server.asked] == ["abc", "abc"]
+            assert server.asked[1].headers["x-proxy"] == "y"
+            client.use(replace(settings, token_file=str(tmp_path / "other")))
+            with pytest.raises(ConsulRefused, match=r"token file .* cannot be read"):
+                client.session_destroy("x")
+
+
 def test_a_token_with_a_line_break_is_not_sent() -> None:
     with (
         FakeServer(lambda _: Reply()) as server,

@@ -137,7 +137,7 @@ def test_a_successor_starts_after_its_predecessor_is_gone_and_has_a_newer_genera
     bench: Bench, target: Target
 ) -> None:
     target.behave(targets.hang, "/old")
-    old, new = spec(target, "old"), spec(target, "new")
+    old, new = spec(target, "old", timeout=60.0), spec(target, "new")
     new = CheckSpec(old.key, new.probe, new.interval, new.timeout)
     bench.engine.start([old])
     until(lambda: target.hits("/old"))
@@ -147,7 +147,7 @@ def test_a_successor_starts_after_its_predecessor_is_gone_and_has_a_newer_genera
     (_, first), (_, second) = bench.results.followed
     assert first < second == result.generation
     assert bench.engine.running([old.key]) == {old.key: new}
-    until(lambda: target.open_connections() == 0, what="the target has closed what it answered")
+    until(lambda: target.open_connections() == 0, what="both to be closed, long before the old one's timeout")
 
 
 def test_results_are_followed_before_they_can_come(authority: Authority, target: Target) -> None:

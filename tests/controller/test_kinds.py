@@ -180,6 +180,20 @@ def test_a_grpc_server_that_dies_over_a_request_did_not_turn_us_away(
     assert re.fullmatch("the connection was (closed in the middle of|reset before) the answer.*", result.detail)
 
 
+def test_a_grpc_server_that_says_goaway_to_every_request_is_said_to_close(bench: Bench, target: Target) -> None:
+    settings, goaway = bytes([0, 0, 0, 4, *[0] * 5]), bytes([0, 0, 8, 7, *[0] * 13])
+
+    def behave(connection: targets.Connection) -> None:
+        connection.send(settings)
+        connection.sock.recv(4096)
+        connection.send(goaway)
+
+    target.greeting = behave
+    result = bench.result(grpc(target.port, "goes"))
+    assert (result.outcome, result.reason) == (FAILURE, Reason.PROTOCOL)
+    assert result.detail == "the connection was closed before an answer, and so was each of the next ones"
+
+
 def test_a_slow_health_service_shows_in_the_first_byte(answers: dict[str, ProbeResult]) -> None:
     assert answers["slow"].phases.first_byte > 0.28
     assert answers["TLS good"].phases.tls > 0

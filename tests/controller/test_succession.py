@@ -1,5 +1,6 @@
 """What one run leaves to the next: a lock that proves its death, its session, and the state of its checks."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -43,6 +44,17 @@ def test_who_gets_the_lock_is_told_the_session_of_the_one_before(tmp_path: Path)
     first.note(SESSION)
     first.release()
     assert NodeLock(tmp_path / "state", "web1").session == SESSION
+
+
+def test_a_full_disk_keeps_nobody_from_holding_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = NodeLock(tmp_path, "web1")
+    with pytest.raises(NodeTaken):
+        NodeLock(tmp_path, "web1")
+    lock.release()
 
 
 def test_a_second_one_is_refused_and_told_by_whom(tmp_path: Path) -> None:
