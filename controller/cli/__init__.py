@@ -28,7 +28,7 @@ def main() -> None:
 
     \b
     A first look, without Consul:
-      podpulse isup --port 8000 hello &
+      env -i PATH="$PATH" podpulse isup --port 8000 hello &
       mkdir -p pods; printf 'id: isup\\nstatus_port: 8000\\nstatus_http: true\\n' > pods/isup.yaml
       podpulse run --intent-dir pods --health-dir health --address 127.0.0.1
       podpulse watch --intent-dir pods --health-dir health

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import signal
 import socket
 import ssl
@@ -11,19 +12,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 
+from controller import isup as isup_module
+from controller.cli import main
+from controller.cli.isup import isup_command
+from tests.conftest import ROOT
 from tests.support.authority import Authority
 from tests.support.net import free_ports, until
 from tests.support.terminal import Running
+
+SECRETS = {
+    "CONSUL_HTTP_TOKEN": "s-token",
+    "AWS_SECRET_ACCESS_KEY": "s-aws",
+    "PGPASSWORD": "s-pg",
+    "db_pwd": "s-db",
+    "GITHUB_AUTH": "s-auth",
+    "DATABASE_URL": "postgres://me:s-url@db/shop",
+}
+EMPTY_ENVIRONMENT = re.compile(r'env -i PATH="\$PATH"')
 
 
 @contextmanager
 def isup(*arguments: object) -> Iterator[int]:
     """Its port, once it listens."""
     port = free_ports(1)[0]
-    command = [sys.executable, "-m", "controller", "isup", "--host", "127.0.0.1", "--port", str(port)]
-    environ = os.environ | {"PYTHONWARNINGS": "error", "ISUP_TEST": "grün"}
+    command = [sys.executable, "-m", "controller", "isup", "--port", str(port)]
+    environ = os.environ | {"PYTHONWARNINGS": "error", "ISUP_TEST": "grün", **SECRETS}
     with subprocess.Popen([*command, *map(str, arguments)], env=environ, stderr=subprocess.PIPE, text=True) as process:
         try:
             until(lambda: is_open(port) or process.poll() is not None, 30, "isup listens")
@@ -64,6 +81,68 @@ def test_status_is_answered_with_arguments_and_environment_one_a_line(port: int)
     assert (status, lines[:2]) == (200, ["I am", "healthy"])
     assert "ISUP_TEST=grün" in lines
     assert text.endswith("\n")
+
+
+def test_values_of_variables_that_look_like_secrets_are_masked(port: int) -> None:
+    _, text = ask(plain(port), "GET", "/_status")
+    assert {f"{name}={isup_module.MASK}" for name in SECRETS} <= set(text.splitlines())
+    assert not any(secret in text for secret in SECRETS.values())
+    assert f"PATH={os.environ['PATH']}" in text.splitlines()
+
+
+def test_secrets_are_shown_to_who_asks_for_the_whole_environment() -> None:
+    with isup("--env", "hello") as port:
+        assert {f"{name}={value}" for name, value in SECRETS.items()} <= set(
+            ask(plain(port), "GET", "/_status")[1].splitlines()
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("PWD", "/home/me", False),
+        ("OLDPWD", "/home/me", False),
+        ("MYSQL_PWD", "x", True),
+        ("api_key", "x", True),
+        ("SSH_AUTH_SOCK", "/run/agent", True),
+        ("CONSUL_HTTP_ADDR", "http://consul:8500", False),
+        ("HTTP_PROXY", "http://me:x@proxy:3128", True),
+        ("HOME", "/home/me", False),
+    ],
+)
+def test_a_secret_is_known_by_its_name_or_by_a_user_in_a_url(name: str, value: str, *, secret: bool) -> None:
+    assert isup_module.masked(name, value) == (isup_module.MASK if secret else value)
+
+
+def test_it_listens_on_loopback_unless_told_otherwise() -> None:
+    with isup() as port:
+        listening = Path("/proc/net/tcp").read_text().splitlines()
+    mine = [
+        line.split()[1] for line in listening if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
+    ]
+    assert mine == [f"0100007F:{port:04X}"]
+
+
+@pytest.mark.parametrize("command", [isup_command, main], ids=["isup", "podpulse"])
+def test_help_starts_it_with_an_empty_environment(command: click.Command) -> None:
+    lines = [line for line in (command.help or "").splitlines() if "podpulse isup" in line]
+    assert lines
+    assert all(EMPTY_ENVIRONMENT.search(line) for line in lines)
+
+
+@pytest.mark.parametrize("place", ["README.md", "tests/system/test_readme.py"])
+def test_every_document_starts_it_with_an_empty_environment(place: str) -> None:
+    lines = [line for line in (ROOT / place).read_text().splitlines() if "podpulse isup --" in line]
+    assert lines
+    assert all(EMPTY_ENVIRONMENT.match(line) for line in lines)
+
+
+def test_demo_and_compose_file_start_it_with_an_empty_environment() -> None:
+    assert EMPTY_ENVIRONMENT.search(
+        next(line for line in (ROOT / "deploy/demo").read_text().splitlines() if "start isup" in line)
+    )
+    service = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]["isup"]
+    assert service["entrypoint"][:2] == ["env", "-i"]
 
 
 def test_head_has_no_body_and_other_paths_are_not_found(port: int) -> None:

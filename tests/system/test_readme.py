@@ -45,7 +45,7 @@ echo {TOKEN} >etc/podpulse/consul-token
 export CONSUL_HTTP_TOKEN={TOKEN} # of who prepares the example; its own shell has none
 """
 ISUP = """
-podpulse isup --port 8000 I am healthy &
+env -i PATH="$PATH" podpulse isup --port 8000 I am healthy &
 shop=$!
 until curl -fs http://127.0.0.1:8000/_status >/dev/null; do sleep 0.1; done
 """

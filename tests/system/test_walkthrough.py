@@ -1,6 +1,7 @@
 """p2's page about health checks as one story: isup over HTTPS with a private CA, a real Consul, the command line."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import yaml
 
+from tests.conftest import ROOT
 from tests.support.authority import Authority
 from tests.support.consul import Agent
-from tests.support.controller import COMMAND, environment, podpulse, watch_for
+from tests.support.controller import COMMAND, podpulse, watch_for
 from tests.support.net import free_ports, until
 from tests.support.targets import Target
 from tests.system.conftest import Launch
@@ -23,9 +25,9 @@ INTERVAL = 1.0
 @contextmanager
 def isup(port: int, cert: Path, key: Path, *words: str) -> Iterator[None]:
     """`podpulse isup` over HTTPS; gone at the end."""
-    where = ("--host", "127.0.0.1", "--port", str(port), "--cert", str(cert), "--key", str(key))
-    command = [*COMMAND, "isup", *where, *words]
-    with subprocess.Popen(command, env=environment()) as process:
+    where = ("--port", str(port), "--cert", str(cert), "--key", str(key))
+    command = ["env", "-i", f"PATH={os.environ['PATH']}", *COMMAND, "isup", *where, *words]
+    with subprocess.Popen(command, cwd=ROOT) as process:
         try:
             yield
         finally:
