@@ -34,6 +34,7 @@ DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?
 FRACTION = re.compile(r"\.[0-9]+(?:_[0-9]+)*(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?")
 HEXADECIMAL = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]+(?:\.[0-9a-fA-F]*)?|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+")
 INFINITE = re.compile(r"[+-](?:inf|infinity)", re.IGNORECASE | re.ASCII)
+DIGITS_OR_OTHER = re.compile(r"(?P<digits>\d+)|.", re.DOTALL)
 SIGNED_BINARY = re.compile(r"(?P<minus>-?)0b(?P<number>[+-][01]+)")
 
 
@@ -69,6 +70,11 @@ def precedes(one: Scalar, other: Scalar) -> bool:
     if isinstance(one, str) and isinstance(other, str):
         return _text_precedes(one, other)
     return _rank(one) < _rank(other)
+
+
+def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key: runs of digits count as numbers, letters come after everything else."""
+    return [_part(found) for found in DIGITS_OR_OTHER.finditer(text)], text
 
 
 def _number(plain: str, text: str) -> Scalar:
@@ -189,8 +195,8 @@ def _rank(key: Scalar) -> tuple[int, float, int, float]:
 def _text_precedes(one: str, other: str) -> bool:
     """Natural order: digits count as a number, letters come after everything else.
 
-    It runs in a circle for some sets of keys, as hexadecimal ones: `10` < `1b` < `2` < `10`. With such keys p2's own
-    SHA varies from call to call, and ours is one of those.
+    It is circular for some sets of keys: `10` < `1b` < `2` < `10`, and `99` < `100` < `11` < `99`. With such keys p2's
+    own SHA varies from call to call, and ours is one of those.
     """
     for place, (left, right) in enumerate(zip(one, other, strict=False)):
         if left == right:
@@ -201,6 +207,13 @@ def _text_precedes(one: str, other: str) -> bool:
             return right.isalpha()
         return (*_leading_number(one, place), left) < (*_leading_number(other, place), right)
     return len(one) < len(other)
+
+
+def _part(found: re.Match[str]) -> tuple[int, int, str]:
+    if digits := found["digits"]:
+        number = digits.lstrip("0")
+        return 0, len(number), number
+    return 1 + found[0].isalpha(), 0, found[0]
 
 
 def _leading_number(text: str, place: int) -> tuple[int, int]:

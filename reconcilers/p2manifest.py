@@ -238,7 +238,6 @@ LAUNCHABLE = _structure(
     _Field("restart_timeout", _text),
     _Field("cgroup", CGROUP),
     _Field("env", _map(_text)),
-    _Field("run_as", _text),
     _Field("restart_policy", _text),
     _Field("no_halt_on_update", _boolean),
     _Field("entry_points", _texts),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcilers import yamltext
-from reconcilers.goscalars import Scalar, resolve, wrap, write
+from reconcilers.goscalars import Scalar, precedes, resolve, wrap, write
 from reconcilers.goyaml import GoMap, Value, emit, in_order
 
 COST = 0.005
@@ -205,6 +205,14 @@ def test_a_document_can_be_empty() -> None:
 )
 def test_keys_are_written_in_natural_order(keys: list[Scalar]) -> None:
     assert [key for key, _ in in_order((key, None) for key in reversed(keys)).entries] == keys
+
+
+@pytest.mark.parametrize("last", [101, 120, 1000])
+def test_numbered_keys_past_a_hundred_are_written_as_p2_nearly_always_writes_them(last: int) -> None:
+    keys = [f"web-{number}" for number in range(1, last + 1)]
+    assert not precedes("web-100", "web-99")
+    assert precedes("web-100", "web-11")
+    assert [key for key, _ in in_order((key, None) for key in sorted(keys)).entries] == keys
 
 
 def test_of_equal_keys_the_last_one_stands() -> None:
