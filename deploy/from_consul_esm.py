@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 INTERVAL = "30s"
 """consul-esm's, where a check does not say one."""
@@ -72,13 +72,11 @@ def _http(definition: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     method = definition.get("Method") or "GET"
     if method not in {"GET", "HEAD"}:
         raise Untranslatable(f"Method: {method}; a probe is GET or HEAD")
-    if url.query:
-        raise Untranslatable("HTTP: a probe's path has no query")
     if url.scheme not in PORTS:
         raise Untranslatable(f"HTTP: {url.scheme!r} is neither http nor https")
     if url.username is not None:
         raise Untranslatable("HTTP: a probe sends no user and password; a manifest's `headers` may say Authorization")
-    status: dict[str, Any] = {"path": _path(url.path), "expect_status": "200-299"}
+    status: dict[str, Any] = {"path": _path(url), "expect_status": "200-299"}
     notes = [f"{url.hostname}: the node's address in the catalog is asked, with the node's name as Host"]
     if method != "GET":
         status["method"] = method
@@ -91,12 +89,13 @@ def _http(definition: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return {"status_port": _port(url.port, PORTS[url.scheme]), **plain, "status": status}, notes
 
 
-def _path(escaped: str) -> str:
-    """A manifest's path is not escaped, and cleaned as p2 does it."""
-    path = unquote(escaped) or "/"
-    if posixpath.normpath(path) != path or path.startswith("//"):
-        raise Untranslatable(f"HTTP: a probe asks for {posixpath.normpath(path)}, not for {path}")
-    return path
+def _path(url: SplitResult) -> str:
+    """A manifest's path and query are those of a URL; the path is cleaned as p2 does it."""
+    path, query = url.path or "/", f"?{url.query}" if url.query else ""
+    cleaned = posixpath.normpath(path) + ("/" if query and path.endswith("/") and path != "/" else "")
+    if cleaned != path or path.startswith("//"):
+        raise Untranslatable(f"HTTP: a probe asks for {cleaned}, not for {path}")
+    return path + query
 
 
 def _port(port: int | None, default: int) -> int:

@@ -28,6 +28,9 @@ DURATION = re.compile(rf"0|(?=.)(?:{PART}h)?(?:{PART}m)?(?:{PART}s)?(?:{PART}ms)
 STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "y", "Y", "on", "On", "ON"})
 FALSE = frozenset({"false", "False", "FALSE", "no", "No", "NO", "n", "N", "off", "Off", "OFF"})
+PATH_AND_REST = re.compile(r"\A([^?#]*)(.*)\Z", re.DOTALL)
+STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+UNESCAPED = "/?:@!$&'()*+,;=~%"
 FILE = re.compile(rf"(?:/[ -~]{{0,{MAX_TEXT - 1}}})?")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 HEADER_VALUE = re.compile(rf"[!-~](?:[ -~]{{0,{MAX_TEXT - 2}}}[!-~])?")
@@ -121,15 +124,21 @@ def file(value: object) -> str:
 
 
 def path(value: object) -> str:
-    """A path as it goes into the URL: p2's clean-up (`..`, `//`, trailing slash), then percent-encoding.
+    """A path and perhaps a query, as they go into the URL; escapes such as `%2F` stay as they are.
 
-    "" stays, and stands for the default: an empty path is p2's way of saying none.
+    The path is cleaned as p2 does it: `..`, `//`, and a slash at the end of the text. A fragment (`#...`) is cut. What
+    may not stand in a request is escaped. "" stays, and stands for the default: an empty path is p2's way of saying none.
     """
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise ValueError(f"expected a path of at most {MAX_TEXT} characters")
     if any(ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in value):
         raise ValueError("expected a path without control characters")
-    return quote(posixpath.normpath(f"/{value.lstrip('/')}"), safe="/:@!$&'()*+,;=~") if value else ""
+    if not value:
+        return ""
+    start, rest = PATH_AND_REST.findall(value)[0]
+    cleaned = posixpath.normpath(f"/{start.lstrip('/')}")
+    slash = "/" if rest and start.endswith("/") and cleaned != "/" else ""
+    return quote(STRAY_PERCENT.sub("%25", cleaned + slash + rest.partition("#")[0]), safe=UNESCAPED)
 
 
 def regex(value: object) -> str:

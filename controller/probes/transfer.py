@@ -98,6 +98,7 @@ class Transfer:
         self._broken = ""
         setopt = self.curl.setopt
         setopt(pycurl.URL, url)
+        setopt(pycurl.REQUEST_TARGET, f"/{url.split('/', 3)[3]}")  # libcurl would change dots and escapes in it
         if timeout != self._timeout_set:
             setopt(pycurl.TIMEOUT_MS, max(1, int(timeout * 1000)))
             self._timeout_set = timeout

@@ -61,12 +61,12 @@ def test_a_tcp_check_becomes_one_of_ours_with_consul_esms_interval(tmp_path: Pat
     assert (spec.probe.port, spec.interval) == (5432, 30)
 
 
-def test_an_escaped_path_stays_the_same_path(tmp_path: Path) -> None:
-    assert convert(tmp_path, check(HTTP="http://web/a%20b/%C3%BC"))[0] == 0
+def test_an_escaped_path_and_its_query_stay_the_same(tmp_path: Path) -> None:
+    assert convert(tmp_path, check(HTTP="http://web/a%20b/%C3%BC/a%2Fb/?full=1#top"))[0] == 0
     (file,) = tmp_path.glob("*/*.yaml")
     spec = parse(PodKey("printer1", "web"), file.read_bytes(), RULES).check
     assert spec is not None
-    assert spec.probe.url == "http://printer1:80/a%20b/%C3%BC"
+    assert spec.probe.url == "http://printer1:80/a%20b/%C3%BC/a%2Fb/?full=1"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,6 @@ def test_headers_are_kept_but_for_those_that_consul_adds(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("left_out", "why"),
     [
-        (check(HTTP="http://web/?deep=1"), "no query"),
         (check(HTTP="http://web/", Method="POST"), "GET or HEAD"),
         (check(HTTP="ftp://web/"), "neither http nor https"),
         (check(HTTP="http://web:99999/"), "Port out of range"),
