@@ -127,7 +127,8 @@ def path(value: object) -> str:
     """A path and perhaps a query, as they go into the URL; escapes such as `%2F` stay as they are.
 
     The path is cleaned as p2 does it: `..`, `//`, and a slash at the end of the text. A fragment (`#...`) is cut. What
-    may not stand in a request is escaped. "" stays, and stands for the default: an empty path is p2's way of saying none.
+    may not stand in a request is escaped. "" stays, and stands for the default: an empty path is p2's way of saying
+    none.
     """
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise ValueError(f"expected a path of at most {MAX_TEXT} characters")
