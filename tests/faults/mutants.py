@@ -1,49 +1,95 @@
-"""Each promise, the one line whose change breaks it, and the short run of faults that must say so.
+"""Each promise, the one line whose change breaks it, and the short run of faults that must notice it.
 
-A line is named as it stands in its file but for its indentation, which what is put instead gets too. It stands there
-exactly once: where the code moved on, `Mutant.applied` says that this table is to follow, and so does a test.
+A line is named by its function and by its text without indentation. The replacement gets the same indentation. The
+function may move to another module; when the line itself changed, `Mutant.find` and a test say that this table must
+follow.
 """
 
-from collections.abc import Mapping, Sequence
+import ast
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+PACKAGES = ("controller", "reconcilers")
+
 
 class Rotten(Exception):
-    """A line that is to be replaced does not stand in its file exactly once (any more); the message names both."""
+    """A line to be replaced is not in exactly one place; the message names the line and its function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The line with `number` (from 0) of `file`, a path relative to the project."""
+
+    file: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`promise` is broken where `instead` stands for `line` in `file`, and the run `judge` says so; `why` in a few
-    words what the controller does then."""
+    """With `instead` in place of `line` in `function` the controller breaks `promise`, and the run `judge` notices it.
+
+    `function` is its qualified name in its module, as `Class.method`. `why` says what the broken controller does.
+    """
 
     promise: str
-    file: str
+    function: str
     line: str
     instead: str
     judge: str
     why: str
 
-    def applied(self, text: str) -> str:
-        """The file's text with the line replaced.
+    def find(self, tree: Path) -> Place:
+        """The place of the line below `tree`.
 
         Raises:
-            Rotten: it does not stand there exactly once.
+            Rotten: the line is in no place, or in several.
         """
-        lines = text.split("\n")
-        found = [number for number, line in enumerate(lines) if line.strip() == self.line]
-        if len(found) != 1:
-            raise Rotten(f"{self.promise}: stands {len(found)} times in {self.file}, expected once: {self.line}")
-        before = lines[found[0]]
-        lines[found[0]] = before.replace(self.line, self.instead)
-        return "\n".join(lines)
+        places = [place for file in _modules(tree) for place in self._places(tree, file)]
+        if len(places) != 1:
+            raise Rotten(f"{self.promise}: found {len(places)} times in {self.function}, expected once: {self.line}")
+        return places[0]
 
     def apply(self, tree: Path) -> Path:
-        """Replace the line below `tree`; the answer is the file."""
-        path = tree / self.file
-        path.write_text(self.applied(path.read_text()))
+        """Replace the line below `tree`; returns the changed file.
+
+        Raises:
+            Rotten: the line is in no place, or in several.
+        """
+        place = self.find(tree)
+        path = tree / place.file
+        lines = path.read_text().split("\n")
+        lines[place.number] = lines[place.number].replace(self.line, self.instead)
+        path.write_text("\n".join(lines))
         return path
+
+    def _places(self, tree: Path, file: Path) -> Iterator[Place]:
+        text = file.read_text()
+        name = self.function.rpartition(".")[2]
+        if self.line not in text or f"def {name}(" not in text:
+            return
+        lines = text.split("\n")
+        for first, last in _functions(ast.parse(text), self.function):
+            for number in range(first, last):
+                if lines[number].strip() == self.line:
+                    yield Place(str(file.relative_to(tree)), number)
+
+
+def _modules(tree: Path) -> Iterator[Path]:
+    for package in PACKAGES:
+        yield from sorted((tree / package).rglob("*.py"))
+
+
+def _functions(node: ast.AST, wanted: str, prefix: str = "") -> Iterator[tuple[int, int]]:
+    """First line (from 0) and end of every function with this qualified name."""
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.FunctionDef(name=name) if f"{prefix}{name}" == wanted:
+                yield child.lineno - 1, child.end_lineno or child.lineno
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield from _functions(child, wanted, f"{prefix}{name}.")
+            case _:
+                yield from _functions(child, wanted, prefix)
 
 
 JUDGES: Mapping[str, Sequence[str]] = {
@@ -70,7 +116,7 @@ JUDGES: Mapping[str, Sequence[str]] = {
 MUTANTS: Sequence[Mutant] = (
     Mutant(
         "A1",
-        "controller/probes/engine.py",
+        "ProbeEngine._begin",
         "if self._has_room() and self._bucket.take(now):",
         "if False:",
         "changes of slow checks",
@@ -78,7 +124,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "A2",
-        "controller/probes/engine.py",
+        "ProbeEngine._has_room",
         "return len(self._in_flight) < self._max_in_flight",
         "return not self._in_flight",
         "changes",
@@ -86,7 +132,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "A3",
-        "controller/app.py",
+        "App.__init__",
         "self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited)",
         "self._healths = HealthStore(lambda keys: [each._reconcile([*keys]) for each in self._publishing])",
         "line stalled",
@@ -94,7 +140,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "B1",
-        "reconcilers/publication.py",
+        "HealthReconciler.reconcile",
         "delete.append(key)",
         "pass",
         "changes",
@@ -102,7 +148,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "B2",
-        "controller/consul.py",
+        "ConsulClient.session_create.create",
         'made = session.create(name, node, checks=[], lock_delay=LOCK_DELAY, behavior="delete", ttl=ttl)',
         'made = session.create(name, node, checks=[], lock_delay=LOCK_DELAY, behavior="release", ttl=ttl)',
         "killed for good",
@@ -110,7 +156,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "B3",
-        "controller/sink/keeper.py",
+        "KeyKeeper._run",
         "self._on_lost(lost)",
         "pass",
         "keys deleted",
@@ -118,7 +164,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "C1",
-        "controller/probes/engine.py",
+        "ProbeEngine._drop",
         "worker.running = False",
         "worker.running = True",
         "changes",
@@ -126,7 +172,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "D1",
-        "controller/probes/http.py",
+        "answered",
         "if not any(low <= status <= high for low, high in probe.expect_status):",
         "if not status:",
         "changes",
@@ -134,7 +180,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "D2",
-        "controller/probes/endings.py",
+        "_not_connected",
         "return Reason.LOCAL if number in LOCAL_ERRNOS else Reason.CONNECT",
         "return Reason.CONNECT",
         "no descriptors",
@@ -142,7 +188,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "D3",
-        "controller/sink/kv.py",
+        "_Change.operations",
         'return [Operation("lock", key, self.record.encode(now), session)]',
         'return [Operation("set", key, self.record.encode(now), session)]',
         "changes",
@@ -150,7 +196,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "E1",
-        "reconcilers/gate.py",
+        "RemovalGate._unconfirmed",
         "unconfirmed = frozenset(self.sample(suspects)).difference(absent)",
         "unconfirmed = frozenset()",
         "partial listing",
@@ -158,7 +204,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "E2",
-        "controller/store.py",
+        "ManifestStore._understand",
         "except ManifestError as error:",
         "except LookupError as error:",
         "changes",
@@ -166,7 +212,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "F1",
-        "controller/log/brake.py",
+        "_Window.admits",
         "if text != self.last and self.written < burst:",
         "if True:",
         "no descriptors, again and again",
@@ -174,7 +220,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G1",
-        "controller/log/delivery.py",
+        "Delivery.__init__",
         'self._thread = threading.Thread(target=self._run, name="log", daemon=True)',
         'self._thread = threading.Thread(target=self._run, name="log", daemon=False)',
         "terminated",
@@ -182,7 +228,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G2",
-        "controller/pulse.py",
+        "Pulse.stands_still",
         "return self.silence() > self._limit",
         "return False",
         "probe thread held",
@@ -190,7 +236,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G2",
-        "controller/app.py",
+        "App._ready",
         "case seconds if seconds > STALE_WATCH:",
         "case seconds if seconds < 0:",
         "no listings",
@@ -198,7 +244,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "H1",
-        "controller/store.py",
+        "Tracked.observe",
         "self.counts[result.outcome] += 1",
         "self.counts[result.outcome] += after is not before",
         "changes",
@@ -206,7 +252,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "R1",
-        "controller/app.py",
+        "App.stop",
         "self._stop_beside(step(), rest(AFTER_LEAVE), destroy=not left)",
         "self._stop_beside(step(), rest(AFTER_LEAVE), destroy=True)",
         "terminated",

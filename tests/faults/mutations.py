@@ -65,7 +65,7 @@ def verdict(mutant: Mutant, plain: Said, broken: Said) -> Verdict:
     if plain.code:
         return Verdict(False, f"the judge complains without it: {' / '.join(plain.report) or plain.trouble}")
     if not (plain.used and broken.used):
-        return Verdict(False, f"the judge did not run {mutant.file} of its own tree")
+        return Verdict(False, f"the judge did not run {mutant.function} of its own tree")
     if evidence := broken.of(mutant.promise):
         return Verdict(True, evidence)
     others = " ".join(dict.fromkeys(line.partition(" ")[0].rstrip(":") for line in broken.report))
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [mutant for mutant in MUTANTS if mutant.promise in options.only]
     try:
         for mutant in chosen:
-            mutant.applied((ROOT / mutant.file).read_text())
+            mutant.find(ROOT)
     except Rotten as error:
         print(f"mutations: {error}", file=sys.stderr)
         return WRONG_USE
@@ -160,7 +160,7 @@ def _shown(mutant: Mutant, verdict: Verdict) -> bool:
 
 def _row(mutant: Mutant, said: str) -> str:
     """In the README's words."""
-    broken = f"`{mutant.file}`: `{mutant.line}` -> `{mutant.instead}`, so {mutant.why}"
+    broken = f"`{mutant.function}`: `{mutant.line}` -> `{mutant.instead}`, so {mutant.why}"
     return f"| {mutant.promise} | {broken} | {mutant.judge}{said and ': ' + said} |"
 
 

@@ -25,25 +25,48 @@ def test_every_promise_has_a_mutant_and_every_judge_a_use() -> None:
     assert {mutant.judge for mutant in MUTANTS} == set(JUDGES)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.promise}-{Path(mutant.file).stem}")
-def test_the_line_to_be_replaced_stands_once_in_its_file(mutant: Mutant) -> None:
-    text = (ROOT / mutant.file).read_text()
-    broken = mutant.applied(text)
-    assert text.count("\n") == broken.count("\n")
-    assert [line for line in broken.splitlines() if line not in text.splitlines()] or mutant.instead in text
-    compile(broken, mutant.file, "exec")
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.promise}-{mutant.function}")
+def test_the_line_to_be_replaced_is_once_in_its_function(mutant: Mutant, tmp_path: Path) -> None:
+    place = mutant.find(ROOT)
+    copy = tmp_path / place.file
+    copy.parent.mkdir(parents=True)
+    copy.write_text((ROOT / place.file).read_text())
+    before = copy.read_text()
+    assert mutant.apply(tmp_path) == copy
+    changed = [
+        pair for pair in zip(before.split("\n"), copy.read_text().split("\n"), strict=True) if pair[0] != pair[1]
+    ]
+    assert [(old.strip(), new.strip()) for old, new in changed] == [(mutant.line, mutant.instead)]
+    compile(copy.read_text(), place.file, "exec")
 
 
-def test_a_line_that_does_not_stand_there_is_named_with_its_file() -> None:
-    for text in ("", f"{MUTANT.line}\n  {MUTANT.line}\n", f"x{MUTANT.line}"):
-        with pytest.raises(Rotten) as caught:
-            MUTANT.applied(text)
-        assert MUTANT.line in str(caught.value)
-        assert MUTANT.file in str(caught.value)
+def module(tree: Path, text: str) -> Mutant:
+    """A mutant for `f` of class `A` in a tree whose only module has this text."""
+    (tree / "controller" / "deep").mkdir(parents=True)
+    (tree / "controller" / "deep" / "a.py").write_text(text)
+    return replace(MUTANT, function="A.f", line="a()", instead="b()")
 
 
-def test_what_is_put_instead_has_the_same_indentation() -> None:
-    assert replace(MUTANT, line="a()", instead="b()").applied("if x:\n    a()\n") == "if x:\n    b()\n"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "class A:\n    def f():\n        a()\n        a()\n",
+        "class A:\n    def f():\n        xa()\n",
+        "class A:\n    def g():\n        a()\n    def f():\n        pass\n",
+        "def f():\n    a()\n",
+    ],
+)
+def test_a_line_that_is_not_once_in_its_function_is_named_with_it(text: str, tmp_path: Path) -> None:
+    with pytest.raises(Rotten, match=r"in A\.f, expected once: a\(\)"):
+        module(tmp_path, text).apply(tmp_path)
+
+
+def test_a_function_is_found_in_any_module_and_the_replacement_is_indented_as_the_line(tmp_path: Path) -> None:
+    mutant = module(tmp_path, "class A:\n    if x:\n        def f():\n            a()\n    def g():\n        a()\n")
+    assert mutant.apply(tmp_path).read_text() == (
+        "class A:\n    if x:\n        def f():\n            b()\n    def g():\n        a()\n"
+    )
 
 
 def test_the_faults_of_a_judge_are_known() -> None:
