@@ -28,6 +28,7 @@ from controller.consul_answers import (
     failures_of,
     found_pair,
     index_of,
+    is_filtered,
     is_unknown_check,
     pairs_of,
     services_of,
@@ -145,7 +146,9 @@ class ConsulClient:
                 key = parse_intent_key(tree, pair.key)
                 if key and key.node == node and not is_uuid_pod(key.pod, pair.value):
                     entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
-            return Listing(index_of(answered), entries, doubt(self._http.answer), len(pairs) - len(entries))
+            answer = self._http.answer
+            ignored = len(pairs) - len(entries)
+            return Listing(index_of(answered), entries, doubt(answer), ignored, is_filtered(answer))
 
         return self._ask("list_manifests", listing, self._within(index, wait))
 

@@ -100,14 +100,16 @@ def doubt(answer: Response) -> str:
     """Why a key's absence from this answer proves nothing; empty when it does."""
     match answer.headers.get("X-Consul-Knownleader"):
         case "true":
-            pass
+            return ""
         case None:
             return "the answer does not say whether there is a leader"
         case _:
             return "Consul has no leader"
-    if answer.headers.get("X-Consul-Results-Filtered-By-Acls") == "true":
-        return "the token may not read everything: ACLs filtered the answer"
-    return ""
+
+
+def is_filtered(answer: Response) -> bool:
+    """Whether ACLs hid something of this answer. Consul says so since 1.12; older ones never do."""
+    return answer.headers.get("X-Consul-Results-Filtered-By-Acls") == "true"
 
 
 def pairs_of(answer: Response, items: object) -> list[KvPair]:

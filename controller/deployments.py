@@ -11,7 +11,7 @@ from typing import Protocol
 
 from reconcilers import p2manifest
 from reconcilers.deployment import Deployment, Reality
-from reconcilers.gate import Entry
+from reconcilers.gate import Entry, Listing
 from reconcilers.ports import Manifests
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
@@ -41,7 +41,9 @@ class Deployments:
         self._lock = threading.Lock()
         self._intent: dict[PodKey, tuple[bytes, str]] = {}
         """The manifest that is in force, and p2's SHA of it, which takes longer than parsing."""
-        self._reality: Mapping[PodKey, tuple[tuple[int, ...], str]] | None = None
+        self._reality: Mapping[PodKey, tuple[tuple[int, ...], str]] = {}
+        self._missing = Reality.UNREAD
+        """What is said of a pod that is not in `_reality`."""
         self._under_way: dict[PodKey, Deployment] = {}
 
     def intend(self, keys: Collection[PodKey]) -> None:
@@ -59,15 +61,17 @@ class Deployments:
                 if old is None or old[1] != new[1]:
                     self._keep(key, self._begun(key, new[1]))
 
-    def run(self, entries: Mapping[PodKey, Entry]) -> None:
-        """These manifests are in reality, and no others."""
-        known = self._reality or {}
+    def run(self, listing: Listing) -> None:
+        """These manifests are in reality, and no others, unless the listing was filtered: what it lacks is as it was
+        seen before."""
+        known = self._reality
         reality = {
             key: old if (old := known.get(key)) and old[0] == entry.version else _named(entry)
-            for key, entry in entries.items()
+            for key, entry in listing.entries.items()
         }
         with self._lock:
-            self._reality = reality
+            self._reality = {**known, **reality} if listing.filtered else reality
+            self._missing = Reality.UNREAD if listing.filtered else Reality.ABSENT
             for key, deployment in list(self._under_way.items()):
                 self._keep(key, deployment.looked_at(self._compare(key, self._intent[key][1])))
 
@@ -96,10 +100,8 @@ class Deployments:
 
     def _compare(self, key: PodKey, sha: str) -> Reality:
         """A manifest that p2 would not read is never one that p2 deployed."""
-        if self._reality is None:
-            return Reality.UNREAD
         if key not in self._reality:
-            return Reality.ABSENT
+            return self._missing
         return Reality.SAME if sha and self._reality[key][1] == sha else Reality.OTHER
 
     def _in_force(self, key: PodKey) -> tuple[bytes, str] | None:

@@ -7,6 +7,7 @@ with no error. So additions and changes are believed at once, by whoever reads t
 * where the index went back, what was missing then is kept for itself, and what was shown since is judged as ever;
 * single consistent reads must confirm that the keys are gone; one that they do not confirm is kept for itself, and all
   are where they are so many that only a sample is asked for;
+* where Consul says that ACLs filtered the listing, a sample proves nothing: each suspect needs its own read;
 * when very many go at once, a fuse holds each of them for a while of undisturbed confirmation, whatever else comes or
   goes meanwhile; only its return ends the holding of a pod early, or a person who releases it.
 """
@@ -22,6 +23,7 @@ FUSE_PODS = 10
 FUSE_SHARE = 0.2
 FUSE_SECONDS = 60.0
 UNCONFIRMED = "a single read did not confirm it"
+FILTERED = "the token may not read everything: ACLs filtered the listing, and no single read confirmed it"
 LOST = "they were missing when the index went back, and it has not passed the old one"
 
 
@@ -37,14 +39,16 @@ class Entry:
 class Listing:
     """All manifests of a node as one answer showed them.
 
-    `doubt` says why a key's absence proves nothing here (no leader, filtered by ACLs); empty when it does prove
-    something. `ignored` counts keys that are no pod's.
+    `doubt` says why a key's absence proves nothing here (there is no leader); empty when it does prove something.
+    `filtered` says that ACLs hid keys, so that an absent key may be one of them. `ignored` counts keys that are no
+    pod's.
     """
 
     index: int
     entries: Mapping[PodKey, Entry]
     doubt: str = ""
     ignored: int = 0
+    filtered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,11 @@ class RemovalGate:
         """The pods that were known and are missing from `listing`."""
         return frozenset(self._seen.keys() - listing.entries.keys())
 
-    @staticmethod
-    def sample(suspects: frozenset[PodKey]) -> tuple[PodKey, ...]:
-        """Which suspects to confirm by a single read each: all, or some spread over them when they are many."""
-        ordered = sorted(suspects)
-        if len(ordered) <= CONFIRM_ALL:
+    def sample(self, listing: Listing) -> tuple[PodKey, ...]:
+        """Which suspects of `listing` to confirm by a single read each: all; or some spread over them, where they are
+        many and ACLs hid nothing."""
+        ordered = sorted(self.suspects(listing))
+        if listing.filtered or len(ordered) <= CONFIRM_ALL:
             return tuple(ordered)
         last = len(ordered) - 1
         return tuple(ordered[last * step // (CONFIRM_SAMPLE - 1)] for step in range(CONFIRM_SAMPLE))
@@ -112,7 +116,7 @@ class RemovalGate:
         if suspects and doubt:
             self._since.clear()
             return Verdict(held=suspects, reason=doubt)
-        return self._let_go(suspects, self._unconfirmed(suspects, absent), total, now)
+        return self._let_go(listing, suspects, self._unconfirmed(listing, absent), total, now)
 
     def disturb(self) -> None:
         """The source failed in between: what the fuse holds must be confirmed for its whole time anew."""
@@ -133,23 +137,35 @@ class RemovalGate:
             return None
         return max(0.0, min(self._since.values()) + self.fuse_seconds - now)
 
-    def _unconfirmed(self, suspects: frozenset[PodKey], absent: Collection[PodKey]) -> frozenset[PodKey]:
-        unconfirmed = frozenset(self.sample(suspects)).difference(absent)
-        return suspects if unconfirmed and len(suspects) > CONFIRM_ALL else unconfirmed
+    def _unconfirmed(self, listing: Listing, absent: Collection[PodKey]) -> frozenset[PodKey]:
+        sample = frozenset(self.sample(listing))
+        unconfirmed = sample.difference(absent)
+        suspects = self.suspects(listing)
+        return suspects if unconfirmed and len(sample) < len(suspects) else unconfirmed
 
-    def _let_go(self, suspects: frozenset[PodKey], unconfirmed: frozenset[PodKey], total: int, now: float) -> Verdict:
-        """What was lost is kept, and what is not confirmed; they are none of those that the fuse counts."""
+    def _let_go(
+        self,
+        listing: Listing,
+        suspects: frozenset[PodKey],
+        unconfirmed: frozenset[PodKey],
+        total: int,
+        now: float,
+    ) -> Verdict:
+        """What was lost is kept, and what is not confirmed. The fuse does not count what was lost, and what is not
+        confirmed only where there are so many suspects that one look may not have asked for all of them."""
         self._lost -= self._released - unconfirmed
         kept = self._lost | unconfirmed
-        verdict = self._fuse(suspects - kept, total - len(self._lost), now)
+        gone = suspects - (kept if len(suspects) <= CONFIRM_ALL else self._lost)
+        verdict = self._fuse(suspects - kept, len(gone), total - len(self._lost), now)
         if not kept:
             return verdict
-        reason = verdict.reason or (UNCONFIRMED if unconfirmed - self._lost else LOST)
+        doubt = FILTERED if listing.filtered else UNCONFIRMED
+        reason = verdict.reason or (doubt if unconfirmed - self._lost else LOST)
         return Verdict(verdict.removed, verdict.held | kept, reason)
 
-    def _fuse(self, suspects: frozenset[PodKey], total: int, now: float) -> Verdict:
+    def _fuse(self, suspects: frozenset[PodKey], gone: int, total: int, now: float) -> Verdict:
         """Those that it held before, and that are not confirmed now, stay its own; their clock starts anew."""
-        fused = (suspects if _is_mass(len(suspects), total) else self._fused & suspects) - self._released
+        fused = (suspects if _is_mass(gone, total) else self._fused & suspects) - self._released
         since = {key: self._since.get(key, now) for key in fused}
         self._since = {key: began for key, began in since.items() if now - began < self.fuse_seconds}
         held = frozenset(self._since)
@@ -158,7 +174,7 @@ class RemovalGate:
         for key in removed:
             del self._seen[key]
         self._released -= removed
-        return Verdict(removed, held, f"{len(suspects)} of {total} pods gone at once" if held else "")
+        return Verdict(removed, held, f"{gone} of {total} pods gone at once" if held else "")
 
 
 def _is_mass(gone: int, total: int) -> bool:

@@ -1,17 +1,19 @@
 """What a configuration makes of manifests, for verbs that look at checks without running a controller."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from controller.addresses import CatalogAddress, FixedAddress
 from controller.cli.options import client_of
 from controller.config import Config
+from controller.intent.consul import ConsulSource
 from controller.intent.directory import DirectorySource
 from controller.intent.watch import SourceError
 from reconcilers.gate import Listing
 from reconcilers.keys import intent_prefix
 from reconcilers.ports import Addresses
+from reconcilers.spec import PodKey
 
 
 @contextmanager
@@ -30,7 +32,7 @@ def listing(config: Config, intent_dir: Path | None) -> Listing:
     """All manifests of the node, as they stand in a folder or in Consul.
 
     Raises:
-        SourceError: the folder cannot be read, or what was listed need not be all.
+        SourceError: the folder cannot be read, or Consul has no leader.
         ConsulError: Consul did not answer, or refused.
     """
     if folder := intent_dir or config.intent_dir:
@@ -40,3 +42,13 @@ def listing(config: Config, intent_dir: Path | None) -> Listing:
     if found.doubt:
         raise SourceError(f"{intent_prefix(config.tree, config.node_name)} is not known: {found.doubt}")
     return found
+
+
+def not_gone(config: Config, keys: Collection[PodKey]) -> Collection[PodKey]:
+    """Those of `keys`, which a listing from Consul lacks, that a single read each does not confirm to be gone.
+
+    Raises:
+        SourceError: Consul did not answer.
+    """
+    with client_of(config) as client:
+        return set(keys).difference(ConsulSource(client, config.tree, config.node_name, tuple).absent(keys))

@@ -13,20 +13,21 @@ import pycurl
 from rich.console import Console
 from rich.text import Text
 
-from controller.cli.asked import addresses, listing
+from controller.cli.asked import addresses, listing, not_gone
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
 from controller.config import Config
+from controller.intent.watch import SourceError
 from controller.table import printable
 from reconcilers.checks import located
 from reconcilers.checktext import changes, told
 from reconcilers.gate import Entry, Listing
-from reconcilers.keys import intent_prefix
+from reconcilers.keys import intent_key, intent_prefix
 from reconcilers.manifest import ManifestError, parse, pod_id
-from reconcilers.spec import Manifest
+from reconcilers.spec import Manifest, PodKey
 
 WITHIN = 10
 NOTHING = "none"
-NONE_FOUND = "warning: nothing was found below {}, and a token that may not read it gets the same answer"
+FILTERED = "warning: the token may not read everything below {}: manifests that it may not read are not in this plan"
 Check = Mapping[str, str]
 """A check as `reconcilers.checktext.told` tells it."""
 
@@ -80,7 +81,7 @@ def plan(
 
     What manifests ask for, under a configuration, is compared with the checks of the controller that runs; nothing is
     touched. FILES are manifests that are taken for scheduled. The token is to read what the controller's does: where
-    Consul says that ACLs filtered its answer, there is no plan.
+    a check runs whose manifest it may not read, there is no plan.
 
     \b
     Examples:
@@ -107,8 +108,8 @@ def plan(
                 raise click.ClickException(str(error)) from None
             click.echo(f"{error}; compared with nothing", err=True)
             running, where = {}, NOTHING
-        if running and not found.entries and not (intent_dir or config.intent_dir):
-            click.echo(NONE_FOUND.format(intent_prefix(config.tree, config.node_name)), err=True)
+        if not (intent_dir or config.intent_dir):
+            _confirm(config, found, {PodKey(config.node_name, pod) for pod in running})
         planned = _plan(config, wanted, running)
     if as_json:
         click.echo(json.dumps(_fields(planned), indent=2, ensure_ascii=False))
@@ -128,6 +129,20 @@ def _overlaid(found: Listing, node: str, files: Sequence[Path], without: Sequenc
     for pod in without:
         entries.pop(key_of(pod, node), None)
     return replace(found, entries=entries)
+
+
+def _confirm(config: Config, found: Listing, running: Collection[PodKey]) -> None:
+    """A check that runs is planned to be stopped only where its manifest is gone, and not merely hidden from our token.
+
+    Raises:
+        SourceError: where that is not known.
+    """
+    if found.filtered:
+        click.echo(FILTERED.format(intent_prefix(config.tree, config.node_name)), err=True)
+    missing = running - found.entries.keys()
+    if missing and (unread := not_gone(config, missing)):
+        key = intent_key(config.tree, min(unread))
+        raise SourceError(f"no plan: a check runs for {key}, and a single read does not say that it is gone")
 
 
 def _running(url: str, node: str, ca_file: Path | None) -> dict[str, Check]:

@@ -30,9 +30,9 @@ def release_removals(file: Path | None, node: str | None, state_dir: Path | None
 
     It is the controller of this node that holds it, because very many went at once, or because they were missing when
     Consul came back empty or as it once was. They are removed with the next listing that confirms it: the former within
-    some two seconds instead of after a minute, the latter within ten. What is held for another reason (no leader,
-    rights that hide keys) stays held. It is told by a signal, SIGUSR1: so this runs on the controller's own host, or in
-    its container, as its user or as root.
+    some two seconds instead of after a minute, the latter within ten. What is held for another reason (no leader, a key
+    that the token may not read) stays held, and the log says so. It is told by a signal, SIGUSR1: so this runs on the
+    controller's own host, or in its container, as its user or as root.
 
     \b
     Examples:

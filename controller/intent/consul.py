@@ -1,5 +1,6 @@
 """Manifests from Consul's KV store, by blocking queries."""
 
+import time
 from collections.abc import Callable, Collection
 
 from controller.consul import ConsulClient, ConsulError, ConsulRefused
@@ -11,12 +12,22 @@ from reconcilers.spec import PodKey
 REFUSALS = 5
 """Single reads that are refused in one look before the rest of it is left for the next one: a fleet whose tokens may
 not read everything must not keep Consul's leader busy with saying so."""
+LOOK = 5.0
+"""Seconds after which the rest of one look is left for the next one: the watch is to read the next listing soon."""
 
 
 class ConsulSource:
     """Implements `Source` for one node of one tree (`intent` or `reality`)."""
 
-    def __init__(self, client: ConsulClient, tree: str, node: str, leftovers: Callable[[], Collection[PodKey]]) -> None:
+    def __init__(
+        self,
+        client: ConsulClient,
+        tree: str,
+        node: str,
+        leftovers: Callable[[], Collection[PodKey]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._client = client
         self._tree = tree
         self._node = node
@@ -45,9 +56,11 @@ class ConsulSource:
     def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
         """See `Source`. What our token may not read is not known to be absent; it is asked for last the next time."""
         absent: set[PodKey] = set()
-        refusals = 0
+        refusals, deadline = 0, self._clock() + LOOK
         self._refused.intersection_update(keys)
         for key in sorted(keys, key=lambda key: (key in self._refused, key)):
+            if self._clock() > deadline:
+                break
             try:
                 if self._client.is_absent(intent_key(self._tree, key)):
                     absent.add(key)

@@ -6,7 +6,7 @@ what is needed only where deployments are given a grace, once a minute while not
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 from tenacity import RetryCallState, RetryError
@@ -14,8 +14,7 @@ from tenacity import RetryCallState, RetryError
 from controller.intent.watch import SourceError
 from controller.pulse import Pulse
 from controller.retrying import until_stopped
-from reconcilers.gate import Entry, Listing
-from reconcilers.spec import PodKey
+from reconcilers.gate import Listing
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +32,12 @@ class Lister(Protocol):
 
 
 class RealityWatch:
-    """Runs in the thread "reality". `on_listing` gets all manifests that are there, each time that they were read.
+    """Runs in the thread "reality". `on_listing` gets the manifests that are there, each time that they were read.
 
-    A listing that may lack keys (no leader, filtered by ACLs) is passed over.
+    A listing that need not be Consul's last word (there is no leader) is passed over.
     """
 
-    def __init__(self, source: Lister, on_listing: Callable[[Mapping[PodKey, Entry]], None], pulse: Pulse) -> None:
+    def __init__(self, source: Lister, on_listing: Callable[[Listing], None], pulse: Pulse) -> None:
         self._source = source
         self._on_listing = on_listing
         self._pulse = pulse
@@ -70,7 +69,7 @@ class RealityWatch:
             log.info("what really runs can be read again")
         self._failing = False
         if not listing.doubt:
-            self._on_listing(listing.entries)
+            self._on_listing(listing)
 
     def _on_error(self, state: RetryCallState) -> None:
         self._pulse.beat()

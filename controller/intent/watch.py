@@ -163,11 +163,11 @@ class IntentWatch:
         """What single reads confirm to be gone of what the listing lacks. Reads that fail confirm nothing, and are
         tried again soon; what else the listing says is as good as without them."""
         self._unread = False
-        suspects = self._gate.suspects(listing)
+        suspects = self._gate.sample(listing)
         if not suspects or listing.doubt:
             return ()
         try:
-            return self._source.absent(self._gate.sample(suspects))
+            return self._source.absent(suspects)
         except SourceError as error:
             log.debug("whether %d pods are gone cannot be read: %s", len(suspects), error)
             self._unread = True
@@ -195,8 +195,10 @@ class IntentWatch:
     def _release_if_asked(self) -> None:
         if self._release.is_set():
             self._release.clear()
-            released = len(self._gate.release())
-            log.warning("released: %d pods whose removal is held are removed now", released)
+            released = self._gate.release()
+            log.warning("released: %d pods whose removal is held are removed now", len(released))
+            if kept := len(self._verdict.held - released):
+                log.warning("not released: %d pods, as %s", kept, self._verdict.reason)
 
     def _pace(self) -> None:
         """Wait for the bucket's next token."""

@@ -101,8 +101,6 @@ def test_a_no_is_refused_and_shown_shortly(status: int) -> None:
         ({name.lower(): text for name, text in SOUND.items()}, ""),
         ({"X-Consul-Index": "12"}, "does not say whether there is a leader"),
         ({**SOUND, "X-Consul-KnownLeader": "false"}, "no leader"),
-        ({**SOUND, "X-Consul-Results-Filtered-By-ACLs": "true"}, "ACLs filtered"),
-        ({**SOUND, "X-Consul-Results-Filtered-By-ACLs": "false"}, ""),
     ],
 )
 def test_a_listing_says_why_absence_proves_nothing(headers: dict[str, str], doubt: str) -> None:
@@ -112,6 +110,15 @@ def test_a_listing_says_why_absence_proves_nothing(headers: dict[str, str], doub
             found = client.list_manifests("intent", "web1").doubt
             assert doubt in found
             assert bool(doubt) == bool(found)
+
+
+@pytest.mark.parametrize(("said", "filtered"), [("true", True), ("false", False)])
+def test_a_listing_says_whether_acls_hid_keys_of_it(said: str, filtered: bool) -> None:
+    headers = {**SOUND, "X-Consul-Results-Filtered-By-ACLs": said}
+    replies = iter([Reply(200, listed(), headers), Reply(404, b"", headers)])
+    with FakeServer(lambda _: next(replies)) as server, ConsulClient(ConsulSettings(server.address)) as client:
+        found = [client.list_manifests("intent", "web1") for _ in range(2)]
+    assert [(each.filtered, each.doubt) for each in found] == [(filtered, "")] * 2
 
 
 def test_manifests_of_another_node_are_ignored() -> None:

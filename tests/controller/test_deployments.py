@@ -40,10 +40,10 @@ class Trees:
         entries = {} if data is None else {key: Entry((self.version,), data)}
         self.deployments.intend(self.store.replace(Listing(self.version, entries), [] if entries else [key]))
 
-    def run(self, **pods: bytes) -> None:
+    def run(self, *, filtered: bool = False, **pods: bytes) -> None:
         self.version += 1
         entries = {PodKey("web1", pod): Entry((self.version,), data) for pod, data in pods.items()}
-        self.deployments.run(entries)
+        self.deployments.run(Listing(self.version, entries, filtered=filtered))
 
     def excuses(self, key: PodKey = A, after: float = 1.0) -> bool:
         return self.deployments.excuses(key, NOW + after)
@@ -92,6 +92,20 @@ def test_a_new_version_is_excused_until_it_answers_and_not_the_old_one() -> None
     assert trees.excuses(), "it was launched, and is starting"
     trees.deployments.succeeded(A)
     assert not trees.excuses()
+
+
+def test_where_acls_filtered_reality_what_is_missing_there_is_as_it_was_seen_before() -> None:
+    trees = Trees()
+    trees.run(filtered=True, a=V1)
+    trees.intend(V1)
+    assert not trees.excuses(), "what is shown counts"
+    trees.run(filtered=True)
+    trees.intend(V2)
+    trees.deployments.succeeded(A)
+    assert trees.excuses(), "it was the old version that answered, by what was seen before"
+    trees.intend(V1, B)
+    trees.deployments.succeeded(B)
+    assert not trees.excuses(B), "of a pod that was never shown nothing is known but what it answers"
 
 
 def test_the_grace_begins_with_the_version_and_not_with_each_of_its_forms() -> None:
@@ -147,9 +161,8 @@ def test_what_an_earlier_run_told_of_this_version_stays_told(
 
 
 class Seen(list[dict[str, bytes]]):
-    def __call__(self, entries: object) -> None:
-        assert isinstance(entries, dict)
-        self.append({key.pod: entry.data for key, entry in entries.items()})
+    def __call__(self, listing: Listing) -> None:
+        self.append({key.pod: entry.data for key, entry in listing.entries.items()})
 
 
 @pytest.fixture

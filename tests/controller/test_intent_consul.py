@@ -3,10 +3,11 @@
 import pytest
 
 from controller.consul import ConsulClient, ConsulSettings
-from controller.intent.consul import REFUSALS, ConsulSource
+from controller.intent.consul import LOOK, REFUSALS, ConsulSource
 from controller.intent.watch import SourceError
 from reconcilers.spec import PodKey
 from tests.support.consul import Agent
+from tests.support.recorders import FakeClock
 
 READS = 'key_prefix "intent/" { policy = "read" } key_prefix "intent/web1/hidden-" { policy = "deny" }'
 HIDDEN = [PodKey("web1", f"hidden-{number:02}") for number in range(12)]
@@ -26,6 +27,19 @@ def test_what_may_not_be_read_is_not_absent_and_keeps_no_other_from_being_asked_
         seen = [set(source.absent(keys)) for _ in range(4)]
     assert seen == [set(), set(), {GONE}, {GONE}]
     assert outcomes.count("refused") == 2 * REFUSALS + 2 + (REFUSALS - 2) + REFUSALS
+
+
+def test_a_look_that_takes_too_long_is_ended_and_the_rest_is_left_for_the_next_one(consul: Agent) -> None:
+    clock = FakeClock()
+
+    def slowly(*_: object) -> None:
+        clock.advance(LOOK / 2)
+
+    keys = [PodKey("web1", f"gone-{number}") for number in range(10)]
+    with ConsulClient(consul.settings(), observe=slowly) as client:
+        source = ConsulSource(client, "intent", "web1", lambda: (), clock)
+        assert set(source.absent(keys)) == set(keys[:3])
+        assert set(source.absent(keys[3:])) == set(keys[3:6])
 
 
 def test_a_consul_that_does_not_answer_confirms_nothing() -> None:

@@ -23,9 +23,11 @@ PODS = [PodKey("web1", f"pod-{number}") for number in range(30)]
 A, B, C = PODS[:3]
 
 
-def listing(index: int, pods: Collection[PodKey], doubt: str = "", version: int = 1) -> Listing:
+def listing(
+    index: int, pods: Collection[PodKey], doubt: str = "", version: int = 1, *, filtered: bool = False
+) -> Listing:
     data = {key: f"id: {key.pod}\nstatus_port: 80\n".encode() for key in pods}
-    return Listing(index, {key: Entry((version,), data[key]) for key in pods}, doubt)
+    return Listing(index, {key: Entry((version,), data[key]) for key in pods}, doubt, filtered=filtered)
 
 
 @dataclass
@@ -221,10 +223,25 @@ def test_a_removal_that_is_not_confirmed_holds_up_no_other(make: Make) -> None:
     assert bench.watch.held_because() == "a single read did not confirm it"
 
 
+def test_under_a_listing_that_acls_filtered_single_reads_decide(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    bench = make()
+    bench.source.present = {B}
+    bench.show(listing(1, [A, B, C]))
+    bench.show(listing(2, [A], filtered=True))
+    assert bench.source.asked == [(B, C)]
+    assert bench.known() == {A, B}
+    assert "ACLs filtered the listing" in bench.watch.held_because()
+    bench.watch.release()
+    bench.show(listing(3, [A], filtered=True))
+    assert bench.known() == {A, B}, "a person may not release what is merely hidden"
+    assert "released: 0 pods" in caplog.text
+    assert "not released: 1 pods, as the token may not read everything" in caplog.text
+
+
 def test_additions_are_believed_while_removals_are_held(make: Make) -> None:
     bench = make()
     bench.show(listing(1, [A, B]))
-    bench.show(listing(2, [A, C], "filtered"))
+    bench.show(listing(2, [A, C], "no leader"))
     assert bench.known() == {A, B, C}
 
 

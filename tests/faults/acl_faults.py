@@ -8,12 +8,15 @@ from random import Random
 from tests.faults.fault import Fault, Play
 from tests.faults.history import Effect
 from tests.faults.stage import NODE, RULES, Stage
+from tests.support.gateway import marks_filtered
 from tests.support.net import until
 
 HEALTH = 'key_prefix "health/" { policy = "write" }\n'
 SESSION = f'session "{NODE}" {{ policy = "write" }}\n'
 INTENT = 'key_prefix "intent/" { policy = "read" }\n'
 ALL_BUT_SOME = INTENT + HEALTH + SESSION + f'key_prefix "intent/{NODE}/pod-1" {{ policy = "deny" }}\n'
+SECRET = f"intent/{NODE}/secret"
+ALL_BUT_SECRET = INTENT + HEALTH + SESSION + f'key "{SECRET}" {{ policy = "deny" }}\n'
 LIVES = 60.0
 """Seconds that a token lives which expires: Consul makes none that lives shorter."""
 EXPIRED_WITHIN = 2 * LIVES
@@ -44,6 +47,21 @@ def narrowed(rules: str, stage: Stage, random: Random) -> Iterator[None]:
     stage.consul.agent.replace_rules(stage.controllers_token(), rules)
     _make_news(stage, random)
     yield
+    stage.consul.agent.replace_rules(stage.controllers_token(), RULES)
+
+
+def hides_one_key(stage: Stage, random: Random) -> Iterator[None]:
+    """It may not read one key beside the manifests, and Consul says of every listing that ACLs filtered it, as newer
+    ones do. Pods that are removed meanwhile go all the same."""
+    stage.consul.agent.replace_rules(stage.controllers_token(), ALL_BUT_SECRET)
+    stage.put(SECRET, b"")
+    stage.gateway.lie = marks_filtered(stage.gateway, stage.consul.agent.token)
+    stage.proxy.cut()
+    for pod in random.sample(sorted(stage.pods.wanted()), 2):
+        stage.pods.remove(pod)
+    yield
+    stage.gateway.lie = None
+    stage.delete(SECRET)
     stage.consul.agent.replace_rules(stage.controllers_token(), RULES)
 
 
@@ -88,6 +106,7 @@ FAULTS = (
     _fault("expired", expired, "cut", takes=LIVES),
     _fault("sees-no-manifests", partial(narrowed, HEALTH + SESSION), "blind", long=45),
     _fault("sees-some-manifests", partial(narrowed, ALL_BUT_SOME), "blind", long=45),
+    _fault("hides-one-key", hides_one_key, seconds=10),
     _fault("writes-no-health", partial(narrowed, INTENT + SESSION), "slow"),
     _fault("keeps-no-session", partial(narrowed, INTENT + HEALTH), "cut"),
     _fault("rotated", rotated, seconds=2, long=2, takes=OVERLAP),

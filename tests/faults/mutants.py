@@ -197,7 +197,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "E1",
         "RemovalGate._unconfirmed",
-        "unconfirmed = frozenset(self.sample(suspects)).difference(absent)",
+        "unconfirmed = sample.difference(absent)",
         "unconfirmed = frozenset()",
         "partial listing",
         "a listing alone removes pods",

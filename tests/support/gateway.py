@@ -1,11 +1,14 @@
 """Between a client and a real Consul, on a real socket: answers in Consul's place whatever a test wants said."""
 
 import http.client
+import json
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from tests.support.fake_http import Asked, FakeServer, Reply
 
@@ -65,3 +68,27 @@ class Gateway(AbstractContextManager["Gateway"]):
             return Reply(answer.status, answer.read(), said)
         finally:
             connection.close()
+
+
+def marks_filtered(gateway: Gateway, token: str) -> Lie:
+    """Listings say, as those of Consul 1.12 and newer do, whether ACLs hid anything of them: `token` may read it all.
+
+    Of a blocking query the answer goes by what stands there when it ends.
+    """
+
+    def marked(asked: Asked) -> Reply | None:
+        if "recurse" not in asked.path:
+            return None
+        said = gateway.ask(asked)
+        whole = gateway.ask(
+            replace(asked, path=f"{urlsplit(asked.path).path}?recurse", headers={"x-consul-token": token})
+        )
+        if said.status not in {200, 404} or _count(said) == _count(whole):
+            return said
+        return replace(said, headers={**said.headers, "X-Consul-Results-Filtered-By-ACLs": "true"})
+
+    return marked
+
+
+def _count(reply: Reply) -> int:
+    return len(json.loads(reply.body)) if reply.status == 200 else 0

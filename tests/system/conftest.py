@@ -28,8 +28,9 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def launch(stack: ExitStack) -> Launch:
-    def start(consul: Agent, *, ready: bool = True, token: str = "", **options: Any) -> Controller:
-        section = {"address": consul.address} | ({"token": token} if token else {})
+    def start(consul: Agent, *, ready: bool = True, token: str = "", through: str = "", **options: Any) -> Controller:
+        """With `through` it asks Consul at this address."""
+        section = {"address": through or consul.address} | ({"token": token} if token else {})
         return stack.enter_context(Controller(ready=ready, consul=section, **options))
 
     return start

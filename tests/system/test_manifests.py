@@ -8,6 +8,7 @@ from reconcilers import p2manifest
 from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps, manifest, watch_for
 from tests.support.fleet import Fleet
+from tests.support.gateway import Gateway, marks_filtered
 from tests.support.net import until
 from tests.support.targets import Target
 from tests.system.conftest import Launch
@@ -170,6 +171,22 @@ def test_thirty_pods_deleted_at_once_are_held_and_a_single_one_goes(
     fleet.schedule(*pods[1:31])
     until(lambda: held(controller) == 0, what="who is there again is not held")
     assert fleet.are("passing", pods[1:])
+
+
+def test_pods_are_removed_although_the_token_may_not_read_a_key_and_consul_says_so(
+    acl_consul: Agent, launch: Launch, target: Target
+) -> None:
+    fleet = Fleet(acl_consul, target)
+    token = acl_consul.create_token(RULES + ' key "intent/web1/secret" { policy = "deny" }')
+    acl_consul.put("intent/web1/secret", b"")
+    fleet.schedule("a", "b", "c")
+    with Gateway(acl_consul.http_port) as newer:
+        newer.lie = marks_filtered(newer, acl_consul.token)
+        controller = launch(acl_consul, token=token, through=f"http://127.0.0.1:{newer.port}")
+        until(lambda: fleet.are("passing", "abc"))
+        fleet.unschedule("a")
+        until(lambda: fleet.are("passing", "bc"), 4.0, "its health is withdrawn")
+        assert held(controller) == 0
 
 
 @pytest.mark.slow
