@@ -6,10 +6,12 @@ exception that leaves this file is `ManifestError`.
 Source of the fields and their defaults: p2's wiki page "Health Checks" and pkg/manifest of square/p2.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from reconcilers import clearsign, yamltext
 from reconcilers.fields import Boolean, Name, Path, Port, Text
@@ -26,6 +28,8 @@ from reconcilers.spec import (
     Unprobed,
     is_name,
 )
+
+D = TypeVar("D", bound=BaseModel)
 
 MAX_SHOWN = 60
 DEFAULT_PATH = "/_status"
@@ -60,12 +64,25 @@ NO_USE = {
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be used. `field` is the path of what is wrong, "" for the document as a whole."""
+    """A manifest that cannot be used. `field` is the path of what is wrong, "" for the document as a whole.
 
-    def __init__(self, field: str, problem: str) -> None:
+    The message is about the first field that is wrong; `others` are the errors of the other fields.
+    """
+
+    def __init__(self, field: str, problem: str, others: Sequence["ManifestError"] = ()) -> None:
         super().__init__(f"{field}: {problem}" if field else problem)
         self.field = field
         self.problem = problem
+        self.others = tuple(others)
+
+    @classmethod
+    def of(cls, errors: Sequence["ManifestError"]) -> "ManifestError":
+        """One error that tells of all of them; there is at least one."""
+        return cls(errors[0].field, errors[0].problem, errors[1:])
+
+    @property
+    def every(self) -> tuple["ManifestError", ...]:
+        return (self, *self.others)
 
 
 class _Status(CheckOptions):
@@ -103,19 +120,29 @@ class _Document(BaseModel):
         return (*sorted(top), *(f"status.{name}" for name in sorted(below)))
 
 
+class _Identity(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: Name
+
+
 def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
     """Understand the manifest that stands at `key`.
 
     Raises:
-        ManifestError: with the field's path and what was expected.
+        ManifestError: with the path of each wrong field and what was expected. Fields that are each good, but cannot
+            be in force together, are looked for only when every single field is good.
     """
-    document = _validate(_load(data, rules.verify))
-    if document.id != key.pod:
-        raise ManifestError("id", f"expected the pod's name as in its key, {key.pod!r}, got {_shown(document.id)}")
-    _refuse_contradictions(document, rules)
-    options = _options(document, rules)
+    document = _validated(_Document, _load(data, rules.verify))
+    errors = list(_contradictions(key, document, rules))
+    try:
+        options = document.status.over(rules.defaults)
+    except OptionError as error:
+        errors += [ManifestError(f"status.{each.name}", each.problem) for each in error.every]
+    if errors:
+        raise ManifestError.of(errors)
     is_checked = (document.port or rules.assume_passing) and not document.status.paused
-    check = replace(_check(key, document, options, rules), manifest=data) if is_checked else None
+    check = replace(_check(key, document, options), manifest=data) if is_checked else None
     return Manifest(key, check, document.unknown_fields(), document.status.paused)
 
 
@@ -123,22 +150,15 @@ def pod_id(data: bytes) -> str:
     """The pod's name as a manifest gives it; for tools that write a manifest to a key which does not exist yet.
 
     Raises:
-        ManifestError: as `parse`.
+        ManifestError: it gives none, or one that no pod can have. Other fields may be wrong nevertheless.
     """
-    return _validate(_load(data, None)).id
+    return _validated(_Identity, _load(data, None)).id
 
 
-def _options(document: _Document, rules: Rules) -> CheckOptions:
-    try:
-        return document.status.over(rules.defaults)
-    except OptionError as error:
-        raise ManifestError(f"status.{error.name}", error.problem) from None
-
-
-def _check(key: PodKey, document: _Document, options: CheckOptions, rules: Rules) -> CheckSpec:
+def _check(key: PodKey, document: _Document, options: CheckOptions) -> CheckSpec:
     return CheckSpec(
         key=key,
-        probe=_probe(key, document, options, rules) if document.port else Unprobed(),
+        probe=_probe(key, document, options) if document.port else Unprobed(),
         interval=options.interval,
         timeout=options.timeout,
         failure_threshold=options.failure_threshold,
@@ -148,8 +168,7 @@ def _check(key: PodKey, document: _Document, options: CheckOptions, rules: Rules
     )
 
 
-def _probe(key: PodKey, document: _Document, options: CheckOptions, rules: Rules) -> Probe:
-    _refuse_missing_files(document.status.tls, rules)
+def _probe(key: PodKey, document: _Document, options: CheckOptions) -> Probe:
     status, port = document.status, document.port
     tls: Tls | None = None if document.is_plain else options.tls.as_tls()
     host = "localhost" if status.localhost_only else key.node
@@ -172,22 +191,26 @@ def _probe(key: PodKey, document: _Document, options: CheckOptions, rules: Rules
     )
 
 
-def _refuse_contradictions(document: _Document, rules: Rules) -> None:
+def _contradictions(key: PodKey, document: _Document, rules: Rules) -> Iterator[ManifestError]:
     """What is said but could never come into force is an error, not a silence."""
     status, said = document.status, document.status.model_fields_set
-    if useless := sorted(said & NO_USE[status.kind]):
-        raise ManifestError(f"status.{useless[0]}", f"of no use to a check of the kind {status.kind}")
-    if document.is_plain and "tls" in said:
-        raise ManifestError("status.tls", "expected a check over TLS; this one is plain")
-    if "headers" in said and not rules.allow_headers:
-        raise ManifestError("status.headers", "not allowed; the controller's option allow_headers would allow them")
+    if document.id != key.pod:
+        yield ManifestError("id", f"expected the pod's name as in its key, {key.pod!r}, got {_shown(document.id)}")
+    for useless in sorted(said & NO_USE[status.kind]):
+        yield ManifestError(f"status.{useless}", f"of no use to a check of the kind {status.kind}")
+    if document.is_plain and "tls" in said - NO_USE[status.kind]:
+        yield ManifestError("status.tls", "expected a check over TLS; this one is plain")
+    if "headers" in said - NO_USE[status.kind] and not rules.allow_headers:
+        yield ManifestError("status.headers", "not allowed; the controller's option allow_headers would allow them")
+    if document.port and not status.paused:
+        yield from _missing_files(status.tls, rules)
 
 
-def _refuse_missing_files(tls: TlsOptions, rules: Rules) -> None:
+def _missing_files(tls: TlsOptions, rules: Rules) -> Iterator[ManifestError]:
     for name in ("ca_file", "cert_file", "key_file"):
         path = getattr(tls, name)
         if path and (problem := rules.unreadable(path)):
-            raise ManifestError(f"status.tls.{name}", f"expected a readable file, {_shown(path)}: {problem}")
+            yield ManifestError(f"status.tls.{name}", f"expected a readable file, {_shown(path)}: {problem}")
 
 
 def _load(data: bytes, verify: clearsign.Verify | None) -> dict[str, Any]:
@@ -208,16 +231,17 @@ def _said(fields: dict[str, Any], *below: str) -> dict[str, Any]:
     return said
 
 
-def _validate(document: dict[str, Any]) -> _Document:
+def _validated(model: type[D], document: dict[str, Any]) -> D:
     try:
-        return _Document.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        problem = _problem(first["type"], first["msg"])
-        got = (
-            "" if first["type"] in ABOUT_THE_NAME or CONFIDENTIAL in first["loc"] else f", got {_shown(first['input'])}"
-        )
-        raise ManifestError(_path(first["loc"]), problem + got) from None
+        raise ManifestError.of([_wrong(each) for each in error.errors(include_url=False)]) from None
+
+
+def _wrong(error: ErrorDetails) -> ManifestError:
+    is_complete = error["type"] in ABOUT_THE_NAME or CONFIDENTIAL in error["loc"]
+    got = "" if is_complete else f", got {_shown(error['input'])}"
+    return ManifestError(_path(error["loc"]), _problem(error["type"], error["msg"]) + got)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -3,7 +3,7 @@
 What is said wins over a default, silence never does: a default that cannot stand beside what was said gives way.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -84,26 +84,36 @@ class CheckOptions(BaseModel):
 
 
 class OptionError(ValueError):
-    """An option that cannot be in force beside another; `name` is the option's."""
+    """An option that cannot be in force beside another; `name` is the option's. `others` are further such errors."""
 
-    def __init__(self, name: str, problem: str) -> None:
+    def __init__(self, name: str, problem: str, others: Sequence["OptionError"] = ()) -> None:
         super().__init__(f"{name}: {problem}")
         self.name = name
         self.problem = problem
+        self.others = tuple(others)
+
+    @property
+    def every(self) -> tuple["OptionError", ...]:
+        return (self, *self.others)
 
 
 def _giving_way(merged: CheckOptions, said: Mapping[str, Any]) -> dict[str, Any]:
     """The defaults that have to change, with their new values."""
     changes: dict[str, Any] = {}
+    errors = []
     if merged.timeout > merged.interval:
+        changes["timeout"] = merged.interval
         if "timeout" in said:
             got = go_duration(merged.timeout)
-            raise OptionError("timeout", f"expected at most the interval of {go_duration(merged.interval)}, got {got}")
-        changes["timeout"] = merged.interval
+            expected = f"expected at most the interval of {go_duration(merged.interval)}, got {got}"
+            errors.append(OptionError("timeout", expected))
     if merged.method == "HEAD" and merged.expect_body:
-        if "method" in said and "expect_body" in said:
-            raise OptionError("expect_body", "expected method GET: the answer to HEAD has no body")
         changes |= {"expect_body": ""} if "method" in said else {"method": "GET"}
+        if said.keys() >= {"method", "expect_body"}:
+            errors.append(OptionError("expect_body", "expected method GET: the answer to HEAD has no body"))
+    if errors:
+        first, *others = errors
+        raise OptionError(first.name, first.problem, others)
     return changes
 
 

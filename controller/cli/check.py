@@ -1,56 +1,91 @@
 """`podpulse check-manifest` and `check-config`: what is wrong with a file, before it is used."""
 
+import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from controller import config as configuration
-from controller.cli.options import FILE, LENIENT, explained, key_of
+from controller.cli.manifest_file import ManifestFile, read
+from controller.cli.options import FILE, LENIENT, check_names, explained, load
 from controller.rotation import wrong_authorities, wrong_for_consul
-from controller.table import printable
-from reconcilers.manifest import ManifestError, parse, pod_id
+from reconcilers.checktext import told
 from reconcilers.spec import Manifest
 
 
 @click.command("check-manifest")
 @click.argument("files", type=FILE, nargs=-1, required=True)
-def check_manifest(files: tuple[Path, ...]) -> None:
+@click.option("--node", metavar="NAME", help="The node that is to run the pods [the host's name].")
+@click.option(
+    "--config",
+    "config_file",
+    type=FILE,
+    help="Check as a controller on this host would with this configuration [headers and files are not checked].",
+)
+@click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
+def check_manifest(files: tuple[Path, ...], node: str | None, config_file: Path | None, as_json: bool) -> None:
     """Say what manifests ask for, or what is wrong with them.
 
-    A line for each good one, and one for every field that is not known, on standard output; the wrong ones on standard
-    error, with the field and what was expected.
+    On standard output a line for each good one, with its SHA as p2 computes it, and one for every field that is not
+    known; on standard error a line for every wrong field, with what was expected. Fields that do not fit together are
+    looked for when each of them is good.
+
+    With --json there is a list on standard output, in the order of the files: file, id, sha, check (as `plan --json`
+    has it; null where nothing is to be probed), error (null, or a line for every wrong field) and warnings.
 
     \b
     Examples:
       podpulse check-manifest isup.yaml
-      podpulse check-manifest pods/*.yaml
+      podpulse check-manifest pods/*.yaml --node web1 --config /etc/podpulse/config.yaml
+      podpulse check-manifest pods/*.yaml --json | jq -r '.[] | select(.error) | .file'
 
     \b
     Exit codes:
       0  every one can be used
-      1  one of them cannot
+      1  one of them cannot, or the configuration cannot
       2  wrong use
     """
-    wrong = 0
-    for file in files:
-        try:
-            data = file.read_bytes()
-            manifest = parse(key_of(pod_id(data), None), data, LENIENT)
-        except ManifestError as error:
-            wrong += 1
-            click.echo(f"{file}: {error}", err=True)
-            continue
-        click.echo(f"{file}: {_asked(manifest)}")
-        for field in manifest.unknown_fields:
-            click.echo(f"{file}: {printable(field)}: not known here, passed over")
-    sys.exit(1 if wrong else 0)
+    check_names({"--node": node})
+    with explained():
+        config = load(config_file, {}, {"node": node}) if config_file else None
+        rules = config.rules() if config else LENIENT
+        found = [read(file, config.node_name if config else node, rules) for file in files]
+    if as_json:
+        click.echo(json.dumps([_fields(each) for each in found], indent=2, ensure_ascii=False))
+    else:
+        for each in found:
+            _show(each)
+    sys.exit(1 if any(each.errors for each in found) else 0)
+
+
+def _fields(found: ManifestFile) -> dict[str, Any]:
+    check = found.manifest.check if found.manifest else None
+    return {
+        "file": str(found.path),
+        "id": found.pod or None,
+        "sha": found.sha or None,
+        "check": told(check) if check else None,
+        "error": "\n".join(found.errors) or None,
+        "warnings": found.warnings,
+    }
+
+
+def _show(found: ManifestFile) -> None:
+    for error in found.errors:
+        click.echo(f"{found.path}: {error}", err=True)
+    if found.manifest:
+        sha = f"SHA {found.sha}" if found.sha else "no SHA, because p2 would not read it"
+        click.echo(f"{found.path}: {_asked(found.manifest)}; {sha}")
+    for warning in found.warnings:
+        click.echo(f"{found.path}: warning: {warning}")
 
 
 def _asked(manifest: Manifest) -> str:
     if manifest.check:
-        return f"{manifest.check.probe.url} every {manifest.check.interval:g} s"
+        return f"{manifest.check.probe.url or 'passing without a probe'} every {manifest.check.interval:g} s"
     return "paused" if manifest.paused else "asks for no check"
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from controller.cli.asked import addresses, listing, not_gone
+from controller.cli.manifest_file import usable
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
 from controller.config import Config
 from controller.intent.watch import SourceError
@@ -22,7 +23,7 @@ from reconcilers.checks import located
 from reconcilers.checktext import changes, told
 from reconcilers.gate import Entry, Listing
 from reconcilers.keys import intent_key, intent_prefix
-from reconcilers.manifest import ManifestError, parse, pod_id
+from reconcilers.manifest import ManifestError, parse
 from reconcilers.spec import Manifest, PodKey
 
 WITHIN = 10
@@ -121,11 +122,8 @@ def plan(
 def _overlaid(found: Listing, node: str, files: Sequence[Path], without: Sequence[str]) -> Listing:
     entries = dict(found.entries)
     for number, file in enumerate(files):
-        data = file.read_bytes()
-        try:
-            entries[key_of(pod_id(data), node)] = Entry((0, number), data)
-        except ManifestError as error:
-            raise click.ClickException(f"{file}: {error}") from error
+        key, found_there = usable(file, node)
+        entries[key] = Entry((0, number), found_there.data)
     for pod in without:
         entries.pop(key_of(pod, node), None)
     return replace(found, entries=entries)

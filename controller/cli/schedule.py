@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import click
 
-from controller.cli.options import FILE, FOLDER, LENIENT, client, consul_options, explained, key_of
+from controller.cli.manifest_file import usable
+from controller.cli.options import FILE, FOLDER, client, consul_options, explained, key_of
 from controller.consul import ConsulClient, Operation
 from controller.intent.directory import manifest_path
 from reconcilers import uuidpods
 from reconcilers.keys import hook_key, intent_key
-from reconcilers.manifest import ManifestError, parse, pod_id
 from reconcilers.spec import PodKey
 
 
@@ -33,9 +33,9 @@ def schedule(
 ) -> None:
     """Write MANIFEST to the intent tree.
 
-    Its key is intent/<node>/<id of the manifest>. A manifest that a controller could not use is not written. What was
-    written is said as JSON, in p2-schedule's form. Neither hooks nor pods with a UUID are checked, as with p2: they are
-    for its preparer.
+    Its key is intent/<node>/<id of the manifest>. A manifest that a controller could not use is not written; fields
+    that are not known are named on standard error. What was written is said as JSON, in p2-schedule's form. Neither
+    hooks nor pods with a UUID are checked, as with p2: they are for its preparer.
 
     \b
     Examples:
@@ -52,13 +52,15 @@ def schedule(
     """
     _refuse_contradictions(hook, uuid_pod, node, intent_dir)
     with explained():
-        key, data = _read(manifest, node)
+        key, file = usable(manifest, node)
+        for warning in file.warnings:
+            click.echo(f"{manifest}: warning: {warning}", err=True)
         uuid = str(uuid4()) if uuid_pod else ""
         if intent_dir:
-            _write(intent_dir, key, data)
+            _write(intent_dir, key, file.data)
         else:
             with client(consul) as consul_client:
-                _put(consul_client, key, data, hook, uuid)
+                _put(consul_client, key, file.data, hook, uuid)
         click.echo(json.dumps({"pod_id": key.pod, "pod_unique_key": uuid}, separators=(",", ":")))
 
 
@@ -107,16 +109,6 @@ def _refuse_contradictions(hook: bool, uuid_pod: bool, node: str | None, intent_
     if intent_dir and (hook or uuid_pod):
         given = "--hook" if hook else "--uuid-pod"
         raise click.UsageError(f"{given} and --intent-dir: in a folder there are ordinary pods only")
-
-
-def _read(manifest: Path, node: str | None) -> tuple[PodKey, bytes]:
-    data = manifest.read_bytes()
-    try:
-        key = key_of(pod_id(data), node)
-        parse(key, data, LENIENT)
-    except ManifestError as error:
-        raise click.ClickException(f"{manifest}: {error}") from error
-    return key, data
 
 
 def _write(folder: Path, key: PodKey, data: bytes) -> None:

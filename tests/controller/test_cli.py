@@ -10,6 +10,7 @@ import click
 import pytest
 
 from controller.cli import main
+from reconcilers.p2manifest import sha
 from tests.support.cli import complaint, good, on, run
 from tests.support.consul import Agent
 from tests.support.controller import podpulse
@@ -17,6 +18,7 @@ from tests.support.fake_http import FakeServer, Reply
 
 MANIFEST = "id: isup\nstatus_port: 8000\nstatus_http: true\n"
 HERE = socket.gethostname()
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -70,6 +72,22 @@ def test_what_every_verb_does_is_told_without_being_cut_on_a_narrow_terminal() -
 def test_every_option_says_what_it_is_for(verb: str) -> None:
     options = [each for each in main.commands[verb].params if isinstance(each, click.Option)]
     assert [each.name for each in options if not each.help] == []
+
+
+def test_documents_code_and_help_name_no_verb_that_there_is_not() -> None:
+    """Such as a `demo`, for which there is `deploy/demo`."""
+    files = [ROOT / "README.md", ROOT / "CHANGELOG.md"]
+    for folder, pattern in (("controller", "*.py"), ("controller", "*.html"), ("reconcilers", "*.py"), ("deploy", "*")):
+        files += [path for path in (ROOT / folder).rglob(pattern) if path.is_file() and path.suffix != ".pyc"]
+    named = {
+        (str(path.relative_to(ROOT)), verb)
+        for path in files
+        for verb in re.findall(
+            r"(?:^ *|[`(])podpulse ([a-z][a-z0-9-]*)", path.read_text("utf-8", "ignore"), re.MULTILINE
+        )
+    }
+    assert len(named) > 20
+    assert [(path, verb) for path, verb in sorted(named) if verb not in main.commands] == []
 
 
 def test_an_unknown_verb_or_option_is_a_wrong_use() -> None:
@@ -229,10 +247,10 @@ def test_check_manifest_says_what_is_asked_for_and_what_is_not_known(tmp_path: P
     resting = tmp_path / "p.yaml"
     resting.write_text("id: batch\nstatus_port: 80\nstatus: {paused: true}\n")
     said = good(run("check-manifest", file, silent, resting))
-    assert f"{file}: https://{HERE}:8000/up every 5 s\n" in said
-    assert f"{file}: colour: not known here, passed over\n" in said
-    assert f"{silent}: asks for no check\n" in said
-    assert f"{resting}: paused\n" in said
+    assert f"{file}: https://{HERE}:8000/up every 5 s; SHA {sha(file.read_bytes())}\n" in said
+    assert f"{file}: warning: colour: not known here, passed over\n" in said
+    assert f"{silent}: asks for no check; SHA {sha(silent.read_bytes())}\n" in said
+    assert f"{resting}: paused; SHA {sha(resting.read_bytes())}\n" in said
 
 
 def test_check_manifest_goes_on_after_a_wrong_one_and_ends_with_1(manifest: Path, tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""Manifests in files that the command line is given: what each asks for, and what is wrong with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from controller.cli.options import LENIENT, key_of
+from controller.table import printable
+from reconcilers.manifest import ManifestError, parse, pod_id
+from reconcilers.options import Rules
+from reconcilers.p2manifest import sha_or_empty
+from reconcilers.spec import Manifest, PodKey
+
+NAMELESS = "unknown"
+"""In place of the name of a pod whose manifest has no good one, and so is refused for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One manifest. `pod` is "" where its id is wrong. `manifest` is None where it cannot be used; `errors` say why."""
+
+    path: Path
+    data: bytes
+    pod: str
+    manifest: Manifest | None
+    errors: tuple[str, ...]
+
+    @property
+    def sha(self) -> str:
+        """p2's SHA; "" for one that p2 would not read."""
+        return sha_or_empty(self.data)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What does not keep it from being used, but is hardly meant."""
+        fields = self.manifest.unknown_fields if self.manifest else ()
+        return tuple(f"{printable(field)}: not known here, passed over" for field in fields)
+
+
+def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:
+    """The manifest of a file, as `node` (None: this host) would understand it by `rules`.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    data = path.read_bytes()
+    pod = _pod(data)
+    try:
+        return ManifestFile(path, data, pod, parse(key_of(pod or NAMELESS, node), data, rules), ())
+    except ManifestError as error:
+        return ManifestFile(path, data, pod, None, tuple(str(each) for each in error.every))
+
+
+def usable(path: Path, node: str | None) -> tuple[PodKey, ManifestFile]:
+    """The key and the manifest of a file that some controller can use.
+
+    Raises:
+        click.ClickException: it cannot be used; every wrong field is named.
+    """
+    found = read(path, node)
+    if found.manifest is None:
+        raise click.ClickException("\n".join(f"{path}: {error}" for error in found.errors))
+    return found.manifest.key, found
+
+
+def _pod(data: bytes) -> str:
+    try:
+        return pod_id(data)
+    except ManifestError:
+        return ""

@@ -1,0 +1,124 @@
+"""`check-manifest` says everything that is wrong with a manifest before it is used, for people and for machines."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reconcilers.p2manifest import sha
+from tests.support.cli import complaint, good, run
+
+MANIFEST = "id: isup\nstatus_port: 8000\nstatus_http: true\n"
+WRONG = """id: isup
+status_port: 70000
+status: {interval: 5, method: POST, tls: {ca_file: a.pem}}
+"""
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    file = tmp_path / "isup.yaml"
+    file.write_text(MANIFEST)
+    return file
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / f"m{len(list(folder.iterdir()))}.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_as_json_it_says_of_each_file_what_a_program_needs(manifest: Path, tmp_path: Path) -> None:
+    odd = written(tmp_path, "id: odd\ncolour: red\n")
+    wrong = written(tmp_path, WRONG)
+    broken = written(tmp_path, "id: [\n")
+    result = run("check-manifest", manifest, odd, wrong, broken, "--node", "web1", "--json")
+    assert (result.exit_code, result.stderr) == (1, "")
+    first, second, third, fourth = json.loads(result.stdout)
+    assert first == {
+        "file": str(manifest),
+        "id": "isup",
+        "sha": sha(MANIFEST.encode()),
+        "check": {
+            "url": "http://web1:8000/_status",
+            "interval": "5s",
+            "timeout": "5s",
+            "failure_threshold": "1",
+            "success_threshold": "1",
+            "method": "GET",
+            "expect_status": "200",
+        },
+        "error": None,
+        "warnings": [],
+    }
+    assert second["warnings"] == ["colour: not known here, passed over"]
+    assert (second["check"], second["error"]) == (None, None)
+    assert (third["id"], third["sha"], third["check"]) == ("isup", sha(WRONG.encode()), None)
+    assert [line.partition(": ")[0] for line in third["error"].splitlines()] == [
+        "status_port",
+        "status.interval",
+        "status.method",
+        "status.tls.ca_file",
+    ]
+    assert (fourth["id"], fourth["sha"], fourth["check"]) == (None, None, None)
+    assert fourth["error"].startswith("line 2")
+
+
+def test_the_check_of_the_json_is_the_one_that_plan_shows(manifest: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pods"
+    folder.mkdir()
+    where = ["--intent-dir", folder, "--node", "web1", "--controller", "none"]
+    planned = json.loads(good(run("plan", manifest, *where, "--json")))
+    (checked,) = json.loads(good(run("check-manifest", manifest, "--node", "web1", "--json")))
+    assert planned["start"] == {"isup": checked["check"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (WRONG, ["status_port", "status.interval", "status.method", "status.tls.ca_file"]),
+        ("status_port: 0x1\nstatus: 5\n", ["id", "status_port", "status"]),
+        ("id: isup\nstatus: {kind: grpc, path: /a, method: GET}\n", ["status.method", "status.path"]),
+        (
+            "id: isup\nstatus: {http: true, service: a, tls: {}, timeout: 9s, method: HEAD, expect_body: a}\n",
+            ["status.service", "status.tls", "status.timeout", "status.expect_body"],
+        ),
+    ],
+)
+def test_every_error_of_a_manifest_is_said_on_a_line_of_its_own(tmp_path: Path, text: str, fields: list[str]) -> None:
+    file = written(tmp_path, text)
+    for verb in (["check-manifest", file], ["schedule", file, "--intent-dir", tmp_path / "pods"]):
+        said = complaint(run(*verb)).removeprefix("Error: ").splitlines()
+        assert [line.removeprefix(f"{file}: ").partition(": ")[0] for line in said] == fields
+
+
+def test_a_configuration_gives_the_node_the_defaults_and_what_manifests_may_say(tmp_path: Path) -> None:
+    manifest = written(tmp_path, "id: isup\nstatus_port: 80\nstatus: {headers: {X-Key: a}, tls: {ca_file: /no.pem}}\n")
+    config = tmp_path / "config.yaml"
+    config.write_text("node_name: web7\ndefaults: {interval: 30s}\n")
+    assert "every 5 s" in good(run("check-manifest", manifest))
+    said = complaint(run("check-manifest", manifest, "--config", config)).splitlines()
+    assert [line.split(": ")[1] for line in said] == ["status.headers", "status.tls.ca_file"]
+    config.write_text("node_name: web7\nallow_headers: true\ndefaults: {interval: 30s}\n")
+    manifest.write_text("id: isup\nstatus_port: 80\nstatus: {headers: {X-Key: a}}\n")
+    assert "https://web7:80/_status every 30 s; SHA " in good(run("check-manifest", manifest, "--config", config))
+    assert "https://web8:80/" in good(run("check-manifest", manifest, "--config", config, "--node", "web8"))
+
+
+def test_a_configuration_decides_who_must_have_signed_and_what_passes_without_a_probe(tmp_path: Path) -> None:
+    manifest, config = written(tmp_path, "id: isup\n"), tmp_path / "config.yaml"
+    config.write_text("node_name: web7\np2_compat: true\n")
+    assert "passing without a probe every 1 s" in good(run("check-manifest", manifest, "--config", config))
+    config.write_text("node_name: web7\nlisten: nowhere\n")
+    assert f"{config}: listen: expected" in complaint(run("check-manifest", manifest, "--config", config))
+
+
+@pytest.mark.parametrize("node", ["", "a/b"])
+def test_a_node_that_cannot_be_is_a_wrong_use(manifest: Path, node: str) -> None:
+    assert "--node: expected a name" in complaint(run("check-manifest", manifest, "--node", node))
+
+
+def test_a_manifest_that_p2_would_not_read_has_no_sha(tmp_path: Path) -> None:
+    file = written(tmp_path, "id: isup\nstatus_port: 80\nlaunchables: {a: {}}\n")
+    assert "; no SHA, because p2 would not read it" in good(run("check-manifest", file))
+    assert json.loads(good(run("check-manifest", file, "--json")))[0]["sha"] is None
