@@ -41,7 +41,7 @@ def test_help_and_version_are_given_by_the_real_program() -> None:
 @pytest.mark.parametrize("verb", sorted(main.commands))
 def test_every_verbs_help_teaches_by_examples_that_could_be_typed(verb: str) -> None:
     said = good(run(verb, "-h"))
-    examples = re.findall(r"^ +(?:.*\$\()?podpulse ([a-z0-9-]+)(.*)$", said, re.MULTILINE)
+    examples = re.findall(r"^ +(?:.*\$\(|env -i \S+ )?podpulse ([a-z0-9-]+)(.*)$", said, re.MULTILINE)
     assert any(name == verb for name, _ in examples), said
     for name, rest in examples:
         known = {option for parameter in main.commands[name].params for option in parameter.opts}
