@@ -13,6 +13,7 @@ from urllib.parse import quote
 import re2
 from pydantic import BeforeValidator
 
+from reconcilers.goscalars import resolve
 from reconcilers.spec import is_name
 from reconcilers.yamltext import Plain
 
@@ -61,17 +62,24 @@ def boolean(value: object) -> bool:
     raise ValueError("expected true or false")
 
 
-def number(low: int, high: int, what: str = "") -> Callable[[object], int]:
+def number(low: int, high: int) -> Callable[[object], int]:
     """A reader of plain decimal numbers: nothing that some reader of YAML might take for octal, a time, or text."""
-    expected = what or f"a plain decimal number from {low} to {high}"
 
     def read(value: object) -> int:
         found = int(value) if isinstance(value, Plain) and DECIMAL.fullmatch(value) else value
         if isinstance(found, int) and not isinstance(found, bool) and low <= found <= high:
             return found
-        raise ValueError(f"expected {expected}")
+        raise ValueError(f"expected a plain decimal number from {low} to {high}")
 
     return read
+
+
+def port(value: object) -> int:
+    """A port, in every way in which p2 reads a number: `8000`, `8_000`, `0x1f40`, `8000.0`, and `010` for 8."""
+    found = resolve(value) if isinstance(value, Plain) else value
+    if isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found < 65_536:
+        return int(found)
+    raise ValueError("expected a port from 1 to 65535 (0: none)")
 
 
 def duration(low: float, high: float) -> Callable[[object], float]:
@@ -218,7 +226,7 @@ _OPTIONS.never_capture = True
 _OPTIONS.max_mem = 1 << 20
 
 Boolean = Annotated[bool, BeforeValidator(boolean)]
-Port = Annotated[int, BeforeValidator(number(0, 65_535, "a port from 1 to 65535 as a plain decimal number (0: none)"))]
+Port = Annotated[int, BeforeValidator(port)]
 Name = Annotated[str, BeforeValidator(name)]
 Host = Annotated[str, BeforeValidator(host)]
 Text = Annotated[str, BeforeValidator(text)]

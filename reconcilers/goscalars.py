@@ -1,7 +1,7 @@
 """Scalars as go-yaml v2 reads, writes and orders them: which text is a number, and how a number is written.
 
-For the manifest's SHA only (`p2manifest`): p2 reads a manifest into Go values and hashes what it writes from them, so
-`0x10` counts as 16 and `1.0` as 1. Nothing else may read scalars by these YAML 1.1 guesses.
+For what p2 reads too: the manifest's SHA (`p2manifest`), since p2 hashes what it writes from Go's values, and the ports.
+`0x10` counts as 16 there, and `1.0` as 1. Our own fields are not read by these YAML 1.1 guesses.
 
 Source: gopkg.in/yaml.v2 at a5b47d31c556 (2016-09-28), the version in p2's go.mod, with Go's strconv since Go 1.13.
 Signs of its age: timestamps are text, and floating-point numbers are written with the precision of 32 bits.
@@ -11,6 +11,7 @@ import math
 import re
 import struct
 from fractions import Fraction
+from functools import lru_cache
 
 Scalar = bool | int | float | str | None
 
@@ -138,16 +139,42 @@ def _single(value: float) -> float:
 
 def _shortest(value: float) -> tuple[str, int]:
     """The fewest digits from which a reader with 32 bits gets `value` again, and the power of ten of the first."""
-    lowest, highest, closed = _interval(value)
+    if math.frexp(value)[0] == 0.5:
+        return _shortest_of_power(value)
+    for count in range(8):
+        text = f"{value:.{count}e}"
+        reading = float(text)
+        around = {_single(math.nextafter(reading, 0)), _single(math.nextafter(reading, math.inf))}
+        if value in around and (len(around) == 1 or _is_nearest(Fraction(text), value)):
+            return _digits(text)
+    return _digits(f"{value:.8e}")
+
+
+@lru_cache(maxsize=512)
+def _shortest_of_power(value: float) -> tuple[str, int]:
+    """The same for a power of two: the number below is nearer than the one above, so the digits that are nearest to
+    `value` may not be the fewest."""
     exact, power = Fraction(value), int(f"{value:.8e}".partition("e")[2])
-    for count in range(1, 9):
-        unit = Fraction(10) ** (power - count + 1)
-        below = exact // unit
-        for digits in sorted((below, below + 1), key=lambda digits: (abs(digits * unit - exact), digits % 2)):
-            if lowest < digits * unit < highest or (closed and digits * unit in {lowest, highest}):
-                text = str(digits)
-                return text.rstrip("0"), power + len(text) - count
-    return f"{value:.8e}".partition("e")[0].replace(".", "").rstrip("0"), power
+    units = (Fraction(10) ** (power - place) for place in range(9))
+    candidates = (digits * unit for unit in units for digits in _around(exact / unit))
+    return _digits(f"{float(next(number for number in candidates if _is_nearest(number, value))):.8e}")
+
+
+def _around(number: Fraction) -> list[int]:
+    """The two whole numbers beside it, the nearer one first; of two that are as near, the even one."""
+    below = math.floor(number)
+    return sorted((below, below + 1), key=lambda digits: (abs(digits - number), digits % 2))
+
+
+def _is_nearest(number: Fraction, value: float) -> bool:
+    """Whether `value` is what a reader with 32 bits gets from `number`."""
+    lowest, highest, closed = _interval(value)
+    return lowest < number < highest or (closed and number in {lowest, highest})
+
+
+def _digits(text: str) -> tuple[str, int]:
+    digits, _, power = text.partition("e")
+    return digits.replace(".", "").rstrip("0"), int(power)
 
 
 def _interval(value: float) -> tuple[Fraction, Fraction, bool]:

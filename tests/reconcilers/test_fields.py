@@ -12,10 +12,9 @@ from reconcilers.yamltext import Plain
 
 DURATION = fields.duration(0, 3600)
 NUMBER = fields.number(1, 1000)
-PORT = fields.number(0, 65_535)
 READERS: list[Callable[[object], object]] = [
-    *(fields.boolean, fields.name, fields.host, fields.text, fields.file, fields.path, fields.regex),
-    *(fields.statuses, fields.headers, DURATION, NUMBER, PORT),
+    *(fields.boolean, fields.name, fields.host, fields.text, fields.file, fields.path, fields.regex, fields.port),
+    *(fields.statuses, fields.headers, DURATION, NUMBER),
 ]
 VALUES: st.SearchStrategy[object] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40) | st.text(max_size=40).map(Plain),
@@ -84,8 +83,8 @@ def test_another_text_is_no_duration(value: object) -> None:
 
 
 def test_code_gives_durations_and_numbers_as_numbers() -> None:
-    assert (DURATION(5), DURATION(0.25), NUMBER(7), PORT(0)) == (5.0, 0.25, 7, 0)
-    assert refusal(PORT, -1)
+    assert (DURATION(5), DURATION(0.25), NUMBER(7), fields.port(0)) == (5.0, 0.25, 7, 0)
+    assert refusal(fields.port, -1)
     assert refusal(NUMBER, 10**400)
 
 
@@ -112,6 +111,26 @@ def test_a_number_stays_within_its_bounds(number: int) -> None:
 )
 def test_another_text_is_no_number(value: str) -> None:
     assert refusal(NUMBER, value) == "expected a plain decimal number from 1 to 1000"
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        *(("8000", 8000), ("43_583", 43_583), ("0x1f40", 8000), ("8000.0", 8000), ("8000.9", 8000), ("65535.9", 65_535)),
+        *(("8_0_80", 8080), ("010", 8), ("080", 80), ("0o17", 15), ("0b11", 3), ("+80", 80), ("8e1", 80), ("0", 0)),
+    ],
+)
+def test_a_port_is_read_as_p2_reads_it(text: str, port: int) -> None:
+    """Each as gopkg.in/yaml.v2 of p2's version reads it into an int."""
+    assert fields.port(Plain(text)) == port
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["80", None, True, *map(Plain, ["", "yes", "22:22", "-80", "65536", "65536.0", "1e30", ".inf", ".nan", "9" * 99])],
+)
+def test_another_text_is_no_port(value: object) -> None:
+    assert refusal(fields.port, value) == "expected a port from 1 to 65535 (0: none)"
 
 
 def test_a_truth_is_plain_or_pythons_own() -> None:

@@ -143,7 +143,7 @@ def test_the_id_of_a_manifest_without_key_is_a_name_or_an_error() -> None:
     assert pod_id(b"id: anything\nstatus_port: 8000") == "anything"
     with pytest.raises(ManifestError, match="expected a name"):
         pod_id(b"id: ../../agent/leave")
-    assert pod_id(b"id: isup\nstatus_port: 010") == "isup", "what else is wrong, `parse` says"
+    assert pod_id(b"id: isup\nstatus_port: 22:22") == "isup", "what else is wrong, `parse` says"
 
 
 def test_checks_of_equal_manifests_are_equal_whatever_the_bytes_look_like() -> None:

@@ -256,10 +256,14 @@ def test_a_hostile_scalar_costs_little_wherever_it_stands(text: str) -> None:
         assert time.process_time() - began < HOSTILE_COST
 
 
-def test_many_keys_that_are_alike_cost_little() -> None:
-    keys = "".join(f"  {'1' * 40}{number}: x\n" for number in range(950))
+@pytest.mark.parametrize(
+    "line",
+    ["  1111111111{}: x", "  k{}: v", "  .{}: a", "  {}: .{}", "  a{}: [0.5,.25]", "  a{}: 335544{}8.0"],
+)
+def test_a_manifest_full_of_keys_and_numbers_costs_little(line: str) -> None:
+    lines = "\n".join(line.format(number, number) for number in range(65_000 // (len(line) + 6)))
     began = time.process_time()
-    assert len(sha(b"id: p\nconfig:\n" + keys.encode())) == 64
+    assert len(sha(b"id: p\nconfig:\n" + lines.encode())) == 64
     assert time.process_time() - began < HOSTILE_COST
 
 

@@ -118,9 +118,22 @@ def test_the_depth_is_limited_and_the_limit_itself_is_accepted(opening: str, clo
 
 def test_the_number_of_events_is_limited() -> None:
     frame = 6  # start and end of the stream, of the document and of the list
-    load(b"- a\n" * (MAX_EVENTS - frame))
+
+    def events(number: int) -> bytes:
+        return b"[" + b"a," * (number - frame - 30_000) + b"[]," * 15_000 + b"]"
+
+    load(events(MAX_EVENTS))
     with pytest.raises(YamlError, match=f"more than {MAX_EVENTS} YAML events"):
-        load(b"- a\n" * (MAX_EVENTS - frame + 1))
+        load(events(MAX_EVENTS + 1))
+
+
+@pytest.mark.parametrize("line", ["  key{}: v\n", "  k{}: 1\n", "  - {}\n"])
+def test_as_many_short_keys_or_items_are_read_as_the_size_allows(line: str) -> None:
+    document = load(b"config:\n" + "".join(line.format(number) for number in range(5_000)).encode())
+    assert isinstance(document, dict)
+    config = document["config"]
+    assert isinstance(config, dict | list)
+    assert len(config) == 5_000
 
 
 def test_the_size_is_limited() -> None:
@@ -166,6 +179,10 @@ HOSTILE = {
     "percent signs": filled(b"%"),
     "one long key": filled(b"a") + b": b",
     "distinct keys": b"".join(b"k%d: v\n" % number for number in range(6_000)),
+    "items of a list": filled(b"a,", b"["),
+    "lists in a list": filled(b"[],", b"["),
+    "mappings in a list": filled(b"a: ,", b"["),
+    "lists in lists": filled(b"- - - - - - - - - - a\n"),
     "byte order marks": filled(b"\xef\xbb\xbf"),
     "merge bomb": b"a0: &a0 {k: v}\n"
     + b"".join(b"a%d: &a%d {<<: [%s]}\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 12)),
