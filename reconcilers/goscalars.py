@@ -1,7 +1,7 @@
 """Scalars as go-yaml v2 reads, writes and orders them: which text is a number, and how a number is written.
 
-For what p2 reads too: the manifest's SHA (`p2manifest`), since p2 hashes what it writes from Go's values, and the ports.
-`0x10` counts as 16 there, and `1.0` as 1. Our own fields are not read by these YAML 1.1 guesses.
+For what p2 reads too: the manifest's SHA (`p2manifest`), since p2 hashes what it writes from Go's values, and ports.
+There `0x10` counts as 16, and `1.0` as 1. Our own fields are not read by these YAML 1.1 guesses.
 
 Source: gopkg.in/yaml.v2 at a5b47d31c556 (2016-09-28), the version in p2's go.mod, with Go's strconv since Go 1.13.
 Signs of its age: timestamps are text, and floating-point numbers are written with the precision of 32 bits.
