@@ -15,7 +15,7 @@ import pycurl
 
 from controller.descriptors import keepable
 from controller.probes.commands import Renew, Start, Stop
-from controller.probes.judgement import judge
+from controller.probes.judgement import deadline, judge, overdue
 from controller.probes.multi import Multi
 from controller.probes.pool import TransferPool
 from controller.probes.reach import Reach
@@ -36,6 +36,9 @@ AT_ONCE = 32
 """How many new checks in a second are probed at once; more wait for their phase, within one interval."""
 SOON = 0.05
 """Seconds until something that could not be done now is looked at again."""
+WATCHFUL = 0.01
+"""Seconds for which the loop waits at most while a probe is in flight. Where waiting takes longer, the loop was away;
+what it cannot know is how much of a shorter wait it was."""
 PATIENCE = 0.5
 """Seconds for which a due probe waits for the one before to end, or for a free transfer: counted from when that was
 first seen, because the thread itself may have been late."""
@@ -101,14 +104,15 @@ class ProbeEngine:
         self._reach = Reach(self._resolver, self._guard)
         self._workers: dict[PodKey, Worker] = {}
         self._schedule: Schedule[Worker] = Schedule()
+        self._deadlines: Schedule[tuple[Worker, float, bool]] = Schedule()
         self._waiting: dict[Worker, None] = {}
         self._answers_seen = 0
-        self._look_at = 0.0
+        self._look_at = self._looked_at = 0.0
         self._reuses = False
         self._bucket = TokenBucket(AT_ONCE, 1 / AT_ONCE)
         self._results: list[ProbeResult] = []
         self._faults: set[tuple[type, type, str]] = set()
-        self._pool = TransferPool(ca_file)
+        self._pool = TransferPool(ca_file, self._multi.opened)
         self._in_flight: dict[pycurl.Curl, Worker] = {}
 
     # What other threads call
@@ -193,6 +197,7 @@ class ProbeEngine:
         if self._waiting:
             self._look_again()
         self._collect()
+        self._end_overdue()
         if self._results:
             results, self._results = self._results, []
             self._observer.observe(results)
@@ -200,7 +205,7 @@ class ProbeEngine:
     def _timeout(self) -> float:
         if self._commands:
             return 0.0
-        idle = SOON if self._waiting else IDLE
+        idle = WATCHFUL if self._in_flight or self._waiting else IDLE
         return min(idle, self._schedule.next_tick() - self._clock())
 
     def _obey(self) -> None:
@@ -277,7 +282,7 @@ class ProbeEngine:
         """Begin one probe: at once where the way is known, else when its name is resolved."""
         worker.started = self._clock()
         worker.started_wall = self._wall_clock()
-        worker.dns = 0.0
+        worker.dns = worker.lost = 0.0
         self._metrics.started(worker.started - due)
         self._proceed(worker)
 
@@ -306,13 +311,14 @@ class ProbeEngine:
         news = answers != self._answers_seen
         if not news and now < self._look_at:
             return
-        self._look_at = now + SOON
+        before, self._looked_at, self._look_at = self._looked_at, now, now + SOON
         for worker in list(self._waiting):
-            worker.dns = now - worker.started
-            if worker.dns >= worker.spec.timeout:
-                self._give_up(worker)
-            elif news and self._has_room():
+            worker.lost = now - max(before, worker.started)
+            worker.dns = now - worker.started - worker.lost
+            if news and self._has_room():
                 self._proceed(worker)
+            if worker.waiting and worker.dns >= worker.spec.timeout:
+                self._give_up(worker)
             if not worker.waiting:
                 del self._waiting[worker]
         if self._has_room():
@@ -330,14 +336,16 @@ class ProbeEngine:
         certinfo = worker.wants_certificate(worker.started)
         try:
             transfer = self._pool.take(worker)
-            transfer.prepare(worker.url, worker.spec.timeout - worker.dns, where, certinfo=certinfo)
+            transfer.prepare(worker.url, worker.spec.timeout, where, certinfo=certinfo)
         except (pycurl.error, ValueError, OSError) as error:
             detail = f"the probe could not be sent: {error}"
             self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail), Phases(dns=worker.dns))
             return
-        self._multi.add(transfer.curl)
         worker.transfer = transfer
         self._in_flight[transfer.curl] = worker
+        self._multi.add(transfer.curl)
+        transfer.began(worker.started + worker.dns + worker.lost, self._clock(), worker.lost)
+        self._deadlines.add((worker, worker.started, False), deadline(worker, transfer))
 
     def _collect(self) -> None:
         """Read which transfers ended; whatever comes of one, the others are read too."""
@@ -355,8 +363,26 @@ class ProbeEngine:
             self._conclude(worker, verdict, phases)
             self._release(transfer, worker)
 
+    def _end_overdue(self) -> None:
+        """End the transfers whose time was over when the sockets were looked at, and for which nothing was ready then.
+
+        Of one that was read from just now there may be more to read: it is looked at once more.
+        """
+        looked = self._multi.looked
+        for _, (worker, started, again) in self._deadlines.take(looked):
+            if (transfer := worker.transfer) is None or worker.started != started:
+                continue
+            if (end := deadline(worker, transfer)) > looked:
+                self._deadlines.add((worker, started, again), end)
+            elif transfer.handled_at >= looked and not again:
+                self._deadlines.add((worker, started, True), looked + WATCHFUL)
+            else:
+                took = self._clock() - worker.started - worker.dns
+                self._conclude(worker, overdue(worker, transfer), transfer.phases(worker.dns, took))
+                self._release(transfer, worker)
+
     def _read(self, worker: Worker, transfer: Transfer, code: int, message: str) -> tuple[Verdict, Phases]:
-        verdict = judge(worker, transfer, code, message, self._multi.stood_still)
+        verdict = judge(worker, transfer, code, message)
         accepted = verdict.reason is not Reason.CERTIFICATE
         if worker.wants_certificate(worker.started) or not accepted:
             worker.saw_certificate(transfer.seen_certificate(), accepted=accepted)
@@ -374,7 +400,7 @@ class ProbeEngine:
     def _release(self, transfer: Transfer, worker: Worker) -> None:
         del self._in_flight[transfer.curl]
         worker.transfer = None
-        self._multi.remove(transfer.curl)
+        self._multi.remove(transfer.curl, transfer.sockets)
         self._pool.give(transfer, worker)
 
     def _conclude(self, worker: Worker, verdict: Verdict, phases: Phases) -> None:

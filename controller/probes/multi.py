@@ -9,15 +9,24 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import Protocol
 
 import pycurl
 
 from controller.probes.text import sound
 
-LATE = 0.5
-"""Seconds beyond what was asked for after which a turn of the thread counts as standing still."""
+PROMPT = 0.002
+"""Seconds beyond what was asked for that waiting may take: epoll counts in milliseconds, and waking takes a moment."""
+
+
+class Waiter(Protocol):
+    """Who waits for a transfer, and so wants to know how promptly its sockets were handled."""
+
+    def handled(self, now: float, since: float, *, failed: bool) -> None:
+        """What was ready for it was handled until `now`, and was not ready before `since`. `failed`: an error was."""
+        ...
 
 
 class Multi:
@@ -31,13 +40,15 @@ class Multi:
         self._epoll = select.epoll()
         self._epoll.register(self._wake, select.EPOLLIN)
         self._sockets: set[int] = set()
+        self._waiters: dict[int, Waiter] = {}
         self._timer = math.inf
-        self._woke = clock()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        self.stood_still = -math.inf
-        """When the thread last came back from standing still (stopped, starved, or busy for long)."""
+        self._woke = clock()
+        self._away = 0.0
+        self.looked = clock()
+        """When the last turn began to look at the sockets: what it did not handle was not ready then."""
 
     def wake(self) -> None:
         """End the present or the next `turn` at once; for any thread, also after `close`."""
@@ -46,31 +57,51 @@ class Multi:
                 os.eventfd_write(self._wake, 1)
 
     def turn(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for something to do, and let libcurl do it."""
-        timeout = max(0.0, min(timeout, self._timer - self._clock()))
+        """Wait up to `timeout` seconds for something to do, and let libcurl do it.
+
+        What is found ready may have been so since the last turn found it not to be: while that turn was handled, and
+        while this thread waited longer than it had asked to (stopped, or without processor or interpreter).
+        """
+        self.looked = self._clock()
+        away = self._away + self.looked - self._woke
+        timeout = max(0.0, min(timeout, self._timer - self.looked))
         events = self._epoll.poll(timeout)
-        now = self._clock()
-        if now - self._woke > timeout + LATE:
-            self.stood_still = now
-        self._woke = now
+        self._woke = self._clock()
+        waited = self._woke - self.looked
+        self._away = waited if waited > timeout + PROMPT else 0.0
+        since = self._woke - away - self._away
         for fd, mask in events:
             if fd in self._sockets:
                 self._multi.socket_action(fd, _to_curl(mask))
+                if waiter := self._waiters.get(fd):
+                    waiter.handled(self._clock(), since, failed=bool(mask & select.EPOLLERR))
             elif fd == self._wake:
                 os.eventfd_read(self._wake)
             else:
                 with suppress(OSError):
                     self._epoll.unregister(fd)
         if self._clock() >= self._timer:
-            self._timer = math.inf
-            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            self._run_timers()
 
     def add(self, curl: pycurl.Curl) -> None:
+        """Begin a transfer: when this returns it has begun to connect, or sent its request on a kept connection."""
         self._multi.add_handle(curl)
+        self._run_timers()
 
-    def remove(self, curl: pycurl.Curl) -> None:
-        """Take a transfer out, ended or not; its connection is closed unless it may be kept."""
+    def opened(self, fd: int, waiter: Waiter) -> None:
+        """A transfer for which `waiter` waits has this new socket."""
+        self._waiters[fd] = waiter
+
+    def remove(self, curl: pycurl.Curl, sockets: Iterable[int] = ()) -> None:
+        """Take a transfer out, ended or not; its connection is closed unless it may be kept. Nobody waits for its
+        `sockets` any more."""
         self._multi.remove_handle(curl)
+        for fd in sockets:
+            self._waiters.pop(fd, None)
+
+    def _run_timers(self) -> None:
+        self._timer = math.inf
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
 
     def ended(self) -> Iterator[tuple[pycurl.Curl, int, str]]:
         """The transfers that have ended: each with libcurl's error code (0 for none) and message."""

@@ -1,6 +1,6 @@
 """Transfers that are not in flight, kept for the next probe of their profile."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import pycurl
@@ -21,12 +21,13 @@ class _Idle:
 
 
 class TransferPool:
-    """Hands out a transfer that is set up for a worker.
+    """Hands out a transfer that is set up for a worker. `opened` is told of each socket that one opens.
 
     Beyond `MAX_IDLE` one of a profile that was not asked for lately is closed: perhaps no check has it any more.
     """
 
-    def __init__(self, ca_file: str) -> None:
+    def __init__(self, ca_file: str, opened: Callable[[int, Transfer], None]) -> None:
+        self._opened = opened
         self._files = TlsFiles(ca_file)
         self._era = 0
         self._idle: dict[object, _Idle] = {}
@@ -80,6 +81,7 @@ class TransferPool:
         assert worker.kind is not None  # noqa: S101 - no way is ever found for a worker that sends nothing
         transfer = worker.kind.transfer(worker.spec.probe, self._files)
         transfer.era = self._era
+        transfer.tell_of_sockets(self._opened)
         return transfer
 
     def clear(self) -> None:

@@ -5,6 +5,7 @@ redirect, uses no proxy, cookie or netrc, has one deadline for everything and re
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
@@ -17,6 +18,8 @@ from controller.probes.text import sound
 from reconcilers.health import Certificate, Outcome, Phases, Reason
 from reconcilers.spec import CheckSpec, Tls
 
+BACKSTOP = 60.0
+"""Seconds after a probe's own deadline at which libcurl ends it: only when the engine was away for so long."""
 MAX_READ = 64 * 1024
 MAX_EXCERPT = 4 * 1024
 CUT = "the body is longer than is read"
@@ -42,9 +45,15 @@ class Transfer:
 
     A handle is needed only while a request is in flight, so there are as many as were in flight at once, not one per
     check. `kept` bounds how much of a body is kept, in bytes; `headers` are the header lines if `with_headers`.
+
+    `lost` is how much of the probe's time this controller may have taken, in seconds: from when something was ready for
+    it, or may have been, until it was handled. It counts until the request is sent, because only until then does the
+    pod wait for us; `handled_at` is when something was handled last, and `sockets` are those that were opened.
+    `connected` is after how many seconds a socket was first ready, 0 before.
     """
 
     __slots__ = (
+        "_began",
         "_broken",
         "_certinfo",
         "_connect_to",
@@ -54,11 +63,16 @@ class Transfer:
         "_size",
         "_timeout_set",
         "body",
+        "connected",
         "curl",
         "era",
+        "handled_at",
         "has_head",
         "headers",
+        "is_sent",
         "kept",
+        "lost",
+        "sockets",
         "with_headers",
     )
 
@@ -79,6 +93,9 @@ class Transfer:
         self._timeout_set = 0.0
         self._connect_to: list[str] = []
         self._sealed: Sealed | None = None
+        self.lost = self.handled_at = self.connected = self._began = 0.0
+        self.is_sent = False
+        self.sockets: list[int] = []
         self.curl = pycurl.Curl()
         options = _common(reuse=reuse)
         if tls:
@@ -90,9 +107,12 @@ class Transfer:
         self.curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
 
     def prepare(self, url: str, timeout: float, where: "Where", *, certinfo: bool) -> None:
-        """Make the next transfer one of `url`, to be over within `timeout` seconds."""
+        """Make the next transfer one of `url`. The engine ends it after `timeout` seconds; libcurl would do so later,
+        because it looks at the time before it reads what is ready."""
         self.body.clear()
         self.headers.clear()
+        self.sockets.clear()
+        self.is_sent = False
         self.has_head = False
         self._size = 0
         self._broken = ""
@@ -100,7 +120,8 @@ class Transfer:
         setopt(pycurl.URL, url)
         setopt(pycurl.REQUEST_TARGET, f"/{url.split('/', 3)[3]}")  # libcurl would change dots and escapes in it
         if timeout != self._timeout_set:
-            setopt(pycurl.TIMEOUT_MS, max(1, int(timeout * 1000)))
+            setopt(pycurl.TIMEOUT_MS, int((timeout + BACKSTOP) * 1000))
+            setopt(pycurl.CONNECTTIMEOUT_MS, int((timeout + BACKSTOP) * 1000))
             self._timeout_set = timeout
         if where.connect_to != self._connect_to:
             setopt(pycurl.CONNECT_TO, where.connect_to)
@@ -111,6 +132,34 @@ class Transfer:
         if certinfo is not self._certinfo:
             setopt(pycurl.OPT_CERTINFO, certinfo)
             self._certinfo = certinfo
+
+    def tell_of_sockets(self, opened: "Callable[[int, Transfer], None]") -> None:
+        """Tell `opened` of every socket of this transfer from now on."""
+
+        def on_open(fd: int, _: int) -> int:
+            self.sockets.append(fd)
+            opened(fd, self)
+            return pycurl.SOCKOPT_OK
+
+        self.curl.setopt(pycurl.SOCKOPTFUNCTION, on_open)
+
+    def began(self, started: float, now: float, lost: float) -> None:
+        """It was to begin at `started`, and began until `now`; `lost` is what was lost of the probe's time before."""
+        self.handled_at, self.lost, self.connected = started, lost, 0.0
+        self._handle(now, started)
+        self._began = now
+
+    def handled(self, now: float, since: float, *, failed: bool) -> None:
+        """What was ready for it was handled until `now`, and was not ready before `since`. `failed`: an error was."""
+        if not failed:
+            self.connected = self.connected or now - self._began
+        self._handle(now, since)
+
+    def _handle(self, now: float, since: float) -> None:
+        if not self.is_sent:
+            self.lost += now - max(self.handled_at, since)
+            self.is_sent = self.curl.getinfo(pycurl.REQUEST_SIZE) > 0
+        self.handled_at = now
 
     def close(self) -> None:
         """It is used no more, nor are the files that it was made with."""
@@ -130,13 +179,14 @@ class Transfer:
         """The answer's status; 0 where there was none, or none that means anything."""
         return 0 if self._broken == ODD_STATUS else int(self.curl.getinfo(pycurl.RESPONSE_CODE))
 
-    def phases(self, dns: float) -> Phases:
-        """How long the parts took, the one that it ended in too; `dns` is told by who looked the name up.
+    def phases(self, dns: float, took: float = 0.0) -> Phases:
+        """How long the parts took, the one that it ended in too; `dns` is told by who looked the name up. `took` is how
+        long all of it took after that, where libcurl has not ended it.
 
         libcurl's times count from the start, and are 0 for what an earlier transfer on the connection had done.
         """
         get = self.curl.getinfo
-        connected, total = get(pycurl.CONNECT_TIME), get(pycurl.TOTAL_TIME)
+        connected, total = self._connect_time(), took or get(pycurl.TOTAL_TIME)
         if not get(pycurl.REQUEST_SIZE):
             connect = connected or total
             return Phases(dns, connect, total - connect if self._secure else 0.0)
@@ -210,13 +260,17 @@ class Transfer:
             message = message.replace("'(memory blob)'", tls.key_file).replace("CURLOPT_SSLCERT_BLOB", tls.cert_file)
         return message.replace(self._sealed.path, self._sealed.name) if self._sealed else message
 
+    def _connect_time(self) -> float:
+        """Seconds until it was connected, 0 before. libcurl says so only after the TLS handshake."""
+        return float(self.curl.getinfo(pycurl.CONNECT_TIME)) or self.connected
+
     def _timeout(self, where: str, spec: CheckSpec) -> str:
         after = f"for {spec.timeout:g} s"
         if self.curl.getinfo(pycurl.STARTTRANSFER_TIME) and self.curl.getinfo(pycurl.REQUEST_SIZE):
             return f"the answer was not complete after {spec.timeout:g} s"
         if self.curl.getinfo(pycurl.REQUEST_SIZE):
             return f"connected, then nothing {after}"
-        if self.curl.getinfo(pycurl.CONNECT_TIME):
+        if self._connect_time():
             return f"connected, then no TLS handshake {after}"
         return f"no connection to {where} {after}"
 

@@ -34,7 +34,8 @@ class Worker:
 
     `kind` is None where nothing is ever sent.
     `due` is when its next probe is, and `held` when that was first found to have to wait (0 if it was not); `started`
-    and `dns` (seconds spent on the name) are of the probe under way.
+    and `dns` (seconds spent on the name) are of the probe under way, and so is `lost`: seconds that an answer of the
+    resolver may have waited for us.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Worker:
         "generation",
         "held",
         "kind",
+        "lost",
         "profile",
         "resolved",
         "running",
@@ -70,7 +72,7 @@ class Worker:
         self.held = 0.0
         self.started = 0.0
         self.started_wall = 0.0
-        self.dns = 0.0
+        self.dns = self.lost = 0.0
         self.transfer: Transfer | None = None
         self.where: Where | None = None
         self.resolved: object = None

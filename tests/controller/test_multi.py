@@ -1,6 +1,5 @@
 """Waiting in one place: for libcurl's sockets and timers, and for whoever wakes."""
 
-import math
 import os
 import threading
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 import pycurl
 import pytest
 
-from controller.probes.multi import LATE, Multi
+from controller.probes.multi import Multi
 from tests.support import targets
 from tests.support.net import until
 from tests.support.recorders import FakeClock
@@ -159,21 +158,37 @@ def test_idle_connections_are_kept_as_many_as_wanted(multi: Multi, target: Targe
     assert target.open_connections() >= 1
 
 
-def test_a_thread_that_came_back_late_knows_that_it_stood_still() -> None:
-    clock = FakeClock()
+class Waits:
+    """What a waiter is told: until when something was handled, and since when it may have been ready."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, float]] = []
+
+    def handled(self, now: float, since: float, *, failed: bool) -> None:
+        assert not failed
+        self.told.append((now, since))
+
+
+def test_who_waits_for_a_transfer_is_told_for_how_long_it_may_have_been_ready(target: Target) -> None:
+    clock, waits = FakeClock(), Waits()
     multi = Multi(clock)
-    assert multi.stood_still == -math.inf
+
+    def on_open(fd: int, _: int) -> int:
+        multi.opened(fd, waits)
+        return pycurl.SOCKOPT_OK
+
+    curl = transfer(target)
+    curl.setopt(pycurl.SOCKOPTFUNCTION, on_open)
     multi.turn(0.0)
-    clock.advance(LATE - 0.1)
-    multi.turn(0.0)
-    assert multi.stood_still == -math.inf, "busy, and not for long"
-    clock.advance(LATE + 0.1)
-    multi.turn(0.0)
-    assert multi.stood_still == clock.now
-    since = clock.now
-    clock.advance(0.1)
-    multi.turn(0.0)
-    assert multi.stood_still == since
+    multi.add(curl)
+    clock.advance(0.7)  # a long turn
+    turn_until(multi, lambda: waits.told)
+    [(now, since)] = waits.told
+    assert now == clock.now
+    assert now - since == pytest.approx(0.7)
+    turn_until(multi, lambda: list(multi.ended()))
+    assert all(since == pytest.approx(now) for now, since in waits.told[1:]), "the later turns were short"
+    multi.remove(curl)
     multi.close()
 
 

@@ -18,7 +18,7 @@ def worker(probe: Probe) -> Worker:
 
 @pytest.fixture
 def pool(authority: Authority) -> TransferPool:
-    return TransferPool(str(authority.file))
+    return TransferPool(str(authority.file), lambda *_: None)
 
 
 def is_closed(transfer: Transfer) -> bool:

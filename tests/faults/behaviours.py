@@ -19,6 +19,7 @@ BEHAVIOURS: Mapping[str, Does] = {
     "ok": Does(True, answer()),
     "ok-long": Does(True, answer(200, b"x" * 200_000)),
     "ok-slow": Does(True, slow(0.05)),
+    "ok-slower": Does(True, slow(0.15)),
     "ok-endless": Does(True, flood(head(200, {}), b"x" * 16_384, 1)),
     "ok-gzip-bomb": Does(True, gzip_bomb(5)),
     "500": Does(False, answer(500, b"oops\n")),

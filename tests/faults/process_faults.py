@@ -17,6 +17,7 @@ from tests.support.proxy import CLEAR, Line
 
 RESTARTS = 3
 MANY_RESTARTS = 20
+BRIEF_STOPS = 6
 BUSY = 4
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 STEPS = (0.5, -0.5, MINUTE, -MINUTE, HOUR, -HOUR, DAY, -DAY)
@@ -45,6 +46,22 @@ def stopped(stage: Stage, random: Random) -> Iterator[None]:
     stage.process.stop()
     yield
     stage.process.go_on()
+
+
+def stopped_briefly(stage: Stage, random: Random) -> Iterator[None]:
+    """SIGSTOP many times, each for about as long as a probe may take, while targets take their time to answer."""
+    pods = [pod for pod in stage.pods.all.values() if pod.good]
+    before = {pod: pod.does for pod in pods}
+    for pod in pods:
+        pod.turn("ok-slower")
+    for _ in range(BRIEF_STOPS):
+        stage.process.stop()
+        time.sleep(random.uniform(0.3, 1.5))
+        stage.process.go_on()
+        time.sleep(random.uniform(1.0, 1.5) * stage.scale.interval)
+    yield
+    for pod, does in before.items():
+        pod.turn(does)
 
 
 def killed_for_good(stage: Stage, random: Random) -> Iterator[None]:
@@ -218,6 +235,7 @@ FAULTS = (
         only_long=True,
     ),
     Fault("stopped", "process", stopped, seconds=5, long=25),
+    Fault("stopped-briefly", "process", stopped_briefly, seconds=0, takes=14),
     Fault("terminated", "process", terminated, seconds=0.5),
     Fault("terminated-twice", "process", terminated_twice, seconds=0.5),
     Fault("terminated-in-a-write", "process", terminated_in_a_write, ("slow",), seconds=0),

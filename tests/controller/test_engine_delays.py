@@ -1,0 +1,121 @@
+"""What the controller's own delays do to a verdict: the pod is charged for none of them, and still for its own."""
+
+import json
+import random
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from reconcilers.health import Outcome, ProbeResult, Reason
+from reconcilers.spec import PodKey
+from tests.support import targets
+from tests.support.authority import Authority
+from tests.support.net import until
+from tests.support.probing import Bench, spec
+from tests.support.recorders import RecordedResults
+from tests.support.targets import Target
+
+TIMEOUT = 0.8
+STEP = 0.15
+"""Seconds that a target takes for each of its steps: the TLS handshake, and the answer."""
+TIMES = 6
+SEED = 11
+
+
+class Engine:
+    """A process that probes `urls`, and can be held up."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.results: list[list[str]] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        self.results += (json.loads(line) for line in self.process.stdout)
+
+    def stop(self, seconds: float) -> None:
+        """SIGSTOP for so long."""
+        self.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGCONT)
+
+    def hold_the_interpreter(self, seconds: float) -> None:
+        assert self.process.stdin
+        print(seconds, file=self.process.stdin, flush=True)
+        time.sleep(seconds)
+
+    def outcomes(self) -> set[str]:
+        return {outcome for _, outcome, *_ in self.results}
+
+
+@contextmanager
+def engine(authority: Authority, *urls: str, interval: float, timeout: float) -> Iterator[Engine]:
+    command = [sys.executable, "-m", "tests.support.stopping", str(authority.file), str(interval), str(timeout), *urls]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Engine(process)
+        assert process.stdin
+        process.stdin.close()
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def slow_urls(authority: Authority) -> Iterator[list[str]]:
+    """Of targets that always answer well within the timeout, and take some of it for each step. The last one gives up
+    whoever does not go on with the handshake."""
+    patient, impatient = authority.server(), authority.server()
+    patient.sni_callback = lambda *_: time.sleep(STEP)
+    impatient.sni_callback = _hurry
+    with Target() as plain, Target(patient) as secure, Target(impatient) as hasty:
+        for target in (plain, secure, hasty):
+            target.behave(targets.slow(STEP))
+        yield [f"{target.scheme}://localhost:{target.port}/" for target in (plain, secure, hasty)]
+
+
+def _hurry(connection: ssl.SSLSocket | ssl.SSLObject, *_: object) -> None:
+    time.sleep(STEP)
+    assert isinstance(connection, ssl.SSLSocket)
+    connection.settimeout(STEP / 2)
+
+
+@pytest.mark.parametrize("hold_up", [Engine.stop, Engine.hold_the_interpreter], ids=["stopped", "no interpreter"])
+def test_no_pod_is_blamed_for_a_delay_of_the_controller_in_any_moment_of_a_probe(
+    authority: Authority, slow_urls: list[str], hold_up: Callable[[Engine, float], None]
+) -> None:
+    chance = random.Random(SEED)
+    with engine(authority, *slow_urls * 3, interval=TIMEOUT * 1.2, timeout=TIMEOUT) as running:
+        until(lambda: len(running.results) >= 9, 20)
+        for _ in range(TIMES):
+            before = len(running.results)
+            hold_up(running, chance.uniform(0.5, 1.2))
+            until(lambda seen=before: len(running.results) > seen + 9, 20)  # type: ignore[misc]
+    assert running.outcomes() <= {"success", "local"}, [each for each in running.results if each[1] == "failure"]
+    assert sum(outcome == "success" for _, outcome, *_ in running.results) > len(running.results) / 2
+
+
+def test_a_pod_that_hangs_is_found_by_an_engine_that_is_busy_all_the_time(authority: Authority, target: Target) -> None:
+    """Its turns are short: what it does not come to at once, it comes to soon."""
+
+    class Busy(RecordedResults):
+        def observe(self, results: Iterable[ProbeResult]) -> None:
+            super().observe(results)
+            until = time.monotonic() + 0.005
+            while time.monotonic() < until:
+                pass
+
+    target.behave(targets.hang, "/hangs")
+    bench = Bench(authority.file, results=Busy())
+    bench.engine.start([spec(target, f"busy-{number}", interval=0.1) for number in range(30)])
+    until(lambda: len(bench.results.all()) > 100)
+    bench.engine.start([spec(target, "hangs", timeout=0.4)])
+    result = bench.results.first(PodKey("web1", "hangs"))
+    bench.engine.close(10)
+    assert (result.outcome, result.reason) == (Outcome.FAILURE, Reason.TIMEOUT), result
