@@ -320,7 +320,7 @@ class App:
         metrics, lease = self._metrics, self._outside.lease
         metrics.time.set_function(time.time)
         metrics.intents.set_function(lambda: len(self._manifests))
-        metrics.intents_ignored.set_function(self._watch.ignored)
+        metrics.ignored(self._watch.ignored.count)
         metrics.pods_deploying.set_function(self._healths.deploying)
         metrics.removals_held.set_function(self._watch.held)
         metrics.watch_last_success.set_function(self._watch.last_success)
@@ -336,7 +336,7 @@ class App:
         """What the pages say beside what makes the controller unhealthy or unready."""
         held = self._watch.held()
         said = f"the removal of {held} pods is held: {self._watch.held_because()} (podpulse release-removals)"
-        return (*self._reloader.complaints(), *([said] if held else ()))
+        return (*self._reloader.complaints(), *([said] if held else ()), *filter(None, [self._watch.ignored.notice()]))
 
     def _ready(self) -> Sequence[str]:
         complaints = []

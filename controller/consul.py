@@ -44,9 +44,9 @@ from controller.consul_transport import (
     excerpt,
 )
 from reconcilers.gate import Entry, Listing
-from reconcilers.keys import intent_prefix, parse_intent_key
+from reconcilers.ignored import Ignored, pod_of
+from reconcilers.keys import intent_prefix
 from reconcilers.spec import PodKey
-from reconcilers.uuidpods import is_uuid_pod
 
 __all__ = [
     "MAX_OPERATIONS",
@@ -142,12 +142,14 @@ class ConsulClient:
             answered, items = self._api.kv.get(intent_prefix(tree, node), recurse=True, **_blocking(index, wait))
             pairs = pairs_of(self._http.answer, items)
             entries: dict[PodKey, Entry] = {}
+            ignored: dict[str, Ignored] = {}
             for pair in pairs:
-                key = parse_intent_key(tree, pair.key)
-                if key and key.node == node and not is_uuid_pod(key.pod, pair.value):
-                    entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
+                match pod_of(tree, node, pair.key, pair.value):
+                    case PodKey() as key:
+                        entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
+                    case reason:
+                        ignored[pair.key.removeprefix(intent_prefix(tree, node))] = reason
             answer = self._http.answer
-            ignored = len(pairs) - len(entries)
             return Listing(index_of(answered), entries, doubt(answer), ignored, is_filtered(answer))
 
         return self._ask("list_manifests", listing, self._within(index, wait))

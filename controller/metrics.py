@@ -9,6 +9,7 @@ No series about a single check stands here: those are read from the stores at sc
 import platform
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, product
 
 import pycurl
@@ -24,6 +25,8 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+
+from reconcilers.ignored import Ignored
 
 LATENESS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
@@ -58,11 +61,6 @@ class Metrics:
             registry=registry,
         )
         self.intents = Gauge("podpulse_intents", "Pods whose manifest is known.", registry=registry)
-        self.intents_ignored = Gauge(
-            "podpulse_intents_ignored",
-            "Keys beside the manifests that are no pod's to check: of another shape, or p2's UUID pods.",
-            registry=registry,
-        )
         self.removals_held = Gauge(
             "podpulse_removals_held",
             "Pods missing from the last listing that are kept until their removal is certain.",
@@ -97,6 +95,17 @@ class Metrics:
         self.probes = ProbeMetrics(registry)
         self._queues = _QueueFamilies(registry)
         self._loops = _LoopFamilies(registry)
+
+    def ignored(self, count: Callable[[Ignored], int]) -> None:
+        """What `count` says of each reason is read at each scrape."""
+        gauge = Gauge(
+            "podpulse_intents_ignored",
+            "Keys beside the manifests that are no pod's to check: p2's UUID pods, names not accepted, and others.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in Ignored:
+            gauge.labels(reason.value).set_function(partial(count, reason))
 
     def lease(self, expires_at: Callable[[], float]) -> None:
         """Health is published under a lease, read at each scrape. Without one there is no series, not a 0."""

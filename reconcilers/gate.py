@@ -15,6 +15,7 @@ with no error. So additions and changes are believed at once, by whoever reads t
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from reconcilers.ignored import Ignored
 from reconcilers.spec import PodKey
 
 CONFIRM_ALL = 20
@@ -40,14 +41,14 @@ class Listing:
     """All manifests of a node as one answer showed them.
 
     `doubt` says why a key's absence proves nothing here (there is no leader); empty when it does prove something.
-    `filtered` says that ACLs hid keys, so that an absent key may be one of them. `ignored` counts keys that are no
-    pod's.
+    `filtered` says that ACLs hid keys, so that an absent key may be one of them. `ignored` are the names that
+    are no pod's to check, as they stand after the node's, and why.
     """
 
     index: int
     entries: Mapping[PodKey, Entry]
     doubt: str = ""
-    ignored: int = 0
+    ignored: Mapping[str, Ignored] = field(default_factory=dict)
     filtered: bool = False
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from controller.intent.watch import SourceError
 from reconcilers.gate import Entry, Listing
+from reconcilers.ignored import Ignored
 from reconcilers.spec import PodKey, is_name
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class DirectorySource:
         self._cancelled = threading.Event()
         self._index = 0
         self._entries: dict[PodKey, Entry] = {}
-        self._ignored = 0
+        self._ignored: dict[str, Ignored] = {}
 
     def leftovers(self) -> Collection[PodKey]:
         """See `Source`."""
@@ -56,7 +57,7 @@ class DirectorySource:
         while not self._changed() and self._index and self._clock() < deadline and not self._cancelled.wait(POLL):
             pass
         self._index = max(1, self._index)
-        return Listing(self._index, dict(self._entries), ignored=self._ignored)
+        return Listing(self._index, dict(self._entries), ignored=dict(self._ignored))
 
     def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
         """See `Source`."""
@@ -85,12 +86,14 @@ class DirectorySource:
 
     def _scan(self) -> dict[PodKey, Entry]:
         entries: dict[PodKey, Entry] = {}
-        self._ignored = 0
+        self._ignored = {}
         with os.scandir(self._folder) as files:
             for file in files:
                 pod = file.name.removesuffix(SUFFIX)
-                if pod == file.name or not is_name(pod):
-                    self._ignored += 1
+                if pod == file.name or file.name.startswith("."):
+                    self._ignored[file.name] = Ignored.OTHER
+                elif not is_name(pod):
+                    self._ignored[pod] = Ignored.NAME
                 elif entry := self._read(PodKey(self._node, pod), file):
                     entries[PodKey(self._node, pod)] = entry
         return entries
@@ -103,7 +106,7 @@ class DirectorySource:
         old = self._entries.get(key)
         try:
             if not file.is_file():
-                self._ignored += 1
+                self._ignored[file.name] = Ignored.OTHER
                 return None
             stat = file.stat()
             version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
@@ -112,7 +115,8 @@ class DirectorySource:
             return None
         except OSError as error:
             log.debug("manifest of %s cannot be read: %s", key, error)
-            self._ignored += old is None
+            if old is None:
+                self._ignored[file.name] = Ignored.OTHER
             return old
 
 

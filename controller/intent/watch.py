@@ -13,6 +13,7 @@ from typing import Protocol
 
 from tenacity import RetryCallState, RetryError
 
+from controller.intent.ignored import IgnoredKeys
 from controller.pulse import Pulse
 from controller.retrying import until_stopped
 from controller.store import ManifestStore
@@ -93,7 +94,8 @@ class IntentWatch:
         self._unread = False
         self._found: SimpleQueue[Collection[PodKey]] = SimpleQueue()
         self._release = threading.Event()
-        self._ignored = 0
+        self.ignored = IgnoredKeys()
+        """The keys of the last listing that are no pod's to check."""
         self._last_good: float | None = None
         self._last_good_wall = 0.0
         self._failing_since: float | None = None
@@ -121,10 +123,6 @@ class IntentWatch:
     def last_success(self) -> float:
         """When the last good listing was read, in seconds since the epoch; 0 when there was none yet."""
         return self._last_good_wall
-
-    def ignored(self) -> int:
-        """How many keys of the last listing are no pod's that is checked: other shapes of key, p2's UUID pods."""
-        return self._ignored
 
     def held(self) -> int:
         """How many pods are kept although the last listing lacked them."""
@@ -188,7 +186,7 @@ class IntentWatch:
         if self._addressing.refresh():
             changed |= self._store.intents().keys()
         self._report(verdict)
-        self._ignored = listing.ignored
+        self.ignored.replace(listing.ignored)
         if changed:
             self._on_change(changed)
 

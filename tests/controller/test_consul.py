@@ -16,6 +16,7 @@ from controller.consul import (
     Operation,
 )
 from reconcilers.gate import Entry
+from reconcilers.ignored import Ignored
 from reconcilers.spec import PodKey
 from tests.support.consul import Agent
 from tests.support.fake_http import FakeServer, Reply
@@ -40,7 +41,7 @@ def test_a_listing_shows_the_nodes_pods_and_counts_the_rest(consul: Agent) -> No
     entry = consul.entries("intent/web1/isup")["intent/web1/isup"]
     assert listing.entries[ISUP] == Entry((entry["CreateIndex"], entry["ModifyIndex"]), b"id: isup")
     assert listing.entries[PodKey("web1", "empty")].data == b""
-    assert (len(listing.entries), listing.ignored, listing.doubt) == (2, 1, "")
+    assert (len(listing.entries), listing.ignored, listing.doubt) == (2, {"a/b": Ignored.NAME}, "")
 
 
 def test_a_node_without_manifests_is_an_empty_set(consul: Agent) -> None:
@@ -373,4 +374,4 @@ def test_uuid_pods_of_p2_are_passed_over_and_counted(consul: Agent) -> None:
     with consul.client() as client:
         listing = client.list_manifests("intent", "web1")
     assert listing.entries.keys() == {PodKey("web1", "isup")}
-    assert listing.ignored == 2
+    assert listing.ignored == {uuid: Ignored.UUID, "odd/key": Ignored.NAME}

@@ -10,6 +10,7 @@ import pytest
 
 from controller.intent.directory import MAX_BYTES, DirectorySource, manifest_path
 from controller.intent.watch import SourceError
+from reconcilers.ignored import Ignored
 from reconcilers.spec import PodKey
 
 A, B = PodKey("web1", "a"), PodKey("web1", "b")
@@ -46,7 +47,8 @@ def test_every_yaml_file_is_a_pod_and_the_rest_is_counted(source: DirectorySourc
     (tmp_path / "nowhere.yaml").symlink_to(tmp_path / "missing")
     listing = source.next(0)
     assert {key: entry.data for key, entry in listing.entries.items()} == {A: b"id: a\n", B: b"id: b\n"}
-    assert listing.ignored == 7
+    others = ("c.yml", ".hidden.yaml", "README", ".yaml", "folder.yaml", "nowhere.yaml")
+    assert listing.ignored == {"two words": Ignored.NAME, **dict.fromkeys(others, Ignored.OTHER)}
     assert listing.doubt == ""
 
 
@@ -61,7 +63,7 @@ def test_a_link_in_a_circle_is_ignored_and_holds_up_no_other(source: DirectorySo
     put(tmp_path, "b.yaml", "id: b\n")
     listing = source.next(0)
     assert listing.entries.keys() == {B}
-    assert listing.ignored == 1
+    assert listing.ignored == {"a.yaml": Ignored.OTHER}
 
 
 def test_a_manifest_that_became_a_link_in_a_circle_stays_as_it_was(source: DirectorySource, tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_a_manifest_that_became_a_link_in_a_circle_stays_as_it_was(source: Direc
     put(tmp_path, "b.yaml", "id: b\n")
     after = source.next(0)
     assert after.entries.keys() == {A, B}
-    assert (after.entries[A], after.ignored) == (before[A], 0)
+    assert (after.entries[A], after.ignored) == (before[A], {})
 
 
 def test_without_a_change_the_listing_keeps_index_and_versions_and_waits(
@@ -144,7 +146,7 @@ def test_a_file_that_cannot_be_read_keeps_what_was_known_and_holds_up_no_other(
     listing = source.next(60)
     assert listing.entries.keys() == {A, B}
     assert listing.entries[A] is known
-    assert listing.ignored == 1
+    assert listing.ignored == {"never-read.yaml": Ignored.OTHER}
 
 
 def test_of_an_endless_file_so_much_is_read_that_it_is_refused(source: DirectorySource, tmp_path: Path) -> None:

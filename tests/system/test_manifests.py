@@ -1,5 +1,6 @@
 """What becomes of manifests that are written, broken, mended, changed and deleted while the controller runs."""
 
+import html
 import json
 
 import pytest
@@ -93,6 +94,24 @@ def test_a_pod_whose_first_manifest_is_broken_is_shown_and_not_checked(
     assert fleet.asked("a") == []
     fleet.schedule("a")
     until(lambda: fleet.are("passing", "ab"), what="the mended one is checked")
+
+
+def test_pods_whose_names_are_not_accepted_are_logged_counted_and_shown(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    for name in ("x%20y", "a/b", "-x"):
+        consul.put(f"intent/web1/{name}", "id: odd\nstatus_port: 80\n")
+    consul.put("intent/web1/folder/", "")
+    fleet.schedule("a")
+    controller = launch(consul)
+    until(lambda: fleet.are("passing", "a"))
+    what = "3 pods are not checked because of the name: '-x', 'a/b', 'x y'"
+    assert controller.metrics().totals("podpulse_intents_ignored", "reason") == {"name": 3, "other": 1, "uuid": 0}
+    assert what in html.unescape(controller.get("/").text)
+
+    consul.put("intent/web1/a%20third", "x")
+    until(lambda: "4 pods are not checked because of the name: '-x', 'a third', 'a/b'" in controller.log)
+    assert controller.log.count(what) == 1
 
 
 def test_a_deleted_pod_is_not_asked_any_more_and_its_series_are_gone(

@@ -1,0 +1,45 @@
+"""The keys beside the manifests that are no pod's to check: counted by reason, and named where a pod may be missed."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+
+from reconcilers.ignored import Ignored
+
+log = logging.getLogger(__name__)
+
+MAX_NAMED = 5
+MAX_NAME = 40
+
+
+class IgnoredKeys:
+    """What the last listing ignored. Written by the watch, read by any thread."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._counts: Counter[Ignored] = Counter()
+
+    def replace(self, ignored: Mapping[str, Ignored]) -> None:
+        """These are ignored now. Names that cannot be checked are logged when there are others than before."""
+        names = sorted(name for name, reason in ignored.items() if reason is Ignored.NAME)
+        news = bool(set(names) - set(self._names))
+        self._names, self._counts = names, Counter(ignored.values())
+        if news:
+            log.warning("%s", self.notice())
+
+    def count(self, reason: Ignored) -> int:
+        """How many there are for this reason."""
+        return self._counts[reason]
+
+    def notice(self) -> str:
+        """Which pods are not checked because of their names, "" while there are none."""
+        names = self._names
+        if not names:
+            return ""
+        shown = ", ".join(repr(name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…") for name in names[:MAX_NAMED])
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        pods = "pod is" if len(names) == 1 else "pods are"
+        return (
+            f"{len(names)} {pods} not checked because of the name: {shown}{more}; "
+            "expected letters, digits, '.', '_' and '-', with a letter or digit first"
+        )
