@@ -129,6 +129,14 @@ class ConsulClient:
         """Speak to Consul by these settings from the next request on. For any thread."""
         self._http.use(settings)
 
+    def token_mark(self) -> str:
+        """Tells the token of the next request from other tokens, and does not give it away. Nothing is asked.
+
+        Raises:
+            ConsulRefused: there is no usable token.
+        """
+        return self._http.token_mark()
+
     def reopen(self) -> None:
         """Let requests through again, after `cancel`."""
         self._http.reopen()
@@ -279,13 +287,18 @@ class ConsulClient:
         query = [("filter", f"ServiceID matches {json.dumps('^' + id_prefix)}")]
         return self._ask("agent_checks", lambda: self._http.get(checks_of, "/v1/agent/checks", query))
 
-    def register_service(self, service: AgentService, check: AgentCheck, ttl: float) -> None:
+    def register_service(
+        self, service: AgentService, check: AgentCheck, ttl: float, within: float | None = None
+    ) -> None:
         """Register `service`, or change it, with a check that is critical when it is not updated for `ttl` seconds.
 
-        A new check is critical; one that is there keeps its status and output. Both are in the catalog when this
-        returns, which takes seconds while Consul has no leader.
+        A new check has the status of `check`, or is critical; one that is there keeps its status and output, and its
+        `ttl` begins anew. The agent passes both on with the token of this request. They are in the catalog when this
+        returns, which takes seconds while Consul has no leader. `within` is seconds, where it is to be less than for
+        others.
         """
         fields = {"CheckID": check.id, "Name": check.name, "Notes": check.notes, "TTL": f"{round(ttl * 1000)}ms"}
+        fields |= {"Status": check.status} if check.status else {}
 
         def register() -> None:
             if not self._api.agent.service.register(
@@ -299,7 +312,7 @@ class ConsulClient:
             ):
                 raise ValueError("404")
 
-        self._ask("register_service", register)
+        self._ask("register_service", register, within)
 
     def deregister_service(self, service: str, within: float | None = None) -> None:
         """Remove a service, by its id, and its checks; one that is not there is no error. `within` is seconds, where it

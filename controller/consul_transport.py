@@ -5,6 +5,7 @@ proxy. This one has a deadline for every request, can be cancelled from another 
 and sends the token in its header only. It says what went wrong in two words of ours, and never the token.
 """
 
+import hashlib
 import socket
 import ssl
 import threading
@@ -135,6 +136,11 @@ class CurlTransport:
     def use(self, settings: ConsulSettings) -> None:
         """Begin the next request by these settings. For any thread."""
         self._next = settings
+
+    def token_mark(self) -> str:
+        """See `ConsulClient.token_mark`."""
+        self._take_settings()
+        return hashlib.sha256(self._token.current().encode()).hexdigest()
 
     def reopen(self) -> None:
         """Let requests through again, after `cancel`."""

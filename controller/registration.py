@@ -2,7 +2,8 @@
 
 A TTL check tells Consul that we live: unlike an HTTP check it also works where the agent cannot reach the address that
 the page listens on, and it runs out by itself when we die. The service is then left in place, critical, because who
-watches us is to notice; a clean stop removes it. Nothing else at the agent is ever touched.
+watches us is to notice; a clean stop removes it. Nothing else at the agent is ever touched. The agent hands the service
+on to the catalog with the token that it was registered with, so with another token it is registered anew.
 """
 
 import logging
@@ -56,7 +57,8 @@ class RegistrationKeeper:
         self._ready = ready
         self._pulse = pulse
         self._clock = clock
-        self._registered = False
+        self._registered = ""
+        """The mark of the token that it is registered with, empty while it is not."""
         self._may_stand = False
         self._warned = False
         self._rest = 0.0
@@ -93,11 +95,12 @@ class RegistrationKeeper:
     def _turn(self, service: AgentService) -> None:
         """Give a sign of life, and register where that finds nothing."""
         try:
-            if not (self._registered and self._tell(service)):
+            if not (self._is_registered() and self._tell(service)):
                 self._register(service)
+                self._announce(service)
             self._rest, self._trouble = 0.0, None
         except ConsulError as error:
-            self._registered = False
+            self._registered = ""
             self._rest = min(max(PERIOD, 2 * self._rest), LONGEST_REST) if isinstance(error, ConsulRefused) else 0.0
             self._complain(error)
         self._due = self._clock() + self._rest
@@ -109,8 +112,11 @@ class RegistrationKeeper:
                     f"service {service.id!r} of the agent lacks {'='.join(OWNER)} in its meta: not ours"
                 )
         self._may_stand = True
-        self._client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", NOTES), TTL)
-        self._registered = self._tell(service)
+        token, (status, _) = self._client.token_mark(), self._words()
+        self._client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", NOTES, status), TTL)
+        self._registered = token if self._tell(service) else ""
+
+    def _announce(self, service: AgentService) -> None:
         log.info("registered with Consul as service %s, id %s", service.name, service.id)
         if _is_loopback(service.address) and not self._warned:
             self._warned = True
@@ -118,14 +124,24 @@ class RegistrationKeeper:
                 "registered at %s, which only this host reaches, and a Prometheus on it: set listen", service.address
             )
 
+    def _is_registered(self) -> bool:
+        return self._registered == self._client.token_mark()
+
     def _tell(self, service: AgentService) -> bool:
         """False when the agent knows no such check (any more)."""
+        return self._client.update_check(service.id, *self._words())
+
+    def _words(self) -> tuple[str, str]:
+        """What the check says: its status, and why."""
         stuck, unready = self._healthy(), self._ready()
         status = "critical" if stuck else "warning" if unready else "passing"
-        return self._client.update_check(service.id, status, "\n".join([*stuck, *unready]) or "ok")
+        return status, "\n".join([*stuck, *unready]) or "ok"
 
     def _withdraw(self, service: AgentService) -> None:
+        """Remove the service. The agent removes it from the catalog with the token that it was registered with, too."""
         try:
+            if not self._is_registered():
+                self._register(service)
             self._client.deregister_service(service.id)
         except ConsulError as error:
             log.warning("service %s stays registered: %s", service.id, error)

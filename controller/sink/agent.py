@@ -4,6 +4,9 @@ A service is ours when its id is `podpulse:<node>:<pod>` and its meta says `exte
 ever changed or removed. The services outlive us: within a TTL a restart finds them as they were, and after it Consul
 itself turns those critical that nobody renewed.
 
+The agent hands a service on to the catalog with the token that it was registered with. So every service is registered
+anew when our token has changed, and once after each start, when it is not known which token that was.
+
 Telling a check its state needs no leader, registering waits for one. While a server hangs (not: is gone), the agent may
 answer nothing either: Consul 1.8 holds a lock while it hands on what it has. Checks that run out by it are mended.
 """
@@ -29,6 +32,8 @@ RENEWALS = 3
 """How often a check is renewed within its TTL."""
 SILENCES = 2
 """After so many requests in a row without answer the rest of a batch is not sent."""
+REGISTERING_PATIENCE = 1.0
+"""Seconds that the agent has to register a service anew: meanwhile no check is renewed."""
 LEAVE_PATIENCE = 1.0
 """Seconds that the agent has to remove one service at the end; when it does not, the rest is not tried."""
 NOT_TRIED = "not tried, because the agent does not answer"
@@ -68,7 +73,7 @@ class AgentSink:
     def published(self, key: PodKey) -> HealthRecord | None:
         """What stands there, as far as known; `Unsettled` when the service is to look otherwise by now."""
         standing = self._now(key)
-        if standing is None or standing.service == self._described(key):
+        if standing is None or standing.is_registered_as(self._described(key)):
             return standing.record if standing else None
         return standing.in_doubt().record
 
@@ -142,6 +147,23 @@ class AgentSink:
             if lost:
                 self._on_lost(lost)
 
+    def register_anew(self, most: int) -> None:
+        """Register up to `most` services anew that were registered with another token than the one in force, those
+        first that DNS may have to leave out. Each check is told at the same moment what it says.
+
+        Raises:
+            ConsulError: the agent does not answer, or refuses; the rest was not tried.
+        """
+        token = self._client.token_mark()
+        known = self._known.copy()
+        due = [key for key, one in known.items() if one.settled and one.sound and one.token != token]
+        due.sort(key=lambda key: (known[key].status == HealthState.PASSING, known[key].told))
+        for key in due[:most]:
+            if self._renewed(key):
+                self._register_as_it_stands(key)
+            else:
+                self._on_lost([key])
+
     def withdraw_all(self, within: float) -> None:
         """Remove every service of ours, as far as `within` seconds go; also after `cancel`.
 
@@ -170,7 +192,8 @@ class AgentSink:
                     self._withdraw(key)
                 silences = 0
             except ConsulError as error:
-                failed |= self._give_up([key], str(error))
+                failed[key] = str(error)
+                self._doubt(key, refused=isinstance(error, ConsulRefused))
                 silences = silences + 1 if isinstance(error, ConsulUnavailable) else 0
                 if silences == SILENCES:
                     return failed | self._give_up([key for key, _ in wishes[at + 1 :]], NOT_TRIED)
@@ -190,30 +213,48 @@ class AgentSink:
         before = self._now(record.key)
         if before is None and record.reason is Reason.DEPLOYING:
             return ""  # all that Consul could say of it is critical
-        if before is None or before.service != service:
+        token = before.token if before else ""
+        if before is None or not before.is_registered_as(service):
             try:
-                self._register(service)
+                token = self._register(service)
             except ConsulRefused as error:
                 if before is None:
                     raise
-                self._tell(record.key, Standing.wanted(record, before.service, before))
+                stands = Standing.wanted(record, before.service, before, token)
+                self._tell(record.key, replace(stands, sound=before.sound))
                 return str(error)
-        wanted = Standing.wanted(record, service, before)
+        wanted = Standing.wanted(record, service, before, token)
         self._tell(record.key, wanted)
-        if wanted.hides_news_after(before):
-            self._register(service)
+        if wanted.hides_news_after(before, self._client.token_mark()):
+            self._register_as_it_stands(record.key)
         return ""
 
     def _withdraw(self, key: PodKey, within: float | None = None) -> None:
+        """Remove a service. The agent removes it from the catalog with the token that it was registered with, too."""
         self._doubt(key)
+        standing = self._known.get(key)
+        if standing and standing.token != self._client.token_mark():
+            self._register(standing.service, within=within)
         with self._lock:
             self._client.deregister_service(service_id(key), within)
             self._known.pop(key, None)
 
-    def _register(self, service: AgentService) -> None:
-        check = AgentCheck(service.id, service.id, "Podpulse", self._notes)
+    def _register(self, service: AgentService, status: str = "", within: float | None = None) -> str:
+        """Register a service with its check; the answer is the mark of the token that it is registered with. A file of
+        the token that is replaced at this moment makes it an older one: then it is registered once more."""
+        check = AgentCheck(service.id, service.id, "Podpulse", self._notes, status)
         with self._lock:
-            self._client.register_service(service, check, self._ttl)
+            token = self._client.token_mark()
+            self._client.register_service(service, check, self._ttl, within)
+        return token
+
+    def _register_as_it_stands(self, key: PodKey) -> None:
+        """Once more, right after its check was told what it says: what it said is not changed by that."""
+        if standing := self._known.get(key):
+            token = self._register(standing.service, standing.status, REGISTERING_PATIENCE)
+            with self._lock:
+                if now := self._known.get(key):
+                    self._known[key] = replace(now, token=token)
 
     def _tell(self, key: PodKey, standing: Standing) -> None:
         with self._lock:
@@ -238,7 +279,7 @@ class AgentSink:
                 if self._client.update_check(service_id(key), standing.status, standing.output):
                     return True
             except ConsulRefused:
-                self._known[key] = standing.in_doubt()
+                self._known[key] = standing.refused()
                 return False
             del self._known[key]
             return False
@@ -248,11 +289,11 @@ class AgentSink:
             self._doubt(key)
         return dict.fromkeys(keys, why)
 
-    def _doubt(self, key: PodKey) -> None:
+    def _doubt(self, key: PodKey, *, refused: bool = False) -> None:
         """It is not what it should be, or not known; until it is, it is not renewed."""
         with self._lock:
             if standing := self._known.get(key):
-                self._known[key] = standing.in_doubt()
+                self._known[key] = standing.refused() if refused else standing.in_doubt()
 
     # --- what stands there ---
 
@@ -276,7 +317,7 @@ class AgentSink:
 
     def _is_registered(self, key: PodKey) -> bool:
         standing = self._known.get(key)
-        return standing is not None and standing.service == self._described(key)
+        return standing is not None and standing.is_registered_as(self._described(key))
 
     def _described(self, key: PodKey) -> AgentService | None:
         service = self._directory.describe(key)
@@ -303,9 +344,7 @@ class AgentSink:
         services = {key: one for one in self._client.agent_services(ID_PREFIX) if (key := parse_service_id(one.id))}
         checks = {check.id: check for check in self._client.agent_checks(ID_PREFIX)}
         self._foreign = frozenset(key for key, one in services.items() if not is_ours(one))
-        found = {}
-        for key in services.keys() - self._foreign:
-            check = checks.get(services[key].id)
-            sound = check is not None and check.notes == self._notes
-            found[key] = Standing.found(key, services[key] if sound else None, check)
-        return found
+        return {
+            key: Standing.found(key, services[key], checks.get(services[key].id), self._notes)
+            for key in services.keys() - self._foreign
+        }

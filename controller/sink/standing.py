@@ -22,25 +22,38 @@ IN_DNS = frozenset({"passing", "warning"})
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of one pod's service: how it is registered (None: not as it should be), what its check says, and
-    when it was last told that (seconds of a monotonic clock)."""
+    """What is known of one pod's service: how it is registered, what its check says, and when it was last told that
+    (seconds of a monotonic clock).
+
+    `sound` is False where its check is not as it should be. `token` is the mark of the token that it was registered
+    with, empty where that is not known: the agent passes a service on to the catalog with that token, whoever updates
+    the check.
+    """
 
     record: HealthRecord
-    service: AgentService | None
+    service: AgentService
     status: str = NEW
     output: str = ""
     told: float = 0.0
+    sound: bool = True
+    token: str = ""
 
     @classmethod
-    def found(cls, key: PodKey, service: AgentService | None, check: AgentCheck | None) -> "Standing":
-        """As the agent has it: in doubt, until somebody writes it."""
+    def found(cls, key: PodKey, service: AgentService, check: AgentCheck | None, notes: str) -> "Standing":
+        """As the agent has it: in doubt, until somebody writes it. Our check has these `notes`."""
         record = Unsettled(key, HealthState.UNKNOWN, detail="found at the agent")
-        return cls(record, service, check.status if check else NEW, check.output if check else "")
+        if check is None:
+            return cls(record, service, sound=False)
+        return cls(record, service, check.status, check.output, sound=check.notes == notes)
 
     @classmethod
-    def wanted(cls, record: HealthRecord, service: AgentService | None, before: "Standing | None") -> "Standing":
-        """As it is to be, where `before` stands now."""
-        return cls(record, service, _status(record, before.status if before else NEW), _output(record))
+    def wanted(cls, record: HealthRecord, service: AgentService, before: "Standing | None", token: str) -> "Standing":
+        """As it is to be, where `before` stands now, and is registered with this token."""
+        return cls(record, service, _status(record, before.status if before else NEW), _output(record), token=token)
+
+    def is_registered_as(self, service: AgentService | None) -> bool:
+        """Whether nothing is to be changed but what the check says."""
+        return self.sound and self.service == service
 
     @property
     def settled(self) -> bool:
@@ -49,16 +62,25 @@ class Standing:
     def in_doubt(self) -> "Standing":
         return replace(self, record=Unsettled.of_record(self.record))
 
+    def refused(self) -> "Standing":
+        """As it stands where Consul refused an update: in doubt. The agent may have been refused too, and does not try
+        again what it could not pass on to the catalog; registering makes it try."""
+        return replace(self.in_doubt(), token="")
+
     def at(self, now: float, ttl: float) -> "Standing":
         """As it stands at `now` (of the same clock): Consul turns a check critical that was told nothing for `ttl`
         seconds. When one was told that was only found is not known, and is 0."""
         return replace(self.in_doubt(), status=NEW, told=0.0) if 0.0 < self.told < now - ttl else self
 
-    def hides_news_after(self, before: "Standing | None") -> bool:
-        """Whether state or reason changed and the status did not: then Consul keeps the new output from the catalog for
-        minutes, as it does with all changes of output alone."""
+    def hides_news_after(self, before: "Standing | None", token: str) -> bool:
+        """Whether there is news that only registering brings to the catalog, with the token that is in force now.
+
+        So it is where state or reason changed and the status did not: Consul keeps a change of the output alone from
+        the catalog for minutes. And so is a change of the status where the service was registered with another token,
+        which may be no good any more.
+        """
         status, output = (before.status, before.output) if before else (NEW, "")
-        return self.status == status and _headline(self.output) != _headline(output)
+        return _headline(self.output) != _headline(output) if self.status == status else self.token != token
 
 
 def service_id(key: PodKey) -> str:

@@ -5,6 +5,7 @@ When this thread ends, so do the checks' passing verdicts: Consul turns them cri
 """
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Collection
 
@@ -19,6 +20,8 @@ TICKS = 24
 """How often in a period checks are renewed, a share each time; so they do not come all at once."""
 HASTE = 2.0
 """How much faster than needed, to catch up after a pause."""
+REGISTRATIONS = 30.0
+"""How many services a second are registered anew: for each one the agent writes a file and asks Consul's leader."""
 
 
 class TtlKeeper:
@@ -34,6 +37,7 @@ class TtlKeeper:
         self._pulse = pulse
         self._found = threading.Event()
         self._tick = 0
+        self._rest = 0
         self._complaint = ""
         self._withdraw_within = 0.0
         self._stopped = threading.Event()
@@ -76,10 +80,23 @@ class TtlKeeper:
                 self._sink.look()
             self._sink.renew(HASTE / TICKS)
             self._tick += 1
-            self._complain("")
         except ConsulError as error:
             self._tick = 0
             self._complain(f"checks cannot be renewed, after their TTL they turn critical: {error}")
+        else:
+            self._register_anew()
+
+    def _register_anew(self) -> None:
+        """Some of those that need it. Where that is not to be had, checks are renewed alone for a period."""
+        if self._rest:
+            self._rest -= 1
+            return
+        try:
+            self._sink.register_anew(math.ceil(REGISTRATIONS * self._sink.period / TICKS))
+            self._complain("")
+        except ConsulError as error:
+            self._rest = TICKS
+            self._complain(f"services are not registered with our token, the catalog may keep old states: {error}")
 
     def _complain(self, what: str) -> None:
         """Say it once, until it is another thing or all is well again."""

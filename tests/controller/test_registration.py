@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.support.consul import Agent
 from tests.support.net import until
 
 ID = "podpulse-web1"
+RIGHTS = 'service "podpulse" { policy = "write" }'
 WITHIN = 30.0
 PERIOD = 0.3
 """Instead of the keeper's own, which is that of a controller that runs for long."""
@@ -34,11 +36,17 @@ class Trouble:
 
 @contextmanager
 def registered(
-    agent: Agent, trouble: Trouble | None = None, token: str | None = None, service: AgentService = SERVICE
+    agent: Agent,
+    trouble: Trouble | None = None,
+    token: str | None = None,
+    service: AgentService = SERVICE,
+    file: Path | None = None,
 ) -> Iterator[RegistrationKeeper]:
+    """`file` is that of the token, in place of `token`."""
     trouble = trouble or Trouble()
+    settings = replace(agent.settings(""), token_file=str(file)) if file else agent.settings(token)
     keeper = RegistrationKeeper(
-        ConsulClient(agent.settings(token), timeout=2.0),
+        ConsulClient(settings, timeout=2.0),
         lambda: service,
         lambda: trouble.unhealthy,
         lambda: trouble.unready,
@@ -191,3 +199,47 @@ def test_refusals_are_met_with_a_rest_that_grows(consul_binary: Path) -> None:
                 keeper._turn(SERVICE)
                 rests.append(keeper._due - now[0])
     assert rests == [3, 6, 12, 24, 48, 60, 60]
+
+
+def in_catalog(agent: Agent) -> str:
+    """The status that every reader in the datacenter sees, empty where there is none."""
+    checks = agent.request("GET", "health/checks/podpulse").json()
+    return str(checks[0]["Status"]) if checks else ""
+
+
+@pytest.fixture
+def token_file(acl_consul: Agent, tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(acl_consul.create_token(RIGHTS))
+    return file
+
+
+def rotate(agent: Agent, file: Path) -> None:
+    """Another token in the file, and the one before is no good any more."""
+    old = file.read_text()
+    file.write_text(agent.create_token(RIGHTS))
+    agent.delete_token(old)
+
+
+def test_after_the_old_token_was_deleted_the_catalog_says_how_it_is_and_forgets_it_at_the_end(
+    acl_consul: Agent, token_file: Path
+) -> None:
+    trouble = Trouble()
+    with registered(acl_consul, trouble, file=token_file):
+        until(lambda: in_catalog(acl_consul) == "passing", WITHIN)
+        rotate(acl_consul, token_file)
+        trouble.unready.append("the lease is lost: no health can be published")
+        until(lambda: in_catalog(acl_consul) == "warning", WITHIN)
+        assert services(acl_consul)
+    until(lambda: in_catalog(acl_consul) == "", WITHIN)
+
+
+def test_a_token_that_changes_at_the_very_end_does_not_keep_it_in_the_catalog(
+    acl_consul: Agent, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with registered(acl_consul, file=token_file):
+        until(lambda: in_catalog(acl_consul) == "passing", WITHIN)
+        monkeypatch.setattr(registration, "PERIOD", 60.0)
+        time.sleep(2 * PERIOD)
+        rotate(acl_consul, token_file)
+    until(lambda: in_catalog(acl_consul) == "", WITHIN)

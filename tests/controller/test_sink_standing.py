@@ -16,7 +16,7 @@ SERVICE = agent_service(KEY, Service("isup", 80, ("blue",), {"tier": "front"}))
 
 
 def said(record: HealthRecord, before: Standing | None = None) -> Standing:
-    return Standing.wanted(record, SERVICE, before)
+    return Standing.wanted(record, SERVICE, before, "one")
 
 
 def test_a_service_is_marked_as_ours() -> None:
@@ -48,7 +48,7 @@ def test_other_ids_name_none(text: str) -> None:
 )
 def test_unknown_is_what_dns_did_before(before: str | None, status: str) -> None:
     record = HealthRecord(KEY, HealthState.UNKNOWN, Reason.LOCAL)
-    stood = Standing.found(KEY, SERVICE, AgentCheck("x", "x", status=before)) if before else None
+    stood = Standing.found(KEY, SERVICE, AgentCheck("x", "x", status=before), "") if before else None
     assert said(record, stood).status == status
 
 
@@ -96,7 +96,20 @@ def test_consul_hides_news_that_leave_the_status_as_it_is(
     before: HealthRecord | None, after: HealthRecord, hidden: bool
 ) -> None:
     stood = said(before) if before else None
-    assert said(after, stood).hides_news_after(stood) is hidden
+    assert said(after, stood).hides_news_after(stood, "one") is hidden
+
+
+def test_consul_hides_another_status_of_what_was_registered_with_another_token() -> None:
+    stood = said(PASSING)
+    assert said(CRITICAL, stood).hides_news_after(stood, "another")
+    assert not said(PASSING, stood).hides_news_after(stood, "another"), "there is no news"
+
+
+def test_after_a_refusal_it_is_not_known_with_which_token_it_is_registered() -> None:
+    stood = said(PASSING).refused()
+    assert not stood.settled
+    assert said(CRITICAL, stood).token == "one"
+    assert Standing.wanted(CRITICAL, SERVICE, stood, stood.token).hides_news_after(stood, "one")
 
 
 class Manifests:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.consul import ConsulClient
+from controller.consul import ConsulClient, ConsulSettings
 from controller.sink.agent import TTL, AgentSink
 from controller.sink.services import Service
 from reconcilers.health import HealthState, Reason
@@ -82,6 +82,7 @@ def sink_at(
     *,
     ttl: float = TTL,
     token: str | None = None,
+    settings: ConsulSettings | None = None,
     timeout: float = 2.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Bench]:
@@ -96,8 +97,7 @@ def sink_at(
     def lose(keys: Collection[PodKey]) -> None:
         lost.extend(keys)
 
-    settings = agent.settings(token)
-    with ConsulClient(settings, timeout=timeout, observe=note) as client:
+    with ConsulClient(settings or agent.settings(token), timeout=timeout, observe=note) as client:
         yield Bench(agent, AgentSink(client, directory, lose, ttl=ttl, clock=clock), client, directory, asked, lost)
 
 

@@ -45,7 +45,8 @@ class Agent(AbstractContextManager["Agent"]):
 
     As a context manager it is started and ready inside. `persistent` keeps its data over `kill` and `start` (a leader
     is known after some 2 s instead of 0.2 s). `tls` makes `address` an https URL that demands a client certificate;
-    `unix` makes it a socket's. `acl` denies by default: `token` may do everything, `create_token` makes lesser ones.
+    `unix` makes it a socket's. `acl` denies by default: `token` may do everything, `create_token` makes lesser ones;
+    with `dns_token` DNS, and who shows no token, may do everything too.
     `join` is the `lan` address of another agent: then this is a client agent of that one's datacenter.
     """
 
@@ -58,13 +59,15 @@ class Agent(AbstractContextManager["Agent"]):
         tls: bool = False,
         unix: bool = False,
         acl: bool = False,
+        dns_token: bool = False,
         join: str = "",
         config: Mapping[str, Any] | None = None,
     ) -> None:
         self.node = node
         self.token = MASTER_TOKEN if acl else ""
+        self.persistent = persistent
         self._binary = binary
-        self._persistent = persistent
+        self._dns_token = dns_token
         self._tls = tls
         self._unix = unix
         self._join = join
@@ -283,7 +286,7 @@ class Agent(AbstractContextManager["Agent"]):
     def _spawn(self) -> None:
         config = self.folder / "agent.json"
         config.write_text(json.dumps(self._config()))
-        command = [str(self._binary), "agent", f"-config-file={config}", *([] if self._persistent else ["-dev"])]
+        command = [str(self._binary), "agent", f"-config-file={config}", *([] if self.persistent else ["-dev"])]
         if self._join and "-dev" in command:
             command.remove("-dev")
         with (self.folder / "log").open("ab") as log:
@@ -310,7 +313,7 @@ class Agent(AbstractContextManager["Agent"]):
             "disable_update_check": True,
             "leave_on_terminate": False,
         }
-        if self._persistent:
+        if self.persistent:
             config |= {"server": True, "bootstrap_expect": 1, "data_dir": str(self.folder / "data")}
         if self._join:
             config |= {"server": False, "data_dir": str(self.folder / "data"), "retry_join": [self._join]}
@@ -319,6 +322,8 @@ class Agent(AbstractContextManager["Agent"]):
             config["verify_incoming_https"] = True
         if self.token:
             tokens = {"master": self.token, "agent": self.token}
+            if self._dns_token:
+                tokens["default"] = self.token
             config["acl"] = {"enabled": True, "default_policy": "deny", "tokens": tokens}
         return _merged(config, self._extra)
 
