@@ -1,7 +1,7 @@
 """The answer to a scrape: Prometheus' text format or OpenMetrics, of the stores as they are now and of a registry.
 
 Series about single checks are written here by hand, because prometheus_client needs over ten times as long, and
-10,000 checks have 330,000 of them. They are read from the stores anew at each scrape, and nothing is remembered in
+10,000 checks have 350,000 of them. They are read from the stores anew at each scrape, and nothing is remembered in
 between: the series of a removed pod are gone with it. Text is joined some checks at a time, so no single call holds
 the interpreter for long while probes are due.
 
@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from controller.store import HealthStore, ManifestStore, Tracked
+from controller.store import HealthStore, Intent, ManifestStore, Tracked
 from reconcilers.health import HealthState, Outcome, Reason
 from reconcilers.spec import PodKey, Unprobed
 
@@ -42,7 +42,9 @@ def render(
     checks = [(_labels(check.spec.key), check) for check in healths.all()]
     yield from _checks(checks, form)
     yield from _flags(FLAPPING, [(labels, check.spec.key in damped) for labels, check in checks], form)
-    yield from _flags(INVALID, [(_labels(key), bool(one.error)) for key, one in manifests.intents().items()], form)
+    intents = [(_labels(key), intent) for key, intent in manifests.intents().items()]
+    for family, holds in OF_MANIFESTS:
+        yield from _flags(family, [(labels, holds(intent)) for labels, intent in intents], form)
     match form:
         case Format.TEXT:
             yield generate_latest(_WithoutCreated(registry))
@@ -77,7 +79,12 @@ STATUS = Family("probe_http_status_code", "gauge", "HTTP status of the last prob
 EXPIRY = Family(
     "probe_ssl_earliest_cert_expiry",
     "gauge",
-    "When the first certificate of the target expires, in seconds since the epoch; known also if it was refused.",
+    "When the first of all certificates that the target sent expires, in seconds since the epoch, needed or not.",
+)
+CHAIN_EXPIRY = Family(
+    "probe_ssl_last_chain_expiry_timestamp_seconds",
+    "gauge",
+    "Until when the target's certificate is accepted, in seconds since the epoch; of verified ones alone.",
 )
 PHASES = Family("probe_http_duration_seconds", "gauge", "How long the parts of the last probe took.")
 REASON = Family("podpulse_probe_failure_reason", "gauge", "Why the last probe failed; all are 0 if it did not.")
@@ -89,7 +96,26 @@ INTERVAL = Family("podpulse_check_interval_seconds", "gauge", "How often the che
 FLAPPING = Family(
     "podpulse_flapping", "gauge", "Whether the pod is published as unknown because its status changes too often."
 )
-INVALID = Family("podpulse_manifest_invalid", "gauge", "Whether the newest manifest of the pod is not understood.")
+
+OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], bool]], ...] = (
+    (
+        Family("podpulse_manifest_invalid", "gauge", "Whether the newest manifest of the pod is not understood."),
+        lambda intent: intent.error is not None,
+    ),
+    (
+        Family(
+            "podpulse_manifest_in_force",
+            "gauge",
+            "Whether any version of the pod's manifest is in force; if not, the pod is not checked at all.",
+        ),
+        lambda intent: intent.manifest is not None,
+    ),
+    (
+        Family("podpulse_paused", "gauge", "Whether the manifest in force pauses the check of the pod."),
+        lambda intent: intent.manifest is not None and intent.manifest.paused,
+    ),
+)
+"""What each manifest is asked, whether or not it asks for a check."""
 
 HOLE = "\0"
 
@@ -120,6 +146,11 @@ def _status(labels: str, check: Tracked) -> str:
 def _expiry(labels: str, check: Tracked) -> str:
     expiry = check.last.certificate.expires if check.last else 0
     return f"{EXPIRY.name}{{{labels}}} {expiry:.0f}\n" if expiry else ""
+
+
+def _chain_expiry(labels: str, check: Tracked) -> str:
+    expiry = check.last.certificate.chain_expires if check.last else 0
+    return f"{CHAIN_EXPIRY.name}{{{labels}}} {expiry:.0f}\n" if expiry else ""
 
 
 def _phases(labels: str, check: Tracked) -> str:
@@ -171,6 +202,7 @@ FAMILIES: tuple[tuple[Family, Lines], ...] = (
     (STATUS, _status),
     (PHASES, _phases),
     (EXPIRY, _expiry),
+    (CHAIN_EXPIRY, _chain_expiry),
     (REASON, _reason),
     (LAST, _last),
     (PROBES, _probes),

@@ -64,12 +64,20 @@ NO_PHASES = Phases()
 class Certificate(NamedTuple):
     """What a target's certificate says of itself: for which hosts it is and who signed it, as OpenSSL writes them.
 
-    `expires` is when the first of the target's certificates does (seconds since the epoch), 0 where that is not known.
+    Times are seconds since the epoch. `expires` is when the first of all certificates that the target sent expires, 0
+    where none was seen. `chain_expires` is until when the target is accepted with what it sent, 0 where it was not
+    verified or not accepted. What it sent may have certificates that verification has no need of.
     """
 
     expires: float = 0.0
     names: str = ""
     issuer: str = ""
+    chain_expires: float = 0.0
+
+    @property
+    def ends(self) -> float:
+        """The expiry that a person is told: of the chain that verifies, where one does."""
+        return self.chain_expires or self.expires
 
 
 NO_CERTIFICATE = Certificate()

@@ -136,7 +136,7 @@ def _fields(spec: CheckSpec, result: ProbeResult) -> dict[str, Any]:
         "started": timestamp(result.started),
         "duration": round(result.duration, 6),
         "phases": {name: round(seconds, 6) for name, seconds in result.phases._asdict().items()},
-        "certificate_expiry": timestamp(result.certificate.expires) if result.certificate.expires else None,
+        "certificate_expiry": timestamp(result.certificate.ends) if result.certificate.ends else None,
         "certificate_names": result.certificate.names,
         "certificate_issuer": result.certificate.issuer,
         "output": result.output,
@@ -188,7 +188,7 @@ def _findings(result: ProbeResult) -> list[str]:
     findings = []
     if result.status_code:
         findings.append(f"status {result.status_code}")
-    if result.certificate.expires:
+    if result.certificate.ends:
         findings += _certificate(result.certificate)
     if result.detail:
         findings.append(printable(result.detail))
@@ -196,8 +196,8 @@ def _findings(result: ProbeResult) -> list[str]:
 
 
 def _certificate(certificate: Certificate) -> list[str]:
-    days = (certificate.expires - time.time()) / DAY
-    day = time.strftime("%Y-%m-%d", time.gmtime(certificate.expires))
+    days = (certificate.ends - time.time()) / DAY
+    day = time.strftime("%Y-%m-%d", time.gmtime(certificate.ends))
     said = [f"certificate expires on {day}, in {days:.0f} days" if days >= 0 else f"certificate expired on {day}"]
     if certificate.names:
         said.append(f"  for {printable(certificate.names)}")

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from controller.probes.chains import Authorities, Chains
 from reconcilers.health import NO_CERTIFICATE, Certificate
 
 MAX_TEXT = 200
@@ -25,12 +26,21 @@ SELF_SIGNED_IN_CHAIN = 19
 UNKNOWN_ISSUER = frozenset({20, 21})
 
 
-def told(chain: Chain) -> Certificate:
-    """What is kept of it for people and metrics; nothing of an empty chain."""
+def told(chain: Chain, accepted_until: float = 0.0) -> Certificate:
+    """What is kept of it for people and metrics; nothing of an empty chain. It is accepted until then, 0 where it was
+    not verified or not accepted."""
     if not chain:
         return NO_CERTIFICATE
     expires = min(_times(chain, "Expire date"), default=0.0)
-    return Certificate(expires, _names(chain).replace("DNS:", "").replace("IP Address:", ""), _issuer(chain))
+    names = _names(chain).replace("DNS:", "").replace("IP Address:", "")
+    return Certificate(expires, names, _issuer(chain), accepted_until)
+
+
+def accepted_until(chain: Chain, chains: Chains, authorities: Authorities) -> float:
+    """Until when a chain goes on to be accepted that was accepted now, in seconds since the epoch; never longer than
+    the target's own certificate is valid."""
+    own = _time(chain[0], "Expire date")
+    return chains.accepted_until([_field(each, "Cert") for each in chain], authorities, time.time()) or own
 
 
 def explain(verdict: int, chain: Chain, host: str) -> str:
@@ -72,9 +82,10 @@ def _day(times: Iterable[float], which: Callable[[Iterable[float]], float]) -> s
 
 
 def _expired(chain: Chain) -> str:
-    """An authority that expired is not among the target's certificates: it is one of ours."""
-    if past := [seconds for seconds in _times(chain, "Expire date") if seconds < time.time()]:
-        return f"certificate expired on {_day(past, min)}"
+    """The target's own is named first. An authority that expired is not among what was sent: it is one of ours."""
+    for certificates in (chain[:1], chain):
+        if past := [seconds for seconds in _times(certificates, "Expire date") if seconds < time.time()]:
+            return f"certificate expired on {_day(past, min)}"
     return "the authority that signed the certificate has expired"
 
 

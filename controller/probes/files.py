@@ -13,6 +13,7 @@ from collections.abc import Collection
 
 import pycurl
 
+from controller.probes.chains import Chains
 from controller.regular import contents
 from reconcilers.spec import Tls
 
@@ -49,6 +50,7 @@ class TlsFiles:
     """Reads files of authorities once, until they are `replaced`; certificates and keys for each new transfer."""
 
     def __init__(self, ca_file: str) -> None:
+        self.chains = Chains()
         self._ca_file = ca_file
         self._sealed: dict[str, Sealed] = {}
         self._alive: weakref.WeakSet[Sealed] = weakref.WeakSet()

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
+from typing import cast
 
 import pycurl
 
 from controller.probes import certificate, endings
+from controller.probes.chains import Authorities
 from controller.probes.files import Options, Sealed, TlsFiles
 from controller.probes.text import sound
 from reconcilers.health import Certificate, Outcome, Phases, Reason
@@ -53,15 +55,18 @@ class Transfer:
     """
 
     __slots__ = (
+        "_authorities",
         "_began",
         "_broken",
         "_certinfo",
+        "_chains",
         "_connect_to",
         "_resolved",
         "_sealed",
         "_secure",
         "_size",
         "_timeout_set",
+        "_verifies",
         "body",
         "connected",
         "curl",
@@ -86,6 +91,9 @@ class Transfer:
         self.has_head = False
         """Whether the answer's headers were read to their end."""
         self._secure = tls is not None
+        self._verifies = tls is not None and not tls.insecure_skip_verify
+        self._chains = files.chains
+        self._authorities: Authorities = ""
         self._size = 0
         self._broken = ""
         self._resolved = False
@@ -101,6 +109,7 @@ class Transfer:
         if tls:
             given, self._sealed = files.options(tls)
             options |= _tls(tls) | given
+            self._authorities = cast("Authorities", given.get(pycurl.CAINFO) or given[pycurl.CAINFO_BLOB])
         for option, value in options.items():
             self.curl.setopt(option, value)
         self.curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
@@ -198,7 +207,10 @@ class Transfer:
 
     def seen_certificate(self) -> Certificate:
         """What the target's certificate says; nothing when none was seen."""
-        return certificate.told(self._certificates())
+        sent = self._certificates()
+        accepted = sent and self._verifies and self.curl.getinfo(pycurl.APPCONNECT_TIME)
+        until = certificate.accepted_until(sent, self._chains, self._authorities) if accepted else 0.0
+        return certificate.told(sent, until)
 
     def failed(self, code: int, message: str, spec: CheckSpec) -> Verdict:
         """The verdict over a transfer that libcurl ended with an error."""

@@ -97,7 +97,7 @@ class Worker:
         """It is looked at again after a while, and at the next probe where it was not accepted or none was seen."""
         if certificate.expires:
             self.certificate = certificate
-        left = certificate.expires - self.started_wall
+        left = certificate.ends - self.started_wall
         wait = left if 0 < left < CERTIFICATE_EVERY else CERTIFICATE_EVERY
         self.certificate_due = self.started + wait if accepted and certificate.expires else 0.0
 

@@ -15,7 +15,7 @@ from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import Tls
 from tests.support import targets
 from tests.support.authority import Authority
-from tests.support.chains import FUTURE, PAST, link, serving, trusted
+from tests.support.chains import FUTURE, PAST, cross_signed, link, serving, trusted
 from tests.support.checks import https, probe_all
 from tests.support.faults import after_hello, alert, old_hello, tls_record
 from tests.support.net import until
@@ -61,6 +61,11 @@ class Makes:
     def below_an_expired_root(self) -> ssl.SSLContext:
         return serving(self.folder / "root", link("leaf", self.expired_root, names=("localhost",)))
 
+    def with_a_cross_signed_root(self, until: datetime) -> ssl.SSLContext:
+        middle = link("middle", self.root, authority=True)
+        extra = cross_signed(self.root, self.expired_root, until=until)
+        return serving(self.folder / "cross", link("leaf", middle, names=("localhost",)), middle, extra)
+
     def self_signed(self) -> ssl.SSLContext:
         return serving(self.folder / "own", link("own", names=("localhost",)))
 
@@ -84,14 +89,31 @@ class Case:
     behaviour: Behaviour | None = None
     tls: Callable[[Makes], Tls] = lambda _: Tls()
     expiry: datetime | None = None
+    accepted_until: datetime | None = None
 
     def __str__(self) -> str:
         return self.name
 
 
 CASES = [
-    Case("is as it should be", Reason.NONE, "", lambda make: make.server(not_after=FUTURE), expiry=FUTURE),
+    Case(
+        "is as it should be",
+        Reason.NONE,
+        "",
+        lambda make: make.server(not_after=FUTURE),
+        expiry=FUTURE,
+        accepted_until=FUTURE,
+    ),
     # Certificates
+    Case(
+        "sends a root that another one, long expired, has signed, and is accepted without it",
+        Reason.NONE,
+        "",
+        lambda make: make.with_a_cross_signed_root(PAST),
+        tls=lambda make: make.trusting("root"),
+        expiry=PAST,
+        accepted_until=FUTURE,
+    ),
     Case(
         "has a certificate that expired",
         Reason.CERTIFICATE,
@@ -256,8 +278,11 @@ def test_a_target_that(case: Case, found: dict[str, tuple[ProbeResult, Target]])
     assert result.duration < (T if case.reason is Reason.TIMEOUT else ENOUGH) + SLACK
     if case.expiry:
         assert result.certificate.expires == case.expiry.timestamp()
+    if case.accepted_until:
+        assert result.certificate.chain_expires == case.accepted_until.timestamp()
     if case.reason is Reason.CERTIFICATE:
         assert target.hits() == []
+        assert result.certificate.chain_expires == 0, "what is refused has no chain"
 
 
 def test_phases_say_where_the_time_went(found: dict[str, tuple[ProbeResult, Target]]) -> None:
@@ -322,6 +347,7 @@ def test_verification_can_be_skipped_and_the_expiry_is_told(
     with Target(context) as target:
         result = bench.result(https(target.port, f"skip-{until_when.year}", tls=Tls(insecure_skip_verify=True)))
     assert (result.outcome, result.certificate.expires) == (Outcome.SUCCESS, until_when.timestamp())
+    assert result.certificate.chain_expires == 0, "nothing was verified"
 
 
 @pytest.mark.parametrize("option", ["ca_file", "cert_file"])
@@ -347,6 +373,8 @@ def test_a_certificate_that_expires_while_it_is_watched_is_said_to_have(bench: B
     first = next(result for result in results if result.reason)
     assert results[0].outcome is Outcome.SUCCESS
     assert {result.certificate.expires for result in results} == {end.timestamp()}
+    assert results[0].certificate.chain_expires == end.timestamp()
+    assert first.certificate.chain_expires == 0
     assert (first.reason, first.detail) == (Reason.CERTIFICATE, f"certificate expired on {end:%Y-%m-%d}")
 
 

@@ -114,6 +114,16 @@ def test_the_expiry_of_a_certificate_is_shown_where_one_was_seen_also_when_it_wa
     assert values(families["probe_ssl_earliest_cert_expiry"]) == {frozenset(ISUP_LABELS.items()): 1_767_225_599.0}
 
 
+def test_the_expiry_of_the_chain_that_verifies_is_shown_beside_the_earliest_of_all_that_was_sent() -> None:
+    refused = PodKey(ISUP.node, "refused")
+    accepted = replace(result(ISUP), certificate=Certificate(1_700_000_000.0, chain_expires=1_900_000_000.0))
+    shown = replace(result(refused, Outcome.FAILURE, Reason.CERTIFICATE, 0), certificate=Certificate(1_700_000_000.0))
+    families = scrape(healths([ISUP, refused], [accepted, shown]))
+    earliest, chain = "probe_ssl_earliest_cert_expiry", "probe_ssl_last_chain_expiry_timestamp_seconds"
+    assert by_label(families[earliest], "pod") == {"isup": 1_700_000_000, "refused": 1_700_000_000}
+    assert by_label(families[chain], "pod") == {"isup": 1_900_000_000}
+
+
 def test_probes_are_counted_by_result_and_every_result_is_there_from_the_start() -> None:
     store = healths([ISUP])
     assert by_label(scrape(store)["podpulse_probes"], "result") == {"success": 0, "failure": 0, "local": 0}
@@ -190,6 +200,28 @@ def test_every_manifest_says_whether_it_is_understood() -> None:
     store = manifests({ISUP: b"id: isup\nstatus_port: 80\n", bad: b"id: [bad]\n"})
     families = scrape(healths([]), intents=store)
     assert by_label(families["podpulse_manifest_invalid"], "pod") == {"isup": 0, "bad": 1}
+
+
+def test_a_manifest_that_was_never_understood_can_be_told_from_one_whose_older_version_goes_on() -> None:
+    other = PodKey(ISUP.node, "other")
+    store = manifests({ISUP: b"id: isup\nstatus_port: 80\n", other: b"id: [bad]\n"})
+    store.replace(Listing(2, {ISUP: Entry((2,), b"id: [bad]\n")}), ())
+    families = scrape(healths([]), intents=store)
+    assert by_label(families["podpulse_manifest_invalid"], "pod") == {"isup": 1, "other": 1}
+    assert by_label(families["podpulse_manifest_in_force"], "pod") == {"isup": 1, "other": 0}
+
+
+def test_a_paused_pod_has_a_metric_of_its_own() -> None:
+    other = PodKey(ISUP.node, "other")
+    paused = b"id: isup\nstatus_port: 80\nstatus: {paused: true}\n"
+    store = manifests({ISUP: paused, other: b"id: other\nstatus_port: 80\n"})
+    assert by_label(scrape(healths([]), intents=store)["podpulse_paused"], "pod") == {"isup": 1, "other": 0}
+    store.replace(Listing(2, {ISUP: Entry((2,), b"id: [bad]\n")}), ())
+    assert by_label(scrape(healths([]), intents=store)["podpulse_paused"], "pod") == {"isup": 1, "other": 0}, (
+        "the version in force pauses it"
+    )
+    store.replace(Listing(3, {}), [ISUP])
+    assert by_label(scrape(healths([]), intents=store)["podpulse_paused"], "pod") == {"other": 0}
 
 
 def test_every_check_says_whether_it_flaps_and_how_often_it_is_to_be_probed() -> None:

@@ -53,6 +53,19 @@ def link(
     return Link(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
 
 
+def cross_signed(certified: Link, issuer: Link, *, until: datetime) -> Link:
+    """The authority `certified` with its own key once more, signed by `issuer`: as old clients know a new root."""
+    builder = (
+        x509.CertificateBuilder(subject_name=certified.certificate.subject, issuer_name=issuer.certificate.subject)
+        .public_key(certified.key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(LONG_AGO)
+        .not_valid_after(until)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    )
+    return Link(builder.sign(issuer.key, hashes.SHA256()), certified.key)
+
+
 def odd_extension(text: bytes) -> x509.ExtensionType:
     """A comment (nsComment) of these bytes, which OpenSSL prints as they are."""
     return x509.UnrecognizedExtension(x509.ObjectIdentifier("2.16.840.1.113730.1.13"), b"\x16%c%s" % (len(text), text))

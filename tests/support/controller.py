@@ -67,9 +67,9 @@ def podpulse(*arguments: object, check: bool = True) -> subprocess.CompletedProc
     return done
 
 
-def manifest(pod: str, port: int, path: str = "/_status", *, https: bool = False) -> bytes:
-    """A manifest that asks for a check."""
-    document = {"id": pod, "status_port": port, "status_http": not https, "status": {"path": path}}
+def manifest(pod: str, port: int, path: str = "/_status", *, https: bool = False, **options: object) -> bytes:
+    """A manifest that asks for a check, with these options below `status`."""
+    document = {"id": pod, "status_port": port, "status_http": not https, "status": {"path": path, **options}}
     return yaml.safe_dump(document, sort_keys=False).encode()
 
 

@@ -72,7 +72,10 @@ class PastProbe(Model):
 class Certificate(Model):
     """The certificate that the target showed."""
 
-    expires: datetime | None = Field(description="When the first of its chain expires; null where that is not known.")
+    expires: datetime | None = Field(
+        description="Until when it is accepted by the chain that verifies it; where none does, when the first of all "
+        "that the target sent expires; null where that is not known."
+    )
     names: str = Field(description='The hosts that it is for; "" where that is not known.')
     issuer: str = Field(description='Who signed it; "" where that is not known.')
     verified: bool = Field(description="Whether the check verifies it.")
@@ -163,7 +166,7 @@ def _certificate(seen: Portrait) -> Certificate | None:
         return None
     shown = seen.last.certificate if seen.last else NO_CERTIFICATE
     return Certificate(
-        expires=instant(shown.expires),
+        expires=instant(shown.ends),
         names=sound(shown.names),
         issuer=sound(shown.issuer),
         verified=not tls.insecure_skip_verify,
