@@ -76,7 +76,8 @@ def _versions() -> table.Panel:
 def _lateness() -> timeseries.Panel:
     panel = graph(
         "How late probes start (p99)",
-        "The ten worst nodes. Above half a second: look at the load of the node, and at the number of checks.",
+        "The ten worst nodes. Above half a second: look at the load of the node, and at the number of checks. 10 s is "
+        "the end of the scale: it says ten seconds or more.",
         "s",
         over_time(f"topk(10, node:podpulse_probe_lateness_seconds:p99_5m{{{NODES}}})", "{{node}}"),
     )
@@ -147,7 +148,8 @@ def _refused() -> timeseries.Panel:
 def _call_time() -> timeseries.Panel:
     return graph(
         "How long Consul takes (p99)",
-        "By kind of call. list_manifests waits for a change, for up to its own limit: long is normal there.",
+        "By kind of call; 15 s says 15 or more. list_manifests waits for a change, for up to its own limit: long is "
+        "normal there.",
         "s",
         over_time(
             "histogram_quantile(0.99, sum by (le, op) "
@@ -169,7 +171,8 @@ def _depth() -> timeseries.Panel:
 def _waiting() -> timeseries.Panel:
     return graph(
         "How long keys wait (p99)",
-        "By queue: checks is manifests that become workers, publication-kv and -agent health that goes to Consul.",
+        "By queue: checks is manifests that become workers, publication-kv and -agent health that goes to Consul. 60 s "
+        "says a minute or more.",
         "s",
         over_time(
             "histogram_quantile(0.99, sum by (le, name) "

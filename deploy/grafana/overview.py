@@ -24,6 +24,9 @@ from deploy.grafana.variables import NODES, PODS
 
 FIRING = 'ALERTS{alertname=~"Podpulse.+",alertstate="firing",node=~"$node|"}'
 TO_POD = linked(TO_HISTORY, TO_POD_PAGE)
+NOT_AT_ALL, BY_AN_OLDER = "not at all", "by an older version"
+FORGOTTEN = 66
+"""Hours, as PodpulsePodPaused has it."""
 WORST_NODES = f'topk(50, sum by (node) (node_state:podpulse_health:sum{{{NODES},state=~"critical|unknown"}}))'
 
 
@@ -50,7 +53,7 @@ def rows(alerts: Iterable[str]) -> list[tuple[str, list[stat.Panel | table.Panel
     """Titles and panels; `alerts` are the names of all alerts that there are."""
     return [
         ("Is anything wrong?", [*_signs(), _firing(alerts), _states()]),
-        ("Pods", [_not_well(), _changing(), _certificates(), _invalid(), _unreliable(), _slow()]),
+        ("Pods", [_not_well(), _changing(), _certificates(), _invalid(), _unreliable(), _paused(), _slow()]),
         ("Nodes", [_nodes(), _critical_by_node(), _success_by_node()]),
     ]
 
@@ -82,11 +85,25 @@ def _signs() -> list[stat.Panel]:
             look.NONE_IS_BETTER,
         ),
         _sign(
+            "Not checked",
+            "Pods whose manifest is not understood, and of which no older version is known: nobody checks them.",
+            f"count(podpulse_manifest_in_force{{{PODS}}} == 0) or vector(0)",
+            "PodpulsePodNotChecked",
+            look.NONE_IS_GOOD,
+        ),
+        _sign(
             "Invalid manifests",
             "Manifests that are not understood; the last good one is in force, if there was one.",
             f"sum(node:podpulse_manifest_invalid:sum{{{NODES}}})",
             "PodpulseManifestInvalid",
             look.NONE_IS_BETTER,
+        ),
+        _sign(
+            "Paused",
+            "Pods whose manifest says paused: they are not probed and have no health. Below is which.",
+            f"sum(node:podpulse_paused:sum{{{NODES}}})",
+            "PodpulsePodPaused",
+            ((1, "blue"),),
         ),
         _sign(
             "Removals held",
@@ -103,8 +120,22 @@ def _signs() -> list[stat.Panel]:
             look.NONE_IS_GOOD,
         ),
         _sign(
+            "Standing still",
+            "Controllers of which a thread stands still; their page and /-/healthy say which.",
+            f"sum(1 - podpulse_healthy{{{NODES}}})",
+            "PodpulseUnhealthy",
+            look.NONE_IS_GOOD,
+        ),
+        _sign(
+            "Cut off",
+            "Nodes of which every check fails, and the canary too: their pods are unknown.",
+            f"sum(podpulse_cut_off{{{NODES}}})",
+            "PodpulseCutOff",
+            look.NONE_IS_GOOD,
+        ),
+        _sign(
             "Certificates expiring",
-            "Pods with a certificate that is valid for less than 14 days more, or not at all.",
+            "Pods whose certificate is accepted for less than 14 days more. Where it is refused, the pod is critical.",
             f"sum(node:podpulse_certificates_expiring:sum{{{NODES}}})",
             "PodpulseCertificateExpiring",
             look.NONE_IS_BETTER,
@@ -120,7 +151,7 @@ def _signs() -> list[stat.Panel]:
 
 
 def _sign(title: str, description: str, expression: str, alert: str, steps: look.Steps) -> stat.Panel:
-    return number(title, description, now(expression), alert=alert).thresholds(look.thresholds(steps)).span(3)
+    return number(title, description, now(expression), alert=alert).thresholds(look.thresholds(steps)).span(2)
 
 
 def _firing(alerts: Iterable[str]) -> table.Panel:
@@ -177,10 +208,10 @@ def _changing() -> table.Panel:
 
 
 def _certificates() -> table.Panel:
-    left = f"probe_ssl_earliest_cert_expiry{{{PODS}}} - time()"
+    left = f"probe_ssl_last_chain_expiry_timestamp_seconds{{{PODS}}} - time()"
     return listing(
         "Certificates that expire first",
-        "Of what the pods show, also where it is refused. Renew what is not green.",
+        "Until when each is accepted, by the chain that verifies it. Renew what is not green.",
         {"expires in": f"bottomk(20, max by (instance, node, pod) ({left}))"},
         columns=["expires in", "pod", "node", "instance"],
         order="expires in",
@@ -189,14 +220,33 @@ def _certificates() -> table.Panel:
 
 
 def _invalid() -> table.Panel:
+    invalid = f"podpulse_manifest_invalid{{{PODS}}} == 1"
+    none_in_force = f"on (instance, node, pod) podpulse_manifest_in_force{{{PODS}}} == 0"
+    never = f'label_replace({invalid} and {none_in_force}, "checked", "{NOT_AT_ALL}", "", "")'
+    older = f'label_replace({invalid} unless {none_in_force}, "checked", "{BY_AN_OLDER}", "", "")'
     return listing(
         "Manifests that are not understood",
-        "Their newest version is not understood. The page says which field; mend it and schedule it again.",
-        {"invalid": f"topk(50, max by (instance, node, pod) (podpulse_manifest_invalid{{{PODS}}} == 1))"},
-        columns=["pod", "node", "instance"],
-        order="pod",
-        fields={"pod": linked(TO_POD_PAGE)},
+        "At most 50, and whether an older version is in force. The page says which field; mend it and schedule it.",
+        {"invalid": f"topk(50, max by (instance, node, pod, checked) ({never} or {older}))"},
+        columns=["checked", "pod", "node", "instance"],
+        order="-checked",
+        fields={"pod": linked(TO_POD_PAGE), "checked": worded({NOT_AT_ALL: look.BAD, BY_AN_OLDER: look.NOTE})},
     ).span(12)
+
+
+def _paused() -> table.Panel:
+    hours = (
+        f"count_over_time(node_pod:podpulse_paused:max{{{PODS}}}[3d:1h]) or 0 * node_pod:podpulse_paused:max{{{PODS}}}"
+    )
+    paused = f"(podpulse_paused{{{PODS}}} == 1) * on (node, pod) group_left () ({hours})"
+    return listing(
+        "Paused pods",
+        "At most 50, and for how many of the last 72 hours. Take paused out of a manifest to check the pod again.",
+        {"hours of 72": f"topk(50, max by (instance, node, pod) ({paused}))"},
+        columns=["hours of 72", "pod", "node", "instance"],
+        order="-hours of 72",
+        fields={"pod": linked(TO_POD_PAGE), "hours of 72": measured("short", ((FORGOTTEN, look.NOTE),), "blue")},
+    ).span(8)
 
 
 def _unreliable() -> table.Panel:
@@ -207,7 +257,7 @@ def _unreliable() -> table.Panel:
         columns=["succeed", "pod", "node"],
         order="succeed",
         fields={"pod": linked(TO_HISTORY), "succeed": measured("percentunit", ((0.9, look.NOTE),), look.BAD)},
-    ).span(12)
+    ).span(8)
 
 
 def _slow() -> table.Panel:
@@ -218,7 +268,7 @@ def _slow() -> table.Panel:
         columns=["took", "pod", "node", "instance"],
         order="-took",
         fields={"pod": TO_POD, "took": measured("s")},
-    ).span(12)
+    ).span(8)
 
 
 def _nodes() -> table.Panel:
@@ -230,7 +280,7 @@ def _nodes() -> table.Panel:
 
     return listing(
         "Nodes in most trouble",
-        "At most 50, those with most critical and unknown pods.",
+        "At most 50, those with most critical and unknown pods. 10 s late says ten seconds or more.",
         {
             "pods": pods(".+"),
             "critical": pods("critical"),

@@ -101,11 +101,16 @@ def _succeeded() -> stat.Panel:
 def _certificate() -> stat.Panel:
     panel = number(
         "Certificate expires in",
-        "The first one of the chain that the pod shows, also where it is refused.",
-        now(f"probe_ssl_earliest_cert_expiry{{{ONE_POD}}} - time()"),
+        "By the chain that verifies it: there is none with insecure_skip_verify, and where it is refused.",
+        now(f"probe_ssl_last_chain_expiry_timestamp_seconds{{{ONE_POD}}} - time()"),
         alert="PodpulseCertificateExpiring",
     )
-    return panel.unit("dtdurations").thresholds(look.thresholds(look.TIME_LEFT, look.BAD)).no_value("no TLS").span(3)
+    return (
+        panel.unit("dtdurations")
+        .thresholds(look.thresholds(look.TIME_LEFT, look.BAD))
+        .no_value("none verified")
+        .span(3)
+    )
 
 
 def _manifest() -> stat.Panel:
@@ -165,8 +170,10 @@ def _results() -> timeseries.Panel:
 def _certificate_over_time() -> timeseries.Panel:
     panel = graph(
         "Certificate",
-        "How long it is still valid. A step up is a renewal; below the line it is time.",
+        "How long it is still accepted, and how long the first of all that the pod sends is valid, needed or not. "
+        "A step up is a renewal; below the line it is time.",
         "dtdurations",
-        over_time(f"probe_ssl_earliest_cert_expiry{{{ONE_POD}}} - time()", "expires in"),
+        over_time(f"probe_ssl_last_chain_expiry_timestamp_seconds{{{ONE_POD}}} - time()", "accepted for"),
+        over_time(f"probe_ssl_earliest_cert_expiry{{{ONE_POD}}} - time()", "first of all sent"),
     )
     return limited(panel, look.TIME_LEFT, look.BAD).no_value("no TLS").span(6)

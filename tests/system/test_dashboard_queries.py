@@ -30,7 +30,7 @@ SHOWN = 60.0
 ANSWERED_WITHIN = 60.0
 POD, SEEN_AS = "flaps.example", "web1:9815"
 SINGLE = {"node": "web1", "pod": POD}
-NAMES = ("web1", "web2", POD, "bad", "denied", "invalid", SEEN_AS, "web2:9815")
+NAMES = ("web1", "web2", POD, "bad", "denied", "invalid", "paused", SEEN_AS, "web2:9815")
 """What there is to choose from, of every variable."""
 
 
@@ -84,6 +84,7 @@ def scene(
     fleet.write(POD, manifest(POD, flaps.port, https=True))
     fleet.write("denied", manifest("denied", 8500))
     fleet.write("invalid", b"id: [")
+    fleet.write("paused", manifest("paused", target.port, paused=True))
     listen, gone = free_ports(2)
     controller = launch(consul, listen=f"127.0.0.1:{listen}", ca_file=str(authority.file), damping={"changes": 3})
     prometheus = stack.enter_context(
@@ -119,7 +120,8 @@ def test_every_query_has_an_answer_and_asks_for_what_is_exported(scene: tuple[Co
     }
     assert found(prometheus, asked, "Manifests that are not understood A") == {("invalid",)}
     assert found(prometheus, asked, "Certificates that expire first A") == {(POD,)}
-    for sign in ("Invalid manifests", "Controllers down", "Certificates expiring"):
+    assert found(prometheus, asked, "Paused pods A") == {("paused",)}
+    for sign in ("Invalid manifests", "Not checked", "Paused", "Controllers down", "Certificates expiring"):
         assert {answers(prometheus, query)[0].value for query in asked if query.place == f"podpulse: {sign} A"} == {1}
 
     for query, label in values:

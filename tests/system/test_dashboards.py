@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard as Model
 
-from deploy.grafana import build, look
+from deploy.grafana import build, look, overview
 from tests.support.grafana import Dashboard
 from tests.support.readme import sections
 from tests.support.rules import ALERTS
@@ -126,6 +126,10 @@ def test_limits_of_certificates_are_those_of_the_alerts() -> None:
     limits = {step / look.DAY for step, _ in look.TIME_LEFT}
     expression = ALERTS["PodpulseCertificateExpiring"]["expr"]
     assert {float(days) for days in re.findall(r"(\d+) \* 86400", expression)} == limits
+
+
+def test_a_pod_counts_as_forgotten_when_its_alert_says_so() -> None:
+    assert ALERTS["PodpulsePodPaused"]["expr"].rstrip().endswith(f">= {overview.FORGOTTEN}")
 
 
 def test_provisioning_names_the_folder_and_the_interval_that_the_rest_has() -> None:
