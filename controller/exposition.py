@@ -97,7 +97,7 @@ FLAPPING = Family(
     "podpulse_flapping", "gauge", "Whether the pod is published as unknown because its status changes too often."
 )
 
-OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], bool]], ...] = (
+OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], int]], ...] = (
     (
         Family("podpulse_manifest_invalid", "gauge", "Whether the newest manifest of the pod is not understood."),
         lambda intent: intent.error is not None,
@@ -109,6 +109,10 @@ OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], bool]], ...] = (
             "Whether any version of the pod's manifest is in force; if not, the pod is not checked at all.",
         ),
         lambda intent: intent.manifest is not None,
+    ),
+    (
+        Family("podpulse_manifest_warnings", "gauge", "Fields of the manifest in force that are unknown and ignored."),
+        lambda intent: len(intent.manifest.warnings) if intent.manifest else 0,
     ),
     (
         Family("podpulse_paused", "gauge", "Whether the manifest in force pauses the check of the pod."),
@@ -220,8 +224,8 @@ def _checks(labelled: Sequence[tuple[str, Tracked]], form: Format) -> Iterator[b
             yield "".join([lines(labels, check) for labels, check in labelled[start : start + CHUNK]]).encode()
 
 
-def _flags(family: Family, flags: Sequence[tuple[str, bool]], form: Format) -> Iterator[bytes]:
-    """A family that is 0 or 1 for each pod."""
+def _flags(family: Family, flags: Sequence[tuple[str, int]], form: Format) -> Iterator[bytes]:
+    """A family that is a small number for each pod."""
     yield family.head(form)
     for start in range(0, len(flags), CHUNK):
         lines = [f"{family.name}{{{labels}}} {flag:d}\n" for labels, flag in flags[start : start + CHUNK]]

@@ -106,6 +106,9 @@ class ManifestStore:
     def _understand(self, key: PodKey, entry: Entry, old: Intent | None, now: float) -> Intent:
         try:
             parsed = parse(key, entry.data, self._rules)
+            if parsed.warnings and (old is None or old.good != entry.data):
+                told = "; ".join(map(str, parsed.warnings))
+                log.warning("manifest of %s: %s", key, told, extra={"node": key.node, "pod": key.pod})
             check = parsed.check and replace(parsed.check, asked=now)
             return Intent(entry.version, entry.data, replace(parsed, check=check), entry.data)
         except ManifestError as error:

@@ -6,7 +6,7 @@ exception that leaves this file is `ManifestError`.
 Source of the fields and their defaults: p2's wiki page "Health Checks" and pkg/manifest of square/p2.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
@@ -18,6 +18,7 @@ from reconcilers.fields import Boolean, Name, Path, Port, Text
 from reconcilers.options import CheckOptions, OptionError, Rules, TlsOptions
 from reconcilers.spec import (
     CheckSpec,
+    FieldWarning,
     GrpcHealth,
     HttpGet,
     Manifest,
@@ -28,10 +29,13 @@ from reconcilers.spec import (
     Unprobed,
     is_name,
 )
+from reconcilers.unknown_fields import advice
 
 D = TypeVar("D", bound=BaseModel)
 
 MAX_SHOWN = 60
+MAX_WARNINGS = 10
+UNKNOWN = "unknown field, ignored"
 DEFAULT_PATH = "/_status"
 
 ABOUT_THE_NAME = frozenset({"missing", "extra_forbidden"})
@@ -85,9 +89,14 @@ class ManifestError(ValueError):
         return (self, *self.others)
 
 
-class _Status(CheckOptions):
-    model_config = ConfigDict(extra="allow", frozen=True)
+class _Tls(TlsOptions):
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
+
+class _Status(CheckOptions):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    tls: _Tls = Field(default_factory=_Tls)
     http: Boolean = False
     path: Path = ""
     port: Port = 0
@@ -98,7 +107,7 @@ class _Status(CheckOptions):
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     id: Name
     status_port: Port = 0
@@ -114,15 +123,18 @@ class _Document(BaseModel):
         """Whether the target is asked without TLS."""
         return self.status_http or self.status.http or self.status.kind == "tcp"
 
-    def unknown_fields(self) -> tuple[str, ...]:
-        top = (self.model_extra or {}).keys() - P2_FIELDS
-        below = (self.status.model_extra or {}).keys()
-        return (*sorted(top), *(f"status.{name}" for name in sorted(below)))
+
+NAMES: Mapping[str, frozenset[str]] = {
+    "": P2_FIELDS.union(_Document.model_fields),
+    "status": frozenset(_Status.model_fields),
+    "status.tls": frozenset(_Tls.model_fields),
+}
+"""Every field that a manifest may have, by section."""
+
+KNOWN = tuple(f"{section}.{name}".lstrip(".") for section, names in NAMES.items() for name in sorted(names))
 
 
 class _Identity(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
     id: Name
 
 
@@ -133,7 +145,8 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
         ManifestError: with the path of each wrong field and what was expected. Fields that are each good, but cannot
             be in force together, are looked for only when every single field is good.
     """
-    document = _validated(_Document, _load(data, rules.verify))
+    said = _load(data, rules.verify)
+    document = _validated(_Document, said)
     errors = list(_contradictions(key, document, rules))
     try:
         options = document.status.over(rules.defaults)
@@ -143,7 +156,7 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
         raise ManifestError.of(errors)
     is_checked = (document.port or rules.assume_passing) and not document.status.paused
     check = replace(_check(key, document, options), manifest=data) if is_checked else None
-    return Manifest(key, check, document.unknown_fields(), document.status.paused)
+    return Manifest(key, check, tuple(_warnings(said)), document.status.paused)
 
 
 def pod_id(data: bytes) -> str:
@@ -153,6 +166,34 @@ def pod_id(data: bytes) -> str:
         ManifestError: it gives none, or one that no pod can have. Other fields may be wrong nevertheless.
     """
     return _validated(_Identity, _load(data, None)).id
+
+
+def warnings(data: bytes) -> tuple[FieldWarning, ...]:
+    """About the fields that are not known; also of a manifest of which other fields are wrong.
+
+    Raises:
+        ManifestError: there are no fields to look at.
+    """
+    return tuple(_warnings(_load(data, None)))
+
+
+def _warnings(said: dict[str, Any]) -> Iterator[FieldWarning]:
+    unknown = list(_unknown(said))
+    for section, name in unknown[:MAX_WARNINGS]:
+        meant = advice(section, name, KNOWN)
+        path = _path((*section.split("."), name) if section else (name,))
+        yield FieldWarning(path, f"{UNKNOWN}; {meant}" if meant else UNKNOWN)
+    if more := len(unknown[MAX_WARNINGS:]):
+        yield FieldWarning("and more", f"{more} fields are unknown and ignored")
+
+
+def _unknown(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The section and the name of each field that nobody knows."""
+    sections: dict[str, Any] = {"": said, "status": said.get("status")}
+    sections["status.tls"] = sections["status"].get("tls") if isinstance(sections["status"], dict) else None
+    for section, fields in sections.items():
+        if isinstance(fields, dict):
+            yield from ((section, name) for name in sorted(fields.keys() - NAMES[section]))
 
 
 def _check(key: PodKey, document: _Document, options: CheckOptions) -> CheckSpec:

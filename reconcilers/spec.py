@@ -143,14 +143,25 @@ class CheckSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldWarning:
+    """Something in a manifest that can be used and is hardly meant: `field` is its path, `problem` says what it is."""
+
+    field: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A manifest that was understood. `check` is None for a pod that asks for none (no `status_port`, unless such pods
     are taken for passing), or that asks for a pause (`paused`).
 
-    `unknown_fields` are the paths of keys that nobody here or in p2 knows: counted and shown, never refused.
+    `warnings` are about fields that nobody here or in p2 knows: counted and shown, never refused.
     """
 
     key: PodKey
     check: CheckSpec | None
-    unknown_fields: tuple[str, ...] = ()
+    warnings: tuple[FieldWarning, ...] = ()
     paused: bool = False

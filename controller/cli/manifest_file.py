@@ -7,7 +7,7 @@ import click
 
 from controller.cli.options import LENIENT, key_of
 from controller.table import printable
-from reconcilers.manifest import ManifestError, parse, pod_id
+from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import Rules
 from reconcilers.p2manifest import sha_or_empty
 from reconcilers.spec import Manifest, PodKey
@@ -34,8 +34,10 @@ class ManifestFile:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What does not keep it from being used, but is hardly meant."""
-        fields = self.manifest.unknown_fields if self.manifest else ()
-        return tuple(f"{printable(field)}: not known here, passed over" for field in fields)
+        try:
+            return tuple(printable(str(warning)) for warning in warnings(self.data))
+        except ManifestError:
+            return ()
 
 
 def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:

@@ -39,13 +39,15 @@ class NoController(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would happen to each pod; `invalid` pods keep what runs for them, if anything does."""
+    """What would happen to each pod; `invalid` pods keep what runs for them, if anything does. `warnings` are about
+    fields of manifests that are ignored."""
 
     start: Mapping[str, Check]
     replace: Mapping[str, Sequence[tuple[str, str, str]]]
     stop: Mapping[str, str]
     same: Sequence[str]
     invalid: Mapping[str, str]
+    warnings: Mapping[str, Sequence[str]]
 
     def __bool__(self) -> bool:
         return bool(self.start or self.replace or self.stop or self.invalid)
@@ -198,6 +200,7 @@ def _plan(config: Config, wanted: Listing, running: Mapping[str, Check]) -> Plan
         stop={pod: _why_gone(manifests.get(pod)) for pod in sorted(running) if pod not in asked and pod not in invalid},
         same=[pod for pod, check in asked.items() if running.get(pod) == check],
         invalid=invalid,
+        warnings={pod: [str(each) for each in found.warnings] for pod, found in manifests.items() if found.warnings},
     )
 
 
@@ -240,13 +243,16 @@ def _fields(planned: Plan) -> dict[str, Any]:
         "stop": planned.stop,
         "unchanged": planned.same,
         "invalid": planned.invalid,
+        "warnings": planned.warnings,
     }
 
 
 def _show(planned: Plan, node: str, where: str, running: Collection[str], console: Console) -> None:
     compared = f"the {len(running)} checks that run at {_shown(where)}" if where != NOTHING else "nothing that runs"
     console.print(f"Node {node}, compared with {compared}:\n")
-    width = max(map(len, (*planned.start, *planned.replace, *planned.stop, *planned.invalid)), default=0)
+    width = max(
+        map(len, (*planned.start, *planned.replace, *planned.stop, *planned.invalid, *planned.warnings)), default=0
+    )
 
     def line(mark: str, colour: str, pod: str, text: str) -> None:
         console.print(Text.assemble("  ", (f"{mark} {pod:{width}}", colour), f"  {printable(text)}"))
@@ -263,7 +269,10 @@ def _show(planned: Plan, node: str, where: str, running: Collection[str], consol
         line(
             "!", "bold red", pod, f"{error}; {'what runs for it goes on' if pod in running else 'nothing runs for it'}"
         )
-    if planned:
+    for pod, warnings in planned.warnings.items():
+        for warning in warnings:
+            line("?", "yellow", pod, warning)
+    if planned or planned.warnings:
         console.print()
     counts = (
         f"{len(planned.start)} to start, {len(planned.replace)} to replace, {len(planned.stop)} to stop, "

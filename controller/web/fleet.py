@@ -5,7 +5,7 @@ Everything that came from a pod or a manifest stays raw text here: templates and
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from reconcilers.damping import Flapping
 from reconcilers.explanation import Situation, evidence, explain
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.record import HealthRecord
-from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.spec import CheckSpec, FieldWarning, PodKey
 
 NO_WORKER = "no probe worker runs yet"
 NO_VERDICT = "no verdict yet"
@@ -94,6 +94,12 @@ class Portrait:
     published: HealthRecord | None
 
     @property
+    def warnings(self) -> Sequence[FieldWarning]:
+        """What is said of the manifest in force."""
+        intent = self.sight.intent
+        return intent.manifest.warnings if intent and intent.manifest else ()
+
+    @property
     def in_doubt(self) -> bool:
         """Whether what is published is not known to be ours, and so about to be written again."""
         return isinstance(self.published, Unsettled)
@@ -108,6 +114,15 @@ class InvalidManifest:
     field: str
     problem: str
     kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtfulField:
+    """A field of a manifest that is in force and does not do what it seems to."""
+
+    key: PodKey
+    field: str
+    problem: str
 
 
 class Fleet:
@@ -176,6 +191,16 @@ class Fleet:
             )
             for key, intent in self._manifests.intents().items()
             if intent.error
+        ]
+        return sorted(found, key=lambda each: each.key)
+
+    def doubtful(self) -> list[DoubtfulField]:
+        """The warnings about manifests that are in force, by key."""
+        found = [
+            DoubtfulField(key, warning.field, warning.problem)
+            for key, intent in self._manifests.intents().items()
+            if intent.manifest and intent.manifest.warnings
+            for warning in intent.manifest.warnings
         ]
         return sorted(found, key=lambda each: each.key)
 

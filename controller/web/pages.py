@@ -83,6 +83,7 @@ class Pages:
             seen=seen,
             bar=_bar(seen),
             invalid=len(self._fleet.invalid()),
+            doubtful=len({each.key for each in self._fleet.doubtful()}),
             refresh=REFRESH if seen.total <= MANY else REFRESH_MANY,
         )
 
@@ -104,17 +105,21 @@ class Pages:
         )
 
     async def _manifests(self, request: Request) -> Response:
-        mark, invalid = self._mark(), self._fleet.invalid()
-        paging = within(Paging.lenient(request.query_params), len(invalid))
+        mark, invalid, doubtful = self._mark(), self._fleet.invalid(), self._fleet.doubtful()
+        longer = max(len(invalid), len(doubtful))
+        paging = within(Paging.lenient(request.query_params), longer)
         start = (paging.page - 1) * paging.per_page
         return self._render(
             "manifests.html",
             mark,
             root="",
             query=paging,
-            pages=pages(len(invalid), paging.per_page),
+            pages=pages(longer, paging.per_page),
+            longer=longer,
             total=len(invalid),
+            doubts=len(doubtful),
             invalid=invalid[start : start + paging.per_page],
+            doubtful=doubtful[start : start + paging.per_page],
             refresh=REFRESH,
         )
 

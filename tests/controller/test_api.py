@@ -60,6 +60,7 @@ def test_the_description_names_every_route_and_parameter(client: Client) -> None
         "/pods/{node}/{pod}",
         "/checks",
         "/manifest-errors",
+        "/manifest-warnings",
         "/status",
         "/events",
         "/openapi.json",
@@ -128,6 +129,19 @@ def test_a_pod_that_is_passing_without_a_probe_has_no_check(site: Site, client: 
     assert (pod["state"], pod["check"], pod["probe"]) == ("passing", None, None)
 
 
+def test_unknown_fields_of_manifests_are_listed_and_told_with_their_pod(site: Site, client: Client) -> None:
+    site.schedule(1, a=b"id: a\nport: 80\nstatus: {intervall: 5s}\n", b=b"id: b\n")
+    seen = client.get("/manifest-warnings")
+    assert [(each["pod"], each["field"]) for each in seen["warnings"]] == [("a", "port"), ("a", "status.intervall")]
+    assert seen["warnings"][1]["problem"] == "unknown field, ignored; did you mean status.interval?"
+    assert client.get("/manifest-warnings?per_page=1&page=2")["warnings"] == [seen["warnings"][1]]
+    assert client.get("/manifest-warnings?page=x", status=400)["errors"][0]["parameter"] == "page"
+    told = client.get(f"/pods/{NODE}/a", "/pods/{node}/{pod}")["manifest_warnings"]
+    assert told == [f"{each['field']}: {each['problem']}" for each in seen["warnings"]]
+    assert client.get(f"/pods/{NODE}/b", "/pods/{node}/{pod}")["manifest_warnings"] == []
+    assert client.get("/status")["manifest_warnings"] == 2
+
+
 def test_manifests_that_are_not_understood_are_listed_with_the_field(site: Site, client: Client) -> None:
     site.schedule(1, good=GOOD)
     site.schedule(2, good=BAD, torn=b"id: [\n")
@@ -152,6 +166,7 @@ def test_the_status_is_that_of_the_controller(site: Site, client: Client) -> Non
         "cut_off": "",
         "totals": {"critical": 0, "unknown": 1, "warning": 0, "passing": 0, "paused": 0, "unchecked": 0},
         "manifest_errors": 0,
+        "manifest_warnings": 0,
     }
     site.unready.append("the lease is lost")
     seen = client.get("/status")

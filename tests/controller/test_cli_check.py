@@ -51,7 +51,7 @@ def test_as_json_it_says_of_each_file_what_a_program_needs(manifest: Path, tmp_p
         "error": None,
         "warnings": [],
     }
-    assert second["warnings"] == ["colour: not known here, passed over"]
+    assert second["warnings"] == ["colour: unknown field, ignored"]
     assert (second["check"], second["error"]) == (None, None)
     assert (third["id"], third["sha"], third["check"]) == ("isup", sha(WRONG.encode()), None)
     assert [line.partition(": ")[0] for line in third["error"].splitlines()] == [
@@ -71,6 +71,28 @@ def test_the_check_of_the_json_is_the_one_that_plan_shows(manifest: Path, tmp_pa
     planned = json.loads(good(run("plan", manifest, *where, "--json")))
     (checked,) = json.loads(good(run("check-manifest", manifest, "--node", "web1", "--json")))
     assert planned["start"] == {"isup": checked["check"]}
+
+
+def test_schedule_and_plan_warn_of_a_mistyped_field_and_do_what_was_asked_for(tmp_path: Path) -> None:
+    odd, pods = written(tmp_path, "id: isup\nstatus_port: 80\nexpect_staus: 204\n"), tmp_path / "pods"
+    warning = "expect_staus: unknown field, ignored; did you mean status.expect_status?"
+    result = run("schedule", odd, "--intent-dir", pods, "--node", "web1")
+    assert json.loads(good(result))["pod_id"] == "isup"
+    assert result.stderr == f"{odd}: warning: {warning}\n"
+    where = ["plan", "--intent-dir", pods, "--node", "web1", "--controller", "none"]
+    assert f"  ? isup  {warning}\n" in good(run(*where))
+    assert json.loads(good(run(*where, "--json")))["warnings"] == {"isup": [warning]}
+    (pods / "isup.yaml").write_text("id: isup\n")
+    assert json.loads(good(run(*where, "--json")))["warnings"] == {}
+
+
+def test_a_mistyped_field_is_warned_of_also_beside_one_that_is_wrong(tmp_path: Path) -> None:
+    file = written(tmp_path, "id: isup\nstatus_port: 70000\nstatus: {intervall: 5s}\n")
+    result = run("check-manifest", file)
+    assert (result.exit_code, result.stdout) == (
+        1,
+        f"{file}: warning: status.intervall: unknown field, ignored; did you mean status.interval?\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,13 @@ def test_a_paused_pod_has_a_metric_of_its_own() -> None:
     assert by_label(scrape(healths([]), intents=store)["podpulse_paused"], "pod") == {"other": 0}
 
 
+def test_every_manifest_says_how_many_of_its_fields_are_ignored() -> None:
+    odd, bad = PodKey(ISUP.node, "odd"), PodKey(ISUP.node, "bad")
+    store = manifests({ISUP: b"id: isup\n", odd: b"id: odd\nport: 80\nstatus: {kin: tcp}\n", bad: b"id: [bad]\n"})
+    families = scrape(healths([]), intents=store)
+    assert by_label(families["podpulse_manifest_warnings"], "pod") == {"isup": 0, "odd": 2, "bad": 0}
+
+
 def test_every_check_says_whether_it_flaps_and_how_often_it_is_to_be_probed() -> None:
     shaky = PodKey(ISUP.node, "shaky")
     families = scrape(healths([ISUP, shaky]), damped=[shaky])

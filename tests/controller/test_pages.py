@@ -268,6 +268,18 @@ def test_manifests_that_are_not_understood_are_listed_with_what_is_wrong(site: S
     assert pods(site.get("/manifests?per_page=2&page=2")[1]) == ["torn"]
 
 
+def test_unknown_fields_are_shown_on_every_page_where_one_would_look_for_them(site: Site) -> None:
+    site.schedule(1, odd=b"id: odd\nport: 80\nstatus: {intervall: 5s}\n", bad=b"id: [\n", good=GOOD)
+    html = site.get("/manifests")[1]
+    assert '<h2 id="unknown">Fields that are unknown and ignored</h2>' in html
+    assert Page(html).text("code") == ["the whole", "port", "status.intervall"]
+    assert "unknown field, ignored; did you mean status.interval?" in html
+    assert Page(site.get("/manifests?per_page=1&page=2")[1]).text("code") == ["status.intervall"]
+    assert "1 manifest has unknown fields, which are ignored" in site.get("/")[1]
+    assert "<li><bdi>port: unknown field, ignored; write status_port</bdi></li>" in site.get(f"/pods/{NODE}/odd")[1]
+    assert "unknown fields" not in site.get(f"/pods/{NODE}/good")[1]
+
+
 # --- all of them ---
 
 

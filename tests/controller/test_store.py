@@ -93,6 +93,22 @@ def test_the_version_of_manifests_is_another_one_when_any_changed(store: Manifes
     assert len(set(versions)) == len(versions) == 4
 
 
+def test_unknown_fields_are_logged_once_per_version_with_what_was_meant(
+    store: ManifestStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = b"id: a\nport: 80\nstatus: {intervall: 5s}\n"
+    store.replace(listing((A, 1, odd)), ())
+    store.replace(listing((A, 1, odd)), ())
+    store.follow(Rules(assume_passing=True))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == (
+        "manifest of web1/a: port: unknown field, ignored; write status_port; "
+        "status.intervall: unknown field, ignored; did you mean status.interval?"
+    )
+    store.replace(listing((A, 3, b"# again\n" + odd)), ())
+    assert len(caplog.records) == 2
+
+
 def test_a_manifest_is_invalid_since_its_first_broken_version() -> None:
     clock = FakeClock(100.0)
     store = ManifestStore(Rules(), wall_clock=clock)

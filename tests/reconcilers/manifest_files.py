@@ -129,6 +129,7 @@ VALID = {
     "markers": PLAIN,
     "merge-key-quoted": NO_CHECK,
     "minimal": NO_CHECK,
+    "misspelt": PLAIN,
     "p2-page": PLAIN,
     "path-at": "https://web1:8000/@evil.example.com",
     "path-backslash": "https://web1:8000/a%5C..%5Cb",
@@ -165,7 +166,12 @@ VALID = {
     "status-port": "https://web1:8001/_status",
     "status-port-after-zero": "https://web1:8001/_status",
     "status-port-second": PLAIN,
+    "tls-keys-like-python": PLAIN,
+    "tls-long-option": PLAIN,
+    "tls-odd-option": PLAIN,
+    "tls-unknown-option": PLAIN,
     "unknown-keys": PLAIN,
+    "unknown-keys-many": PLAIN,
 }
 """The URL that is asked."""
 
@@ -186,10 +192,21 @@ PODS = {
 """The pod at whose key the file stands, where it is not isup."""
 
 UNKNOWN_FIELDS = {
-    "keys-like-python": ("", "__class__", "__dict__", "_x", "model_config", "model_fields", "probe", "self"),
-    "merge-key-quoted": ("<<",),
-    "status-keys-like-python": tuple(
-        f"status.{name}" for name in ("__class__", "_x", "model_copy", "model_fields_set", "over", "said")
+    "keys-like-python": ("''", "'__class__'", "'__dict__'", "'_x'", "model_config", "model_fields", "probe", "self"),
+    "merge-key-quoted": ("'<<'",),
+    "misspelt": ("expect_staus", "http", "port", "status.intervall", "status.tls.ca_fil"),
+    "status-keys-like-python": (
+        *("status.'__class__'", "status.'_x'", "status.model_copy", "status.model_fields_set"),
+        *("status.over", "status.said"),
     ),
+    "tls-keys-like-python": (
+        *("status.tls.'__class__'", "status.tls.'_x'", "status.tls.as_tls", "status.tls.model_copy"),
+        "status.tls.model_fields_set",
+    ),
+    "tls-long-option": (f"status.tls.'{'a' * 59}…",),
+    "tls-odd-option": (r"status.tls.'\x1b[31m'",),
+    "tls-unknown-option": ("status.tls.ca_path",),
     "unknown-keys": ("alpha", "zeta", "status.intervall", "status.kinds"),
+    "unknown-keys-many": (*(f"k{number:04}" for number in range(10)), "and more"),
 }
+"""The fields that are warned of."""

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcilers.clearsign import SignatureError
-from reconcilers.manifest import ManifestError, parse, pod_id
+from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import CheckOptions, Rules, TlsOptions
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Manifest, PodKey, Tls, Unprobed
 from tests.reconcilers import manifest_files, option_files
@@ -68,7 +68,9 @@ def test_a_valid_manifest_asks_for_its_check(name: str) -> None:
     manifest = parse(key, data(f"valid-{name}"), RULES)
     assert manifest.key == key
     assert (manifest.check.probe.url if manifest.check else NO_CHECK) == manifest_files.VALID[name]
-    assert manifest.unknown_fields == UNKNOWN_FIELDS.get(name, ())
+    assert tuple(warning.field for warning in manifest.warnings) == UNKNOWN_FIELDS.get(name, ())
+    assert warnings(data(f"valid-{name}")) == manifest.warnings
+    assert all(str(warning).isprintable() and len(str(warning)) < 250 for warning in manifest.warnings)
     assert pod_id(data(f"valid-{name}")) == key.pod
 
 

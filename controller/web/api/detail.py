@@ -111,6 +111,7 @@ class PodDetail(Pod):
     manifest: ManifestVersion | None = Field(description="As it stands.")
     manifest_in_force: ManifestVersion | None = Field(description="Where that is an older one.")
     manifest_error: str
+    manifest_warnings: list[str] = Field(description="About fields of the manifest in force that are ignored.")
 
     @classmethod
     def of_portrait(cls, seen: Portrait) -> "PodDetail":
@@ -128,6 +129,7 @@ class PodDetail(Pod):
             manifest=_version(intent.data, understood) if intent else None,
             manifest_in_force=_version(older.good, older.manifest) if older else None,
             manifest_error=sound(str(intent.error)) if intent and intent.error else "",
+            manifest_warnings=[sound(str(each)) for each in seen.warnings],
         )
 
 

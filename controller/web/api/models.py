@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller.web.fleet import InvalidManifest, PodState, Sight
+from controller.web.fleet import DoubtfulField, InvalidManifest, PodState, Sight
 from controller.web.listing import Listing
 from controller.web.wording import instant, sound
 from reconcilers.health import Reason
@@ -125,6 +125,34 @@ class ManifestErrorList(Model):
     per_page: int
 
 
+class ManifestWarning(Model):
+    """A field of a manifest that is in force and does not do what it seems to."""
+
+    node: str
+    pod: str
+    field: str = Field(description="The path of the field.")
+    problem: str = Field(description="What it is, and what to write instead where that is known.")
+
+    @classmethod
+    def of(cls, doubtful: DoubtfulField) -> "ManifestWarning":
+        return cls(
+            node=doubtful.key.node,
+            pod=doubtful.key.pod,
+            field=sound(doubtful.field),
+            problem=sound(doubtful.problem),
+        )
+
+
+class ManifestWarningList(Model):
+    """One page of the warnings about manifests."""
+
+    warnings: list[ManifestWarning]
+    matching: Count
+    page: int
+    pages: int
+    per_page: int
+
+
 class Status(Model):
     """How the controller itself is."""
 
@@ -137,6 +165,7 @@ class Status(Model):
     cut_off: str = Field(description='Why failures count as the node\'s own at the moment; "" while they do not.')
     totals: Totals
     manifest_errors: Count
+    manifest_warnings: Count
 
 
 class BadParameter(Model):

@@ -7,10 +7,20 @@ from pydantic.json_schema import models_json_schema
 
 from controller.web.answers import PROBLEM
 from controller.web.api.detail import PodDetail
-from controller.web.api.models import CheckList, ManifestErrorList, Model, PodList, Problem, Status, Totals
+from controller.web.api.models import (
+    CheckList,
+    ManifestErrorList,
+    ManifestWarningList,
+    Model,
+    PodList,
+    Problem,
+    Status,
+    Totals,
+)
 from controller.web.query import Paging, PodQuery
 
 Json = dict[str, Any]
+MODELS = (PodList, PodDetail, CheckList, ManifestErrorList, ManifestWarningList, Status, Totals, Problem)
 
 
 def description(version: str) -> Json:
@@ -25,7 +35,7 @@ def description(version: str) -> Json:
         },
         "servers": [{"url": "."}],
         "paths": _paths(),
-        "components": {"schemas": _schemas(PodList, PodDetail, CheckList, ManifestErrorList, Status, Totals, Problem)},
+        "components": {"schemas": _schemas(*MODELS)},
     }
 
 
@@ -39,6 +49,13 @@ def _paths() -> Json:
         "/checks": _get("listChecks", "The checks that run, in the words of manifests", CheckList),
         "/manifest-errors": _get(
             "listManifestErrors", "Manifests that are not understood", ManifestErrorList, _parameters(Paging), 400
+        ),
+        "/manifest-warnings": _get(
+            "listManifestWarnings",
+            "Fields of manifests that are unknown and ignored",
+            ManifestWarningList,
+            _parameters(Paging),
+            400,
         ),
         "/status": _get("getStatus", "How the controller itself is", Status),
         "/events": _events(),

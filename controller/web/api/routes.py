@@ -10,7 +10,15 @@ from starlette.routing import Route
 
 from controller.web.answers import NO_STORE, answer, problem
 from controller.web.api.detail import PodDetail
-from controller.web.api.models import ManifestError, ManifestErrorList, PodList, Status, Totals
+from controller.web.api.models import (
+    ManifestError,
+    ManifestErrorList,
+    ManifestWarning,
+    ManifestWarningList,
+    PodList,
+    Status,
+    Totals,
+)
 from controller.web.api.openapi import description
 from controller.web.fleet import Fleet
 from controller.web.listing import listing, pages, within
@@ -45,6 +53,7 @@ class Api:
             Route(f"{ROOT}/pods/{{node}}/{{pod}}", self._pod),
             Route(f"{ROOT}/checks", self._checks),
             Route(f"{ROOT}/manifest-errors", self._manifest_errors),
+            Route(f"{ROOT}/manifest-warnings", self._manifest_warnings),
             Route(f"{ROOT}/status", self._status),
             Route(f"{ROOT}/openapi.json", self._openapi),
         ]
@@ -82,6 +91,24 @@ class Api:
             )
         )
 
+    async def _manifest_warnings(self, request: Request) -> Response:
+        try:
+            query = Paging.parse(request.query_params)
+        except QueryError as error:
+            return _bad_query(error)
+        doubtful = self._fleet.doubtful()
+        paging = within(query, len(doubtful))
+        start = (paging.page - 1) * paging.per_page
+        return _json(
+            ManifestWarningList(
+                warnings=[ManifestWarning.of(each) for each in doubtful[start : start + paging.per_page]],
+                matching=len(doubtful),
+                page=paging.page,
+                pages=pages(len(doubtful), paging.per_page),
+                per_page=paging.per_page,
+            )
+        )
+
     async def _status(self, _: Request) -> Response:
         healthy, ready = self._healthy(), self._ready()
         return _json(
@@ -95,6 +122,7 @@ class Api:
                 cut_off=self._fleet.cut_off(),
                 totals=Totals.of(self._fleet.totals()),
                 manifest_errors=len(self._fleet.invalid()),
+                manifest_warnings=len(self._fleet.doubtful()),
             )
         )
 

@@ -1,0 +1,99 @@
+"""Fields that nobody knows: which known one was probably meant, or what to write instead of another system's word.
+
+Names are compared without case, dashes and underscores: `failureThreshold` is `failure_threshold`.
+"""
+
+from difflib import get_close_matches
+from functools import lru_cache
+
+SIMILAR = 0.66
+"""How alike two names must be, from 0 to 1, as difflib has it."""
+
+MAX_NAME = 40
+"""Longer names are not compared: that takes the square of their length."""
+
+STATUS = "status_port, status_http and the options below status describe the check"
+CREDENTIALS = "write status.headers with an Authorization, where the controller's allow_headers is true"
+KIND = "status.kind is http, tcp or grpc; there are no other kinds of checks"
+TARGET = "the pod's node is asked, or localhost with status.localhost_only; status.tls.server_name is for certificates"
+URL = "write status_port, status.path, and status_http: true for a check without TLS"
+PLAIN = "write status_http: true for a check without TLS, with status_port and status.path"
+TLS = "checks use TLS unless status_http is true; its options stand below status.tls"
+UNVERIFIED = "write status.tls.insecure_skip_verify"
+NO_BODY = "a probe sends no body; status.expect_body is what the answer's body must match"
+NO_REDIRECT = "redirects are never followed; write the last page's path as status.path"
+NO_PROXY = "a probe uses no proxy"
+INTERVAL = "write status.interval with a unit, as in 5s"
+TIMEOUT = "write status.timeout with a unit, as in 5s"
+DELAY = "write status.initial_delay with a unit, as in 30s"
+FAILURES = "write status.failure_threshold, the failures in a row that make a pod critical"
+SUCCESSES = "write status.success_threshold, the successes in a row that make a pod passing"
+EXPECT_STATUS = 'write status.expect_status, as in 200 or [200, "300-399"]'
+EXPECT_BODY = "write status.expect_body, a regular expression that the body must match"
+PAUSED = "write status.paused: true for no probes and no health"
+LIFE = "a pod's health goes when its manifest does, and not before"
+
+INSTEAD = {
+    name: advice
+    for names, advice in (
+        ("check checks healthcheck health_check probe liveness_probe readiness_probe startup_probe http_get", STATUS),
+        ("basic_auth authorization bearer_token username password oauth2", CREDENTIALS),
+        ("prober module type exec command script args icmp ping dns udp ttl alias docker_container_id", KIND),
+        ("tcp tcp_socket", "write status.kind: tcp, with status_port"),
+        ("grpc", "write status.kind: grpc, with status_port"),
+        ("grpc_service", "write status.service, with status.kind: grpc"),
+        ("host hostname host_header address target targets server virtual_host", TARGET),
+        ("url uri endpoint", URL),
+        ("http scheme protocol", PLAIN),
+        ("https ssl tls_config use_tls fail_if_not_ssl grpc_use_tls", TLS),
+        ("insecure skip_verify tls_skip_verify verify", UNVERIFIED),
+        ("tls_server_name sni", "write status.tls.server_name"),
+        ("port ports check_port", "write status_port"),
+        ("name", "the pod's name is its id"),
+        ("body data payload", NO_BODY),
+        ("http_headers header", "write status.headers, where the controller's allow_headers is true"),
+        ("follow_redirects no_follow_redirects disable_redirects redirects max_redirects", NO_REDIRECT),
+        ("proxy proxy_url", NO_PROXY),
+        ("interval_seconds period period_seconds every frequency scrape_interval", INTERVAL),
+        ("timeout_seconds scrape_timeout timeout_ms", TIMEOUT),
+        ("initial_delay_seconds start_period delay", DELAY),
+        ("failures retries fall unhealthy_threshold failures_before_critical failures_before_warning", FAILURES),
+        ("successes rise healthy_threshold success_before_passing", SUCCESSES),
+        ("valid_status_codes status_code status_codes expected_status expected_codes success_codes", EXPECT_STATUS),
+        ("fail_if_body_not_matches_regexp expected_body body_regex", EXPECT_BODY),
+        ("fail_if_body_matches_regexp", "status.expect_body says what must match; nothing says what must not"),
+        ("conditions", f"{EXPECT_STATUS}, and status.expect_body"),
+        ("enabled disabled suspend suspended", PAUSED),
+        ("deregister_critical_service_after", LIFE),
+    )
+    for name in (each.replace("_", "") for each in names.split())
+}
+"""What to write in a manifest for a word of blackbox_exporter, Kubernetes, Consul, gatus and their kin."""
+
+
+def advice(section: str, name: str, known: tuple[str, ...]) -> str:
+    """What to write in a manifest instead of `name`, which stands in `section` ("" for the top); "" where nobody knows.
+
+    `known` are the dotted names of all fields.
+    """
+    if instead := INSTEAD.get(_plain(name)):
+        return instead
+    meant = nearest(section, name, known)
+    return f"did you mean {meant}?" if meant else ""
+
+
+@lru_cache(maxsize=1024)
+def nearest(section: str, name: str, known: tuple[str, ...]) -> str:
+    """The known field that `name` is most like, one of the same section before one of another; "" if there is none."""
+    if len(name) > MAX_NAME:
+        return ""
+    by_name: dict[str, list[str]] = {}
+    for path in known:
+        by_name.setdefault(_plain(path.rpartition(".")[2]), []).append(path)
+    for alike in get_close_matches(_plain(name), by_name, n=1, cutoff=SIMILAR):
+        return min(by_name[alike], key=lambda path: path.rpartition(".")[0] != section)
+    return ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
