@@ -43,8 +43,8 @@ def render(
     yield from _checks(checks, form)
     yield from _flags(FLAPPING, [(labels, check.spec.key in damped) for labels, check in checks], form)
     intents = [(_labels(key), intent) for key, intent in manifests.intents().items()]
-    for family, holds in OF_MANIFESTS:
-        yield from _flags(family, [(labels, holds(intent)) for labels, intent in intents], form)
+    for family, value in OF_MANIFESTS:
+        yield from _flags(family, [(labels, value(intent)) for labels, intent in intents], form)
     match form:
         case Format.TEXT:
             yield generate_latest(_WithoutCreated(registry))

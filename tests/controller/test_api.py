@@ -15,7 +15,7 @@ from reconcilers.spec import CheckSpec, PodKey, Unprobed
 from tests.support.site import HOSTILE, NODE, NOW, Site
 
 GOOD = b"id: good\nstatus_port: 80\n"
-BAD = b"id: good\nstatus_port: 010\n"
+BAD = b"id: good\nstatus_port: 80000\n"
 ROOT = "/api/v1"
 
 

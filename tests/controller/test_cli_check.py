@@ -99,7 +99,7 @@ def test_a_mistyped_field_is_warned_of_also_beside_one_that_is_wrong(tmp_path: P
     ("text", "fields"),
     [
         (WRONG, ["status_port", "status.interval", "status.method", "status.tls.ca_file"]),
-        ("status_port: 0x1\nstatus: 5\n", ["id", "status_port", "status"]),
+        ("status_port: web\nstatus: 5\n", ["id", "status_port", "status"]),
         ("id: isup\nstatus: {kind: grpc, path: /a, method: GET}\n", ["status.method", "status.path"]),
         (
             "id: isup\nstatus: {http: true, service: a, tls: {}, timeout: 9s, method: HEAD, expect_body: a}\n",

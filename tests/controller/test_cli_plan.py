@@ -77,7 +77,7 @@ def test_it_says_what_would_start_be_replaced_and_stop(consul: Agent, tmp_path: 
         db = tmp_path / "db.yaml"
         db.write_bytes(manifest("db", target.port) + b"  interval: 9s\n")
         broken = tmp_path / "broken.yaml"
-        broken.write_bytes(b"id: api\nstatus_port: 0x10\n")
+        broken.write_bytes(b"id: api\nstatus_port: 80000\n")
         same = [*where, "--config", str(controller.config_file)]
         assert "0 to start, 0 to replace, 0 to stop, 3 unchanged, 0 invalid" in plan(*same, "--exit-code").stdout
         assert f"{broken}: status_port: expected a port" in plan(*same, broken).stderr
