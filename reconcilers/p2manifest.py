@@ -7,7 +7,8 @@ p2 leaves to chance (NaN as a key, a number that Go's field cannot hold). Whethe
 
 Source: pkg/manifest, pkg/launch, pkg/cgroups and pkg/util/size of square/p2; the version of go-yaml is in `goscalars`.
 Two differences remain. p2 reads the first of several documents, expands aliases and takes the last of two equal keys:
-all that is refused by `yamltext`. And libyaml's scanner is younger: it reads `[a:b]` and `"\\/"`, but not `"\\'"`.
+all that is refused by `yamltext`. And libyaml's scanner is younger: it reads what `yamltext.refused_by_go` tells, as
+`[a:b]`, but not `"\\'"`.
 """
 
 import hashlib
@@ -62,6 +63,18 @@ def sha_or_empty(data: bytes) -> str:
         return sha(data)
     except P2ManifestError:
         return ""
+
+
+def refusal(data: bytes) -> str:
+    """Why p2 itself would not read a manifest, "" where it would. One that it does not read ends p2-watch.
+
+    Stricter than `sha`, which also names manifests that only go-yaml's scanner does not read.
+    """
+    try:
+        read(data)
+        return yamltext.refused_by_go(clearsign.read(data).plaintext)
+    except P2ManifestError as error:
+        return str(error)
 
 
 def canonical(data: bytes) -> bytes:

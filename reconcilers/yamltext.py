@@ -8,6 +8,7 @@ Scalars stay text. YAML 1.1 guesses (`010` is 8, `22:22` is 1342, `no` is false)
 that receives the scalar says what it means, and sees whether it was quoted: `Plain` was not.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
@@ -32,6 +33,10 @@ MAX_EVENTS = 40_000
 usual server. 64 KiB of short keys and values are some 15,000 events; only what is hostile has more than 40,000."""
 
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+ENDS_EARLY = re.compile(r":(?![ \t\r\n\x85\u2028\u2029]|\Z)|\?")
+ESCAPED_SLASH = re.compile(r'"(?:[^\\]|\\[^/])*\\/', re.DOTALL)
+"""What go-yaml does not read in a scalar: in flow style without quotes, and with double quotes."""
 
 
 class Plain(str):
@@ -88,6 +93,20 @@ def places(data: bytes, name: str) -> list[Place]:
     finder = _Finder(name)
     _read(data, finder.take)
     return finder.places
+
+
+def refused_by_go(data: bytes) -> str:
+    """What of a text that `load` reads go-yaml v2 does not read, with its place; "" where it reads all of it.
+
+    go-yaml's scanner is an older libyaml: it knows YAML 1.1 only, and ends a scalar without quotes at a colon or a
+    question mark where it stands in flow style. At a byte order mark within the text it may panic.
+
+    Raises:
+        YamlError: as `load`.
+    """
+    scanner = _OldScanner(_decode(data))
+    _read(data, scanner.take)
+    return scanner.found
 
 
 def _read(data: bytes, take: Callable[[yaml.Event], None]) -> None:
@@ -224,6 +243,40 @@ class _Finder:
         if self._key is None and builder.expects_key() and isinstance(event, ScalarEvent) and event.value == self._name:
             self._key, self._depth = event, builder.depth
         builder.take(event)
+
+
+class _OldScanner:
+    """Looks in every event for what libyaml's scanner of 2006 stumbles over; keeps the first that it finds."""
+
+    def __init__(self, text: str) -> None:
+        self.found = ""
+        self._text = text
+        self._flows = 0
+
+    def take(self, event: yaml.Event) -> None:
+        match event:
+            case DocumentStartEvent(version=(int(), int()) as version) if version != (1, 1):
+                self._refuse(event, f"%YAML {version[0]}.{version[1]}; expected no directive, or %YAML 1.1")
+            case MappingStartEvent() | SequenceStartEvent():
+                self._flows += bool(self._flows or event.flow_style)
+            case CollectionEndEvent():
+                self._flows -= bool(self._flows)
+            case ScalarEvent():
+                self._scalar(event)
+            case _:
+                pass
+
+    def _scalar(self, event: ScalarEvent) -> None:
+        written = self._text[_index(event.start_mark) : _index(event.end_mark)]
+        if self._flows and not event.style and (found := ENDS_EARLY.search(written)):
+            self._refuse(event, f"a {found[0]!r} in {_shown(written)}, which stands in {{}} or []; expected quotes")
+        elif event.style == '"' and ESCAPED_SLASH.match(written):
+            self._refuse(event, f"the escape '\\/' in {_shown(written)}; expected '/'")
+        elif "\ufeff" in written:
+            self._refuse(event, "a byte order mark within the text")
+
+    def _refuse(self, event: yaml.Event, what: str) -> None:
+        self.found = self.found or _at(event.start_mark, what)
 
 
 def _index(mark: _Mark | None) -> int:

@@ -29,9 +29,9 @@ from reconcilers.spec import Manifest
 def check_manifest(files: tuple[Path, ...], node: str | None, config_file: Path | None, as_json: bool) -> None:
     """Say what manifests ask for, or what is wrong with them.
 
-    On standard output a line for each good one, with its SHA as p2 computes it, and one for every field that is not
-    known; on standard error a line for every wrong field, with what was expected. Fields that do not fit together are
-    looked for when each of them is good.
+    On standard output a line for each good one, with its SHA as p2 computes it, and a warning for every field that is
+    not known, and of what p2 itself would not read. On standard error a line for every wrong field, with what was
+    expected. Fields that do not fit together are looked for when each of them is good.
 
     With --json there is a list on standard output, in the order of the files: file, id, sha, check (as `plan --json`
     has it; null where nothing is to be probed), error (null, or a line for every wrong field) and warnings.

@@ -9,7 +9,7 @@ from controller.cli.options import LENIENT, key_of
 from controller.table import printable
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import Rules
-from reconcilers.p2manifest import sha_or_empty
+from reconcilers.p2manifest import refusal, sha_or_empty
 from reconcilers.spec import Manifest, PodKey
 
 NAMELESS = "unknown"
@@ -35,9 +35,11 @@ class ManifestFile:
     def warnings(self) -> tuple[str, ...]:
         """What does not keep it from being used, but is hardly meant."""
         try:
-            return tuple(printable(str(warning)) for warning in warnings(self.data))
+            unknown = [printable(str(warning)) for warning in warnings(self.data)]
         except ManifestError:
             return ()
+        refused = refusal(self.data) if self.manifest else ""
+        return (*unknown, *([f"p2 would not read this: {refused}"] if refused else []))
 
 
 def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:

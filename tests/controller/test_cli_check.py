@@ -144,3 +144,24 @@ def test_a_manifest_that_p2_would_not_read_has_no_sha(tmp_path: Path) -> None:
     file = written(tmp_path, "id: isup\nstatus_port: 80\nlaunchables: {a: {}}\n")
     assert "; no SHA, because p2 would not read it" in good(run("check-manifest", file))
     assert json.loads(good(run("check-manifest", file, "--json")))[0]["sha"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("launchables: {app: {location: x}}", "launchables.app.launchable_type: missing"),
+        ("min_health_percentage: fifty", "min_health_percentage: expected a number of 64 bits"),
+        ("config: {at: https://example.com/}", "a ':' in 'https://example.com/'"),
+    ],
+)
+def test_what_p2_would_not_read_is_a_warning(tmp_path: Path, text: str, why: str) -> None:
+    odd = written(tmp_path, f"{MANIFEST}{text}\n")
+    said = good(run("check-manifest", odd))
+    assert f"{odd}: warning: p2 would not read this: " in said
+    assert why in said
+    (found,) = json.loads(good(run("check-manifest", odd, "--json")))
+    assert len(found["warnings"]) == 1
+    result = run("schedule", odd, "--intent-dir", tmp_path / "pods")
+    assert json.loads(good(result))["pod_id"] == "isup"
+    assert f"{odd}: warning: p2 would not read this: " in result.stderr
+    assert why in result.stderr

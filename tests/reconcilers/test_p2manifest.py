@@ -17,7 +17,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.p2manifest import P2ManifestError, canonical, sha
+from reconcilers import p2manifest
+from reconcilers.p2manifest import P2ManifestError, canonical, sha, sha_or_empty
 
 DATA = Path(__file__).parents[1] / "data" / "p2-sha"
 VECTORS = sorted(DATA.glob("*.yaml"))
@@ -62,6 +63,42 @@ def test_the_example_of_p2_itself_has_the_sha_that_p2_gives() -> None:
     assert sha((DATA / "p2-own.yaml").read_bytes()) == (
         "f7fdad6e2362c9345a83196701dafb989fa8229b8d671642976cb35b5166c6f0"
     )
+
+
+LAUNCHABLE = "id: p\nlaunchables: {app: {%s}}"
+P2_REFUSES = {
+    LAUNCHABLE % "location: x": "launchables.app.launchable_type: missing",
+    LAUNCHABLE % "launchable_type: hoist": "launchables.app: expected either a location or a version with its id",
+    LAUNCHABLE % "launchable_type: docker": "launchables.app.image: expected a name and a sha256",
+    LAUNCHABLE % "launchable_type: x, cgroup: {memory: 4 gigs}": "launchables.app.cgroup.memory: expected a number of "
+    "bytes, perhaps with a unit K, M, G or T",
+    LAUNCHABLE % "launchable_type: x, no_halt_on_update: never": "launchables.app.no_halt_on_update: expected true or "
+    "false",
+    "id: p\nresource_limits: {cgroup: {memory: lots}}": "resource_limits.cgroup.memory: expected a number of bytes, "
+    "perhaps with a unit K, M, G or T",
+    "id: p\nmin_health_percentage: fifty": "min_health_percentage: expected a number of 64 bits",
+    "id: p\nreadonly: maybe": "readonly: expected true or false",
+    "id: p\ntermination_grace_period: 10s": "termination_grace_period: expected a number of 64 bits",
+    LAUNCHABLE % "launchable_type: hoist, location: https://x/y": "line 2, column 55: a ':' in 'https://x/y', which "
+    "stands in {} or []; expected quotes",
+    "%YAML 1.2\n---\nid: p": "line 1, column 1: %YAML 1.2; expected no directive, or %YAML 1.1",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), P2_REFUSES.items())
+def test_what_p2_itself_would_refuse_is_named(text: str, why: str) -> None:
+    assert p2manifest.refusal(text.encode()) == why
+    assert p2manifest.refusal(SIGNED % text.encode()) == why
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+def test_no_refusal_is_named_of_what_p2_reads(path: Path) -> None:
+    assert p2manifest.refusal(path.read_bytes()) == ""
+
+
+def test_what_p2_would_not_read_has_no_sha() -> None:
+    assert sha_or_empty(b"id: p\nreadonly: maybe") == ""
+    assert sha_or_empty(b"id: p") == sha(b"id: p")
 
 
 SIGNED = b"""-----BEGIN PGP SIGNED MESSAGE-----

@@ -8,7 +8,18 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.yamltext import MAX_BYTES, MAX_DEPTH, MAX_EVENTS, Place, Plain, Value, YamlError, load, places
+from reconcilers.yamltext import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_EVENTS,
+    Place,
+    Plain,
+    Value,
+    YamlError,
+    load,
+    places,
+    refused_by_go,
+)
 
 COST = 0.5
 """Seconds; the slowest of the hostile texts below takes some milliseconds."""
@@ -134,6 +145,41 @@ def test_as_many_short_keys_or_items_are_read_as_the_size_allows(line: str) -> N
     config = document["config"]
     assert isinstance(config, dict | list)
     assert len(config) == 5_000
+
+
+GO_REFUSES = {
+    "a: {b: https://x/y}": "line 1, column 8: a ':' in 'https://x/y', which stands in {} or []; expected quotes",
+    "- [a,\n  b::c]": "line 2, column 3: a ':' in 'b::c', which stands in {} or []; expected quotes",
+    "a: {b: [c, {d: e?f}]}": "line 1, column 16: a '?' in 'e?f', which stands in {} or []; expected quotes",
+    "{a?: b}": "line 1, column 2: a '?' in 'a?', which stands in {} or []; expected quotes",
+    "%YAML 1.2\n---\na: b": "line 1, column 1: %YAML 1.2; expected no directive, or %YAML 1.1",
+    'a: "b\\/c"': "line 1, column 4: the escape '\\/' in '\"b\\\\/c\"'; expected '/'",
+    "a: {b:c}\nd: {e:f}": "line 1, column 5: a ':' in 'b:c', which stands in {} or []; expected quotes",
+    "a: \ufeff": "line 1, column 4: a byte order mark within the text",
+}
+GO_READS = [
+    "a: https://x/y?z",
+    "a: {b: 'https://x?y', c: \"d:e\"}",
+    "a: {b: c}\nd: e:f?",
+    "- [{a: b}]\n- c:d",
+    "%YAML 1.1\n---\na: b",
+    'a: "b\\\\/c"',
+    "a: 'b\\/c'",
+    "\ufeffa: b",
+    "",
+]
+
+
+@pytest.mark.parametrize(("text", "why"), GO_REFUSES.items())
+def test_what_go_yaml_refuses_is_named_although_it_is_read_here(text: str, why: str) -> None:
+    """Tried with gopkg.in/yaml.v2 of p2's version."""
+    load(text.encode())
+    assert refused_by_go(text.encode()) == why
+
+
+@pytest.mark.parametrize("text", GO_READS)
+def test_nothing_is_named_that_go_yaml_reads(text: str) -> None:
+    assert refused_by_go(text.encode()) == ""
 
 
 def test_the_size_is_limited() -> None:
