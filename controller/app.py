@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from prometheus_client import CollectorRegistry
 
 from controller import exposition
+from controller.addresses import AddressWatch
 from controller.canary import Canary
 from controller.config import Config
 from controller.consul_operations import CONTROLLER_OPERATIONS
@@ -105,7 +106,6 @@ class App:
             self._outside.source,
             self._manifests,
             RemovalGate(),
-            self._outside.addresses,
             self._on_manifests,
             self._pulses.new("watch", 30, asks=self._outside.asks),
             config.consul.wait,
@@ -113,10 +113,8 @@ class App:
         self._registrations = self._registration(environ)
         self._reloader = self._with_reloader(environ, reread)
         self._web = self._server()
-        self._beside: list[RealityWatch | RegistrationKeeper] = [
-            *self._watch_of_reality(),
-            *self._registrations,
-        ]
+        self._beside: list[RealityWatch | AddressWatch | RegistrationKeeper] = []
+        self._beside += (*self._watch_of_reality(), *self._outside.watches, *self._registrations)
         self._systemd = ServiceManager(environ, self._pulses.complaints, self._pulses.hopeless, self._status)
         self._read_at_scrape()
 
@@ -258,6 +256,7 @@ class App:
             observe,
             self._publish_again,
             self._expect,
+            lambda: self._checks.add(self._manifests.intents().keys()),
             left.session,
             left.note,
         )

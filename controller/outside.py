@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from controller.addresses import CatalogAddress, FixedAddress
+from controller.addresses import AddressWatch, CatalogAddress, FixedAddress
 from controller.config import Config
 from controller.consul import AgentService, ConsulClient
 from controller.consul_operations import Observe
@@ -58,8 +58,9 @@ class Lease(Keeper, Protocol):
 class Outside:
     """What is different between Consul and folders. `sinks` are the places where health goes, by their names; each is
     written by a thread of its own. `clients` are to be closed at the end. `reality` says what really runs, where
-    somebody may know and it matters. `take` puts another configuration in force, as far as that goes without a restart.
-    Where it `asks`, whoever reads or writes waits for an answer of others, who may be slow."""
+    somebody may know and it matters. `watches` keep the addresses up to date. `take` puts another configuration in
+    force, as far as that goes without a restart. Where it `asks`, whoever reads or writes waits for an answer of
+    others, who may be slow."""
 
     source: Source
     sinks: Mapping[str, HealthSink]
@@ -68,6 +69,7 @@ class Outside:
     keepers: Sequence[Keeper]
     clients: Sequence[ConsulClient] = ()
     reality: ConsulSource | None = None
+    watches: Sequence[AddressWatch] = ()
     take: Callable[[Config], None] = lambda _: None
     asks: bool = True
 
@@ -99,6 +101,7 @@ def on_consul(
     observe: Observe,
     publish_again: Callable[[str, Collection[PodKey] | None], None],
     expect: Callable[[Collection[PodKey]], None],
+    moved: Callable[[], None],
     session: str,
     note_session: Callable[[str], None],
 ) -> Outside:
@@ -106,7 +109,7 @@ def on_consul(
 
     `publish_again` is told in which place records were lost and of which pods, or None for all of them. `session` is
     the one that an earlier run left, if any, and `note_session` is told of each that we publish under. `expect` is told
-    of the pods whose services an earlier run left.
+    of the pods whose services an earlier run left, and `moved` when the node's address is another one.
     """
     settings, node = config.consul_settings(environ), config.node_name
     services = ManifestServices(manifests, _naming(config))
@@ -150,11 +153,13 @@ def on_consul(
         agent = sinks["agent"] = AgentSink(client(), services, partial(publish_again, "agent"), ttl=config.service.ttl)
         renewals = TtlKeeper(agent, node, expect, pulses.new("agent-ttl", 30, asks=True))
         keepers.append(renewals)
-    addresses = CatalogAddress(client(), node) if config.address == "catalog" else _fixed(config.address)
+    catalog = CatalogAddress(client(), node) if config.address == "catalog" else None
+    watches = [AddressWatch(catalog, moved, pulses.new("address", 30, asks=True))] if catalog else []
     source = ConsulSource(client(), config.tree, node, leftovers)
     matters = config.startup_grace and config.tree == "intent"
     reality = ConsulSource(client(), "reality", node, tuple) if matters else None
-    return Outside(source, sinks, addresses, lease, keepers, clients, reality, take)
+    addresses = catalog or _fixed(config.address)
+    return Outside(source, sinks, addresses, lease, keepers, clients, reality, watches, take)
 
 
 def registration(

@@ -1,7 +1,7 @@
 """What is known: the last good manifest of each pod, and the health of each check that runs.
 
-Each store has one lock, held for dictionary work only. What they hand out is frozen, or is replaced and never changed
-in place, so readers (metrics, page) need no lock of theirs.
+Each store has one lock, held for dictionary work, or for reading one manifest. What they hand out is frozen, or is
+replaced and never changed in place, so readers (metrics, page) need no lock of theirs.
 """
 
 import logging
@@ -56,40 +56,55 @@ class ManifestStore:
     def __len__(self) -> int:
         return len(self._intents)
 
-    def replace(self, listing: Listing, removed: Collection[PodKey]) -> frozenset[PodKey]:
-        """Take over what `listing` shows and forget `removed`; the answer names the pods that are new, changed or gone.
+    def replace(self, listing: Listing) -> frozenset[PodKey]:
+        """Take over what `listing` shows; the answer names the pods that are new or changed.
 
         Only bytes whose version changed are parsed. Bytes that cannot be understood keep the last good manifest.
         """
         changed, now = set(), self._clock()
-        with self._lock:
-            for key, entry in listing.entries.items():
-                old = self._intents.get(key)
-                if old is None or old.version != entry.version:
-                    self._intents[key] = self._understand(key, entry, old, now)
-                    changed.add(key)
-            for key in removed:
-                if self._intents.pop(key, None):
-                    changed.add(key)
-            self.version += bool(changed)
+        for key, entry in listing.entries.items():
+            old = self._intents.get(key)
+            if old is None or old.version != entry.version:
+                with self._lock:
+                    self._intents[key] = self._understand(key, entry, self._intents.get(key), now)
+                changed.add(key)
+        self._note_change(changed)
         return frozenset(changed)
+
+    def remove(self, keys: Collection[PodKey]) -> None:
+        """Forget these."""
+        with self._lock:
+            removed = [key for key in keys if self._intents.pop(key, None)]
+        self._note_change(removed)
 
     def follow(self, rules: Rules) -> frozenset[PodKey]:
         """Read every manifest anew by these rules; the answer names the pods for which that is another one.
 
-        By the same rules only those are read that were not understood: a file that they name may be there by now.
+        By the same rules only those are read that were not understood: a file that they name may be there by now. What
+        a listing brings meanwhile is read by the new rules, and waits for one manifest at most.
         """
         changed, now = set(), self._clock()
         with self._lock:
             others, self._rules = rules != self._rules, rules
-            for key, old in self._intents.items():
-                if others or old.error:
-                    new = self._understand(key, Entry(old.version, old.data), old, now)
-                    if (new.manifest, str(new.error)) != (old.manifest, str(old.error)):
-                        self._intents[key] = new
-                        changed.add(key)
-            self.version += bool(changed)
+            again = [key for key, old in self._intents.items() if others or old.error]
+        for key in again:
+            with self._lock:
+                if (old := self._intents.get(key)) and self._read_again(key, old, now):
+                    changed.add(key)
+        self._note_change(changed)
         return frozenset(changed)
+
+    def _read_again(self, key: PodKey, old: Intent, now: float) -> bool:
+        """Whether that makes another manifest of it."""
+        new = self._understand(key, Entry(old.version, old.data), old, now)
+        differs = (new.manifest, str(new.error)) != (old.manifest, str(old.error))
+        if differs:
+            self._intents[key] = new
+        return differs
+
+    def _note_change(self, keys: Collection[PodKey]) -> None:
+        with self._lock:
+            self.version += bool(keys)
 
     def manifest(self, key: PodKey) -> Manifest | None:
         """The last good manifest; None for a pod that has none."""

@@ -22,6 +22,15 @@ BROADCAST = IPv4Address("255.255.255.255")
 WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([1-9][0-9]{0,4}))?")
 
 
+def is_address(text: str) -> bool:
+    """Whether `text` is an IP address, perhaps with a zone, and no name."""
+    try:
+        ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """A range of addresses that are allowed although they are denied otherwise.

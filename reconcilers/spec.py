@@ -123,10 +123,10 @@ class CheckSpec:
     """One check, complete: a worker needs nothing else to run it.
 
     `address` is where to connect instead of what the host's name resolves to (the name is kept for Host, SNI and
-    verification); None resolves the name, `UNKNOWN_ADDRESS` cannot be connected to. Times are seconds; until
-    `initial_delay` has passed, or the first success, there is no verdict. `output` says whether an excerpt of the
-    answer is kept. No part of what it is: `asked` is when the check was asked for, on the monotonic clock (0: not
-    known), and `manifest` the bytes that ask for it.
+    verification): an IP address, or another name; None resolves the name, `UNKNOWN_ADDRESS` cannot be connected to.
+    Times are seconds; until `initial_delay` has passed, or the first success, there is no verdict. `output` says
+    whether an excerpt of the answer is kept. No part of what it is: `asked` is when the check was asked for, on the
+    monotonic clock (0: not known), and `manifest` the bytes that ask for it.
     """
 
     key: PodKey

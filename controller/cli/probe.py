@@ -144,9 +144,7 @@ def _fields(spec: CheckSpec, result: ProbeResult) -> dict[str, Any]:
 
 
 def _addresses(spec: CheckSpec) -> list[str]:
-    if spec.address:
-        return [spec.address]
-    return list(ask_system(spec.probe.host).addresses)
+    return list(ask_system(spec.address or spec.probe.host).addresses)
 
 
 def _explain(spec: CheckSpec, result: ProbeResult, console: Console) -> None:

@@ -1,7 +1,8 @@
 """The watch: reads one listing after the other, and hands on which pods changed.
 
 It holds what every source has in common: patience with errors, a limit on how often is read, and the gate that removals
-must pass. It never decides what a changed manifest means.
+must pass. It never decides what a changed manifest means. What a listing shows is announced before anybody else is
+asked anything; only removals wait for the single reads that confirm them.
 """
 
 import logging
@@ -27,6 +28,9 @@ WAIT = 10.0
 WAIT_HOLDING = 2.0
 """How long a source may wait for a change, in seconds; shorter while a person may release what the fuse holds, and
 where a removal could not be looked into."""
+PATIENCE = 3.0
+"""Seconds for which the first listing waits for what an earlier run left published, so that new checks can go on from
+there. What is found later is looked at then."""
 BURST = 2
 MIN_GAP = 0.02
 GAP_PER_POD = 1e-4
@@ -57,23 +61,14 @@ class Source(Protocol):
         ...
 
 
-class Addressing(Protocol):
-    """Where nodes are reached, as far as it may change."""
-
-    def refresh(self) -> bool:
-        """Look again; whether it changed."""
-        ...
-
-
 class IntentWatch:
-    """Runs in the thread "watch"."""
+    """Runs in the thread "watch"; what an earlier run left is read in the thread "leftovers", once."""
 
     def __init__(
         self,
         source: Source,
         store: ManifestStore,
         gate: RemovalGate,
-        addressing: Addressing,
         on_change: Callable[[Collection[PodKey]], None],
         pulse: Pulse,
         wait: float = WAIT,
@@ -83,7 +78,6 @@ class IntentWatch:
         self._source = source
         self._store = store
         self._gate = gate
-        self._addressing = addressing
         self._on_change = on_change
         self._longest = wait
         self._pulse = pulse
@@ -100,14 +94,19 @@ class IntentWatch:
         self._last_good_wall = 0.0
         self._failing_since: float | None = None
         self._stopped = threading.Event()
+        self._left_over = threading.Event()
+        """What an earlier run left is known, or not waited for any more."""
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._earlier = threading.Thread(target=self._read_leftovers, name="leftovers", daemon=True)
         self._retrying = until_stopped(SourceError, self._stopped, self._on_error)
 
     def start(self) -> None:
+        self._earlier.start()
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
         self._stopped.set()
+        self._left_over.set()
         self._source.cancel()
         self._thread.join(timeout)
 
@@ -139,23 +138,32 @@ class IntentWatch:
 
     def _run(self) -> None:
         try:
-            self._gate.expect(self._retrying(self._source.leftovers))
             while not self._stopped.is_set():
                 self._retrying(self._turn)
         except RetryError:
             log.debug("the watch ends while its source does not answer")
+
+    def _read_leftovers(self) -> None:
+        retrying = until_stopped(SourceError, self._stopped, self._on_no_leftovers)
+        try:
+            self.expect(retrying(self._source.leftovers))
+        except RetryError:
+            log.debug("what an earlier run left was not read before the end")
+        self._left_over.set()
 
     def _turn(self) -> None:
         """Read one listing and act on it."""
         self._pulse.beat()
         self._pace()
         listing = self._source.next(self._wait())
+        self._left_over.wait(PATIENCE)
+        self._left_over.set()
+        self._on_success()
+        self._take(listing)
         self._take_found()
         absent = self._absent(listing)
         self._release_if_asked()
-        verdict = self._gate.judge(listing, absent, self._clock())
-        self._on_success()
-        self._take(listing, verdict)
+        self._let_go(self._gate.judge(listing, absent, self._clock()))
 
     def _absent(self, listing: Listing) -> Collection[PodKey]:
         """What single reads confirm to be gone of what the listing lacks. Reads that fail confirm nothing, and are
@@ -180,15 +188,19 @@ class IntentWatch:
         if known := found & self._store.intents().keys():
             self._on_change(known)
 
-    def _take(self, listing: Listing, verdict: Verdict) -> None:
+    def _take(self, listing: Listing) -> None:
+        """Announce what the listing shows; what it lacks is nobody's business yet."""
         self._bucket.refill = MIN_GAP + GAP_PER_POD * len(listing.entries)
-        changed = self._store.replace(listing, verdict.removed) | verdict.removed
-        if self._addressing.refresh():
-            changed |= self._store.intents().keys()
-        self._report(verdict)
         self.ignored.replace(listing.ignored)
-        if changed:
+        if changed := self._store.replace(listing):
             self._on_change(changed)
+
+    def _let_go(self, verdict: Verdict) -> None:
+        """Announce what may be removed. A pod that an earlier run left is in no store, and is announced too."""
+        self._report(verdict)
+        if verdict.removed:
+            self._store.remove(verdict.removed)
+            self._on_change(verdict.removed)
 
     def _release_if_asked(self) -> None:
         if self._release.is_set():
@@ -222,6 +234,10 @@ class IntentWatch:
         if self._failing_since is not None:
             log.info("manifests can be read again, after %.0f s", self._last_good - self._failing_since)
             self._failing_since = None
+
+    def _on_no_leftovers(self, state: RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome:
+            log.warning("what an earlier run left published cannot be read yet: %s", state.outcome.exception())
 
     def _on_error(self, state: RetryCallState) -> None:
         self._pulse.beat()

@@ -3,13 +3,17 @@
 from controller.probes.resolver import Answer, Resolver
 from controller.probes.transfer import Verdict, Where, where
 from controller.probes.worker import Worker
-from reconcilers.guard import Guard
+from reconcilers.guard import Guard, is_address
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import UNKNOWN_ADDRESS
 
 ASSUMED = Verdict(Outcome.SUCCESS, detail="taken for passing without a probe: the manifest has no status_port")
 LOOPBACK = Answer(("127.0.0.1", "::1"))
 """What `localhost` stands for, whatever a resolver says (RFC 6761)."""
+
+
+GIVEN = object()
+"""In place of an answer: the check has an IP address, which stands for nothing else."""
 
 
 class Reach:
@@ -27,7 +31,7 @@ class Reach:
         """Where to connect; or why not, as the verdict over the probe; or None while the name is being looked up."""
         if worker.kind is None:
             return ASSUMED
-        if worker.where is not None and worker.spec.address is not None:
+        if worker.where is not None and worker.resolved is GIVEN:
             return worker.where
         answer = self._answer(worker)
         if answer is None:
@@ -36,17 +40,20 @@ class Reach:
             if isinstance(found := self._judge(worker, answer), Verdict):
                 return found
             worker.where, worker.resolved = found.after(worker.where) if worker.where else found, answer
+            if is_address(worker.spec.address or ""):
+                worker.resolved = GIVEN
         return worker.where
 
     def _answer(self, worker: Worker) -> Answer | None:
-        host = worker.spec.probe.host
-        if worker.spec.address == UNKNOWN_ADDRESS:
+        address, host = worker.spec.address, worker.spec.probe.host
+        if address == UNKNOWN_ADDRESS:
             return Answer(
                 (), f"the address of node {host} is not known: Consul's catalog has not named it", temporary=True
             )
-        if worker.spec.address is not None:
-            return Answer((worker.spec.address,))
-        return LOOPBACK if host == "localhost" else self._resolver.lookup(host)
+        name = host if address is None else address
+        if is_address(name):
+            return Answer((name,))
+        return LOOPBACK if name == "localhost" else self._resolver.lookup(name)
 
     def _judge(self, worker: Worker, answer: Answer) -> Where | Verdict:
         probe = worker.spec.probe

@@ -1,12 +1,15 @@
 """Where a node is reached; the catalog is a real Consul's."""
 
 import json
+import threading
 
 import pytest
 
-from controller.addresses import PATIENCE, CatalogAddress, FixedAddress
+from controller.addresses import PATIENCE, AddressWatch, CatalogAddress, FixedAddress
+from controller.pulse import Pulse
 from reconcilers.spec import UNKNOWN_ADDRESS
 from tests.support.consul import Agent
+from tests.support.net import until
 from tests.support.recorders import FakeClock
 
 
@@ -16,10 +19,9 @@ def register(consul: Agent, address: str) -> None:
 
 
 @pytest.mark.parametrize("address", [None, "10.0.0.1"])
-def test_a_fixed_address_is_that_of_every_node_and_never_changes(address: str | None) -> None:
+def test_a_fixed_address_is_that_of_every_node(address: str | None) -> None:
     fixed = FixedAddress(address)
     assert fixed.address("web1") == fixed.address("web2") == address
-    assert not fixed.refresh()
 
 
 def test_the_catalog_is_asked_only_by_refresh_and_its_last_word_stays_in_force(consul: Agent) -> None:
@@ -58,3 +60,38 @@ def test_a_node_that_the_catalog_never_names_is_not_waited_for_without_end(consu
         register(consul, "10.0.0.7")
         assert catalog.refresh()
         assert catalog.address("db1") == "10.0.0.7"
+
+
+@pytest.mark.parametrize("address", ["localhost", "printer.example", "fe80::1%eth0"])
+def test_a_host_name_in_the_catalog_is_an_address_like_any_other(consul: Agent, address: str) -> None:
+    register(consul, address)
+    with consul.client() as client:
+        catalog = CatalogAddress(client, "db1")
+        assert catalog.refresh()
+        assert catalog.address("db1") == address
+
+
+def test_what_nobody_can_connect_to_is_said_once_and_changes_nothing(
+    consul: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    with consul.client() as client:
+        catalog = CatalogAddress(client, "db1")
+        register(consul, "10.0.0.7")
+        catalog.refresh()
+        register(consul, "a/b c\x00")
+        assert not any(catalog.refresh() for _ in range(3))
+        assert catalog.address("db1") == "10.0.0.7"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "expected an IP address or a host name" in caplog.text
+
+
+def test_whoever_follows_the_catalog_is_told_of_a_move(consul: Agent) -> None:
+    told = threading.Event()
+    with consul.client() as client:
+        catalog = CatalogAddress(client, "db1")
+        watch = AddressWatch(catalog, told.set, Pulse("address", 30, FakeClock()))
+        watch.start()
+        register(consul, "10.0.0.7")
+        until(told.is_set, 10.0)
+        assert catalog.address("db1") == "10.0.0.7"
+        watch.stop(5.0)

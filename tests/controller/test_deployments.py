@@ -38,7 +38,10 @@ class Trees:
     def intend(self, data: bytes | None, key: PodKey = A) -> None:
         self.version += 1
         entries = {} if data is None else {key: Entry((self.version,), data)}
-        self.deployments.intend(self.store.replace(Listing(self.version, entries), [] if entries else [key]))
+        if data is None:
+            self.store.remove([key])
+        self.store.replace(Listing(self.version, entries))
+        self.deployments.intend([key])
 
     def run(self, *, filtered: bool = False, **pods: bytes) -> None:
         self.version += 1

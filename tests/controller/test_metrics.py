@@ -61,7 +61,7 @@ def healths(keys: Collection[PodKey], results: Sequence[ProbeResult] = ()) -> He
 
 def manifests(texts: Mapping[PodKey, bytes] | None = None) -> ManifestStore:
     store = ManifestStore(Rules())
-    store.replace(Listing(1, {key: Entry((1,), text) for key, text in (texts or {}).items()}), ())
+    store.replace(Listing(1, {key: Entry((1,), text) for key, text in (texts or {}).items()}))
     return store
 
 
@@ -205,7 +205,7 @@ def test_every_manifest_says_whether_it_is_understood() -> None:
 def test_a_manifest_that_was_never_understood_can_be_told_from_one_whose_older_version_goes_on() -> None:
     other = PodKey(ISUP.node, "other")
     store = manifests({ISUP: b"id: isup\nstatus_port: 80\n", other: b"id: [bad]\n"})
-    store.replace(Listing(2, {ISUP: Entry((2,), b"id: [bad]\n")}), ())
+    store.replace(Listing(2, {ISUP: Entry((2,), b"id: [bad]\n")}))
     families = scrape(healths([]), intents=store)
     assert by_label(families["podpulse_manifest_invalid"], "pod") == {"isup": 1, "other": 1}
     assert by_label(families["podpulse_manifest_in_force"], "pod") == {"isup": 1, "other": 0}
@@ -216,11 +216,11 @@ def test_a_paused_pod_has_a_metric_of_its_own() -> None:
     paused = b"id: isup\nstatus_port: 80\nstatus: {paused: true}\n"
     store = manifests({ISUP: paused, other: b"id: other\nstatus_port: 80\n"})
     assert by_label(scrape(healths([]), intents=store)["podpulse_paused"], "pod") == {"isup": 1, "other": 0}
-    store.replace(Listing(2, {ISUP: Entry((2,), b"id: [bad]\n")}), ())
+    store.replace(Listing(2, {ISUP: Entry((2,), b"id: [bad]\n")}))
     assert by_label(scrape(healths([]), intents=store)["podpulse_paused"], "pod") == {"isup": 1, "other": 0}, (
         "the version in force pauses it"
     )
-    store.replace(Listing(3, {}), [ISUP])
+    store.remove([ISUP])
     assert by_label(scrape(healths([]), intents=store)["podpulse_paused"], "pod") == {"other": 0}
 
 

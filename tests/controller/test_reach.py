@@ -65,6 +65,27 @@ def test_a_fixed_address_needs_no_resolver_and_is_judged_too() -> None:
     assert found == Verdict(Outcome.LOCAL, Reason.DENIED, f"{METADATA} is a link-local address, and may not be probed")
 
 
+def test_a_name_in_place_of_an_address_is_resolved_and_what_it_stands_for_is_judged() -> None:
+    reach = Reach(answering("10.0.0.7"), Guard())
+    assert reach.find(worker("elsewhere", address="web1")) == where("elsewhere", 80, ("10.0.0.7",))
+    assert reach.find(worker("elsewhere", address="localhost")) == where("elsewhere", 80, ("127.0.0.1", "::1"))
+    found = Reach(answering(METADATA), Guard()).find(worker("elsewhere", address="web1"))
+    assert isinstance(found, Verdict)
+    assert (found.reason, found.detail.split()[0]) == (Reason.DENIED, METADATA)
+
+
+def test_a_name_in_place_of_an_address_is_looked_up_again() -> None:
+    answers, clock = [Answer(("10.0.0.1",))], FakeClock()
+    resolver = Resolver(lambda: None, lambda _: answers[-1], clock)
+    resolver.start()
+    reach, mine = Reach(resolver, Guard()), worker("elsewhere", address="printer.example")
+    until(lambda: reach.find(mine) == where("elsewhere", 80, ("10.0.0.1",)))
+    answers.append(Answer(("10.0.0.2",)))
+    clock.advance(TTL + 1)
+    until(lambda: getattr(reach.find(mine), "connect_to", None) == where("elsewhere", 80, ("10.0.0.2",)).connect_to)
+    resolver.stop()
+
+
 def test_an_address_that_could_not_be_found_out_is_our_fault_and_the_name_is_not_asked_for() -> None:
     resolver = Resolver(lambda: None, lambda _: Answer(("192.0.2.1",)))
     found = Reach(resolver, Guard()).find(worker(address=UNKNOWN_ADDRESS))

@@ -40,44 +40,45 @@ def store() -> ManifestStore:
 
 
 def test_new_changed_and_removed_pods_are_named_and_others_are_not(store: ManifestStore) -> None:
-    assert store.replace(listing((A, 1, good(A)), (B, 1, good(B))), ()) == {A, B}
-    assert store.replace(listing((A, 1, good(A)), (B, 2, good(B, 81))), ()) == {B}
-    assert store.replace(listing((A, 1, good(A))), [B]) == {B}
-    assert store.replace(listing((A, 1, good(A))), [B]) == frozenset()
+    assert store.replace(listing((A, 1, good(A)), (B, 1, good(B)))) == {A, B}
+    assert store.replace(listing((A, 1, good(A)), (B, 2, good(B, 81)))) == {B}
+    for _ in range(2):
+        store.remove([B])
+        assert store.replace(listing((A, 1, good(A)))) == frozenset()
     assert (store.manifest(B), len(store)) == (None, 1)
 
 
 def test_a_pod_that_is_only_missing_is_kept(store: ManifestStore) -> None:
-    store.replace(listing((A, 1, good(A))), ())
-    assert store.replace(listing(), ()) == frozenset()
+    store.replace(listing((A, 1, good(A))))
+    assert store.replace(listing()) == frozenset()
     assert port(store, A) == 80
 
 
 def test_bytes_whose_version_did_not_change_are_not_parsed_again(store: ManifestStore) -> None:
-    store.replace(listing((A, 1, good(A))), ())
+    store.replace(listing((A, 1, good(A))))
     before = store.manifest(A)
-    assert store.replace(listing((A, 1, BAD)), ()) == frozenset()
+    assert store.replace(listing((A, 1, BAD))) == frozenset()
     assert store.manifest(A) is before
 
 
 def test_a_broken_new_version_keeps_the_last_good_manifest_and_says_what_is_wrong(
     store: ManifestStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store.replace(listing((A, 1, good(A))), ())
-    store.replace(listing((A, 2, BAD)), ())
+    store.replace(listing((A, 1, good(A))))
+    store.replace(listing((A, 2, BAD)))
     assert port(store, A) == 80
     intent = store.intents()[A]
     assert (intent.data, intent.invalid_since) == (BAD, 100.0)
     assert intent.error is not None
     assert len(caplog.records) == 1
-    store.replace(listing((A, 2, BAD)), ())
+    store.replace(listing((A, 2, BAD)))
     assert len(caplog.records) == 1, "logged once per version"
 
 
 def test_the_bytes_of_the_manifest_in_force_are_kept(store: ManifestStore) -> None:
-    store.replace(listing((A, 1, good(A))), ())
+    store.replace(listing((A, 1, good(A))))
     for version in (2, 3):
-        store.replace(listing((A, version, BAD)), ())
+        store.replace(listing((A, version, BAD)))
     intent = store.intent(A)
     assert intent
     assert (intent.data, intent.good) == (BAD, good(A))
@@ -88,7 +89,8 @@ def test_the_version_of_manifests_is_another_one_when_any_changed(store: Manifes
     versions = [store.version]
     for entries, removed in (((A, 1, good(A)),), ()), (((A, 2, BAD),), ()), ((), [A]):
         for _ in range(2):
-            store.replace(listing(*entries), removed)
+            store.replace(listing(*entries))
+            store.remove(removed)
         versions.append(store.version)
     assert len(set(versions)) == len(versions) == 4
 
@@ -97,38 +99,38 @@ def test_unknown_fields_are_logged_once_per_version_with_what_was_meant(
     store: ManifestStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     odd = b"id: a\nport: 80\nstatus: {intervall: 5s}\n"
-    store.replace(listing((A, 1, odd)), ())
-    store.replace(listing((A, 1, odd)), ())
+    store.replace(listing((A, 1, odd)))
+    store.replace(listing((A, 1, odd)))
     store.follow(Rules(assume_passing=True))
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == (
         "manifest of web1/a: port: unknown field, ignored; write status_port; "
         "status.intervall: unknown field, ignored; did you mean status.interval?"
     )
-    store.replace(listing((A, 3, b"# again\n" + odd)), ())
+    store.replace(listing((A, 3, b"# again\n" + odd)))
     assert len(caplog.records) == 2
 
 
 def test_a_manifest_is_invalid_since_its_first_broken_version() -> None:
     clock = FakeClock(100.0)
     store = ManifestStore(Rules(), wall_clock=clock)
-    store.replace(listing((A, 1, BAD)), ())
+    store.replace(listing((A, 1, BAD)))
     clock.advance(50)
-    store.replace(listing((A, 2, b"id: {\n")), ())
+    store.replace(listing((A, 2, b"id: {\n")))
     assert store.intents()[A].invalid_since == 100.0
-    store.replace(listing((A, 3, good(A, 82))), ())
+    store.replace(listing((A, 3, good(A, 82))))
     assert (store.intents()[A].error, store.intents()[A].invalid_since, port(store, A)) == (None, 0.0, 82)
     clock.advance(50)
-    store.replace(listing((A, 4, BAD)), ())
+    store.replace(listing((A, 4, BAD)))
     assert (store.intents()[A].invalid_since, port(store, A)) == (200.0, 82)
 
 
 def test_a_check_knows_when_it_was_asked_for() -> None:
     clock = FakeClock(100.0)
     store = ManifestStore(Rules(), clock)
-    store.replace(listing((A, 1, good(A)), (B, 1, good(B))), ())
+    store.replace(listing((A, 1, good(A)), (B, 1, good(B))))
     clock.advance(50)
-    store.replace(listing((A, 2, good(A, 81)), (B, 1, good(B))), ())
+    store.replace(listing((A, 2, good(A, 81)), (B, 1, good(B))))
     checks = [manifest.check for key in (A, B) if (manifest := store.manifest(key))]
     assert [check.asked for check in checks if check] == [150.0, 100.0]
 
@@ -136,7 +138,7 @@ def test_a_check_knows_when_it_was_asked_for() -> None:
 def test_the_operators_rules_are_those_of_every_manifest() -> None:
     """What they say is told where they are read; see tests/reconcilers."""
     store = ManifestStore(Rules(CheckOptions(interval=60.0), allow_headers=False))
-    store.replace(listing((A, 1, good(A)), (B, 1, b"id: b\nstatus_port: 80\nstatus: {headers: {X-A: b}}\n")), ())
+    store.replace(listing((A, 1, good(A)), (B, 1, b"id: b\nstatus_port: 80\nstatus: {headers: {X-A: b}}\n")))
     manifest = store.manifest(A)
     assert manifest
     assert manifest.check
@@ -145,22 +147,22 @@ def test_the_operators_rules_are_those_of_every_manifest() -> None:
 
 
 def test_a_pod_whose_first_manifest_is_broken_is_known_and_has_none(store: ManifestStore) -> None:
-    assert store.replace(listing((A, 1, BAD), (B, 1, good(B))), ()) == {A, B}
+    assert store.replace(listing((A, 1, BAD), (B, 1, good(B)))) == {A, B}
     assert store.manifest(A) is None
     assert port(store, B) == 80
 
 
 def test_a_removed_pod_that_returns_broken_does_not_get_its_old_manifest_back(store: ManifestStore) -> None:
-    store.replace(listing((A, 1, good(A))), ())
-    store.replace(listing(), [A])
-    store.replace(listing((A, 5, BAD)), ())
+    store.replace(listing((A, 1, good(A))))
+    store.remove([A])
+    store.replace(listing((A, 5, BAD)))
     assert store.manifest(A) is None
 
 
 def test_what_intents_gives_does_not_change_afterwards(store: ManifestStore) -> None:
-    store.replace(listing((A, 1, good(A))), ())
+    store.replace(listing((A, 1, good(A))))
     intents = store.intents()
-    store.replace(listing(), [A])
+    store.remove([A])
     assert A in intents
 
 
@@ -492,7 +494,7 @@ def interval(store: ManifestStore, key: PodKey) -> float:
 
 def test_other_defaults_change_only_the_manifests_that_rest_on_them() -> None:
     store = ManifestStore(Rules())
-    store.replace(listing((A, 1, good(A)), (B, 1, asking("interval: 7s", "b"))), ())
+    store.replace(listing((A, 1, good(A)), (B, 1, asking("interval: 7s", "b"))))
     untouched = store.intents()[B]
     assert store.follow(Rules(CheckOptions(interval=6.0))) == {A}
     assert (interval(store, A), interval(store, B)) == (6.0, 7.0)
@@ -502,7 +504,7 @@ def test_other_defaults_change_only_the_manifests_that_rest_on_them() -> None:
 
 def test_a_manifest_that_other_rules_do_not_allow_stays_as_it_was_understood_last() -> None:
     store = ManifestStore(Rules())
-    store.replace(listing((A, 1, asking("timeout: 5s"))), ())
+    store.replace(listing((A, 1, asking("timeout: 5s"))))
     assert store.follow(Rules(CheckOptions(interval=1.0, timeout=1.0))) == {A}
     assert interval(store, A) == 5.0
     assert "timeout" in str(store.intents()[A].error)
@@ -514,7 +516,7 @@ def test_by_the_same_rules_what_was_not_understood_is_looked_at_again(caplog: py
     missing = {"/ca.pem"}
     rules = Rules(unreadable=lambda path: "No such file" if path in missing else "")
     store = ManifestStore(rules)
-    store.replace(listing((A, 1, asking("tls: {ca_file: /ca.pem}"))), ())
+    store.replace(listing((A, 1, asking("tls: {ca_file: /ca.pem}"))))
     assert store.manifest(A) is None
     assert store.follow(rules) == frozenset()
     assert len(caplog.records) == 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from controller.intent.watch import IntentWatch, SourceError
+from controller.intent.watch import PATIENCE, IntentWatch, SourceError
 from controller.pulse import Pulse
 from controller.store import ManifestStore
 from reconcilers.gate import Entry, Listing, RemovalGate
@@ -42,6 +42,7 @@ class Scripted:
     cancelled: threading.Event = field(default_factory=threading.Event)
     reads: int = 0
     doubtful_read: bool = False
+    slow: threading.Event | None = None
 
     def leftovers(self) -> Collection[PodKey]:
         answer = self.earlier.pop(0) if self.earlier else ()
@@ -64,6 +65,8 @@ class Scripted:
 
     def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
         self.asked.append(tuple(keys))
+        if self.slow:
+            self.slow.wait(20)
         if self.doubtful_read:
             raise SourceError("no answer")
         return set(keys) - self.present
@@ -73,20 +76,8 @@ class Scripted:
 
 
 @dataclass
-class Moving:
-    """`Addressing` that has moved when the test says so."""
-
-    moved: bool = False
-
-    def refresh(self) -> bool:
-        moved, self.moved = self.moved, False
-        return moved
-
-
-@dataclass
 class Bench:
     source: Scripted = field(default_factory=Scripted)
-    addressing: Moving = field(default_factory=Moving)
     announced: Announced = field(default_factory=Announced)
     fuse_seconds: float = 60.0
 
@@ -97,7 +88,6 @@ class Bench:
             self.source,
             self.store,
             RemovalGate(self.fuse_seconds),
-            self.addressing,
             self.announced,
             Pulse("watch", 30, self.pulse_clock),
         )
@@ -165,7 +155,7 @@ def test_errors_keep_the_set_are_retried_and_logged_once_at_each_end(
 
 def test_a_source_that_fails_from_the_start_is_asked_until_it_answers(make: Make) -> None:
     bench = make(source=Scripted(earlier=[SourceError("down"), SourceError("down"), [A]]))
-    assert bench.source.earlier == []
+    until(lambda: bench.source.earlier == [])
     bench.show(listing(4, [B]))
     until(lambda: bench.announced.keys() == {A, B})
 
@@ -280,12 +270,39 @@ def test_what_an_earlier_run_left_is_announced_when_no_manifest_asks_for_it(make
     assert bench.source.asked == [(B,)]
 
 
-def test_a_node_that_moved_has_all_its_pods_announced_and_the_removed_ones_too(make: Make) -> None:
+def test_what_a_listing_shows_is_announced_before_single_reads_are_answered(make: Make) -> None:
     bench = make()
-    bench.show(listing(1, [A, B, C]))
-    bench.addressing.moved = True
-    bench.show(listing(2, [A, B]))
-    assert bench.announced.batches[-1] == {A, B, C}
+    bench.show(listing(1, [A, B]))
+    bench.source.slow = threading.Event()
+    bench.source.answers.put(listing(2, [A, C]))
+    until(lambda: {C} in bench.announced.batches, what="the new pod is announced")
+    until(lambda: bench.source.asked == [(B,)])
+    assert bench.known() == {A, B, C}
+    bench.source.slow.set()
+    until(lambda: bench.known() == {A, C})
+
+
+def test_leftovers_that_cannot_be_read_keep_no_manifest_from_being_announced(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = make(source=Scripted(earlier=[SourceError("403")] * 1_000))
+    bench.source.answers.put(listing(1, [A]))
+    until(lambda: bench.announced.keys() == {A}, 2 * PATIENCE, "the manifest is announced")
+    bench.source.earlier = [[A, B]]
+
+    def removed() -> bool:
+        bench.show(listing(2, [A]))
+        return bench.announced.batches[-1] == {B}
+
+    until(removed, 10.0, "what was left is removed")
+    assert caplog.text.count("what an earlier run left published cannot be read yet: 403") == 1
+
+
+def test_the_first_listing_waits_for_what_an_earlier_run_left(make: Make) -> None:
+    bench = make(source=Scripted(earlier=[SourceError("down"), [A]]))
+    bench.source.answers.put(listing(1, [A]))
+    until(lambda: bench.announced.keys() == {A})
+    assert bench.source.earlier == []
 
 
 def test_a_source_that_answers_without_end_is_not_read_without_end(make: Make) -> None:

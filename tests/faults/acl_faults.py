@@ -12,7 +12,7 @@ from tests.support.gateway import marks_filtered
 from tests.support.net import until
 
 HEALTH = 'key_prefix "health/" { policy = "write" }\n'
-SESSION = f'session "{NODE}" {{ policy = "write" }}\n'
+SESSION = f'session "{NODE}" {{ policy = "write" }}\nnode "{NODE}" {{ policy = "read" }}\n'
 INTENT = 'key_prefix "intent/" { policy = "read" }\n'
 ALL_BUT_SOME = INTENT + HEALTH + SESSION + f'key_prefix "intent/{NODE}/pod-1" {{ policy = "deny" }}\n'
 SECRET = f"intent/{NODE}/secret"

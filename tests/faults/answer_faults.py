@@ -1,6 +1,7 @@
 """What may be said in Consul's place: errors, and answers that are none."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 INDEX = {"X-Consul-Index": "7", "X-Consul-Knownleader": "true", "Content-Type": "application/json"}
 CONFLICT = json.dumps({"Results": None, "Errors": [{"OpIndex": 0, "What": "nothing of yours"}]}).encode()
 BEYOND = "9" * 26
+SLOW = 8.0
 BESIDE = f"intent/{NODE}/no/pod"
 BAD_BASE64 = json.dumps(
     [{"Key": "intent/web1/pod-0", "Value": "%%%not base64", "CreateIndex": 5, "ModifyIndex": 5, "Flags": 0}]
@@ -89,6 +91,22 @@ def partial_listing(stage: Stage, random: Random) -> Iterator[None]:
     stage.delete(BESIDE)
 
 
+def slow_catalog(stage: Stage, random: Random) -> Iterator[None]:
+    """Whoever asks where a node is waits. New manifests and removals do not: nothing else is slow."""
+
+    def slowly(asked: Asked) -> Reply | None:
+        if "/v1/catalog/" in asked.path:
+            time.sleep(SLOW)
+        return None
+
+    told = lies(slowly, stage, random)
+    next(told)
+    stage.pods.schedule(random.choice(stage.pods.wanted()))
+    stage.pods.remove(random.choice(stage.pods.wanted()))
+    yield
+    next(told, None)
+
+
 def redirected(stage: Stage, random: Random) -> Iterator[None]:
     """Redirects to another host, which must never hear of us."""
     told: list[str] = []
@@ -124,6 +142,7 @@ FAULTS = (
     ),
     *(_fault(name, partial(lies, always(reply)), "cut") for name, reply in SAID.items()),
     *(_fault(name, partial(lies, listing(reply)), "blind") for name, reply in LISTED.items()),
+    Fault("answers-slow-catalog", "answers", slow_catalog, seconds=2 * SLOW),
     _fault("partial", partial_listing, "blind"),
     _fault("redirect", redirected, "cut"),
 )

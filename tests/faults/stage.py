@@ -30,6 +30,7 @@ RULES = f"""
 key_prefix "intent/" {{ policy = "read" }}
 key_prefix "health/" {{ policy = "write" }}
 session "{NODE}" {{ policy = "write" }}
+node "{NODE}" {{ policy = "read" }}
 """
 """What a controller that publishes keys needs, where Consul denies by default."""
 SETTLES = 30.0
@@ -136,7 +137,7 @@ class Stage(AbstractContextManager["Stage"]):
         consul = {"address": f"http://127.0.0.1:{self.proxy.port}", **token} | self._options.get("consul", {})
         return {
             "node_name": NODE,
-            "address": "127.0.0.1",
+            "address": "catalog",
             "listen": "127.0.0.1:0",
             "state_dir": str(self.folder / "state"),
             "defaults": {"interval": f"{self.scale.interval:g}s", "timeout": f"{self.scale.timeout:g}s"},

@@ -90,7 +90,7 @@ class Site(AbstractContextManager["Site"]):
 
     def schedule(self, index: int, **manifests: bytes) -> None:
         entries = {PodKey(NODE, pod): Entry((index,), data) for pod, data in manifests.items()}
-        self.manifests.replace(Listing(index, entries), ())
+        self.manifests.replace(Listing(index, entries))
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, str]:
         response, body = self.ask(path, method, **headers)

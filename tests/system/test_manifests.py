@@ -2,12 +2,14 @@
 
 import html
 import json
+import threading
 
 import pytest
 
 from reconcilers import p2manifest
 from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps, manifest, watch_for
+from tests.support.fake_http import Asked, Reply
 from tests.support.fleet import Fleet
 from tests.support.gateway import Gateway, marks_filtered
 from tests.support.net import until
@@ -276,6 +278,37 @@ def test_the_nodes_address_can_be_that_of_consuls_catalog(
     launch(consul, address="catalog")
     until(lambda: fleet.are("passing", "a"))
     assert target.hits("/a")[0].headers["host"] == f"web1:{target.port}"
+
+
+def test_a_host_name_in_consuls_catalog_is_resolved(consul: Agent, launch: Launch, target: Target) -> None:
+    consul.request("PUT", "catalog/register", json.dumps({"Node": "web9", "Address": "localhost"}))
+    fleet = Fleet(consul, target, "web9")
+    fleet.schedule("a")
+    launch(consul, address="catalog", node_name="web9")
+    until(lambda: fleet.are("passing", "a"))
+
+
+@pytest.mark.slow
+def test_a_catalog_that_does_not_answer_delays_neither_a_new_manifest_nor_a_removal(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
+    hangs, released = threading.Event(), threading.Event()
+
+    def hang_after_the_first(asked: Asked) -> Reply | None:
+        if "/v1/catalog/" in asked.path and fleet.are("passing", "ab"):
+            hangs.set()
+            released.wait(30.0)
+        return None
+
+    fleet.schedule("a", "b")
+    with Gateway(consul.http_port) as gateway:
+        gateway.lie = hang_after_the_first
+        launch(consul, through=f"http://127.0.0.1:{gateway.port}", address="catalog")
+        until(hangs.is_set, 30.0, "the catalog is asked again")
+        fleet.schedule("c")
+        fleet.unschedule("a")
+        until(lambda: fleet.are("passing", "bc"), 5.0, "what was written is acted on while the catalog hangs")
+        released.set()
 
 
 @pytest.mark.slow

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from tests.faults.history import Usage
 from tests.faults.story import Broken, Story
 
-SPARE_DESCRIPTORS = 32
-CONSUL_CONNECTIONS = 8
+SPARE_DESCRIPTORS = 34
+CONSUL_CONNECTIONS = 10
+"""Two descriptors for each connection (libcurl works on a duplicate), and one connection for each of manifests, health,
+session, registration and the node's address in the catalog."""
 THREADS = 40
 LOG_WINDOW = 60.0
 LOG_BASE = 60
