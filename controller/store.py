@@ -171,6 +171,8 @@ class Tracked:
         """Another worker for the same pod: its evidence starts anew, counters and history go on."""
         if isinstance(spec.probe, Unprobed):
             self.last = None
+        if self.last and not spec.output.keeps(success=self.last.outcome is Outcome.SUCCESS):
+            self.last = replace(self.last, output="")
         self.spec, self.generation, self.health = spec, generation, CheckHealth(born=now)
         self.failing_since = self.succeeded = 0.0
         self.former, self.confirmed = spec, 0.0

@@ -78,7 +78,7 @@ def adopt(spec: CheckSpec, saved: Saved, standing: HealthRecord | None, now: flo
     agree = (standing.status, standing.reason) == (saved.health.state, saved.health.reason)
     if not agree and (standing.written > saved.at or _claims_more(saved.health, standing)):
         return Inherited(_as_published(saved.health, standing, spec.manifest))
-    output = _excerpt(standing) if agree else ""
+    output = standing.excerpt if agree else ""
     health = replace(saved.health, output=output, manifest=spec.manifest if saved.health.since else b"")
     return Inherited(health, saved.failing_since, saved.last)
 
@@ -107,15 +107,10 @@ def _as_published(health: CheckHealth, standing: HealthRecord, manifest: bytes) 
         standing.reason,
         since,
         standing.detail,
-        _excerpt(standing),
+        standing.excerpt,
         born=health.born,
         manifest=manifest,
     )
-
-
-def _excerpt(standing: HealthRecord) -> str:
-    """A record without one says its sentence twice."""
-    return standing.output if standing.output != standing.detail else ""
 
 
 def _is_plausible(saved: Saved) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 from reconcilers.fields import go_duration
-from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Tls
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Output, Tls
 
 DIGEST = 6
+OUTPUT = {Output.ALWAYS: "", Output.FAILURES: "failures", Output.NEVER: "false"}
 
 
 def told(spec: CheckSpec) -> dict[str, str]:
@@ -23,7 +24,7 @@ def told(spec: CheckSpec) -> dict[str, str]:
         "success_threshold": str(spec.success_threshold),
         "initial_delay": go_duration(spec.initial_delay) if spec.initial_delay else "",
         "connection": "reuse" if spec.probe.reuse else "",
-        "output": "" if spec.output else "false",
+        "output": OUTPUT[spec.output],
     }
     match spec.probe:
         case HttpGet() as probe:

@@ -22,6 +22,7 @@ from reconcilers.spec import (
     GrpcHealth,
     HttpGet,
     Manifest,
+    Output,
     PodKey,
     Probe,
     TcpConnect,
@@ -155,7 +156,8 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
     if errors:
         raise ManifestError.of(errors)
     is_checked = (document.port or rules.assume_passing) and not document.status.paused
-    check = replace(_check(key, document, options), manifest=data) if is_checked else None
+    output = rules.allow_output if options.output else Output.NEVER
+    check = replace(_check(key, document, options), output=output, manifest=data) if is_checked else None
     return Manifest(key, check, tuple(_warnings(said)), document.status.paused)
 
 
@@ -205,7 +207,6 @@ def _check(key: PodKey, document: _Document, options: CheckOptions) -> CheckSpec
         failure_threshold=options.failure_threshold,
         success_threshold=options.success_threshold,
         initial_delay=options.initial_delay,
-        output=options.output,
     )
 
 

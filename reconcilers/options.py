@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from reconcilers.clearsign import Verify
 from reconcilers.fields import Boolean, File, Headers, Host, Regex, Statuses, duration, go_duration, number
-from reconcilers.spec import Tls
+from reconcilers.spec import Output, Tls
 
 Interval = Annotated[float, BeforeValidator(duration(0.1, 3600))]
 Delay = Annotated[float, BeforeValidator(duration(0, 86_400))]
@@ -128,11 +128,13 @@ class Rules:
     """What the operator says about manifests: defaults, whether they may set headers, and which files there are.
 
     `unreadable` says why a file cannot be used, or "". `verify` gives what is signed in a manifest; without it none
-    need be signed. `assume_passing` takes a pod without port for passing; else it has no check.
+    need be signed. `assume_passing` takes a pod without port for passing; else it has no check. `allow_output` bounds
+    what is kept of answers, whatever a manifest says.
     """
 
     defaults: CheckOptions = field(default_factory=CheckOptions)
     allow_headers: bool = False
+    allow_output: Output = field(default=Output.ALWAYS, kw_only=True)
     unreadable: Callable[[str], str] = lambda _: ""
     verify: Verify | None = None
     assume_passing: bool = False

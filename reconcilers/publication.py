@@ -34,7 +34,7 @@ class HealthReconciler:
                 case Desired(record, quiet, proven), published if record:
                     if quiet:
                         results[key] = Result(requeue_after=quiet)
-                    if record == published:
+                    if not record.is_news_after(published):
                         continue
                     if proven or self._stands(record):
                         put.append(record)

@@ -69,6 +69,16 @@ class HealthRecord:
             manifest_sha=manifest_sha,
         )
 
+    @property
+    def excerpt(self) -> str:
+        """The excerpt of an answer; a record without one has its sentence in its place."""
+        return self.output if self.output != self.detail else ""
+
+    def is_news_after(self, published: "HealthRecord | None") -> bool:
+        """Whether readers of `published` are to be told this. So they are where an excerpt is no longer there that they
+        could read: perhaps it may not be published any more."""
+        return self != published or bool(published.excerpt and not self.excerpt)
+
     def damped(self, changes: int) -> "HealthRecord":
         """The record that says of a flapping pod as much as is certain: what it was last seen as, and how often its
         status changed."""

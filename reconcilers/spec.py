@@ -5,6 +5,7 @@ Two checks are the same exactly when their `CheckSpec`s are equal; nobody compar
 
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -111,6 +112,18 @@ class Unprobed:
         return ""
 
 
+class Output(StrEnum):
+    """Of which probes an excerpt of the answer is kept, and so published and shown."""
+
+    ALWAYS = "always"
+    FAILURES = "failures"
+    NEVER = "never"
+
+    def keeps(self, *, success: bool) -> bool:
+        """Whether the excerpt is kept of a probe that ended so."""
+        return self is Output.ALWAYS or (self is Output.FAILURES and not success)
+
+
 Probe = HttpGet | TcpConnect | GrpcHealth | Unprobed
 
 
@@ -124,9 +137,9 @@ class CheckSpec:
 
     `address` is where to connect instead of what the host's name resolves to (the name is kept for Host, SNI and
     verification): an IP address, or another name; None resolves the name, `UNKNOWN_ADDRESS` cannot be connected to.
-    Times are seconds; until `initial_delay` has passed, or the first success, there is no verdict. `output` says
-    whether an excerpt of the answer is kept. No part of what it is: `asked` is when the check was asked for, on the
-    monotonic clock (0: not known), and `manifest` the bytes that ask for it.
+    Times are seconds; until `initial_delay` has passed, or the first success, there is no verdict. `output` says of
+    which probes an excerpt of the answer is kept. No part of what it is: `asked` is when the check was asked for, on
+    the monotonic clock (0: not known), and `manifest` the bytes that ask for it.
     """
 
     key: PodKey
@@ -136,7 +149,7 @@ class CheckSpec:
     failure_threshold: int = 1
     success_threshold: int = 1
     initial_delay: float = 0.0
-    output: bool = True
+    output: Output = Output.ALWAYS
     address: str | None = None
     asked: float = field(default=0.0, compare=False)
     manifest: bytes = field(default=b"", compare=False, repr=False)

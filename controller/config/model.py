@@ -31,6 +31,7 @@ from reconcilers.damping import DampingRules
 from reconcilers.fields import Boolean
 from reconcilers.guard import CONSUL_PORTS, Guard
 from reconcilers.options import P2_CODE, CheckOptions, Delay, Rules
+from reconcilers.spec import Output
 
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -58,6 +59,7 @@ class Config(Section):
     p2_compat: Annotated[Boolean, LIVE] = False
     defaults: Annotated[CheckOptions, LIVE] = Field(default_factory=CheckOptions, validate_default=True)
     allow_headers: Boolean = False
+    allow_output: Annotated[Output, LIVE] = Output.ALWAYS
     require_signature: Annotated[KeyringFile | None, LIVE] = None
     allow_addresses: Annotated[Allowances, LIVE] = ()
     canary: CanaryTarget = "consul"
@@ -150,7 +152,14 @@ class Config(Section):
     def rules(self) -> Rules:
         """What the operator says about manifests."""
         verify = self.require_signature.verify if self.require_signature else None
-        return Rules(self.defaults, self.allow_headers, unreadable, verify, assume_passing=self.p2_compat)
+        return Rules(
+            self.defaults,
+            self.allow_headers,
+            unreadable,
+            verify,
+            assume_passing=self.p2_compat,
+            allow_output=self.allow_output,
+        )
 
     @property
     def notes(self) -> Sequence[str]:

@@ -83,7 +83,8 @@ def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
         detail = f"answered with HTTP status {status}{'' if status != 200 else ', but not as gRPC'}"
         return Verdict(Outcome.FAILURE, Reason.PROTOCOL, detail, status_code=status)
     code = _code(trailers["grpc-status"])
-    reason, detail = _judge(code, _serving(bytes(transfer.body)), probe.service, trailers.get("grpc-message", ""))
+    message = trailers.get("grpc-message", "") if spec.output.keeps(success=False) else ""
+    reason, detail = _judge(code, _serving(bytes(transfer.body)), probe.service, message)
     return Verdict(Outcome.FAILURE if reason else Outcome.SUCCESS, reason, detail, status_code=status)
 
 

@@ -36,7 +36,7 @@ def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
     """The verdict over an answer that was read, as far as it is read."""
     probe, status = spec.probe, transfer.status()
     assert isinstance(probe, HttpGet)  # noqa: S101 - the engine asks the kind that the probe is of
-    output = transfer.excerpt() if spec.output else ""
+    output = transfer.excerpt() if spec.output.keeps(success=False) else ""
     if not any(low <= status <= high for low, high in probe.expect_status):
         reason = Reason.REDIRECT if 300 <= status < 400 else Reason.STATUS
         return Verdict(Outcome.FAILURE, reason, f"answered with status {status}", output, status)
@@ -46,7 +46,7 @@ def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
     if probe.expect_body and not compiled(probe.expect_body).search(_as_utf8(transfer.body)):
         detail = f"the body does not match {probe.expect_body[:200]!r}"
         return Verdict(Outcome.FAILURE, Reason.BODY, detail, output, status)
-    return Verdict(Outcome.SUCCESS, output=output, status_code=status)
+    return Verdict(Outcome.SUCCESS, output=output if spec.output.keeps(success=True) else "", status_code=status)
 
 
 def failed(transfer: Transfer, code: int, message: str, spec: CheckSpec) -> Verdict:

@@ -216,7 +216,7 @@ class Transfer:
         """The verdict over a transfer that libcurl ended with an error."""
         reason = endings.reason(code, message, self.curl.getinfo(pycurl.OS_ERRNO))
         outcome = Outcome.LOCAL if reason is Reason.LOCAL else Outcome.FAILURE
-        output = self.excerpt() if spec.output else ""
+        output = self.excerpt() if spec.output.keeps(success=False) else ""
         return Verdict(outcome, reason, self._sentence(reason, code, message, spec), output, self.status())
 
     def _on_body(self, data: bytes) -> int:

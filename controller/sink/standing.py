@@ -75,12 +75,14 @@ class Standing:
     def hides_news_after(self, before: "Standing | None", token: str) -> bool:
         """Whether there is news that only registering brings to the catalog, with the token that is in force now.
 
-        So it is where state or reason changed and the status did not: Consul keeps a change of the output alone from
-        the catalog for minutes. And so is a change of the status where the service was registered with another token,
-        which may be no good any more.
+        So it is where state or reason changed and the status did not, or the excerpt went: Consul keeps a change of the
+        output alone from the catalog for minutes. And so is a change of the status where the service was registered
+        with another token, which may be no good any more.
         """
         status, output = (before.status, before.output) if before else (NEW, "")
-        return _headline(self.output) != _headline(output) if self.status == status else self.token != token
+        if self.status != status:
+            return self.token != token
+        return _headline(self.output) != _headline(output) or ("\n" in output and "\n" not in self.output)
 
 
 def service_id(key: PodKey) -> str:
@@ -118,7 +120,7 @@ def _output(record: HealthRecord) -> str:
     """State and reason, the sentence, and below it the excerpt; at most 4 KiB, which Consul does not cut."""
     reason = f" ({record.reason})" if record.reason else ""
     headline = f"{record.status}{reason}" + (f": {record.detail}" if record.detail else "")
-    lines = [headline, *(record.output.splitlines() if record.output != record.detail else ())]
+    lines = [headline, *record.excerpt.splitlines()]
     return _shown("\n".join(lines)).encode("utf-8", "replace")[:MAX_OUTPUT].decode("utf-8", "ignore")
 
 

@@ -11,7 +11,7 @@ from controller.config.model import host_ca_file
 from controller.consul import ConsulSettings
 from reconcilers.damping import DampingRules
 from reconcilers.options import P2_CODE, CheckOptions
-from reconcilers.spec import Tls
+from reconcilers.spec import Output, Tls
 from tests.support.signing import Signer, keyring
 
 DURATION = "expected a duration from 100ms to 1h, such as 500ms, 5s or 1m30s"
@@ -159,6 +159,7 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("defaults: {tls: {insecure_skip_verify: '1'}}", "defaults.tls.insecure_skip_verify: expected true or false"),
         ("defaults: {paused: true}", "defaults.paused: no such option"),
         ("allow_headers: sometimes", "allow_headers: expected true or false, got 'sometimes'"),
+        ("allow_output: sometimes", "allow_output: expected 'always', 'failures' or 'never', got 'sometimes'"),
         ("allow_addresses: metadata", "allow_addresses: expected an address or a network, perhaps with a port, got 'm"),
         ("allow_addresses: [10.0.0.1, 10.0.0.0/33]", "expected an address or a network, perhaps with a port, got '10."),
         ("allow_addresses: ['fe80::1:80000']", "allow_addresses: expected an address or a network"),
@@ -319,6 +320,7 @@ def test_the_options_that_are_not_said_have_p2s_defaults() -> None:
     assert config.defaults == CheckOptions()
     assert (config.defaults.expect_status, config.defaults.method) == (((200, 200),), "GET")
     assert not config.rules().allow_headers
+    assert config.rules().allow_output is Output.ALWAYS
 
 
 def test_a_shorter_default_interval_alone_shortens_the_timeout(file: Path) -> None:

@@ -20,6 +20,7 @@ def config(**options: Any) -> Config:
         ({"defaults": {"interval": "1s"}}, "defaults"),
         ({"damping": {"quiet": "1s"}}, "damping"),
         ({"allow_addresses": ["169.254.1.1"]}, "allow_addresses"),
+        ({"allow_output": "never"}, "allow_output"),
         ({"log_level": "debug"}, "log_level"),
         ({"on_stop": "remove"}, "on_stop"),
         ({"service": {"tags": ["a"]}}, "service.tags"),

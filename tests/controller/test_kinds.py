@@ -9,7 +9,7 @@ import pytest
 
 from controller.probes.grpc import RIGHT_AFTER
 from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
-from reconcilers.spec import Tls
+from reconcilers.spec import Output, Tls
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.checks import JudgedResults, grpc, http, probe_all, tcp
@@ -246,13 +246,26 @@ def test_headers_are_sent_as_they_are(bench: Bench, target: Target) -> None:
 @pytest.mark.parametrize("status", [200, 500])
 def test_output_is_kept_unless_it_is_turned_off(bench: Bench, target: Target, status: int) -> None:
     target.behave(targets.answer(status, b"secret"))
-    found = probe_all(bench, [http(target.port, "kept"), http(target.port, "off", output=False)])
+    found = probe_all(bench, [http(target.port, "kept"), http(target.port, "off", output=Output.NEVER)])
     assert {name: result.output for name, result in found.items()} == {"kept": "secret", "off": ""}
+
+
+@pytest.mark.parametrize(
+    ("output", "kept"), [(Output.ALWAYS, {200, 500}), (Output.FAILURES, {500}), (Output.NEVER, set())]
+)
+def test_output_is_kept_of_the_probes_that_it_is_allowed_for(
+    bench: Bench, target: Target, output: Output, kept: set[int]
+) -> None:
+    for status in (200, 500):
+        target.behave(targets.answer(status, b"secret"), f"/{status}")
+    found = probe_all(bench, [http(target.port, str(status), output=output) for status in (200, 500)])
+    assert {int(name) for name, result in found.items() if result.output == "secret"} == kept
+    assert {int(name) for name, result in found.items() if not result.output} == {200, 500} - kept
 
 
 def test_output_is_turned_off_for_an_answer_that_breaks_too(bench: Bench, target: Target) -> None:
     target.behave(targets.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nsecret"))
-    found = probe_all(bench, [http(target.port, "kept"), http(target.port, "off", output=False)])
+    found = probe_all(bench, [http(target.port, "kept"), http(target.port, "off", output=Output.NEVER)])
     assert {name: result.output for name, result in found.items()} == {"kept": "secret", "off": ""}
     assert {result.reason for result in found.values()} == {Reason.PROTOCOL}
 

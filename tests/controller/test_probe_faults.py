@@ -15,7 +15,7 @@ from controller.probes.text import sound
 from controller.probes.transfer import Verdict
 from controller.store import HealthStore
 from reconcilers.health import Outcome, ProbeResult, Reason
-from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
+from reconcilers.spec import CheckSpec, HttpGet, Output, PodKey, Tls
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.chains import link, odd_extension, serving
@@ -163,6 +163,13 @@ def test_a_status_of_grpc_that_is_none_is_unknown(
 def test_a_message_of_grpc_says_nothing_that_cannot_be_seen(bench: Bench, target: Target) -> None:
     target.greeting = grpc_answer([(b"grpc-status", b"14"), (b"grpc-message", b"a%1B[31m%0Ab%FF")])
     assert bench.result(grpc(target.port, "odd")).detail == "UNAVAILABLE: a\ufffd[31m\ufffdb\ufffd"
+
+
+@pytest.mark.parametrize("output", Output)
+def test_a_message_of_grpc_is_output_as_well(bench: Bench, target: Target, output: Output) -> None:
+    target.greeting = grpc_answer([(b"grpc-status", b"14"), (b"grpc-message", b"secret")])
+    said = bench.result(grpc(target.port, "odd", output=output)).detail
+    assert said == ("UNAVAILABLE" if output is Output.NEVER else "UNAVAILABLE: secret")
 
 
 # Text of a target

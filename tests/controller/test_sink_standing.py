@@ -52,6 +52,18 @@ def test_unknown_is_what_dns_did_before(before: str | None, status: str) -> None
     assert said(record, stood).status == status
 
 
+def test_an_excerpt_that_went_is_news_for_the_catalog() -> None:
+    """Consul keeps a change of the output alone from it for minutes."""
+    with_excerpt = said(HealthRecord(KEY, HealthState.PASSING, detail="", output="secret"))
+    without, another = (
+        said(HealthRecord(KEY, HealthState.PASSING)),
+        said(HealthRecord(KEY, HealthState.PASSING, output="b")),
+    )
+    assert without.hides_news_after(with_excerpt, "one")
+    assert not another.hides_news_after(with_excerpt, "one")
+    assert not with_excerpt.hides_news_after(without, "one")
+
+
 def test_the_output_is_state_reason_sentence_and_excerpt() -> None:
     record = HealthRecord(KEY, HealthState.CRITICAL, Reason.STATUS, "answered 500", "a\r\nb\tc\x1b[31m\u202e\xa0d")
     assert said(record).output == "critical (status): answered 500\na\nb c\ufffd[31m\ufffd d"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, PodKey, Probe, TcpConnect, Tls
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Output, PodKey, Probe, TcpConnect, Tls
 
 KEY = PodKey("web1", "isup")
 
@@ -182,7 +182,7 @@ VALID = {
     "interval-quoted": spec(),
     "interval-shortest": spec(interval=0.1, timeout=0.1),
     "method-head": spec(replace(HTTPS, method="HEAD")),
-    "options-all": CheckSpec(KEY, ALL, 90.0, 2.5, 3, 2, initial_delay=3600.0, output=False),
+    "options-all": CheckSpec(KEY, ALL, 90.0, 2.5, 3, 2, initial_delay=3600.0, output=Output.NEVER),
     "options-of-nulls": spec(),
     "options-without-port": None,
     "paused": None,

@@ -8,7 +8,7 @@ import pytest
 from reconcilers.adoption import HINT, Inherited, Saved, adopt, digest, identity
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.record import HealthRecord
-from reconcilers.spec import CheckSpec, HttpGet, PodKey, TcpConnect, Tls
+from reconcilers.spec import CheckSpec, HttpGet, Output, PodKey, TcpConnect, Tls
 
 KEY = PodKey("web1", "isup")
 MANIFEST = b"id: isup\nstatus_port: 8000\n"
@@ -155,7 +155,7 @@ def test_equal_checks_have_one_identity_whenever_they_were_asked_for() -> None:
     "other",
     [
         replace(SPEC, timeout=4.0),
-        replace(SPEC, output=False),
+        replace(SPEC, output=Output.NEVER),
         replace(SPEC, address="127.0.0.1"),
         replace(SPEC, probe=TcpConnect("web1", 8000)),
         replace(SPEC, probe=HttpGet("web1", 8000, "/_status")),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconcilers.checktext import changes, told
-from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, PodKey, Probe, TcpConnect, Tls
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Output, PodKey, Probe, TcpConnect, Tls
 
 KEY = PodKey("web1", "isup")
 PLAIN = CheckSpec(KEY, HttpGet("web1", 80, "/_status"), 5.0, 2.0)
@@ -59,7 +59,7 @@ def test_every_kind_is_told_with_what_is_its_own(probe: Probe, fields: dict[str,
 
 
 def test_what_differs_is_named_with_both_texts() -> None:
-    other = replace(PLAIN, interval=10.0, initial_delay=90.0, output=False, address="127.0.0.1")
+    other = replace(PLAIN, interval=10.0, initial_delay=90.0, output=Output.NEVER, address="127.0.0.1")
     assert changes(told(PLAIN), told(other)) == [
         ("address", "", "127.0.0.1"),
         ("interval", "5s", "10s"),
@@ -76,3 +76,8 @@ def test_a_header_is_told_without_its_value_and_its_change_shows() -> None:
 
     assert "hunter2" not in str(with_header("hunter2"))
     assert changes(with_header("hunter2"), with_header("hunter3"))[0][0] == "headers.Authorization"
+
+
+def test_output_that_is_kept_of_failures_alone_is_told() -> None:
+    assert "output" not in told(PLAIN)
+    assert told(replace(PLAIN, output=Output.FAILURES))["output"] == "failures"

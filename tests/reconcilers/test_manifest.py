@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reconcilers.clearsign import SignatureError
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import CheckOptions, Rules, TlsOptions
-from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Manifest, PodKey, Tls, Unprobed
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Manifest, Output, PodKey, Tls, Unprobed
 from tests.reconcilers import manifest_files, option_files
 from tests.reconcilers.manifest_files import NO_CHECK, PODS, UNKNOWN_FIELDS
 from tests.reconcilers.test_yamltext import ARBITRARY, COST, HOSTILE
@@ -100,7 +100,7 @@ def test_what_the_manifest_is_silent_about_comes_from_the_defaults() -> None:
     tls = Tls(ca_file="/nowhere/ca.pem", resume=True)
     probe = HttpGet("web1", 8000, "/_status", tls, "HEAD", ((204, 204),), "", (("X-Team", "blue"),), reuse=True)
     rules = replace(RULES, defaults=defaults)
-    assert parse(KEY, CHECK, rules).check == CheckSpec(KEY, probe, 7.0, 3.0, 4, 2, 1.0, output=False)
+    assert parse(KEY, CHECK, rules).check == CheckSpec(KEY, probe, 7.0, 3.0, 4, 2, 1.0, output=Output.NEVER)
     grpc = parse(KEY, CHECK + b"status: {kind: grpc, tls: {resume: no}}", rules).check
     assert grpc
     assert grpc.probe == GrpcHealth("web1", 8000, tls=Tls(ca_file="/nowhere/ca.pem"), reuse=True)
@@ -347,3 +347,16 @@ def test_a_signature_without_its_form_is_an_error() -> None:
     )
     with pytest.raises(ManifestError):
         parse(PodKey("web1", "isup"), broken, Rules())
+
+
+@pytest.mark.parametrize("allowed", Output)
+@pytest.mark.parametrize("default", [True, False])
+@pytest.mark.parametrize("said", ["", "status: {output: true}", "status: {output: false}"])
+def test_no_manifest_has_more_of_an_answer_kept_than_the_operator_allows(
+    allowed: Output, said: str, *, default: bool
+) -> None:
+    rules = replace(RULES, defaults=CheckOptions(output=default), allow_output=allowed)
+    check = parse(KEY, CHECK + said.encode(), rules).check
+    assert check
+    wanted = "true" in said if said else default
+    assert check.output is (allowed if wanted else Output.NEVER)

@@ -53,6 +53,15 @@ def test_another_sentence_alone_is_no_news() -> None:
     assert sink.writes == []
 
 
+def test_an_excerpt_that_may_not_be_published_any_more_is_taken_back_once() -> None:
+    sink = FakeSink(HealthRecord.of(A, replace(GOOD, output="secret"), 5.0), HealthRecord.of(B, GOOD, 5.0))
+    reconciler, _ = parts(sink, a=GOOD, b=replace(GOOD, output="news"))
+    for _ in range(2):
+        assert reconciler.reconcile([A, B]) == {}
+    assert sink.writes == [([A], [])]
+    assert "secret" not in sink.records[A].encode(0.0).decode()
+
+
 def test_a_pod_without_worker_is_withdrawn_once() -> None:
     sink = FakeSink(HealthRecord.of(A, GOOD, 5.0))
     reconciler, _ = parts(sink)

@@ -13,6 +13,7 @@ from controller.cli import main
 from controller.consul import MAX_OPERATIONS
 from controller.intent import reality, watch
 from controller.sink import keeper
+from reconcilers.spec import Output
 from tests.support.consul import Agent
 from tests.support.fleet import Fleet
 from tests.support.readme import INLINE, LINK, prose, sections
@@ -49,6 +50,15 @@ def test_every_link_leads_somewhere(link: str) -> None:
         assert link[1:] in sections()
     else:
         assert "://" in link or (ROOT / link).exists()
+
+
+def test_the_security_policy_names_every_bound_of_output_and_leads_somewhere() -> None:
+    policy = (ROOT / "SECURITY.md").read_text()
+    bounds = re.findall(r"^\| `(\w+)`", policy, re.MULTILINE)
+    assert bounds == ["allow_output", *Output]
+    for file, _, anchor in (link.partition("#") for link in LINK.findall(policy)):
+        assert (ROOT / file).exists()
+        assert not anchor or anchor in sections()
 
 
 def test_no_two_headings_have_the_same_anchor() -> None:
