@@ -9,26 +9,25 @@ from reconcilers.goyaml import GoMap, Value
 
 
 def versions(manifest: GoMap) -> dict[str, dict[str, Any]]:
-    """For each launchable its `location`, or its `version` with an `id`, perhaps an `artifact_name` and `tags`.
+    """For each launchable its `location`, if it has one, and its `version`.
 
-    `manifest` is one of `p2manifest.read`.
+    A version has an `id`, perhaps an `artifact_name` and `tags`. It is always there, as with p2-inspect; the id of none
+    is "". `manifest` is one of `p2manifest.read`.
     """
     launchables = _members(_members(manifest).get("launchables"))
     return {name: _source(_members(launchable)) for name, launchable in launchables.items()}
 
 
 def locations(found: dict[str, dict[str, Any]]) -> list[str] | None:
-    """The locations among `versions`, sorted; None where there are none."""
-    return sorted(source["location"] for source in found.values() if "location" in source) or None
+    """The location of each launchable of `versions`, "" where it has none, sorted; None where nothing is launched."""
+    return sorted(source.get("location", "") for source in found.values()) or None
 
 
 def _source(launchable: dict[str, Value]) -> dict[str, Any]:
     """A version without an id is none."""
     location, version = launchable.get("location"), _members(launchable.get("version"))
-    source: dict[str, Any] = {"location": location} if location else {}
-    if version.get("id"):
-        source["version"] = {name: _members(value) if name == "tags" else value for name, value in version.items()}
-    return source
+    said = {name: _members(value) if name == "tags" else value for name, value in version.items()}
+    return {**({"location": location} if location else {}), "version": said if version.get("id") else {"id": ""}}
 
 
 def _members(value: Value) -> dict[str, Value]:

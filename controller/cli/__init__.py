@@ -17,9 +17,11 @@ from controller.cli.run import run
 from controller.cli.schedule import schedule, unschedule
 from controller.cli.watch import watch
 
+VERSION = click.version_option(version("podpulse"), prog_name="podpulse")
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(version("podpulse"), prog_name="podpulse")
+@VERSION
 def main() -> None:
     """The health checker of a Consul fleet.
 
@@ -57,4 +59,4 @@ VERBS = (
     completion,
 )
 for verb in VERBS:
-    main.add_command(verb)
+    main.add_command(VERSION(verb))

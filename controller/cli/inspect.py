@@ -42,14 +42,14 @@ def inspect(
 
     The fields are those of p2-inspect (health_check, health, intent_manifest_sha, intent_locations, intent_versions,
     and the same of reality), and more: scheduled, reason, detail, since, last_probe, probed_manifest_sha. A pod without
-    published health is unknown. The table is in colour on a terminal (unless NO_COLOR is set), and in plain columns
-    elsewhere.
+    published health is unknown. Without any pod the tree is {} and the list null, as with p2-inspect. The table is in
+    colour on a terminal (unless NO_COLOR is set), and in plain columns elsewhere.
 
     \b
     Examples:
       podpulse inspect --pod isup
       podpulse inspect --node web1.example.com | jq '.[][].health_check.status'
-      podpulse inspect --format list | jq -r '.[] | select(.health == "critical") | .node + " " + .pod'
+      podpulse inspect --format list | jq -r '.[]? | select(.health == "critical") | .node + " " + .pod'
       podpulse inspect --format table
 
     \b
@@ -70,8 +70,8 @@ def inspect(
         if form == "table":
             _show(sights)
         else:
-            shape = inspection.as_tree if form == "tree" else inspection.as_list
-            click.echo(json.dumps(shape(sights), indent=2, ensure_ascii=False))
+            shown = inspection.as_tree(sights) if form == "tree" else inspection.as_list(sights) or None
+            click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
 
 
 def _show(sights: Sequence[Sight]) -> None:

@@ -1,5 +1,6 @@
 """Manifests in files that the command line is given: what each asks for, and what is wrong with it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +57,16 @@ def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:
         return ManifestFile(path, data, pod, None, tuple(str(each) for each in error.every))
 
 
-def usable(path: Path, node: str | None) -> tuple[PodKey, ManifestFile]:
-    """The key and the manifest of a file that some controller can use.
+def usable(paths: Iterable[Path], node: str | None) -> list[tuple[PodKey, ManifestFile]]:
+    """The keys and the manifests of files that some controller can use.
 
     Raises:
-        click.ClickException: it cannot be used; every wrong field is named.
+        click.ClickException: one of them cannot be used; every wrong field of all is named.
     """
-    found = read(path, node)
-    if found.manifest is None:
-        raise click.ClickException("\n".join(f"{path}: {error}" for error in found.errors))
-    return found.manifest.key, found
+    found = [read(path, node) for path in paths]
+    if errors := [f"{each.path}: {error}" for each in found for error in each.errors]:
+        raise click.ClickException("\n".join(errors))
+    return [(each.manifest.key, each) for each in found if each.manifest]
 
 
 def _pod(data: bytes) -> str:

@@ -123,9 +123,8 @@ def plan(
 
 def _overlaid(found: Listing, node: str, files: Sequence[Path], without: Sequence[str]) -> Listing:
     entries = dict(found.entries)
-    for number, file in enumerate(files):
-        key, found_there = usable(file, node)
-        entries[key] = Entry((0, number), found_there.data)
+    for number, (key, file) in enumerate(usable(files, node)):
+        entries[key] = Entry((0, number), file.data)
     for pod in without:
         entries.pop(key_of(pod, node), None)
     return replace(found, entries=entries)

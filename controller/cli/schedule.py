@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import click
 
-from controller.cli.manifest_file import usable
+from controller.cli.manifest_file import ManifestFile, usable
 from controller.cli.options import FILE, FOLDER, client, consul_options, explained, key_of
 from controller.consul import ConsulClient, Operation
 from controller.intent.directory import manifest_path
@@ -18,56 +19,64 @@ from reconcilers.spec import PodKey
 
 
 @click.command()
-@click.argument("manifest", type=FILE)
-@click.option("--node", metavar="NAME", help="The node that is to run the pod [the host's name].")
-@click.option("--hook", is_flag=True, help="Write it as a hook of p2's, which every node runs: hooks/<id>.")
+@click.argument("manifests", type=FILE, nargs=-1, required=True)
+@click.option("--node", metavar="NAME", help="The node that is to run the pods [the host's name].")
+@click.option(
+    "--hook", is_flag=True, help="Write them as hooks of p2's, which every node runs: hooks/<id>. --node is ignored."
+)
 @click.option(
     "--uuid-pod",
     is_flag=True,
-    help="Write it as a pod with a UUID, of which one node may have several: intent/<node>/<uuid> and pods/<uuid>.",
+    help="Write them as pods with a UUID, of which one node may have several: intent/<node>/<uuid> and pods/<uuid>.",
 )
 @click.option("--intent-dir", type=FOLDER, help="Write to this folder instead of Consul.")
 @consul_options
 def schedule(
-    manifest: Path, node: str | None, hook: bool, uuid_pod: bool, intent_dir: Path | None, consul: Mapping[str, Any]
+    manifests: Sequence[Path],
+    node: str | None,
+    hook: bool,
+    uuid_pod: bool,
+    intent_dir: Path | None,
+    consul: Mapping[str, Any],
 ) -> None:
-    """Write MANIFEST to the intent tree.
+    """Write MANIFESTS to the intent tree.
 
-    Its key is intent/<node>/<id of the manifest>. A manifest that a controller could not use is not written; fields
-    that are not known are named on standard error. What was written is said as JSON, in p2-schedule's form. Neither
-    hooks nor pods with a UUID are checked, as with p2: they are for its preparer.
+    The key of each is intent/<node>/<id of the manifest>. If a controller could not use one of them, none is written.
+    Fields that are not known, and what p2 itself would not read, are named on standard error. What was written is said
+    as JSON, a line for each, in p2-schedule's form. Neither hooks nor pods with a UUID are checked, as with p2: they
+    are for its preparer.
 
     \b
     Examples:
       podpulse schedule isup.yaml --node web1.example.com
+      podpulse schedule pods/*.yaml
       podpulse schedule before-install.yaml --hook
       podpulse schedule batch.yaml --uuid-pod | jq -r .pod_unique_key
       podpulse schedule isup.yaml --intent-dir pods
 
     \b
     Exit codes:
-      0  written
-      1  the manifest cannot be used, or Consul did not take it
+      0  all are written
+      1  one cannot be used, and none is written; or Consul did not take one, and those before it are written
       2  wrong use
     """
-    _refuse_contradictions(hook, uuid_pod, node, intent_dir)
+    _refuse_contradictions(hook, uuid_pod, intent_dir)
     with explained():
-        key, file = usable(manifest, node)
-        for warning in file.warnings:
-            click.echo(f"{manifest}: warning: {warning}", err=True)
-        uuid = str(uuid4()) if uuid_pod else ""
-        if intent_dir:
-            _write(intent_dir, key, file.data)
-        else:
-            with client(consul) as consul_client:
-                _put(consul_client, key, file.data, hook, uuid)
-        click.echo(json.dumps({"pod_id": key.pod, "pod_unique_key": uuid}, separators=(",", ":")))
+        found = _usable(manifests, node)
+        with nullcontext() if intent_dir else client(consul) as consul_client:
+            for key, file in found:
+                uuid = str(uuid4()) if uuid_pod else ""
+                if consul_client:
+                    _put(consul_client, key, file.data, hook, uuid)
+                elif intent_dir:
+                    _write(intent_dir, key, file.data)
+                click.echo(json.dumps({"pod_id": key.pod, "pod_unique_key": uuid}, separators=(",", ":")))
 
 
 @click.command()
 @click.argument("pod")
 @click.option("--node", metavar="NAME", help="The node it was scheduled on [the host's name].")
-@click.option("--hook", is_flag=True, help="Remove the hook POD: hooks/<pod>.")
+@click.option("--hook", is_flag=True, help="Remove the hook POD: hooks/<pod>. --node is ignored.")
 @click.option("--uuid-pod", is_flag=True, help="POD is the UUID that `schedule --uuid-pod` said; the node is known.")
 @click.option("--intent-dir", type=FOLDER, help="Remove from this folder instead of Consul.")
 @consul_options
@@ -91,7 +100,7 @@ def unschedule(
       1  Consul did not answer, or refused; no pod has that UUID
       2  wrong use
     """
-    _refuse_contradictions(hook, uuid_pod, node, intent_dir)
+    _refuse_contradictions(hook, uuid_pod, intent_dir)
     with explained():
         key = key_of(pod, node)
         if intent_dir:
@@ -101,11 +110,18 @@ def unschedule(
                 _delete(consul_client, key, hook, _keys(consul_client, pod, node) if uuid_pod else ())
 
 
-def _refuse_contradictions(hook: bool, uuid_pod: bool, node: str | None, intent_dir: Path | None) -> None:
+def _usable(manifests: Sequence[Path], node: str | None) -> list[tuple[PodKey, ManifestFile]]:
+    """All of them, after what is to be warned of."""
+    found = usable(manifests, node)
+    for _, file in found:
+        for warning in file.warnings:
+            click.echo(f"{file.path}: warning: {warning}", err=True)
+    return found
+
+
+def _refuse_contradictions(hook: bool, uuid_pod: bool, intent_dir: Path | None) -> None:
     if hook and uuid_pod:
         raise click.UsageError("--hook and --uuid-pod: expected one of them")
-    if hook and node:
-        raise click.UsageError("--hook and --node: a hook belongs to no node")
     if intent_dir and (hook or uuid_pod):
         given = "--hook" if hook else "--uuid-pod"
         raise click.UsageError(f"{given} and --intent-dir: in a folder there are ordinary pods only")

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ def test_help_and_version_are_given_by_the_real_program() -> None:
     said = podpulse("--help").stdout
     for verb in ("run", "isup", "schedule", "unschedule", "inspect", "check-manifest", "check-config"):
         assert f"\n  {verb} " in said
-    assert good(run("--version")).startswith("podpulse, version ")
+
+
+@pytest.mark.parametrize("arguments", [[], *([verb] for verb in sorted(main.commands))])
+def test_the_version_is_said_by_the_program_and_by_every_verb(arguments: list[str]) -> None:
+    assert good(run(*arguments, "--version")) == f"podpulse, version {version('podpulse')}\n"
 
 
 @pytest.mark.parametrize("verb", sorted(main.commands))

@@ -1,10 +1,12 @@
-"""`podpulse inspect --format table` where people and scripts read it."""
+"""`podpulse inspect` where people and scripts read it."""
 
+import json
 import threading
 from pathlib import Path
 
 import pytest
 
+from tests.support.cli import good, run
 from tests.support.controller import podpulse
 from tests.support.fake_http import FakeServer, Reply
 from tests.support.net import until
@@ -51,3 +53,8 @@ def test_piped_it_is_plain_and_whole_however_wide(pods: Path) -> None:
     assert said.isascii()
     assert "\x1b" not in said
     assert said.splitlines()[1].split(maxsplit=6) == ["isup", node, "unknown", "-", "-", "-", "no health is published"]
+
+
+def test_without_any_pod_the_tree_is_empty_and_the_list_null_as_with_p2_inspect(tmp_path: Path) -> None:
+    assert json.loads(good(run("inspect", "--intent-dir", tmp_path))) == {}
+    assert json.loads(good(run("inspect", "--intent-dir", tmp_path, "--format", "list"))) is None

@@ -18,12 +18,34 @@ def manifest(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_hook_is_written_without_a_node_and_removed(consul: Agent, manifest: Path) -> None:
-    said = json.loads(good(on(consul, "schedule", manifest, "--hook")))
+@pytest.mark.parametrize("node", [[], ["--node", "web1"]], ids=["no node", "a node that is passed over"])
+def test_a_hook_is_written_without_a_node_and_removed(consul: Agent, manifest: Path, node: list[str]) -> None:
+    said = json.loads(good(on(consul, "schedule", manifest, "--hook", *node)))
     assert said == {"pod_id": "isup", "pod_unique_key": ""}
     assert consul.keys() == ["hooks/isup"]
     assert consul.get("hooks/isup") == MANIFEST.encode()
-    good(on(consul, "unschedule", "isup", "--hook"))
+    good(on(consul, "unschedule", "isup", "--hook", *node))
+    assert consul.keys() == []
+
+
+def test_several_manifests_are_written_with_a_line_for_each(consul: Agent, manifest: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("id: other\ncolour: red\n")
+    result = on(consul, "schedule", manifest, other, "--node", "web1")
+    assert [json.loads(line)["pod_id"] for line in good(result).splitlines()] == ["isup", "other"]
+    assert result.stderr.count("warning") == 1
+    assert consul.keys() == ["intent/web1/isup", "intent/web1/other"]
+
+
+def test_of_several_manifests_none_is_written_if_one_cannot_be_used(
+    consul: Agent, manifest: Path, tmp_path: Path
+) -> None:
+    wrong, broken = tmp_path / "wrong.yaml", tmp_path / "broken.yaml"
+    wrong.write_text("id: wrong\nstatus_port: http\n")
+    broken.write_text("id: [\n")
+    said = complaint(on(consul, "schedule", manifest, wrong, broken, "--node", "web1"))
+    assert f"{wrong}: status_port" in said
+    assert f"{broken}: line 2" in said
     assert consul.keys() == []
 
 
@@ -62,7 +84,6 @@ def test_a_uuid_pod_is_written_wholly_or_not_at_all(consul_binary: Path, manifes
     ("arguments", "expected"),
     [
         (["--hook", "--uuid-pod"], "--hook and --uuid-pod"),
-        (["--hook", "--node", "web1"], "a hook belongs to no node"),
         (["--hook", "--intent-dir", "pods"], "--hook and --intent-dir"),
         (["--uuid-pod", "--intent-dir", "pods"], "--uuid-pod and --intent-dir"),
     ],

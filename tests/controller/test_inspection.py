@@ -120,8 +120,9 @@ def test_what_is_launched_is_shown_for_intent_and_reality(consul: Agent) -> None
         (shown_one,) = inspection.as_list(inspection.from_consul(client, "intent", None, None))
     assert (shown_one["node"], shown_one["pod"]) == ("web1", "isup")
     assert shown_one["intent_locations"] == ["https://artifacts/isup_2.tar.gz"]
-    assert shown_one["reality_locations"] is None
-    assert shown_one["intent_versions"] == {"isup": {"location": "https://artifacts/isup_2.tar.gz"}}
+    assert shown_one["reality_locations"] == [""]
+    located = {"location": "https://artifacts/isup_2.tar.gz", "version": {"id": ""}}
+    assert shown_one["intent_versions"] == {"isup": located}
     assert shown_one["reality_versions"] == {"isup": {"version": {"id": "one"}}}
 
 

