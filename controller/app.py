@@ -326,6 +326,7 @@ class App:
         metrics.ready.set_function(lambda: not self._ready())
         metrics.healthy.set_function(lambda: not self._pulses.complaints())
         metrics.cut_off.set_function(lambda: bool(self._healths.cut_off))
+        metrics.probes_kept.set_function(lambda: self._engine.kept.ratio)
         metrics.pods_damped.set_function(lambda: len(self._desired.damped()))
         metrics.changes_suppressed.read(lambda: self._desired.suppressed)
         if lease:
@@ -335,7 +336,13 @@ class App:
         """What the pages say beside what makes the controller unhealthy or unready."""
         held = self._watch.held()
         said = f"the removal of {held} pods is held: {self._watch.held_because()} (podpulse release-removals)"
-        return (*self._reloader.complaints(), *([said] if held else ()), *filter(None, [self._watch.ignored.notice()]))
+        kept = self._engine.kept
+        return (
+            *self._reloader.complaints(),
+            *([kept.sentence()] if kept.is_overloaded else ()),
+            *([said] if held else ()),
+            *filter(None, [self._watch.ignored.notice()]),
+        )
 
     def _ready(self) -> Sequence[str]:
         complaints = []

@@ -87,6 +87,11 @@ class Metrics:
         self.pods_deploying = Gauge(
             "podpulse_pods_deploying", "Pods said to be unknown because they are being deployed.", registry=registry
         )
+        self.probes_kept = Gauge(
+            "podpulse_probes_kept_ratio",
+            "Which share of the probes due in about the last minute was started; below 1 this controller has too many.",
+            registry=registry,
+        )
         self.changes_suppressed = ReadCounter(
             "podpulse_changes_suppressed", "Changes of status that were not published because their pod was flapping."
         )

@@ -11,22 +11,18 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
-import pycurl
-
 from controller.descriptors import keepable
+from controller.probes.admission import Admission, DueQueue
 from controller.probes.commands import Renew, Start, Stop
-from controller.probes.judgement import deadline, judge, overdue
-from controller.probes.multi import Multi
-from controller.probes.pool import TransferPool
-from controller.probes.reach import Reach
-from controller.probes.resolver import Answer, Resolver, ask_system
-from controller.probes.schedule import Schedule, first_moments
-from controller.probes.transfer import Transfer, Verdict, Where
+from controller.probes.kept import Kept
+from controller.probes.prober import Prober
+from controller.probes.resolver import Answer, ask_system
+from controller.probes.schedule import Schedule, first_moment, next_moment, next_on_phase
 from controller.probes.worker import Worker
 from controller.pulse import Pulse
 from reconcilers.bucket import TokenBucket
 from reconcilers.guard import Guard
-from reconcilers.health import Outcome, Phases, ProbeResult, Reason
+from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, PodKey
 
 log = logging.getLogger(__name__)
@@ -34,14 +30,10 @@ log = logging.getLogger(__name__)
 IDLE = 1.0
 AT_ONCE = 32
 """How many new checks in a second are probed at once; more wait for their phase, within one interval."""
-SOON = 0.05
-"""Seconds until something that could not be done now is looked at again."""
-WATCHFUL = 0.01
-"""Seconds for which the loop waits at most while a probe is in flight. Where waiting takes longer, the loop was away;
-what it cannot know is how much of a shorter wait it was."""
-PATIENCE = 0.5
-"""Seconds for which a due probe waits for the one before to end, or for a free transfer: counted from when that was
-first seen, because the thread itself may have been late."""
+COUNT_EVERY = 1.0
+"""Seconds between two looks at who has been waiting for how long."""
+PATIENCE, MOST_PATIENCE = 3, 10
+"""How many probes of a check in a row may be left out before it says so; more where all checks wait for so long."""
 
 
 class Observer(Protocol):
@@ -85,9 +77,7 @@ class ProbeEngine:
         self._observer = observer
         self._metrics = metrics
         self._pulse = pulse
-        self._max_in_flight = max_in_flight
         self._clock = clock
-        self._wall_clock = wall_clock
         self._epoch = wall_clock() - clock()
 
         self._lock = threading.Lock()
@@ -99,34 +89,30 @@ class ProbeEngine:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
 
-        self._multi = Multi(clock)
-        self._resolver = Resolver(self._multi.wake, ask, clock)
-        self._reach = Reach(self._resolver, self._guard)
+        self._prober = Prober(ca_file, self._guard, max_in_flight, ask, clock, wall_clock)
         self._workers: dict[PodKey, Worker] = {}
         self._schedule: Schedule[Worker] = Schedule()
-        self._deadlines: Schedule[tuple[Worker, float, bool]] = Schedule()
-        self._waiting: dict[Worker, None] = {}
-        self._answers_seen = 0
-        self._look_at = self._looked_at = 0.0
+        self._queue: DueQueue[Worker] = DueQueue()
+        self._admission = Admission()
+        self.kept = Kept()
+        """Which share of the probes it keeps."""
+        self._started = self._missed = 0
+        self._count_at = 0.0
         self._reuses = False
         self._bucket = TokenBucket(AT_ONCE, 1 / AT_ONCE)
-        self._results: list[ProbeResult] = []
-        self._faults: set[tuple[type, type, str]] = set()
-        self._pool = TransferPool(ca_file, self._multi.opened)
-        self._in_flight: dict[pycurl.Curl, Worker] = {}
 
     # What other threads call
 
     def run(self) -> None:
         """Start the probe thread."""
-        self._resolver.start()
+        self._prober.resolver.start()
         self._thread.start()
 
     def close(self, timeout: float) -> None:
         """End all probes and the thread; returns when it is gone, or after `timeout` seconds."""
         self._closing = True
-        self._multi.wake()
-        self._resolver.stop()
+        self._prober.multi.wake()
+        self._prober.resolver.stop()
         self._thread.join(timeout)
 
     def running(self, keys: Iterable[PodKey]) -> Mapping[PodKey, CheckSpec]:
@@ -172,7 +158,7 @@ class ProbeEngine:
 
     def _post(self, command: Start | Stop | Renew) -> None:
         self._commands.append(command)
-        self._multi.wake()
+        self._prober.multi.wake()
 
     # The probe thread
 
@@ -185,28 +171,28 @@ class ProbeEngine:
                 log.exception("the probe engine failed in one step; going on")
         for worker in list(self._workers.values()):
             self._drop(worker)
-        self._pool.clear()
-        self._multi.close()
+        self._prober.close()
 
     def _step(self) -> None:
-        self._multi.turn(self._timeout())
+        self._prober.turn(self._timeout(), self._admission.limit)
         self._obey()
-        for due, worker in self._schedule.take(self._clock()):
-            if worker.running:
-                self._on_due(worker, due)
-        if self._waiting:
-            self._look_again()
-        self._collect()
-        self._end_overdue()
-        if self._results:
-            results, self._results = self._results, []
+        now = self._clock()
+        for due, worker in self._schedule.take(now):
+            self._on_due(worker, due, now)
+        for worker in self._prober.freed():
+            if worker.running and worker.wanted:
+                worker.wanted = False
+                self._queue.add(worker)
+        self._start_some(now)
+        if now >= self._count_at:
+            self._count(now)
+        if results := self._prober.results():
             self._observer.observe(results)
 
     def _timeout(self) -> float:
-        if self._commands:
+        if self._commands or (self._queue and self._prober.has_room):
             return 0.0
-        idle = WATCHFUL if self._in_flight or self._waiting else IDLE
-        return min(idle, self._schedule.next_tick() - self._clock())
+        return min(self._prober.patience(IDLE), self._schedule.next_tick() - self._clock())
 
     def _obey(self) -> None:
         while self._commands:
@@ -223,8 +209,7 @@ class ProbeEngine:
                     self._renew(ca_file, guard, replaced)
 
     def _renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
-        self._pool.renew(ca_file, replaced)
-        self._reach.take(guard)
+        self._prober.renew(ca_file, guard, replaced)
         for worker in self._workers.values():
             worker.where = None
             worker.certificate_due = 0.0
@@ -234,192 +219,76 @@ class ProbeEngine:
         self._workers[worker.spec.key] = worker
         self._reuses = self._reuses or worker.spec.probe.reuse
         if self._reuses:
-            self._multi.keep_connections(keepable(len(self._workers), self._max_in_flight))
+            self._prober.multi.keep_connections(keepable(len(self._workers), self._prober.max_in_flight))
         spec = worker.spec
         asked = spec.asked if now - spec.interval < spec.asked <= now else now
-        first, worker.due = first_moments(spec.key, spec.interval, asked, now, self._epoch)
-        if self._has_room() and self._bucket.take(now):
-            worker.due += spec.interval if worker.due <= now else 0.0
-            first = worker.due
-            self._launch(worker, now)
-        self._schedule.add(worker, first)
+        worker.in_phase = next_on_phase(spec.key, spec.interval, now, self._epoch)
+        worker.due = first_moment(spec.key, spec.interval, asked, now, self._epoch)
+        worker.last = worker.due - spec.interval
+        if self._prober.has_room and self._bucket.take(now):
+            worker.due = now
+            self._start(worker, now)
+        else:
+            self._schedule.add(worker, worker.due)
 
     def _drop(self, worker: Worker) -> None:
         worker.running = False
-        self._waiting.pop(worker, None)
-        if worker.transfer:
-            self._release(worker.transfer, worker)
+        self._prober.drop(worker)
 
-    def _on_due(self, worker: Worker, due: float) -> None:
-        now = self._clock()
-        if not worker.is_busy and (worker.kind is None or self._has_room()):
-            self._launch(worker, due)
-        elif worker.waited(now) < PATIENCE:
-            self._schedule.add(worker, now + SOON)
+    def _on_due(self, worker: Worker, due: float, now: float) -> None:
+        """Its time has come: it waits for its turn, and for the end of the probe before."""
+        if not worker.running:
             return
-        elif worker.is_busy:
-            self._metrics.skipped(1)
-        else:
-            worker.started, worker.started_wall, worker.dns = now, self._wall_clock(), 0.0
-            self._overloaded(worker)
-        self._schedule_next(worker, now)
-
-    def _has_room(self) -> bool:
-        return len(self._in_flight) < self._max_in_flight
-
-    def _schedule_next(self, worker: Worker, now: float) -> None:
-        interval = worker.spec.interval
-        due = worker.due + interval
-        worker.held = 0.0
-        if due <= now:
-            missed = int((now - due) / interval) + 1
-            self._metrics.skipped(missed)
-            due += missed * interval
         worker.due = due
-        self._schedule.add(worker, due)
+        worker.missed = int((now - due) / worker.interval)
+        self._metrics.skipped(worker.missed)
+        if worker.is_busy:
+            worker.wanted = True
+        elif worker.kind is None:
+            self._start(worker, now)
+        else:
+            self._queue.add(worker)
 
-    def _launch(self, worker: Worker, due: float) -> None:
-        """Begin one probe: at once where the way is known, else when its name is resolved."""
-        worker.started = self._clock()
-        worker.started_wall = self._wall_clock()
-        worker.dns = worker.lost = 0.0
-        self._metrics.started(worker.started - due)
-        self._proceed(worker)
+    def _start_some(self, now: float) -> None:
+        """Start as many as may start in this turn, those first that have waited longest."""
+        left = self._admission.allow(self._prober.multi.lag, len(self._queue))
+        while left and self._queue and self._prober.has_room:
+            worker = self._queue.pop(now)
+            if worker.running:
+                self._start(worker, now)
+                left -= 1
 
-    def _proceed(self, worker: Worker) -> None:
-        try:
-            self._go(worker)
-        except Exception as error:  # noqa: BLE001 - it is logged, once
-            worker.waiting = False
-            self._conclude(worker, self._fault(worker, "the probe could not be sent", error), Phases(dns=worker.dns))
+    def _start(self, worker: Worker, now: float) -> None:
+        self._miss(worker, now)
+        self._metrics.started(now - worker.due)
+        self._started += 1
+        worker.last, worker.missed = now, 0
+        self._prober.launch(worker)
+        self._schedule.add(worker, next_moment(now, worker.in_phase, worker.interval))
 
-    def _go(self, worker: Worker) -> None:
-        match self._reach.find(worker):
-            case Where() as where:
-                worker.waiting = False
-                self._send(worker, where)
-            case Verdict() as verdict:
-                worker.waiting = False
-                self._conclude(worker, verdict, Phases(dns=worker.dns))
-            case None if not worker.waiting:
-                worker.waiting = True
-                self._waiting[worker] = None
+    def _miss(self, worker: Worker, now: float) -> bool:
+        """Count the probes that were left out while it waited; whether another one was."""
+        missed = int((now - worker.due) / worker.interval)
+        more, worker.missed = missed - worker.missed, missed
+        if more > 0:
+            self._metrics.skipped(more)
+            self._missed += more
+        return more > 0
 
-    def _look_again(self) -> None:
-        """See whether the names that probes wait for are known; one whose time is over meanwhile has its verdict."""
-        now, answers = self._clock(), self._resolver.answers
-        news = answers != self._answers_seen
-        if not news and now < self._look_at:
-            return
-        before, self._looked_at, self._look_at = self._looked_at, now, now + SOON
-        for worker in list(self._waiting):
-            worker.lost = now - max(before, worker.started)
-            worker.dns = now - worker.started - worker.lost
-            if news and self._has_room():
-                self._proceed(worker)
-            if worker.waiting and worker.dns >= worker.spec.timeout:
-                self._give_up(worker)
-            if not worker.waiting:
-                del self._waiting[worker]
-        if self._has_room():
-            self._answers_seen = answers
+    def _count(self, now: float) -> None:
+        """Count what was left out so far, and say so of those that have waited for too long."""
+        self._count_at = now + COUNT_EVERY
+        patience = max(PATIENCE, min(MOST_PATIENCE, 2 * self._queue.age))
+        for worker in self._queue:
+            if worker.running and self._miss(worker, now) and worker.missed > patience:
+                self._prober.refuse(worker, self._why(worker))
+        was_overloaded = self.kept.is_overloaded
+        self.kept.count(now, self._started, self._missed)
+        self._started = self._missed = 0
+        if self.kept.is_overloaded and not was_overloaded:
+            log.warning("%s", self.kept.sentence())
+        elif was_overloaded and not self.kept.is_overloaded:
+            log.info("this controller is not overloaded any more: it keeps all probes")
 
-    def _give_up(self, worker: Worker) -> None:
-        worker.waiting = False
-        if not self._has_room() and isinstance(self._reach.find(worker), Where):
-            self._overloaded(worker)
-            return
-        detail = f"{worker.spec.probe.host} was not resolved within {worker.spec.timeout:g} s"
-        self._conclude(worker, Verdict(Outcome.LOCAL, Reason.DNS, detail), Phases(dns=worker.dns))
-
-    def _send(self, worker: Worker, where: Where) -> None:
-        certinfo = worker.wants_certificate(worker.started)
-        try:
-            transfer = self._pool.take(worker)
-            transfer.prepare(worker.url, worker.spec.timeout, where, certinfo=certinfo)
-        except (pycurl.error, ValueError, OSError) as error:
-            detail = f"the probe could not be sent: {error}"
-            self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail), Phases(dns=worker.dns))
-            return
-        worker.transfer = transfer
-        self._in_flight[transfer.curl] = worker
-        self._multi.add(transfer.curl)
-        transfer.began(worker.started + worker.dns + worker.lost, self._clock(), worker.lost)
-        self._deadlines.add((worker, worker.started, False), deadline(worker, transfer))
-
-    def _collect(self) -> None:
-        """Read which transfers ended; whatever comes of one, the others are read too."""
-        if not self._in_flight:
-            return
-        for curl, code, message in list(self._multi.ended()):
-            worker = self._in_flight[curl]
-            transfer = worker.transfer
-            assert transfer is not None  # noqa: S101 - a worker in flight has one
-            try:
-                verdict, phases = self._read(worker, transfer, code, message)
-            except Exception as error:  # noqa: BLE001 - it is logged, once
-                verdict = self._fault(worker, "how the probe ended could not be read", error)
-                phases = Phases(dns=worker.dns)
-            self._conclude(worker, verdict, phases)
-            self._release(transfer, worker)
-
-    def _end_overdue(self) -> None:
-        """End the transfers whose time was over when the sockets were looked at, and for which nothing was ready then.
-
-        Of one that was read from just now there may be more to read: it is looked at once more.
-        """
-        looked = self._multi.looked
-        for _, (worker, started, again) in self._deadlines.take(looked):
-            if (transfer := worker.transfer) is None or worker.started != started:
-                continue
-            if (end := deadline(worker, transfer)) > looked:
-                self._deadlines.add((worker, started, again), end)
-            elif transfer.handled_at >= looked and not again:
-                self._deadlines.add((worker, started, True), looked + WATCHFUL)
-            else:
-                took = self._clock() - worker.started - worker.dns
-                self._conclude(worker, overdue(worker, transfer), transfer.phases(worker.dns, took))
-                self._release(transfer, worker)
-
-    def _read(self, worker: Worker, transfer: Transfer, code: int, message: str) -> tuple[Verdict, Phases]:
-        verdict = judge(worker, transfer, code, message)
-        accepted = verdict.reason is not Reason.CERTIFICATE
-        if worker.wants_certificate(worker.started) or not accepted:
-            worker.saw_certificate(transfer.seen_certificate(), accepted=accepted)
-        return verdict, transfer.phases(worker.dns)
-
-    def _fault(self, worker: Worker, what: str, error: Exception) -> Verdict:
-        """The verdict over a probe in which we failed. A trace is logged once for each way to fail: there may be
-        thousands of such probes."""
-        way = (type(worker.spec.probe), type(error), what)
-        if way not in self._faults:
-            self._faults.add(way)
-            log.error("%s: %s; of more like it nothing is logged", worker.spec.key, what, exc_info=error)
-        return Verdict(Outcome.LOCAL, Reason.LOCAL, f"{what}: {type(error).__name__}, a fault of this controller")
-
-    def _release(self, transfer: Transfer, worker: Worker) -> None:
-        del self._in_flight[transfer.curl]
-        worker.transfer = None
-        self._multi.remove(transfer.curl, transfer.sockets)
-        self._pool.give(transfer, worker)
-
-    def _conclude(self, worker: Worker, verdict: Verdict, phases: Phases) -> None:
-        self._results.append(
-            ProbeResult(
-                key=worker.spec.key,
-                generation=worker.generation,
-                outcome=verdict.outcome,
-                started=worker.started_wall,
-                duration=self._clock() - worker.started,
-                reason=verdict.reason,
-                detail=verdict.detail,
-                output=verdict.output,
-                status_code=verdict.status_code,
-                phases=phases,
-                certificate=worker.certificate,
-            )
-        )
-
-    def _overloaded(self, worker: Worker) -> None:
-        detail = f"not probed: {self._max_in_flight} probes are in flight already, the limit of this controller"
-        self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail), Phases(dns=worker.dns))
+    def _why(self, worker: Worker) -> str:
+        return self.kept.sentence(worker.interval) if self._prober.has_room else self._prober.full()

@@ -46,7 +46,8 @@ class Multi:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
         self._woke = clock()
-        self._away = 0.0
+        self._away = self.lag = 0.0
+        """`lag` is for how many seconds this thread was away from here before and in the last turn."""
         self.looked = clock()
         """When the last turn began to look at the sockets: what it did not handle was not ready then."""
 
@@ -63,13 +64,14 @@ class Multi:
         while this thread waited longer than it had asked to (stopped, or without processor or interpreter).
         """
         self.looked = self._clock()
-        away = self._away + self.looked - self._woke
+        handling, before = self.looked - self._woke, self._away
         timeout = max(0.0, min(timeout, self._timer - self.looked))
         events = self._epoll.poll(timeout)
         self._woke = self._clock()
         waited = self._woke - self.looked
         self._away = waited if waited > timeout + PROMPT else 0.0
-        since = self._woke - away - self._away
+        self.lag = handling + self._away
+        since = self._woke - before - self.lag
         for fd, mask in events:
             if fd in self._sockets:
                 self._multi.socket_action(fd, _to_curl(mask))

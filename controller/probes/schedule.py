@@ -45,8 +45,8 @@ def next_on_phase(key: PodKey, interval: float, now: float, epoch: float) -> flo
     return offset + math.ceil((now - offset) / interval + 1e-9) * interval
 
 
-def first_moments(key: PodKey, interval: float, asked: float, now: float, epoch: float) -> tuple[float, float]:
-    """When a new check is probed first, and the moment in phase from which its intervals are counted.
+def first_moment(key: PodKey, interval: float, asked: float, now: float, epoch: float) -> float:
+    """When a new check is probed first.
 
     That is its phase. If that went by between the check's being `asked` for and `now`, it is as much later as we are:
     a check that another process probed in this phase until a moment ago must not wait for nearly an interval more. If
@@ -57,12 +57,21 @@ def first_moments(key: PodKey, interval: float, asked: float, now: float, epoch:
     in_phase = next_on_phase(key, interval, asked, epoch)
     latest = asked + FIRST_WITHIN * interval
     if now < in_phase <= latest:
-        return in_phase, in_phase
+        return in_phase
     if in_phase <= now and (delayed := in_phase + now - asked) <= latest:
-        return math.floor(delayed / GRID) * GRID, in_phase
+        return math.floor(delayed / GRID) * GRID
     spread = fraction(key) * SCATTER % 1
-    first = math.floor((now + max(0.0, latest - now) * spread) / GRID) * GRID
-    return first, in_phase if in_phase <= now else in_phase - interval
+    return math.floor((now + max(0.0, latest - now) * spread) / GRID) * GRID
+
+
+def next_moment(started: float, in_phase: float, interval: float) -> float:
+    """When a check is probed after a probe that started at `started`; `in_phase` is any moment of its phase.
+
+    That is its phase, unless less than half an interval or more than one lies between: then half-way to it. So a
+    threshold of several failures means something also for the first probes, and for one that was late.
+    """
+    due = in_phase + math.ceil((started - in_phase) / interval + 0.5) * interval
+    return due if due - started <= interval + RESOLUTION else (started + due) / 2
 
 
 class Schedule(Generic[W]):

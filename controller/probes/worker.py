@@ -33,7 +33,9 @@ class Worker:
     """Belongs to the probe thread once it was handed over. Times are of the monotonic clock unless they say wall.
 
     `kind` is None where nothing is ever sent.
-    `due` is when its next probe is, and `held` when that was first found to have to wait (0 if it was not); `started`
+    `due` is when its next probe is, or should have been, and `in_phase` any moment of its phase; `last` is when the one
+    before it began, `missed` how many were left out since `due`, and `wanted` says that it came due while one was under
+    way. `started`
     and `dns` (seconds spent on the name) are of the probe under way, and so is `lost`: seconds that an answer of the
     resolver may have waited for us.
     """
@@ -44,9 +46,11 @@ class Worker:
         "dns",
         "due",
         "generation",
-        "held",
+        "in_phase",
         "kind",
+        "last",
         "lost",
+        "missed",
         "profile",
         "resolved",
         "running",
@@ -57,6 +61,7 @@ class Worker:
         "transfer",
         "url",
         "waiting",
+        "wanted",
         "where",
     )
 
@@ -69,7 +74,9 @@ class Worker:
         self.running = True
         self.waiting = False
         self.due = 0.0
-        self.held = 0.0
+        self.in_phase = self.last = 0.0
+        self.missed = 0
+        self.wanted = False
         self.started = 0.0
         self.started_wall = 0.0
         self.dns = self.lost = 0.0
@@ -81,14 +88,13 @@ class Worker:
         self.share = _session_share() if spec.probe.tls and spec.probe.tls.resume else None
 
     @property
+    def interval(self) -> float:
+        return self.spec.interval
+
+    @property
     def is_busy(self) -> bool:
         """Whether a probe is under way."""
         return self.transfer is not None or self.waiting
-
-    def waited(self, now: float) -> float:
-        """For how long the next probe has been waiting since it could first have begun."""
-        self.held = self.held or now
-        return now - self.held
 
     def wants_certificate(self, now: float) -> bool:
         return self.spec.probe.tls is not None and now >= self.certificate_due

@@ -28,7 +28,8 @@ from controller.web.scrape import Render, scraped
 class Web:
     """Answers requests from what it is given. `render` makes the answer to a scrape.
 
-    `notices` are for the pages only. `reload` says what came of it, or raises `ConfigError`; None refuses it.
+    `notices` are for the pages and the text of `/-/ready`, and make nothing unready. `reload` says what came of it, or
+    raises `ConfigError`; None refuses it.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Web:
         self._render = render
         self._healthy = healthy
         self._ready = ready
+        self._notices = notices
         assets = Assets()
         self._reload = reload
         self._reloading = asyncio.Lock()
@@ -79,7 +81,7 @@ class Web:
         return _verdict(self._healthy())
 
     async def _is_ready(self, _: Request) -> Response:
-        return _verdict(self._ready())
+        return _verdict(self._ready(), self._notices())
 
     async def _reloads(self, request: Request) -> Response:
         """In a thread of its own, one at a time: reading thousands of manifests by other defaults takes a while."""
@@ -101,5 +103,5 @@ class Web:
         return self._pages.missing(request, known.detail, known.status_code)
 
 
-def _verdict(complaints: Sequence[str]) -> Response:
-    return plain("\n".join(complaints or ("ok",)) + "\n", 503 if complaints else 200)
+def _verdict(complaints: Sequence[str], notices: Sequence[str] = ()) -> Response:
+    return plain("\n".join(complaints or ("ok", *notices)) + "\n", 503 if complaints else 200)

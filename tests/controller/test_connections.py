@@ -291,7 +291,7 @@ def test_a_kept_connection_is_left_when_its_address_may_not_be_asked_any_more(
         until(lambda: len(bench.results.all(check.key)) >= 4)
         if change == "the name leaves an address":
             names.addresses = names.addresses[1:]
-            entry = bench.engine._resolver._entries["web1"]
+            entry = bench.engine._prober.resolver._entries["web1"]
             entry.answered -= TTL
             entry.asked -= TTL
         else:

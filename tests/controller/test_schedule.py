@@ -11,7 +11,8 @@ from controller.probes.schedule import (
     RESOLUTION,
     SLOTS,
     Schedule,
-    first_moments,
+    first_moment,
+    next_moment,
     next_on_phase,
     phase,
 )
@@ -39,22 +40,16 @@ def test_checks_of_one_interval_share_slots(key: PodKey, interval: float) -> Non
 
 
 @given(KEYS, INTERVALS, MOMENTS, st.floats(0, 1))
-def test_a_new_check_is_probed_within_the_interval_and_then_in_phase(
-    key: PodKey, interval: float, asked: float, share: float
-) -> None:
+def test_a_new_check_is_probed_within_the_interval(key: PodKey, interval: float, asked: float, share: float) -> None:
     now = asked + share * interval
-    first, due = first_moments(key, interval, asked, now, epoch=1.7e9)
+    first = first_moment(key, interval, asked, now, epoch=1.7e9)
     assert now - GRID - 1e-6 <= first <= max(now, asked + FIRST_WITHIN * interval) + 1e-6
-    in_phase = next_on_phase(key, interval, asked, epoch=1.7e9)
-    assert min(abs(due - in_phase), abs(due + interval - in_phase)) < 1e-6
-    assert due <= max(now, asked + FIRST_WITHIN * interval) + 1e-6
-    assert due + interval > now
 
 
 def test_a_phase_that_went_by_meanwhile_is_made_up_for_soon() -> None:
     """A check that another process probed until now would else be without a probe for nearly three intervals."""
     keys = [PodKey("web1", f"pod-{number}") for number in range(2_000)]
-    moments = [(next_on_phase(key, 5.0, 0.0, 0.0), first_moments(key, 5.0, 0.0, 0.5, 0.0)[0]) for key in keys]
+    moments = [(next_on_phase(key, 5.0, 0.0, 0.0), first_moment(key, 5.0, 0.0, 0.5, 0.0)) for key in keys]
     missed = [first for in_phase, first in moments if in_phase <= 0.5]
     assert 120 < len(missed) < 280
     assert all(0.5 - GRID <= first <= 1.0 for first in missed)
@@ -63,9 +58,27 @@ def test_a_phase_that_went_by_meanwhile_is_made_up_for_soon() -> None:
 
 def test_checks_whose_phase_comes_late_are_no_herd() -> None:
     keys = [PodKey("web1", f"pod-{number}") for number in range(2_000)]
-    moved = [first for key in keys for first, due in [first_moments(key, 10.0, 0.0, 0.0, 0.0)] if first != due]
+    moments = [(first_moment(key, 10.0, 0.0, 0.0, 0.0), next_on_phase(key, 10.0, 0.0, 0.0)) for key in keys]
+    moved = [first for first, in_phase in moments if first != in_phase]
     assert 120 < len(moved) < 280
     assert all(sum(tenth <= first < tenth + 0.9 for first in moved) < 60 for tenth in range(9))
+
+
+@given(KEYS, INTERVALS, MOMENTS, st.lists(st.floats(0, 3), min_size=1, max_size=8))
+def test_two_probes_of_a_check_are_at_least_half_an_interval_apart_and_at_most_one(
+    key: PodKey, interval: float, now: float, lateness: list[float]
+) -> None:
+    """Whatever moment it is first probed in, and however late the others are."""
+    in_phase = next_on_phase(key, interval, now, 1.7e9)
+    started = now
+    for late in lateness:
+        due = next_moment(started, in_phase, interval)
+        assert interval / 2 - 1e-5 <= due - started <= interval + RESOLUTION + 1e-5
+        started = due + late * interval
+    for _ in range(2):
+        started = next_moment(started, in_phase, interval)
+    turns = (started - in_phase) / interval
+    assert abs(turns - round(turns)) * interval < 1e-4, "then it is in phase again"
 
 
 def test_phases_spread_over_the_interval() -> None:

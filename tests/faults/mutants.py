@@ -117,15 +117,15 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "A1",
         "ProbeEngine._begin",
-        "if self._has_room() and self._bucket.take(now):",
+        "if self._prober.has_room and self._bucket.take(now):",
         "if False:",
         "changes of slow checks",
         "a new check waits for its phase",
     ),
     Mutant(
         "A2",
-        "ProbeEngine._has_room",
-        "return len(self._in_flight) < self._max_in_flight",
+        "Prober.has_room",
+        "return len(self._in_flight) < self.max_in_flight",
         "return not self._in_flight",
         "changes",
         "one probe goes at a time, and a target that hangs holds up the others",
