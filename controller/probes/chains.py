@@ -114,5 +114,10 @@ class _Bundle:
 
 
 def expiry(certificate: crypto.X509) -> float:
-    """Seconds since the epoch."""
-    return certificate.to_cryptography().not_valid_after_utc.timestamp()
+    """Seconds since the epoch; as OpenSSL reads it, which minds no serial number that is none.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    text = (certificate.get_notAfter() or b"").decode()
+    return datetime.fromisoformat(f"{text[:8]}T{text[8:]}").timestamp()

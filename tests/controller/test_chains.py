@@ -1,11 +1,13 @@
 """Until when a chain of certificates is accepted, by OpenSSL's own verification of real certificates."""
 
 import itertools
+import ssl
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from controller.probes import chains
 from controller.probes.chains import Chains
@@ -59,6 +61,13 @@ def test_whoever_is_trusted_need_not_be_a_root(tmp_path: Path) -> None:
 
 def test_authorities_may_be_given_as_bytes() -> None:
     assert until(OLD_ROOT.pem() + ROOT.pem(), LEAF, MIDDLE) == FUTURE.timestamp()
+
+
+def test_an_authority_whose_serial_number_is_none_is_one_nevertheless() -> None:
+    """Hosts' bundles hold some; a strict reader warns of them, or refuses."""
+    serial = ROOT.certificate.serial_number.to_bytes(20)
+    odd = ROOT.certificate.public_bytes(serialization.Encoding.DER).replace(serial, b"\x95" + serial[1:])
+    assert until(ssl.DER_cert_to_PEM_cert(odd).encode(), LEAF, MIDDLE) == FUTURE.timestamp()
 
 
 @pytest.mark.parametrize("authorities", ["/nowhere.pem", b"no certificate", OLD_ROOT.pem()])
