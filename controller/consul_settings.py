@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from reconcilers.fields import is_host
+
 DEFAULT_ADDRESS = "http://127.0.0.1:8500"
 TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -142,6 +144,6 @@ def _is_http(address: str) -> bool:
     try:
         parts = urlsplit(address)
         alone = address == f"{parts.scheme}://{parts.netloc}" and parts.scheme in {"http", "https"}
-        return alone and bool(parts.hostname) and parts.port != 0 and not set(parts.netloc) & set("@\\ ")
+        return alone and is_host(parts.hostname or "") and parts.port != 0 and not set(parts.netloc) & set("@\\ ")
     except ValueError:
         return False

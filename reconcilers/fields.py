@@ -7,6 +7,7 @@ own numbers and booleans come from code only. Nothing here raises anything but `
 import posixpath
 import re
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Annotated, Protocol
 from urllib.parse import quote
 
@@ -33,6 +34,8 @@ PATH_AND_REST = re.compile(r"\A([^?#]*)(.*)\Z", re.DOTALL)
 STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 UNESCAPED = "/?:@!$&'()*+,;=~%"
 FILE = re.compile(rf"(?:/[ -~]{{0,{MAX_TEXT - 1}}})?")
+HOST = re.compile(r"(?=.*[A-Za-z_-])[A-Za-z0-9_.-]{1,254}")
+"""What is not taken for an IP address: not only digits and dots."""
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 HEADER_VALUE = re.compile(rf"[!-~](?:[ -~]{{0,{MAX_TEXT - 2}}}[!-~])?")
 
@@ -52,6 +55,22 @@ class Expression(Protocol):
     def programsize(self) -> int: ...
 
     def search(self, text: bytes) -> object | None: ...
+
+
+def expectation(kind: str, message: str) -> str:
+    """What is wrong with a field, of pydantic's `kind` and `message` of an error: none of its words, or of Python's."""
+    match kind:
+        case "extra_forbidden":
+            return "no such option"
+        case "missing":
+            return "missing"
+        case "model_type" | "dict_type":
+            return "expected a mapping"
+        case "string_type":
+            return "expected text"
+        case "tuple_type":
+            return "expected a list"
+    return message.removeprefix("Value error, ").replace("Input should be", "expected")
 
 
 def boolean(value: object) -> bool:
@@ -122,6 +141,18 @@ def text(value: object) -> str:
     if isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable():
         return str(value)
     raise ValueError(f"expected text of one line, of at most {MAX_TEXT} characters")
+
+
+def is_host(text: str) -> bool:
+    """Whether a resolver can be asked for it: an IP address, or a name in labels of 1 to 63 characters."""
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        pass
+    try:
+        return HOST.fullmatch(text.encode("idna").decode("ascii")) is not None
+    except UnicodeError:
+        return False
 
 
 def file(value: object) -> str:

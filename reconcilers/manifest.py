@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from reconcilers import clearsign, yamltext
-from reconcilers.fields import Boolean, Name, Path, Port, Text
+from reconcilers.fields import Boolean, Name, Path, Port, Text, expectation
 from reconcilers.options import CheckOptions, OptionError, Rules, TlsOptions
 from reconcilers.spec import (
     CheckSpec,
@@ -38,9 +38,6 @@ MAX_SHOWN = 60
 MAX_WARNINGS = 10
 UNKNOWN = "unknown field, ignored"
 DEFAULT_PATH = "/_status"
-
-ABOUT_THE_NAME = frozenset({"missing", "extra_forbidden"})
-"""The kinds of pydantic's errors that are complete without the value."""
 
 CONFIDENTIAL = "headers"
 """The field whose values no error may show: they end up in logs and on the page."""
@@ -281,7 +278,7 @@ def _validated(model: type[D], document: dict[str, Any]) -> D:
 
 
 def _wrong(error: ErrorDetails) -> ManifestError:
-    is_complete = error["type"] in ABOUT_THE_NAME or CONFIDENTIAL in error["loc"]
+    is_complete = error["type"] == "missing" or CONFIDENTIAL in error["loc"]
     got = "" if is_complete else f", got {_shown(error['input'])}"
     return ManifestError(_path(error["loc"]), _problem(error["type"], error["msg"]) + got)
 
@@ -292,15 +289,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _problem(kind: str, message: str) -> str:
-    """What pydantic found, in the words of the other errors."""
-    match kind:
-        case "missing":
-            return "missing; expected the pod's name"
-        case "extra_forbidden":
-            return "no such option"
-        case "model_type":
-            return "expected a mapping"
-    return message.removeprefix("Value error, ").replace("Input should be", "expected")
+    return "missing; expected the pod's name" if kind == "missing" else expectation(kind, message)
 
 
 def _shown(value: object) -> str:

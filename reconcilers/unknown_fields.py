@@ -78,8 +78,12 @@ def advice(section: str, name: str, known: tuple[str, ...]) -> str:
     """
     if instead := INSTEAD.get(_plain(name)):
         return instead
-    meant = nearest(section, name, known)
-    return f"did you mean {meant}?" if meant else ""
+    return did_you_mean(nearest(section, name, known)).removeprefix("; ")
+
+
+def did_you_mean(field: str) -> str:
+    """To be put behind what is wrong; "" without a field."""
+    return f"; did you mean {field}?" if field else ""
 
 
 @lru_cache(maxsize=1024)

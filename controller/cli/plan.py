@@ -103,7 +103,7 @@ def plan(
         config = load(config_file, consul, {"node": node, "node_address": node_address})
         found = listing(config, intent_dir)
         wanted = _overlaid(found, config.node_name, files, without)
-        where = controller or f"{config.page_scheme}://{config.listen}"
+        where = controller or config.page_url
         try:
             running = {} if where == NOTHING else _running(where, config.node_name, controller_ca)
         except NoController as error:

@@ -31,7 +31,9 @@ SWITCH_INTERVAL = 0.0001
 @click.option(
     "--address", "node_address", metavar="WHERE", help="Where pods are probed: name, catalog or an IP address [name]."
 )
-@click.option("--listen", metavar="HOST:PORT", help="Where page and metrics are served [127.0.0.1:9815].")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Where page and metrics are served; :PORT is every address [127.0.0.1:9815]."
+)
 @click.option("--intent-dir", type=FOLDER, help="Take manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Publish health into this folder instead of Consul.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What to log [info].")

@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from controller.config import preparer
-from controller.config.live import option_name
+from controller.config.live import option_names
 from controller.config.model import Config, ConfigError
 from controller.config.preparer import PreparerError, Source
 from reconcilers import yamltext
+from reconcilers.fields import expectation
+from reconcilers.unknown_fields import did_you_mean, nearest
 
 __all__ = ["Config", "ConfigError", "load"]
+
+OPTIONS = tuple(option_names(Config))
 
 
 def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
@@ -36,7 +41,7 @@ def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
         return Config.model_validate(document, context=source.notes)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        problems = (_problem(source, each["loc"], each["msg"], each["input"]) for each in errors)
+        problems = (_problem(source, each) for each in errors)
         raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems)) from None
 
 
@@ -52,7 +57,7 @@ def _read(path: Path) -> Source:
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected a mapping of options")
     try:
-        ours = {option_name(Config, field) for field in Config.model_fields}
+        ours = {name for name in OPTIONS if "." not in name}
         return preparer.translate(document, ours) if preparer.is_p2s(document) else Source(document)
     except PreparerError as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -70,12 +75,19 @@ def _set(document: dict[str, Any], path: list[str], value: object) -> None:
     document[path[-1]] = value
 
 
-def _problem(source: Source, location: tuple[int | str, ...], message: str, value: object) -> str:
+def _problem(source: Source, error: ErrorDetails) -> str:
+    location, value = error["loc"], error["input"]
     field = ".".join(map(str, location))
     name = source.name(field)
-    if "Extra inputs" in message:
-        return f"{name}: no such option"
-    message = message.removeprefix("Value error, ").replace("Input should be", "expected")
-    secret = isinstance(value, dict | list) or "token" in field or ".headers" in field or field == "consul"
+    message = expectation(error["type"], error["msg"])
+    if error["type"] == "extra_forbidden":
+        meant = nearest(".".join(map(str, location[:-1])), str(location[-1]), OPTIONS)
+        return f"{name}: {message}{did_you_mean(source.name(meant) if meant else '')}"
+    secret = (
+        isinstance(value, dict | list)
+        or "token" in field
+        or ".headers" in field
+        or field in {"consul", "consul.address"}
+    )
     shown = "" if secret else f", got {str(value)[:60]!r}"
     return f"{name}: {message}{shown}" if field else message

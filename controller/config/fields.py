@@ -1,18 +1,22 @@
 """Fields of the configuration: what each accepts, and what it says it expected."""
 
 import re
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, InstanceOf
 
+from controller.consul import settings_from_environment
 from controller.keyring import Keyring
 from controller.regular import unreadable
-from reconcilers.fields import headers
+from reconcilers.fields import headers, is_host
 from reconcilers.guard import Allowance
 from reconcilers.spec import is_name
 
+TOKEN = re.compile(r"[!-~]{0,4096}")
+HOST_AND_PORT = "HOST:PORT"
 META_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -34,47 +38,66 @@ def _address(text: object) -> object:
 
 
 def _listen(text: object) -> object:
-    host_and_port(text, "HOST:PORT")
+    listening(text)
     return str(text)
 
 
 def _canary(text: object) -> object:
     if not isinstance(text, str) or text not in {"consul", "none"}:
-        host_and_port(text, "consul, none or HOST:PORT")
+        host_and_port(text, f"consul, none or {HOST_AND_PORT}")
     return str(text)
 
 
-def host_and_port(text: object, expected: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
-    if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):
+def listening(text: object) -> tuple[str, int]:
+    """Host and port to listen on; the host is "" for every address.
+
+    Raises:
+        ValueError: it is neither HOST:PORT nor :PORT.
+    """
+    expected = f"{HOST_AND_PORT}, or :PORT for every address"
+    if isinstance(text, str) and text.startswith(":") and text.count(":") == 1:
+        return "", host_and_port(f"localhost{text}", expected)[1]
+    return host_and_port(text, expected)
+
+
+def host_and_port(text: object, expected: str = HOST_AND_PORT) -> tuple[str, int]:
+    """What stands before and after the last colon.
+
+    Raises:
+        ValueError: it is something else; the message says that `expected` was.
+    """
+    host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not (bare and port.isascii() and port.isdigit() and int(port) <= 65_535) or (":" in bare) != (bare != host):
         raise ValueError(f"expected {expected}")
-    if not _is_encodable(host):
-        raise ValueError(f"expected {expected}, the host in labels of 1 to 63 characters")
-    return host.strip("[]"), int(port)
-
-
-def _is_encodable(host: str) -> bool:
-    """Whether a resolver can be asked for it at all: `socket` answers another name by an error of its own."""
-    try:
-        return bool(host.encode("idna"))
-    except UnicodeError:
-        return False
+    if not is_host(bare):
+        raise ValueError(f"expected {expected}, the host being an IP address or a name in labels of 1 to 63 characters")
+    return bare, int(port)
 
 
 def _allowances(value: object) -> tuple[Allowance, ...]:
     return tuple(Allowance.parse(str(each)) for each in (value if isinstance(value, list | tuple) else [value]))
 
 
-def _readable(value: object) -> Path:
-    if problem := unreadable(str(value)):
-        raise ValueError(f"expected a readable file: {problem}")
+def _path(value: object) -> Path:
+    if not isinstance(value, str | Path) or not str(value) or not str(value).isprintable():
+        raise ValueError("expected a path")
     return Path(str(value))
 
 
+def _readable(value: object) -> Path:
+    path = _path(value)
+    if problem := unreadable(str(path)):
+        raise ValueError(f"expected a readable file: {problem}")
+    return path
+
+
 def _keyring(value: object) -> object:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError("expected the path of a keyring")
-    return Keyring(Path(value))
+    try:
+        path = _path(value)
+    except ValueError:
+        raise ValueError("expected the path of a keyring") from None
+    return Keyring(path)
 
 
 def _publish(value: object) -> tuple[str, ...]:
@@ -94,6 +117,28 @@ def _meta(value: object) -> dict[str, str]:
     return {str(name): str(content) for name, content in value.items()}
 
 
+def _prefix(allowed: re.Pattern[str], letters: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if isinstance(value, str) and allowed.fullmatch(value):
+            return str(value)
+        raise ValueError(f"expected at most 64 {letters}")
+
+    return read
+
+
+def _token(value: object) -> str:
+    if isinstance(value, str) and TOKEN.fullmatch(value):
+        return str(value)
+    raise ValueError("expected a token of printable ASCII without blanks")
+
+
+def _consul_address(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected host:port, http://host:port, https://host:port or unix:///path")
+    settings_from_environment({}, address=value)
+    return str(value)
+
+
 def _consul_headers(value: object) -> tuple[tuple[str, str], ...]:
     found = headers(value)
     if any(name.lower() == "x-consul-token" for name, _ in found):
@@ -110,4 +155,11 @@ ReadableFile = Annotated[Path, BeforeValidator(_readable)]
 KeyringFile = Annotated[InstanceOf[Keyring], BeforeValidator(_keyring)]
 Publish = Annotated[tuple[str, ...], BeforeValidator(_publish)]
 ConsulHeaders = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_consul_headers)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+NamePrefix = Annotated[str, BeforeValidator(_prefix(re.compile(r"[A-Za-z0-9-]{0,64}"), "letters, digits and dashes"))]
+MetaPrefix = Annotated[
+    str, BeforeValidator(_prefix(re.compile(r"[A-Za-z0-9_-]{0,64}"), "letters, digits, dashes and underscores"))
+]
+Token = Annotated[str, BeforeValidator(_token)]
+ConsulAddress = Annotated[str, BeforeValidator(_consul_address)]
 Meta = Annotated[dict[str, str], BeforeValidator(_meta)]

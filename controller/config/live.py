@@ -1,4 +1,4 @@
-"""Which options a reload puts in force, and which stay as they were until a restart.
+"""What the options are called, which of them a reload puts in force, and which stay as they were until a restart.
 
 A field says so itself: `LIVE` among its metadata. Whatever bears no mark needs a restart.
 """
@@ -48,6 +48,15 @@ def reloaded(old: S, new: S) -> S:
 def option_name(model: type[BaseModel], field: str) -> str:
     """How a field is called in the file."""
     return model.model_fields[field].alias or field
+
+
+def option_names(model: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Every option by its dotted name, and every section."""
+    for field, info in model.model_fields.items():
+        name = f"{above}{option_name(model, field)}"
+        yield name
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from option_names(info.annotation, f"{name}.")
 
 
 def _fields(old: BaseModel, new: BaseModel) -> Iterator[tuple[str, Any, Any, bool]]:

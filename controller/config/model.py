@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from controller.config.fields import (
     Allowances,
     CanaryTarget,
+    FilePath,
     HostPort,
     KeyringFile,
     NodeName,
@@ -20,6 +21,7 @@ from controller.config.fields import (
     Publish,
     ReadableFile,
     host_and_port,
+    listening,
 )
 from controller.config.live import LIVE
 from controller.config.sections import ConsulSection, DampingSection, Section, ServiceSection
@@ -28,11 +30,12 @@ from controller.regular import unreadable
 from controller.web import access
 from controller.web.access import WebAccess
 from reconcilers.damping import DampingRules
-from reconcilers.fields import Boolean
+from reconcilers.fields import Boolean, number
 from reconcilers.guard import CONSUL_PORTS, Guard
 from reconcilers.options import P2_CODE, CheckOptions, Delay, Rules
 from reconcilers.spec import Output
 
+EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104, nothing is bound here
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
@@ -67,14 +70,14 @@ class Config(Section):
     service: ServiceSection = Field(default_factory=ServiceSection)
     startup_grace: Delay = 0.0
     damping: Annotated[DampingSection, LIVE] = Field(default_factory=DampingSection)
-    max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 8192
+    max_in_flight: Annotated[int, BeforeValidator(number(1, 1_000_000))] = 8192
     listen: HostPort = "127.0.0.1:9815"
     enable_lifecycle: Boolean = False
-    web_config_file: Path | None = None
+    web_config_file: FilePath | None = None
     registers: Boolean = Field(default=True, alias="register")
-    intent_dir: Path | None = None
-    health_dir: Path | None = None
-    state_dir: Path | None = None
+    intent_dir: FilePath | None = None
+    health_dir: FilePath | None = None
+    state_dir: FilePath | None = None
     on_stop: Annotated[Literal["keep", "remove"], LIVE] = "keep"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LIVE] = "info"
     log_format: Literal["text", "json"] = "text"
@@ -116,7 +119,8 @@ class Config(Section):
 
     @property
     def listen_address(self) -> tuple[str, int]:
-        return host_and_port(self.listen, "HOST:PORT")
+        """Host and port; the host is "" for every address."""
+        return listening(self.listen)
 
     @property
     def web_access(self) -> WebAccess:
@@ -127,6 +131,14 @@ class Config(Section):
     def page_scheme(self) -> str:
         """How the page is asked for: http or https."""
         return "https" if self.web_access.tls_server_config else "http"
+
+    @property
+    def page_url(self) -> str:
+        """Where this host reaches the page."""
+        host, port = self.listen_address
+        if host in EVERY_ADDRESS:
+            host = "127.0.0.1"
+        return f"{self.page_scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     @model_validator(mode="after")
     def _web_configuration_is_good(self) -> "Config":
@@ -178,7 +190,7 @@ class Config(Section):
     def canary_target(self, environ: Mapping[str, str]) -> tuple[str, int] | str | None:
         """Whom to ask whether this node is cut off: host and port, the path of a unix socket, or nobody."""
         if self.canary != "consul":
-            return None if self.canary == "none" else host_and_port(self.canary, "HOST:PORT")
+            return None if self.canary == "none" else host_and_port(self.canary)
         if self.intent_dir:
             return None
         settings = self.consul_settings(environ)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconcilers.fields import boolean
+from reconcilers.unknown_fields import did_you_mean, nearest
 
 SECTION = "preparer"
 OWN = "podpulse"
@@ -126,7 +127,8 @@ def translate(document: Mapping[str, Any], ours: Collection[str]) -> Source:
     said = {name: value for name, value in section.items() if value not in (None, "")}
     fields = _fields(said)
     useless = {f"{SECTION}.{name}": WORTH_A_NOTE[name] for name in said.keys() & WORTH_A_NOTE if said[name] not in OFF}
-    useless |= dict.fromkeys(document.keys() - {SECTION, OWN}, "neither p2-preparer's nor Podpulse's")
+    for name in document.keys() - {SECTION, OWN}:
+        useless[name] = f"neither p2-preparer's nor Podpulse's{did_you_mean(nearest('', name, (SECTION, OWN)))}"
     return Source(
         _merged(_nested({ours: value for ours, (_, value) in fields.items()}), own),
         {ours: f"{SECTION}.{p2s}" for ours, (p2s, _) in fields.items() if not _is_set(own, ours)},
@@ -136,8 +138,12 @@ def translate(document: Mapping[str, Any], ours: Collection[str]) -> Source:
 
 
 def _refuse_unknown(section: Mapping[str, Any]) -> None:
-    if unknown := sorted(section.keys() - KNOWN.keys() - OF_INSTALLING - WORTH_A_NOTE.keys()):
-        raise PreparerError(f"{SECTION}.{unknown[0]}: no such option of p2-preparer")
+    known = KNOWN.keys() | OF_INSTALLING | WORTH_A_NOTE.keys()
+    options = tuple(sorted(known))
+    for name in sorted(section.keys() - known):
+        meant = nearest("", name, options)
+        hint = did_you_mean(f"{SECTION}.{meant}" if meant else "")
+        raise PreparerError(f"{SECTION}.{name}: no such option of p2-preparer{hint}")
 
 
 def _fields(said: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:

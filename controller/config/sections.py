@@ -1,13 +1,21 @@
 """The sections of the configuration, each a mapping of its own."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from controller.config.fields import ConsulHeaders, Meta, ReadableFile
+from controller.config.fields import (
+    ConsulAddress,
+    ConsulHeaders,
+    FilePath,
+    Meta,
+    MetaPrefix,
+    NamePrefix,
+    ReadableFile,
+    Token,
+)
 from controller.config.live import LIVE
-from reconcilers.fields import Text, duration, number
+from reconcilers.fields import Boolean, Host, Text, duration, number
 
 
 class Section(BaseModel):
@@ -25,8 +33,8 @@ class DampingSection(Section):
 class ServiceSection(Section):
     """What pods are called as services of the local agent; for `publish: agent`."""
 
-    name_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$"), LIVE] = ""
-    meta_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$"), LIVE] = "podpulse-"
+    name_prefix: Annotated[NamePrefix, LIVE] = ""
+    meta_prefix: Annotated[MetaPrefix, LIVE] = "podpulse-"
     tags: Annotated[tuple[Text, ...], LIVE] = ()
     meta: Annotated[Meta, LIVE] = Field(default_factory=dict)
     ttl: Annotated[float, BeforeValidator(duration(3, 3600))] = 20.0
@@ -35,13 +43,13 @@ class ServiceSection(Section):
 class ConsulSection(Section):
     """How to reach Consul; what is absent comes from Consul's usual environment variables."""
 
-    address: str | None = None
-    token: Annotated[str | None, LIVE] = Field(default=None, repr=False)
-    token_file: Annotated[Path | None, LIVE] = None
+    address: ConsulAddress | None = None
+    token: Annotated[Token | None, LIVE] = Field(default=None, repr=False)
+    token_file: Annotated[FilePath | None, LIVE] = None
     ca_file: Annotated[ReadableFile | None, LIVE] = None
     cert_file: Annotated[ReadableFile | None, LIVE] = None
     key_file: Annotated[ReadableFile | None, LIVE] = None
-    server_name: Annotated[str | None, LIVE] = None
-    insecure_skip_verify: Annotated[bool | None, LIVE] = None
+    server_name: Annotated[Host | None, LIVE] = None
+    insecure_skip_verify: Annotated[Boolean | None, LIVE] = None
     headers: Annotated[ConsulHeaders | None, LIVE] = Field(default=None, repr=False)
     wait: Annotated[float, BeforeValidator(duration(1, 10))] = 10.0

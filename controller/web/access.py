@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from reconcilers import yamltext
-from reconcilers.fields import Boolean, Text
+from reconcilers.fields import Boolean, Text, expectation
+from reconcilers.unknown_fields import did_you_mean, nearest
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 CLIENT_AUTH = {
@@ -159,6 +160,13 @@ class WebAccess(_Section):
         return self.http_server_config.headers
 
 
+FIELDS = (
+    *WebAccess.model_fields,
+    *(f"tls_server_config.{name}" for name in TlsServer.model_fields),
+    *(f"http_server_config.{name}" for name in _HttpServer.model_fields),
+)
+
+
 def read(file: Path) -> WebAccess:
     """Read and check a web configuration file, and the certificates that it names.
 
@@ -168,8 +176,9 @@ def read(file: Path) -> WebAccess:
     try:
         access = WebAccess.model_validate(_document(file))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise WebAccessError(f"{file}: {_problem(first['loc'], first['type'], first['msg'])}") from None
+        errors = error.errors(include_url=False, include_input=False)
+        problems = (_problem(each["loc"], each["type"], each["msg"]) for each in errors)
+        raise WebAccessError("\n".join(f"{file}: {problem}" for problem in problems)) from None
     if access.tls_server_config is None:
         return access
     tls = access.tls_server_config.below(file.parent)
@@ -192,12 +201,8 @@ def _document(file: Path) -> Any:
 
 def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
     field = ".".join(str(each)[:60] for each in location)
-    match kind:
-        case "extra_forbidden":
-            return f"{field}: not known, or not to be had here"
-        case "missing":
-            return f"{field}: missing"
-        case "model_type":
-            return f"{field or 'the file'}: expected a mapping"
-    text = message.removeprefix("Value error, ").replace("Input should be", "expected")
-    return f"{field}: {text}" if field else text
+    if kind == "extra_forbidden":
+        meant = nearest(".".join(map(str, location[:-1])), str(location[-1]), FIELDS)
+        return f"{field}: not known, or not to be had here{did_you_mean(meant)}"
+    text = expectation(kind, message)
+    return f"{field or 'the file'}: {text}" if field or kind == "model_type" else text

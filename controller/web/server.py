@@ -79,7 +79,7 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """Serves `app` on `host` and `port`, to whom `access` admits; port 0 takes a free one.
+    """Serves `app` on `host` ("": every address) and `port`, to whom `access` admits; port 0 takes a free one.
 
     `before_stop` ends the answers that would not end by themselves.
     """
@@ -113,14 +113,15 @@ class WebServer:
             ListenError: the address is in use, not ours, or not allowed, or its certificate is not to be had any more.
         """
         server = self._made()
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        both = family is socket.AF_INET6 and socket.has_dualstack_ipv6()
+        both = socket.has_dualstack_ipv6()
+        host = self._host or ("::" if both else "0.0.0.0")  # noqa: S104, the operator asks for every address
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             listener = socket.create_server(
-                (self._host, self._port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+                (host, self._port), family=family, backlog=BACKLOG, dualstack_ipv6=both and family is socket.AF_INET6
             )
         except OSError as error:
-            raise ListenError(f"cannot listen on {self._host} port {self._port}: {error.strerror}") from None
+            raise ListenError(f"cannot listen on {host} port {self._port}: {error.strerror}") from None
         self._port = listener.getsockname()[1]
         self._server = server
         serve = server.serve(sockets=[listener])

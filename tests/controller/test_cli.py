@@ -238,7 +238,9 @@ def test_a_wait_is_a_duration() -> None:
 
 
 def test_consul_addresses_that_make_no_sense_are_one_line() -> None:
-    assert complaint(run("inspect", "--consul", "ftp://x")).startswith("Error: Consul's address is 'ftp://x'")
+    said = complaint(run("inspect", "--consul", "ftp://x"))
+    assert said.startswith("Error: command line: consul.address: Consul's address is 'ftp://x'; expected")
+    assert len(said.splitlines()) == 1
 
 
 # Checking files
