@@ -13,10 +13,11 @@ from tests.support.net import until
 
 HEALTH = 'key_prefix "health/" { policy = "write" }\n'
 SESSION = f'session "{NODE}" {{ policy = "write" }}\nnode "{NODE}" {{ policy = "read" }}\n'
+SERVICES = 'service_prefix "" { policy = "write" }\n'
 INTENT = 'key_prefix "intent/" { policy = "read" }\n'
-ALL_BUT_SOME = INTENT + HEALTH + SESSION + f'key_prefix "intent/{NODE}/pod-1" {{ policy = "deny" }}\n'
+ALL_BUT_SOME = INTENT + HEALTH + SESSION + SERVICES + f'key_prefix "intent/{NODE}/pod-1" {{ policy = "deny" }}\n'
 SECRET = f"intent/{NODE}/secret"
-ALL_BUT_SECRET = INTENT + HEALTH + SESSION + f'key "{SECRET}" {{ policy = "deny" }}\n'
+ALL_BUT_SECRET = INTENT + HEALTH + SESSION + SERVICES + f'key "{SECRET}" {{ policy = "deny" }}\n'
 LIVES = 60.0
 """Seconds that a token lives which expires: Consul makes none that lives shorter."""
 EXPIRED_WITHIN = 2 * LIVES
@@ -66,11 +67,16 @@ def hides_one_key(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def rotated(stage: Stage, random: Random) -> Iterator[None]:
-    """A new one is written into its file, and the old one deleted soon after: nobody may feel it."""
+    """A new one is written into its file, and the old one deleted soon after: nobody may feel it. Then a pod dies, and
+    another one is removed."""
     old = stage.controllers_token()
     stage.give_token(RULES)
     time.sleep(OVERLAP)
     stage.consul.agent.delete_token(old)
+    well = [pod for pod in stage.pods.wanted() if stage.pods.all[pod].good]
+    dead, gone = random.sample(well, 2)
+    stage.pods.all[dead].turn("500")
+    stage.pods.remove(gone)
     yield
 
 
@@ -104,11 +110,12 @@ def _fault(name: str, play: Play, *effects: Effect, seconds: float = 3, long: fl
 FAULTS = (
     _fault("deleted", deleted, "cut"),
     _fault("expired", expired, "cut", takes=LIVES),
-    _fault("sees-no-manifests", partial(narrowed, HEALTH + SESSION), "blind", long=45),
+    _fault("sees-no-manifests", partial(narrowed, HEALTH + SESSION + SERVICES), "blind", long=45),
     _fault("sees-some-manifests", partial(narrowed, ALL_BUT_SOME), "blind", long=45),
     _fault("hides-one-key", hides_one_key, seconds=10),
-    _fault("writes-no-health", partial(narrowed, INTENT + SESSION), "slow"),
-    _fault("keeps-no-session", partial(narrowed, INTENT + HEALTH), "cut"),
+    _fault("writes-no-health", partial(narrowed, INTENT + SESSION + SERVICES), "slow"),
+    _fault("keeps-no-session", partial(narrowed, INTENT + HEALTH + SERVICES), "cut"),
+    _fault("registers-no-services", partial(narrowed, INTENT + HEALTH + SESSION), "slow"),
     _fault("rotated", rotated, seconds=2, long=2, takes=OVERLAP),
     _fault("file-gone", file_gone),
     _fault("file-spoiled", file_spoiled, "cut", seconds=1, takes=3),

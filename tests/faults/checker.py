@@ -3,7 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from tests.faults.history import Event
-from tests.faults.promises import bounds, cadence, counts, lifetime, removal, restart, serving, steadfast, truth
+from tests.faults.promises import (
+    bounds,
+    cadence,
+    catalog,
+    counts,
+    lifetime,
+    removal,
+    restart,
+    serving,
+    steadfast,
+    truth,
+)
 from tests.faults.story import Broken, story
 
 PROMISES: Mapping[str, str] = {
@@ -17,6 +28,7 @@ PROMISES: Mapping[str, str] = {
     "D1": "no false passing",
     "D2": "our fault is not the pod's",
     "D3": "no resurrection",
+    "D4": "the catalog says what was seen",
     "E1": "no false removal",
     "E2": "isolation",
     "F1": "bounded",
@@ -26,7 +38,7 @@ PROMISES: Mapping[str, str] = {
     "R1": "restart and reload change nothing published",
 }
 
-CHECKS = (cadence, lifetime, removal, truth, steadfast, bounds, serving, counts, restart)
+CHECKS = (cadence, lifetime, removal, truth, catalog, steadfast, bounds, serving, counts, restart)
 
 
 def judge(events: Iterable[Event], without: frozenset[str] = frozenset()) -> Sequence[Broken]:

@@ -23,7 +23,8 @@ can lead, `local` its own means are short, `foreign` others had their hands on o
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How the run was set up; seconds, and the thresholds of every check."""
+    """How the run was set up; seconds, and the thresholds of every check. `services`: the pods are services of the
+    agent too."""
 
     at: float
     seed: int
@@ -33,6 +34,7 @@ class Setup:
     success_threshold: int = 1
     ttl: float = 10.0
     wait: float = 10.0
+    services: bool = False
     kind: Literal["setup"] = "setup"
 
 
@@ -107,6 +109,18 @@ class Look:
     gone: tuple[str, ...] = ()
     sessions: tuple[str, ...] | None = None
     kind: Literal["look"] = "look"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogLook:
+    """What Consul's catalog says of the pods' services, as far as it differs from the look before; read with
+    `consistent`. A record has the status of the check alone."""
+
+    sent: float
+    at: float
+    changed: Mapping[str, Record] = Field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+    kind: Literal["catalog"] = "catalog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +240,7 @@ Event = (
     | Turn
     | Request
     | Look
+    | CatalogLook
     | Scrape
     | Signs
     | Usage

@@ -109,6 +109,7 @@ JUDGES: Mapping[str, Sequence[str]] = {
     "partial listing": ("--faults", "answers-partial", "--pause", "1", "3", "--minutes", "0.3", "--pods", "12"),
     "terminated": ("--faults", "reloaded,terminated", "--each", "--pods", "12"),
     "probe thread held": ("--faults", "probe-thread-held", "--each", "--pods", "8"),
+    "token rotated": ("--faults", "token-rotated", "--each", "--acl", "--pods", "8"),
     "no listings": ("--faults", "answers-500-for-listings", "--each", "--pods", "8"),
 }
 """What `tests/faults/run` is given, beside one seed for all and a single agent of Consul's."""
@@ -193,6 +194,14 @@ MUTANTS: Sequence[Mutant] = (
         'return [Operation("set", key, self.record.encode(now), session)]',
         "changes",
         "health is written without the session",
+    ),
+    Mutant(
+        "D4",
+        "ConsulClient.token_mark",
+        "return self._http.token_mark()",
+        'return ""',
+        "token rotated",
+        "no token is told from another one, and nothing is registered anew",
     ),
     Mutant(
         "E1",

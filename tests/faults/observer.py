@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from tests.faults.history import Look, Record, Recorder, Signs, Stall, Usage
+from tests.faults.history import CatalogLook, Look, Record, Recorder, Signs, Stall, Usage
 from tests.faults.procfs import resident, run_delay, sockets, threads
 from tests.faults.scraping import scrape_of
 
@@ -68,6 +68,7 @@ class Observer:
     _stopped: threading.Event = field(default_factory=threading.Event, init=False)
     _threads: list[threading.Thread] = field(default_factory=list, init=False)
     _known: dict[str, Record] = field(default_factory=dict, init=False)
+    _services: dict[str, Record] = field(default_factory=dict, init=False)
     _sessions: tuple[str, ...] | None = field(default=None, init=False)
     _server: int = field(default=0, init=False)
     _looked: float = field(default=0.0, init=False)
@@ -76,6 +77,7 @@ class Observer:
     def start(self) -> None:
         for name, turn, gap in (
             ("look", self._look, LOOKS),
+            ("catalog", self._look_into_catalog, LOOKS),
             ("signs", self._signs, SIGNS),
             ("scrape", self._scrape, SCRAPES),
             ("delays", self._delays, DELAYS),
@@ -96,6 +98,10 @@ class Observer:
     def known(self) -> dict[str, Record]:
         """The records of the last look."""
         return self._known
+
+    def services(self) -> dict[str, str]:
+        """The status of every pod's service in the catalog at the last look."""
+        return {pod: record.status for pod, record in self._services.items()}
 
     def looked(self) -> float:
         """When the last look was sent, by the monotonic clock; 0 for never. Without a leader nothing is seen."""
@@ -131,6 +137,25 @@ class Observer:
         news = sessions if sessions != self._sessions else None
         self._known, self._sessions, self._looked = found, sessions, sent
         self.recorder.note(Look(sent, time.monotonic(), changed, gone, news))
+
+    def _look_into_catalog(self) -> None:
+        """Where no server answers, nothing was seen."""
+        ports = self.around.servers()
+        sent = time.monotonic()
+        try:
+            checks = self._ask(ports[self._server % len(ports)], f"health/node/{self.node}?consistent") or ()
+            prefix = f"podpulse:{self.node}:"
+            found = {
+                check["ServiceID"].removeprefix(prefix): Record(check["Status"])
+                for check in checks
+                if check["ServiceID"].startswith(prefix)
+            }
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+            return
+        changed = {pod: record for pod, record in found.items() if self._services.get(pod) != record}
+        gone = tuple(sorted(self._services.keys() - found.keys()))
+        self._services = found
+        self.recorder.note(CatalogLook(sent, time.monotonic(), changed, gone))
 
     def _ask(self, port: int, path: str) -> Any:
         """None for 404."""

@@ -20,6 +20,7 @@ BOUNDED: Mapping[str, frozenset[str]] = {
         (
             *("dns", "connect", "refused", "timeout", "tls", "certificate", "status"),
             *("redirect", "body", "protocol", "not_serving", "denied", "local"),
+            *("uuid", "name", "other"),
         )
     ),
     "outcome": frozenset({"ok", "unavailable", "refused"}),

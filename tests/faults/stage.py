@@ -8,7 +8,7 @@ import base64
 import http.client
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,9 @@ key_prefix "intent/" {{ policy = "read" }}
 key_prefix "health/" {{ policy = "write" }}
 session "{NODE}" {{ policy = "write" }}
 node "{NODE}" {{ policy = "read" }}
+service_prefix "" {{ policy = "write" }}
 """
-"""What a controller that publishes keys needs, where Consul denies by default."""
+"""What a controller that publishes keys and services needs, where Consul denies by default."""
 SETTLES = 30.0
 SETTLES_IN_BULK = 70.0
 """The fuse may hold what many removals left."""
@@ -88,7 +89,7 @@ class Stage(AbstractContextManager["Stage"]):
 
     def _note_setup(self) -> None:
         scale = self.scale
-        self.recorder.note(Setup(time.monotonic(), scale.seed, scale.interval, scale.timeout))
+        self.recorder.note(Setup(time.monotonic(), scale.seed, scale.interval, scale.timeout, services=scale.acl))
 
     # --- what an observer asks ---
 
@@ -134,6 +135,7 @@ class Stage(AbstractContextManager["Stage"]):
     def options(self) -> dict[str, Any]:
         """Its configuration file."""
         token = {"token_file": str(self.token_file)} if self.scale.acl else {}
+        places = {"publish": ["kv", "agent"]} if self.scale.acl else {}
         consul = {"address": f"http://127.0.0.1:{self.proxy.port}", **token} | self._options.get("consul", {})
         return {
             "node_name": NODE,
@@ -141,6 +143,7 @@ class Stage(AbstractContextManager["Stage"]):
             "listen": "127.0.0.1:0",
             "state_dir": str(self.folder / "state"),
             "defaults": {"interval": f"{self.scale.interval:g}s", "timeout": f"{self.scale.timeout:g}s"},
+            **places,
             **self._options,
             "consul": consul,
         }
@@ -192,16 +195,23 @@ class Stage(AbstractContextManager["Stage"]):
 
     def is_right(self) -> bool:
         """Whether health keys = pods, each in a live session and with the word for its target; flapping pods may say
-        unknown."""
+        unknown. Where services are published, the same goes for them."""
         known, live = self.observer.known(), self.observer.sessions()
         pods = self.pods.all
         wanted = {name for name, pod in pods.items() if pod.wanted}
         open_ = {name for name, pod in pods.items() if pod.spoiled}
-        return known.keys() - open_ == wanted - open_ and all(
-            record.session in live
-            and (record.reason == "flapping" or record.status == ("passing" if pods[name].good else "critical"))
-            for name, record in known.items()
+        statuses = {name: "passing" if pod.good else "critical" for name, pod in pods.items()}
+        flapping = {name for name, record in known.items() if record.reason == "flapping"}
+        services = self.observer.services() if self.scale.acl else known
+        return (
+            known.keys() - open_ == services.keys() - open_ == wanted - open_
+            and all(record.session in live for record in known.values())
+            and all(record.status == statuses[name] for name, record in known.items() if name not in flapping)
+            and (not self.scale.acl or self._has_right_services(statuses, flapping | open_))
         )
+
+    def _has_right_services(self, statuses: Mapping[str, str], but: Collection[str]) -> bool:
+        return all(status == statuses[name] for name, status in self.observer.services().items() if name not in but)
 
     def finish(self, tail: float = 2.0) -> None:
         """After the last fault: wait until all is right, go on for a short while, then stop looking."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tests.faults.history import (
+    CatalogLook,
     Effect,
     Event,
     FaultBegan,
@@ -72,11 +73,12 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Looks in a row that showed the same: the first and the last of them. `record` is None where there was no key."""
+    """Looks in a row that showed the same: the first and the last of them. `record` is None where there was no key, or
+    no service."""
 
     record: Record | None
-    first: Look
-    last: Look
+    first: Look | CatalogLook
+    last: Look | CatalogLook
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Story:
     requests: Mapping[str, Sequence[Request]]
     turns: Mapping[str, Sequence[Turn]]
     sightings: Mapping[str, Sequence[Sighting]]
+    services: Mapping[str, Sequence[Sighting]]
+    """Of the pods' services in the catalog; empty where none are published."""
     looks: Sequence[Look]
     scrapes: Sequence[Scrape]
     signs: Sequence[Signs]
@@ -190,6 +194,7 @@ def story(events: Iterable[Event]) -> Story:
         requests=_by_pod(kind(Request)),
         turns=_by_pod(kind(Turn)),
         sightings=_sightings(looks),
+        services=_sightings(kind(CatalogLook)),
         looks=looks,
         scrapes=kind(Scrape),
         signs=kind(Signs),
@@ -265,10 +270,10 @@ def _was_unseen(changes: Sequence[Intent | Removal], end: float, outages: Sequen
     return any(outage.begin - READ_WITHIN <= began and end <= outage.end + ASKED_AGAIN for outage in outages)
 
 
-def _sightings(looks: Sequence[Look]) -> dict[str, list[Sighting]]:
+def _sightings(looks: Sequence[Look] | Sequence[CatalogLook]) -> dict[str, list[Sighting]]:
     pods: dict[str, list[Sighting]] = defaultdict(list)
-    known: dict[str, tuple[Record | None, Look]] = {}
-    before: Look | None = None
+    known: dict[str, tuple[Record | None, Look | CatalogLook]] = {}
+    before: Look | CatalogLook | None = None
     for look in looks:
         news: dict[str, Record | None] = {**look.changed, **dict.fromkeys(look.gone)}
         for pod, record in news.items():

@@ -1,11 +1,12 @@
 """Histories by hand, for tests of the checker: a quiet run, from which each test departs where it says so."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.faults.history import (
+    CatalogLook,
     Effect,
     Event,
     FaultBegan,
@@ -59,6 +60,7 @@ class Part:
     shown: Sequence[Shown]
     counted: float
     series_until: float
+    services: Sequence[Shown]
 
 
 @dataclass
@@ -85,12 +87,14 @@ class Tale:
         shown: Sequence[Shown] | None = None,
         counted: float = 0.0,
         series_until: float | None = None,
+        services: Sequence[Shown] = (),
     ) -> "Tale":
         """A pod whose target is well, from `begin` on, to `end`: probed every second, and shown as passing. `counted`
-        is by how much the metrics count too many."""
+        is by how much the metrics count too many; `services` is what the catalog shows."""
         times = steadily(begin + 0.1, min(end, self.end)) if probed is None else probed
         stands = [(begin + 0.3, end + 0.3, passing())] if shown is None else shown
-        self._pods[name] = Part(begin, end, times, stands, counted, end + 0.2 if series_until is None else series_until)
+        until = end + 0.2 if series_until is None else series_until
+        self._pods[name] = Part(begin, end, times, stands, counted, until, services)
         return self
 
     def turns(self, name: str, at: float, *, good: bool, heard: bool = True) -> "Tale":
@@ -122,6 +126,7 @@ class Tale:
             *self.more,
             *self._of_pods(),
             *self._looks(),
+            *self._looks_into_catalog(),
             *self._answers(),
             Finished(self.end),
         ]
@@ -143,15 +148,20 @@ class Tale:
         looks: list[Event] = []
         known: dict[str, Record] = {}
         for at in steadily(0.5, self.end, 0.5):
-            stands = {
-                name: record
-                for name, pod in self._pods.items()
-                for begin, end, record in pod.shown
-                if begin <= at < end
-            }
+            stands = _standing({name: pod.shown for name, pod in self._pods.items()}, at)
             changed = {name: record for name, record in stands.items() if known.get(name) != record}
             live = tuple(session for begin, end, session in self.sessions if begin <= at < end)
             looks.append(Look(at, at + 0.01, changed, tuple(known.keys() - stands.keys()), live))
+            known = stands
+        return looks
+
+    def _looks_into_catalog(self) -> list[Event]:
+        looks: list[Event] = []
+        known: dict[str, Record] = {}
+        for at in steadily(0.5, self.end, 0.5):
+            stands = _standing({name: pod.services for name, pod in self._pods.items()}, at)
+            changed = {name: record for name, record in stands.items() if known.get(name) != record}
+            looks.append(CatalogLook(at, at + 0.01, changed, tuple(known.keys() - stands.keys())))
             known = stands
         return looks
 
@@ -172,3 +182,8 @@ class Tale:
                 replace(self.usage, at=at),
             ]
         return events
+
+
+def _standing(shown: Mapping[str, Sequence[Shown]], at: float) -> dict[str, Record]:
+    """What is shown of each at this moment."""
+    return {name: record for name, spans in shown.items() for begin, end, record in spans if begin <= at < end}

@@ -10,6 +10,7 @@ from tests.faults.history import Event, Intent, PodSeries, Request, Scrape, Stal
 from tests.faults.story import Broken
 from tests.faults.tales import PID, SESSION, USAGE, Tale, critical, passing, steadily
 
+TURNED = [(1.3, 20.5, passing()), (20.5, math.inf, critical())]
 DEAD = [(1.3, 20.0, passing())]
 
 
@@ -93,6 +94,21 @@ KEEPS: dict[str, list[Tale]] = {
         Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=1019.0))]),
         with_a_clock_that_jumps(forward=5.0),
     ],
+    "D4": [
+        Tale().pod(services=[(1.3, math.inf, passing())]),
+        Tale().turns("a", 20.0, good=False).pod(
+            shown=TURNED, services=[(1.3, 22.2, passing()), (22.2, math.inf, critical())]
+        ),
+        Tale().pod(end=20.0, services=[(1.3, 23.9, passing())]),
+        Tale().turns("a", 5.0, good=False).turns("a", 10.0, good=True).pod(
+            shown=[(1.3, 5.5, passing()), (5.5, math.inf, passing(11, status="unknown", reason="flapping"))],
+            services=[(1.3, math.inf, critical())],
+        ),
+        Tale(end=60).fault(18, 25, "cut").turns("a", 20.0, good=False).pod(
+            shown=[(1.3, 30, passing()), (30, math.inf, critical())],
+            services=[(1.3, 50, passing()), (50, math.inf, critical())],
+        ),
+    ],
     "E1": [
         Tale().fault(10, 20, "cut").pod(),
         Tale().also(Intent(20.5, 20.6, "a", 2)).pod(end=20.0, probed=[*steadily(1.1, 20), 20.7], series_until=20.8),
@@ -167,6 +183,14 @@ BREAKS: dict[str, list[Tale]] = {
         Tale().pod(shown=[(1.3, math.inf, passing(session=""))]),
         Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=990.0))]),
         with_a_clock_that_jumps(forward=-5.0),
+    ],
+    "D4": [
+        Tale().turns("a", 20.0, good=False).pod(shown=TURNED, services=[(1.3, math.inf, passing())]),
+        Tale().turns("a", 20.0, good=False).turns("a", 25.0, good=True).pod(
+            shown=[*TURNED[:1], (20.5, 26.5, critical()), (26.5, math.inf, passing(12))],
+            services=[(1.3, 20.5, passing()), (20.5, math.inf, critical())],
+        ),
+        Tale().pod(end=20.0, services=[(1.3, 24.7, passing())]),
     ],
     "E1": [Tale().fault(10, 20, "cut").pod(series_until=15.0), Tale().fault(1.2, 5.0, "blind").pod(series_until=0.0)],
     "E2": [

@@ -10,6 +10,8 @@ SPARE_DESCRIPTORS = 34
 CONSUL_CONNECTIONS = 10
 """Two descriptors for each connection (libcurl works on a duplicate), and one connection for each of manifests, health,
 session, registration and the node's address in the catalog."""
+WITH_SERVICES = 2
+"""Descriptors of one more connection to Consul; as many more while it is opened anew."""
 THREADS = 40
 LOG_WINDOW = 60.0
 LOG_BASE = 60
@@ -25,26 +27,26 @@ GROWTH_BYTES = 4 * 1024 * 1024
 def check(story: Story) -> Iterator[Broken]:
     for pid in dict.fromkeys(usage.pid for usage in story.usages):
         mine = [usage for usage in story.usages if usage.pid == pid]
-        yield from _descriptors(mine)
+        yield from _descriptors(mine, WITH_SERVICES if story.setup.services else 0)
         yield from _memory(mine)
         yield from _log(story, mine)
     yield from _writes(story)
 
 
-def _descriptors(usages: Sequence[Usage]) -> Iterator[Broken]:
+def _descriptors(usages: Sequence[Usage], more: int) -> Iterator[Broken]:
     """A connection that its target refused or reset has no other end any more, and is a probe's until that is read. So
     descriptors are too many when they are so twice in a row: a probe does not last that long."""
     for before, usage in zip([None, *usages], usages, strict=False):
-        if before and _surplus(before) > 0 < _surplus(usage):
+        if before and _surplus(before, more) > 0 < _surplus(usage, more):
             yield Broken("F1", usage.at, "", f"{usage.descriptors} descriptors, {usage.probing} of them to targets")
-        if usage.consul > CONSUL_CONNECTIONS:
+        if usage.consul > CONSUL_CONNECTIONS + more:
             yield Broken("F1", usage.at, "", f"{usage.consul} connections to Consul")
         if usage.threads > THREADS:
             yield Broken("F1", usage.at, "", f"{usage.threads} threads")
 
 
-def _surplus(usage: Usage) -> int:
-    return usage.descriptors - usage.probing - SPARE_DESCRIPTORS
+def _surplus(usage: Usage, more: int) -> int:
+    return usage.descriptors - usage.probing - SPARE_DESCRIPTORS - 2 * more
 
 
 def _memory(usages: Sequence[Usage]) -> Iterator[Broken]:

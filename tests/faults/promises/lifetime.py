@@ -20,7 +20,7 @@ SETTLED = 30.0
 def check(story: Story) -> Iterator[Broken]:
     for pod in story.pods:
         for life in story.lives.get(pod, ()):
-            yield from _outlived(story, life)
+            yield from outlived(story, life, story.sightings.get(pod, ()), "B1")
     yield from _dead_hand(story)
     yield from _orphans(story)
 
@@ -48,14 +48,14 @@ def _is_mass(story: Story, life: Life) -> bool:
     return (gone > FUSE_PODS and gone > FUSE_SHARE * len(known)) or (gone >= len(known) and gone > 1)
 
 
-def _outlived(story: Story, life: Life) -> Iterator[Broken]:
+def outlived(story: Story, life: Life, sightings: Sequence[Sighting], promise: str) -> Iterator[Broken]:
+    """What was seen of the pod's health stood too long after its end."""
     due = removal_due(story, life)
     again = next((other.begin_sent for other in story.lives[life.pod] if other.begin_sent >= life.end), story.end)
-    for sighting in story.sightings.get(life.pod, ()):
+    for sighting in sightings:
         if sighting.record and sighting.last.sent > due and sighting.first.at < again and due < again:
-            yield Broken(
-                "B1", due, life.pod, f"its health still stood {sighting.last.sent - life.end:.1f} s after its end"
-            )
+            stood = sighting.last.sent - life.end
+            yield Broken(promise, due, life.pod, f"its health still stood {stood:.1f} s after its end")
             return
 
 

@@ -52,10 +52,10 @@ def _judge(story: Story, pod: str, before: Sighting | None, sighting: Sighting, 
     match record.status:
         case "passing":
             yield from _unfounded(story, pod, before, sighting)
-            yield from _too_long(story, pod, sighting, story.bad(pod), "D1", "bad")
+            yield from too_long(story, pod, sighting, story.bad(pod), "D1", "bad")
         case "critical":
             yield from _blamed(story, pod, before, sighting, record)
-            yield from _too_long(story, pod, sighting, _good(story, pod), "D2", "good")
+            yield from too_long(story, pod, sighting, good(story, pod), "D2", "good")
         case "unknown" if record.reason not in OURS:
             yield Broken("D2", sighting.first.at, pod, f"unknown, and the reason is {record.reason!r}")
 
@@ -114,7 +114,7 @@ def _blamed(story: Story, pod: str, before: Sighting | None, sighting: Sighting,
     yield Broken("D2", until, pod, f"critical, and its target was well{f', meanwhile: {faults}' if faults else ''}")
 
 
-def _good(story: Story, pod: str) -> Sequence[Span]:
+def good(story: Story, pod: str) -> Sequence[Span]:
     """When the target was well, as far as is known."""
     turns = story.turns.get(pod, ())
     begins = [turns[0].at] if turns and turns[0].good else []
@@ -127,7 +127,7 @@ def _good(story: Story, pod: str) -> Sequence[Span]:
     )
 
 
-def _too_long(
+def too_long(
     story: Story, pod: str, sighting: Sighting, spans: Sequence[Span], promise: str, word: str
 ) -> Iterator[Broken]:
     """The target has been otherwise for long, and that is not what is said."""
