@@ -21,8 +21,8 @@ def nginx() -> Path:
 
 
 def consul() -> Path:
-    """Beside podpulse, and as a peer with its own checks."""
-    return _program("consul", "consul", "bullseye", "version")
+    """Beside podpulse, and as a peer with its own checks: the one that the variable CONSUL names, if any."""
+    return _program(os.environ.get("CONSUL") or "consul", "consul", "bullseye", "version")
 
 
 def blackbox_exporter() -> Path:

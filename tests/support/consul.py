@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from controller.consul import ConsulClient, ConsulSettings
+from tests.support.consul_version import closed_ports, denying, version_of
 from tests.support.net import Certificates, free_ports, stands_still, until
 
 __all__ = ["Agent", "Answer", "Certificates", "free_ports", "until"]
@@ -294,6 +295,7 @@ class Agent(AbstractContextManager["Agent"]):
 
     def _config(self) -> dict[str, Any]:
         http_port, https_port, rpc, serf = self._ports
+        version = version_of(self._binary)
         addresses = ["127.0.0.1", *([f"unix://{self.socket_path}"] if self._unix else [])]
         config: dict[str, Any] = {
             "node_name": self.node,
@@ -304,9 +306,7 @@ class Agent(AbstractContextManager["Agent"]):
                 "https": https_port if self._tls else -1,
                 "server": rpc,
                 "serf_lan": serf,
-                "serf_wan": -1,
-                "dns": -1,
-                "grpc": -1,
+                **closed_ports(version),
             },
             "performance": {"raft_multiplier": 1},
             "log_level": "INFO",
@@ -321,10 +321,9 @@ class Agent(AbstractContextManager["Agent"]):
             config |= {"ca_file": str(files.ca), "cert_file": str(files.cert), "key_file": str(files.key)}
             config["verify_incoming_https"] = True
         if self.token:
-            tokens = {"master": self.token, "agent": self.token}
-            if self._dns_token:
-                tokens["default"] = self.token
-            config["acl"] = {"enabled": True, "default_policy": "deny", "tokens": tokens}
+            config["acl"] = denying(version, self.token)
+        if self._dns_token:
+            config["acl"]["tokens"]["default"] = self.token
         return _merged(config, self._extra)
 
     def _wait_ready(self) -> bool:

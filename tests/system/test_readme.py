@@ -34,8 +34,9 @@ until curl -fs http://127.0.0.1:8500/v1/health/node/{node} | grep -q serfHealth;
 """
 TOKEN = "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"
 DENYING = f"""
+case $(consul version) in *' v1.'[0-9].* | *' v1.10.'*) all=master ;; *) all=initial_management ;; esac
 cat >consul.json <<END
-{{"acl": {{"enabled": true, "default_policy": "deny", "tokens": {{"master": "{TOKEN}", "agent": "{TOKEN}"}}}}}}
+{{"acl": {{"enabled": true, "default_policy": "deny", "tokens": {{"$all": "{TOKEN}", "agent": "{TOKEN}"}}}}}}
 END
 consul agent -dev -node=web1 -config-file=consul.json >consul.log 2>&1 &
 known() {{ curl -fs -H "X-Consul-Token: {TOKEN}" http://127.0.0.1:8500/v1/health/node/web1 | grep -q serfHealth; }}
