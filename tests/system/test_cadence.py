@@ -36,7 +36,7 @@ def test_two_hundred_pods_are_each_asked_every_five_seconds_for_a_minute(
     watch_for(60)
 
     asked = asked_by_pod()
-    in_phase = {pod: gaps(asked[pod])[2:] for pod in PODS}  # the first comes at once, one may lie between it and the phase
+    in_phase = {pod: gaps(asked[pod])[2:] for pod in PODS}  # the first comes at once, one may lie between
     worst = sorted(abs(gap - INTERVAL) for each in in_phase.values() for gap in each)
     print(f"{len(worst)} gaps: worst {worst[-1]:.3f} s off, 99.9 % {worst[int(len(worst) * 0.999)]:.3f} s")
     assert all(10 <= len(each) <= 12 for each in in_phase.values())
