@@ -120,10 +120,10 @@ def _signs() -> list[stat.Panel]:
             look.NONE_IS_GOOD,
         ),
         _sign(
-            "Standing still",
-            "Controllers of which a thread stands still; their page and /-/healthy say which.",
-            f"sum(1 - podpulse_healthy{{{NODES}}})",
-            "PodpulseUnhealthy",
+            "Overloaded",
+            "Controllers that have more checks than they can probe in time: every check is probed less often.",
+            f"count(podpulse_probes_kept_ratio{{{NODES}}} < 0.95) or vector(0)",
+            "PodpulseOverloaded",
             look.NONE_IS_GOOD,
         ),
         _sign(
