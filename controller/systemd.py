@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from reconcilers.visible import visible
+
 STATUS_PERIOD = 5.0
 STOP_WITHIN = 10.0
 """Seconds that the stop may take before systemd kills; our own bound is half of that."""
@@ -69,7 +71,7 @@ class ServiceManager:
 
     def _tell(self, *lines: str) -> None:
         """Send one datagram. Nobody there to read it is no trouble of ours, nor is one who does not keep up."""
-        text = "\n".join(line.replace("\n", " ") for line in lines)
+        text = "\n".join(visible(line) for line in lines)
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as way:
             way.setblocking(False)
             way.sendto(text.encode(), self._address)

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 
 from controller.inspection import Sight
 from reconcilers.health import HealthState
+from reconcilers.visible import visible
 
 STYLES: Mapping[HealthState, Mapping[str, Any]] = {
     HealthState.CRITICAL: {"fg": "red", "bold": True},
@@ -82,8 +83,8 @@ def totals(sights: Iterable[Sight]) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` on one line, without anything that a terminal would obey."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    """`text` on one line with single spaces, without anything that a terminal would obey."""
+    return visible(" ".join(text.split()))
 
 
 def _padded(words: Iterable[str], widths: Iterable[int]) -> list[str]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.spec import PodKey, is_name
+from reconcilers.visible import json_visible
 
 MAX_OUTPUT = 4_096
 MAX_MESSAGE = 200
@@ -110,7 +111,7 @@ class HealthRecord:
         }
         if self.last_seen:
             fields |= {"LastSeen": self.last_seen.value, "Changes": self.changes}
-        return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
+        return json_visible(_text(json.dumps(fields, ensure_ascii=False))).encode()
 
 
 def decode(data: bytes) -> HealthRecord:

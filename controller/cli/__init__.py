@@ -1,6 +1,7 @@
 """The command line. Every verb translates its options, calls one part of the controller, and says what went wrong."""
 
 from importlib.metadata import version
+from typing import Any
 
 import click
 
@@ -16,11 +17,23 @@ from controller.cli.release import release_removals
 from controller.cli.run import run
 from controller.cli.schedule import schedule, unschedule
 from controller.cli.watch import watch
+from reconcilers.visible import visible_lines
 
 VERSION = click.version_option(version("podpulse"), prog_name="podpulse")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Verbs(click.Group):
+    """Of all its verbs, whatever an error quotes is safe to show: an argument, the name of a file, Consul's answer."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = visible_lines(error.message)  # type: ignore[misc]
+            raise
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @VERSION
 def main() -> None:
     """The health checker of a Consul fleet.

@@ -1,17 +1,16 @@
 """`podpulse bin2pod`: a pod made of one executable."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from controller.bin2pod import PackError, Pod, pack
 from controller.cli.options import FILE, explained, key_of
+from controller.cli.terminal import console, say, say_json
 
 BIG = 16 * 1024 * 1024
 """Bytes; of a smaller file nobody would see the progress."""
@@ -81,11 +80,9 @@ def bin2pod(
         except PackError as error:
             raise click.ClickException(str(error)) from error
     if not packed.has_version:
-        click.echo(
-            f"Warning: p2 could not read a version from {packed.location!r}; expected {packed.tar.name!r}", err=True
-        )
+        say(f"Warning: p2 could not read a version from {packed.location!r}; expected {packed.tar.name!r}", err=True)
     paths = {"tar_path": packed.tar, "manifest_path": packed.manifest, "final_location": packed.location}
-    click.echo(json.dumps({name: str(path) for name, path in paths.items()}, indent=2, ensure_ascii=False))
+    say_json({name: str(path) for name, path in paths.items()})
 
 
 @contextmanager
@@ -95,6 +92,6 @@ def _progress(executable: Path) -> Iterator[Callable[[int], object]]:
         yield lambda _: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
         task = progress.add_task("packing", total=size)
         yield lambda count: progress.advance(task, count)

@@ -1,6 +1,5 @@
 """`podpulse check-manifest` and `check-config`: what is wrong with a file, before it is used."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 from controller import config as configuration
 from controller.cli.manifest_file import ManifestFile, read
 from controller.cli.options import FILE, LENIENT, check_names, explained, load
+from controller.cli.terminal import say, say_json
 from controller.rotation import wrong_authorities, wrong_for_consul
 from reconcilers.checktext import told
 from reconcilers.spec import Manifest
@@ -54,7 +54,7 @@ def check_manifest(files: tuple[Path, ...], node: str | None, config_file: Path 
         rules = config.rules() if config else LENIENT
         found = [read(file, config.node_name if config else node, rules) for file in files]
     if as_json:
-        click.echo(json.dumps([_fields(each) for each in found], indent=2, ensure_ascii=False))
+        say_json([_fields(each) for each in found])
     else:
         for each in found:
             _show(each)
@@ -75,12 +75,12 @@ def _fields(found: ManifestFile) -> dict[str, Any]:
 
 def _show(found: ManifestFile) -> None:
     for error in found.errors:
-        click.echo(f"{found.path}: {error}", err=True)
+        say(f"{found.path}: {error}", err=True)
     if found.manifest:
         sha = f"SHA {found.sha}" if found.sha else "no SHA, because p2 would not read it"
-        click.echo(f"{found.path}: {_asked(found.manifest)}; {sha}")
+        say(f"{found.path}: {_asked(found.manifest)}; {sha}")
     for warning in found.warnings:
-        click.echo(f"{found.path}: warning: {warning}")
+        say(f"{found.path}: warning: {warning}")
 
 
 def _asked(manifest: Manifest) -> str:
@@ -111,6 +111,6 @@ def check_config(file: Path) -> None:
         consul = config.consul_settings(os.environ)
     if problem := wrong_for_consul(consul) or wrong_authorities("ca_file", str(config.ca_file)):
         raise click.ClickException(f"{file}: {problem}")
-    click.echo(f"{file}: good")
+    say(f"{file}: good")
     for note in config.notes:
-        click.echo(f"{file}: {note}")
+        say(f"{file}: {note}")

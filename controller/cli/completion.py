@@ -3,6 +3,8 @@
 import click
 from click.shell_completion import get_completion_class
 
+from controller.cli.terminal import say
+
 PROGRAM = "podpulse"
 VARIABLE = "_PODPULSE_COMPLETE"
 
@@ -30,4 +32,4 @@ def completion(context: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.ClickException(f"this version of click knows no completion for {shell}")
-    click.echo(kind(context.find_root().command, {}, PROGRAM, VARIABLE).source())
+    say(kind(context.find_root().command, {}, PROGRAM, VARIABLE).source())

@@ -1,6 +1,5 @@
 """`podpulse inspect`: what is scheduled, and how it is."""
 
-import json
 import socket
 import sys
 import time
@@ -12,7 +11,7 @@ import click
 
 from controller import inspection, table
 from controller.cli.options import FOLDER, check_names, client, consul_options, explained
-from controller.cli.terminal import has_colours
+from controller.cli.terminal import has_colours, say, say_json, say_styled
 from controller.inspection import Sight
 
 
@@ -71,12 +70,12 @@ def inspect(
             _show(sights)
         else:
             shown = inspection.as_tree(sights) if form == "tree" else inspection.as_list(sights) or None
-            click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+            say_json(shown)
 
 
 def _show(sights: Sequence[Sight]) -> None:
     now = time.time()
     rows = sorted(table.row(sight, now) for sight in sights)
-    click.echo(table.text(rows, colour=has_colours()))
+    say_styled(table.text(rows, colour=has_colours()))
     if sys.stdout.isatty():
-        click.echo(f"\n{table.totals(sights)}")
+        say(f"\n{table.totals(sights)}")

@@ -13,7 +13,7 @@ import click
 
 from controller import config as configuration
 from controller.app import StartError
-from controller.cli.terminal import patience
+from controller.cli.terminal import is_lost, patience
 from controller.config import Config, ConfigError
 from controller.consul import ConsulClient, ConsulError
 from controller.intent.watch import SourceError
@@ -109,9 +109,9 @@ def explained() -> Iterator[None]:
     """Turn the errors that a person can mend into one line on standard error."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except (ConfigError, ConsulError, ManifestError, SourceError, StartError, OSError) as error:
+        if isinstance(error, OSError) and is_lost():
+            raise
         raise click.ClickException(str(error)) from error
 
 

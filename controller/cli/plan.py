@@ -13,6 +13,7 @@ import pycurl
 from rich.console import Console
 from rich.text import Text
 
+from controller.cli import terminal
 from controller.cli.asked import addresses, listing, not_gone
 from controller.cli.manifest_file import usable
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
@@ -25,6 +26,7 @@ from reconcilers.gate import Entry, Listing
 from reconcilers.keys import intent_key, intent_prefix
 from reconcilers.manifest import ManifestError, parse
 from reconcilers.spec import Manifest, PodKey
+from reconcilers.visible import visible
 
 WITHIN = 10
 NOTHING = "none"
@@ -109,15 +111,15 @@ def plan(
         except NoController as error:
             if controller:
                 raise click.ClickException(str(error)) from None
-            click.echo(f"{error}; compared with nothing", err=True)
+            terminal.say(f"{error}; compared with nothing", err=True)
             running, where = {}, NOTHING
         if not (intent_dir or config.intent_dir):
             _confirm(config, found, {PodKey(config.node_name, pod) for pod in running})
         planned = _plan(config, wanted, running)
     if as_json:
-        click.echo(json.dumps(_fields(planned), indent=2, ensure_ascii=False))
+        terminal.say_json(_fields(planned))
     else:
-        _show(planned, config.node_name, where, running, Console(highlight=False, soft_wrap=True))
+        _show(planned, config.node_name, where, running, terminal.console(soft_wrap=True))
     sys.exit(1 if exit_code and planned else 0)
 
 
@@ -137,7 +139,7 @@ def _confirm(config: Config, found: Listing, running: Collection[PodKey]) -> Non
         SourceError: where that is not known.
     """
     if found.filtered:
-        click.echo(FILTERED.format(intent_prefix(config.tree, config.node_name)), err=True)
+        terminal.say(FILTERED.format(intent_prefix(config.tree, config.node_name)), err=True)
     missing = running - found.entries.keys()
     if missing and (unread := not_gone(config, missing)):
         key = intent_key(config.tree, min(unread))
@@ -181,7 +183,7 @@ def _as_texts(check: Mapping[object, object]) -> Check:
 
 
 def _shown(url: str) -> str:
-    """Without what stands before an @: that may be a password."""
+    """Without what stands before an @, which may be a password."""
     scheme, _, rest = url.rpartition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2]
 
@@ -249,12 +251,11 @@ def _fields(planned: Plan) -> dict[str, Any]:
 def _show(planned: Plan, node: str, where: str, running: Collection[str], console: Console) -> None:
     compared = f"the {len(running)} checks that run at {_shown(where)}" if where != NOTHING else "nothing that runs"
     console.print(f"Node {node}, compared with {compared}:\n")
-    width = max(
-        map(len, (*planned.start, *planned.replace, *planned.stop, *planned.invalid, *planned.warnings)), default=0
-    )
+    pods = (*planned.start, *planned.replace, *planned.stop, *planned.invalid, *planned.warnings)
+    width = max((len(visible(pod)) for pod in pods), default=0)
 
     def line(mark: str, colour: str, pod: str, text: str) -> None:
-        console.print(Text.assemble("  ", (f"{mark} {pod:{width}}", colour), f"  {printable(text)}"))
+        console.print(Text.assemble("  ", (f"{mark} {visible(pod):{width}}", colour), f"  {printable(text)}"))
 
     for pod, check in planned.start.items():
         line("+", "green", pod, f"{check.get('url', 'passing without a probe')} every {check['interval']}")

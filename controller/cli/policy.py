@@ -6,6 +6,7 @@ import click
 
 from controller import policy
 from controller.cli.options import FILE, explained, load
+from controller.cli.terminal import say
 
 
 @click.command("acl-policy")
@@ -34,4 +35,4 @@ def acl_policy(file: Path | None, node: str | None, agent_node: str | None, any_
     """
     with explained():
         config = load(file, {}, {"node": node})
-        click.echo(policy.hcl(policy.least(config, agent_node, any_node=any_node, lists=list_policy)), nl=False)
+        say(policy.hcl(policy.least(config, agent_node, any_node=any_node, lists=list_policy)), nl=False)

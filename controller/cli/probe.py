@@ -1,6 +1,5 @@
 """`podpulse probe`: one probe of a pod, now, explained phase by phase."""
 
-import json
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from controller.cli import terminal
 from controller.cli.asked import addresses
 from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load
 from controller.config import Config
@@ -25,6 +25,7 @@ from reconcilers.keys import intent_key
 from reconcilers.manifest import parse, pod_id
 from reconcilers.record import timestamp
 from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.visible import visible, visible_lines
 
 BAR = 30
 EXCERPT_LINES = 10
@@ -94,9 +95,9 @@ def probe(
         spec = _located(manifest.check, config)
         result = probe_once(spec, ca_file=str(config.ca_file), guard=config.guard(os.environ))
     if as_json:
-        click.echo(json.dumps(_fields(spec, result), indent=2, ensure_ascii=False))
+        terminal.say_json(_fields(spec, result))
     else:
-        _explain(spec, result, Console(highlight=False, soft_wrap=True))
+        _explain(spec, result, terminal.console(soft_wrap=True))
     sys.exit({Outcome.SUCCESS: 0, Outcome.FAILURE: 1, Outcome.LOCAL: 3}[result.outcome])
 
 
@@ -149,12 +150,12 @@ def _addresses(spec: CheckSpec) -> list[str]:
 
 def _explain(spec: CheckSpec, result: ProbeResult, console: Console) -> None:
     where = ", ".join(_addresses(spec)) or "no address"
-    console.print(Text.assemble((spec.key.pod, "bold"), f" on {spec.key.node}: ", (spec.probe.url, "bold")))
+    console.print(Text.assemble((spec.key.pod, "bold"), f" on {spec.key.node}: ", (visible(spec.probe.url), "bold")))
     console.print(f"at {where}, within {spec.timeout:g} s\n")
     for phase in _phases(result):
         console.print(phase)
     for line in _findings(result):
-        console.print(line, markup=False)
+        console.print(line)
     _excerpt(result.output, console)
     colour = COLOURS[result.outcome]
     verdict = Text.assemble("\nThis is ", (VERDICTS[result.outcome], f"bold {colour}"))
@@ -205,7 +206,7 @@ def _certificate(certificate: Certificate) -> list[str]:
 
 
 def _excerpt(output: str, console: Console) -> None:
-    lines = "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in output).splitlines()
+    lines = visible_lines(output).splitlines()
     for line in lines[:EXCERPT_LINES]:
         console.print(Text.assemble(("  | ", "dim"), line))
     if len(lines) > EXCERPT_LINES:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from controller.cli.options import FILE, explained, load
+from controller.cli.terminal import say
 from controller.config import Config
 from controller.succession.lock import HolderUnseen, holder
 
@@ -50,7 +51,7 @@ def release_removals(file: Path | None, node: str | None, state_dir: Path | None
         config = load(file, {}, {"node": node, "state_dir": state_dir})
         process = _controller(_folders(config, os.environ), config.node_name)
         os.kill(process, signal.SIGUSR1)
-    click.echo(f"told process {process}: what the fuse holds may go")
+    say(f"told process {process}: what the fuse holds may go")
 
 
 def _folders(config: Config, environ: Mapping[str, str]) -> Sequence[Path]:

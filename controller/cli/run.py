@@ -60,6 +60,8 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
     log.keep_standard_streams()
     faulthandler.enable(log.STANDARD_ERROR)
     with explained():
+        reloads: list[object] = []
+        signal.signal(signal.SIGHUP, lambda *_: reloads.append(None))  # what is read below may be the file before
         config = load(file, consul, options)
         log.configure(config.log_level, config.log_format)
         for note in config.notes:
@@ -69,6 +71,8 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
         signal.signal(signal.SIGUSR1, lambda *_: app.request_release())
         signal.signal(signal.SIGTERM, lambda *_: app.request_stop())
         signal.signal(signal.SIGINT, lambda *_: app.request_stop())
+        if reloads:
+            app.request_reload()
         app.start()
         gc.set_threshold(*GC_THRESHOLDS)
         sys.setswitchinterval(SWITCH_INTERVAL)

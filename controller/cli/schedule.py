@@ -1,6 +1,5 @@
 """`podpulse schedule` and `unschedule`: what shall run where."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from controller.cli.manifest_file import ManifestFile, usable
 from controller.cli.options import FILE, FOLDER, client, consul_options, explained, key_of
+from controller.cli.terminal import say, say_json
 from controller.consul import ConsulClient, Operation
 from controller.intent.directory import manifest_path
 from reconcilers import uuidpods
@@ -70,7 +70,7 @@ def schedule(
                     _put(consul_client, key, file.data, hook, uuid)
                 elif intent_dir:
                     _write(intent_dir, key, file.data)
-                click.echo(json.dumps({"pod_id": key.pod, "pod_unique_key": uuid}, separators=(",", ":")))
+                say_json({"pod_id": key.pod, "pod_unique_key": uuid}, compact=True)
 
 
 @click.command()
@@ -115,7 +115,7 @@ def _usable(manifests: Sequence[Path], node: str | None) -> list[tuple[PodKey, M
     found = usable(manifests, node)
     for _, file in found:
         for warning in file.warnings:
-            click.echo(f"{file.path}: warning: {warning}", err=True)
+            say(f"{file.path}: warning: {warning}", err=True)
     return found
 
 

@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-import click
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from controller import table
+from controller.cli.terminal import say
 from controller.following import View
 from controller.inspection import Sight
 from reconcilers.record import timestamp
@@ -35,9 +35,9 @@ class TroubleLines:
 
     def show(self, view: View) -> None:
         if view.trouble and not self._told:
-            click.echo(f"waiting: {view.trouble}", err=True)
+            say(f"waiting: {view.trouble}", err=True)
         elif self._told and not view.trouble:
-            click.echo("it can be read again", err=True)
+            say("it can be read again", err=True)
         self._told = view.trouble
 
 
@@ -60,7 +60,7 @@ class StatusLines:
         lines = sorted(f"{sight.record.key.node} {sight.record.status}" for sight in view.sights if sight.record)
         if lines != self._last:
             self._last = lines
-            click.echo("".join(f"{line}\n" for line in lines))
+            say("".join(f"{line}\n" for line in lines))
 
 
 class ChangeLines:
@@ -85,7 +85,7 @@ class ChangeLines:
         ]
         lines += [f"{now} {key.node} {key.pod} gone" for key in sorted(self._last.keys() - known.keys())]
         if lines:
-            click.echo("\n".join(lines))
+            say("\n".join(lines))
         self._last = known
 
 
@@ -108,7 +108,8 @@ class LiveTable:
 
     def show(self, view: View) -> None:
         if view.sights is None:
-            self._live.update(Text(f"waiting for Consul{f': {view.trouble}' if view.trouble else ' …'}"), refresh=True)
+            trouble = f": {table.printable(view.trouble)}" if view.trouble else " …"
+            self._live.update(Text(f"waiting for Consul{trouble}"), refresh=True)
         else:
             self._live.update(self._table(view.sights, view.trouble), refresh=True)
 

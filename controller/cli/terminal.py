@@ -1,16 +1,58 @@
-"""What is different where a person sits at a terminal."""
+"""What verbs write, and what is different where a person sits at a terminal.
 
+All that a verb says goes through here. `say` escapes what a terminal would obey, `say_json` the same in JSON, and
+`console` takes no word of others for markup or an emoji. `say_styled` and a console write what is safe already.
+"""
+
+import codecs
+import errno
+import io
+import json
+import locale
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn, TextIO
 
+import click
 from rich.console import Console
 from rich.text import Text
 
+from controller.log import keep_standard_streams
+from reconcilers.visible import json_visible, visible_lines
+
 SOON = 1.0
 """Seconds within which an answer needs no excuse."""
+STANDARD_OUTPUT = 1
+LOOKALIKES = {"█": "#", "…": "...", "━": "-", "╸": "-", "╺": "-"}
+"""What stands for our own characters where only ASCII can be written."""
+ASCII = "podpulse.ascii"
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Write `text`, one line or several."""
+    click.echo(visible_lines(text), err=err, nl=nl)
+
+
+def say_styled(text: str) -> None:
+    """Write `text` as it is: whatever others said in it went through `visible`, and the colours are ours."""
+    click.echo(text)
+
+
+def say_json(value: object, *, compact: bool = False) -> None:
+    """Write `value` as JSON: indented, or `compact` on one line."""
+    separators = (",", ":") if compact else None
+    text = json.dumps(
+        value, indent=None if compact else 2, separators=separators, ensure_ascii=_has_ascii_only(sys.stdout)
+    )
+    click.echo(json_visible(text))
+
+
+def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """A terminal for rich that takes text for text: `[::]` is no markup, and `:ab:` no emoji."""
+    return Console(stderr=stderr, soft_wrap=soft_wrap, highlight=False, markup=False, emoji=False)
 
 
 def has_colours() -> bool:
@@ -25,7 +67,8 @@ def patience(what: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    status = Console(stderr=True).status(Text(what))
+    spinner = "line" if _has_ascii_only(sys.stderr) else "dots"
+    status = console(stderr=True).status(Text(visible_lines(what)), spinner=spinner)
     soon = threading.Timer(SOON, status.start)
     soon.daemon = True
     soon.start()
@@ -35,3 +78,93 @@ def patience(what: str) -> Iterator[None]:
         soon.cancel()
         soon.join()
         status.stop()
+
+
+class _Output(io.TextIOWrapper):
+    """A standard stream, whose place it takes. `lost` is why it could not be written, if that has happened."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        said = os.environ.get("PYTHONIOENCODING") or os.environ.get("PYTHONUTF8")
+        self.ascii_only = not (_is_utf8(stream.encoding) and (said or _is_utf8(locale.getencoding())))
+        """Whether some characters cannot be read there. Python itself writes UTF-8 in the locale C too."""
+        self.lost: OSError | None = None
+        at_once, through = stream.line_buffering, stream.write_through
+        super().__init__(stream.detach(), "utf-8", "backslashreplace", line_buffering=at_once, write_through=through)
+
+    def write(self, text: str) -> int:
+        if self.ascii_only:
+            text = text.encode("ascii", ASCII).decode()
+        with self._noticing():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with self._noticing():
+            super().flush()
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.lost = error
+            raise
+
+
+def ended_well(verbs: Callable[[], None]) -> NoReturn:
+    """Run the command line to its end. Standard output that cannot be written is a sentence on standard error and the
+    exit code 1, and no word where nobody reads it any more; it is never a traceback."""
+    output = _prepared()
+    code: str | int | None = None
+    try:
+        verbs()
+    except SystemExit as end:
+        code = end.code
+    except OSError:
+        if not output.lost:
+            raise
+    with suppress(OSError):
+        output.flush()
+    if output.lost:
+        code = code or 1
+        if output.lost.errno != errno.EPIPE:
+            say(f"Error: standard output cannot be written: {output.lost.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)  # or the interpreter's end tries again
+    sys.exit(code)
+
+
+def is_lost() -> bool:
+    """Whether standard output cannot be written."""
+    return getattr(sys.stdout, "lost", None) is not None
+
+
+def _prepared() -> _Output:
+    """Standard output, so that what becomes of it is known. Streams that are closed lead to /dev/null."""
+    keep_standard_streams()
+    codecs.register_error(ASCII, _in_ascii)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
+    outputs = [_Output(_stream(stream, number)) for number, stream in ((1, sys.stdout), (2, sys.stderr))]
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = outputs  # type: ignore[misc]
+    return outputs[0]
+
+
+def _stream(stream: TextIO | None, number: int) -> io.TextIOWrapper:
+    if isinstance(stream, io.TextIOWrapper):
+        return stream
+    return open(number, "w", encoding="utf-8", closefd=False)
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """An error handler for codecs: characters that look alike, else Python's escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(LOOKALIKES.get(each) or ascii(each)[1:-1] for each in letters), error.end
+
+
+def _has_ascii_only(stream: object) -> bool:
+    return getattr(stream, "ascii_only", False)
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"

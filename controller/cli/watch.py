@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.live import Live
 
+from controller.cli import terminal
 from controller.cli.options import FOLDER, check_names, consul_options, explained, load
 from controller.cli.screens import ChangeLines, LiveTable, Screen, StatusLines
 from controller.consul import ConsulClient
@@ -57,6 +57,7 @@ def watch(
     if health_dir and not intent_dir:
         raise click.UsageError("--health-dir: expected --intent-dir too")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with explained():
         config = load(None, consul, {})
         pods = (
@@ -72,7 +73,7 @@ def watch(
 
 @contextmanager
 def _screen(pod: str | None) -> Iterator[Screen]:
-    console = Console()
+    console = terminal.console()
     if pod:
         yield StatusLines()
     elif sys.stdout.isatty() and not console.is_dumb_terminal:

@@ -3,21 +3,20 @@
 Whatever comes from a pod or from Consul may stand in a message; a line feed in it must not forge a second line.
 """
 
-import codecs
 import json
 import logging
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
+
+from reconcilers.visible import json_visible, visible, visible_lines
 
 FIELDS = ("node", "pod", "state", "reason", "repeated", "seconds")
 """What an event may carry beside its message, as `extra` of the call: a field of its own in JSON."""
 
 PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
 """syslog's, by our levels."""
-
-_escape = codecs.getencoder("unicode_escape")
-"""Looked up before it is needed: its module has to be opened, and a line may be about there being no descriptor."""
 
 
 class LineFormatter(logging.Formatter):
@@ -27,9 +26,10 @@ class LineFormatter(logging.Formatter):
         super().__init__("%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        return "".join(
-            letter if letter.isprintable() else _escape(letter)[0].decode() for letter in super().formatMessage(record)
-        )
+        return visible(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+        return visible_lines(super().formatException(ei))
 
 
 class JsonFormatter(logging.Formatter):
@@ -46,7 +46,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name in FIELDS if (value := getattr(record, name, "")) not in {"", None}}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return json_visible(json.dumps(line))
 
 
 class JournalFormatter(logging.Formatter):

@@ -12,6 +12,7 @@ from controller.sink.services import Service
 from reconcilers.health import HealthState
 from reconcilers.record import MAX_OUTPUT, HealthRecord
 from reconcilers.spec import PodKey, is_name
+from reconcilers.visible import visible_lines
 
 ID_PREFIX = "podpulse:"
 OWNER = ("external-source", "podpulse")
@@ -121,12 +122,7 @@ def _output(record: HealthRecord) -> str:
     reason = f" ({record.reason})" if record.reason else ""
     headline = f"{record.status}{reason}" + (f": {record.detail}" if record.detail else "")
     lines = [headline, *record.excerpt.splitlines()]
-    return _shown("\n".join(lines)).encode("utf-8", "replace")[:MAX_OUTPUT].decode("utf-8", "ignore")
-
-
-def _shown(text: str) -> str:
-    """Nothing that a terminal or a browser would act on."""
-    return "".join(each if each.isprintable() or each == "\n" else " " if each.isspace() else "\ufffd" for each in text)
+    return visible_lines("\n".join(lines)).encode("utf-8", "replace")[:MAX_OUTPUT].decode("utf-8", "ignore")
 
 
 def _headline(output: str) -> str:

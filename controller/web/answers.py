@@ -3,15 +3,17 @@
 Errors below `/api/` are problem details (RFC 9457), the others a page.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controller.web.stream import gathered
+from reconcilers.visible import json_visible, visible_lines
 
 PLAIN = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
@@ -52,10 +54,10 @@ def answer(parts: Iterable[bytes], content_type: str, headers: Mapping[str, str]
 
 
 def plain(text: str, status: int = 200) -> Response:
-    return Response(text.encode("utf-8", "replace"), status, {"Content-Type": PLAIN, **NO_STORE})
+    return Response(visible_lines(text), status, {"Content-Type": PLAIN, **NO_STORE})
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
     """An error as RFC 9457 has it; `more` are members of our own."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
-    return JSONResponse(body, status, {**NO_STORE, **(headers or {})}, media_type=PROBLEM)
+    return Response(json_visible(json.dumps(body)), status, {**NO_STORE, **(headers or {})}, media_type=PROBLEM)

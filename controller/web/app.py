@@ -100,7 +100,7 @@ class Web:
         known = error if isinstance(error, HTTPException) else HTTPException(500)
         if request.url.path.startswith("/api/"):
             return problem(known.status_code, f"{request.method} {request.url.path}: {known.detail}", known.headers)
-        return self._pages.missing(request, known.detail, known.status_code)
+        return self._pages.missing(request, known.detail, known.status_code, known.headers)
 
 
 def _verdict(complaints: Sequence[str], notices: Sequence[str] = ()) -> Response:

@@ -30,6 +30,8 @@ HEARTBEAT = 15.0
 LIFE = 300.0
 RECONNECT_MS = 2_000
 RETRY_AFTER = {"Retry-After": "30"}
+HEADERS = NO_STORE | {"X-Accel-Buffering": "no"}
+"""nginx and what follows it pass each event on at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +75,7 @@ class Events:
             return
         self._open.append(stream)
         try:
-            answer = StreamingResponse(self._messages(stream), headers=NO_STORE, media_type="text/event-stream")
+            answer = StreamingResponse(self._messages(stream), headers=HEADERS, media_type="text/event-stream")
             await answer(scope, receive, send)
         finally:
             if stream in self._open:

@@ -3,10 +3,11 @@
 Rendered here and usable as they are; the script only renews them. Nothing can be changed from here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,6 +23,7 @@ from controller.web.manifest_text import shown
 from controller.web.query import Paging, PodQuery
 from reconcilers.p2manifest import sha_or_empty
 from reconcilers.spec import Manifest, PodKey
+from reconcilers.visible import visible_lines
 
 REFRESH = 5
 REFRESH_MANY = 15
@@ -67,10 +69,12 @@ class Pages:
             Route("/manifests", self._manifests),
         ]
 
-    def missing(self, request: Request, what: str, status: int) -> Response:
+    def missing(self, request: Request, what: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
         """The page that says that there is nothing, or that it cannot be had."""
         root = "../" * (request.url.path.count("/") - 1)
-        return self._render("missing.html", self._mark(), status, root=root, what=what, refresh=0)
+        response = self._render("missing.html", self._mark(), status, root=root, what=what, refresh=0)
+        response.headers.update(headers or {})
+        return response
 
     async def _pods(self, request: Request) -> Response:
         mark, query = self._mark(), PodQuery.lenient(request.query_params)
@@ -142,6 +146,7 @@ def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("controller.web"),
         autoescape=True,
+        finalize=_shown_safely,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -158,6 +163,11 @@ def _templates() -> jinja2.Environment:
         "phases": phases,
     }
     return environment
+
+
+def _shown_safely(value: object) -> object:
+    """What others wrote has no character that reorders or hides what stands beside it; our own markup stays."""
+    return visible_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _excerpt(sight: Sight) -> str:

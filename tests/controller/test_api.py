@@ -12,6 +12,7 @@ from reconcilers.health import CheckHealth, HealthState
 from reconcilers.p2manifest import sha
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, PodKey, Unprobed
+from reconcilers.visible import json_visible
 from tests.support.site import HOSTILE, NODE, NOW, Site
 
 GOOD = b"id: good\nstatus_port: 80\n"
@@ -204,6 +205,27 @@ def test_what_a_pod_sends_is_text_in_json_too(site: Site, client: Client) -> Non
     sound = HOSTILE.replace("\ud800", "?")
     assert client.get("/pods")["pods"][0]["excerpt"] == sound
     assert client.get(f"/pods/{NODE}/evil", "/pods/{node}/{pod}")["probe"]["detail"] == sound
+
+
+def test_what_a_pod_sends_is_nothing_that_a_terminal_obeys(site: Site) -> None:
+    text = "\x1b[2J\u009b31m\x7f\u202e\u2028\U000e0041 grün"
+    site.follow("evil")
+    site.fails("evil", text, text)
+    site.schedule(1, torn=b'id: torn\nstatus_port: "\\u009b31m"\n')
+    site.unready.append(text)
+    for path in (
+        "/pods",
+        f"/pods/{NODE}/evil",
+        "/manifest-errors",
+        "/checks",
+        "/status",
+        "/%C2%9B31m",
+        "/pods?state=%C2%9B",
+    ):
+        _, body = site.get(ROOT + path)
+        assert json_visible(body) == body
+        assert "31m" in body or path in {"/checks", "/pods?state=%C2%9B"}
+    assert json.loads(site.get(f"{ROOT}/pods/{NODE}/evil")[1])["probe"]["detail"] == text
 
 
 def test_a_list_has_at_most_as_many_entries_as_it_says(site: Site, client: Client) -> None:

@@ -54,7 +54,7 @@ def test_a_failure_says_its_reason_and_what_it_leads_to(target: Target, tmp_path
     assert "answered with status 503" in result.stdout
     assert "This is a failure: status.\nA row of 3 such results makes the pod critical." in result.stdout
     assert "\x1b" not in result.stdout
-    assert "�[31mdatabase gone" in result.stdout
+    assert "\\x1b[31mdatabase gone" in result.stdout
 
 
 def test_our_own_fault_says_nothing_about_the_pod(target: Target, tmp_path: Path) -> None:

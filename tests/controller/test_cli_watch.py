@@ -34,7 +34,7 @@ def test_piped_each_change_is_a_line(consul: Agent) -> None:
         assert watching.interrupt() == 0
         assert watching.err == ""
         lines = TIME.sub("", watching.out).splitlines()
-    assert lines[:3] == ["web1 isup unknown", "web1 isup critical body: [2Jgone mad", "web1 isup passing"]
+    assert lines[:3] == ["web1 isup unknown", "web1 isup critical body: \\x1b[2Jgone mad", "web1 isup passing"]
     assert lines[-1] == "web1 isup gone"
     assert set(lines[3:-1]) <= {"web1 isup unknown"}
 

@@ -49,6 +49,7 @@ def site() -> Iterator[Site]:
 def test_a_stream_begins_with_the_totals_and_tells_of_every_change(site: Site) -> None:
     stream = Stream(site.server.port)
     assert stream.response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert stream.response.headers["X-Accel-Buffering"] == "no"
     assert stream.next() == {"retry": "2000"}
     first = stream.next()
     assert (first["event"], json.loads(first["data"])["unknown"]) == ("change", 0)

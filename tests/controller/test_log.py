@@ -57,6 +57,18 @@ def test_a_traceback_follows_the_line() -> None:
     assert done.stdout == ""
 
 
+def test_a_traceback_and_json_are_nothing_that_a_terminal_obeys() -> None:
+    try:
+        raise ValueError("\x1b[2J\u009b31m\x7f\u202e")  # noqa: TRY301 - there is to be a traceback
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, __file__, 1, "%s", ("\x7f",), sys.exc_info())
+    assert LineFormatter().format(record).endswith(r"\nValueError: \x1b[2J\x9b31m\x7f\u202e".replace(r"\n", "\n", 1))
+    record.exc_text = None
+    shown = JsonFormatter().format(record)
+    assert shown.isprintable()
+    assert json.loads(shown)["message"] == "\x7f"
+
+
 def test_lines_are_written_where_not_one_descriptor_more_may_be_opened() -> None:
     code = (
         "import logging, resource; from controller import log; log.configure('info')\n"

@@ -301,6 +301,14 @@ def test_what_a_pod_sends_stays_text(site: Site) -> None:
     assert Page(site.get(f"/?q={'%3Cscript%3E'}")[1]).text("script") == []
 
 
+def test_what_a_pod_sends_does_not_reorder_or_hide_text(site: Site) -> None:
+    site.follow("evil")
+    site.fails("evil", "a\u202eb\u009b", "one\r\ntwo\u2066\x00")
+    html = site.get(f"/pods/{NODE}/evil")[1]
+    assert "a\\u202eb\\x9b" in html
+    assert "one\ntwo\\u2066\\x00" in html
+
+
 def test_the_policy_lets_the_page_run_its_own_script_alone_and_its_own_style_through(site: Site) -> None:
     site.follow("a")
     site.passes("a")

@@ -29,7 +29,7 @@ def test_start_and_stop_are_told_with_a_line_for_people(manager_socket: NotifySo
     us.start()
     us.stopping()
     started, stopped = manager_socket.told()
-    assert started == {"READY": "1", "STATUS": "two lines"}
+    assert started == {"READY": "1", "STATUS": "two\\nlines"}
     assert stopped["STOPPING"] == "1"
     assert int(stopped["EXTEND_TIMEOUT_USEC"]) == 10_000_000
 

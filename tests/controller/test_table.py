@@ -57,7 +57,7 @@ def test_times_that_are_not_known_or_not_yet_are_no_nonsense() -> None:
 
 def test_nothing_that_a_terminal_would_obey_is_shown() -> None:
     hostile = sight("isup", HealthState.CRITICAL, Reason.BODY, "\x1b]0;owned\x07 \x9b31m [bold]x[/] \r\n\u202egnp")
-    assert table.row(hostile, NOW).detail == "]0;owned 31m [bold]x[/] gnp"
+    assert table.row(hostile, NOW).detail == "\\x1b]0;owned\\x07 \\x9b31m [bold]x[/] \\u202egnp"
 
 
 def test_colours_change_nothing_but_the_colour() -> None:

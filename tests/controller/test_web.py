@@ -126,8 +126,31 @@ def test_a_notice_stands_on_the_page_and_makes_nobody_unready(site: Site) -> Non
 
 def test_other_paths_and_methods_are_refused(site: Site) -> None:
     assert site.get("/etc")[0].status == 404
-    assert site.get("/", "POST")[0].status == 405
-    assert site.get("/metrics", "DELETE")[0].status == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [
+        ("/", "POST", {"GET", "HEAD"}),
+        ("/metrics", "DELETE", {"GET", "HEAD"}),
+        ("/-/reload", "GET", {"POST", "PUT"}),
+        ("/api/v1/pods", "PUT", {"GET", "HEAD"}),
+        ("/api/v1/events", "POST", {"GET", "HEAD"}),
+    ],
+)
+def test_a_method_that_is_refused_is_answered_with_those_that_are_not(
+    site: Site, path: str, method: str, allowed: set[str]
+) -> None:
+    response, _ = site.get(path, method)
+    assert response.status == 405
+    assert set(response.headers["Allow"].split(", ")) == allowed
+
+
+def test_a_sentence_is_nothing_that_a_terminal_obeys(site: Site) -> None:
+    for complaints in (site.unhealthy, site.unready):
+        complaints.append("\x1b[2J\u009b31m\u202e grün")
+    for path in ("/-/healthy", "/-/ready"):
+        assert site.get(path)[1] == "\\x1b[2J\\x9b31m\\u202e grün\n"
 
 
 def test_a_head_request_gets_the_headers_alone(site: Site) -> None:

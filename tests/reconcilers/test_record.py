@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import MAX_OUTPUT, HealthRecord, RecordError, decode, timestamp
 from reconcilers.spec import NAME, PodKey
+from reconcilers.visible import json_visible
 from tests.reconcilers.historic_records import FORMS, Form
 
 KEY = PodKey("web1", "isup")
@@ -111,6 +112,13 @@ def test_the_output_is_cut_at_4_kib_between_characters(body: str) -> None:
 def test_no_answers_body_stops_the_writing(body: str) -> None:
     record = HealthRecord.of(KEY, CheckHealth(HealthState.PASSING, detail=body, output=body), 0.0)
     assert decode(record.encode(NOW)) == record
+
+
+@given(st.text(), st.text())
+def test_a_record_is_nothing_that_a_terminal_obeys_and_says_the_same(detail: str, output: str) -> None:
+    data = HealthRecord(KEY, HealthState.CRITICAL, detail=detail, output=output).encode(NOW)
+    assert json_visible(data.decode()) == data.decode()
+    assert (decode(data).detail, decode(data).output) == (detail, output)
 
 
 def test_a_lone_surrogate_is_replaced() -> None:

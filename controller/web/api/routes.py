@@ -26,6 +26,7 @@ from controller.web.query import Paging, PodQuery, QueryError
 from controller.web.wording import instant, sound
 from reconcilers.checktext import told
 from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.visible import json_visible
 
 ROOT = "/api/v1"
 JSON = "application/json"
@@ -136,12 +137,12 @@ def _check_list(node: str, checks: Sequence[CheckSpec]) -> Iterator[bytes]:
     yield f'{{"node":{json.dumps(node)},"checks":{{'.encode()
     for start in range(0, len(specs), PART):
         pods = (f"{json.dumps(pod)}:{json.dumps(told(spec))}" for pod, spec in specs[start : start + PART])
-        yield f"{',' if start else ''}{','.join(pods)}".encode()
+        yield f"{',' if start else ''}{json_visible(','.join(pods))}".encode()
     yield b"}}"
 
 
 def _json(body: BaseModel) -> Response:
-    return Response(body.model_dump_json(), headers=NO_STORE, media_type=JSON)
+    return Response(json_visible(body.model_dump_json()), headers=NO_STORE, media_type=JSON)
 
 
 def _bad_query(error: QueryError) -> Response:

@@ -1,0 +1,67 @@
+"""What is shown holds nothing that a terminal obeys, and JSON still has the same value."""
+
+import json
+import re
+import sys
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcilers.visible import json_visible, visible, visible_lines
+
+OBEYED = frozenset(
+    letter
+    for letter in map(chr, range(sys.maxunicode + 1))
+    if unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+)
+"""C0, U+007F, C1, format characters, lone surrogates, and the separators of lines and paragraphs."""
+
+HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+"""Two lone surrogates that JSON's readers take for one character, whoever wrote them."""
+
+TEXT = st.text(st.characters() | st.sampled_from(sorted(OBEYED))).filter(lambda text: not HALVES.search(text))
+DOCUMENT = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(TEXT)
+def test_a_line_for_a_person_holds_nothing_that_a_terminal_obeys(text: str) -> None:
+    assert OBEYED.isdisjoint(visible(text))
+
+
+@given(TEXT)
+def test_lines_keep_their_feeds_and_tabs_and_nothing_else_that_a_terminal_obeys(text: str) -> None:
+    assert OBEYED & set(visible_lines(text)) <= {"\n", "\t"}
+
+
+def test_every_character_that_a_terminal_obeys_is_escaped() -> None:
+    for letter in OBEYED:
+        assert OBEYED.isdisjoint(visible(letter)), hex(ord(letter))
+        assert letter == "\n" or OBEYED.isdisjoint(json_visible(letter)), hex(ord(letter))
+
+
+@given(DOCUMENT, st.sampled_from([None, 2]), st.booleans())
+def test_json_keeps_its_value_and_holds_nothing_that_a_terminal_obeys(
+    document: object, indent: int | None, ascii_only: bool
+) -> None:
+    shown = json_visible(json.dumps(document, indent=indent, ensure_ascii=ascii_only))
+    assert OBEYED & set(shown) <= {"\n"}
+    assert json.loads(shown) == document
+
+
+def test_what_can_be_printed_stays_as_it_is() -> None:
+    text = "Grüße, 漢字, 🆎 and \\x1b"
+    assert visible(text) == json_visible(text) == visible_lines(text) == text
+
+
+def test_an_escape_says_which_character_it_was() -> None:
+    assert visible("a\x1b[2Jb\u202ec\n") == "a\\x1b[2Jb\\u202ec\\n"
+    assert json_visible('"\x7f\u009b2J\U000e0001"') == '"\\u007f\\u009b2J\\udb40\\udc01"'
+
+
+def test_the_line_ends_of_windows_are_line_ends() -> None:
+    assert visible_lines("one\r\ntwo\rthree") == "one\ntwo\\rthree"

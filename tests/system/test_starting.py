@@ -1,0 +1,159 @@
+"""How the process behaves to signals from its first moment on, also as process 1 of a container.
+
+Process 1 gets no signal for which it has no handler: the kernel drops it. The tests hold the process at the first of
+its long imports, by a module of that name that waits at a pipe.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from tests.support.controller import COMMAND, environment
+from tests.support.net import until
+from tests.support.sandbox import needs_a_namespace
+
+WITHIN = 30.0
+PROCESS_1 = (
+    *("unshare", "--pid", "--fork", "--kill-child"),
+    *(() if os.geteuid() == 0 else ("--map-root-user",)),
+)
+HELD = """
+import sys
+with open({pipe!r}) as pipe:
+    pipe.read()
+sys.path.remove({folder!r})
+del sys.modules["click"]
+import click
+"""
+"""Stands in for `click`, and is the real one as soon as somebody has written to the pipe and closed it."""
+
+
+class Starting(AbstractContextManager["Starting"]):
+    """A verb in its first moments: it waits in its imports until `let_go`. As process 1 it has its own namespace."""
+
+    def __init__(self, folder: Path, arguments: Sequence[object], *, process_1: bool) -> None:
+        held, self._pipe, self._log = folder / "held", folder / "pipe", folder / "log"
+        held.mkdir()
+        os.mkfifo(self._pipe)
+        (held / "click.py").write_text(HELD.format(pipe=str(self._pipe), folder=str(held)))
+        self._process_1 = process_1
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*(PROCESS_1 if process_1 else ()), *COMMAND, *map(str, arguments)],
+                env=environment() | {"PYTHONPATH": str(held)},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._gate = opened(self._pipe)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        print(self.log)
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def _pid(self) -> int:
+        pid = self._process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text()) if self._process_1 else pid
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self._pid, number)
+
+    def let_go(self) -> None:
+        os.close(self._gate)
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def ended(self) -> int:
+        return self._process.wait(WITHIN)
+
+
+def opened(pipe: Path) -> int:
+    """The end of a pipe to write to, as soon as somebody reads from it."""
+    deadline = time.monotonic() + WITHIN
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            assert time.monotonic() < deadline, "nobody reads from it"
+            time.sleep(0.01)
+
+
+AS = [
+    pytest.param(False, id="as_any_process"),
+    pytest.param(True, id="as_process_1", marks=needs_a_namespace),
+]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[object]:
+    (tmp_path / "pods").mkdir()
+    return ["--intent-dir", "pods", "--health-dir", "health", "--listen", "127.0.0.1:0"]
+
+
+@pytest.mark.parametrize("process_1", AS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_end_that_is_asked_for_at_once_is_an_end(
+    tmp_path: Path, folders: list[object], number: signal.Signals, process_1: bool
+) -> None:
+    with Starting(tmp_path, ["run", *folders], process_1=process_1) as starting:
+        starting.signal(number)
+        assert starting.ended() == 0
+        assert starting.log == ""
+
+
+@pytest.mark.parametrize("verb", ["isup", "watch"])
+@needs_a_namespace
+def test_so_it_is_of_the_other_verbs_that_go_on_until_a_signal(tmp_path: Path, verb: str) -> None:
+    with Starting(tmp_path, [verb], process_1=True) as starting:
+        starting.signal(signal.SIGTERM)
+        assert starting.ended() == 0
+
+
+@pytest.mark.parametrize("process_1", AS)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_what_else_a_signal_asks_for_does_not_end_a_start(
+    tmp_path: Path, folders: list[object], number: signal.Signals, process_1: bool
+) -> None:
+    with Starting(tmp_path, ["run", *folders], process_1=process_1) as starting:
+        starting.signal(number)
+        starting.let_go()
+        while "page and metrics on port" not in starting.log:
+            starting.signal(number)
+            assert starting.is_running()
+            time.sleep(0.01)
+        starting.signal(signal.SIGTERM)
+        assert starting.ended() == 0
+
+
+def test_a_reload_that_is_asked_for_while_the_configuration_is_read_is_done_after_the_start(
+    tmp_path: Path, folders: list[object]
+) -> None:
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)
+    with Starting(tmp_path, ["run", *folders, "--config", config], process_1=False) as starting:
+        starting.let_go()
+        read = opened(config)
+        (tmp_path / "new").write_text("log_level: debug\n")
+        (tmp_path / "new").replace(config)
+        starting.signal(signal.SIGHUP)
+        os.close(read)
+        until(lambda: "configuration reloaded; changed: log_level" in starting.log, WITHIN, "it reads it again")
+        starting.signal(signal.SIGTERM)
+        assert starting.ended() == 0
