@@ -4,12 +4,22 @@
     curl -s 'http://127.0.0.1:8500/v1/health/state/any?node-meta=external-node:true' >checks.json
     deploy/from_consul_esm.py FOLDER <checks.json
 
-Each HTTP and TCP check becomes FOLDER/<node>/<pod>.yaml; the pod is named after the check. What a manifest cannot say
-is told on standard error. A check that would be another one without it is left out, and then the exit code is 1.
+Each HTTP and TCP check becomes FOLDER/<node>/<pod>.yaml; the pod is named after the check. Every manifest is read by
+Podpulse's own parser before it is written. What a manifest cannot say is told on standard error, a line each. A check
+that would be another one without it is left out.
 
-It needs nothing but Python, so that it runs where Consul is.
+What no line tells, because it is the same for every check: consul-esm follows redirects, and a probe does not; and
+thresholds are the configuration's, not the manifests'.
+
+Exit codes:
+  0  every check has its manifest
+  1  a check was left out, or a file could not be written
+  2  wrong use, or standard input is not what Consul answers
+
+It runs with the Python that Podpulse is installed for.
 """
 
+import argparse
 import ipaddress
 import json
 import posixpath
@@ -20,15 +30,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+try:
+    from reconcilers.fields import duration, go_duration
+    from reconcilers.manifest import ManifestError, parse
+    from reconcilers.options import Rules
+    from reconcilers.spec import PodKey, is_name
+except ModuleNotFoundError as missing:
+    sys.exit(f"expected the Python that Podpulse is installed for, such as .venv/bin/python: {missing}")
+
 INTERVAL = "30s"
-"""consul-esm's, where a check does not say one."""
+TIMEOUT = 10.0
+"""consul-esm's, where a check does not say one. A timeout is never longer than the interval then."""
+
+YEAR = 366 * 86_400
+RULES = Rules(allow_headers=True)
 
 PING = "externalNodeHealth"
 """consul-esm's own check of a node, by ICMP."""
 
 PORTS = {"http": 80, "https": 443}
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-OF_CONSUL = {"Accept", "User-Agent"}
+STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+OF_CONSUL = {("Accept", "text/plain, text/*, */*"), ("User-Agent", "Consul Health Check")}
 """Headers that Consul adds itself."""
 
 
@@ -43,6 +66,9 @@ def manifest(check: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         Untranslatable: it would ask for something else.
     """
     definition = check.get("Definition") or {}
+    for option in ("Body", "TCPUseTLS"):
+        if definition.get(option):
+            raise Untranslatable(f"{option}: no probe does that")
     if definition.get("HTTP"):
         document, notes = _http(definition)
     elif definition.get("TCP"):
@@ -62,13 +88,13 @@ def pod(check: Mapping[str, Any]) -> str:
         Untranslatable: nothing of it is left.
     """
     name = re.sub(r"[^A-Za-z0-9._-]", "-", str(check["CheckID"]).removeprefix("service:"))
-    if not NAME.fullmatch(name):
+    if not is_name(name):
         raise Untranslatable(f"CheckID: {name!r} cannot be the name of a pod")
     return name
 
 
 def _http(definition: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    url = urlsplit(definition["HTTP"])
+    url = _url(definition["HTTP"])
     method = definition.get("Method") or "GET"
     if method not in {"GET", "HEAD"}:
         raise Untranslatable(f"Method: {method}; a probe is GET or HEAD")
@@ -87,6 +113,12 @@ def _http(definition: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         notes.append("Header: only where the controller's configuration says `allow_headers: true`")
     plain = {"status_http": True} if url.scheme == "http" else {}
     return {"status_port": _port(url.port, PORTS[url.scheme]), **plain, "status": status}, notes
+
+
+def _url(text: str) -> SplitResult:
+    if not text.isprintable() or STRAY_PERCENT.search(text):
+        raise Untranslatable(f"HTTP: expected a URL, got {text!r}, which consul-esm cannot ask for either")
+    return urlsplit(text)
 
 
 def _path(url: SplitResult) -> str:
@@ -119,13 +151,22 @@ def _tcp(address: str) -> dict[str, Any]:
 
 
 def _headers(said: Mapping[str, list[str]]) -> dict[str, str]:
-    return {name: ", ".join(values) for name, values in said.items() if name not in OF_CONSUL}
+    joined = {name: ", ".join(values) for name, values in said.items()}
+    return dict(joined.items() - OF_CONSUL)
 
 
 def _times(definition: Mapping[str, Any]) -> dict[str, str]:
-    interval = definition.get("Interval")
-    times = {"interval": str(interval) if _given(interval) else INTERVAL}
-    return times | ({"timeout": str(definition["Timeout"])} if _given(definition.get("Timeout")) else {})
+    interval, timeout = (definition.get(name) for name in ("Interval", "Timeout"))
+    every = str(interval) if _given(interval) else INTERVAL
+    return {"interval": every, "timeout": str(timeout) if _given(timeout) else _longest(every)}
+
+
+def _longest(interval: str) -> str:
+    """The timeout of a check that says none."""
+    try:
+        return go_duration(min(TIMEOUT, duration(0, YEAR)(interval)))
+    except ValueError:
+        return go_duration(TIMEOUT)
 
 
 def _given(duration: object) -> bool:
@@ -151,34 +192,82 @@ def convert(checks: list[Mapping[str, Any]], folder: Path) -> Iterator[str]:
             continue
         try:
             document, notes = manifest(check)
-            _write(document, _file(folder, check["Node"], document["id"]), written)
+            text = _understood(check["Node"], document)
+            _write(text, _file(folder, check["Node"], document["id"]), written)
+        except ManifestError as error:
+            yield from (f"left out: {name}: {each}" for each in error.every)
         except ValueError as error:
             yield f"left out: {name}: {error}"
+        except (AttributeError, TypeError):
+            yield f"left out: {name}: expected a definition as Consul answers it"
         else:
             yield from (f"note: {name}: {note}" for note in notes)
 
 
-def _file(folder: Path, node: str, name: str) -> Path:
-    if not NAME.fullmatch(node):
+def _understood(node: str, document: Mapping[str, Any]) -> bytes:
+    """The manifest as bytes that a controller understands.
+
+    Raises:
+        ManifestError: it would be refused.
+        Untranslatable: the node cannot have manifests.
+    """
+    if not is_name(node):
         raise Untranslatable(f"Node: {node!r} cannot be the name of a node")
+    data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    parse(PodKey(node, document["id"]), data, RULES)
+    return data
+
+
+def _file(folder: Path, node: str, name: str) -> Path:
     return folder / node / f"{name}.yaml"
 
 
-def _write(document: Mapping[str, Any], file: Path, written: set[Path]) -> None:
+def _write(data: bytes, file: Path, written: set[Path]) -> None:
     if file in written:
-        raise Untranslatable(f"another check of this node is called {document['id']} as well")
+        raise Untranslatable(f"another check of this node is called {file.stem} as well")
     written.add(file)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(document, indent=2) + "\n")
+    file.write_bytes(data)
+
+
+def _checks(text: bytes) -> list[Mapping[str, Any]]:
+    """The checks of an answer of Consul's.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"standard input: expected JSON: {error}") from None
+    names = ("Node", "CheckID")
+    if not isinstance(found, list) or not all(
+        isinstance(each, dict) and all(isinstance(each.get(name), str) for name in names) for each in found
+    ):
+        raise ValueError("standard input: expected a list of checks, as /v1/health/state answers")
+    return found
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        sys.stderr.write(__doc__ or "")
-        return 2
-    lines = list(convert(json.load(sys.stdin), Path(sys.argv[1])))
-    sys.stderr.writelines(f"{line}\n" for line in lines)
-    return int(any(line.startswith("left out") for line in lines))
+    summary, _, details = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the manifests are written")
+    folder = parser.parse_args().folder
+    try:
+        checks = _checks(sys.stdin.buffer.read())
+    except ValueError as error:
+        parser.error(str(error))
+    left_out = False
+    try:
+        for line in convert(checks, folder):
+            left_out |= line.startswith("left out")
+            sys.stderr.write(f"{line}\n")
+    except OSError as error:
+        sys.stderr.write(f"cannot write {error.filename}: {error.strerror}\n")
+        return 1
+    return int(left_out)
 
 
 if __name__ == "__main__":

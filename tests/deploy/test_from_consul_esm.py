@@ -13,6 +13,7 @@ import yaml
 from reconcilers.manifest import parse
 from reconcilers.options import Rules
 from reconcilers.spec import HttpGet, PodKey, TcpConnect
+from tests.support.cli import run
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "from_consul_esm.py"
 RULES = Rules(allow_headers=True)
@@ -87,10 +88,13 @@ def test_tls_is_for_the_same_name(tmp_path: Path, definition: Mapping[str, Any],
 
 
 def test_headers_are_kept_but_for_those_that_consul_adds(tmp_path: Path) -> None:
-    headers = {"X-Key": ["a", "b"], "User-Agent": ["Consul Health Check"], "Accept": ["text/plain"]}
+    headers = {"X-Key": ["a", "b"], "User-Agent": ["Consul Health Check"], "Accept": ["text/plain, text/*, */*"]}
     code, said = convert(tmp_path, check(HTTP="http://web/", Header=headers))
     assert manifests(tmp_path)["printer1/web"]["status"]["headers"] == {"X-Key": "a, b"}
     assert (code, "allow_headers" in said) == (0, True)
+    own = {"User-Agent": ["curl"], "Accept": ["text/html"]}
+    convert(tmp_path, check(HTTP="http://web/", Header=own))
+    assert manifests(tmp_path)["printer1/web"]["status"]["headers"] == {"User-Agent": "curl", "Accept": "text/html"}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,20 @@ def test_headers_are_kept_but_for_those_that_consul_adds(tmp_path: Path) -> None
         (check(), "neither an HTTP nor a TCP check"),
         (check("service::", HTTP="http://web/"), "cannot be the name of a pod"),
         (check(node="../up", HTTP="http://web/"), "cannot be the name of a node"),
+        (check(HTTP="http://web/", Header={"Host": ["shop"]}), "status.headers: expected headers other than those of"),
+        (check(HTTP="http://web/", Header={"X Y": ["a"]}), "status.headers: expected the name of a header"),
+        (check(HTTP="http://web/", Interval="10s", Timeout="30s"), "status.timeout: expected at most the interval of"),
+        (check(HTTP="http://web/", Timeout="31s"), "status.timeout: expected at most the interval of 30s, got 31s"),
+        (check(HTTP="http://web/", Interval="24h0m0s"), "status.interval: expected a duration from 100ms to 1h"),
+        (check(HTTP="http://web/", Interval="10ms"), "status.interval: expected a duration from 100ms to 1h"),
+        (check(HTTP="https://web/", TLSServerName="*.web"), "status.tls.server_name: expected a host's name"),
+        (check(HTTP=f"http://web/{'a' * 3000}"), "status.path: expected a path of at most 2048 characters"),
+        (check(HTTP="http://web/a\tb"), "HTTP: expected a URL"),
+        (check(HTTP="http://web/100%"), "HTTP: expected a URL"),
+        (check(HTTP="http://web/", Body="{}"), "Body: no probe does that"),
+        (check(TCP="web:1", TCPUseTLS=True), "TCPUseTLS: no probe does that"),
+        (check(HTTP=5), "expected a definition as Consul answers it"),
+        (check(HTTP="http://web/", Header=[1]), "expected a definition as Consul answers it"),
     ],
 )
 def test_what_no_manifest_can_say_is_left_out_and_said(tmp_path: Path, left_out: Mapping[str, Any], why: str) -> None:
@@ -128,3 +146,77 @@ def test_pings_and_deregistration_are_noted_only(tmp_path: Path) -> None:
     ping = check("externalNodeHealth")
     code, said = convert(tmp_path, ping, check(TCP="web:1", DeregisterCriticalServiceAfter="1h"))
     assert (code, said.count("note: ")) == (0, 2)
+
+
+def test_every_wrong_field_of_a_check_is_said(tmp_path: Path) -> None:
+    code, said = convert(tmp_path, check(HTTP="http://web/", Interval="24h0m0s", Timeout="2h0m0s"))
+    assert (code, manifests(tmp_path)) == (1, {})
+    assert [line.split(": ")[2] for line in said.splitlines()] == ["status.interval", "status.timeout"]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/\N{GRINNING FACE}", "/%F0%9F%98%80"),
+        ("/%F0%9F%98%80", "/%F0%9F%98%80"),
+        ("/a%2Fb", "/a%2Fb"),
+        ("/a%252Fb?x=%26#top", "/a%252Fb?x=%26"),
+        ("/a b", "/a%20b"),
+        ("/zust\N{LATIN SMALL LETTER A WITH DIAERESIS}nde", "/zust%C3%A4nde"),
+        ("", "/"),
+        ("?full", "/?full"),
+    ],
+)
+def test_what_is_asked_for_is_what_consul_esm_asks_for(tmp_path: Path, path: str, asked: str) -> None:
+    assert convert(tmp_path, check(HTTP=f"http://web:8000{path}"))[0] == 0
+    (file,) = tmp_path.glob("*/*.yaml")
+    spec = parse(PodKey("printer1", "web"), file.read_bytes(), RULES).check
+    assert spec is not None
+    assert spec.probe.url == f"http://printer1:8000{asked}"
+
+
+@pytest.mark.parametrize(
+    ("definition", "times"),
+    [({}, (30, 10)), ({"Interval": "5s"}, (5, 5)), ({"Interval": "1m0s"}, (60, 10)), ({"Timeout": "20s"}, (30, 20))],
+)
+def test_a_check_without_timeout_has_consul_esms(
+    tmp_path: Path, definition: Mapping[str, Any], times: tuple[int, int]
+) -> None:
+    convert(tmp_path, check(HTTP="http://web/", **definition))
+    (file,) = tmp_path.glob("*/*.yaml")
+    spec = parse(PodKey("printer1", "web"), file.read_bytes(), RULES).check
+    assert spec is not None
+    assert (spec.interval, spec.timeout) == times
+
+
+def test_check_manifest_accepts_all_that_is_written(tmp_path: Path) -> None:
+    odd = [
+        check(f"c{number}", HTTP=f"http://web/{path}") for number, path in enumerate(("\N{PILE OF POO}", "a%2Fb", "~'"))
+    ]
+    assert convert(tmp_path, *odd, check("tls", HTTP="https://shop/"), check("tcp", TCP="[::1]:22"))[0] == 0
+    result = run("check-manifest", *sorted(tmp_path.glob("*/*.yaml")), "--node", "printer1")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) == 5
+
+
+def test_the_script_says_how_it_is_used_and_what_it_expected(tmp_path: Path) -> None:
+    def script(*arguments: str, given: str = "") -> tuple[int, str, str]:
+        command = [sys.executable, str(SCRIPT), *arguments]
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    code, said, _ = script("--help")
+    assert code == 0
+    for expected in ("FOLDER <checks.json", "Exit codes:", "follows redirects"):
+        assert expected in said
+    assert script()[0] == 2
+    for given, wrong in (
+        ("", "expected JSON"),
+        ("{}", "expected a list of checks"),
+        ('[{"Node": 1}]', "a list of check"),
+    ):
+        code, _, complaint = script(str(tmp_path), given=given)
+        assert (code, wrong in complaint, "Traceback" in complaint) == (2, True, False)
+    (tmp_path / "file").write_text("")
+    code, _, complaint = script(str(tmp_path / "file"), given=json.dumps([check(TCP="web:1")]))
+    assert (code, "cannot write" in complaint, "Traceback" in complaint) == (1, True, False)
