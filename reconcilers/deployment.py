@@ -5,6 +5,9 @@ writes it into reality. A manifest that is not in reality when it is first seen 
 first success, of the new version: while reality names another one, it is that one that answers. So the start of the
 pod, after reality followed, is still part of it; and where nobody writes reality, the first success is its end as well.
 
+Versions are told apart by p2's SHA, as its preparer does it. The SHA ignores what p2 does not know, such as `interval`
+or `expect_status` below `status:`, so a change of those is no deployment: the preparer does not touch the pod either.
+
 Source: pkg/preparer of square/p2, for the order of the steps.
 """
 

@@ -50,6 +50,7 @@ INSTEAD = {
         ("tls_server_name sni", "write status.tls.server_name"),
         ("port ports check_port", "write status_port"),
         ("name", "the pod's name is its id"),
+        ("query query_string params", "write the query behind status.path, as in /status?full=1"),
         ("body data payload", NO_BODY),
         ("http_headers header", "write status.headers, where the controller's allow_headers is true"),
         ("follow_redirects no_follow_redirects disable_redirects redirects max_redirects", NO_REDIRECT),

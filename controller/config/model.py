@@ -69,6 +69,7 @@ class Config(Section):
     publish: Publish = ("kv",)
     service: ServiceSection = Field(default_factory=ServiceSection)
     startup_grace: Delay = 0.0
+    """Begins with each version by p2's SHA, which ignores what p2 does not know below `status:`."""
     damping: Annotated[DampingSection, LIVE] = Field(default_factory=DampingSection)
     max_in_flight: Annotated[int, BeforeValidator(number(1, 1_000_000))] = 8192
     listen: HostPort = "127.0.0.1:9815"

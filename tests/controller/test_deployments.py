@@ -1,6 +1,7 @@
 """Which pods are being deployed, as the trees tell: with manifests as they are read, and reality of a real Consul."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.support.consul import Agent
 from tests.support.net import until
 from tests.support.recorders import FakeClock
 
+ROOT = Path(__file__).parents[2]
 A, B = PodKey("web1", "a"), PodKey("web1", "b")
 NOW = 1000.0
 V1, V2 = (f"id: a\nstatus_port: 80\nconfig: {{version: {version}}}\n".encode() for version in (1, 2))
@@ -66,6 +68,23 @@ def test_it_is_excused_no_longer_than_the_grace() -> None:
     trees = Trees(60.0)
     trees.intend(V1)
     assert (trees.excuses(after=59.9), trees.excuses(after=60.0)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "deploys"),
+    [(b"{interval: 9s, expect_status: 204, kind: tcp}", False), (b"{path: /new}", True), (b"{port: 81}", True)],
+)
+def test_a_change_that_p2s_sha_ignores_is_no_deployment_and_the_documents_say_so(status: bytes, deploys: bool) -> None:
+    trees = Trees()
+    trees.run(a=V1)
+    trees.intend(V1)
+    assert not trees.excuses()
+    trees.intend(V1 + b"status: " + status + b"\n")
+    assert trees.excuses() is deploys
+    for document in ("README.md", "deploy/config.example.yaml"):
+        said = " ".join((ROOT / document).read_text().replace("\n#", " ").split())
+        assert "p2's SHA" in said
+        assert "is no deployment" in said
 
 
 def test_without_a_grace_nobody_is_excused() -> None:

@@ -54,6 +54,7 @@ def test_a_mistyped_field_is_warned_of_with_the_nearest_known_one(text: str, fie
         ("status: {basic_auth: {}}", "status.basic_auth", "write status.headers with an Authorization"),
         ("status: {follow_redirects: true}", "status.follow_redirects", "redirects are never followed"),
         ("status: {host: web}", "status.host", "the pod's node is asked"),
+        ("status: {query: full=1}", "status.query", "write the query behind status.path"),
         ("status: {body: a}", "status.body", "a probe sends no body"),
         ("status: {interval_seconds: 5}", "status.interval_seconds", "write status.interval with a unit"),
         ("status: {periodSeconds: 5}", "status.periodSeconds", "write status.interval with a unit"),
