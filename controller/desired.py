@@ -69,9 +69,9 @@ class DesiredHealth:
         """The same, and how much they flap."""
         now = self._clock()
         return {
-            key: Flapping(damping.changes, self._rules.quiet - quiet, quiet)
-            for key, damping in self._dampings.copy().items()
-            if (quiet := damping.quiet_for(now))
+            key: Flapping(damping.changes, now - damping.used_at, quiet)
+            for key, known in self._dampings.copy().items()
+            if (quiet := (damping := known.under(self._rules)).quiet_for(now))
         }
 
     def _sha(self, key: PodKey, health: CheckHealth) -> str:

@@ -25,7 +25,8 @@ class DampingRules:
 class Damping:
     """What is remembered of one pod: its last status, the tokens left, and until when it is quiet.
 
-    `changes` counts the changes of status since the bucket was last full.
+    `changes` counts the changes of status since the bucket was last full. `used_at` is when the last token was taken:
+    while the pod is quiet, that is when its quiet time began.
     """
 
     rules: DampingRules
@@ -40,10 +41,13 @@ class Damping:
         return cls(rules, rules.capacity)
 
     def under(self, rules: DampingRules) -> "Damping":
-        """The same pod under these rules, which may be others than before; without damping there is no quiet time."""
+        """The same pod under these rules, which may differ from the old ones.
+
+        Without damping there is no quiet time. A quiet time in progress is shortened to the new length, never extended.
+        """
         if rules == self.rules:
             return self
-        quiet_until = self.quiet_until if rules.capacity else 0.0
+        quiet_until = min(self.quiet_until, self.used_at + rules.quiet) if rules.capacity else 0.0
         return replace(self, rules=rules, tokens=min(self.tokens, rules.capacity), quiet_until=quiet_until)
 
     def after(self, status: HealthState, now: float) -> "Damping":

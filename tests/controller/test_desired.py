@@ -192,3 +192,16 @@ def test_other_rules_are_in_force_from_the_next_look_on() -> None:
     pod.desired.follow(DampingRules(0, 15.0, 60.0))
     for health in (BAD, GOOD, BAD):
         assert pod.is_now(health).status is health.state
+
+
+def test_a_quiet_time_shortened_by_a_reload_began_when_it_did_and_ends_sooner() -> None:
+    pod = Shaky()
+    for health in (GOOD, BAD):
+        pod.is_now(health)
+    pod.clock.now = 5.0
+    pod.desired.follow(DampingRules(2, 15.0, 10.0))
+    assert pod.desired.flapping() == {A: Flapping(changes=2, quiet_since=5.0, quiet_for=5.0)}
+    assert pod.quiet() == 5.0
+    pod.clock.now = 10.0
+    assert (pod.quiet(), pod.desired.damped()) == (0.0, frozenset())
+    assert pod.is_now(BAD).status is HealthState.CRITICAL

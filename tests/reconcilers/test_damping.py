@@ -68,3 +68,11 @@ def test_other_rules_leave_a_pod_at_most_their_tokens() -> None:
     assert damping.under(DampingRules(5, 15.0, 60.0)) is damping
     assert damping.under(DampingRules(2, 15.0, 60.0)).tokens == 2
     assert damping.under(DampingRules(9, 15.0, 60.0)).tokens == 4
+
+
+def test_other_rules_shorten_a_quiet_time_in_progress_and_never_extend_it() -> None:
+    damping = Damping.fresh(DampingRules(1, 15.0, 60.0)).after(HealthState.PASSING, 100.0)
+    assert damping.under(DampingRules(1, 15.0, 20.0)).quiet_for(105.0) == 15.0
+    assert damping.under(DampingRules(1, 15.0, 20.0)).quiet_for(120.0) == 0.0
+    assert damping.under(DampingRules(1, 15.0, 600.0)).quiet_for(105.0) == 55.0
+    assert damping.under(DampingRules(0, 15.0, 60.0)).quiet_for(105.0) == 0.0
