@@ -351,8 +351,8 @@ class App:
                 complaints.append("the manifests have not been read yet")
             case seconds if seconds > STALE_WATCH:
                 complaints.append(f"the manifests were last read {seconds:.0f} s ago")
-        if self._outside.lease and self._outside.lease.current() is None:
-            complaints.append("the lease is lost: no health can be published")
+        if (lease := self._outside.lease) and lease.current() is None:
+            complaints.append(f"the lease is lost, no health can be published: {lease.why() or 'it has run out'}")
         return complaints
 
     def _watch_of_reality(self) -> Sequence[RealityWatch]:

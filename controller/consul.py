@@ -32,6 +32,8 @@ from controller.consul_answers import (
     is_unknown_check,
     pairs_of,
     services_of,
+    session_ttl,
+    shortest_session_ttl,
     text_of,
 )
 from controller.consul_operations import ControllerOp, Observe, ToolOp
@@ -243,26 +245,38 @@ class ConsulClient:
 
     # --- sessions ---
 
-    def session_create(self, name: str, ttl: int, node: str | None = None) -> str:
-        """A session without checks whose keys are deleted with it; returns its id. `ttl` is seconds, at least 10."""
+    def session_create(self, name: str, ttl: int, node: str | None = None) -> tuple[str, int]:
+        """A session without checks whose keys are deleted with it; returns its id and its TTL in seconds.
 
-        def create() -> str:
+        `ttl` is at least 10. Where Consul allows only longer ones, the session has the shortest TTL that it allows.
+        """
+
+        def create(ttl: int) -> str:
             session = self._api.session
             made = session.create(name, node, checks=[], lock_delay=LOCK_DELAY, behavior="delete", ttl=ttl)
             return text_of(made)
 
-        return self._ask("session_create", create, SESSION_DEADLINE)
+        try:
+            self._http.answer = NO_ANSWER
+            return self._ask("session_create", lambda: create(ttl), SESSION_DEADLINE), ttl
+        except ConsulError:
+            if (shortest := shortest_session_ttl(self._http.answer)) <= ttl:
+                raise
+        return self._ask("session_create", lambda: create(shortest), SESSION_DEADLINE), shortest
 
-    def session_renew(self, session: str) -> bool:
-        """Whether the session lives, and does so for another TTL."""
+    def session_renew(self, session: str) -> int:
+        """The TTL in seconds for which the session goes on living; 0 where Consul does not know it (any more)."""
 
-        def renew() -> bool:
+        def renew() -> int:
             try:
-                return text_of(self._api.session.renew(session)["ID"]) == session
+                found = self._api.session.renew(session)
             except NotFound as error:
                 if session not in str(error):
                     raise ValueError("404 without naming the session") from None
-                return False
+                return 0
+            if found["ID"] != session:
+                raise ValueError("another session")
+            return session_ttl(found)
 
         return self._ask("session_renew", renew, SESSION_DEADLINE)
 

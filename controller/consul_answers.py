@@ -5,6 +5,7 @@ What it read is checked here; what is wrong ends in one of `MISSHAPEN`, which co
 """
 
 import json
+import math
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ MAX_OPERATIONS = 64
 MAX_TRANSACTION_BYTES = 512 * 1024
 
 _NOT_BASE64 = re.compile(r'"Value"\s*:\s*"[A-Za-z0-9+/]*={0,2}[^A-Za-z0-9+/="]')
+
+_TTL_BOUND = re.compile(r"[Ii]nvalid Session TTL.*must be between \[((?:\d+h)?(?:\d+m)?\d+(?:\.\d+)?s)=")
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 _UNKNOWN_CHECK = re.compile("does not have associated TTL|[Uu]nknown check")
 
@@ -190,6 +194,29 @@ def checks_of(answer: Response) -> list[AgentCheck]:
 def is_unknown_check(answer: Response) -> bool:
     """Whether an agent said that it has no such TTL check: 404, or 500 up to Consul 1.9."""
     return answer.code == 404 or (answer.code == 500 and bool(_UNKNOWN_CHECK.search(answer.body)))
+
+
+def shortest_session_ttl(answer: Response) -> int:
+    """The shortest TTL in whole seconds that Consul allows a session (`session_ttl_min`), where it refused a shorter
+    one by this answer; 0 for any other answer."""
+    found = _TTL_BOUND.search(answer.body) if answer.code in {400, 500} else None
+    return math.ceil(_go_seconds(found[1])) if found else 0
+
+
+def session_ttl(item: Mapping[str, Any]) -> int:
+    """The TTL in whole seconds of a session as Consul shows it; at least 1."""
+    if (seconds := int(_go_seconds(text_of(item["TTL"])))) < 1:
+        raise ValueError("a session without TTL")
+    return seconds
+
+
+def _go_seconds(text: str) -> float:
+    """Seconds of a duration as Go's `Duration.String` writes it, of a second or more: `10s`, `1m0s`, `24h0m0s`."""
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise ValueError(f"not a duration: {text[:20]!r}")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _listed(answer: Response) -> list[Mapping[str, Any]]:

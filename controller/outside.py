@@ -49,6 +49,10 @@ class Lease(Keeper, Protocol):
         """Its name; None while there is none, and nothing can be published."""
         ...
 
+    def why(self) -> str:
+        """What keeps us from having it, as far as is known; else ""."""
+        ...
+
     def expires_at(self) -> float:
         """When it ends unless it is renewed, in seconds since the epoch; 0 when there is none."""
         ...

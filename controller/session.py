@@ -1,8 +1,8 @@
 """Keeps one Consul session alive: the lease under which health is published.
 
 Consul deletes every key that the session holds when it is not renewed, so nobody reads the health of pods that nobody
-probes any more. A deadline of our own, on the monotonic clock and counted from the *sending* of the last good renewal,
-says when to stop writing; Consul's own is later. It knows nothing of keys and values.
+probes any more. A deadline of our own, counted from the *sending* of the last good renewal on a clock that also goes on
+while the machine is suspended, says when to stop writing; Consul's own is later. It knows nothing of keys and values.
 """
 
 import logging
@@ -22,16 +22,21 @@ from controller.retrying import RETRY_FIRST, until_stopped
 log = logging.getLogger(__name__)
 
 TTL = 10
+"""Seconds: the shortest that Consul allows by default. Where it allows only longer ones, the shortest is used."""
+RENEWAL = 5.0
+"""Seconds between two renewals, also of a session with a longer TTL: so soon it is known that Consul has ended it."""
 RETRY_CAP = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A session, and until when it is ours without doubt: `deadline` is monotonic, `expires` since the epoch."""
+    """A session, and until when it is ours without doubt: `deadline` is of the keeper's clock, `expires` in seconds
+    since the epoch. `ttl` is the session's own, in seconds."""
 
     session: str
     deadline: float
     expires: float
+    ttl: int = TTL
 
 
 class SessionKeeper:
@@ -62,6 +67,7 @@ class SessionKeeper:
         self._lease = Lease(resume, clock(), 0.0) if resume else None
         self._destroy = False
         self._complaint = ""
+        self._said_ttl = TTL
         self._confirmed = threading.Event()
         self._ended = ""
         self._stopped = threading.Event()
@@ -95,13 +101,17 @@ class SessionKeeper:
         lease = self._lease
         return lease.expires if lease else 0.0
 
+    def why(self) -> str:
+        """What keeps us from having a session, or from renewing it; "" for nothing that is known."""
+        return self._complaint
+
     def _run(self) -> None:
         while not self._stopped.is_set():
             self._pulse.beat()
             self._stopped.wait(self._turn())
         self._client.reopen()
         if self._lease:
-            self._end(self._lease.session)
+            self._end(self._lease)
         self._lease = None
         self._client.close()
 
@@ -109,20 +119,20 @@ class SessionKeeper:
         """Renew the session, or take a new one; the answer is how long to rest, in seconds."""
         if self._lease is None:
             self._retrying()(self._create)
-            return TTL / 2
+            return RENEWAL
         sent = self._clock()
         try:
-            alive = self._client.session_renew(self._lease.session)
+            ttl = self._client.session_renew(self._lease.session)
         except ConsulError as error:
             self._complain(f"the session cannot be renewed: {error}")
             return RETRY_FIRST if self._clock() - sent > RETRY_FIRST else RETRY_CAP / 2
-        if not alive:
+        if not ttl:
             log.warning("Consul has ended session %s; taking a new one", self._lease.session)
             self._ended = self._lease.session
             self._lease = None
             return 0.0
-        self._hold(self._lease.session, sent)
-        return max(0.0, sent + TTL / 2 - self._clock())
+        self._hold(self._lease.session, sent, ttl)
+        return max(0.0, sent + RENEWAL - self._clock())
 
     def _create(self) -> None:
         """A server that has just started may deny a session that it has not read yet from its own log: destroyed for
@@ -132,17 +142,29 @@ class SessionKeeper:
             self._client.session_destroy(self._ended)
             self._ended = ""
         sent = self._clock()
-        self._hold(self._client.session_create(self._name(), TTL), sent)
+        session, ttl = self._client.session_create(self._name(), TTL)
+        self._hold(session, sent, ttl)
 
-    def _hold(self, session: str, sent: float) -> None:
+    def _hold(self, session: str, sent: float, ttl: int) -> None:
         """Consul has just said that `session` lives. It is news when we could not write with it before."""
         news = self.current() is None
-        self._lease = Lease(session, sent + TTL, self._wall_clock() + TTL)
+        self._lease = Lease(session, sent + ttl, self._wall_clock() + ttl, ttl)
+        self._say_ttl(ttl)
         self._complaint = ""
         if news:
             log.info("publishing under session %s", session)
             self._on_new(session)
         self._confirmed.set()
+
+    def _say_ttl(self, ttl: int) -> None:
+        """Say it once when Consul allows only longer TTLs than ours, and once when that bound changes."""
+        if ttl != self._said_ttl:
+            self._said_ttl = ttl
+            log.warning(
+                "Consul allows no session TTL below %d s (session_ttl_min): what is published ends %d s after us",
+                ttl,
+                2 * ttl,
+            )
 
     def _retrying(self) -> Retrying:
         retrying = until_stopped(ConsulError, self._stopped, self._on_error, RETRY_CAP)
@@ -158,14 +180,14 @@ class SessionKeeper:
             self._complaint = what
             log.warning("%s", what)
 
-    def _end(self, session: str) -> None:
+    def _end(self, lease: Lease) -> None:
         try:
             if self._destroy:
-                self._client.session_destroy(session)
+                self._client.session_destroy(lease.session)
             else:
-                self._client.session_renew(session)
+                self._client.session_renew(lease.session)
         except ConsulError as error:
-            log.warning("session %s ends by itself within %d s: %s", session, 2 * TTL, error)
+            log.warning("session %s ends by itself within %d s: %s", lease.session, 2 * lease.ttl, error)
 
     def _name(self) -> str:
         """p2's form: `health:<node>:<pid>:<MMDD-HHMMSS>`."""

@@ -52,6 +52,7 @@ class DirectoryLease:
         self._clock = clock
         self._stopped = threading.Event()
         self._touched = self._turned = 0.0
+        self._complaint = ""
         self._file: int | None = None
         self.resumed = is_alive(folder, time.time())
         """Whether what stands there has been fresh all the time, since an earlier run touched it last."""
@@ -94,6 +95,10 @@ class DirectoryLease:
         """What the lease is called, or None when it is lost."""
         return str(self._path) if self._file is not None and time.time() < self.expires_at() else None
 
+    def why(self) -> str:
+        """What kept us from renewing the lease the last time; "" for nothing."""
+        return self._complaint
+
     def _run(self) -> None:
         while not self._stopped.wait(RENEWAL):
             self._pulse.beat()
@@ -123,8 +128,10 @@ class DirectoryLease:
         try:
             os.utime(self._path)
             self._touched = time.time()
+            self._complaint = ""
         except OSError as error:
-            log.warning("cannot renew the lease: %s", error)
+            self._complaint = f"the lease cannot be renewed: {error}"
+            log.warning("%s", self._complaint)
 
 
 class DirectorySink:

@@ -116,13 +116,14 @@ def test_the_catalog_knows_where_a_node_is(consul: Agent) -> None:
 
 def test_a_session_has_no_checks_a_short_lock_delay_and_deletes_its_keys(consul: Agent) -> None:
     with consul.client() as client:
-        session = client.session_create("health:web1:1:0101-000000", 10)
+        session, ttl = client.session_create("health:web1:1:0101-000000", 10)
+        assert ttl == 10
         made = consul.sessions()[session]
         assert not made.get("Checks")
         assert not made["NodeChecks"]
         assert (made["Name"], made["Behavior"], made["TTL"]) == ("health:web1:1:0101-000000", "delete", "10s")
         assert made["LockDelay"] == 1_000_000
-        assert client.session_renew(session)
+        assert client.session_renew(session) == 10
         client.session_destroy(session)
         client.session_destroy(session)
         assert not client.session_renew(session)
@@ -132,7 +133,7 @@ def test_a_transaction_does_all_or_names_what_failed(consul: Agent) -> None:
     other = consul.new_session()
     consul.put("health/taken/web1", "theirs", acquire=other)
     with consul.client() as client:
-        session = client.session_create("mine", 10)
+        session, _ = client.session_create("mine", 10)
         mine = Operation("lock", "health/isup/web1", b"one", session)
         taken = Operation("lock", "health/taken/web1", b"two", session)
         gone = Operation("get", "health/nowhere/web1")
@@ -147,7 +148,7 @@ def test_a_transaction_does_all_or_names_what_failed(consul: Agent) -> None:
 
 def test_a_transaction_with_a_dead_session_is_refused(consul: Agent) -> None:
     with consul.client() as client:
-        session = client.session_create("mine", 10)
+        session, _ = client.session_create("mine", 10)
         client.session_destroy(session)
         result = client.transaction([Operation("lock", "health/isup/web1", b"late", session)])
     assert "invalid session" in result.failed[0]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -177,7 +178,7 @@ def test_a_renewal_that_fails_is_tried_again_soon_and_ends_nothing(caplog: pytes
             return Reply(200, b'{"ID": "abc"}')
         if not answers.is_set():
             return Reply(500, b"rpc error: No cluster leader")
-        return Reply(200, b'[{"ID": "abc"}]')
+        return Reply(200, b'[{"ID": "abc", "TTL": "10s"}]')
 
     def renewals() -> int:
         return sum(asked.path == "/v1/session/renew/abc" for asked in server.asked)
@@ -214,7 +215,7 @@ def test_a_session_that_was_denied_is_destroyed_for_good_before_the_next() -> No
         if "create" in asked.path:
             return Reply(200, json.dumps({"ID": next(names)}).encode())
         if "renew" in asked.path:
-            return next(renewals, Reply(200, b'[{"ID": "second"}]'))
+            return next(renewals, Reply(200, b'[{"ID": "second", "TTL": "10s"}]'))
         return Reply(200, b"true")
 
     with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, told):
@@ -222,3 +223,34 @@ def test_a_session_that_was_denied_is_destroyed_for_good_before_the_next() -> No
         verbs = [asked.path.split("?")[0].removeprefix("/v1/session/") for asked in server.asked]
         assert verbs[:4] == ["create", "renew/first", "destroy/first", "create"]
         assert keeper.current() == "second"
+
+
+def test_a_session_has_the_shortest_ttl_allowed(consul_binary: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Agent(consul_binary, persistent=True, config={"session_ttl_min": "60s"}) as consul:
+        with keeping(consul.settings()) as (keeper, told):
+            until(lambda: told)
+            assert consul.sessions()[told[0]]["TTL"] == "60s"
+            assert 50 < keeper.expires_at() - time.time() <= 60
+            keeper.stop(5.0, destroy=False)
+        consul.stop()
+        consul.configure(session_ttl_min="10s")
+        consul.start()
+        with keeping(consul.settings(), resume=told[0]) as (keeper, resumed):
+            until(lambda: resumed)
+            assert resumed == told
+            assert 50 < keeper.expires_at() - time.time() <= 60
+            consul.destroy_session(told[0])
+            until(lambda: len(resumed) == 2, within=TTL)
+            assert consul.sessions()[resumed[1]]["TTL"] == "10s"
+            assert keeper.expires_at() - time.time() <= TTL
+    said = [record.message for record in caplog.records if "session_ttl_min" in record.message]
+    assert ["below 60 s" in line for line in said] == [True, True, False]
+
+
+def test_another_refusal_of_a_session_is_not_taken_for_a_bound_of_its_ttl() -> None:
+    bounds = ("must be between [=24h0m0s]", "must be between [5s=24h0m0s]", "must be between [soon=24h0m0s]", "")
+    replies = iter([Reply(500, f"Invalid Session TTL '10000000000', {bound}".encode()) for bound in bounds])
+    last = Reply(200, b'{"ID": "abc"}')
+    with FakeServer(lambda _: next(replies, last)) as server, keeping(ConsulSettings(server.address)) as (_, told):
+        until(lambda: told, within=TTL)
+        assert [json.loads(asked.body)["ttl"] for asked in server.asked[:5]] == ["10s"] * 5

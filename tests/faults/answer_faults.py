@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from tests.faults.fault import Fault
+from tests.faults.fault import LIMITED, Fault
 from tests.faults.history import Effect
 from tests.faults.stage import NODE, Stage
 from tests.support.fake_http import Asked, FakeServer, Reply
@@ -36,6 +36,9 @@ def listing(reply: Reply) -> Lie:
 def lists_manifests(asked: Asked) -> bool:
     return "/kv/intent/" in asked.path and "recurse" in asked.path
 
+
+LIMIT = 2048
+TOO_LARGE = Reply(413, b"<html><h1>413 Request Entity Too Large</h1></html>")
 
 SAID: Mapping[str, Reply] = {
     "403": Reply(403, b"Permission denied"),
@@ -107,6 +110,16 @@ def slow_catalog(stage: Stage, random: Random) -> Iterator[None]:
     next(told, None)
 
 
+def limited(stage: Stage, random: Random) -> Iterator[None]:
+    """A proxy takes no request of more than a few records, and all records are lost with their session."""
+    told = lies(lambda asked: TOO_LARGE if len(asked.body) > LIMIT else None, stage, random)
+    next(told)
+    for session in stage.ask("GET", "session/list").json():
+        stage.ask("PUT", f"session/destroy/{session['ID']}")
+    yield
+    next(told, None)
+
+
 def redirected(stage: Stage, random: Random) -> Iterator[None]:
     """Redirects to another host, which must never hear of us."""
     told: list[str] = []
@@ -144,5 +157,6 @@ FAULTS = (
     *(_fault(name, partial(lies, listing(reply)), "blind") for name, reply in LISTED.items()),
     Fault("answers-slow-catalog", "answers", slow_catalog, seconds=2 * SLOW),
     _fault("partial", partial_listing, "blind"),
+    Fault("answers-413-for-large-requests", "answers", limited, ("limited", "foreign"), seconds=LIMITED),
     _fault("redirect", redirected, "cut"),
 )

@@ -9,6 +9,7 @@ from tests.faults.promises import (
     catalog,
     counts,
     lifetime,
+    publication,
     removal,
     restart,
     serving,
@@ -35,10 +36,11 @@ PROMISES: Mapping[str, str] = {
     "G1": "stops in order",
     "G2": "says how it is",
     "H1": "metrics tell the truth",
+    "I1": "what is decided gets published",
     "R1": "restart and reload change nothing published",
 }
 
-CHECKS = (cadence, lifetime, removal, truth, catalog, steadfast, bounds, serving, counts, restart)
+CHECKS = (cadence, lifetime, removal, truth, catalog, steadfast, bounds, serving, counts, publication, restart)
 
 
 def judge(events: Iterable[Event], without: frozenset[str] = frozenset()) -> Sequence[Broken]:

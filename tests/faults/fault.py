@@ -15,6 +15,10 @@ Play = Callable[[Stage, Random], Iterator[None]]
 """A generator: what stands before its `yield` begins the fault, what stands after heals it."""
 
 
+LIMITED = 33.0
+"""Seconds that a fault lasts which sets a limit: a little more than it may take until all is published under it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fault. `seconds` it lasts in a short run, `long` in a long one, and some there are `only_long`; before that,

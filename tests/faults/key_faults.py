@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from random import Random
 
-from tests.faults.fault import Fault
+from tests.faults.fault import LIMITED, Fault
 from tests.faults.stage import NODE, Stage
 
 UUID = "0bd1a3c8-6d1e-4a55-9d5c-3b8f1d6b1a01"
@@ -69,6 +69,22 @@ def sessions_ended(stage: Stage, random: Random) -> Iterator[None]:
     yield
 
 
+def session_ttl_bounded(stage: Stage, random: Random) -> Iterator[None]:
+    """Consul allows only sessions with a longer TTL than ours, and ours ends: the next one must have that TTL."""
+    _restart_servers(stage, "60s")
+    yield from sessions_ended(stage, random)
+    _restart_servers(stage, "10s")
+
+
+def _restart_servers(stage: Stage, session_ttl_min: str) -> None:
+    for server in stage.consul.servers:
+        server.stop()
+        server.configure(session_ttl_min=session_ttl_min)
+        server.start(wait=False)
+    for server in stage.consul.servers:
+        server.wait_ready()
+
+
 def odd(stage: Stage, random: Random) -> Iterator[None]:
     """Keys that are no pod's stand beside the manifests."""
     for key, value in ODD.items():
@@ -97,6 +113,14 @@ FAULTS = (
     Fault("health-all-deleted", "keys", all_deleted, ("foreign",), seconds=1),
     Fault("health-locked", "keys", locked, ("foreign",), seconds=3, long=30),
     Fault("sessions-ended", "keys", sessions_ended, ("foreign",), seconds=1),
+    Fault(
+        "session-ttl-bounded",
+        "keys",
+        session_ttl_bounded,
+        ("limited", "foreign", "leader"),
+        seconds=LIMITED,
+        takes=10,
+    ),
     Fault("odd-keys", "keys", odd, seconds=2),
     Fault("many-keys", "keys", many, ("slow",), seconds=0, takes=60, only_long=True),
 )

@@ -122,6 +122,10 @@ KEEPS: dict[str, list[Tale]] = {
         probed=steadily(1.1, 20), shown=[(1.3, 24.0, passing())])],
     "G2": [Tale(end=60, ready=[(0, 22), (41, 99)]).fault(10, 40, "cut").pod()],
     "H1": [Tale().pod(end=20.0, series_until=23.9)],
+    "I1": [
+        Tale(end=70).fault(20, 60, "limited", "foreign").pod(shown=[(1.3, 20, passing()), (49, math.inf, passing(12))]),
+        Tale(end=70).fault(20, 60, "foreign").pod(shown=[(1.3, 20, passing()), (60, math.inf, passing(12))]),
+    ],
     "R1": [
         restarted().pod(probed=[*steadily(1.1, 20), *steadily(23.0, 40)]),
         critical_after_a_restart("timeout").also(Stall(23.9, 0.3, "harness")),
@@ -222,6 +226,9 @@ BREAKS: dict[str, list[Tale]] = {
         Tale().pod(counted=-3),
         Tale().pod(end=20.0, series_until=25.5),
         Tale().pod().also(Scrape(30.5, 30.6, PID, {}, strange=("reason=whatever",))),
+    ],
+    "I1": [
+        Tale(end=70).fault(20, 60, "limited", "foreign").pod(shown=[(1.3, 20, passing()), (52, math.inf, passing(12))]),
     ],
     "R1": [
         restarted().pod(

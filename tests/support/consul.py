@@ -163,6 +163,10 @@ class Agent(AbstractContextManager["Agent"]):
         if not self._wait_ready():
             raise RuntimeError(f"consul did not get ready:\n{self.log_tail()}")
 
+    def configure(self, **config: Any) -> None:
+        """Use these fields in its configuration from the next start on."""
+        self._extra |= config
+
     def stop(self) -> None:
         """SIGTERM, and wait until it is gone."""
         self._end(signal.SIGTERM)
