@@ -30,6 +30,7 @@ from controller.metrics import Metrics
 from controller.outside import Outside, on_consul, on_folders, registration
 from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulses
+from controller.readiness import Readiness
 from controller.registration import RegistrationKeeper
 from controller.reload import Parts, Reloader
 from controller.sink.directory import FolderInUse
@@ -54,7 +55,6 @@ log = logging.getLogger(__name__)
 CHECK_BATCH = 256
 PUBLICATION_BATCH = 1024
 PUBLICATION_LINGER = 0.02
-STALE_WATCH = 30.0
 STOP_STEP = 1.0
 STOP_WITHIN = 4.0
 LAST_STEP = 0.05
@@ -110,6 +110,7 @@ class App:
             self._pulses.new("watch", 30, asks=self._outside.asks),
             config.consul.wait,
         )
+        self._readiness = Readiness(self._watch.silence, self._outside.lease, self._publishing)
         self._registrations = self._registration(environ)
         self._reloader = self._with_reloader(environ, reread)
         self._web = self._server()
@@ -137,7 +138,7 @@ class App:
                 beside.start()
         except (ListenError, FolderInUse) as error:
             raise StartError(str(error)) from error
-        for loop in (self._checking, *self._publishing):
+        for loop in (self._checking, *self._publishing.values()):
             loop.start()
         self._engine.run()
         if self._canary:
@@ -182,7 +183,7 @@ class App:
         self._reloader.stop(step())
         self._watch.stop(step())
         self._checking.stop(step())
-        stop_together(self._publishing, step())
+        stop_together(list(self._publishing.values()), step())
         for client in self._outside.clients:
             client.cancel()
         if self._canary:
@@ -270,7 +271,13 @@ class App:
     def _registration(self, environ: Mapping[str, str]) -> Sequence[RegistrationKeeper]:
         observe = self._metrics.consul.request
         return registration(
-            self.config, environ, self._pulses, observe, version("podpulse"), lambda: self.port, self._ready
+            self.config,
+            environ,
+            self._pulses,
+            observe,
+            version("podpulse"),
+            lambda: self.port,
+            self._readiness.complaints,
         )
 
     def _checking_loop(self) -> ControlLoop:
@@ -279,10 +286,10 @@ class App:
             self._checks, checks, self._metrics.loop("checks"), self._pulses.new("reconcile", 30), batch=CHECK_BATCH
         )
 
-    def _publishing_loops(self) -> Sequence[ControlLoop]:
+    def _publishing_loops(self) -> Mapping[str, ControlLoop]:
         """One for each place, so that none waits for another."""
-        return [
-            ControlLoop(
+        return {
+            place: ControlLoop(
                 queue,
                 HealthReconciler(self._desired, self._outside.sinks[place]),
                 self._metrics.loop(queue.name),
@@ -291,7 +298,7 @@ class App:
                 linger=PUBLICATION_LINGER,
             )
             for place, queue in self._publications.items()
-        ]
+        }
 
     def _server(self) -> WebServer:
         def render(form: Format) -> Iterable[bytes]:
@@ -303,7 +310,7 @@ class App:
             Fleet(self._healths, self._manifests, flapping=self._desired.flapping, published=self._places.published),
             render=render,
             healthy=self._pulses.complaints,
-            ready=self._ready,
+            ready=self._readiness.complaints,
             notices=self._notices,
             reload=self._reloader.reload if self.config.enable_lifecycle else None,
             node=self.config.node_name,
@@ -323,12 +330,14 @@ class App:
         metrics.pods_deploying.set_function(self._healths.deploying)
         metrics.removals_held.set_function(self._watch.held)
         metrics.watch_last_success.set_function(self._watch.last_success)
-        metrics.ready.set_function(lambda: not self._ready())
+        metrics.ready.set_function(lambda: not self._readiness.complaints())
         metrics.healthy.set_function(lambda: not self._pulses.complaints())
         metrics.cut_off.set_function(lambda: bool(self._healths.cut_off))
         metrics.probes_kept.set_function(lambda: self._engine.kept.ratio)
         metrics.pods_damped.set_function(lambda: len(self._desired.damped()))
         metrics.changes_suppressed.read(lambda: self._desired.suppressed)
+        for place in self._publishing:
+            metrics.unpublished(place, partial(self._readiness.unpublished, place))
         if lease:
             metrics.lease(lease.expires_at)
 
@@ -343,17 +352,6 @@ class App:
             *([said] if held else ()),
             *filter(None, [self._watch.ignored.notice()]),
         )
-
-    def _ready(self) -> Sequence[str]:
-        complaints = []
-        match self._watch.silence():
-            case None:
-                complaints.append("the manifests have not been read yet")
-            case seconds if seconds > STALE_WATCH:
-                complaints.append(f"the manifests were last read {seconds:.0f} s ago")
-        if (lease := self._outside.lease) and lease.current() is None:
-            complaints.append(f"the lease is lost, no health can be published: {lease.why() or 'it has run out'}")
-        return complaints
 
     def _watch_of_reality(self) -> Sequence[RealityWatch]:
         if not self._outside.reality:
@@ -371,7 +369,9 @@ class App:
 
     def _status(self) -> str:
         """How we are, in one line for people."""
-        return "; ".join(self._ready()) or f"ready; {len(self._manifests)} pods of {self.config.node_name}"
+        return (
+            "; ".join(self._readiness.complaints()) or f"ready; {len(self._manifests)} pods of {self.config.node_name}"
+        )
 
     def _publish(self, keys: Collection[PodKey]) -> None:
         """What is published of these is to be looked at, in every place."""

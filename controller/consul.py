@@ -41,6 +41,7 @@ from controller.consul_settings import ConsulSettings, settings_from_environment
 from controller.consul_transport import (
     ConsulError,
     ConsulRefused,
+    ConsulTooLarge,
     ConsulUnavailable,
     CurlTransport,
     excerpt,
@@ -59,6 +60,7 @@ __all__ = [
     "ConsulError",
     "ConsulRefused",
     "ConsulSettings",
+    "ConsulTooLarge",
     "ConsulUnavailable",
     "KvPair",
     "Operation",
@@ -391,7 +393,7 @@ class ConsulClient:
             return call()
         except ConsulRefused as error:
             outcome = "refused"
-            raise ConsulRefused(f"{operation}: Consul at {self._address} {error}") from error
+            raise type(error)(f"{operation}: Consul at {self._address} {error}") from error
         except ConsulUnavailable as error:
             outcome = "unavailable"
             raise ConsulUnavailable(f"{operation}: Consul at {self._address} {error}", sent=error.sent) from error

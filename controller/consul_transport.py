@@ -48,6 +48,10 @@ class ConsulRefused(ConsulError):
     """An answer that says no (403, 400, 413, ...): somebody must mend something."""
 
 
+class ConsulTooLarge(ConsulRefused):
+    """The request was refused for its size (413), by Consul or by a proxy before it: a smaller one may be taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """One answer, with the fields that python-consul2 reads. Header names are in title case."""
@@ -345,6 +349,8 @@ def _judge(answer: Response) -> None:
     match answer.code:
         case 200 | 404 | 409:
             return
+        case 413:
+            raise ConsulTooLarge(f"answered {said}")
         case 429:
             raise ConsulUnavailable(f"answered {said}")
         case code if 300 <= code < 400:

@@ -47,7 +47,17 @@ class ControlLoop:
         self._batch = batch
         self._linger = linger
         self._clock = clock
+        self._failing: dict[PodKey, str] = {}
+        """Why each pod failed that has not succeeded since."""
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+
+    def overdue(self, seconds: float) -> Mapping[PodKey, str]:
+        """The pods that have been waiting for success for over `seconds` seconds, oldest first, and why each failed.
+
+        Why is "" for one that has not been tried yet.
+        """
+        waiting = self._queue.overdue(seconds)
+        return {key: self._failing.get(key, "") for key in sorted(waiting, key=waiting.__getitem__, reverse=True)}
 
     def start(self) -> None:
         self._thread.start()
@@ -73,9 +83,10 @@ class ControlLoop:
         started = self._clock()
         results = self._reconcile(keys)
         self._metrics.took(self._clock() - started)
-        for key in keys:
-            self._end(key, results.get(key, DONE))
+        known = set(self._failing.values())
+        news = [key for key in keys if self._end(key, results.get(key, DONE)) and self._failing[key] not in known]
         self._queue.done(keys)
+        self._say(news)
 
     def _reconcile(self, keys: list[PodKey]) -> Mapping[PodKey, Result]:
         """Ask the reconciler; where it fails on a batch, for each pod alone: a bad one must not hold up the others."""
@@ -90,13 +101,14 @@ class ControlLoop:
             results |= self._reconcile([key])
         return results
 
-    def _end(self, key: PodKey, result: Result) -> None:
+    def _end(self, key: PodKey, result: Result) -> bool:
+        """Deal with how one pod ended; whether it failed, and had not before."""
+        if result.error:
+            self._failing[key] = result.error
+            self._metrics.reconciled("error", 1)
+            return self._queue.retry(key) == 1
+        self._failing.pop(key, None)
         match result:
-            case Result(error=error) if error:
-                if self._queue.retry(key) == 1:
-                    pod = {"node": key.node, "pod": key.pod}
-                    log.warning("%s of %s failed, trying again: %s", self._queue.name, key, error, extra=pod)
-                self._metrics.reconciled("error", 1)
             case Result(requeue_after=seconds) if seconds is not None:
                 self._queue.forget(key)
                 self._queue.add_after(key, seconds)
@@ -104,6 +116,17 @@ class ControlLoop:
             case _:
                 self._queue.forget(key)
                 self._metrics.reconciled("success", 1)
+        return False
+
+    def _say(self, keys: Sequence[PodKey]) -> None:
+        """Log what failed, once for each reason, however many pods failed for it."""
+        reasons: dict[str, list[PodKey]] = {}
+        for key in keys:
+            reasons.setdefault(self._failing[key], []).append(key)
+        for why, pods in reasons.items():
+            which = f"{pods[0]} and {len(pods) - 1} more" if len(pods) > 1 else f"{pods[0]}"
+            pod = {"node": pods[0].node, "pod": pods[0].pod}
+            log.warning("%s of %s failed, trying again: %s", self._queue.name, which, why, extra=pod)
 
 
 def stop_together(loops: Sequence[ControlLoop], timeout: float) -> None:

@@ -96,6 +96,12 @@ class Metrics:
             "podpulse_changes_suppressed", "Changes of status that were not published because their pod was flapping."
         )
         registry.register(self.changes_suppressed)
+        self._unpublished = Gauge(
+            "podpulse_pods_unpublished",
+            "Pods whose health has not been published, or not been withdrawn, for over 30 s, by place.",
+            ["place"],
+            registry=registry,
+        )
         self.consul = ConsulMetrics(registry)
         self.probes = ProbeMetrics(registry)
         self._queues = _QueueFamilies(registry)
@@ -119,6 +125,10 @@ class Metrics:
             "When the Consul session ends for us unless it is renewed before; 0 while there is none.",
             registry=self.registry,
         ).set_function(expires_at)
+
+    def unpublished(self, place: str, count: Callable[[], int]) -> None:
+        """Health is published in `place`; read at each scrape for how many pods that is overdue."""
+        self._unpublished.labels(place).set_function(count)
 
     def queue(self, name: str) -> "QueueMetrics":
         """The metrics of the work queue `name`; ask once per queue."""

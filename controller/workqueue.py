@@ -46,6 +46,7 @@ class WorkQueue(Generic[K]):
         self._pending: dict[K, float] = {}
         self._sequence = 0
         self._failures: dict[K, int] = {}
+        self._asked: dict[K, float] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -60,6 +61,12 @@ class WorkQueue(Generic[K]):
         with self._changed:
             now = self._clock()
             return [now - since for since in self._working.values()]
+
+    def overdue(self, seconds: float) -> dict[K, float]:
+        """The keys on which work was asked for over `seconds` seconds ago and has not succeeded since, and for how many
+        seconds each has been waiting."""
+        now = self._clock()
+        return {key: now - asked for key, asked in self._asked.copy().items() if now - asked > seconds}
 
     def add(self, keys: Iterable[K]) -> None:
         """Ask for work on these keys."""
@@ -86,6 +93,7 @@ class WorkQueue(Generic[K]):
     def forget(self, key: K) -> None:
         """End the back-off of a key: it succeeded."""
         self._failures.pop(key, None)
+        self._asked.pop(key, None)
 
     def take(self, limit: int, linger: float, timeout: float) -> list[K]:
         """Take up to `limit` keys, waiting at most `timeout` seconds for the first and `linger` more for others.
@@ -120,6 +128,7 @@ class WorkQueue(Generic[K]):
         if self._closed or key in self._waiting or key in self._again:
             return
         self._metrics.added()
+        self._asked.setdefault(key, self._clock())
         if key in self._working:
             self._again.add(key)
         else:

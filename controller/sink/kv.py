@@ -8,22 +8,25 @@ What is known to stand there is kept per session. Where a write may or may not h
 record becomes `Unsettled`, which no record equals, so it is written or removed again.
 """
 
+import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 from controller.consul import (
     MAX_OPERATIONS,
-    MAX_TRANSACTION_BYTES,
     ConsulClient,
-    ConsulError,
+    ConsulRefused,
+    ConsulTooLarge,
     ConsulUnavailable,
     KvPair,
     Operation,
+    TransactionResult,
 )
+from controller.sink.batches import SizeLimit, batches, body_size, halves
 from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, health_key, parse_health_key
 from reconcilers.record import HealthRecord, RecordError, decode
@@ -37,7 +40,9 @@ UNREADABLE = "the token may write health keys that it may not read, so nobody se
 READABLE = "all health keys can be read again"
 LATEST = 10.0
 """Seconds after which a request that Consul never answered is taken for dead, once it answers again."""
-ENVELOPE = 64
+REFUSALS = 2
+"""After so many single changes in a row were refused, and not for their size, no other is tried: it is not them."""
+ANY_SESSION = "x" * 36
 
 
 class Lease(Protocol):
@@ -90,6 +95,9 @@ class KvSink:
         self._scheduled = scheduled
         self._clock = clock
         self._wall_clock = wall_clock
+        self._limit = SizeLimit(clock)
+        self._refused: set[PodKey] = set()
+        """What was refused by itself the last time: it is tried last, so that it keeps no other waiting."""
         self._lock = threading.Lock()
         self._session = ""
         self._known: dict[PodKey, HealthRecord] = {}
@@ -108,20 +116,55 @@ class KvSink:
         return None if isinstance(record, Unsettled) else record
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
-        """See `HealthSink`. What fails for reasons of its own does not keep the others from being written."""
+        """See `HealthSink`. What fails for reasons of its own does not keep the others from being written.
+
+        A batch that is refused as a whole is written in halves, down to single changes. Where nobody answers, or even
+        single changes are refused, the rest is not tried.
+        """
         changes = [*(_Change(record.key, record) for record in put), *(_Change(key, None) for key in delete)]
-        failed: dict[PodKey, str] = {}
         with self._lock:
-            silent = ""
-            for batch in _batches(changes, self._wall_clock()):
-                try:
-                    failed |= self._commit(batch) if not silent else _all(batch, silent)
-                except ConsulUnavailable as error:
-                    silent = str(error)
-                    failed |= self._lose(batch, silent) if error.sent else _all(batch, silent)
-                except ConsulError as error:
-                    failed |= self._unsettle(batch, str(error))
+            changes.sort(key=lambda change: change.key in self._refused)
+            return self._write([*batches(changes, self._assumed, self._limit)][::-1])
+
+    def _write(self, left: list[list[_Change]]) -> dict[PodKey, str]:
+        """Write these batches, the last one first; the answer names the keys that failed, and why."""
+        failed: dict[PodKey, str] = {}
+        refusals = 0
+        while left:
+            batch = left.pop()
+            try:
+                failed |= self._commit(batch)
+                self._refused.difference_update(change.key for change in batch)
+                refusals = 0
+            except ConsulUnavailable as error:
+                failed |= self._lose(batch, str(error)) if error.sent else _all(batch, str(error))
+                return failed | _all(itertools.chain(*left), str(error))
+            except ConsulRefused as error:
+                if len(batch) > 1:
+                    left += halves(batch)
+                    continue
+                self._refused.add(batch[0].key)
+                failed |= self._unsettle(batch, str(error))
+                refusals += not isinstance(error, ConsulTooLarge)
+                if refusals == REFUSALS:
+                    return failed | _all(itertools.chain(*left), str(error))
         return failed
+
+    def _assumed(self, change: "_Change") -> Sequence[Operation]:
+        """What is sent for a change, under a session that is still to be looked up."""
+        return change.operations(ANY_SESSION, self._wall_clock())
+
+    def _send(self, operations: Sequence[Operation]) -> TransactionResult:
+        """One transaction; what becomes of it says how large one may be."""
+        size = body_size(operations)
+        try:
+            result = self._client.transaction(operations)
+        except ConsulTooLarge:
+            if len(operations) > 1:
+                self._limit.refused(size)
+            raise
+        self._limit.passed(size)
+        return result
 
     def leftovers(self, node: str) -> Collection[PodKey]:
         """Read what stands published for `node`, and remember it; the pods are to be looked at (again).
@@ -209,7 +252,7 @@ class KvSink:
             if not session:
                 return failed | _all(left, NO_SESSION)
             steps = [(change, step) for change in left for step in change.operations(session, self._wall_clock())]
-            result = self._client.transaction([step for _, step in steps])
+            result = self._send([step for _, step in steps])
             if not result.failed:
                 return failed | self._settle(left)
             refused = {steps[at][0]: why for at, why in result.failed.items()}
@@ -252,20 +295,28 @@ class KvSink:
         return self._unsettle(batch, why)
 
     def _read(self, keys: Sequence[PodKey]) -> tuple[dict[PodKey, KvPair], set[PodKey]]:
-        """The pairs of `keys`, 64 in a request, and the keys that our token may not read; what is gone meanwhile is in
-        neither. Consul names what is gone, and leaves out without a word what may not be read."""
+        """The pairs of `keys`, up to 64 in a request, and the keys that cannot be read; what is gone meanwhile is in
+        neither. Consul names what is gone, and leaves out without a word what our token may not read."""
         found: dict[PodKey, KvPair] = {}
         unread: set[PodKey] = set()
-        for start in range(0, len(keys), MAX_OPERATIONS):
-            left = list(keys[start : start + MAX_OPERATIONS])
-            while left:
-                result = self._client.transaction([Operation("get", health_key(key)) for key in left])
-                if not result.failed:
-                    pairs = {pair.key: pair for pair in result.pairs}
-                    found |= {key: pairs[health_key(key)] for key in left if health_key(key) in pairs}
-                    unread.update(key for key in left if key not in found)
-                    break
-                left = [key for at, key in enumerate(left) if at not in result.failed]
+        left = [*batches(keys, _reading, self._limit)]
+        while left:
+            batch = left.pop()
+            try:
+                result = self._send([step for key in batch for step in _reading(key)])
+            except ConsulTooLarge:
+                if len(batch) == 1:
+                    unread.update(batch)
+                else:
+                    left += halves(batch)
+                continue
+            if result.failed:
+                there = [key for at, key in enumerate(batch) if at not in result.failed]
+                left += [there] if there else []
+                continue
+            pairs = {pair.key: pair for pair in result.pairs}
+            found |= {key: pairs[health_key(key)] for key in batch if health_key(key) in pairs}
+            unread.update(key for key in batch if key not in found)
         return found, unread
 
 
@@ -279,21 +330,9 @@ def _record(key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
     return Unsettled.of_record(replace(record, key=key))
 
 
-def _all(batch: Sequence[_Change], why: str) -> dict[PodKey, str]:
+def _reading(key: PodKey) -> Sequence[Operation]:
+    return [Operation("get", health_key(key))]
+
+
+def _all(batch: Iterable[_Change], why: str) -> dict[PodKey, str]:
     return dict.fromkeys((change.key for change in batch), why)
-
-
-def _batches(changes: Sequence[_Change], now: float) -> Iterator[list[_Change]]:
-    """Split so that each fits one transaction; a change that is too big on its own is for Consul to refuse."""
-    batch: list[_Change] = []
-    count, size = 0, ENVELOPE
-    for change in changes:
-        steps = change.operations("x" * 36, now)
-        bytes_needed = sum(step.size for step in steps)
-        if batch and (count + len(steps) > MAX_OPERATIONS or size + bytes_needed > MAX_TRANSACTION_BYTES):
-            yield batch
-            batch, count, size = [], 0, ENVELOPE
-        batch.append(change)
-        count, size = count + len(steps), size + bytes_needed
-    if batch:
-        yield batch

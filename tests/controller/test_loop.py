@@ -156,3 +156,44 @@ def test_stopping_finishes_the_batch_in_hand_and_takes_no_other() -> None:
     bench.loop.stop(10)
     assert bench.seen == [(A,)]
     assert bench.metrics.results == {"success": 1}
+
+
+def test_what_many_fail_for_is_logged_once_and_another_reason_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.answers = lambda keys: dict.fromkeys(keys, Result(error="nobody answers"))
+    bench.queue.add([A, B])
+    until(lambda: bench.times(A) >= 2)
+    bench.queue.add([C])
+    until(lambda: bench.times(C) >= 1)
+    bench.answers = lambda _: {}
+    until(lambda: bench.metrics.results.get("success") == 3)
+    bench.answers = lambda keys: dict.fromkeys(keys, Result(error="refused"))
+    bench.queue.add([B])
+    until(lambda: bench.times(B) >= 4)
+    assert [record.getMessage() for record in caplog.records] == [
+        "checks of web1/a and 1 more failed, trying again: nobody answers",
+        "checks of web1/b failed, trying again: refused",
+    ]
+
+
+def test_what_waits_for_long_is_overdue_until_it_succeeds_with_why_it_failed() -> None:
+    clock = FakeClock()
+    bench = Bench()
+    bench.queue = WorkQueue("checks", bench.queue_metrics, clock)
+    bench.loop = ControlLoop(bench.queue, bench, bench.metrics, bench.pulse, batch=1)
+    bench.answers = lambda keys: dict.fromkeys(keys, Result(error="no"))
+    bench.queue.add([A])
+    clock.advance(1.0)
+    bench.queue.add([B, A])
+    bench.loop._step()
+    clock.advance(30.0)
+    assert bench.loop.overdue(30.0) == {A: "no"}
+    clock.advance(0.5)
+    assert list(bench.loop.overdue(30.0).items()) == [(A, "no"), (B, "")]
+    bench.answers = lambda _: {A: Result(requeue_after=60.0)}
+    bench.loop._step()
+    bench.loop._step()
+    assert bench.loop.overdue(30.0) == {}
+    bench.queue.add([A])
+    assert bench.loop.overdue(0.0) == {}, "it was asked for just now"

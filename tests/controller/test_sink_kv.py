@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeHealths
 from tests.support.consul import Agent
 from tests.support.fake_http import Asked, FakeServer, Reply
+from tests.support.gateway import Gateway
 from tests.support.net import until
+from tests.support.nginx import Nginx
 from tests.support.recorders import RecordedLoop, RecordedQueue
 
 ISUP = PodKey("web1", "isup")
@@ -153,6 +156,72 @@ def test_a_record_too_big_for_consul_fails_alone(bench: Bench) -> None:
     assert failed.keys() == {huge.key}
     assert "413" in failed[huge.key]
     assert len(bench.agent.keys("health/")) == 4
+
+
+@contextmanager
+def through(agent: Agent, address: str) -> Iterator[Bench]:
+    """A sink that speaks to `agent` by way of `address`."""
+    lease, asked = Lease(agent.new_session()), list[str]()
+    with ConsulClient(ConsulSettings(address), timeout=5.0, observe=lambda *said: asked.append(said[1])) as client:
+        yield Bench(agent, lease, client, KvSink(client, lease), asked)
+
+
+def test_what_a_proxy_refuses_for_its_size_is_written_and_read_in_smaller_parts(consul: Agent) -> None:
+    records = named(100, "\x00" * 1024)
+    with Nginx(consul.http_port, "16k") as nginx, through(consul, nginx.address) as bench:
+        assert bench.sink.write(records, []) == {}
+        assert len(bench.agent.keys("health/")) == 100
+        assert bench.asked.count("refused") > 1
+        bench.asked.clear()
+        assert bench.sink.write(records, []) == {}
+        assert set(bench.asked) == {"ok"}, "the size that passed is remembered"
+        assert bench.sink.write([], [record.key for record in records[50:]]) == {}
+        assert len(bench.agent.keys("health/")) == 50
+        assert bench.lease.session
+        consul.destroy_session(bench.lease.session)
+    with Nginx(consul.http_port, "2k") as nginx, through(consul, nginx.address) as bench:
+        assert bench.sink.write(named(50), []) == {}
+        bench.asked.clear()
+        later = KvSink(bench.client, bench.lease)
+        assert len(later.leftovers("web1")) == 50
+        assert bench.asked.count("refused") > 0
+        bench.asked.clear()
+        assert later.look_again() == set()
+        assert set(bench.asked) == {"ok"}
+
+
+def test_one_record_that_a_consul_with_low_limits_refuses_costs_that_key_only(consul_binary: Path) -> None:
+    limits = {"kv_max_value_size": 16_384, "txn_max_req_len": 16_384}
+    large = HealthRecord(PodKey("web1", "large"), HealthState.PASSING, detail="x" * 20_000)
+    with Agent(consul_binary, config={"limits": limits}) as agent, through(agent, agent.address) as bench:
+        for _ in range(2):
+            failed = bench.sink.write([large, *named(100, "x" * 1024)], [])
+            assert failed.keys() == {large.key}
+            assert "413" in failed[large.key]
+            assert len(agent.keys("health/")) == 100
+
+
+def test_one_record_that_a_proxy_refuses_for_its_content_costs_that_key_only(consul: Agent) -> None:
+    wicked = HealthRecord(PodKey("web1", "wicked"), HealthState.PASSING)
+    with Gateway(consul.http_port) as gateway, through(consul, f"http://127.0.0.1:{gateway.port}") as bench:
+        gateway.lie = lambda asked: Reply(403, b"blocked") if b'"health/wicked/web1"' in asked.body else None
+        failed = bench.sink.write([wicked, *named(20)], [])
+        assert failed.keys() == {wicked.key}
+        assert "403 blocked" in failed[wicked.key]
+        assert len(consul.keys("health/")) == 20
+
+
+def test_where_everything_is_refused_little_of_it_is_tried_and_not_the_same_each_time(consul: Agent) -> None:
+    records = named(64)
+    with Gateway(consul.http_port) as gateway, through(consul, f"http://127.0.0.1:{gateway.port}") as bench:
+        gateway.lie = lambda _: Reply(403, b"Permission denied")
+        assert bench.sink.write(records, []).keys() == {record.key for record in records}
+        assert len(bench.asked) <= 10
+        refused = [record.key.pod for record in records[:2]]
+        gateway.lie = lambda asked: (
+            Reply(403, b"blocked") if any(f"health/{pod}/".encode() in asked.body for pod in refused) else None
+        )
+        assert bench.sink.write(records, []).keys() == {record.key for record in records[:2]}
 
 
 def test_a_key_that_somebody_else_holds_fails_and_the_others_are_written_at_once(bench: Bench) -> None:

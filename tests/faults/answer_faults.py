@@ -37,7 +37,7 @@ def lists_manifests(asked: Asked) -> bool:
     return "/kv/intent/" in asked.path and "recurse" in asked.path
 
 
-LIMIT = 2048
+LIMIT = 1536
 TOO_LARGE = Reply(413, b"<html><h1>413 Request Entity Too Large</h1></html>")
 
 SAID: Mapping[str, Reply] = {

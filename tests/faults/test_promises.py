@@ -229,6 +229,7 @@ BREAKS: dict[str, list[Tale]] = {
     ],
     "I1": [
         Tale(end=70).fault(20, 60, "limited", "foreign").pod(shown=[(1.3, 20, passing()), (52, math.inf, passing(12))]),
+        Tale(end=99).fault(20, 80, "limited", "foreign").pod(begin=30.0, shown=[(80, math.inf, passing(12))]),
     ],
     "R1": [
         restarted().pod(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from tests.faults.promises.truth import verdict_due
 from tests.faults.story import Broken, FaultSpan, Story
 
 WITHIN = 30.0
@@ -23,11 +22,6 @@ def _unpublished(story: Story, pod: str, fault: FaultSpan) -> Iterator[Broken]:
         begin, end = max(due, sighting.first.sent), min(fault.stood.end, sighting.last.at)
         life = story.life_at(pod, end)
         open_ = any(span.begin <= end <= span.end for span in story.doubts.get(pod, ()))
-        if (
-            not sighting.record
-            and life
-            and not open_
-            and max(begin, life.begin + WITHIN, verdict_due(story, life)) < end
-        ):
+        if not sighting.record and life and not open_ and max(begin, life.begin + WITHIN) < end:
             yield Broken("I1", end, pod, f"there was no key {end - fault.stood.begin:.1f} s after {fault.name} began")
             return

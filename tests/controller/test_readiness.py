@@ -1,0 +1,57 @@
+"""What keeps the controller from being ready, in its words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from controller.readiness import UNPUBLISHED, Readiness
+from reconcilers.spec import PodKey
+
+A, B = PodKey("web1", "a"), PodKey("web1", "b")
+
+
+@dataclass
+class World:
+    """What is asked for the manifests, for the lease and for each place."""
+
+    seconds: float | None = 1.0
+    session: str | None = "abc"
+    reason: str = ""
+    waiting: dict[PodKey, str] = field(default_factory=dict)
+
+    def silence(self) -> float | None:
+        return self.seconds
+
+    def current(self) -> str | None:
+        return self.session
+
+    def why(self) -> str:
+        return self.reason
+
+    def overdue(self, seconds: float) -> Mapping[PodKey, str]:
+        assert seconds == UNPUBLISHED
+        return self.waiting
+
+    def says(self) -> list[str]:
+        return list(Readiness(self.silence, self, {"kv": self}).complaints())
+
+
+def test_it_is_ready_when_manifests_are_read_a_session_is_held_and_all_is_published() -> None:
+    assert World().says() == []
+    assert Readiness(World().silence, None, {"agent": World()}).complaints() == []
+
+
+def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
+    assert World(seconds=None).says() == ["the manifests have not been read yet"]
+    assert World(seconds=31.4).says() == ["the manifests were last read 31 s ago"]
+    assert World(session=None, reason="403").says() == ["the lease is lost, no health can be published: 403"]
+    assert World(session=None).says() == ["the lease is lost, no health can be published: it was not renewed in time"]
+    assert World(waiting={A: "", B: "413"}).says() == [
+        "2 pods have not been published (kv) for over 30 s, web1/b among them: 413"
+    ]
+    assert World(waiting={A: ""}).says() == [
+        "1 pods have not been published (kv) for over 30 s, web1/a among them: no answer yet"
+    ]
+
+
+def test_the_pods_that_wait_are_counted_for_each_place() -> None:
+    assert Readiness(lambda: 1.0, None, {"kv": World(), "agent": World(waiting={A: "no"})}).unpublished("agent") == 1

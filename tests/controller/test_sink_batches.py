@@ -1,0 +1,53 @@
+"""How much goes into one request, and how large it may be, as found out by what is refused."""
+
+from controller.consul import MAX_TRANSACTION_BYTES, Operation
+from controller.sink.batches import AGAIN, SizeLimit, batches, body_size, halves
+from tests.support.recorders import FakeClock
+
+
+def get(key: str) -> list[Operation]:
+    return [Operation("get", key)]
+
+
+def test_the_largest_size_that_passed_below_one_that_was_refused_is_used() -> None:
+    limit = SizeLimit(FakeClock())
+    limit.passed(10_000)
+    assert limit.most() == MAX_TRANSACTION_BYTES
+    for size in (400_000, 200_000, 100_000):
+        limit.refused(size)
+    for size in (40_000, 50_000, 30_000, 200_000):
+        limit.passed(size)
+    assert limit.most() == 50_000
+    limit.refused(45_000)
+    assert limit.most() == MAX_TRANSACTION_BYTES
+    limit.passed(40_000)
+    assert limit.most() == 40_000
+
+
+def test_a_larger_size_is_tried_again_some_time_later() -> None:
+    clock = FakeClock()
+    limit = SizeLimit(clock)
+    limit.refused(100_000)
+    limit.passed(50_000)
+    clock.advance(AGAIN / 2)
+    limit.refused(80_000)
+    clock.advance(AGAIN / 2 - 1)
+    assert limit.most() == 50_000
+    clock.advance(1)
+    assert limit.most() == MAX_TRANSACTION_BYTES
+
+
+def test_a_batch_has_at_most_64_operations_and_as_many_bytes_as_the_limit_says() -> None:
+    limit = SizeLimit(FakeClock())
+    keys = [f"key{number}" for number in range(150)]
+    assert [len(part) for part in batches(keys, get, limit)] == [64, 64, 22]
+    limit.refused(body_size([step for key in keys for step in get(key)]))
+    limit.passed(body_size([*get("key10"), *get("key11"), *get("key12")]))
+    assert {len(part) for part in batches(keys[10:40], get, limit)} == {3}
+    limit.refused(500)
+    limit.passed(10)
+    assert list(batches(["a", "b"], get, limit)) == [["a"], ["b"]]
+
+
+def test_halves_are_the_whole_and_the_first_one_is_on_top() -> None:
+    assert halves([1, 2, 3]) == [[2, 3], [1]]
