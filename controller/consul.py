@@ -1,8 +1,6 @@
-"""Consul in our words: the only file that knows python-consul2.
+"""Consul in our words: beside `consul_endpoints` the only file that knows python-consul2.
 
-Its API layer (`consul.base`) knows endpoints and parameters; it runs here over a transport of our own. Its client
-object is not used: that one reads environment variables, and lets them override what it was told. Whatever goes wrong
-leaves this file as `ConsulUnavailable` or `ConsulRefused`.
+Whatever goes wrong leaves this file as `ConsulUnavailable` or `ConsulRefused`.
 """
 
 import json
@@ -11,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-from consul.base import ClientError, Consul, ConsulException, NotFound
+from consul.base import ClientError, ConsulException, NotFound
 
 from controller.consul_answers import (
     MAX_OPERATIONS,
@@ -36,6 +34,7 @@ from controller.consul_answers import (
     shortest_session_ttl,
     text_of,
 )
+from controller.consul_endpoints import Endpoints
 from controller.consul_operations import ControllerOp, Observe, ToolOp
 from controller.consul_settings import ConsulSettings, settings_from_environment
 from controller.consul_transport import (
@@ -75,23 +74,6 @@ SESSION_DEADLINE = 2.0
 LOCK_DELAY = 0.001
 
 
-class _Endpoints:
-    """Those parts of python-consul2 that are used, and all that they want of a client object."""
-
-    token = None
-    dc = None
-    consistency = "default"
-
-    def __init__(self, http: CurlTransport) -> None:
-        self.http = http
-        self.kv = Consul.KV(self)
-        self.txn = Consul.Txn(self)
-        self.session = Consul.Session(self)
-        self.agent = Consul.Agent(self)
-        self.catalog = Consul.Catalog(self)
-        self.status = Consul.Status(self)
-
-
 class ConsulClient:
     """Speaks to one agent over one connection. For one thread; only `cancel` may be called by others.
 
@@ -112,7 +94,7 @@ class ConsulClient:
         self._observe = observe
         self._clock = clock
         self._http = CurlTransport(settings)
-        self._api = _Endpoints(self._http)
+        self._api = Endpoints(self._http)
 
     def __enter__(self) -> Self:
         return self
