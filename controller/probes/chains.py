@@ -102,8 +102,8 @@ class _Bundle:
             return 0.0
 
     def _trusting(self, moment: float) -> crypto.X509Store:
-        """Without those that have expired, as OpenSSL does not look at the dates of whom it trusts; and with the flag
-        that libcurl sets: whoever is trusted need not be a root."""
+        """Without those that have expired: this OpenSSL, unlike libcurl's, accepts them. And with the flag that libcurl
+        sets: whoever is trusted need not be a root."""
         valid = tuple(each for each in self._authorities if each.expires > moment)
         if valid != self._trusted:
             self._trusted, self._store = valid, crypto.X509Store()
