@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.bench import changes, endurance, page, programs, quiet, scenarios, steady, workers
+from tests.bench import changes, endurance, overload, page, programs, quiet, scenarios, steady, workers
 from tests.bench.measure import Say, TooSlow, Work
 from tests.bench.peers import NAMES
 from tests.bench.podpulse import DidNotStart
@@ -16,7 +16,8 @@ from tests.bench.report import Progress, Report
 from tests.bench.targets import CannotListen, raise_descriptor_limit
 
 MOST_CHECKS = 16_000
-"""What nginx can have as ports without hitting those that the kernel gives to outgoing connections."""
+"""What nginx can have as ports without hitting those that the kernel gives to outgoing connections. In `overload`
+targets have several pods each, so there may be twice as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "intent": Scenario(scenarios.intent, 1_000, 60),
     "changes": Scenario(changes.run, 1_000, 0),
     "quiet": Scenario(quiet.run, 1_000, 60),
+    "overload": Scenario(overload.run, 20_000, 120),
     "workers": Scenario(workers.run, 1_000, 0),
     "endurance": Scenario(endurance.run, 2_000, 2_700, 1.0),
 }
@@ -97,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tests/bench/run", description=HELP, epilog=EXAMPLES, formatter_class=_Wide)
     parser.add_argument("--scenario", choices=SCENARIOS, default="steady", metavar="NAME", help="steady unless given")
-    parser.add_argument("--checks", type=_checks, metavar="N", help="how many checks, at most 16000")
+    parser.add_argument("--checks", type=_checks, metavar="N", help="how many checks, at most 16000 (overload: 32000)")
     parser.add_argument("--interval", type=_positive, metavar="S", help="seconds between probes [5]")
     parser.add_argument("--seconds", type=_positive, metavar="S", help="how long to measure")
     parser.add_argument("--scheme", choices=("http", "https"), default="http")
@@ -106,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--set", type=_setting, action="append", default=[], metavar="FIELD=VALUE", help="a field of "
                         "podpulse's configuration, such as max_in_flight=64; may be given again")  # fmt: skip
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="busy loops beside it (overload) [0]")
+    parser.add_argument("--quota", type=_positive, default=1.0, metavar="SHARE", help="of a core (overload) [1]")
     parser.add_argument("--json", action="store_true", help="JSON on standard output; the table goes to standard error")
     return parser
 
@@ -125,13 +129,15 @@ def _work(options: argparse.Namespace, scenario: Scenario) -> Work:
         scheme=options.scheme,
         peers=options.peers,
         options=dict(options.set),
+        busy=options.busy,
+        quota=options.quota,
     )
 
 
 def _checks(text: str) -> int:
-    if text.isascii() and text.isdigit() and 2 <= int(text) <= MOST_CHECKS:
+    if text.isascii() and text.isdigit() and 2 <= int(text) <= 2 * MOST_CHECKS:
         return int(text)
-    raise argparse.ArgumentTypeError(f"expected a number from 2 to {MOST_CHECKS}, got {text!r}")
+    raise argparse.ArgumentTypeError(f"expected a number from 2 to {2 * MOST_CHECKS}, got {text!r}")
 
 
 def _positive(text: str) -> float:

@@ -27,7 +27,10 @@ POLL = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done; `interval` and `seconds` in seconds, `options` are fields of podpulse's configuration."""
+    """What is to be done; `interval` and `seconds` in seconds, `options` are fields of podpulse's configuration.
+
+    Meanwhile so many `busy` loops want the processor too, and podpulse may use a `quota` of one core (1: all of it).
+    """
 
     checks: int
     interval: float
@@ -35,6 +38,8 @@ class Work:
     scheme: Scheme = "http"
     peers: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    busy: int = 0
+    quota: float = 1.0
 
     def as_json(self, scenario: str) -> dict[str, Any]:
         return {
@@ -79,11 +84,17 @@ class TooSlow(Exception):
 
 
 def measure(
-    prober: Prober, targets: Targets, work: Work, say: Say, meanwhile: AbstractContextManager[Any] | None = None
+    prober: Prober,
+    targets: Targets,
+    work: Work,
+    say: Say,
+    meanwhile: AbstractContextManager[Any] | None = None,
+    ports: Sequence[int] | None = None,
 ) -> Figures:
-    """Let a prober that was started get ready, then measure it for `work.seconds`, with `meanwhile` entered."""
-    wait_until_ready(prober, targets, work)
-    say(f"all {len(targets.ports)} targets were asked; measuring for {work.seconds:g} s")
+    """Let a prober that was started get ready, then measure it for `work.seconds`, with `meanwhile` entered. It probes
+    the targets on `ports` only, where they are given."""
+    wait_until_ready(prober, targets, work, ports)
+    say(f"all {len(ports or targets.ports)} targets were asked; measuring for {work.seconds:g} s")
     with meanwhile or nullcontext():
         prober.begin()
         cpu, idle, began = process.cpu_seconds(prober.pid), process.idle_seconds(), time.time()

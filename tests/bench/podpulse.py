@@ -65,23 +65,25 @@ class Podpulse:
     def log_file(self) -> Path:
         return self._controller.log_file
 
-    def write(self, ports: Sequence[int], path: str = PATH) -> dict[int, float]:
-        """Put the manifests of these ports into Consul, many at a time; the answer is when each was there."""
+    def write(self, ports: Sequence[int], path: str = PATH, suffix: str = "") -> dict[int, float]:
+        """Put the manifests of these ports into Consul, many at a time; the answer is when each was there. With a
+        `suffix` they are further pods of the same ports."""
         there: dict[int, float] = {}
         for start in range(0, len(ports), TRANSACTION):
             some = ports[start : start + TRANSACTION]
-            answer = self.consul.request("PUT", "txn", json.dumps([self._operation(port, path) for port in some]))
+            operations = [self._operation(port, path, pod(port) + suffix) for port in some]
+            answer = self.consul.request("PUT", "txn", json.dumps(operations))
             if answer.status != 200:
                 raise RuntimeError(f"Consul refused manifests: {answer.status} {answer.body[:200]!r}")
             there |= dict.fromkeys(some, time.time())
         self._published += len(ports)
         return there
 
-    def _operation(self, port: int, path: str) -> Mapping[str, Any]:
-        text = f"id: {pod(port)}\nstatus_port: {port}\nstatus_http: {str(self._targets.scheme == 'http').lower()}\n"
+    def _operation(self, port: int, path: str, name: str) -> Mapping[str, Any]:
+        text = f"id: {name}\nstatus_port: {port}\nstatus_http: {str(self._targets.scheme == 'http').lower()}\n"
         text += f"status: {{path: {path}}}\n" if path != PATH else ""
         value = b64encode(text.encode()).decode()
-        return {"KV": {"Verb": "set", "Key": f"intent/{NODE}/{pod(port)}", "Value": value}}
+        return {"KV": {"Verb": "set", "Key": f"intent/{NODE}/{name}", "Value": value}}
 
     def settled(self) -> bool:
         """Whether the health of every pod stands in Consul."""
@@ -102,6 +104,10 @@ class Podpulse:
     def telemetry(self) -> "Scrape":
         """Consul's own metrics."""
         return Scrape(self.consul.request("GET", "agent/metrics?format=prometheus").body.decode())
+
+    def ready(self) -> str:
+        """What `/-/ready` says, in one line."""
+        return "; ".join(self._controller.get("/-/ready", timeout=30.0).text.splitlines())
 
     def begin(self) -> None:
         self._before = self.scrape()

@@ -1,8 +1,11 @@
 """What may happen to the controller's own process."""
 
+import os
 import resource
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +20,7 @@ from tests.support.proxy import CLEAR, Line
 
 RESTARTS = 3
 MANY_RESTARTS = 20
-BRIEF_STOPS = 6
+BRIEF_STOPS = 4
 BUSY = 4
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 STEPS = (0.5, -0.5, MINUTE, -MINUTE, HOUR, -HOUR, DAY, -DAY)
@@ -54,9 +57,9 @@ def stopped_briefly(stage: Stage, random: Random) -> Iterator[None]:
     before = {pod: pod.does for pod in pods}
     for pod in pods:
         pod.turn("ok-slower")
-    for _ in range(BRIEF_STOPS):
+    for least, most in ((0.3, 0.5), (0.5, 1.5)) * BRIEF_STOPS:
         stage.process.stop()
-        time.sleep(random.uniform(0.3, 1.5))
+        time.sleep(random.uniform(least, most))
         stage.process.go_on()
         time.sleep(random.uniform(1.0, 1.5) * stage.scale.interval)
     yield
@@ -178,6 +181,29 @@ def log_closed(stage: Stage, random: Random) -> Iterator[None]:
     stage.start()
 
 
+def throttled(stage: Stage, random: Random) -> Iterator[None]:
+    """The process has a third of the processor, in parts as small as a quota of the kernel has them."""
+    healed, pid = threading.Event(), stage.process.pid
+
+    def throttle() -> None:
+        while not healed.wait(0.03):
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.07)
+            os.kill(pid, signal.SIGCONT)
+
+    for pod in stage.pods.all.values():
+        if pod.good:
+            pod.turn("ok-slower")
+    thread = threading.Thread(target=throttle, daemon=True)
+    thread.start()
+    yield
+    healed.set()
+    thread.join()
+    for pod in stage.pods.all.values():
+        if pod.good:
+            pod.turn("ok")
+
+
 def clock_stepped(stage: Stage, random: Random) -> Iterator[None]:
     """The wall clock jumps forward and back, stays wrong for a while, and is set right."""
     stage.process.terminate()
@@ -235,7 +261,7 @@ FAULTS = (
         only_long=True,
     ),
     Fault("stopped", "process", stopped, seconds=5, long=25),
-    Fault("stopped-briefly", "process", stopped_briefly, seconds=0, takes=14),
+    Fault("stopped-briefly", "process", stopped_briefly, seconds=0, takes=16),
     Fault("terminated", "process", terminated, seconds=0.5),
     Fault("terminated-twice", "process", terminated_twice, seconds=0.5),
     Fault("terminated-in-a-write", "process", terminated_in_a_write, ("slow",), seconds=0),
@@ -247,6 +273,7 @@ FAULTS = (
     Fault("log-not-read", "process", log_not_read, seconds=4, long=10),
     Fault("log-closed", "process", log_closed, seconds=2),
     Fault("busy", "process", busy, ("busy",), seconds=2, long=15),
+    Fault("throttled", "process", throttled, ("busy",), seconds=6, long=20),
     Fault("clock-stepped", "process", clock_stepped, ("clock",), seconds=2, long=15, takes=8),
     Fault("clock-stepped-over-a-restart", "process", clock_stepped_over_a_restart, ("clock",), seconds=1, takes=12),
     Fault("second-controller", "process", second_controller, ("two",), seconds=4, long=25),

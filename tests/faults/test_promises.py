@@ -72,6 +72,7 @@ KEEPS: dict[str, list[Tale]] = {
     ],
     "A2": [
         Tale().pod(probed=[*steadily(1.1, 20), *steadily(20.3, 40)]),
+        Tale().pod(probed=[1.1, 1.7, *steadily(2.3, 40)]),
         restarted(20.15, 22.0).pod(probed=[*steadily(1.1, 20), *steadily(22.5, 40)]),
         Tale().turns("a", 9.9, good=False, heard=False).turns("a", 14.0, good=True).pod(
             probed=[*steadily(1.1, 9.9), *steadily(14.1, 40)],
@@ -137,6 +138,7 @@ BREAKS: dict[str, list[Tale]] = {
     "A2": [
         Tale().pod(probed=[*steadily(1.1, 20), *steadily(20.4, 40)]),
         Tale().pod(probed=steadily(1.1, 30)),
+        Tale().pod(probed=[1.1, 1.3, *steadily(2.3, 40)]),
         Tale(end=1200).pod(probed=[at + 0.07 * (number % 100 == 0) for number, at in enumerate(steadily(1.1, 1200))]),
     ],
     "A3": [

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 from tests.faults.spans import Span, merged, put_off
 from tests.faults.story import AFTER_OUTAGE, ASKED_AGAIN, Broken, Life, Story
@@ -23,6 +24,7 @@ def check(story: Story) -> Iterator[Broken]:
     for pod in story.pods:
         for life in story.lives.get(pod, ()):
             yield from _first_request(story, life)
+            yield from _too_soon(story, life)
             for begin, end in _gaps(story, life):
                 over = _over(story, life, begin, end)
                 gaps += 1
@@ -52,6 +54,18 @@ def _first_request(story: Story, life: Life) -> Iterator[Broken]:
     if first > due and min(life.end_sent, story.end) > due:
         said = f"first request {first - life.begin:.2f} s" if first < math.inf else "no request"
         yield Broken(promise, due, life.pod, f"{said} after its manifest; due after {due - life.begin:.2f} s")
+
+
+def _too_soon(story: Story, life: Life) -> Iterator[Broken]:
+    """Two probes for one manifest, by one process, so near to each other that a threshold of several means nothing."""
+    others = merged([*story.absent, *story.spans("two")])
+    requests = [request for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
+    for one, other in pairwise(requests):
+        apart, least = other.at - one.at, story.setup.interval / 2 - SLACK
+        if one.version != other.version or any(span.overlaps(one.at, other.at) for span in others):
+            continue
+        if apart < least - story.stalled(one.at - SLACK, other.at):
+            yield Broken("A2", other.at, life.pod, f"{apart:.3f} s between two probes, at least {least:.2f} s are due")
 
 
 def _is_mass(story: Story, life: Life) -> bool:
