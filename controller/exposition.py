@@ -112,7 +112,7 @@ OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], int]], ...] = (
     ),
     (
         Family("podpulse_manifest_warnings", "gauge", "Fields of the manifest in force that are unknown and ignored."),
-        lambda intent: len(intent.manifest.warnings) if intent.manifest else 0,
+        lambda intent: sum(warning.count for warning in intent.manifest.warnings) if intent.manifest else 0,
     ),
     (
         Family("podpulse_paused", "gauge", "Whether the manifest in force pauses the check of the pod."),

@@ -7,7 +7,6 @@ own numbers and booleans come from code only. Nothing here raises anything but `
 import posixpath
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Annotated, Protocol
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ import re2
 from pydantic import BeforeValidator
 
 from reconcilers.goscalars import resolve
+from reconcilers.guard import is_address
 from reconcilers.spec import is_name
 from reconcilers.yamltext import Plain
 
@@ -145,10 +145,8 @@ def text(value: object) -> str:
 
 def is_host(text: str) -> bool:
     """Whether a resolver can be asked for it: an IP address, or a name in labels of 1 to 63 characters."""
-    try:
-        return bool(ip_address(text))
-    except ValueError:
-        pass
+    if is_address(text):
+        return True
     try:
         return HOST.fullmatch(text.encode("idna").decode("ascii")) is not None
     except UnicodeError:

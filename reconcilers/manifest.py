@@ -183,7 +183,7 @@ def _warnings(said: dict[str, Any]) -> Iterator[FieldWarning]:
         path = _path((*section.split("."), name) if section else (name,))
         yield FieldWarning(path, f"{UNKNOWN}; {meant}" if meant else UNKNOWN)
     if more := len(unknown[MAX_WARNINGS:]):
-        yield FieldWarning("and more", f"{more} fields are unknown and ignored")
+        yield FieldWarning("others", f"{more} more unknown fields, ignored", more)
 
 
 def _unknown(said: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -157,10 +157,14 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True)
 class FieldWarning:
-    """Something in a manifest that can be used and is hardly meant: `field` is its path, `problem` says what it is."""
+    """Something in a manifest that can be used and is hardly meant: `field` is its path, `problem` says what it is.
+
+    `count` is of how many fields it speaks, where they are too many to be named.
+    """
 
     field: str
     problem: str
+    count: int = 1
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"

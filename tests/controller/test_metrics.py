@@ -225,10 +225,12 @@ def test_a_paused_pod_has_a_metric_of_its_own() -> None:
 
 
 def test_every_manifest_says_how_many_of_its_fields_are_ignored() -> None:
-    odd, bad = PodKey(ISUP.node, "odd"), PodKey(ISUP.node, "bad")
-    store = manifests({ISUP: b"id: isup\n", odd: b"id: odd\nport: 80\nstatus: {kin: tcp}\n", bad: b"id: [bad]\n"})
-    families = scrape(healths([]), intents=store)
-    assert by_label(families["podpulse_manifest_warnings"], "pod") == {"isup": 0, "odd": 2, "bad": 0}
+    odd, bad, many = (PodKey(ISUP.node, pod) for pod in ("odd", "bad", "many"))
+    fields = b"".join(b"k%d: 1\n" % number for number in range(300))
+    texts = {odd: b"id: odd\nport: 80\nstatus: {kin: tcp}\n", bad: b"id: [bad]\n", many: b"id: many\n" + fields}
+    families = scrape(healths([]), intents=manifests({ISUP: b"id: isup\n"} | texts))
+    seen = by_label(families["podpulse_manifest_warnings"], "pod")
+    assert seen == {"isup": 0, "odd": 2, "bad": 0, "many": 300}
 
 
 def test_every_check_says_whether_it_flaps_and_how_often_it_is_to_be_probed() -> None:

@@ -207,6 +207,6 @@ UNKNOWN_FIELDS = {
     "tls-odd-option": (r"status.tls.'\x1b[31m'",),
     "tls-unknown-option": ("status.tls.ca_path",),
     "unknown-keys": ("alpha", "zeta", "status.intervall", "status.kinds"),
-    "unknown-keys-many": (*(f"k{number:04}" for number in range(10)), "and more"),
+    "unknown-keys-many": (*(f"k{number:04}" for number in range(10)), "others"),
 }
 """The fields that are warned of."""

@@ -284,3 +284,36 @@ def test_any_expression_is_compiled_or_refused_in_a_short_sentence(pattern: str)
     assert len(message) < 150
     if not message:
         fields.compiled(pattern).search(b"ab" * 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "possible"),
+    [
+        *(
+            (text, True)
+            for text in ("web1", "web_1.example.com", "a.b.", "zürich.example", "10.0.0.1", "::1", "fe80::1%eth0")
+        ),
+        *(
+            (text, False)
+            for text in ("", "a b", "*", "http://a", "a..b", "x" * 64, "10.0.0.256", "5", "a/b", "a\0", "[::1]")
+        ),
+    ],
+)
+def test_a_host_is_an_address_or_a_name_that_a_resolver_can_be_asked_for(text: str, possible: bool) -> None:
+    assert fields.is_host(text) is possible
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "said"),
+    [
+        ("extra_forbidden", "Extra inputs are not permitted", "no such option"),
+        ("missing", "Field required", "missing"),
+        ("model_type", "Input should be a valid dictionary or instance of Section", "expected a mapping"),
+        ("string_type", "Input should be a valid string", "expected text"),
+        ("tuple_type", "Input should be a valid tuple", "expected a list"),
+        ("value_error", "Value error, expected a port", "expected a port"),
+        ("literal_error", "Input should be 'a' or 'b'", "expected 'a' or 'b'"),
+    ],
+)
+def test_what_is_wrong_with_a_field_is_told_in_our_own_words(kind: str, message: str, said: str) -> None:
+    assert fields.expectation(kind, message) == said

@@ -141,6 +141,23 @@ def test_the_parts_of_a_check_are_text_like_any_other() -> None:
     assert {type(text) for text in (*texts, *sum(check.probe.headers, ()))} == {str, bool}
 
 
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (b"status_port: 99999\nstatus: {interval: 5}", ["id", "status_port", "status.interval"]),
+        (
+            b"id: other\nstatus_port: 80\nstatus: {service: a, headers: {}, timeout: 9s, tls: {ca_file: /a}}",
+            ["id", "status.service", "status.headers", "status.tls.ca_file", "status.timeout"],
+        ),
+    ],
+)
+def test_every_field_that_is_wrong_is_told_and_the_first_is_the_message(text: bytes, fields: list[str]) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse(KEY, text, RULES)
+    assert [error.field for error in caught.value.every] == fields
+    assert str(caught.value) == str(caught.value.every[0])
+
+
 def test_the_id_of_a_manifest_without_key_is_a_name_or_an_error() -> None:
     assert pod_id(b"id: anything\nstatus_port: 8000") == "anything"
     with pytest.raises(ManifestError, match="expected a name"):

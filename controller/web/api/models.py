@@ -115,14 +115,19 @@ class ManifestError(Model):
         )
 
 
-class ManifestErrorList(Model):
-    """One page of the manifests that are not understood."""
+class Page(Model):
+    """One page of a list; `matching` counts the entries of all pages."""
 
-    errors: list[ManifestError]
     matching: Count
     page: int
     pages: int
     per_page: int
+
+
+class ManifestErrorList(Page):
+    """One page of the manifests that are not understood."""
+
+    errors: list[ManifestError]
 
 
 class ManifestWarning(Model):
@@ -143,14 +148,10 @@ class ManifestWarning(Model):
         )
 
 
-class ManifestWarningList(Model):
+class ManifestWarningList(Page):
     """One page of the warnings about manifests."""
 
     warnings: list[ManifestWarning]
-    matching: Count
-    page: int
-    pages: int
-    per_page: int
 
 
 class Status(Model):

@@ -1,7 +1,8 @@
 """The API's answers. Errors are problem details that name the parameter."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -27,6 +28,8 @@ from controller.web.wording import instant, sound
 from reconcilers.checktext import told
 from reconcilers.spec import CheckSpec, PodKey
 from reconcilers.visible import json_visible
+
+E = TypeVar("E")
 
 ROOT = "/api/v1"
 JSON = "application/json"
@@ -75,39 +78,19 @@ class Api:
         return answer(_check_list(self._node, self._fleet.checks()), JSON)
 
     async def _manifest_errors(self, request: Request) -> Response:
-        try:
-            query = Paging.parse(request.query_params)
-        except QueryError as error:
-            return _bad_query(error)
-        invalid = self._fleet.invalid()
-        paging = within(query, len(invalid))
-        start = (paging.page - 1) * paging.per_page
-        return _json(
-            ManifestErrorList(
-                errors=[ManifestError.of(each) for each in invalid[start : start + paging.per_page]],
-                matching=len(invalid),
-                page=paging.page,
-                pages=pages(len(invalid), paging.per_page),
-                per_page=paging.per_page,
-            )
+        return _page(
+            request,
+            self._fleet.invalid(),
+            lambda entries, place: ManifestErrorList(errors=[ManifestError.of(each) for each in entries], **place),
         )
 
     async def _manifest_warnings(self, request: Request) -> Response:
-        try:
-            query = Paging.parse(request.query_params)
-        except QueryError as error:
-            return _bad_query(error)
-        doubtful = self._fleet.doubtful()
-        paging = within(query, len(doubtful))
-        start = (paging.page - 1) * paging.per_page
-        return _json(
-            ManifestWarningList(
-                warnings=[ManifestWarning.of(each) for each in doubtful[start : start + paging.per_page]],
-                matching=len(doubtful),
-                page=paging.page,
-                pages=pages(len(doubtful), paging.per_page),
-                per_page=paging.per_page,
-            )
+        return _page(
+            request,
+            self._fleet.doubtful(),
+            lambda entries, place: ManifestWarningList(
+                warnings=[ManifestWarning.of(each) for each in entries], **place
+            ),
         )
 
     async def _status(self, _: Request) -> Response:
@@ -129,6 +112,25 @@ class Api:
 
     async def _openapi(self, _: Request) -> Response:
         return JSONResponse(self._description, headers=NO_STORE)
+
+
+def _page(
+    request: Request, found: Sequence[E], answered: Callable[[Sequence[E], Mapping[str, int]], BaseModel]
+) -> Response:
+    """The page of `found` that is asked for; `answered` gets its entries and the fields of `models.Page`."""
+    try:
+        query = Paging.parse(request.query_params)
+    except QueryError as error:
+        return _bad_query(error)
+    paging = within(query, len(found))
+    start = (paging.page - 1) * paging.per_page
+    place = {
+        "matching": len(found),
+        "page": paging.page,
+        "pages": pages(len(found), paging.per_page),
+        "per_page": paging.per_page,
+    }
+    return _json(answered(found[start : start + paging.per_page], place))
 
 
 def _check_list(node: str, checks: Sequence[CheckSpec]) -> Iterator[bytes]:
