@@ -11,6 +11,14 @@ import stat
 MAX_SIZE = 4 * 1024 * 1024
 """Bytes. The authorities of a whole system are about 220 KB."""
 
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""No room, or no inode, left; and read-only, as a file system is after an error of its disk."""
+
+
+def is_unwritable(error: OSError) -> bool:
+    """Whether a file system cannot be written now, where a path that is wrong never can."""
+    return error.errno in UNWRITABLE
+
 
 def unreadable(path: str) -> str:
     """Why a file cannot be read, or ""."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from controller.pulse import Pulse
+from controller.regular import is_unwritable
 from reconcilers.record import HealthRecord, RecordError, decode
 from reconcilers.spec import PodKey
 
@@ -59,22 +60,33 @@ class DirectoryLease:
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
 
     def start(self) -> None:
-        """Take the folder.
+        """Take the folder. Where its file system is full or read-only, try again until that is over.
 
         Raises:
             FolderInUse: another process has it.
+            OSError: it can never be used.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take()
+        except OSError as error:
+            if not is_unwritable(error):
+                raise
+            log.warning("nothing can be published into %s until that is over: %s", self._path.parent, error)
+        self._turned = self._clock()
+        self._thread.start()
+
+    def _take(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(file)
             raise FolderInUse(f"another process publishes into {self._path.parent}") from None
+        self._file = file
         if not self.resumed:
             self._clear()
         self._touch()
-        self._turned = self._clock()
-        self._thread.start()
 
     def stop(self, timeout: float, *, destroy: bool = True) -> None:
         """Give the folder back. With `destroy` the records go; else who reads them takes them for stale after a TTL,
@@ -105,12 +117,25 @@ class DirectoryLease:
             self._turn()
 
     def _turn(self) -> None:
-        if self._clock() - self._turned > TTL:
+        if self._file is None:
+            self._take_at_last()
+        elif self._clock() - self._turned > TTL:
             log.warning("this process stood still for longer than its records are good for; they are withdrawn")
             self._clear()
             self._on_lapse()
         self._turned = self._clock()
-        self._touch()
+        if self._file is not None:
+            self._touch()
+
+    def _take_at_last(self) -> None:
+        """What was written meanwhile nobody has believed."""
+        try:
+            self._take()
+        except OSError as error:
+            log.debug("still nothing can be published: %s", error)
+            return
+        log.info("health is published into %s from now on", self._path.parent)
+        self._on_lapse()
 
     def _forget(self) -> None:
         """Say that nobody lives here. The lease's file stays: another process may be about to lock it."""

@@ -4,6 +4,7 @@ The file also says who holds the lock, and the Consul session that is published 
 that session. It is never removed: two processes could each hold a lock on a file of that name then.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -49,6 +50,16 @@ def holder(folder: Path, node: str) -> int | None:
     return None
 
 
+def _opened(path: Path) -> int:
+    """To write, or to read where the file system is read-only: a lock can be held there too."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS or not path.is_file():
+            raise
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
 def _has_open(process: int, file: os.stat_result) -> bool:
     """Whether a process has this file open.
 
@@ -74,7 +85,7 @@ class NodeLock:
     def __init__(self, folder: Path, node: str) -> None:
         path = folder / f"{node}{SUFFIX}"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = _opened(path)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -87,7 +98,7 @@ class NodeLock:
         said = self._read()
         self.session = said[1] if len(said) > 1 and SESSION.fullmatch(said[1]) else ""
         """The session of the one before; "" when it left none."""
-        with suppress(OSError):  # a full disk keeps nobody from holding the lock
+        with suppress(OSError):  # a disk that is full or read-only keeps nobody from holding the lock
             self.note(self.session)
 
     def _read(self) -> list[str]:

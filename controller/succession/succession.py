@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from controller.pulse import Pulses
+from controller.regular import is_unwritable
 from controller.succession.heritage import Heritage, Known
 from controller.succession.lock import NodeLock
 from controller.succession.statefile import StateFile
@@ -20,11 +21,12 @@ PULSE_LIMIT = 30.0
 
 
 class Succession:
-    """For one node. Where its folder cannot be used, and nobody `insists` on it, nothing is taken over nor left.
+    """For one node. Where its folder cannot be used, and nobody `insists` on it, nothing is taken over nor left; nor
+    where its file system is full or read-only, which may be over tomorrow and is no reason to check nothing today.
 
     Raises:
         NodeTaken: another controller of this node runs.
-        OSError: the folder that somebody insists on cannot be used.
+        OSError: the folder that somebody insists on is none that could ever be used.
     """
 
     def __init__(self, folder: Path, node: str, pulses: Pulses, *, insists: bool) -> None:
@@ -34,9 +36,10 @@ class Succession:
         try:
             self._lock = NodeLock(folder, node)
         except OSError as error:
-            if insists:
+            if insists and not is_unwritable(error):
                 raise
-            log.warning("no state is kept, a restart begins anew (set state_dir): %s", error)
+            hint = "" if insists else " (set state_dir)"
+            log.warning("no state is kept, the next start begins anew%s: %s", hint, error)
             return
         self._heritage = Heritage(StateFile(folder, node), pulses.new("state", PULSE_LIMIT, asks=True))
 

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +123,7 @@ class Controller(AbstractContextManager["Controller"]):
     As a context manager it is started inside, and ready with `ready`. `output` is a descriptor for its standard
     streams instead of the log file, or None: they are closed. It must then `listen` on a port that is known.
     `environ` is added to the environment. With `clock` its wall clock is that one.
+    `before` is a command that becomes the controller, as `env` does.
     """
 
     def __init__(
@@ -132,10 +133,11 @@ class Controller(AbstractContextManager["Controller"]):
         output: int | None = LOG_FILE,
         environ: Mapping[str, str] | None = None,
         clock: Clock | None = None,
+        before: Sequence[str | Path] = (),
         **options: Any,
     ) -> None:
         self._wait_ready = ready
-        self._command = under(clock, COMMAND[-1]) if clock else COMMAND
+        self._command = (*before, *(under(clock, COMMAND[-1]) if clock else COMMAND))
         self._output = output
         self._environ = dict(environ or {})
         self._temp = tempfile.TemporaryDirectory(prefix="podpulse-test-", ignore_cleanup_errors=True)
