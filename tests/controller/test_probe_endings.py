@@ -268,9 +268,11 @@ def test_a_name_that_cannot_be_resolved_is_a_failure_of_dns(bench: Bench) -> Non
     assert name in detail
 
 
-def test_an_address_that_is_none_is_our_own_fault_and_stops_no_other_check(bench: Bench, target: Target) -> None:
+def test_an_address_that_stands_for_nothing_fails_as_a_name_and_stops_no_other_check(
+    bench: Bench, target: Target
+) -> None:
     for number, address in enumerate(["gr\u00fc\u00df", "a\0b"]):
-        assert bench.verdict(spec(target, f"bad-{number}", address=address))[:2] == (LOCAL, Reason.DENIED)
+        assert bench.verdict(spec(target, f"bad-{number}", address=address))[:2] == (FAILURE, Reason.DNS)
     bench.engine.start([spec(target, f"pod-{number}", interval=0.3) for number in range(5)])
     bench.engine.start([spec(target, "bad", interval=0.1, address="gr\u00fc\u00df")])
     bench.results.after(PodKey("web1", "bad"), 3)
