@@ -94,12 +94,13 @@ class Multi:
         """A transfer for which `waiter` waits has this new socket."""
         self._waiters[fd] = waiter
 
-    def remove(self, curl: pycurl.Curl, sockets: Iterable[int] = ()) -> None:
-        """Take a transfer out, ended or not; its connection is closed unless it may be kept. Nobody waits for its
-        `sockets` any more."""
+    def remove(self, curl: pycurl.Curl, waiter: Waiter | None = None, sockets: Iterable[int] = ()) -> None:
+        """Take a transfer out, ended or not; its connection is closed unless it may be kept. `waiter` does not wait for
+        its `sockets` any more; one that was closed meanwhile may have become another waiter's."""
         self._multi.remove_handle(curl)
         for fd in sockets:
-            self._waiters.pop(fd, None)
+            if self._waiters.get(fd) is waiter:
+                del self._waiters[fd]
 
     def _run_timers(self) -> None:
         self._timer = math.inf

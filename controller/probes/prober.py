@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 SOON = 0.05
 """Seconds until something that could not be done now is looked at again."""
 WATCHFUL = 0.01
-"""Seconds for which the loop waits at most while a probe is in flight. Where waiting takes longer, the loop was away;
-what it cannot know is how much of a shorter wait it was."""
+"""Seconds for which the loop waits at most while a request is not sent yet. Where waiting takes longer, the loop was
+away; what it cannot know is how much of a shorter wait it was."""
 
 
 class Prober:
@@ -48,6 +48,8 @@ class Prober:
         self._reach = Reach(self.resolver, guard)
         self._pool = TransferPool(ca_file, self.multi.opened)
         self._in_flight: dict[pycurl.Curl, Worker] = {}
+        self._unsent: dict[Transfer, None] = {}
+        """Those in flight whose request was not sent when they were last looked at, the oldest first."""
         self._deadlines: Schedule[tuple[Worker, float, bool]] = Schedule()
         self._waiting: dict[Worker, None] = {}
         self._answers_seen = 0
@@ -61,8 +63,16 @@ class Prober:
         return len(self._in_flight) < self.max_in_flight
 
     def patience(self, idle: float) -> float:
-        """For how many seconds the loop may wait; `idle` when nothing is under way."""
-        return WATCHFUL if self._in_flight or self._waiting else idle
+        """For how many seconds the loop may wait; `idle` when nothing is under way. What comes after a request was sent
+        is the pod's time, so it only has to end."""
+        if self._waiting or self._is_sending():
+            return WATCHFUL
+        return min(idle, self._deadlines.next_tick() - self._clock()) if self._in_flight else idle
+
+    def _is_sending(self) -> bool:
+        while self._unsent and (oldest := next(iter(self._unsent))).is_sent:
+            del self._unsent[oldest]
+        return bool(self._unsent)
 
     def turn(self, timeout: float, few: int) -> None:
         """Wait up to `timeout` seconds for something to do, and do it. Of the probes whose name is known by then only a
@@ -180,6 +190,7 @@ class Prober:
         self._in_flight[transfer.curl] = worker
         self.multi.add(transfer.curl)
         transfer.began(worker.started + worker.dns + worker.lost, self._clock(), worker.lost)
+        self._unsent[transfer] = None
         self._deadlines.add((worker, worker.started, False), deadline(worker, transfer))
 
     def _collect(self) -> None:
@@ -234,8 +245,9 @@ class Prober:
 
     def _release(self, transfer: Transfer, worker: Worker) -> None:
         del self._in_flight[transfer.curl]
+        self._unsent.pop(transfer, None)
         worker.transfer = None
-        self.multi.remove(transfer.curl, transfer.sockets)
+        self.multi.remove(transfer.curl, transfer, transfer.sockets)
         self._pool.give(transfer, worker)
 
     def _conclude(self, worker: Worker, verdict: Verdict, phases: Phases) -> None:

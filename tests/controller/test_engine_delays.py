@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,27 @@ def test_a_pod_that_hangs_is_found_by_an_engine_that_is_busy_all_the_time(author
     result = bench.results.first(PodKey("web1", "hangs"))
     bench.engine.close(10)
     assert (result.outcome, result.reason) == (Outcome.FAILURE, Reason.TIMEOUT), result
+
+
+def test_the_engine_sleeps_while_all_that_it_has_asked_only_have_to_answer(
+    authority: Authority, target: Target
+) -> None:
+    """A pod that hangs is waited for by all its timeout, again and again: that must cost no processor."""
+    target.behave(targets.hang)
+    bench = Bench(authority.file)
+    bench.engine.start([spec(target, "hangs", timeout=30.0), spec(target, "ends", timeout=1.5)])
+    until(lambda: target.hits("/hangs") and target.hits("/ends"))
+    before = _sleeps()
+    result = bench.results.first(PodKey("web1", "ends"))
+    slept = _sleeps() - before
+    bench.engine.close(10)
+    assert result.reason is Reason.TIMEOUT
+    assert result.duration < 5, "its time ends it, not something else that happens"
+    assert slept < 20, "about one a second, and not a hundred"
+
+
+def _sleeps() -> int:
+    """How often the thread "probe" has waited so far."""
+    (probe,) = (thread for thread in threading.enumerate() if thread.name == "probe")
+    status = Path(f"/proc/self/task/{probe.native_id}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])

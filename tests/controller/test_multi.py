@@ -192,5 +192,26 @@ def test_who_waits_for_a_transfer_is_told_for_how_long_it_may_have_been_ready(ta
     multi.close()
 
 
+def test_who_had_a_socket_before_takes_nothing_from_who_has_it_now(multi: Multi, target: Target) -> None:
+    """Of several addresses libcurl closes the socket that lost; another transfer may get its number."""
+    former, waits = Waits(), Waits()
+    sockets: list[int] = []
+
+    def on_open(fd: int, _: int) -> int:
+        sockets.append(fd)
+        multi.opened(fd, former)
+        multi.opened(fd, waits)
+        return pycurl.SOCKOPT_OK
+
+    curl, other = transfer(target), transfer(target)
+    curl.setopt(pycurl.SOCKOPTFUNCTION, on_open)
+    multi.add(other)
+    multi.add(curl)
+    multi.remove(other, former, sockets)
+    turn_until(multi, lambda: waits.told)
+    multi.remove(curl, waits, sockets)
+    assert not former.told
+
+
 def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
