@@ -9,7 +9,7 @@ from reconcilers.adoption import Inherited
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.options import CheckOptions, Rules
-from reconcilers.spec import CheckSpec, HttpGet, PodKey, Unprobed
+from reconcilers.spec import CheckSpec, HttpGet, Output, PodKey, Unprobed
 from tests.support.recorders import Announced, FakeClock
 
 A, B = PodKey("web1", "a"), PodKey("web1", "b")
@@ -284,6 +284,29 @@ def test_a_successor_starts_without_evidence_and_keeps_counters_and_history(heal
     assert (tracked.counts[Outcome.SUCCESS], len(list(tracked.history))) == (1, 1)
     healths.observe([result(generation=1)])
     assert state(healths) is HealthState.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("output", "failed", "left"),
+    [
+        (Output.ALWAYS, False, "secret"),
+        (Output.FAILURES, False, ""),
+        (Output.FAILURES, True, "secret"),
+        (Output.NEVER, True, ""),
+    ],
+)
+def test_an_excerpt_that_a_successor_may_not_keep_is_forgotten_at_once(
+    healths: HealthStore, output: Output, left: str, *, failed: bool
+) -> None:
+    """Its first probe may be an hour away."""
+    healths.follow([(SPEC, 1)])
+    outcome = Outcome.FAILURE if failed else Outcome.SUCCESS
+    healths.observe([replace(result(), outcome=outcome, output="secret")])
+    healths.follow([(replace(SPEC, output=output), 2)])
+    tracked = healths.tracked(A)
+    assert tracked
+    assert tracked.last
+    assert tracked.last.output == left
 
 
 def test_the_version_of_health_is_another_one_with_news_alone(healths: HealthStore) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
-from reconcilers.spec import CheckSpec, HttpGet, PodKey
+from reconcilers.health import NO_CERTIFICATE, Certificate, CheckHealth, HealthState, Outcome, ProbeResult, Reason
+from reconcilers.spec import CheckSpec, HttpGet, Output, PodKey
 
 KEY = PodKey("web1", "isup")
 LETTERS = {
@@ -281,3 +281,16 @@ def test_the_initial_delay_never_holds_up_a_success(history: str, failures: int,
 
 def test_a_birth_outlives_every_result() -> None:
     assert {health.born for health in run("sfrlsssff", 2, 2, 5.0)} == {1_000.0}
+
+
+def test_a_certificate_ends_with_the_chain_that_verifies_or_else_with_the_first_of_all_that_was_sent() -> None:
+    assert Certificate(expires=100.0, chain_expires=900.0).ends == 900.0
+    assert Certificate(expires=100.0).ends == 100.0
+    assert NO_CERTIFICATE.ends == 0.0
+
+
+@pytest.mark.parametrize(
+    ("output", "kept"), [(Output.ALWAYS, {True, False}), (Output.FAILURES, {False}), (Output.NEVER, set())]
+)
+def test_an_excerpt_is_kept_of_the_probes_that_it_is_allowed_for(output: Output, kept: set[bool]) -> None:
+    assert {success for success in (True, False) if output.keeps(success=success)} == kept
