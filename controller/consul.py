@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-from consul.base import ClientError, ConsulException, NotFound
-
 from controller.consul_answers import (
     MAX_OPERATIONS,
     MAX_TRANSACTION_BYTES,
@@ -21,18 +19,22 @@ from controller.consul_answers import (
     KvPair,
     Operation,
     TransactionResult,
+    address_of,
     checks_of,
+    done,
     doubt,
-    failures_of,
-    found_pair,
     index_of,
     is_filtered,
     is_unknown_check,
+    keys_of,
+    leader_of,
+    node_name_of,
     pairs_of,
+    renewed_ttl,
+    result_of,
     services_of,
-    session_ttl,
+    session_of,
     shortest_session_ttl,
-    text_of,
 )
 from controller.consul_endpoints import Endpoints
 from controller.consul_operations import ControllerOp, Observe, ToolOp
@@ -43,7 +45,6 @@ from controller.consul_transport import (
     ConsulTooLarge,
     ConsulUnavailable,
     CurlTransport,
-    excerpt,
 )
 from reconcilers.gate import Entry, Listing
 from reconcilers.ignored import Ignored, pod_of
@@ -133,8 +134,8 @@ class ConsulClient:
         """All manifests of a node; with an `index` of at least 1 after a change, or when `wait` seconds are over."""
 
         def listing() -> Listing:
-            answered, items = self._api.kv.get(intent_prefix(tree, node), recurse=True, **_blocking(index, wait))
-            pairs = pairs_of(self._http.answer, items)
+            answer = self._api.kv.get(intent_prefix(tree, node), recurse=True, **_blocking(index, wait))
+            pairs = pairs_of(answer)
             entries: dict[PodKey, Entry] = {}
             ignored: dict[str, Ignored] = {}
             for pair in pairs:
@@ -143,8 +144,7 @@ class ConsulClient:
                         entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
                     case reason:
                         ignored[pair.key.removeprefix(intent_prefix(tree, node))] = reason
-            answer = self._http.answer
-            return Listing(index_of(answered), entries, doubt(answer), ignored, is_filtered(answer))
+            return Listing(index_of(answer), entries, doubt(answer), ignored, is_filtered(answer))
 
         return self._ask("list_manifests", listing, self._within(index, wait))
 
@@ -152,9 +152,9 @@ class ConsulClient:
         """Whether Consul's leader itself says that there is no such key."""
 
         def absent() -> bool:
-            answered, item = self._api.kv.get(key, consistency="consistent")
-            index_of(answered)
-            return not pairs_of(self._http.answer, item and [item])
+            answer = self._api.kv.get(key, consistency="consistent")
+            index_of(answer)
+            return not pairs_of(answer)
 
         return self._ask("is_absent", absent)
 
@@ -164,9 +164,9 @@ class ConsulClient:
         """One key, or None."""
 
         def one() -> KvPair | None:
-            answered, item = self._api.kv.get(key)
-            index_of(answered)
-            return next(iter(pairs_of(self._http.answer, item and [item])), None)
+            answer = self._api.kv.get(key)
+            index_of(answer)
+            return next(iter(pairs_of(answer)), None)
 
         return self._ask("get", one)
 
@@ -178,8 +178,8 @@ class ConsulClient:
         """The same behind Consul's index; with an `index` after a change, or when `wait` seconds are over."""
 
         def pairs() -> tuple[int, list[KvPair]]:
-            answered, items = self._api.kv.get(prefix, recurse=True, **_blocking(index, wait))
-            return index_of(answered), pairs_of(self._http.answer, items)
+            answer = self._api.kv.get(prefix, recurse=True, **_blocking(index, wait))
+            return index_of(answer), pairs_of(answer)
 
         return self._ask("list_pairs", pairs, self._within(index, wait))
 
@@ -187,45 +187,26 @@ class ConsulClient:
         """Every key below `prefix`, without values: a twelfth of the cost."""
 
         def keys() -> list[str]:
-            answered, found = self._api.kv.get(prefix, keys=True)
-            index_of(answered)
-            if found is None and self._http.answer.code == 200:
-                raise ValueError("an empty answer")
-            return [text_of(key) for key in found or ()]
+            answer = self._api.kv.get(prefix, keys=True)
+            index_of(answer)
+            return keys_of(answer)
 
         return self._ask("list_keys", keys)
 
     def put(self, key: str, value: bytes) -> None:
         """Write a key that belongs to no session: a manifest, never health."""
-
-        def write() -> None:
-            if self._api.kv.put(key, value) is not True:
-                raise ValueError("neither true nor an error")
-
-        self._ask("put", write)
+        self._ask("put", lambda: done(self._api.kv.put(key, value)))
 
     def delete(self, key: str) -> None:
         """Remove a key; one that is not there is no error."""
-
-        def remove() -> None:
-            if self._api.kv.delete(key) is not True:
-                raise ValueError("neither true nor an error")
-
-        self._ask("delete", remove)
+        self._ask("delete", lambda: done(self._api.kv.delete(key)))
 
     def transaction(self, operations: Sequence[Operation]) -> TransactionResult:
         """Do all (up to 64, up to 512 KiB of body) or none. One that only reads is counted as `read_transaction`."""
         reads = all(operation.verb == "get" for operation in operations)
         payload = [operation.payload() for operation in operations]
-
-        def commit() -> TransactionResult:
-            try:
-                results = self._api.txn.put(payload)["Results"]
-            except ClientError as error:
-                return TransactionResult(failures_of(str(error), len(payload)))
-            return TransactionResult(pairs=[found_pair(item["KV"]) for item in results or ()])
-
-        return self._ask("read_transaction" if reads else "transaction", commit)
+        name: ControllerOp = "read_transaction" if reads else "transaction"
+        return self._ask(name, lambda: result_of(self._api.txn.put(payload), len(payload)))
 
     # --- sessions ---
 
@@ -238,7 +219,7 @@ class ConsulClient:
         def create(ttl: int) -> str:
             session = self._api.session
             made = session.create(name, node, checks=[], lock_delay=LOCK_DELAY, behavior="delete", ttl=ttl)
-            return text_of(made)
+            return session_of(made)
 
         try:
             self._http.answer = NO_ANSWER
@@ -250,40 +231,24 @@ class ConsulClient:
 
     def session_renew(self, session: str) -> int:
         """The TTL in seconds for which the session goes on living; 0 where Consul does not know it (any more)."""
-
-        def renew() -> int:
-            try:
-                found = self._api.session.renew(session)
-            except NotFound as error:
-                if session not in str(error):
-                    raise ValueError("404 without naming the session") from None
-                return 0
-            if found["ID"] != session:
-                raise ValueError("another session")
-            return session_ttl(found)
-
-        return self._ask("session_renew", renew, SESSION_DEADLINE)
+        ask = self._api.session.renew
+        return self._ask("session_renew", lambda: renewed_ttl(ask(session), session), SESSION_DEADLINE)
 
     def session_destroy(self, session: str) -> None:
         """End a session, and with it its keys; one that is gone is no error."""
-
-        def destroy() -> None:
-            if self._api.session.destroy(session) is not True:
-                raise ValueError("404")
-
-        self._ask("session_destroy", destroy, SESSION_DEADLINE)
+        self._ask("session_destroy", lambda: done(self._api.session.destroy(session)), SESSION_DEADLINE)
 
     # --- services of this very agent ---
 
     def agent_services(self, id_prefix: str) -> list[AgentService]:
         """The agent's own services whose id begins so, as far as the token may read them."""
         query = [("filter", f"ID matches {json.dumps('^' + id_prefix)}")]
-        return self._ask("agent_services", lambda: self._http.get(services_of, "/v1/agent/services", query))
+        return self._ask("agent_services", lambda: services_of(self._http.get(None, "/v1/agent/services", query)))
 
     def agent_checks(self, id_prefix: str) -> list[AgentCheck]:
         """The checks of those services."""
         query = [("filter", f"ServiceID matches {json.dumps('^' + id_prefix)}")]
-        return self._ask("agent_checks", lambda: self._http.get(checks_of, "/v1/agent/checks", query))
+        return self._ask("agent_checks", lambda: checks_of(self._http.get(None, "/v1/agent/checks", query)))
 
     def register_service(
         self, service: AgentService, check: AgentCheck, ttl: float, within: float | None = None
@@ -299,7 +264,7 @@ class ConsulClient:
         fields |= {"Status": check.status} if check.status else {}
 
         def register() -> None:
-            if not self._api.agent.service.register(
+            answer = self._api.agent.service.register(
                 service.name,
                 service.id,
                 service.address,
@@ -307,8 +272,9 @@ class ConsulClient:
                 list(service.tags),
                 fields,
                 meta=dict(service.meta),
-            ):
-                raise ValueError("404")
+            )
+            if answer.code != 200:
+                raise ValueError(str(answer.code))
 
         self._ask("register_service", register, within)
 
@@ -327,7 +293,7 @@ class ConsulClient:
         def update() -> bool:
             self._http.answer = NO_ANSWER
             try:
-                self._http.put(lambda _: None, f"/v1/agent/check/update/{check}", data=data)
+                self._http.put(None, f"/v1/agent/check/update/{check}", data=data)
             except ConsulUnavailable:
                 if not is_unknown_check(self._http.answer):
                     raise
@@ -337,7 +303,7 @@ class ConsulClient:
 
     def agent_node(self) -> str:
         """What the agent's node is called in the catalog. The token needs `agent` read."""
-        return self._ask("agent_node", lambda: text_of(self._api.agent.self()["Config"]["NodeName"]))
+        return self._ask("agent_node", lambda: node_name_of(self._api.agent.self()))
 
     # --- the catalog ---
 
@@ -345,22 +311,15 @@ class ConsulClient:
         """The node's address in the catalog; None for a node that is not there."""
 
         def address() -> str | None:
-            answered, found = self._api.catalog.node(node)
-            index_of(answered)
-            return text_of(found["Node"]["Address"]) if found else None
+            answer = self._api.catalog.node(node)
+            index_of(answer)
+            return address_of(answer)
 
         return self._ask("node_address", address)
 
     def leader(self) -> str:
         """The address of Consul's leader; empty when there is none."""
-
-        def leader() -> str:
-            answered = self._api.status.leader()
-            if not isinstance(answered, str):
-                raise TypeError("no text")
-            return answered
-
-        return self._ask("leader", leader)
+        return self._ask("leader", lambda: leader_of(self._api.status.leader()))
 
     # --- what all have in common ---
 
@@ -379,7 +338,7 @@ class ConsulClient:
         except ConsulUnavailable as error:
             outcome = "unavailable"
             raise ConsulUnavailable(f"{operation}: Consul at {self._address} {error}", sent=error.sent) from error
-        except (ConsulException, *MISSHAPEN) as error:
+        except MISSHAPEN as error:
             outcome = "unavailable"
             raise ConsulUnavailable(f"{operation}: Consul at {self._address} {self._said(error)}") from error
         except AssertionError as error:  # how python-consul2 refuses an argument
@@ -391,7 +350,7 @@ class ConsulClient:
 
     def _said(self, error: Exception) -> str:
         answer = self._http.answer
-        return f"answered {answer.code} {excerpt(answer.body)!r}, which is not an answer of Consul's ({error!r})"
+        return f"answered {answer.code} {answer.excerpt!r}, which is not an answer of Consul's ({error!r})"
 
 
 def _blocking(index: int, wait: float) -> dict[str, int | str]:

@@ -1,33 +1,36 @@
 """What Consul's answers say and its transactions take: shapes, and what does not have them.
 
-python-consul2 believes too much: an empty list for "none", bytes for base64 that are none, an index that is no number.
-What it read is checked here; what is wrong ends in one of `MISSHAPEN`, which consul.py takes for "not Consul's answer".
+Every answer is decoded as the type that it must have: one of another shape ends at its first wrong value, whatever its
+size, and what nobody reads of it becomes no object. It ends in one of `MISSHAPEN`, which consul.py takes for "not
+Consul's answer".
 """
 
 import json
 import math
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+from msgspec.json import Decoder
 
 from controller.consul_transport import Response
 
 MAX_OPERATIONS = 64
 MAX_TRANSACTION_BYTES = 512 * 1024
 
-_NOT_BASE64 = re.compile(r'"Value"\s*:\s*"[A-Za-z0-9+/]*={0,2}[^A-Za-z0-9+/="]')
-
 _TTL_BOUND = re.compile(r"[Ii]nvalid Session TTL.*must be between \[((?:\d+h)?(?:\d+m)?\d+(?:\.\d+)?s)=")
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 _UNKNOWN_CHECK = re.compile("does not have associated TTL|[Uu]nknown check")
 
-NO_ANSWER = Response(0, {}, "", b"")
+NO_ANSWER = Response(0, {}, b"")
 
-MISSHAPEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
-"""What reading an answer of an unexpected shape ends in, within python-consul2 or here."""
+MISSHAPEN = (ValueError, RecursionError, msgspec.MsgspecError)
+"""What reading an answer of an unexpected shape ends in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,98 +119,173 @@ def is_filtered(answer: Response) -> bool:
     return answer.headers.get("X-Consul-Results-Filtered-By-Acls") == "true"
 
 
-def pairs_of(answer: Response, items: object) -> list[KvPair]:
-    """What python-consul2 made of an answer, where it can be that."""
-    if items is None and answer.code == 404:
-        return []
-    if not isinstance(items, list) or _NOT_BASE64.search(answer.body):
-        raise ValueError("not a list of keys")
-    return [_pair(item) for item in items]
+# --- the shapes, with Consul's own names ---
+
+T = TypeVar("T")
 
 
-def index_of(text: object) -> int:
+class _Pair(Struct, frozen=True, gc=False):
+    Key: str
+    Value: bytes | None
+    ModifyIndex: int
+    CreateIndex: int
+    Session: str | None = None
+
+
+class _Result(Struct, frozen=True):
+    KV: _Pair
+
+
+class _Failure(Struct, frozen=True):
+    OpIndex: int
+    What: str
+
+
+class _Done(Struct, frozen=True):
+    Results: list[_Result] | None
+
+
+class _Undone(Struct, frozen=True):
+    Errors: list[_Failure]
+
+
+class _Session(Struct, frozen=True):
+    ID: str
+    TTL: str = ""
+
+
+class _Service(Struct, frozen=True):
+    ID: str
+    Service: str
+    Port: int
+    Tags: list[str] | None
+    Meta: dict[str, str] | None
+    Address: str
+
+
+class _Check(Struct, frozen=True):
+    CheckID: str
+    ServiceID: str
+    Name: str
+    Notes: str
+    Status: str
+    Output: str
+
+
+class _AgentConfig(Struct, frozen=True):
+    NodeName: str
+
+
+class _Agent(Struct, frozen=True):
+    Config: _AgentConfig
+
+
+class _Address(Struct, frozen=True):
+    Address: str
+
+
+class _Node(Struct, frozen=True):
+    Node: _Address
+
+
+_PAIRS = Decoder(list[_Pair])
+_KEYS = Decoder(list[str])
+_DONE = Decoder(_Done)
+_UNDONE = Decoder(_Undone)
+_SESSION = Decoder(_Session)
+_SESSIONS = Decoder(list[_Session])
+_SERVICES = Decoder(dict[str, _Service])
+_CHECKS = Decoder(dict[str, _Check])
+_AGENT = Decoder(_Agent)
+_NODE = Decoder(_Node | None)
+_TEXT = Decoder(str)
+_BOOLEAN = Decoder(bool)
+
+
+# --- what they say ---
+
+
+def index_of(answer: Response) -> int:
     """Consul's index: a number of at least 1; without it somebody else answered."""
-    if not (isinstance(text, str) and text.isascii() and text.isdigit() and 1 <= int(text[:20]) < 2**64):
+    text = answer.headers.get("X-Consul-Index")
+    if not (text and text.isascii() and text.isdigit() and 1 <= int(text[:20]) < 2**64):
         raise ValueError(f"the index is {text!r}")
     return int(text)
 
 
-def _pair(item: Mapping[str, Any]) -> KvPair:
-    value = item["Value"] or b""
-    modify, create = item["ModifyIndex"], item["CreateIndex"]
-    if not (isinstance(value, bytes) and isinstance(modify, int) and isinstance(create, int)):
-        raise TypeError("a key of another shape")
-    return KvPair(text_of(item["Key"]), value, modify, str(item.get("Session") or ""), create)
+def pairs_of(answer: Response) -> list[KvPair]:
+    """Keys with their values."""
+    return [_pair(item) for item in _found(answer, _PAIRS)]
 
 
-def found_pair(item: Mapping[str, Any]) -> KvPair:
-    """A key as a transaction shows it, with its value still in base64."""
-    return _pair({**item, "Value": b64decode(item["Value"] or "", validate=True)})
+def keys_of(answer: Response) -> list[str]:
+    """Keys without values."""
+    return [_named(key) for key in _found(answer, _KEYS)]
 
 
-def text_of(value: object) -> str:
-    """`value`, where it is text and not empty."""
-    if not (isinstance(value, str) and value):
-        raise TypeError(f"expected text, found {value!r}")
-    return value
+def result_of(answer: Response, operations: int) -> TransactionResult:
+    """How a transaction of so many operations ended."""
+    if answer.code == 409:
+        failed = {error.OpIndex: _named(error.What) for error in _UNDONE.decode(answer.content).Errors}
+        if not failed or not failed.keys() <= set(range(operations)):
+            raise ValueError("a conflict that names none of the operations")
+        return TransactionResult(failed)
+    return TransactionResult(pairs=[_pair(each.KV) for each in _read(answer, _DONE).Results or ()])
 
 
-def failures_of(message: str, operations: int) -> dict[int, str]:
-    """The failed ones of so many operations, from a 409 as python-consul2 hands it over: `409 {...}`."""
-    errors = json.loads(message.removeprefix("409 "))["Errors"]
-    failed = {int(error["OpIndex"]): text_of(error["What"]) for error in errors}
-    if not failed or not failed.keys() <= set(range(operations)):
-        raise ValueError("a conflict that names none of the operations")
-    return failed
+def session_of(answer: Response) -> str:
+    """The id of a new session."""
+    return _named(_read(answer, _SESSION).ID)
+
+
+def renewed_ttl(answer: Response, session: str) -> int:
+    """The TTL in whole seconds for which Consul prolonged this session; 0 when it says that there is none."""
+    if answer.code == 404:
+        if session not in answer.beginning:
+            raise ValueError("404 without naming the session")
+        return 0
+    (renewed,) = _read(answer, _SESSIONS)
+    if session != renewed.ID:
+        raise ValueError("another session")
+    if (seconds := int(_go_seconds(renewed.TTL))) < 1:
+        raise ValueError("a session without TTL")
+    return seconds
+
+
+def done(answer: Response) -> None:
+    """Nothing, where Consul says that it was done."""
+    if not _read(answer, _BOOLEAN):
+        raise ValueError("neither true nor an error")
 
 
 def services_of(answer: Response) -> list[AgentService]:
     """The services that an agent lists."""
     return [
         AgentService(
-            text_of(item["ID"]),
-            text_of(item["Service"]),
-            int(item["Port"]),
-            tuple(map(str, item["Tags"] or ())),
-            {str(name): str(text) for name, text in (item["Meta"] or {}).items()},
-            str(item["Address"]),
+            _named(each.ID), _named(each.Service), each.Port, tuple(each.Tags or ()), each.Meta or {}, each.Address
         )
-        for item in _listed(answer)
+        for each in _read(answer, _SERVICES).values()
     ]
 
 
 def checks_of(answer: Response) -> list[AgentCheck]:
     """The checks that an agent lists."""
     return [
-        AgentCheck(
-            text_of(item["CheckID"]),
-            str(item["ServiceID"]),
-            str(item["Name"]),
-            str(item["Notes"]),
-            text_of(item["Status"]),
-            str(item["Output"]),
-        )
-        for item in _listed(answer)
+        AgentCheck(_named(each.CheckID), each.ServiceID, each.Name, each.Notes, _named(each.Status), each.Output)
+        for each in _read(answer, _CHECKS).values()
     ]
 
 
 def is_unknown_check(answer: Response) -> bool:
     """Whether an agent said that it has no such TTL check: 404, or 500 up to Consul 1.9."""
-    return answer.code == 404 or (answer.code == 500 and bool(_UNKNOWN_CHECK.search(answer.body)))
+    return answer.code == 404 or (answer.code == 500 and bool(_UNKNOWN_CHECK.search(answer.beginning)))
 
 
 def shortest_session_ttl(answer: Response) -> int:
     """The shortest TTL in whole seconds that Consul allows a session (`session_ttl_min`), where it refused a shorter
     one by this answer; 0 for any other answer."""
-    found = _TTL_BOUND.search(answer.body) if answer.code in {400, 500} else None
+    found = _TTL_BOUND.search(answer.beginning) if answer.code in {400, 500} else None
     return math.ceil(_go_seconds(found[1])) if found else 0
-
-
-def session_ttl(item: Mapping[str, Any]) -> int:
-    """The TTL in whole seconds of a session as Consul shows it; at least 1."""
-    if (seconds := int(_go_seconds(text_of(item["TTL"])))) < 1:
-        raise ValueError("a session without TTL")
-    return seconds
 
 
 def _go_seconds(text: str) -> float:
@@ -219,8 +297,44 @@ def _go_seconds(text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def _listed(answer: Response) -> list[Mapping[str, Any]]:
-    listed = json.loads(answer.body)
-    if answer.code != 200 or not isinstance(listed, dict):
-        raise ValueError("not what an agent lists")
-    return list(listed.values())
+def node_name_of(answer: Response) -> str:
+    """What an agent's node is called."""
+    return _named(_read(answer, _AGENT).Config.NodeName)
+
+
+def address_of(answer: Response) -> str | None:
+    """The address of a node of the catalog; None for one that is not there."""
+    node = _read(answer, _NODE)
+    return _named(node.Node.Address) if node else None
+
+
+def leader_of(answer: Response) -> str:
+    """The leader's address; empty when there is none."""
+    return _read(answer, _TEXT)
+
+
+def _read(answer: Response, decoder: Decoder[T]) -> T:
+    if answer.code != 200:
+        raise ValueError(str(answer.code))
+    return decoder.decode(answer.content)
+
+
+def _found(answer: Response, decoder: Decoder[list[T]]) -> list[T]:
+    """What is there is in the answer; for nothing Consul says 404."""
+    if answer.code == 404:
+        return []
+    found = _read(answer, decoder)
+    if not found:
+        raise ValueError("an empty answer")
+    return found
+
+
+def _pair(item: _Pair) -> KvPair:
+    return KvPair(_named(item.Key), item.Value or b"", item.ModifyIndex, item.Session or "", item.CreateIndex)
+
+
+def _named(text: str) -> str:
+    """`text`, where it is not empty."""
+    if not text:
+        raise ValueError("expected text, found none")
+    return text

@@ -1,6 +1,7 @@
 """python-consul2's API layer (`consul.base`) over our transport: it knows endpoints and parameters.
 
-Its client object is not used: that one reads environment variables, and lets them override what it was told.
+Its client object is not used: that one reads environment variables, and lets them override what it was told. Nor is its
+reading of answers, which makes objects of whatever it is given: its methods return our transport's `Response`.
 """
 
 from consul.base import Consul

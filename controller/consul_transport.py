@@ -9,7 +9,7 @@ import hashlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,15 @@ from urllib.parse import quote, urlencode
 
 import pycurl
 
+from controller.bounded import BoundedBody
 from controller.consul_settings import ConsulSettings
 
 CA_CACHE_TIMEOUT = 321
 """libcurl's CURLOPT_CA_CACHE_TIMEOUT, which pycurl does not name: for how long authorities are not read again."""
 CONNECT_TIMEOUT = 2.0
-MAX_BODY = 64 * 1024 * 1024
+MAX_BODY = 16 * 1024 * 1024
+"""Bytes of one answer. Decoding it holds the interpreter, and with it every probe, for 1 to 2 ms a MiB."""
+BEGINNING = 4096
 MAX_HEADERS = 100
 EXCERPT = 200
 NEVER_SENT = frozenset({pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_PEER_FAILED_VERIFICATION})
@@ -54,12 +57,22 @@ class ConsulTooLarge(ConsulRefused):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer, with the fields that python-consul2 reads. Header names are in title case."""
+    """One answer. Header names are in title case."""
 
     code: int
     headers: Mapping[str, str]
-    body: str
     content: bytes
+
+    @property
+    def beginning(self) -> str:
+        """The first 4 KiB, as text."""
+        return self.content[:BEGINNING].decode("utf-8", "replace")
+
+    @property
+    def excerpt(self) -> str:
+        """The beginning on one line, without control characters."""
+        words = "".join(each if each.isprintable() else " " for each in self.beginning[: 2 * EXCERPT]).split()
+        return " ".join(words)[:EXCERPT]
 
 
 class Token:
@@ -93,15 +106,16 @@ class Token:
 
 
 class CurlTransport:
-    """python-consul2's HTTP client. For one thread; only `cancel` may be called by others.
+    """python-consul2's HTTP client, but for its callbacks, which are never called: what a request returns is the
+    `Response`. For one thread; only `cancel` may be called by others.
 
     `within` is the deadline of the next requests in seconds, from their start to the last byte. `answer` is the last
-    response that was read in full: python-consul2's callbacks keep from us its headers.
+    response that was read in full.
     """
 
     def __init__(self, settings: ConsulSettings) -> None:
         self.within = 10.0
-        self.answer = Response(0, {}, "", b"")
+        self.answer = Response(0, {}, b"")
         self._settings = settings
         self._token = Token(settings)
         self._next: ConsulSettings | None = None
@@ -112,22 +126,18 @@ class CurlTransport:
         self._opened_now = False
         self._sockets: list[socket.socket] = []
 
-    def get(self, callback: Callable[[Response], Any], path: str, params: Any = None, **_: object) -> Any:
+    def get(self, _callback: object, path: str, params: Any = None, **_: object) -> Response:
         """See python-consul2's HTTPClient; likewise the others. Headers given here are dropped: the token is ours."""
-        return self._request(callback, "GET", path, params)
+        return self._request("GET", path, params)
 
-    def put(
-        self, callback: Callable[[Response], Any], path: str, params: Any = None, data: Any = "", **_: object
-    ) -> Any:
-        return self._request(callback, "PUT", path, params, data or b"")
+    def put(self, _callback: object, path: str, params: Any = None, data: Any = "", **_: object) -> Response:
+        return self._request("PUT", path, params, data or b"")
 
-    def post(
-        self, callback: Callable[[Response], Any], path: str, params: Any = None, data: Any = "", **_: object
-    ) -> Any:
-        return self._request(callback, "POST", path, params, data or b"")
+    def post(self, _callback: object, path: str, params: Any = None, data: Any = "", **_: object) -> Response:
+        return self._request("POST", path, params, data or b"")
 
-    def delete(self, callback: Callable[[Response], Any], path: str, params: Any = None, **_: object) -> Any:
-        return self._request(callback, "DELETE", path, params)
+    def delete(self, _callback: object, path: str, params: Any = None, **_: object) -> Response:
+        return self._request("DELETE", path, params)
 
     def cancel(self) -> None:
         """End the request in flight and let none through until `reopen`. For any thread."""
@@ -159,14 +169,13 @@ class CurlTransport:
 
     def _request(
         self,
-        callback: Callable[[Response], Any],
         method: str,
         path: str,
         params: Iterable[tuple[str, object]] | None,
         data: str | bytes | None = None,
-    ) -> Any:
+    ) -> Response:
         self._take_settings()
-        body, lines = _Sink(MAX_BODY), list[bytes]()
+        body, lines = BoundedBody(MAX_BODY), list[bytes]()
         self._configure(self._url(path, params), method, data)
         self._curl.setopt(pycurl.WRITEFUNCTION, body.take)
         self._curl.setopt(pycurl.HEADERFUNCTION, lines.append)
@@ -175,11 +184,9 @@ class CurlTransport:
         except pycurl.error as error:
             self._drop_sockets()
             raise self._no_answer(error.args, body) from None
-        content = bytes(body.data)
-        code = self._curl.getinfo(pycurl.RESPONSE_CODE)
-        self.answer = Response(code, _headers(lines), content.decode("utf-8", "replace"), content)
+        self.answer = Response(self._curl.getinfo(pycurl.RESPONSE_CODE), _headers(lines), bytes(body.data))
         _judge(self.answer)
-        return callback(self.answer)
+        return self.answer
 
     def _take_settings(self) -> None:
         """A token file that is away at this moment leaves its last token in force, unless another one is meant."""
@@ -289,7 +296,7 @@ class CurlTransport:
             one.close()
         self._sockets.clear()
 
-    def _no_answer(self, problem: Sequence[Any], body: "_Sink") -> ConsulError:
+    def _no_answer(self, problem: Sequence[Any], body: BoundedBody) -> ConsulError:
         code, message = problem
         if self._cancelled:
             return ConsulUnavailable("was not waited for: the request was cancelled")
@@ -300,22 +307,6 @@ class CurlTransport:
                 return ConsulUnavailable(f"did not answer within {self.within:g} s: {message}")
             case _:
                 return ConsulUnavailable(f"did not answer: {message}", sent=code not in NEVER_SENT)
-
-
-class _Sink:
-    """Collects a body up to a limit."""
-
-    def __init__(self, limit: int) -> None:
-        self.data = bytearray()
-        self.overflow = False
-        self._limit = limit
-
-    def take(self, chunk: bytes) -> int:
-        if len(self.data) + len(chunk) > self._limit:
-            self.overflow = True
-            return -1
-        self.data += chunk
-        return len(chunk)
 
 
 def _status(path: Path) -> tuple[int, ...]:
@@ -345,7 +336,7 @@ def _headers(lines: Sequence[bytes]) -> dict[str, str]:
 
 def _judge(answer: Response) -> None:
     """Let through what python-consul2 is to read: 200, and 404 and 409 whose meaning depends on the question."""
-    said = f"{answer.code} {excerpt(answer.body)}".rstrip()
+    said = f"{answer.code} {answer.excerpt}".rstrip()
     match answer.code:
         case 200 | 404 | 409:
             return
@@ -359,9 +350,3 @@ def _judge(answer: Response) -> None:
             raise ConsulRefused(f"answered {said}")
         case _:
             raise ConsulUnavailable(f"answered {said}")
-
-
-def excerpt(text: str) -> str:
-    """The beginning of `text` on one line, without control characters."""
-    words = "".join(each if each.isprintable() else " " for each in text[: 2 * EXCERPT]).split()
-    return " ".join(words)[:EXCERPT]

@@ -9,6 +9,8 @@ Source: pkg/store/consul/podstore of square/p2.
 import json
 import re
 
+import msgspec
+
 from reconcilers.keys import intent_key
 from reconcilers.spec import PodKey, is_name
 
@@ -29,6 +31,13 @@ def pod_key(uuid: str) -> str:
     return f"pods/{uuid}"
 
 
+class _Pod(msgspec.Struct, frozen=True):
+    node: str
+
+
+_POD = msgspec.json.Decoder(_Pod)
+
+
 def keys(uuid: str, node: str) -> tuple[str, str]:
     """Where a pod's manifest and the pointer to it stand."""
     return pod_key(uuid), intent_key("intent", PodKey(node, uuid))
@@ -47,8 +56,7 @@ def entries(uuid: str, node: str, manifest: bytes) -> dict[str, bytes]:
 def node_of(value: bytes) -> str | None:
     """The node of a pod whose manifest stands in `value`, as `entries` wrote it; None where that is not to be read."""
     try:
-        pod = json.loads(value)
-    except (ValueError, RecursionError):
+        node = _POD.decode(value).node
+    except (msgspec.MsgspecError, RecursionError):
         return None
-    node = pod.get("node") if isinstance(pod, dict) else None
-    return node if isinstance(node, str) and is_name(node) else None
+    return node if is_name(node) else None

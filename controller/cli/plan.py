@@ -1,18 +1,18 @@
 """`podpulse plan`: what a controller would start, replace and stop, before it does."""
 
-import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import pycurl
 from rich.console import Console
 from rich.text import Text
 
+from controller.bounded import BoundedBody
 from controller.cli import terminal
 from controller.cli.asked import addresses, listing, not_gone
 from controller.cli.manifest_file import usable
@@ -29,6 +29,7 @@ from reconcilers.spec import Manifest, PodKey
 from reconcilers.visible import visible
 
 WITHIN = 10
+MAX_BODY = 16 * 1024 * 1024
 NOTHING = "none"
 FILTERED = "warning: the token may not read everything below {}: manifests that it may not read are not in this plan"
 Check = Mapping[str, str]
@@ -37,6 +38,13 @@ Check = Mapping[str, str]
 
 class NoController(Exception):
     """The controller that is to be compared with did not answer; the message says why."""
+
+
+class _Checks(msgspec.Struct, frozen=True):
+    """What `/api/v1/checks` answers."""
+
+    node: str
+    checks: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,40 +154,37 @@ def _confirm(config: Config, found: Listing, running: Collection[PodKey]) -> Non
         raise SourceError(f"no plan: a check runs for {key}, and a single read does not say that it is gone")
 
 
-def _running(url: str, node: str, ca_file: Path | None) -> dict[str, Check]:
+def _running(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
     """The checks of a running controller, by pod.
 
     Raises:
         NoController: it did not answer, or with something else, or is another node's.
     """
-    answer = BytesIO()
+    answer = BoundedBody(MAX_BODY)
     curl = pycurl.Curl()
     curl.setopt(pycurl.URL, f"{url.rstrip('/')}/api/v1/checks")
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.NOPROXY, "*")
     curl.setopt(pycurl.TIMEOUT, WITHIN)
-    curl.setopt(pycurl.WRITEDATA, answer)
+    curl.setopt(pycurl.WRITEFUNCTION, answer.take)
     if ca_file:
         curl.setopt(pycurl.CAINFO, str(ca_file))
     try:
         curl.perform()
         status = curl.getinfo(pycurl.RESPONSE_CODE)
     except pycurl.error as error:
+        if answer.overflow:
+            raise NoController(f"{_shown(url)} answered with more than {MAX_BODY} bytes") from None
         raise NoController(f"no controller answers at {_shown(url)}: {error.args[-1]}") from None
     finally:
         curl.close()
     try:
-        said = json.loads(answer.getvalue()) if status == 200 else {}
-        checks: dict[str, Check] = {pod: _as_texts(check) for pod, check in said["checks"].items()}
-    except (ValueError, LookupError, AttributeError, TypeError):
+        said = msgspec.json.decode(bytes(answer.data) if status == 200 else b"", type=_Checks)
+    except (msgspec.MsgspecError, RecursionError):
         raise NoController(f"{_shown(url)} answered with status {status}, and names no checks") from None
-    if said.get("node") != node:
-        raise NoController(f"the controller at {_shown(url)} is that of node {said.get('node')!r}, not of {node!r}")
-    return checks
-
-
-def _as_texts(check: Mapping[object, object]) -> Check:
-    return {str(name): str(text) for name, text in check.items()}
+    if said.node != node:
+        raise NoController(f"the controller at {_shown(url)} is that of node {said.node!r}, not of {node!r}")
+    return said.checks
 
 
 def _shown(url: str) -> str:

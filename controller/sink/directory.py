@@ -14,14 +14,15 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from controller.pulse import Pulse
-from controller.regular import is_unwritable
-from reconcilers.record import HealthRecord, RecordError, decode
+from controller.regular import contents, is_unwritable
+from reconcilers.record import HealthRecord, decode
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".json"
 LEASE = ".podpulse.lease"
+MAX_BYTES = 512 * 1024
 RENEWAL = 5.0
 TTL = 20.0
 AHEAD = 2.0
@@ -214,11 +215,11 @@ class DirectorySink:
 
 
 def read(folder: Path) -> dict[PodKey, HealthRecord]:
-    """All records of a folder, fresh or not; files that are no records are passed over."""
+    """All records of a folder, fresh or not; files that are no records, or longer than any, are passed over."""
     records = {}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        with contextlib.suppress(RecordError, OSError):
-            record = decode(path.read_bytes())
+        with contextlib.suppress(ValueError):
+            record = decode(contents(str(path), MAX_BYTES))
             records[record.key] = record
     return records
 

@@ -224,7 +224,7 @@ def test_a_rotated_token_file_is_read_again(consul_binary: Path, tmp_path: Path)
 def test_a_token_that_was_read_outlives_other_settings_while_its_file_is_away(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("abc")
-    with FakeServer(lambda _: Reply(200, b"{}")) as server:
+    with FakeServer(lambda _: Reply(200, b"true")) as server:
         settings = ConsulSettings(server.address, token_file=str(file))
         with ConsulClient(settings) as client:
             client.session_destroy("x")

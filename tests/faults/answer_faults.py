@@ -68,6 +68,15 @@ LISTED: Mapping[str, Reply] = {
 """To the question for all manifests."""
 
 
+VALUES: Mapping[str, int] = {"many-values": 5_000_000, "too-many-values": 20_000_000}
+"""How many empty lists there are in a listing of 15 MB, and of 60."""
+
+
+def many_values(count: int, stage: Stage, random: Random) -> Iterator[None]:
+    """To read them all must not keep the interpreter from probing."""
+    yield from lies(listing(Reply(200, b"[" + b"[]," * count + b"[]]", INDEX)), stage, random)
+
+
 def lies(lie: Lie, stage: Stage, random: Random) -> Iterator[None]:
     """The blocked query is cut, so that the lie is heard at once."""
     stage.gateway.lie = lie
@@ -156,6 +165,10 @@ FAULTS = (
     *(_fault(name, partial(lies, always(reply)), "cut") for name, reply in SAID.items()),
     *(_fault(name, partial(lies, listing(reply)), "blind") for name, reply in LISTED.items()),
     Fault("answers-slow-catalog", "answers", slow_catalog, seconds=2 * SLOW),
+    *(
+        Fault(f"answers-{name}", "answers", partial(many_values, count), ("blind",), seconds=12)
+        for name, count in VALUES.items()
+    ),
     _fault("partial", partial_listing, "blind"),
     Fault("answers-413-for-large-requests", "answers", limited, ("limited", "foreign"), seconds=LIMITED),
     _fault("redirect", redirected, "cut"),

@@ -1,6 +1,7 @@
 """Health records: p2's own tools read them, and nothing that stands below `health/` makes the reader stumble."""
 
 import json
+import tracemalloc
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -262,3 +263,18 @@ def test_a_damped_record_says_what_was_last_seen_and_how_often_it_changed() -> N
     )
     assert "last seen critical (refused)" in read.detail
     assert decode(seen.encode(100.0)).last_seen is None
+
+
+def test_a_record_of_very_many_values_becomes_few_objects() -> None:
+    lists = b"[" + b"[]," * 150_000 + b"[]]"
+    fields = b'"Node": "web1", "Id": "isup", "Status": "passing", "Reason": null, "Output": "well"'
+    tracemalloc.start()
+    try:
+        found = decode(b'{%b, "Junk": %b}' % (fields, lists))
+        with pytest.raises(RecordError):
+            decode(lists)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (found.key, found.status, found.output) == (PodKey("web1", "isup"), HealthState.PASSING, "well")
+    assert peak < 5 * len(lists)

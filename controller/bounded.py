@@ -1,0 +1,18 @@
+"""What others answer over HTTP, up to a limit: libcurl has none of its own for what comes without a length."""
+
+
+class BoundedBody:
+    """Collects a body; `take` is libcurl's write function. `overflow` says that there was more than `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.data = bytearray()
+        self.overflow = False
+        self._limit = limit
+
+    def take(self, chunk: bytes) -> int:
+        """Keep a part; one that is too much ends the transfer."""
+        if len(self.data) + len(chunk) > self._limit:
+            self.overflow = True
+            return -1
+        self.data += chunk
+        return len(chunk)
