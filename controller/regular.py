@@ -7,6 +7,7 @@ must not stop us by it.
 import errno
 import os
 import stat
+from dataclasses import dataclass
 
 MAX_SIZE = 4 * 1024 * 1024
 """Bytes. The authorities of a whole system are about 220 KB."""
@@ -18,6 +19,28 @@ UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 def is_unwritable(error: OSError) -> bool:
     """Whether a file system cannot be written now, where a path that is wrong never can."""
     return error.errno in UNWRITABLE
+
+
+Stamp = tuple[int, int, int, int]
+"""What tells one version of a file from another: when it was written, its size, its inode and its device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of a file, and the stamp of the very file that they were read from."""
+
+    data: bytes
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Files that were read together, with the stamps of what was read: one of authorities, or a certificate and its
+    key. `number` tells this reading from others of the same files."""
+
+    paths: tuple[str, ...]
+    stamps: tuple[Stamp, ...]
+    number: int
 
 
 def unreadable(path: str) -> str:
@@ -35,14 +58,37 @@ def contents(path: str, limit: int = MAX_SIZE) -> bytes:
     Raises:
         ValueError: it cannot be read, is no regular file, or is longer than `limit`; the message names it.
     """
+    return read(path, limit).data
+
+
+def read(path: str, limit: int = MAX_SIZE) -> Content:
+    """The bytes of a file with its stamp, which is at least as old as they are: what is written from now on changes it.
+
+    Raises:
+        ValueError: as `contents`.
+    """
     try:
         with open(_opened(path, limit), "rb") as file:
+            stamp = stamp_of(os.fstat(file.fileno()))
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {_said(error)}") from None
     if len(data) > limit:
         raise ValueError(f"{path}: {_too_long(limit)}")
-    return data
+    return Content(data, stamp)
+
+
+def stamp(path: str) -> Stamp | None:
+    """The stamp of the file that has this path now; None for one that cannot be seen, or is no regular one."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - as in `_opened`
+    except OSError:
+        return None
+    return stamp_of(status) if stat.S_ISREG(status.st_mode) else None
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
 
 
 def _opened(path: str, limit: int) -> int:

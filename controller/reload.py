@@ -201,7 +201,6 @@ class Reloader:
     def _look(self) -> None:
         """See whether files of certificates were replaced. Those for Consul are looked at by who speaks to it."""
         engine = self._parts.engine
-        authorities, others = engine.files()
-        if replaced := self._rotation.look(authorities, others):
+        if replaced := self._rotation.look(engine.files()):
             log.info("%s replaced; new connections of probes use it", ", ".join(sorted(replaced)))
             engine.renew(replaced)

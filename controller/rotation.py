@@ -1,21 +1,17 @@
 """Files of authorities, certificates and keys that are replaced while we run.
 
-A file counts as replaced when it looks another one at two looks in a row, so that nobody is told of one that is being
-written, and when it can be used.
+A file counts as replaced when it is another one than the one that was read, looks the same at two looks in a row, so
+that nobody is told of one that is being written, and can be used. A certificate and its key count together.
 """
 
 import logging
-import os
 import ssl
-import stat
 from collections.abc import Collection
 
 from controller.consul_settings import ConsulSettings
-from controller.regular import unreadable
+from controller.regular import Reading, Stamp, stamp, unreadable
 
 log = logging.getLogger(__name__)
-
-Stamp = tuple[int, int, int]
 
 
 def unusable(path: str) -> str:
@@ -39,44 +35,45 @@ def wrong_for_consul(settings: ConsulSettings) -> str:
         return f"consul.token_file: expected a file that can be read, got {settings.token_file}: {problem}"
     if settings.ca_file and (problem := wrong_authorities("consul.ca_file", settings.ca_file)):
         return problem
-    if settings.cert_file:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(settings.cert_file, settings.key_file, lambda: b"")
-        except (OSError, ValueError) as error:
-            pair = f"{settings.cert_file} and {settings.key_file}"
-            return f"consul.cert_file: expected a certificate with its key in consul.key_file, got {pair}: {error}"
+    if settings.cert_file and (problem := unfit(settings.cert_file, settings.key_file)):
+        pair = f"{settings.cert_file} and {settings.key_file}"
+        return f"consul.cert_file: expected a certificate with its key in consul.key_file, got {pair}: {problem}"
+    return ""
+
+
+def unfit(cert_file: str, key_file: str) -> str:
+    """Why these are not a certificate and its key, or ""."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert_file, key_file, lambda: b"")
+    except (OSError, ValueError) as error:
+        return str(error)
     return ""
 
 
 class Rotation:
-    """Remembers what the files looked like, also of those that no check uses at the moment: libcurl does too."""
+    """Compares what was read with what is there."""
 
     def __init__(self) -> None:
-        self._taken: dict[str, Stamp | None] = {}
-        self._seen: dict[str, Stamp | None] = {}
+        self._seen: dict[tuple[str, ...], tuple[Stamp | None, ...]] = {}
+        self._judged: dict[tuple[str, ...], tuple[int, tuple[Stamp | None, ...]]] = {}
 
-    def look(self, authorities: Collection[str], others: Collection[str]) -> frozenset[str]:
-        """The files that were replaced since they were last told of. `others` are certificates and keys."""
-        before, self._seen = self._seen, {path: _stamp(path) for path in (*authorities, *others)}
-        self._taken = self._seen | self._taken
-        settled = {path for path, stamp in self._seen.items() if before.get(path, stamp) == stamp}
-        replaced = {path for path in settled if self._seen[path] and self._seen[path] != self._taken[path]}
-        self._taken |= {path: self._seen[path] for path in replaced}
-        return frozenset(path for path in replaced if path not in authorities or self._is_good(path))
+    def look(self, readings: Collection[Reading]) -> frozenset[str]:
+        """The files that were replaced since they were read so, each time that they were told once."""
+        before, self._seen = self._seen, {each.paths: tuple(map(stamp, each.paths)) for each in readings}
+        self._judged = {paths: judged for paths, judged in self._judged.items() if paths in self._seen}
+        replaced = set[str]()
+        for each in readings:
+            now = self._seen[each.paths]
+            if now == each.stamps or None in now or before.get(each.paths) != now:
+                continue
+            if self._judged.get(each.paths) != (each.number, now):
+                self._judged[each.paths] = (each.number, now)
+                replaced.update(each.paths if self._are_good(each.paths) else ())
+        return frozenset(replaced)
 
     @staticmethod
-    def _is_good(path: str) -> bool:
-        if problem := unusable(path):
-            log.warning("%s was replaced and cannot be used; what was read before stays in force: %s", path, problem)
+    def _are_good(paths: tuple[str, ...]) -> bool:
+        if problem := unusable(*paths) if len(paths) == 1 else unfit(*paths):
+            said = " and ".join(paths)
+            log.warning("%s replaced, and cannot be used; what was read before stays in force: %s", said, problem)
         return not problem
-
-
-def _stamp(path: str) -> Stamp | None:
-    """None for a file that cannot be seen, or is none that is read: it may be back soon."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - paths are libcurl's here
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

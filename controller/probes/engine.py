@@ -20,6 +20,7 @@ from controller.probes.resolver import Answer, ask_system
 from controller.probes.schedule import Schedule, first_moment, next_moment, next_on_phase
 from controller.probes.worker import Worker
 from controller.pulse import Pulse
+from controller.regular import Reading
 from reconcilers.bucket import TokenBucket
 from reconcilers.guard import Guard
 from reconcilers.health import ProbeResult
@@ -149,12 +150,9 @@ class ProbeEngine:
         """The content of these files of certificates is another one."""
         self._post(Renew(self._ca_file, self._guard, replaced))
 
-    def files(self) -> tuple[set[str], set[str]]:
-        """Which files probes read: those with authorities, and those with certificates and keys."""
-        with self._lock:
-            every = {spec.probe.tls for spec in self._specs.values() if spec.probe.tls}
-        authorities = {self._ca_file, *(tls.ca_file for tls in every)}
-        return authorities - {""}, {path for tls in every for path in (tls.cert_file, tls.key_file) if path}
+    def files(self) -> Collection[Reading]:
+        """What was read of files of authorities, certificates and keys, and is in use. For any thread."""
+        return self._prober.files()
 
     def _post(self, command: Start | Stop | Renew) -> None:
         self._commands.append(command)

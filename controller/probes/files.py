@@ -14,7 +14,7 @@ from collections.abc import Collection
 import pycurl
 
 from controller.probes.chains import Chains
-from controller.regular import contents
+from controller.regular import Content, Reading, read
 from reconcilers.spec import Tls
 
 MAX_KEY = 256 * 1024
@@ -22,6 +22,10 @@ MAX_KEY = 256 * 1024
 MAX_SEALED = 8
 """How many files of authorities have a descriptor. Beyond that they are handed over as bytes, which are parsed anew at
 each handshake."""
+MAX_PAIRS = 64
+"""How many certificates with their keys are kept. Beyond that they are read again for new transfers."""
+MAX_READINGS = 10_000
+"""Of so many files it is known how they were read, also of those that no check names any more."""
 UNABLE = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
 """Where the system does not let us have such files."""
 
@@ -47,19 +51,35 @@ class Sealed:
 
 
 class TlsFiles:
-    """Reads files of authorities once, until they are `replaced`; certificates and keys for each new transfer."""
+    """Reads files once, until they are `replaced`; authorities that have no descriptor for each new transfer."""
 
     def __init__(self, ca_file: str) -> None:
         self.chains = Chains()
-        self._ca_file = ca_file
+        self.ca_file = ca_file
         self._sealed: dict[str, Sealed] = {}
         self._alive: weakref.WeakSet[Sealed] = weakref.WeakSet()
+        self._pairs: dict[tuple[str, ...], Options] = {}
+        self._read: dict[tuple[str, ...], Reading] = {}
 
     def renew(self, ca_file: str, replaced: Collection[str]) -> None:
-        """From now on `ca_file` has the authorities, and the content of the files `replaced` is another one."""
-        self._ca_file = ca_file
+        """From now on `ca_file` has the authorities, and the content of the files `replaced` is another one. Transfers
+        that were made before are used for no new probe."""
+        self.ca_file = ca_file
+        if self.is_full:
+            replaced = {path for paths in self._read for path in paths}
         for path in replaced:
             self._sealed.pop(path, None)
+        for paths in [paths for paths in self._read if not set(paths).isdisjoint(replaced)]:
+            del self._read[paths]
+            self._pairs.pop(paths, None)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._read) >= MAX_READINGS
+
+    def readings(self) -> Collection[Reading]:
+        """What was read of each file, and is in use, first. For any thread."""
+        return list(self._read.values())
 
     def options(self, tls: Tls) -> tuple[Options, Sealed | None]:
         """The files as libcurl's options, and what has to live as long as a transfer has them.
@@ -68,15 +88,17 @@ class TlsFiles:
             ValueError: one cannot be read; the message says which, and why.
             OSError: we ourselves are out of descriptors or memory.
         """
-        authorities = self._authorities(tls.ca_file or self._ca_file)
+        authorities = self._authorities(tls.ca_file or self.ca_file)
         if isinstance(authorities, Sealed):
-            return {pycurl.CAINFO: authorities.path} | _own(tls), authorities
-        return {pycurl.CAINFO_BLOB: authorities} | _own(tls), None
+            return {pycurl.CAINFO: authorities.path} | self._own(tls), authorities
+        return {pycurl.CAINFO_BLOB: authorities} | self._own(tls), None
 
     def _authorities(self, path: str) -> Sealed | bytes:
         if sealed := self._sealed.get(path):
             return sealed
-        data = contents(path)
+        content = read(path)
+        self._note((path,), content)
+        data = content.data
         if len(self._sealed) >= MAX_SEALED:
             self._sealed.clear()  # who uses one keeps it alive
         if len(self._alive) >= MAX_SEALED or (sealed := _sealed(data, path)) is None:
@@ -84,6 +106,24 @@ class TlsFiles:
         self._sealed[path] = sealed
         self._alive.add(sealed)
         return sealed
+
+    def _own(self, tls: Tls) -> Options:
+        """Our certificate and key. The empty passphrase keeps OpenSSL from asking for one on the terminal."""
+        if not tls.cert_file:
+            return {}
+        pair = (tls.cert_file, tls.key_file)
+        if pair not in self._pairs:
+            cert, key = (read(path, MAX_KEY) for path in pair)
+            self._note(pair, cert, key)
+            if len(self._pairs) >= MAX_PAIRS:
+                del self._pairs[next(iter(self._pairs))]
+            self._pairs[pair] = {pycurl.SSLCERT_BLOB: cert.data, pycurl.SSLKEY_BLOB: key.data, pycurl.KEYPASSWD: ""}
+        return self._pairs[pair]
+
+    def _note(self, paths: tuple[str, ...], *contents: Content) -> None:
+        """A transfer may still have what was read before: that counts, until it is replaced."""
+        if paths not in self._read:
+            self._read[paths] = Reading(paths, tuple(each.stamp for each in contents), next(_serial))
 
 
 def _sealed(data: bytes, name: str) -> Sealed | None:
@@ -95,11 +135,3 @@ def _sealed(data: bytes, name: str) -> Sealed | None:
             return None
         raise
     return sealed if os.access(sealed.path, os.R_OK) else None
-
-
-def _own(tls: Tls) -> Options:
-    """Our certificate and key. The empty passphrase keeps OpenSSL from asking for one on the terminal."""
-    if not tls.cert_file:
-        return {}
-    cert, key = contents(tls.cert_file, MAX_KEY), contents(tls.key_file, MAX_KEY)
-    return {pycurl.SSLCERT_BLOB: cert, pycurl.SSLKEY_BLOB: key, pycurl.KEYPASSWD: ""}

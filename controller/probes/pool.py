@@ -8,6 +8,7 @@ import pycurl
 from controller.probes.files import TlsFiles
 from controller.probes.transfer import Transfer
 from controller.probes.worker import Worker
+from controller.regular import Reading
 
 MAX_IDLE = 512
 
@@ -38,6 +39,10 @@ class TransferPool:
         self._files.renew(ca_file, replaced)
         self._era += 1
         self.clear()
+
+    def files(self) -> Collection[Reading]:
+        """See `TlsFiles.readings`."""
+        return self._files.readings()
 
     def take(self, worker: Worker) -> Transfer:
         idle = self._idle.get(worker.profile)
@@ -78,6 +83,8 @@ class TransferPool:
                 self._idle[profile] = idle
 
     def _new(self, worker: Worker) -> Transfer:
+        if self._files.is_full:
+            self.renew(self._files.ca_file)
         assert worker.kind is not None  # noqa: S101 - no way is ever found for a worker that sends nothing
         transfer = worker.kind.transfer(worker.spec.probe, self._files)
         transfer.era = self._era

@@ -16,6 +16,7 @@ from controller.probes.resolver import Answer, Resolver
 from controller.probes.schedule import Schedule
 from controller.probes.transfer import Transfer, Verdict, Where
 from controller.probes.worker import Worker
+from controller.regular import Reading
 from reconcilers.guard import Guard
 from reconcilers.health import Outcome, Phases, ProbeResult, Reason
 
@@ -92,6 +93,10 @@ class Prober:
         """Whose probe ended since this was last called."""
         freed, self._freed = self._freed, []
         return freed
+
+    def files(self) -> Collection[Reading]:
+        """See `TlsFiles.readings`."""
+        return self._pool.files()
 
     def renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
         """From now on these authorities and this guard are in force, and these files' content is another one."""

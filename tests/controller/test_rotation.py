@@ -1,12 +1,17 @@
 """Files of certificates that are replaced while we run: noticed when they stand, and used by new connections."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import pycurl
 import pytest
 
 from controller.consul import ConsulClient, ConsulRefused, ConsulUnavailable
+from controller.probes import files
+from controller.probes.files import MAX_SEALED, Options, TlsFiles
+from controller.probes.pool import TransferPool
+from controller.probes.worker import Worker
 from controller.rotation import Rotation, unusable
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import Tls
@@ -46,68 +51,206 @@ def replace_by(file: Path, content: Path) -> None:
 # Looking
 
 
-def test_a_file_that_was_replaced_is_told_of_once_it_stands(bundle: Path, successor: Authority) -> None:
-    rotation, paths = Rotation(), [str(bundle)]
-    assert [rotation.look(paths, []) for _ in range(2)] == [frozenset()] * 2
+class Watched:
+    """Files as probes read them, and who looks whether they were replaced."""
+
+    def __init__(self, tls: Tls, ca_file: Path) -> None:
+        self.files = TlsFiles(str(ca_file))
+        self._tls = tls
+        self._ca_file = str(ca_file)
+        self._rotation = Rotation()
+        self.read()
+
+    def read(self) -> Options:
+        """As for a new transfer."""
+        options, self.sealed = self.files.options(self._tls)
+        return options
+
+    def authorities(self) -> bytes:
+        return Path(str(self.read()[pycurl.CAINFO])).read_bytes()
+
+    def look(self) -> Collection[str]:
+        """The files that were replaced, in order; they are read anew."""
+        replaced = self._rotation.look(self.files.readings())
+        self.files.renew(self._ca_file, replaced)
+        return sorted(replaced)
+
+
+@pytest.fixture
+def watched(bundle: Path) -> Watched:
+    return Watched(Tls(), bundle)
+
+
+@pytest.fixture
+def pair(authority: Authority, tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate and its key, in files that are replaced."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    for file, theirs in zip((cert, key), authority.files("client"), strict=True):
+        file.write_bytes(theirs.read_bytes())
+    return cert, key
+
+
+def test_a_file_that_is_replaced_before_anybody_looked_is_told_of(
+    watched: Watched, bundle: Path, successor: Authority
+) -> None:
     replace_by(bundle, successor.file)
-    assert [rotation.look(paths, []) for _ in range(3)] == [frozenset(), {str(bundle)}, frozenset()]
+    assert [watched.look() for _ in range(3)] == [[], [str(bundle)], []]
+    assert watched.authorities() == successor.file.read_bytes()
+    assert [watched.look() for _ in range(2)] == [[], []]
 
 
-def test_a_file_that_was_replaced_while_no_check_used_it_is_told_of(bundle: Path, successor: Authority) -> None:
-    rotation, paths = Rotation(), [str(bundle)]
-    assert rotation.look(paths, []) == frozenset()
-    assert rotation.look([], []) == frozenset()
+def test_a_file_that_was_replaced_is_told_of_once_it_stands(
+    watched: Watched, bundle: Path, successor: Authority
+) -> None:
+    assert [watched.look() for _ in range(2)] == [[], []]
     replace_by(bundle, successor.file)
-    assert {path for _ in range(2) for path in rotation.look(paths, [])} == {str(bundle)}
+    assert [watched.look() for _ in range(3)] == [[], [str(bundle)], []]
 
 
-def test_a_file_that_is_being_written_is_waited_for(bundle: Path, successor: Authority) -> None:
-    rotation, paths = Rotation(), [str(bundle)]
-    rotation.look(paths, [])
+def test_a_file_that_is_replaced_between_two_readings_counts_as_it_was_read_first(
+    bundle: Path, authority: Authority, successor: Authority
+) -> None:
+    """A transfer that was made by the first one is used again."""
+    watched = Watched(Tls(), bundle)
+    before = bundle.read_bytes()
+    replace_by(bundle, successor.file)
+    for number in range(2 * MAX_SEALED):
+        copy = bundle.with_name(f"copy-{number}")
+        copy.write_bytes(before)
+        watched.files.options(Tls(ca_file=str(copy)))
+    watched.read()
+    assert [watched.look() for _ in range(2)] == [[], [str(bundle)]]
+
+
+def test_a_folder_whose_link_is_swapped_as_kubernetes_does_is_told_of(
+    authority: Authority, successor: Authority, tmp_path: Path
+) -> None:
+    mount = Mount(tmp_path / "mount", authority)
+    watched = Watched(Tls(cert_file=str(mount.cert), key_file=str(mount.key)), mount.ca)
+    mount.swap(successor)
+    watched.look()
+    assert watched.look() == sorted(map(str, (mount.ca, mount.cert, mount.key)))
+    assert watched.authorities() == successor.file.read_bytes()
+    own = watched.read()
+    assert (own[pycurl.SSLCERT_BLOB], own[pycurl.SSLKEY_BLOB]) == (mount.cert.read_bytes(), mount.key.read_bytes())
+
+
+class Mount:
+    """A volume of Kubernetes': each file is a link through `..data`, which is a link to a folder and is replaced."""
+
+    def __init__(self, folder: Path, authority: Authority) -> None:
+        self._folder = folder
+        self._number = 0
+        folder.mkdir()
+        self.swap(authority)
+        self.ca, self.cert, self.key = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
+        for file in (self.ca, self.cert, self.key):
+            file.symlink_to(Path("..data") / file.name)
+
+    def swap(self, authority: Authority) -> None:
+        self._number += 1
+        version = self._folder / f"..{self._number}"
+        version.mkdir()
+        cert, key = authority.files("client")
+        for name, file in (("ca.pem", authority.file), ("cert.pem", cert), ("key.pem", key)):
+            (version / name).write_bytes(file.read_bytes())
+        (self._folder / "..data_tmp").symlink_to(version.name)
+        (self._folder / "..data_tmp").replace(self._folder / "..data")
+
+
+def test_a_file_that_is_being_written_is_waited_for(watched: Watched, bundle: Path, successor: Authority) -> None:
     whole = successor.file.read_bytes()
     for part in (whole[:100], whole[:200], whole):
         bundle.write_bytes(part)
-        assert rotation.look(paths, []) == frozenset()
-    assert rotation.look(paths, []) == {str(bundle)}
+        assert watched.look() == []
+    assert watched.look() == [str(bundle)]
 
 
 def test_authorities_that_cannot_be_used_are_not_told_of_and_complained_about_once(
-    bundle: Path, caplog: pytest.LogCaptureFixture
+    watched: Watched, bundle: Path, authority: Authority, successor: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rotation, paths = Rotation(), [str(bundle)]
-    rotation.look(paths, [])
     bundle.write_text("garbage")
-    assert [rotation.look(paths, []) for _ in range(4)] == [frozenset()] * 4
-    assert caplog.text.count("was replaced and cannot be used") == 1
+    assert [watched.look() for _ in range(4)] == [[]] * 4
+    assert caplog.text.count("replaced, and cannot be used") == 1
     assert unusable(str(bundle))
+    assert watched.authorities() == authority.file.read_bytes()
+    replace_by(bundle, successor.file)
+    assert [watched.look() for _ in range(2)] == [[], [str(bundle)]]
 
 
-def test_a_file_that_goes_away_and_comes_back_as_it_was_is_no_news(bundle: Path, tmp_path: Path) -> None:
-    rotation, paths = Rotation(), [str(bundle)]
-    rotation.look(paths, [])
+def test_a_file_that_goes_away_and_comes_back_as_it_was_is_no_news(
+    watched: Watched, bundle: Path, tmp_path: Path
+) -> None:
     bundle.rename(tmp_path / "away")
-    assert [rotation.look(paths, []) for _ in range(2)] == [frozenset()] * 2
+    assert [watched.look() for _ in range(2)] == [[], []]
     (tmp_path / "away").rename(bundle)
-    assert [rotation.look(paths, []) for _ in range(2)] == [frozenset()] * 2
+    assert [watched.look() for _ in range(2)] == [[], []]
 
 
-def test_certificates_and_keys_are_told_of_too(tmp_path: Path) -> None:
-    rotation, key = Rotation(), tmp_path / "key.pem"
-    assert rotation.look([], [str(key)]) == frozenset()
-    key.write_text("one")
-    assert [rotation.look([], [str(key)]) for _ in range(2)] == [frozenset(), {str(key)}]
+def test_a_file_that_is_told_of_and_then_put_back_and_replaced_again_is_told_of_again(
+    watched: Watched, bundle: Path, successor: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "second").write_bytes(successor.file.read_bytes())
+    for _ in range(3):
+        bundle.rename(tmp_path / "first")
+        (tmp_path / "second").rename(bundle)
+        assert str(bundle) in {path for _ in range(2) for path in watched.look()}
+        bundle.rename(tmp_path / "second")
+        (tmp_path / "first").rename(bundle)
+        watched.read()
+
+
+def test_a_certificate_and_its_key_are_replaced_together_or_not_at_all(
+    bundle: Path, pair: tuple[Path, Path], successor: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    cert, key = pair
+    watched = Watched(Tls(cert_file=str(cert), key_file=str(key)), bundle)
+    before = watched.read()
+    new_cert, new_key = successor.files("client")
+    replace_by(cert, new_cert)
+    assert [watched.look() for _ in range(4)] == [[]] * 4
+    assert watched.read() == before, "what was read before stays in force"
+    assert caplog.text.count(f"{cert} and {key} replaced, and cannot be used") == 1
+    replace_by(key, new_key)
+    assert [watched.look() for _ in range(3)] == [[], [str(cert), str(key)], []]
+    assert watched.read()[pycurl.SSLCERT_BLOB] == new_cert.read_bytes()
+
+
+def test_a_pair_of_which_one_was_read_before_and_one_after_it_was_replaced_is_read_again(
+    bundle: Path, pair: tuple[Path, Path], successor: Authority
+) -> None:
+    cert, key = pair
+    new_cert, new_key = successor.files("client")
+    replace_by(key, new_key)
+    watched = Watched(Tls(cert_file=str(cert), key_file=str(key)), bundle)
+    replace_by(cert, new_cert)
+    assert [watched.look() for _ in range(2)] == [[], [str(cert), str(key)]]
+    assert watched.read()[pycurl.SSLCERT_BLOB] == new_cert.read_bytes()
 
 
 def test_a_file_that_a_pipe_takes_the_place_of_is_not_opened_and_told_of_when_it_is_back(
-    bundle: Path, successor: Authority
+    watched: Watched, bundle: Path, successor: Authority
 ) -> None:
-    rotation, paths = Rotation(), [str(bundle)]
-    rotation.look(paths, [])
     bundle.unlink()
     os.mkfifo(bundle)
-    assert [rotation.look(paths, []) for _ in range(3)] == [frozenset()] * 3
+    assert [watched.look() for _ in range(3)] == [[]] * 3
     replace_by(bundle, successor.file)
-    assert {path for _ in range(2) for path in rotation.look(paths, [])} == {str(bundle)}
+    assert [watched.look() for _ in range(2)] == [[], [str(bundle)]]
+
+
+def test_however_many_files_are_named_what_is_known_of_them_is_bounded(
+    bundle: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_READINGS", 5)
+    monkeypatch.setattr(files, "MAX_PAIRS", 2)
+    pool = TransferPool(str(bundle), lambda *_: None)
+    cert, key = pair
+    for number in range(20):
+        copy = cert.with_name(f"copy-{number}.pem")
+        copy.write_bytes(cert.read_bytes())
+        check = https(1, f"pod-{number}", tls=Tls(cert_file=str(copy), key_file=str(key)))
+        pool.take(Worker(check, 0)).close()
+        assert len(pool.files()) <= 6
 
 
 # Probes
@@ -140,7 +283,7 @@ def test_replaced_authorities_are_asked_from_the_next_probe_on(
 
         target.tls = successor.server()
         until(lambda: bench.results.all(check.key)[-1].outcome is Outcome.SUCCESS, what="the new one is accepted")
-        assert bench.engine.files() == ({str(bundle), *([str(mine)] if own else [])}, set())
+        assert (str(file),) in {each.paths for each in bench.engine.files()}
 
 
 @pytest.mark.parametrize("resume", [False, True], ids=["full handshakes", "resumed sessions"])

@@ -230,7 +230,7 @@ def test_authorities_that_were_replaced_are_noticed(consul: Agent, launch: Launc
         asked = fleet.asked("a")
         assert max(gaps(asked)) < 30.0
         bundle.write_text("garbage")
-        until(lambda: f"{bundle} was replaced and cannot be used" in controller.log, 20.0)
+        until(lambda: f"{bundle} replaced, and cannot be used" in controller.log, 20.0)
         before = len(target.hits("/a"))
         until(lambda: len(target.hits("/a")) > before + 3)
         assert fleet.status("a") == "passing"
