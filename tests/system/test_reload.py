@@ -234,3 +234,19 @@ def test_authorities_that_were_replaced_are_noticed(consul: Agent, launch: Launc
         before = len(target.hits("/a"))
         until(lambda: len(target.hits("/a")) > before + 3)
         assert fleet.status("a") == "passing"
+
+
+def test_authorities_that_are_replaced_right_after_the_first_verdict_are_noticed(
+    consul: Agent, launch: Launch, tmp_path: Path
+) -> None:
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    mine, other = tmp_path / "mine.pem", tmp_path / "next.pem"
+    mine.write_bytes(old.file.read_bytes())
+    other.write_bytes(new.file.read_bytes())
+    with Target(old.server("web1")) as target:
+        fleet = Fleet(consul, target)
+        launch(consul, ca_file=str(new.file))
+        fleet.write("a", manifest("a", target.port, "/a", https=True, tls={"ca_file": str(mine)}))
+        until(lambda: fleet.status("a") == "passing")
+        other.replace(mine)
+        until(lambda: fleet.status("a") == "critical", 20.0, "the old authorities are trusted no more")
