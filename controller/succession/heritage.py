@@ -13,7 +13,7 @@ from typing import Protocol
 
 from controller.pulse import Pulse
 from controller.store import Tracked
-from controller.succession.statefile import StateFile, Unwritable
+from controller.succession.statefile import MAX_BYTES, StateFile, Unwritable
 from reconcilers.adoption import HINT, Inherited, Saved, adopt
 from reconcilers.damping import Damping
 from reconcilers.health import CheckHealth
@@ -65,6 +65,7 @@ class Heritage:
         self._dampings: Callable[[], Mapping[PodKey, Damping]] = dict
         self._lines: dict[PodKey, _Line] = {}
         self._complaint = ""
+        self._is_too_long = False
         self._unwritable: set[PodKey] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
@@ -134,11 +135,22 @@ class Heritage:
         now = self._wall_clock()
         unclaimed = [self._text(one) for one in list(self._unclaimed.values()) if now - one.at < HINT]
         try:
-            self._file.write([*(line.text for line in self._lines.values()), *unclaimed])
+            lines = [*(line.text for line in self._lines.values()), *unclaimed]
+            self._tell_of(self._file.write(lines), len(lines))
             self._complaint = ""
         except OSError as error:
             self._lines = {}
             self._complain(f"the state of the checks cannot be saved, a restart may begin anew: {error}")
+
+    def _tell_of(self, left_out: int, count: int) -> None:
+        """Say once, until all fit in again, that some were left out."""
+        if left_out and not self._is_too_long:
+            log.warning(
+                "the state of %d of %d checks is not saved, a restart begins these anew: the file may have %d MiB, and "
+                "the checks that began last are left out",
+                *(left_out, count, MAX_BYTES >> 20),
+            )
+        self._is_too_long = left_out > 0
 
     def _all(self) -> Iterable[Tracked]:
         return self._checks.all() if self._checks else ()

@@ -12,6 +12,7 @@ import pytest
 
 from controller.pulse import Pulse, Pulses
 from controller.store import HealthStore
+from controller.succession import statefile
 from controller.succession.heritage import Heritage
 from controller.succession.lock import HolderUnseen, NodeLock, NodeTaken, holder
 from controller.succession.statefile import MAX_DETAIL, StateFile
@@ -137,6 +138,53 @@ def test_a_line_that_is_broken_costs_one_check(tmp_path: Path, caplog: pytest.Lo
     path.write_bytes(path.read_bytes().replace(b'"pod":"a"', b'"pod":7')[:-20])
     assert file.read() == {others[1].key: others[1]}
     assert "2 of 3 checks cannot be read" in caplog.text
+
+
+def named(count: int) -> list[Saved]:
+    return [replace(SAVED, key=PodKey("web1", f"pod-{number}")) for number in range(count)]
+
+
+def test_the_state_of_80000_checks_is_read_back_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, line = StateFile(tmp_path, "web1"), StateFile.line(replace(SAVED, key=PodKey("web1", "pod-00000")))
+    assert file.write(line.replace(b"pod-00000", b"pod-%05d" % number) for number in range(80_000)) == 0
+    assert (tmp_path / "web1.state").stat().st_size > 32 * 1024 * 1024
+    assert len(file.read()) == 80_000
+    assert caplog.text == ""
+
+
+def test_all_that_is_written_is_read_back_and_what_is_left_out_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, lines = StateFile(tmp_path, "web1"), [StateFile.line(one) for one in named(10)]
+    for bound in range(1_000, 1_000 + len(lines[0]), 7):
+        monkeypatch.setattr(statefile, "MAX_BYTES", bound)
+        left_out = file.write(lines)
+        assert (tmp_path / "web1.state").stat().st_size <= bound
+        assert list(file.read()) == [one.key for one in named(10 - left_out)]
+    assert caplog.text == ""
+
+
+def test_a_file_that_is_longer_than_ours_are_is_read_up_to_there_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = StateFile(tmp_path, "web1")
+    file.write(StateFile.line(one) for one in named(10))
+    monkeypatch.setattr(statefile, "MAX_BYTES", 1_500)
+    assert 0 < len(file.read()) < 10
+    assert "what follows begins anew" in caplog.text
+
+
+def test_that_checks_do_not_fit_into_the_file_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    heritage, healths = Heritage(StateFile(tmp_path, "web1"), pulse()), HealthStore(lambda _: None)
+    healths.follow([(replace(SPEC, key=one.key), number) for number, one in enumerate(named(10))])
+    heritage._checks = healths
+    for bound in (1_000, 1_001, 100_000, 1_000):
+        monkeypatch.setattr(statefile, "MAX_BYTES", bound)
+        heritage._look(0.0)
+        heritage._save()
+    assert caplog.text.count("of 10 checks is not saved, a restart begins these anew") == 2
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_over_http_it_reloads_where_that_is_enabled(consul: Agent, launch: Launc
     controller.config_file.write_text("listen: everywhere\n")
     refused = controller.get("/-/reload", method="POST")
     assert refused.status == 500
-    assert "listen: expected HOST:PORT, got 'everywhere'" in refused.text
+    assert "listen: expected HOST:PORT, or :PORT for every address, got 'everywhere'" in refused.text
     assert controller.metrics().sum(SUCCESSFUL) == 0
 
 
