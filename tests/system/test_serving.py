@@ -101,7 +101,7 @@ def test_the_second_controller_on_a_port_says_so_and_ends(consul: Agent, launch:
         ("defaults: {interval: soon}", "defaults.interval: expected a duration from 100ms to 1h, such as 500ms, 5s or"),
         ("defaults: {interval: soon}", "or 1m30s, got 'soon'"),
         ("defaults: {interval: 1s, timeout: 2s}", "timeout: expected at most the interval of 1s, got 2s"),
-        ("listen: everywhere", "listen: expected HOST:PORT, got 'everywhere'"),
+        ("listen: everywhere", "listen: expected HOST:PORT, or :PORT for every address, got 'everywhere'"),
         ("nodename: web1", "nodename: no such option"),
         ("tree: leaves", "tree: expected 'intent' or 'reality'"),
         ("ca_file: /nowhere/ca.pem", "ca_file: expected a readable file: No such file or directory"),
