@@ -3,6 +3,7 @@
 Names are compared without case, dashes and underscores: `failureThreshold` is `failure_threshold`.
 """
 
+import re
 from difflib import get_close_matches
 from functools import lru_cache
 
@@ -20,6 +21,7 @@ URL = "write status_port, status.path, and status_http: true for a check without
 PLAIN = "write status_http: true for a check without TLS, with status_port and status.path"
 TLS = "checks use TLS unless status_http is true; its options stand below status.tls"
 UNVERIFIED = "write status.tls.insecure_skip_verify"
+CERTIFICATE = "write status.tls.cert_file and status.tls.key_file"
 NO_BODY = "a probe sends no body; status.expect_body is what the answer's body must match"
 NO_REDIRECT = "redirects are never followed; write the last page's path as status.path"
 NO_PROXY = "a probe uses no proxy"
@@ -48,6 +50,8 @@ INSTEAD = {
         ("https ssl tls_config use_tls fail_if_not_ssl grpc_use_tls", TLS),
         ("insecure skip_verify tls_skip_verify verify", UNVERIFIED),
         ("tls_server_name sni", "write status.tls.server_name"),
+        ("ca ca_cert ca_certs ca_path ca_bundle", "write status.tls.ca_file"),
+        ("cert client_cert certificate key client_key private_key", CERTIFICATE),
         ("port ports check_port", "write status_port"),
         ("name", "the pod's name is its id"),
         ("query query_string params", "write the query behind status.path, as in /status?full=1"),
@@ -89,16 +93,20 @@ def did_you_mean(field: str) -> str:
 
 @lru_cache(maxsize=1024)
 def nearest(section: str, name: str, known: tuple[str, ...]) -> str:
-    """The known field that `name` is most like, one of the same section before one of another; "" if there is none."""
+    """The known field that `name` is most like, one of the same section before one of another; "" if there is none.
+
+    It may be like the field's name with its section's: `status_path` is `status.path`.
+    """
     if len(name) > MAX_NAME:
         return ""
     by_name: dict[str, list[str]] = {}
     for path in known:
-        by_name.setdefault(_plain(path.rpartition(".")[2]), []).append(path)
+        for said in {path.rpartition(".")[2], path.removeprefix(f"{section}.")}:
+            by_name.setdefault(_plain(said), []).append(path)
     for alike in get_close_matches(_plain(name), by_name, n=1, cutoff=SIMILAR):
         return min(by_name[alike], key=lambda path: path.rpartition(".")[0] != section)
     return ""
 
 
 def _plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
+    return re.sub(r"[-_.]", "", name.lower())
