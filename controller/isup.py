@@ -13,7 +13,8 @@ from pathlib import Path
 
 MASK = "********"
 SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASS|(?<!^)(?<!OLD)PWD|PIN$|KEY|CRED|AUTH|COOKIE|SESSION|PRIVATE|SIGNATURE|SALT|DSN|WEBHOOK",
+    r"TOKEN|SECRET|PASS|(?<!^)(?<!OLD)PWD|PIN$|(?<![A-Z])PAT$|KEY|CRED|AUTH|COOKIE|SESSION|PRIVATE|SIGNATURE|SALT|DSN"
+    r"|WEBHOOK|JWT|BEARER|CONN(ECTION)?_?STR",
     re.IGNORECASE,
 )
 """Names of variables that may hold a secret; not PWD and OLDPWD, which are folders."""
