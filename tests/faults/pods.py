@@ -3,6 +3,7 @@
 Each pod has a port of its own for good. What its target is asked stands in the history with what it answered.
 """
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -62,6 +63,9 @@ class Pod:
         self.standing: bytes | None = None
         self.written: dict[bytes, Intent] = {}
         self.does = "ok"
+        self.trusted = True
+        """Over TLS: whether those whom its check trusts vouch for its certificate."""
+        self._authorities = ""
         self._recorder = recorder
         self.turn("ok")
 
@@ -71,13 +75,27 @@ class Pod:
         self.does = behaviour
         if does.act:
             self.target.listen()
-        self._recorder.note(Turn(time.monotonic(), self.name, behaviour, does.good, heard=does.act is not None))
+        self._note_turn()
         if not does.act:
             self.target.refuse()
 
+    def speak_tls(self, context: ssl.SSLContext, authorities: Path) -> None:
+        """From its next manifest on, its check trusts the certificates in this file."""
+        self.target.tls = context
+        self._authorities = str(authorities)
+
+    def distrust(self) -> None:
+        """From now on its check should trust its certificate no more, and its log sees no request."""
+        self.trusted = False
+        self._note_turn()
+
+    def _note_turn(self) -> None:
+        heard = self.trusted and BEHAVIOURS[self.does].act is not None
+        self._recorder.note(Turn(time.monotonic(), self.name, self.does, self.good, heard))
+
     @property
     def good(self) -> bool:
-        return BEHAVIOURS[self.does].good
+        return self.trusted and BEHAVIOURS[self.does].good
 
     def next_version(self) -> int:
         """The number of the next manifest; from now on requests for its path are known as its."""
@@ -87,7 +105,9 @@ class Pod:
 
     def manifest(self, *, asks: bool = True) -> bytes:
         """`/<pod>/<version>` on its port; without a port nothing is asked."""
-        document = {"id": self.name, "status_http": True, "status": {"path": f"/{self.name}/{self.version}"}}
+        tls = {"tls": {"ca_file": self._authorities}} if self._authorities else {}
+        status = {"path": f"/{self.name}/{self.version}", **tls}
+        document = {"id": self.name, "status_http": not tls, "status": status}
         return yaml.safe_dump(document | ({"status_port": self.target.port} if asks else {})).encode()
 
     def _asked(self, version: int, connection: Connection) -> None:
@@ -112,6 +132,12 @@ class Pods(AbstractContextManager["Pods"]):
     ) -> None:
         for pod in self.all.values():
             pod.target.close()
+
+    def one_more(self) -> Pod:
+        """A pod beside those of the plan."""
+        pod = Pod(f"more-{len(self.all)}", self._recorder)
+        self.all = {**self.all, pod.name: pod}
+        return pod
 
     def wanted(self) -> list[str]:
         """Those whose newest manifest that can be understood asks for a check."""

@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from random import Random
 
 from tests.faults.fault import Fault
-from tests.faults.stage import Stage
+from tests.faults.stage import NODE, Stage
 from tests.faults.tracing import hold, polling, release
+from tests.support.authority import Authority
 from tests.support.net import until
 from tests.support.proxy import CLEAR, Line
 
@@ -22,6 +24,7 @@ RESTARTS = 3
 MANY_RESTARTS = 20
 BRIEF_STOPS = 4
 BUSY = 4
+FIRST_VERDICT_WITHIN = 30.0
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 STEPS = (0.5, -0.5, MINUTE, -MINUTE, HOUR, -HOUR, DAY, -DAY)
 """By how many seconds a wall clock jumps; a night of summer time's end, and a machine that slept, are among them."""
@@ -228,6 +231,23 @@ def clock_stepped_over_a_restart(stage: Stage, random: Random) -> Iterator[None]
     stage.start()
 
 
+def authorities_replaced(stage: Stage, random: Random) -> Iterator[None]:
+    """A new pod's check has just had its first verdict when the authorities that it trusts are replaced: the others do
+    not vouch for the target's certificate. As Kubernetes does it, by a link to another folder."""
+    pod = stage.pods.one_more()
+    mount = stage.folder / f"mount-{pod.name}"
+    old, new = Authority(mount / "..old"), Authority(mount / "..new")
+    (mount / "..data").symlink_to("..old")
+    (mount / "ca.pem").symlink_to(Path("..data", old.file.name))
+    pod.speak_tls(old.server(NODE), mount / "ca.pem")
+    stage.pods.schedule(pod.name)
+    until(lambda: pod.name in stage.observer.known(), FIRST_VERDICT_WITHIN, "the new pod's first verdict")
+    (mount / "..data_tmp").symlink_to(new.file.parent.name)
+    (mount / "..data_tmp").replace(mount / "..data")
+    pod.distrust()
+    yield
+
+
 def second_controller(stage: Stage, random: Random) -> Iterator[None]:
     """Another controller of the same node runs beside it, as on a machine that was copied with its name."""
     second = stage.second()
@@ -276,5 +296,6 @@ FAULTS = (
     Fault("throttled", "process", throttled, ("busy",), seconds=6, long=20),
     Fault("clock-stepped", "process", clock_stepped, ("clock",), seconds=2, long=15, takes=8),
     Fault("clock-stepped-over-a-restart", "process", clock_stepped_over_a_restart, ("clock",), seconds=1, takes=12),
+    Fault("authorities-replaced", "process", authorities_replaced, ("files",), seconds=8),
     Fault("second-controller", "process", second_controller, ("two",), seconds=4, long=25),
 )

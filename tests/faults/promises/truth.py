@@ -38,7 +38,7 @@ def verdict_due(story: Story, life: Life) -> float:
 
 def troubled(story: Story) -> tuple[Span, ...]:
     """When what stands in Consul may be late, or not be ours."""
-    faults = story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy", "local", "stuck")
+    faults = story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy", "local", "stuck", "files")
     return merged([*faults, *story.absent])
 
 
