@@ -274,7 +274,9 @@ def test_unknown_fields_are_shown_on_every_page_where_one_would_look_for_them(si
     assert '<h2 id="unknown">Fields that are unknown and ignored</h2>' in html
     assert Page(html).text("code") == ["the whole", "port", "status.intervall"]
     assert "unknown field, ignored; did you mean status.interval?" in html
-    assert Page(site.get("/manifests?per_page=1&page=2")[1]).text("code") == ["status.intervall"]
+    second = site.get("/manifests?per_page=1&page=2")[1]
+    assert Page(second).text("code") == ["status.intervall"]
+    assert "All of them are on earlier pages." in second
     assert "1 manifest has unknown fields, which are ignored" in site.get("/")[1]
     assert "<li><bdi>port: unknown field, ignored; write status_port</bdi></li>" in site.get(f"/pods/{NODE}/odd")[1]
     assert "unknown fields" not in site.get(f"/pods/{NODE}/good")[1]
