@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 import pycurl
 
 from controller.bounded import BoundedBody
+from controller.consul_certificate import ClientCertificate
 from controller.consul_settings import ConsulSettings
 
 CA_CACHE_TIMEOUT = 321
@@ -120,6 +121,7 @@ class CurlTransport:
         self._token = Token(settings)
         self._next: ConsulSettings | None = None
         self._stamps: object = ()
+        self._certificate = ClientCertificate()
         self._curl = pycurl.Curl()
         self._lock = threading.Lock()
         self._cancelled = False
@@ -258,9 +260,9 @@ class CurlTransport:
             ca_file, ca_path = default.cafile or "", default.capath or ""
         for option, path in ((pycurl.CAINFO, ca_file), (pycurl.CAPATH, ca_path)):
             curl.setopt(option, path) if path else curl.unsetopt(option)
-        if settings.cert_file:
-            curl.setopt(pycurl.SSLCERT, settings.cert_file)
-            curl.setopt(pycurl.SSLKEY, settings.key_file)
+        own = self._certificate.options(settings.cert_file, settings.key_file) if settings.cert_file else {}
+        for option, value in own.items():
+            curl.setopt(option, value)
         if settings.server_name:
             curl.setopt(pycurl.CONNECT_TO, [f"::{settings.authority}"])
         verify = not settings.insecure_skip_verify
@@ -268,7 +270,7 @@ class CurlTransport:
         curl.setopt(pycurl.SSL_VERIFYHOST, 2 if verify else 0)
         curl.setopt(CA_CACHE_TIMEOUT, 0)
         curl.setopt(pycurl.SSL_SESSIONID_CACHE, 0)
-        stamps = (settings, *map(_stamp, (ca_file, settings.cert_file, settings.key_file)))
+        stamps = (settings, _stamp(ca_file), own)
         if stamps != self._stamps:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
             self._stamps = stamps

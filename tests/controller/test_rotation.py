@@ -1,5 +1,6 @@
 """Files of certificates that are replaced while we run: noticed when they stand, and used by new connections."""
 
+import dataclasses
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -318,6 +319,30 @@ def test_replaced_files_are_used_for_consul_without_being_told(consul_binary: Pa
         agent.certificates.ca.write_bytes(other.ca.read_bytes())
         with pytest.raises(ConsulUnavailable, match="certificate"):
             client.leader()
+
+
+def test_a_certificate_for_consul_is_replaced_with_its_key_or_not_at_all(consul_binary: Path, tmp_path: Path) -> None:
+    with Agent(consul_binary, tls=True) as agent:
+        settings = agent.settings()
+        cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+        cert.write_bytes(Path(settings.cert_file).read_bytes())
+        key.write_bytes(Path(settings.key_file).read_bytes())
+        other = Certificates.issue(tmp_path / "other")
+        with ConsulClient(dataclasses.replace(settings, cert_file=str(cert), key_file=str(key))) as client:
+            assert client.leader()
+            replace_by(cert, other.client_cert)
+            agent.restart()
+            assert client.leader(), "what was read before stays in force"
+            replace_by(key, other.client_key)
+            with pytest.raises(ConsulUnavailable):
+                client.leader()
+            cert.write_text("garbage")
+            key.unlink()
+            with pytest.raises(ConsulUnavailable):
+                client.leader()
+            replace_by(cert, Path(settings.cert_file))
+            replace_by(key, Path(settings.key_file))
+            assert client.leader()
 
 
 def _answers(client: ConsulClient) -> bool:
