@@ -4,11 +4,13 @@ Whatever goes wrong leaves this file as `ConsulUnavailable` or `ConsulRefused`.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
+from controller import consul_parts
 from controller.consul_answers import (
     MAX_OPERATIONS,
     MAX_TRANSACTION_BYTES,
@@ -45,10 +47,11 @@ from controller.consul_transport import (
     ConsulTooLarge,
     ConsulUnavailable,
     CurlTransport,
+    Response,
 )
 from reconcilers.gate import Entry, Listing
 from reconcilers.ignored import Ignored, pod_of
-from reconcilers.keys import intent_prefix
+from reconcilers.keys import intent_prefix, parse_intent_key
 from reconcilers.spec import PodKey
 
 __all__ = [
@@ -67,6 +70,8 @@ __all__ = [
     "TransactionResult",
     "settings_from_environment",
 ]
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -95,6 +100,7 @@ class ConsulClient:
         self._observe = observe
         self._clock = clock
         self._http = CurlTransport(settings)
+        self._in_parts: dict[str, float] = {}
         self._api = Endpoints(self._http)
 
     def __enter__(self) -> Self:
@@ -131,22 +137,25 @@ class ConsulClient:
     # --- manifests ---
 
     def list_manifests(self, tree: str, node: str, index: int = 0, wait: float = 0.0) -> Listing:
-        """All manifests of a node; with an `index` of at least 1 after a change, or when `wait` seconds are over."""
+        """All manifests of a node; with an `index` of at least 1 after a change, or when `wait` seconds are over.
 
-        def listing() -> Listing:
-            answer = self._api.kv.get(intent_prefix(tree, node), recurse=True, **_blocking(index, wait))
-            pairs = pairs_of(answer)
-            entries: dict[PodKey, Entry] = {}
-            ignored: dict[str, Ignored] = {}
-            for pair in pairs:
-                match pod_of(tree, node, pair.key, pair.value):
-                    case PodKey() as key:
-                        entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
-                    case reason:
-                        ignored[pair.key.removeprefix(intent_prefix(tree, node))] = reason
-            return Listing(index_of(answer), entries, doubt(answer), ignored, is_filtered(answer))
+        A manifest that does not even fit into an answer of its own is there, with bytes that no parser takes.
+        """
+        prefix = intent_prefix(tree, node)
 
-        return self._ask("list_manifests", listing, self._within(index, wait))
+        def wanted(key: str) -> bool:
+            return parse_intent_key(tree, key) is not None
+
+        answer, pairs, others = self._tree("list_manifests", prefix, index, wait, wanted)
+        entries: dict[PodKey, Entry] = {}
+        ignored: dict[str, Ignored] = {}
+        for pair in (*pairs, *(KvPair(key, consul_parts.TOO_LARGE, 0) for key in others)):
+            match pod_of(tree, node, pair.key, pair.value):
+                case PodKey() as key:
+                    entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
+                case reason:
+                    ignored[pair.key.removeprefix(prefix)] = reason
+        return Listing(index_of(answer), entries, doubt(answer), ignored, is_filtered(answer))
 
     def is_absent(self, key: str) -> bool:
         """Whether Consul's leader itself says that there is no such key."""
@@ -175,23 +184,19 @@ class ConsulClient:
         return self.next_pairs(prefix)[1]
 
     def next_pairs(self, prefix: str, index: int = 0, wait: float = 0.0) -> tuple[int, list[KvPair]]:
-        """The same behind Consul's index; with an `index` after a change, or when `wait` seconds are over."""
+        """The same behind Consul's index; with an `index` after a change, or when `wait` seconds are over.
 
-        def pairs() -> tuple[int, list[KvPair]]:
-            answer = self._api.kv.get(prefix, recurse=True, **_blocking(index, wait))
-            return index_of(answer), pairs_of(answer)
+        A tree that is too large for one answer is read in parts: then keys that stand more than two levels below
+        `prefix` may be missing, and those with a value that is too large by itself are.
+        """
+        answer, pairs, too_large = self._tree("list_pairs", prefix, index, wait)
+        if too_large:
+            log.warning("%s: %d keys are too large to be read, %s among them", prefix, len(too_large), min(too_large))
+        return index_of(answer), pairs
 
-        return self._ask("list_pairs", pairs, self._within(index, wait))
-
-    def list_keys(self, prefix: str) -> list[str]:
-        """Every key below `prefix`, without values: a twelfth of the cost."""
-
-        def keys() -> list[str]:
-            answer = self._api.kv.get(prefix, keys=True)
-            index_of(answer)
-            return keys_of(answer)
-
-        return self._ask("list_keys", keys)
+    def list_keys(self, prefix: str, separator: str = "") -> list[str]:
+        """Every key below `prefix`, without values: a twelfth of the cost; with a `separator` up to its next place."""
+        return self._keys(prefix, separator)[1]
 
     def put(self, key: str, value: bytes) -> None:
         """Write a key that belongs to no session: a manifest, never health."""
@@ -203,7 +208,7 @@ class ConsulClient:
 
     def transaction(self, operations: Sequence[Operation]) -> TransactionResult:
         """Do all (up to 64, up to 512 KiB of body) or none. One that only reads is counted as `read_transaction`."""
-        reads = all(operation.verb == "get" for operation in operations)
+        reads = all(operation.verb in {"get", "get-tree"} for operation in operations)
         payload = [operation.payload() for operation in operations]
         name: ControllerOp = "read_transaction" if reads else "transaction"
         return self._ask(name, lambda: result_of(self._api.txn.put(payload), len(payload)))
@@ -322,6 +327,43 @@ class ConsulClient:
         return self._ask("leader", lambda: leader_of(self._api.status.leader()))
 
     # --- what all have in common ---
+
+    def _tree(
+        self,
+        operation: ControllerOp | ToolOp,
+        prefix: str,
+        index: int,
+        wait: float,
+        wanted: Callable[[str], bool] | None = None,
+    ) -> tuple[Response, list[KvPair], list[str]]:
+        """All below `prefix`, in one answer or else in parts: the answer that its index is of, the keys that were read,
+        and those that are too large. With `wanted`, in parts only such keys right below `prefix` are read, and the
+        others are named with the large ones."""
+
+        def listing() -> tuple[Response, list[KvPair]]:
+            answer = self._api.kv.get(prefix, recurse=True, **_blocking(index, wait))
+            index_of(answer)
+            return answer, pairs_of(answer)
+
+        if self._in_parts.get(prefix, 0.0) <= self._clock():
+            try:
+                return *self._ask(operation, listing, self._within(index, wait)), []
+            except ConsulTooLarge:
+                log.info("%s is too large for one answer, and is read in parts", prefix)
+                self._in_parts[prefix] = self._clock() + consul_parts.AGAIN
+                index = 0
+        answer, keys = self._keys(prefix, "/", index, wait)
+        others = [key for key in keys if wanted and not wanted(key)]
+        parts = consul_parts.read(self, sorted(set(keys).difference(others)))
+        return answer, parts.pairs, [*parts.too_large, *others]
+
+    def _keys(self, prefix: str, separator: str, index: int = 0, wait: float = 0.0) -> tuple[Response, list[str]]:
+        def keys() -> tuple[Response, list[str]]:
+            answer = self._api.kv.get(prefix, keys=True, separator=separator or None, **_blocking(index, wait))
+            index_of(answer)
+            return answer, keys_of(answer)
+
+        return self._ask("list_keys", keys, self._within(index, wait))
 
     def _within(self, index: int, wait: float) -> float:
         """Seconds for a listing: Consul adds up to a sixteenth to the wait."""

@@ -48,7 +48,7 @@ class KvPair:
 class Operation:
     """One step of a transaction."""
 
-    verb: Literal["get", "set", "delete", "lock", "unlock", "check-session"]
+    verb: Literal["get", "get-tree", "set", "delete", "lock", "unlock", "check-session"]
     key: str
     value: bytes = b""
     session: str = ""

@@ -53,7 +53,8 @@ class ConsulRefused(ConsulError):
 
 
 class ConsulTooLarge(ConsulRefused):
-    """The request was refused for its size (413), by Consul or by a proxy before it: a smaller one may be taken."""
+    """The request was refused for its size (413), by Consul or by a proxy before it, or its answer is larger than
+    `MAX_BODY`: a smaller one may be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +304,7 @@ class CurlTransport:
         if self._cancelled:
             return ConsulUnavailable("was not waited for: the request was cancelled")
         if body.overflow:
-            return ConsulUnavailable(f"answered with more than {MAX_BODY} bytes")
+            return ConsulTooLarge(f"answered with more than {MAX_BODY} bytes")
         match code:
             case pycurl.E_OPERATION_TIMEDOUT:
                 return ConsulUnavailable(f"did not answer within {self.within:g} s: {message}")

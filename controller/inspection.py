@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from controller import consul_parts
 from controller.consul import ConsulClient, KvPair
 from controller.intent.directory import DirectorySource
 from controller.sink import directory
@@ -58,9 +59,8 @@ def _healths(client: ConsulClient, node: str | None, pod: str | None) -> Iterato
     if not node:
         yield from client.list_pairs(below)
         return
-    for name in client.list_keys(below):
-        if (key := parse_health_key(name)) and key.node == node and (pair := client.get(name)):
-            yield pair
+    names = [name for name in client.list_keys(below) if (key := parse_health_key(name)) and key.node == node]
+    yield from consul_parts.read(client, names).pairs
 
 
 def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None) -> list[Sight]:

@@ -16,6 +16,7 @@ from controller.consul import (
     ConsulError,
     ConsulRefused,
     ConsulSettings,
+    ConsulTooLarge,
     ConsulUnavailable,
     Operation,
 )
@@ -80,7 +81,7 @@ def test_an_endless_body_ends_at_its_limit() -> None:
     with (
         FakeServer(lambda _: reply) as server,
         ConsulClient(ConsulSettings(server.address)) as client,
-        pytest.raises(ConsulUnavailable, match="more than 16777216 bytes"),
+        pytest.raises(ConsulTooLarge, match="more than 16777216 bytes"),
     ):
         client.list_manifests("intent", "web1")
 
