@@ -95,7 +95,7 @@ class ConsulClient:
         observe: Observe | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._address = settings.address
+        self._address, self._namespace, self._partition = settings.address, settings.namespace, settings.partition
         self._timeout = timeout
         self._observe = observe
         self._clock = clock
@@ -209,7 +209,8 @@ class ConsulClient:
     def transaction(self, operations: Sequence[Operation]) -> TransactionResult:
         """Do all (up to 64, up to 512 KiB of body) or none. One that only reads is counted as `read_transaction`."""
         reads = all(operation.verb in {"get", "get-tree"} for operation in operations)
-        payload = [operation.payload() for operation in operations]
+        where = self._namespace, self._partition
+        payload = [operation.payload(*where) for operation in operations]
         name: ControllerOp = "read_transaction" if reads else "transaction"
         return self._ask(name, lambda: result_of(self._api.txn.put(payload), len(payload)))
 

@@ -53,9 +53,10 @@ class Operation:
     value: bytes = b""
     session: str = ""
 
-    def payload(self) -> dict[str, Any]:
-        """As Consul reads it."""
+    def payload(self, namespace: str = "", partition: str = "") -> dict[str, Any]:
+        """As Consul reads it; in a transaction each operation names where its key is."""
         fields: dict[str, Any] = {"Verb": self.verb, "Key": self.key}
+        fields |= {name: text for name, text in (("Namespace", namespace), ("Partition", partition)) if text}
         if self.verb in {"set", "lock", "unlock"}:
             fields["Value"] = b64encode(self.value).decode()
         if self.session:
@@ -65,7 +66,7 @@ class Operation:
     @property
     def size(self) -> int:
         """Bytes that it takes in a transaction's body, or a few more."""
-        return 160 + len(json.dumps(self.key)) + (len(self.value) + 2) // 3 * 4
+        return 320 + len(json.dumps(self.key)) + (len(self.value) + 2) // 3 * 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The variables are read here and nowhere else: python-consul2's own reading lets 
 turns verification off at `CONSUL_HTTP_SSL_VERIFY=1`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,6 +13,9 @@ from urllib.parse import urlsplit
 from reconcilers.fields import is_host
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8500"
+ADDRESS = "http://host:port, https://host:port, either with /a/prefix, or unix:///path"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*")
 TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
@@ -20,9 +24,11 @@ FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 class ConsulSettings:
     """Where Consul's agent is and how to speak to it.
 
-    `address` is `http://host:port`, `https://host:port` or `unix:///path`. `token_file` is read again whenever it
-    changes, and wins over `token`. Empty means not given. Without `ca_file` and `ca_path` the system's authorities are
-    trusted. `headers` go with every request, for a proxy before Consul; they may be secrets.
+    `address` is `http://host:port`, `https://host:port`, either with the prefix of a path behind it, or `unix:///path`.
+    `http_auth` is `user:password` of HTTP's basic authentication. `namespace` and `partition` are Consul Enterprise's,
+    and go with every request. `token_file` is read again whenever it changes, and wins over `token`. Empty means not
+    given. Without `ca_file` and `ca_path` the system's authorities are trusted. `headers` go with every request, for a
+    proxy before Consul; they may be secrets.
 
     Raises:
         ValueError: for an address of another form, a client certificate without key, or the reverse.
@@ -39,12 +45,17 @@ class ConsulSettings:
     insecure_skip_verify: bool = False
     datacenter: str = ""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    http_auth: str = field(default="", repr=False)
+    namespace: str = ""
+    partition: str = ""
 
     def __post_init__(self) -> None:
         if not (_is_unix(self.address) or _is_http(self.address)):
             shown = self.address.rpartition("@")[2]
-            expected = "http://host:port, https://host:port or unix:///path"
-            raise ValueError(f"Consul's address is {shown!r}; expected {expected}")
+            raise ValueError(f"Consul's address is {shown!r}; expected {ADDRESS}")
+        for name, text in (("namespace", self.namespace), ("partition", self.partition)):
+            if text and not NAME.fullmatch(text):
+                raise ValueError(f"Consul's {name} is {text[:80]!r}; expected up to 64 letters, digits and dashes")
         if bool(self.cert_file) != bool(self.key_file):
             raise ValueError("a client certificate for Consul needs both cert_file and key_file")
 
@@ -62,6 +73,11 @@ class ConsulSettings:
     def authority(self) -> str:
         """host:port, or `localhost` for a unix socket."""
         return urlsplit(self.address).netloc or "localhost"
+
+    @property
+    def path_prefix(self) -> str:
+        """What stands before the path of every request; empty, or with a slash in front and none behind."""
+        return "" if self.scheme == "unix" else urlsplit(self.address).path
 
     @property
     def socket_path(self) -> str:
@@ -83,6 +99,9 @@ def settings_from_environment(
     insecure_skip_verify: bool | None = None,
     datacenter: str | None = None,
     headers: tuple[tuple[str, str], ...] = (),
+    http_auth: str | None = None,
+    namespace: str | None = None,
+    partition: str | None = None,
 ) -> ConsulSettings:
     """Settings from `CONSUL_HTTP_ADDR` and its kin, as the `consul` command reads them; what is given explicitly wins.
 
@@ -104,6 +123,9 @@ def settings_from_environment(
         insecure_skip_verify=not verify if insecure_skip_verify is None else insecure_skip_verify,
         datacenter=datacenter or "",
         headers=headers,
+        http_auth=_either(http_auth, environ, "CONSUL_HTTP_AUTH"),
+        namespace=_either(namespace, environ, "CONSUL_NAMESPACE"),
+        partition=_either(partition, environ, "CONSUL_PARTITION"),
     )
 
 
@@ -140,10 +162,11 @@ def _is_unix(address: str) -> bool:
 
 
 def _is_http(address: str) -> bool:
-    """Whether scheme, host and perhaps a port stand there, and nothing else."""
+    """Whether scheme, host, perhaps a port and perhaps the prefix of a path stand there, and nothing else."""
     try:
         parts = urlsplit(address)
-        alone = address == f"{parts.scheme}://{parts.netloc}" and parts.scheme in {"http", "https"}
-        return alone and is_host(parts.hostname or "") and parts.port != 0 and not set(parts.netloc) & set("@\\ ")
+        alone = address == f"{parts.scheme}://{parts.netloc}{parts.path}" and parts.scheme in {"http", "https"}
+        is_place = is_host(parts.hostname or "") and parts.port != 0 and not set(parts.netloc) & set("@\\ ")
+        return alone and is_place and bool(PREFIX.fullmatch(parts.path))
     except ValueError:
         return False

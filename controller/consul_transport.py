@@ -9,6 +9,7 @@ import hashlib
 import socket
 import ssl
 import threading
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -204,9 +205,13 @@ class CurlTransport:
         first, *segments = path.split("/")
         if first or {"", ".", ".."} & set(segments[:-1]) or segments[-1] in {".", ".."}:
             raise ConsulRefused(f"was not asked: the path {path[:EXCERPT]!r} is not one that may be sent")
-        query = [*(params or ()), *([("dc", self._settings.datacenter)] if self._settings.datacenter else [])]
-        scheme = "https" if self._settings.scheme == "https" else "http"
-        return f"{scheme}://{self._host()}{quote(path)}" + (f"?{urlencode(query)}" if query else "")
+        settings = self._settings
+        where = (("dc", settings.datacenter), ("ns", settings.namespace), ("partition", settings.partition))
+        query = [*(params or ()), *(each for each in where if each[1])]
+        scheme = "https" if settings.scheme == "https" else "http"
+        return f"{scheme}://{self._host()}{settings.path_prefix}{quote(path)}" + (
+            f"?{urlencode(query)}" if query else ""
+        )
 
     def _host(self) -> str:
         """Who is asked for by name: Host, SNI and verification go by it."""
@@ -221,7 +226,7 @@ class CurlTransport:
         curl.reset()
         self._opened_now = False
         headers = ["Expect:", "Content-Type:", "Accept: application/json"]
-        headers += [f"{name}: {value}" for name, value in self._settings.headers]
+        headers += [f"{name}: {value}" for name, value in _with_authorization(self._settings)]
         if token := self._token.current():
             headers.append(f"X-Consul-Token: {token}")
         for option, value in (
@@ -323,6 +328,15 @@ def _stamp(path: str) -> tuple[int, ...]:
     with suppress(OSError):
         return _status(Path(path)) if path else ()
     return ()
+
+
+def _with_authorization(settings: ConsulSettings) -> Sequence[tuple[str, str]]:
+    """The headers of the settings, and HTTP's basic authentication where none of them is that."""
+    if not settings.http_auth or any(name.lower() == "authorization" for name, _ in settings.headers):
+        return settings.headers
+    user, _, password = settings.http_auth.partition(":")
+    credentials = b64encode(f"{user}:{password}".encode()).decode()
+    return (*settings.headers, ("Authorization", f"Basic {credentials}"))
 
 
 def _headers(lines: Sequence[bytes]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from controller.config import Config
+from controller.consul import ConsulSettings
 from controller.registration import NAME
 from reconcilers.keys import HEALTH
 
@@ -37,6 +38,13 @@ def hcl(rules: Sequence[Rule]) -> str:
     """The rules as a policy for `consul acl policy create -rules @FILE`, each with its purpose as a comment."""
     width = max((len(str(rule)) for rule in rules), default=0)
     return "".join(f"{rule!s:<{width}}  # {rule.purpose}\n" for rule in rules)
+
+
+def heading(settings: ConsulSettings) -> str:
+    """In Consul Enterprise, where the policy and its token are to be made; else nothing."""
+    places = (("namespace", settings.namespace), ("partition", settings.partition))
+    options = " ".join(f"-{name} {text}" for name, text in places if text)
+    return f"# to be created with {options}\n" if options else ""
 
 
 def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iterator[Rule]:

@@ -60,6 +60,12 @@ CONSUL_OPTIONS = {
     ),
     "token": click.option("--token", metavar="TOKEN", help="ACL token; --token-file keeps it out of the process list."),
     "token_file": click.option("--token-file", type=FILE, help="File with the ACL token, read again when it changes."),
+    "namespace": click.option(
+        "--namespace", metavar="NAME", help="Namespace of Consul Enterprise [env CONSUL_NAMESPACE; default]."
+    ),
+    "partition": click.option(
+        "--partition", metavar="NAME", help="Admin partition of Consul Enterprise [env CONSUL_PARTITION; default]."
+    ),
     "https": click.option("--https", is_flag=True, help="Speak TLS to Consul."),
     "ca_file": click.option(
         "--tls-ca-file", "ca_file", type=FILE, help="CA bundle that Consul's certificate is checked with."

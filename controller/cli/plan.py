@@ -1,5 +1,6 @@
 """`podpulse plan`: what a controller would start, replace and stop, before it does."""
 
+import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -127,7 +128,7 @@ def plan(
     if as_json:
         terminal.say_json(_fields(planned))
     else:
-        _show(planned, config.node_name, where, running, terminal.console(soft_wrap=True))
+        _show(planned, _place(config), where, running, terminal.console(soft_wrap=True))
     sys.exit(1 if exit_code and planned else 0)
 
 
@@ -251,6 +252,13 @@ def _fields(planned: Plan) -> dict[str, Any]:
         "invalid": planned.invalid,
         "warnings": planned.warnings,
     }
+
+
+def _place(config: Config) -> str:
+    """The node, and where in Consul Enterprise its manifests are."""
+    settings = config.consul_settings(os.environ)
+    namespace = f", namespace {settings.namespace}" if settings.namespace else ""
+    return f"{config.node_name}{namespace}" + (f", partition {settings.partition}" if settings.partition else "")
 
 
 def _show(planned: Plan, node: str, where: str, running: Collection[str], console: Console) -> None:

@@ -1,5 +1,6 @@
 """`podpulse acl-policy`: the rights that a configuration needs in Consul."""
 
+import os
 from pathlib import Path
 
 import click
@@ -35,4 +36,5 @@ def acl_policy(file: Path | None, node: str | None, agent_node: str | None, any_
     """
     with explained():
         config = load(file, {}, {"node": node})
-        say(policy.hcl(policy.least(config, agent_node, any_node=any_node, lists=list_policy)), nl=False)
+        rules = policy.least(config, agent_node, any_node=any_node, lists=list_policy)
+        say(policy.heading(config.consul_settings(os.environ)) + policy.hcl(rules), nl=False)

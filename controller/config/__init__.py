@@ -87,6 +87,7 @@ def _problem(source: Source, error: ErrorDetails) -> str:
         isinstance(value, dict | list)
         or "token" in field
         or ".headers" in field
+        or "http_auth" in field
         or field in {"consul", "consul.address"}
     )
     shown = "" if secret else f", got {str(value)[:60]!r}"

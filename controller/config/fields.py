@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, InstanceOf
 
 from controller.consul import settings_from_environment
+from controller.consul_settings import ADDRESS, NAME
 from controller.keyring import Keyring
 from controller.regular import unreadable
 from reconcilers.fields import headers, is_host
@@ -134,9 +135,21 @@ def _token(value: object) -> str:
 
 def _consul_address(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError("expected host:port, http://host:port, https://host:port or unix:///path")
+        raise ValueError(f"expected host:port, {ADDRESS}")
     settings_from_environment({}, address=value)
     return str(value)
+
+
+def _consul_name(value: object) -> str:
+    if isinstance(value, str) and NAME.fullmatch(value):
+        return str(value)
+    raise ValueError("expected up to 64 letters, digits and dashes")
+
+
+def _http_auth(value: object) -> str:
+    if isinstance(value, str) and value.isprintable() and value.partition(":")[0]:
+        return str(value)
+    raise ValueError("expected user:password")
 
 
 def _consul_headers(value: object) -> tuple[tuple[str, str], ...]:
@@ -161,5 +174,7 @@ MetaPrefix = Annotated[
     str, BeforeValidator(_prefix(re.compile(r"[A-Za-z0-9_-]{0,64}"), "letters, digits, dashes and underscores"))
 ]
 Token = Annotated[str, BeforeValidator(_token)]
+HttpAuth = Annotated[str, BeforeValidator(_http_auth)]
+ConsulName = Annotated[str, BeforeValidator(_consul_name)]
 ConsulAddress = Annotated[str, BeforeValidator(_consul_address)]
 Meta = Annotated[dict[str, str], BeforeValidator(_meta)]

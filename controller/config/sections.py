@@ -7,7 +7,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from controller.config.fields import (
     ConsulAddress,
     ConsulHeaders,
+    ConsulName,
     FilePath,
+    HttpAuth,
     Meta,
     MetaPrefix,
     NamePrefix,
@@ -52,4 +54,7 @@ class ConsulSection(Section):
     server_name: Annotated[Host | None, LIVE] = None
     insecure_skip_verify: Annotated[Boolean | None, LIVE] = None
     headers: Annotated[ConsulHeaders | None, LIVE] = Field(default=None, repr=False)
+    http_auth: Annotated[HttpAuth | None, LIVE] = Field(default=None, repr=False)
+    namespace: ConsulName | None = None
+    partition: ConsulName | None = None
     wait: Annotated[float, BeforeValidator(duration(1, 10))] = 10.0

@@ -25,6 +25,7 @@ def config(**options: Any) -> Config:
         ({"on_stop": "remove"}, "on_stop"),
         ({"service": {"tags": ["a"]}}, "service.tags"),
         ({"consul": {"token": TOKEN}}, "consul.token"),
+        ({"consul": {"http_auth": "alice:secret"}}, "consul.http_auth"),
     ],
 )
 def test_what_is_live_is_in_force_at_once(options: dict[str, Any], name: str) -> None:

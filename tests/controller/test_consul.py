@@ -3,6 +3,8 @@
 import json
 import threading
 import time
+from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -357,6 +359,43 @@ def test_only_its_own_headers_are_sent() -> None:
         client.leader()
         client.leader()
         assert set(server.asked[1].headers) == {"host", "user-agent", "accept"}
+
+
+def test_prefix_namespace_partition_and_password_go_with_every_request() -> None:
+    settings = ConsulSettings(namespace="team", partition="east", http_auth="alice:s3:cret")
+    with (
+        FakeServer(lambda _: Reply(500)) as server,
+        ConsulClient(replace(settings, address=f"{server.address}/behind/a%2Fproxy")) as client,
+    ):
+        questions: list[Callable[[], object]] = [
+            lambda: client.list_manifests("intent", "web1"),
+            lambda: client.transaction([Operation("get", "a")]),
+            lambda: client.session_create("x", 10),
+            lambda: client.agent_services("x"),
+            lambda: client.update_check("x", "passing", ""),
+            lambda: client.node_address("web1"),
+            client.leader,
+        ]
+        for question in questions:
+            with pytest.raises(ConsulUnavailable):
+                question()
+    assert len(server.asked) == len(questions)
+    for asked in server.asked:
+        assert asked.path.startswith("/behind/a%2Fproxy/v1/")
+        assert {"ns=team", "partition=east"} <= set(asked.path.partition("?")[2].split("&"))
+        assert b64decode(asked.headers["authorization"].removeprefix("Basic ")) == b"alice:s3:cret"
+    (operation,) = json.loads(server.asked[1].body)
+    assert (operation["KV"]["Namespace"], operation["KV"]["Partition"]) == ("team", "east")
+
+
+def test_an_authorization_among_the_headers_wins() -> None:
+    settings = ConsulSettings(http_auth="alice:secret", headers=(("Authorization", "Bearer x"),))
+    with (
+        FakeServer(lambda _: Reply(200, b'""')) as server,
+        ConsulClient(replace(settings, address=server.address)) as client,
+    ):
+        client.leader()
+    assert server.asked[0].headers["authorization"] == "Bearer x"
 
 
 def test_the_datacenter_goes_with_every_request() -> None:

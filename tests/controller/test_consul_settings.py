@@ -15,6 +15,8 @@ from controller.consul import ConsulSettings, settings_from_environment
         ({"CONSUL_HTTP_ADDR": "unix:///run/consul.sock"}, "unix:///run/consul.sock"),
         ({"CONSUL_HTTP_ADDR": "http://consul:8501", "CONSUL_HTTP_SSL": "true"}, "https://consul:8501"),
         ({"CONSUL_HTTP_SSL": "0"}, "http://127.0.0.1:8500"),
+        ({"CONSUL_HTTP_ADDR": "https://proxy/consul/a%2Fb/"}, "https://proxy/consul/a%2Fb"),
+        ({"CONSUL_HTTP_ADDR": "proxy:80/consul"}, "http://proxy:80/consul"),
     ],
 )
 def test_the_address_is_read_from_consuls_own_variables(environ: dict[str, str], address: str) -> None:
@@ -32,9 +34,17 @@ def test_every_variable_has_its_field_and_explicit_arguments_win() -> None:
         "CONSUL_CLIENT_CERT": "c",
         "CONSUL_CLIENT_KEY": "k",
         "CONSUL_TLS_SERVER_NAME": "sn",
+        "CONSUL_HTTP_AUTH": "u:p",
+        "CONSUL_NAMESPACE": "n",
+        "CONSUL_PARTITION": "pa",
     }
     assert settings_from_environment(environ) == ConsulSettings(
-        "http://a:1", "t", "tf", "ca", "cap", "c", "k", "sn", insecure_skip_verify=True
+        "http://a:1",
+        *("t", "tf", "ca", "cap", "c", "k", "sn"),
+        insecure_skip_verify=True,
+        http_auth="u:p",
+        namespace="n",
+        partition="pa",
     )
     explicit = settings_from_environment(
         environ, address="http://b:2", token="own", ca_file="", insecure_skip_verify=False
@@ -56,7 +66,12 @@ def test_verification_is_not_turned_off_by_asking_for_it() -> None:
         "http://",
         "http://a:99999",
         "http://u:p@a:1",
-        "http://a:1/x",
+        "http://a:1/x/",
+        "http://a:1//x",
+        "http://a:1/x/../y",
+        "http://a:1/x?y",
+        "http://a:1/x#y",
+        "http://a:1/x y",
         "unix://x",
         "http://a b",
     ],
@@ -67,6 +82,13 @@ def test_an_address_of_another_form_is_refused_by_name(address: str) -> None:
 
 
 def test_settings_never_show_their_token() -> None:
-    assert "secret" not in repr(ConsulSettings(token="secret"))
+    assert "secret" not in repr(ConsulSettings(token="secret", http_auth="a:secret"))
     with pytest.raises(ValueError, match="CONSUL_HTTP_SSL is 'maybe'"):
         settings_from_environment({"CONSUL_HTTP_SSL": "maybe"})
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "-a", "a" * 65, "a&dc=b"])
+def test_a_namespace_or_partition_of_another_form_is_refused_by_name(name: str) -> None:
+    for variable in ("CONSUL_NAMESPACE", "CONSUL_PARTITION"):
+        with pytest.raises(ValueError, match=f"Consul's {variable.removeprefix('CONSUL_').lower()} is "):
+            settings_from_environment({variable: name})

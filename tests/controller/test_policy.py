@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from controller.config import Config
-from controller.policy import hcl, least
+from controller.consul import ConsulSettings
+from controller.policy import hcl, heading, least
 from tests.support.controller import podpulse
 
 POLICY = Path(__file__).parents[2] / "deploy" / "consul" / "policy.hcl"
@@ -67,3 +68,9 @@ def test_without_consul_nothing_is_needed(tmp_path: Path) -> None:
 def test_the_policy_in_the_repository_is_the_one_of_the_default_configuration() -> None:
     said = "".join(line for line in POLICY.read_text().splitlines(keepends=True) if line.strip() and line[0] != "#")
     assert said == podpulse("acl-policy", "--node", "web1").stdout
+
+
+def test_the_namespace_and_partition_of_the_policy_are_named() -> None:
+    settings = ConsulSettings(namespace="team", partition="east")
+    assert heading(settings) == "# to be created with -namespace team -partition east\n"
+    assert heading(ConsulSettings()) == ""
