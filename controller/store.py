@@ -266,8 +266,11 @@ class HealthStore:
         """Why failures count as our own at the moment; "" while they do not."""
         return self._cut_off
 
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
-        """From now on results of these checks count, and of these generations of their workers only."""
+    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
+        """From now on results of these checks count, and of these generations of their workers only.
+
+        Of those that go on where another run ended: when their last probe started, where that is known.
+        """
         new = list(specs)
         heirs = {
             spec.key: before for spec, _ in new if spec.key not in self._tracked and (before := self._inherit(spec))
@@ -284,6 +287,7 @@ class HealthStore:
             self.version += 1
         if heirs:
             self._on_change(list(heirs))
+        return {key: before.last.started for key, before in heirs.items() if before.last}
 
     def confirm(self, specs: Collection[CheckSpec]) -> None:
         """The workers of these go on; from now on their results are about the manifests that ask for them now."""

@@ -40,7 +40,11 @@ PATIENCE, MOST_PATIENCE = 3, 10
 class Observer(Protocol):
     """Who is told what the probes saw."""
 
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None: ...
+    def follow(self, specs: Iterable[tuple[CheckSpec, int]], /) -> Mapping[PodKey, float]:
+        """These checks begin. Of those that go on where another run of this controller ended: when their last probe
+        started (seconds since the epoch)."""
+        ...
+
     def observe(self, results: Iterable[ProbeResult]) -> None: ...
 
 
@@ -79,6 +83,7 @@ class ProbeEngine:
         self._metrics = metrics
         self._pulse = pulse
         self._clock = clock
+        self._wall_clock = wall_clock
         self._epoch = wall_clock() - clock()
 
         self._lock = threading.Lock()
@@ -127,7 +132,9 @@ class ProbeEngine:
             workers = [Worker(spec, self._generation + number) for number, spec in enumerate(specs, 1)]
             self._generation += len(workers)
             self._specs.update((worker.spec.key, worker.spec) for worker in workers)
-        self._observer.follow((worker.spec, worker.generation) for worker in workers)
+        before = self._observer.follow((worker.spec, worker.generation) for worker in workers)
+        for worker in workers:
+            worker.started_wall = before.get(worker.spec.key, 0.0)
         self._post(Start(workers))
 
     def stop(self, keys: Collection[PodKey]) -> None:
@@ -223,7 +230,10 @@ class ProbeEngine:
         worker.in_phase = next_on_phase(spec.key, spec.interval, now, self._epoch)
         worker.due = first_moment(spec.key, spec.interval, asked, now, self._epoch)
         worker.last = worker.due - spec.interval
-        if self._prober.has_room and self._bucket.take(now):
+        if 0 <= (ago := self._wall_clock() - worker.started_wall) < spec.interval / 2:
+            worker.due = next_moment(now - ago, worker.in_phase, spec.interval)
+            self._schedule.add(worker, worker.due)
+        elif self._prober.has_room and self._bucket.take(now):
             worker.due = now
             self._start(worker, now)
         else:

@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulse
 from reconcilers.guard import Guard
 from reconcilers.health import ProbeResult
-from reconcilers.spec import CheckSpec
+from reconcilers.spec import CheckSpec, PodKey
 
 SLACK = 5.0
 """Seconds beyond the probe's own timeout: the engine ends every probe by itself, so this is never used up."""
@@ -40,8 +40,9 @@ class _First:
         self._came = threading.Event()
         self._result: ProbeResult | None = None
 
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
+    def follow(self, _: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
         """There is one check, and one generation of it."""
+        return {}
 
     def observe(self, results: Iterable[ProbeResult]) -> None:
         for result in results:

@@ -69,7 +69,7 @@ def test_a_peer_that_is_not_there_is_named_in_the_table_and_the_json() -> None:
     assert why in shown.getvalue()
 
 
-@pytest.mark.parametrize("scenario", ["workers", "intent", "hang", "page", "changes", "quiet", "endurance"])
+@pytest.mark.parametrize("scenario", ["workers", "intent", "hang", "page", "changes", "quiet", "endurance", "overload"])
 def test_a_scenario_gives_its_figures_beside_their_limits(scenario: str) -> None:
     document = measured("--scenario", scenario, "--checks", "20", "--interval", "1", "--seconds", "2")
 

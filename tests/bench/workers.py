@@ -5,7 +5,7 @@ So that every stop finds a request in flight, the dearest kind to end.
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from controller.probes.engine import ProbeEngine
 from controller.pulse import Pulses
@@ -23,8 +23,8 @@ ROUNDS = 3
 class Nobody:
     """Hears what the engine tells and does nothing with it."""
 
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
-        pass
+    def follow(self, _: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
+        return {}
 
     def observe(self, results: Iterable[ProbeResult]) -> None:
         pass

@@ -88,6 +88,17 @@ def test_after_the_probe_at_once_the_next_one_is_at_least_half_an_interval_later
     assert min(gap for each in starts for gap in gaps(each[:3])) > 0.5 - RESOLUTION
 
 
+def test_a_check_that_goes_on_after_a_restart_is_not_probed_twice_at_once(bench: Bench, target: Target) -> None:
+    pods = [spec(target, f"pod-{number}", interval=1.0) for number in range(20)]
+    bench.results.before = {pod.key: time.time() - 0.1 for pod in pods[:10]}
+    began = time.monotonic()
+    bench.engine.start(pods)
+    until(lambda: all(target.hits(f"/pod-{number}") for number in range(20)))
+    firsts = [target.hits(f"/pod-{number}")[0].connected - began for number in range(20)]
+    assert min(firsts[:10]) >= 0.4 - RESOLUTION, "half an interval after the last probe of the run before"
+    assert max(firsts[10:]) < 0.4, "the others at once"
+
+
 @pytest.mark.alone
 def test_a_target_that_hangs_is_probed_every_interval_also_when_the_timeout_is_as_long(
     bench: Bench, target: Target

@@ -584,6 +584,13 @@ def test_the_last_probe_of_an_earlier_run_is_a_proof_if_it_was_a_success(outcome
 # What an earlier run knew
 
 
+def test_a_check_that_goes_on_tells_when_its_last_probe_was() -> None:
+    inherited = {A: Inherited(CheckHealth(), last=result(7, started=3.0)), B: Inherited(CheckHealth())}
+    healths = HealthStore(Announced(), inherit=lambda spec: inherited.get(spec.key))
+    others = [replace(SPEC, key=PodKey("web1", "other"))]
+    assert healths.follow([(spec, 1) for spec in (SPEC, replace(SPEC, key=B), *others)]) == {A: 3.0}
+
+
 def test_a_check_goes_on_where_an_earlier_run_ended_and_is_looked_at() -> None:
     announced, before = Announced(), CheckHealth(HealthState.CRITICAL, since=5.0, failures=3)
     healths = HealthStore(announced, inherit=lambda spec: Inherited(before, 4.0) if spec.key == A else None)

@@ -54,10 +54,10 @@ class JudgedResults(RecordedResults):
         self.states: list[str] = []
         """The states that the checks went through, as `POD STATE`, oldest first."""
 
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
+    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
         every = list(specs)
         super().follow(every)
-        self.store.follow(every)
+        return self.store.follow(every)
 
     def observe(self, results: Iterable[ProbeResult]) -> None:
         every = list(results)

@@ -1,7 +1,7 @@
 """Hand-written observers for tests: they keep what the controller's parts tell, and a test waits until it is there."""
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from controller.probes.engine import Observer
@@ -80,9 +80,12 @@ class RecordedResults(Observer):
         self._lock = threading.Lock()
         self._results: list[ProbeResult] = []
         self.followed: list[tuple[CheckSpec, int]] = []
+        self.before: dict[PodKey, float] = {}
+        """When another run probed them last."""
 
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
+    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
         self.followed += specs
+        return self.before
 
     def observe(self, results: Iterable[ProbeResult]) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ import ctypes
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from controller.probes.engine import ProbeEngine
@@ -19,8 +19,8 @@ from tests.support.recorders import RecordedProbes
 
 
 class Printed:
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> None:
-        pass
+    def follow(self, _: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
+        return {}
 
     def observe(self, results: Iterable[ProbeResult]) -> None:
         for result in results:
