@@ -24,6 +24,10 @@ PROMPT = 0.002
 class Waiter(Protocol):
     """Who waits for a transfer, and so wants to know how promptly its sockets were handled."""
 
+    def opened(self, now: float, since: float) -> None:
+        """A socket was opened for it just now, which may have been due since `since`."""
+        ...
+
     def handled(self, now: float, since: float, *, failed: bool) -> None:
         """What was ready for it was handled until `now`, and was not ready before `since`. `failed`: an error was."""
         ...
@@ -45,7 +49,7 @@ class Multi:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        self._woke = clock()
+        self._woke = self._since = clock()
         self._away = self.lag = 0.0
         """`lag` is for how many seconds this thread was away from here before and in the last turn."""
         self.looked = clock()
@@ -71,7 +75,7 @@ class Multi:
         waited = self._woke - self.looked
         self._away = waited if waited > timeout + PROMPT else 0.0
         self.lag = handling + self._away
-        since = self._woke - before - self.lag
+        self._since = since = self._woke - before - self.lag
         for fd, mask in events:
             if fd in self._sockets:
                 self._multi.socket_action(fd, _to_curl(mask))
@@ -91,8 +95,9 @@ class Multi:
         self._run_timers()
 
     def opened(self, fd: int, waiter: Waiter) -> None:
-        """A transfer for which `waiter` waits has this new socket."""
+        """A transfer for which `waiter` waits has this new socket: libcurl goes on to the next address by its timer."""
         self._waiters[fd] = waiter
+        waiter.opened(self._clock(), self._since)
 
     def remove(self, curl: pycurl.Curl, waiter: Waiter | None = None, sockets: Iterable[int] = ()) -> None:
         """Take a transfer out, ended or not; its connection is closed unless it may be kept. `waiter` does not wait for

@@ -158,6 +158,11 @@ class Transfer:
         self._handle(now, started)
         self._began = now
 
+    def opened(self, now: float, since: float) -> None:
+        """A socket was opened for it just now, which may have been due since `since`."""
+        self.lost += now - max(self.handled_at, since)
+        self.handled_at, self.is_sent = now, False
+
     def handled(self, now: float, since: float, *, failed: bool) -> None:
         """What was ready for it was handled until `now`, and was not ready before `since`. `failed`: an error was."""
         if not failed:

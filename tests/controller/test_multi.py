@@ -164,6 +164,9 @@ class Waits:
     def __init__(self) -> None:
         self.told: list[tuple[float, float]] = []
 
+    def opened(self, now: float, since: float) -> None:
+        pass
+
     def handled(self, now: float, since: float, *, failed: bool) -> None:
         assert not failed
         self.told.append((now, since))

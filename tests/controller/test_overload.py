@@ -49,5 +49,7 @@ def test_an_engine_that_cannot_do_all_does_what_it_can_for_each_check_alike_and_
     until(lambda: any("it keeps" in result.detail for result in results.all()), 60)
     bench.engine.close(10)
     unknown = [result for result in results.all() if result.outcome is not Outcome.SUCCESS]
-    assert {(result.outcome, result.reason) for result in unknown} == {(Outcome.LOCAL, Reason.LOCAL)}
+    assert {(result.outcome, result.reason) for result in unknown} == {(Outcome.LOCAL, Reason.LOCAL)}, [
+        (each.reason, each.detail, each.duration, each.phases) for each in unknown if each.outcome is Outcome.FAILURE
+    ]
     assert any(SAID.fullmatch(result.detail) for result in unknown)
