@@ -119,8 +119,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "A1",
         "ProbeEngine._begin",
-        "if self._prober.has_room and self._bucket.take(now):",
-        "if False:",
+        "elif self._prober.has_room and self._bucket.take(now):",
+        "elif False:",
         "changes of slow checks",
         "a new check waits for its phase",
     ),
