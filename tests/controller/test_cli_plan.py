@@ -114,6 +114,17 @@ def test_there_is_no_plan_where_consul_has_no_leader() -> None:
     assert "intent/web1/ is not known: Consul has no leader" in result.stderr
 
 
+def test_the_namespace_is_asked_for_and_named() -> None:
+    says = {"X-Consul-Index": "7", "X-Consul-KnownLeader": "true"}
+    with FakeServer(lambda _: Reply(404, b"", says)) as consul:
+        where = ["--consul", f"{consul.address}/consul", "--namespace", "team", "--partition", "east"]
+        result = plan(*where, "--controller", "none")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("Node web1, namespace team, partition east, compared with nothing that runs:")
+    assert consul.asked[0].path.startswith("/consul/v1/kv/intent/web1/?")
+    assert {"ns=team", "partition=east"} <= set(consul.asked[0].path.partition("?")[2].split("&"))
+
+
 def test_a_check_is_planned_to_be_stopped_only_where_a_single_read_finds_its_manifest_gone(acl_consul: Agent) -> None:
     with (
         Target() as target,
