@@ -24,8 +24,8 @@ def main() -> None:
 
 
 def _listen() -> None:
-    """Nothing is held and nothing is published before the verb has handlers of its own: so an end is an end at once,
-    and there is nothing to read again or to release."""
+    """Nothing is held and nothing is published before the verb has handlers of its own, and by `isup` never, which has
+    none: so an end is an end at once, and there is nothing to read again or to release."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     for number in (signal.SIGHUP, signal.SIGUSR1):

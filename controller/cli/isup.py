@@ -1,7 +1,5 @@
 """`podpulse isup`: a pod to try things on."""
 
-import signal
-import sys
 from pathlib import Path
 
 import click
@@ -37,7 +35,5 @@ def isup_command(
       1  the port is taken, or the certificate cannot be used
       2  wrong use
     """
-    for end in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(end, lambda *_: sys.exit(0))
     with explained():
         isup.serve(host, port, words, cert, key, show_secrets=show_secrets)
