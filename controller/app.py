@@ -115,7 +115,10 @@ class App:
         self._reloader = self._with_reloader(environ, reread)
         self._web = self._server()
         self._beside: list[RealityWatch | AddressWatch | RegistrationKeeper] = []
-        self._beside += (*self._watch_of_reality(), *self._outside.watches, *self._registrations)
+        if reality := self._outside.reality:
+            pulse = self._pulses.new("reality", PULSE_LIMIT, asks=True)
+            self._beside.append(RealityWatch(reality, self._deployments.run, pulse))
+        self._beside += (*self._outside.watches, *self._registrations)
         self._systemd = ServiceManager(environ, self._pulses.complaints, self._pulses.hopeless, self._status)
         self._read_at_scrape()
 
@@ -245,7 +248,8 @@ class App:
     def _connect(self, environ: Mapping[str, str]) -> Outside:
         config = self.config
         if config.intent_dir and config.health_dir:
-            return on_folders(config, config.intent_dir, config.health_dir, self._pulses, self._publish_again)
+            folders = config.intent_dir, config.health_dir
+            return on_folders(config, *folders, self._pulses, self._publish_again, self._void)
         self._metrics.consul.expect(CONTROLLER_OPERATIONS)
         observe = self._metrics.consul.request
         left = self._succession
@@ -256,6 +260,7 @@ class App:
             self._pulses,
             observe,
             self._publish_again,
+            self._void,
             self._expect,
             lambda: self._checks.add(self._manifests.intents().keys()),
             left.session,
@@ -264,6 +269,11 @@ class App:
 
     def _expect(self, keys: Collection[PodKey]) -> None:
         self._watch.expect(keys)
+
+    def _void(self) -> None:
+        """Nothing that was found so far makes a pod passing any more; all are probed now."""
+        self._healths.void()
+        self._engine.probe_all(self._healths.count_again)
 
     def _inherited(self, spec: CheckSpec) -> Inherited | None:
         return self._succession.claim(spec, self._places.standing(spec.key))
@@ -352,15 +362,6 @@ class App:
             *([said] if held else ()),
             *filter(None, [self._watch.ignored.notice()]),
         )
-
-    def _watch_of_reality(self) -> Sequence[RealityWatch]:
-        if not self._outside.reality:
-            return []
-        return [
-            RealityWatch(
-                self._outside.reality, self._deployments.run, self._pulses.new("reality", PULSE_LIMIT, asks=True)
-            )
-        ]
 
     def _on_manifests(self, keys: Collection[PodKey]) -> None:
         """These are new, changed or gone."""

@@ -84,15 +84,17 @@ def on_folders(
     healths: Path,
     pulses: Pulses,
     publish_again: Callable[[str, Collection[PodKey] | None], None],
+    void: Callable[[], None],
 ) -> Outside:
-    """Manifests from one folder, health into the other. `publish_again` is told where all records were lost."""
+    """Manifests from one folder, health into the other. `publish_again` is told where all records were lost; `void` is
+    called before that where they were lost unnoticed."""
     sink = DirectorySink(healths)
 
     def lapsed() -> None:
         sink.forget()
         publish_again("folder", None)
 
-    lease = DirectoryLease(healths, pulses.new("session", 30), lapsed)
+    lease = DirectoryLease(healths, pulses.new("session", 30), lapsed, void=void)
     source = DirectorySource(intents, config.node_name, partial(sink.leftovers, config.node_name))
     return Outside(source, {"folder": sink}, _fixed(config.address), lease, [lease], asks=False)
 
@@ -104,6 +106,7 @@ def on_consul(
     pulses: Pulses,
     observe: Observe,
     publish_again: Callable[[str, Collection[PodKey] | None], None],
+    void: Callable[[], None],
     expect: Callable[[Collection[PodKey]], None],
     moved: Callable[[], None],
     session: str,
@@ -111,7 +114,8 @@ def on_consul(
 ) -> Outside:
     """Manifests from Consul; health into its KV store under a session, into the local agent's services, or both.
 
-    `publish_again` is told in which place records were lost and of which pods, or None for all of them. `session` is
+    `publish_again` is told in which place records were lost and of which pods, or None for all of them. Where a session
+    or a TTL has ended unnoticed, `void` is called before: what was found is no evidence any more. `session` is
     the one that an earlier run left, if any, and `note_session` is told of each that we publish under. `expect` is told
     of the pods whose services an earlier run left, and `moved` when the node's address is another one.
     """
@@ -148,13 +152,16 @@ def on_consul(
     renewals: TtlKeeper | None = None
     if "kv" in config.publish:
         renewing.append(ConsulClient(settings, observe=observe))
-        lease = SessionKeeper(renewing[0], node, published_under, pulses.new("session", 30, asks=True), resume=session)
+        pulse = pulses.new("session", 30, asks=True)
+        lease = SessionKeeper(renewing[0], node, published_under, pulse, on_end=void, resume=session)
         keepers.append(lease)
         keys = sinks["kv"] = KvSink(client(), lease, lambda: manifests.intents().keys())
         lost = partial(publish_again, "kv")
         keepers.append(KeyKeeper(keys.look_again, lost, pulses.new("kv-look", 30, asks=True)))
     if "agent" in config.publish:
-        agent = sinks["agent"] = AgentSink(client(), services, partial(publish_again, "agent"), ttl=config.service.ttl)
+        agent = sinks["agent"] = AgentSink(
+            client(), services, partial(publish_again, "agent"), void=void, ttl=config.service.ttl
+        )
         renewals = TtlKeeper(agent, node, expect, pulses.new("agent-ttl", 30, asks=True))
         keepers.append(renewals)
     catalog = CatalogAddress(client(), node) if config.address == "catalog" else None

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from tenacity import RetryCallState, Retrying
 
+from controller.boottime import boottime
 from controller.consul import ConsulClient, ConsulError
 from controller.pulse import Pulse
 from controller.retrying import RETRY_FIRST, until_stopped
@@ -43,8 +44,9 @@ class SessionKeeper:
     """Runs in the thread "session"; everything public may be called by any thread.
 
     `on_new` is called in that thread for each session that may be written with from now on: for a new one, and for one
-    that had passed its deadline and turned out to live (Consul was silent, and has not ended it). `resume` is a session
-    of an earlier run of this controller that is surely over: if it lives, it is taken on, and its keys with it.
+    that had passed its deadline and turned out to live (Consul was silent, and has not ended it). `on_end` is called
+    when Consul has ended a session, before there is another one. `resume` is a session of an earlier run of this
+    controller that is surely over: if it lives, it is taken on, and its keys with it.
     """
 
     def __init__(
@@ -54,13 +56,15 @@ class SessionKeeper:
         on_new: Callable[[str], None],
         pulse: Pulse,
         *,
+        on_end: Callable[[], None] = lambda: None,
         resume: str = "",
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boottime,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._node = node
         self._on_new = on_new
+        self._on_end = on_end
         self._pulse = pulse
         self._clock = clock
         self._wall_clock = wall_clock
@@ -129,6 +133,7 @@ class SessionKeeper:
         if not ttl:
             log.warning("Consul has ended session %s; taking a new one", self._lease.session)
             self._ended = self._lease.session
+            self._on_end()
             self._lease = None
             return 0.0
         self._hold(self._lease.session, sent, ttl)

@@ -256,6 +256,7 @@ class HealthStore:
         self._lock = threading.Lock()
         self._tracked: dict[PodKey, Tracked] = {}
         self._cut_off = ""
+        self._voids = 0
         self.version = 0
         """Another number whenever there is news of any check: a number to compare costs the probe thread nothing."""
         self.latest_failure = 0.0
@@ -327,6 +328,18 @@ class HealthStore:
             self.version += 1
         self._tell(news)
 
+    def void(self) -> None:
+        """What was found so far proves nothing any more, nor what is found before `count_again` was called as often."""
+        with self._lock:
+            self._voids += 1
+            for tracked in self._tracked.values():
+                tracked.succeeded = 0.0
+
+    def count_again(self) -> None:
+        """From now on results are of probes that began after `void`."""
+        with self._lock:
+            self._voids -= 1
+
     def end_cut_off(self) -> None:
         """From now on failures are evidence again."""
         with self._lock:
@@ -340,7 +353,7 @@ class HealthStore:
             return None
         match result.outcome:
             case Outcome.SUCCESS:
-                tracked.failing_since, tracked.succeeded = 0.0, result.started
+                tracked.failing_since, tracked.succeeded = 0.0, 0.0 if self._voids else result.started
             case Outcome.FAILURE:
                 tracked.failing_since = tracked.failing_since or result.started
                 self.latest_failure = self._wall_clock()

@@ -1,7 +1,7 @@
 """What other threads ask of the probe thread."""
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from controller.probes.worker import Worker
@@ -31,3 +31,10 @@ class Renew:
     ca_file: str
     guard: Guard
     replaced: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAll:
+    """Drop what is under way, and probe every check now; `begun` is called when no older result can come any more."""
+
+    begun: Callable[[], None]

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from controller.descriptors import keepable
 from controller.probes.admission import Admission, DueQueue
-from controller.probes.commands import Renew, Start, Stop
+from controller.probes.commands import ProbeAll, Renew, Start, Stop
 from controller.probes.kept import Kept
 from controller.probes.prober import Prober
 from controller.probes.resolver import Answer, ask_system
@@ -89,7 +89,7 @@ class ProbeEngine:
         self._lock = threading.Lock()
         self._specs: dict[PodKey, CheckSpec] = {}
         self._generation = 0
-        self._commands: deque[Start | Stop | Renew] = deque()
+        self._commands: deque[Start | Stop | Renew | ProbeAll] = deque()
         self._ca_file = ca_file
         self._guard = guard or Guard()
         self._closing = False
@@ -147,6 +147,11 @@ class ProbeEngine:
         while self._thread.is_alive() and not command.done.wait(IDLE):
             pass
 
+    def probe_all(self, begun: Callable[[], None]) -> None:
+        """Probe every check as soon as may be. `begun` is called in the probe thread: results come from probes that
+        began after that."""
+        self._post(ProbeAll(begun))
+
     def take(self, *, ca_file: str, guard: Guard) -> None:
         """From now on these authorities and this guard are in force; probes under way end as they began."""
         if (ca_file, guard) != (self._ca_file, self._guard):
@@ -161,7 +166,7 @@ class ProbeEngine:
         """What was read of files of authorities, certificates and keys, and is in use. For any thread."""
         return self._prober.files()
 
-    def _post(self, command: Start | Stop | Renew) -> None:
+    def _post(self, command: Start | Stop | Renew | ProbeAll) -> None:
         self._commands.append(command)
         self._prober.multi.wake()
 
@@ -212,12 +217,26 @@ class ProbeEngine:
                     done.set()
                 case Renew(ca_file, guard, replaced):
                     self._renew(ca_file, guard, replaced)
+                case ProbeAll(begun):
+                    self._probe_all()
+                    begun()
 
     def _renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
         self._prober.renew(ca_file, guard, replaced)
         for worker in self._workers.values():
             worker.where = None
             worker.certificate_due = 0.0
+
+    def _probe_all(self) -> None:
+        """Let all be due, and nothing be under way."""
+        now = self._clock()
+        self._schedule, self._queue = Schedule(), DueQueue()
+        for worker in self._workers.values():
+            self._prober.drop(worker)
+            worker.due, worker.missed, worker.wanted = now, 0, False
+            self._queue.add(worker)
+        self._prober.freed()
+        self._prober.results()
 
     def _begin(self, worker: Worker) -> None:
         now = self._clock()

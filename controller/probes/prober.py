@@ -106,6 +106,7 @@ class Prober:
     def drop(self, worker: Worker) -> None:
         """End what is under way for it; there is no result."""
         self._waiting.pop(worker, None)
+        worker.waiting = False
         if worker.transfer:
             self._release(worker.transfer, worker)
 

@@ -14,13 +14,23 @@ answer nothing either: Consul 1.8 holds a lock while it hands on what it has. Ch
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
+from controller.boottime import boottime
 from controller.consul import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused, ConsulUnavailable
 from controller.sink.services import ServiceDirectory
-from controller.sink.standing import ID_PREFIX, OWNER, Standing, agent_service, is_ours, parse_service_id, service_id
+from controller.sink.standing import (
+    ID_PREFIX,
+    IN_DNS,
+    NEW,
+    OWNER,
+    Standing,
+    agent_service,
+    is_ours,
+    parse_service_id,
+    service_id,
+)
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
@@ -38,6 +48,7 @@ LEAVE_PATIENCE = 1.0
 """Seconds that the agent has to remove one service at the end; when it does not, the rest is not tried."""
 NOT_TRIED = "not tried, because the agent does not answer"
 NO_MANIFEST = "there is no manifest that says what service this pod is"
+RAN_OUT = "checks have run out meanwhile; what was found before is not told any more"
 LOST = "the agent does not know the check any more; it is to be registered again"
 
 
@@ -45,7 +56,8 @@ class AgentSink:
     """Implements `HealthSink`. Any thread may call it.
 
     `on_lost` is told of pods that do not stand as they were published, so that somebody looks at them again; it must
-    not wait for this sink. `ttl` is seconds. `client` is used by nobody else.
+    not wait for this sink. `void` is called before that when checks have run out which were taken for renewed: what was
+    found before is no evidence any more. `ttl` is seconds. `client` is used by nobody else.
     """
 
     def __init__(
@@ -54,13 +66,15 @@ class AgentSink:
         directory: ServiceDirectory,
         on_lost: Callable[[Collection[PodKey]], None],
         *,
+        void: Callable[[], None] = lambda: None,
         ttl: float = TTL,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boottime,
     ) -> None:
         self.period = ttl / RENEWALS
         self._client = client
         self._directory = directory
         self._on_lost = on_lost
+        self._void = void
         self._ttl = ttl
         self._clock = clock
         self._notes = f"What Podpulse found. Critical when it has not been renewed for {ttl:g} s."
@@ -87,11 +101,13 @@ class AgentSink:
         """See `HealthSink`. What only has to be told comes first: it needs no leader."""
         with self._writing:
             unregistered = {record.key for record in put if not self._is_registered(record.key)}
-            if unregistered or delete:
-                try:
+            try:
+                if any(record.status is HealthState.PASSING for record in put) and self._heed_expiry():
+                    raise ConsulRefused(RAN_OUT)
+                if unregistered or delete:
                     self.look()
-                except ConsulError as error:
-                    return self._give_up([*(record.key for record in put), *delete], str(error))
+            except ConsulError as error:
+                return self._give_up([*(record.key for record in put), *delete], str(error))
             ordered = sorted(put, key=lambda record: record.key in unregistered)
             return self._attempt([*((record.key, record) for record in ordered), *((key, None) for key in delete)])
 
@@ -130,14 +146,16 @@ class AgentSink:
     def renew(self, share: float) -> None:
         """Renew checks that were told nothing for a period, oldest first: at most this share of all, but one at least.
 
-        One that has run out, because this process was frozen, is not renewed but lost: Consul says that it is critical,
-        and what was known before the freeze is no reason to say otherwise.
+        Where they have run out, because this process was frozen, they are not renewed but lost: Consul says that they
+        are critical, and what was known before the freeze is no reason to say otherwise.
 
         Raises:
-            ConsulUnavailable: the agent does not answer; the rest was not tried.
+            ConsulError: the agent does not answer; the rest was not tried.
         """
         latest = self._clock() - self.period
         due = sorted((one.told, key) for key, one in self._known.copy().items() if one.settled and one.told <= latest)
+        if due:
+            self._heed_expiry()
         lost: list[PodKey] = []
         try:
             for _, key in due[: math.ceil(share * len(self._known))]:
@@ -157,6 +175,8 @@ class AgentSink:
         token = self._client.token_mark()
         known = self._known.copy()
         due = [key for key, one in known.items() if one.settled and one.sound and one.token != token]
+        if due and self._heed_expiry():
+            return
         due.sort(key=lambda key: (known[key].status == HealthState.PASSING, known[key].told))
         for key in due[:most]:
             if self._renewed(key):
@@ -176,6 +196,31 @@ class AgentSink:
             if (left := deadline - self._clock()) <= 0:
                 raise ConsulUnavailable(f"{len(keys) - done} could not be removed within {within:.1f} s", sent=False)
             self._withdraw(key, min(left, LEAVE_PATIENCE))
+
+    def _heed_expiry(self) -> bool:
+        """Where checks have run out that were taken for renewed, take what was found for void; whether that is so.
+
+        Where none of our clocks went on meanwhile, only the agent knows: what was told longest ago runs out first.
+        """
+        told = [(one.told, key) for key, one in self._known.copy().items() if one.settled and one.status in IN_DNS]
+        if not told:
+            return False
+        now, (_, first) = self._clock(), min(told)
+        if gone := [key for at, key in told if now - at > self._ttl]:
+            with self._lock:
+                self._known |= {key: one.at(now, self._ttl) for key in gone if (one := self._known.get(key))}
+            self._void()
+            self._on_lost(gone)
+            return True
+        try:
+            checks = self._client.agent_checks(service_id(first))
+        except ConsulRefused:
+            return False
+        if expired := any(check.id == service_id(first) and check.status == NEW for check in checks):
+            log.warning("checks have run out that were taken for renewed: their pods are probed before they pass")
+            self._void()
+            self.look()
+        return expired
 
     # --- writing ---
 

@@ -8,11 +8,13 @@ import contextlib
 import fcntl
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from controller.boottime import boottime
 from controller.pulse import Pulse
 from controller.regular import contents, is_unwritable
 from reconcilers.record import HealthRecord, decode
@@ -36,8 +38,9 @@ class FolderInUse(OSError):
 class DirectoryLease:
     """Says that this process publishes into a folder, and that it lives: the folder's counterpart of a session.
 
-    Where this process was frozen for longer than the TTL, the records are gone, and `on_lapse` is called: readers have
-    taken them for stale, and touching the lease would make them look fresh.
+    Where this process was frozen for longer than the TTL, the records are removed, and `on_lapse` is called: readers
+    have taken them for stale, and touching the lease would make them look fresh. `void` is called before: what was
+    found until then is no evidence any more.
     """
 
     def __init__(
@@ -46,11 +49,13 @@ class DirectoryLease:
         pulse: Pulse,
         on_lapse: Callable[[], None] = lambda: None,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        void: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = boottime,
     ) -> None:
         self._path = folder / LEASE
         self._pulse = pulse
         self._on_lapse = on_lapse
+        self._void = void
         self._clock = clock
         self._stopped = threading.Event()
         self._touched = self._turned = 0.0
@@ -72,7 +77,8 @@ class DirectoryLease:
         except OSError as error:
             if not is_unwritable(error):
                 raise
-            log.warning("nothing can be published into %s until that is over: %s", self._path.parent, error)
+            self._complaint = f"nothing can be published into {self._path.parent} until that is over: {error}"
+            log.warning("%s", self._complaint)
         self._turned = self._clock()
         self._thread.start()
 
@@ -120,8 +126,9 @@ class DirectoryLease:
     def _turn(self) -> None:
         if self._file is None:
             self._take_at_last()
-        elif self._clock() - self._turned > TTL:
+        elif self._clock() - self._turned > TTL or (not self._complaint and self._age() > TTL):
             log.warning("this process stood still for longer than its records are good for; they are withdrawn")
+            self._void()
             self._clear()
             self._on_lapse()
         self._turned = self._clock()
@@ -137,6 +144,17 @@ class DirectoryLease:
             return
         log.info("health is published into %s from now on", self._path.parent)
         self._on_lapse()
+
+    def _age(self) -> float:
+        """Seconds since the lease was touched, by the clock of the file system: that may go on where none of ours does.
+        0 where it cannot be told."""
+        try:
+            with tempfile.TemporaryFile(dir=self._path.parent) as now:
+                now.write(b"now")
+                now.flush()
+                return os.fstat(now.fileno()).st_mtime - self._path.stat().st_mtime
+        except OSError:
+            return 0.0
 
     def _forget(self) -> None:
         """Say that nobody lives here. The lease's file stays: another process may be about to lock it."""

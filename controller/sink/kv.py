@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
+from controller.boottime import boottime
 from controller.consul import (
     MAX_OPERATIONS,
     ConsulClient,
@@ -87,7 +88,7 @@ class KvSink:
         lease: Lease,
         scheduled: Callable[[], Collection[PodKey]] = tuple,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boottime,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client

@@ -39,3 +39,11 @@ def test_the_wall_clock_of_one_process_jumps_and_its_monotonic_clock_does_not(tm
 def test_a_clock_is_what_its_file_says(tmp_path: Path) -> None:
     Clock(tmp_path / "clock").set(-0.5)
     assert Clock(tmp_path / "clock").offset == -0.5
+
+
+def test_a_suspended_machine_loses_monotonic_time_and_a_paused_one_all_of_it(tmp_path: Path) -> None:
+    clock = Clock(tmp_path / "clock")
+    clock.suspend(5.0)
+    assert (clock.offset, clock.monotonic, clock.boottime) == (0.0, -5.0, 0.0)
+    clock.pause(45.0)
+    assert (clock.offset, clock.monotonic, clock.boottime) == (-45.0, -50.0, -45.0)

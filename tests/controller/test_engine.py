@@ -78,6 +78,23 @@ def test_probes_come_at_their_interval_each_on_a_connection_of_its_own(bench: Be
     assert all(0 <= lateness < 0.5 for lateness in bench.metrics.lateness)
 
 
+def test_asked_for_all_are_probed_at_once_and_what_was_under_way_tells_nothing(bench: Bench, target: Target) -> None:
+    """As for a machine that stood still: the next probes would be due in a minute, and one was under way meanwhile."""
+    begun = threading.Event()
+    target.behave(targets.hang, "/hangs")
+    pods = [spec(target, name, interval=60.0, timeout=10.0) for name in ("hangs", "a", "b")]
+    bench.engine.start(pods)
+    until(lambda: len(target.hits()) == len(pods) and len(bench.results.all()) == 2)
+    target.behave(targets.answer(200), "/hangs")
+    bench.engine.probe_all(begun.set)
+    assert begun.wait(10)
+    until(lambda: len(bench.results.all()) == 2 + len(pods))
+    assert {result.outcome for result in bench.results.all()} == {Outcome.SUCCESS}
+    assert [len(target.hits(f"/{pod.key.pod}")) for pod in pods] == [2, 2, 2]
+    assert bench.metrics.skips == 0
+    bench.engine.stop([pod.key for pod in pods])
+
+
 def test_after_the_probe_at_once_the_next_one_is_at_least_half_an_interval_later(bench: Bench, target: Target) -> None:
     """Else a threshold of two failures is no protection in the first moments of a check."""
     pods = [spec(target, f"pod-{number}", interval=1.0) for number in range(AT_ONCE + 20)]

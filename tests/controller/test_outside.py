@@ -12,7 +12,8 @@ from reconcilers.options import Rules
 def outside(**options: object) -> Outside:
     config = Config.model_validate({"node_name": "web1", "consul": {"address": "127.0.0.1:1"}, **options})
     nobody = lambda *_: None  # noqa: E731 -- who is told of nothing
-    return on_consul(config, {}, ManifestStore(Rules()), Pulses(), nobody, nobody, nobody, nobody, "", nobody)
+    store, pulses = ManifestStore(Rules()), Pulses()
+    return on_consul(config, {}, store, pulses, nobody, nobody, nobody, nobody, nobody, "", nobody)
 
 
 @pytest.mark.parametrize(

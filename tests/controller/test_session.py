@@ -30,13 +30,15 @@ class Clock:
 
 @contextmanager
 def keeping(
-    settings: ConsulSettings, clock: Callable[[], float] = time.monotonic, resume: str = ""
+    settings: ConsulSettings,
+    clock: Callable[[], float] = time.monotonic,
+    resume: str = "",
+    on_end: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[SessionKeeper, list[str]]]:
     """A keeper that runs, and the sessions it told about; stopped afterwards."""
     told: list[str] = []
-    keeper = SessionKeeper(
-        ConsulClient(settings), "web1", told.append, Pulse("session", 30, clock), resume=resume, clock=clock
-    )
+    client, pulse = ConsulClient(settings), Pulse("session", 30, clock)
+    keeper = SessionKeeper(client, "web1", told.append, pulse, on_end=on_end, resume=resume, clock=clock)
     keeper.start()
     try:
         yield keeper, told
@@ -94,6 +96,15 @@ def test_a_session_that_consul_ended_is_replaced(consul: Agent) -> None:
         until(lambda: len(told) == 2, within=TTL)
         assert keeper.current() == told[1] != told[0]
         assert list(consul.sessions()) == [told[1]]
+
+
+def test_the_end_of_a_session_is_told_before_there_is_another_one(consul: Agent) -> None:
+    ended: list[int] = []
+    with keeping(consul.settings(), on_end=lambda: ended.append(len(consul.sessions()))) as (_, told):
+        until(lambda: told)
+        consul.destroy_session(told[0])
+        until(lambda: len(told) == 2, within=TTL)
+    assert ended == [0]
 
 
 def test_past_the_deadline_there_is_no_session_until_consul_confirms_it(consul: Agent) -> None:

@@ -305,7 +305,10 @@ def test_what_only_has_to_be_told_does_not_wait_for_registrations(bench: Bench) 
     bench.sink.write([PASSING], [])
     bench.asked.clear()
     assert bench.sink.write([*named(1), CRITICAL], []) == {}
-    assert bench.asked == ["agent_services", "agent_checks", "update_check", "register_service", "update_check"]
+    assert bench.asked == [
+        "agent_checks",
+        *("agent_services", "agent_checks", "update_check", "register_service", "update_check"),
+    ], "whether checks have run out is asked first"
 
 
 def test_failures_that_are_not_in_a_row_do_not_end_a_batch() -> None:
@@ -379,7 +382,9 @@ def test_a_service_that_may_not_be_called_otherwise_stands_as_it_is_and_says_wha
             clock.advance(bench.sink.period)
             bench.asked.clear()
             bench.sink.renew(1.0)
-            assert (bench.asked, bench.lost) == (["update_check"], []), "it is renewed, however seldom it is written"
+            assert (bench.asked, bench.lost) == (["agent_checks", "update_check"], []), (
+                "it is renewed, however seldom it is written"
+            )
             clock.advance(TTL - 1)
             assert "403" in bench.sink.write([UNKNOWN], [])[ISUP]
             assert bench.status() == "warning", "it has not run out"

@@ -155,6 +155,30 @@ def test_after_a_freeze_no_record_of_before_looks_fresh_again(tmp_path: Path) ->
     held.stop(10)
 
 
+def test_what_was_found_is_void_before_the_records_of_a_freeze_are_withdrawn(tmp_path: Path) -> None:
+    """Also where no clock of ours went on: the lease is as old as the file system's clock says."""
+    told: list[str] = []
+    clock, sink = FakeClock(), DirectorySink(tmp_path)
+    held = DirectoryLease(
+        tmp_path,
+        Pulse("session", 30, clock),
+        lambda: told.append("lapsed"),
+        void=lambda: told.append(f"void, {len(read(tmp_path))} records"),
+        clock=clock,
+    )
+    held.start()
+    sink.write([record(A)], [])
+    os.utime(tmp_path / LEASE, (time.time() - TTL + 5,) * 2)
+    held._turn()
+    assert told == []
+    os.utime(tmp_path / LEASE, (time.time() - TTL - 1,) * 2)
+    held._turn()
+    assert told == ["void, 1 records", "lapsed"]
+    assert (read(tmp_path), is_alive(tmp_path, time.time())) == ({}, True)
+    assert {path.name for path in tmp_path.iterdir()} == {LEASE}
+    held.stop(10)
+
+
 def test_in_a_folder_without_lease_nobody_lives(tmp_path: Path) -> None:
     assert not is_alive(tmp_path, time.time())
     assert not is_alive(tmp_path / "missing", time.time())

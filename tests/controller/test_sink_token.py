@@ -186,7 +186,7 @@ def test_once_after_a_start_each_is_registered_anew_when_there_is_evidence(short
         bench.asked.clear()
         bench.sink.register_anew(10)
         bench.sink.register_anew(10)
-        assert bench.asked == ["update_check", "register_service"]
+        assert bench.asked == ["agent_checks", "update_check", "register_service"]
 
 
 def test_those_that_may_have_to_leave_dns_come_first(short: Strict) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from controller.pulse import Pulse
-from controller.sink.agent import TTL
+from controller.sink.agent import RAN_OUT, TTL
 from controller.sink.kv import Unsettled
 from controller.sink.ttl import TtlKeeper
 from reconcilers.health import HealthState, Reason
@@ -61,11 +61,12 @@ def test_renewals_are_spread_and_none_is_sent_that_is_not_due(consul: Agent) -> 
         assert bench.asked == [], "all were told just now"
         clock.advance(bench.sink.period)
         bench.sink.renew(0.25)
-        assert len(bench.asked) == 3
+        assert bench.asked == ["agent_checks", *["update_check"] * 3]
         bench.sink.renew(0.25)
         bench.sink.renew(1.0)
         bench.sink.renew(1.0)
-        assert len(bench.asked) == 10
+        assert bench.asked.count("update_check") == 10
+        assert bench.asked.count("agent_checks") == 3, "whether they have run out is asked once for each share"
 
 
 def test_a_restarted_agent_without_memory_is_found_out_within_a_period(consul: Agent) -> None:
@@ -125,6 +126,7 @@ def test_what_ran_out_while_we_were_frozen_is_lost_and_not_renewed(consul: Agent
         bench.sink.renew(1.0)
         assert bench.lost == [PodKey("web1", "pod0")]
         assert bench.asked == ["update_check"], "of the one that stands"
+        assert bench.voids == 1
         assert bench.sink.write(named(1), []) == {}, "as soon as there is evidence"
         assert bench.sink.standing(PodKey("web1", "pod0"))
 
@@ -166,7 +168,7 @@ def test_after_trouble_everything_is_looked_at_before_anything_is_renewed(consul
         clock.advance(bench.sink.period)
         consul.pause()
         keeper._turn()
-        assert bench.asked[-1] == "update_check", "in vain"
+        assert bench.asked[-1] == "agent_checks", "in vain"
         consul.resume()
         consul.request("PUT", "agent/check/deregister/podpulse:web1:isup")
         bench.asked.clear()
@@ -198,7 +200,7 @@ def test_leftovers_do_not_take_the_turn_of_those_that_are_to_be_renewed(consul: 
         clock.advance(bench.sink.period)
         bench.asked.clear()
         bench.sink.renew(0.05)
-        assert bench.asked == ["update_check"]
+        assert bench.asked == ["agent_checks", "update_check"]
 
 
 def test_what_an_earlier_run_left_is_told_once_the_agent_says_so(consul: Agent) -> None:
@@ -216,3 +218,28 @@ def test_what_an_earlier_run_left_is_told_once_the_agent_says_so(consul: Agent) 
             until(lambda: bench.asked.count("agent_services") >= 2, 30.0, "other looks")
         assert bench.found == [{ISUP, PodKey("web1", "pod0")}]
         assert isinstance(bench.sink.published(ISUP), Unsettled)
+
+
+def test_checks_that_ran_out_while_none_of_our_clocks_went_on_are_not_renewed(consul: Agent) -> None:
+    clock = FakeClock()
+    with sink_at(consul, ttl=0.5, clock=clock) as bench:
+        bench.sink.write([PASSING, *named(2)], [])
+        until(lambda: {check["Status"] for check in bench.checks().values()} == {"critical"}, what="checks to run out")
+        clock.advance(bench.sink.period)
+        bench.asked.clear()
+        bench.sink.renew(1.0)
+        assert "update_check" not in bench.asked
+        assert bench.voids == 1
+        assert set(bench.lost) == {ISUP, PodKey("web1", "pod0"), PodKey("web1", "pod1")}
+        assert bench.sink.standing(ISUP) is None
+        bench.sink.renew(1.0)
+        assert bench.voids == 1, "that is known by now"
+
+
+def test_news_from_before_checks_ran_out_are_not_told(consul: Agent) -> None:
+    with sink_at(consul, ttl=0.5, clock=FakeClock()) as bench:
+        bench.sink.write([PASSING, *named(1, HealthState.CRITICAL)], [])
+        until(lambda: bench.status() == "critical", what="the check to run out")
+        assert bench.sink.write(named(1), []) == {PodKey("web1", "pod0"): RAN_OUT}
+        assert (bench.voids, bench.status("podpulse:web1:pod0")) == (1, "critical")
+        assert bench.sink.write(named(1), []) == {}

@@ -570,6 +570,22 @@ def test_after_a_long_silence_only_a_success_proves_what_is_passing(announced: A
     assert announced.batches == [{A}]
 
 
+def test_evidence_that_was_voided_is_replaced_only_by_probes_that_began_since(announced: Announced) -> None:
+    healths = HealthStore(announced, wall_clock=FakeClock(1_000.0))
+    healths.follow([(SPEC, 1)])
+    healths.observe([result(started=1_000.0)])
+    healths.void()
+    healths.void()
+    assert (healths.is_proven(A), state(healths)) == (False, HealthState.PASSING)
+    healths.count_again()
+    healths.observe([result(started=1_000.0)])
+    assert not healths.is_proven(A), "the second time, no probe has begun since"
+    healths.count_again()
+    assert not healths.is_proven(A)
+    healths.observe([result(started=1_000.0)])
+    assert healths.is_proven(A)
+
+
 @pytest.mark.parametrize(("outcome", "proven"), [(Outcome.SUCCESS, True), (Outcome.FAILURE, False)])
 def test_the_last_probe_of_an_earlier_run_is_a_proof_if_it_was_a_success(outcome: Outcome, proven: bool) -> None:
     before = Inherited(CheckHealth(HealthState.PASSING, since=5.0), last=result(7, outcome, started=999.0))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from tests.faults.fault import Fault
 from tests.faults.stage import NODE, Stage
 from tests.faults.tracing import hold, polling, release
 from tests.support.authority import Authority
+from tests.support.clock import Clock
 from tests.support.net import until
 from tests.support.proxy import CLEAR, Line
 
@@ -25,6 +26,7 @@ MANY_RESTARTS = 20
 BRIEF_STOPS = 4
 BUSY = 4
 FIRST_VERDICT_WITHIN = 30.0
+GONE_WITHIN = 45.0
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 STEPS = (0.5, -0.5, MINUTE, -MINUTE, HOUR, -HOUR, DAY, -DAY)
 """By how many seconds a wall clock jumps; a night of summer time's end, and a machine that slept, are among them."""
@@ -68,6 +70,28 @@ def stopped_briefly(stage: Stage, random: Random) -> Iterator[None]:
     yield
     for pod, does in before.items():
         pod.turn(does)
+
+
+def machine_stood_still(how: Callable[[Clock, float], None], stage: Stage, random: Random) -> Iterator[None]:
+    """The machine was suspended, or paused, for so long that Consul ended our session; some pods died meanwhile. Its
+    clocks show afterwards what those of such a machine do."""
+    stage.process.terminate()
+    stage.start(stage.clock)
+    stage.process.wait_ready()
+    stage.settle()
+    began = time.monotonic()
+    stage.process.stop()
+    good = [pod for pod in stage.pods.all.values() if pod.good]
+    for pod in random.sample(good, len(good) // 2):
+        pod.turn("500")
+    yield
+    until(lambda: not stage.observer.known(), GONE_WITHIN, "the keys to go with their session")
+    how(stage.clock, time.monotonic() - began)
+    stage.process.go_on()
+    stage.settle()
+    stage.process.terminate()
+    stage.clock.right()
+    stage.start()
 
 
 def killed_for_good(stage: Stage, random: Random) -> Iterator[None]:
@@ -281,6 +305,8 @@ FAULTS = (
         only_long=True,
     ),
     Fault("stopped", "process", stopped, seconds=5, long=25),
+    Fault("machine-suspended", "process", partial(machine_stood_still, Clock.suspend), ("clock",), seconds=21, takes=8),
+    Fault("machine-paused", "process", partial(machine_stood_still, Clock.pause), ("clock",), seconds=21, takes=8),
     Fault("stopped-briefly", "process", stopped_briefly, seconds=0, takes=16),
     Fault("terminated", "process", terminated, seconds=0.5),
     Fault("terminated-twice", "process", terminated_twice, seconds=0.5),

@@ -65,6 +65,14 @@ def with_a_clock_that_jumps(forward: float, at: float = 30.0) -> Tale:
     )
 
 
+def frozen(again: float) -> Tale:
+    """A process stands still for 25 seconds, in which its keys go; passing is said right after that, and the pod is
+    probed `again` at some moment."""
+    tale = Tale(end=60.0, silent=[(10, 35)]).process(10, "STOP").process(35, "CONT")
+    shown = [(1.3, 30.0, passing()), (35.6, math.inf, passing(12))]
+    return tale.pod(probed=[*steadily(1.1, 10), *steadily(again, 60)], shown=shown)
+
+
 KEEPS: dict[str, list[Tale]] = {
     "A1": [
         Tale().pod(probed=steadily(1.95, 40)),
@@ -90,7 +98,7 @@ KEEPS: dict[str, list[Tale]] = {
         overwritten(until=45.0),
     ],
     "D2": [Tale().turns("a", 20.0, good=False).turns("a", 25.0, good=True).pod(
-        shown=[(1.3, 20.5, passing()), (20.5, 26.5, critical()), (26.5, math.inf, passing(12))])],
+        shown=[(1.3, 20.5, passing()), (20.5, 26.5, critical()), (26.5, math.inf, passing(12))]), frozen(again=35.2)],
     "D3": [
         Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=1019.0))]),
         with_a_clock_that_jumps(forward=5.0),
@@ -175,6 +183,7 @@ BREAKS: dict[str, list[Tale]] = {
         ),
     ],
     "D2": [
+        frozen(again=36.5),
         Tale().pod(shown=[(1.3, 20, passing()), (20, 21, critical()), (21, math.inf, passing(12))]),
         Tale().fault(15, 25, "local").pod(
             shown=[(1.3, 20, passing()), (20, 21, critical()), (21, math.inf, passing(12))]

@@ -49,6 +49,7 @@ class Bench:
     asked: list[str]
     lost: list[PodKey]
     found: list[Collection[PodKey]] = field(default_factory=list)
+    voids: int = 0
 
     def services(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = self.agent.request("GET", "agent/services").json()
@@ -97,8 +98,13 @@ def sink_at(
     def lose(keys: Collection[PodKey]) -> None:
         lost.extend(keys)
 
+    def void() -> None:
+        bench.voids += 1
+
     with ConsulClient(settings or agent.settings(token), timeout=timeout, observe=note) as client:
-        yield Bench(agent, AgentSink(client, directory, lose, ttl=ttl, clock=clock), client, directory, asked, lost)
+        sink = AgentSink(client, directory, lose, void=void, ttl=ttl, clock=clock)
+        bench = Bench(agent, sink, client, directory, asked, lost)
+        yield bench
 
 
 def named(count: int, status: HealthState = HealthState.PASSING) -> list[HealthRecord]:

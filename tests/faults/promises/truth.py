@@ -52,6 +52,7 @@ def _judge(story: Story, pod: str, before: Sighting | None, sighting: Sighting, 
     match record.status:
         case "passing":
             yield from _unfounded(story, pod, before, sighting)
+            yield from _from_before(story, pod, before, sighting)
             yield from too_long(story, pod, sighting, story.bad(pod), "D1", "bad")
         case "critical":
             yield from _blamed(story, pod, before, sighting, record)
@@ -74,6 +75,16 @@ def _unfounded(story: Story, pod: str, before: Sighting | None, sighting: Sighti
         yield Broken(
             "D1", sighting.first.at, pod, f"passing, and no success in the {sighting.first.at - since:.1f} s before"
         )
+
+
+def _from_before(story: Story, pod: str, before: Sighting | None, sighting: Sighting) -> Iterator[Broken]:
+    """The key went while the process stood still, passing is said again after that, and nobody asked in between."""
+    for frozen in story.frozen:
+        went = before and not before.record and before.first.sent > frozen.begin and before.first.at < frozen.end
+        if went and frozen.end < sighting.first.at and not _may_be_foreign(story, before, sighting):
+            asked = (request.good and frozen.end <= request.at <= sighting.first.at for request in story.requests[pod])
+            if not any(asked):
+                yield Broken("D2", sighting.first.at, pod, "passing again after a stand-still, and not probed since")
 
 
 def _may_be_foreign(story: Story, before: Sighting | None, sighting: Sighting) -> bool:
