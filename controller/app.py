@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
-from queue import SimpleQueue
 
 from prometheus_client import CollectorRegistry
 
@@ -33,6 +32,7 @@ from controller.pulse import Pulses
 from controller.readiness import Readiness
 from controller.registration import RegistrationKeeper
 from controller.reload import Parts, Reloader
+from controller.requests import Requests
 from controller.sink.directory import FolderInUse
 from controller.sink.places import Places
 from controller.store import HealthStore, ManifestStore
@@ -77,7 +77,7 @@ class App:
     def __init__(self, config: Config, environ: Mapping[str, str], reread: Callable[[], Config]) -> None:
         self.config = config
         """As it was at the start; a reload may have put other values in force since."""
-        self._requests: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._requests = Requests()
         self._pulses = Pulses()
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
         self._checks = self._queue("checks")
@@ -152,7 +152,7 @@ class App:
         self._systemd.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
 
-    # Called from signal handlers, which may interrupt each other: a queue that may be re-entered, and no lock of ours
+    # Called from signal handlers
 
     def request_stop(self) -> None:
         """Ask for the end."""
@@ -168,8 +168,7 @@ class App:
 
     def wait(self) -> None:
         """Do what is asked for; returns when that is the end."""
-        while request := self._requests.get():
-            request()
+        self._requests.serve()
 
     def stop(self) -> None:
         """End all parts, within five seconds even when Consul hangs."""
@@ -327,7 +326,8 @@ class App:
             version=version("podpulse"),
         )
         listen, access = self.config.listen_address, self.config.web_access
-        return WebServer(web.app, *listen, access, before_stop=web.close)
+        names, allowed = (self.config.node_name,), self.config.allowed_hosts
+        return WebServer(web.app, *listen, access, names=names, allowed_hosts=allowed, before_stop=web.close)
 
     def _admit(self, access: WebAccess) -> bool:
         return self._web.follow(access)

@@ -20,7 +20,7 @@ from controller.desired import DesiredHealth
 from controller.outside import Outside
 from controller.probes.engine import ProbeEngine
 from controller.registration import RegistrationKeeper
-from controller.rotation import Rotation, wrong_authorities, wrong_for_consul
+from controller.rotation import Rotation, wrong_authorities, wrong_for_checks, wrong_for_consul
 from controller.store import ManifestStore
 from controller.web.access import WebAccess, WebAccessError
 from reconcilers.spec import PodKey
@@ -167,6 +167,9 @@ class Reloader:
                 raise ConfigError(f"{WEB}: {error}") from None
         consul = config.consul_settings(self._environ)
         if consul != self.config.consul_settings(self._environ) and (problem := wrong_for_consul(consul)):
+            raise ConfigError(problem)
+        tls = config.defaults.tls
+        if tls != self.config.defaults.tls and (problem := wrong_for_checks(tls)):
             raise ConfigError(problem)
         if config.ca_file != self.config.ca_file and (problem := wrong_authorities("ca_file", str(config.ca_file))):
             raise ConfigError(problem)

@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 from controller.consul_settings import ConsulSettings
 from controller.regular import Reading, Stamp, stamp, unreadable
+from reconcilers.options import TlsOptions
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,22 @@ def wrong_for_consul(settings: ConsulSettings) -> str:
         return f"consul.token_file: expected a file that can be read, got {settings.token_file}: {problem}"
     if settings.ca_file and (problem := wrong_authorities("consul.ca_file", settings.ca_file)):
         return problem
-    if settings.cert_file and (problem := unfit(settings.cert_file, settings.key_file)):
-        pair = f"{settings.cert_file} and {settings.key_file}"
-        return f"consul.cert_file: expected a certificate with its key in consul.key_file, got {pair}: {problem}"
-    return ""
+    return wrong_pair("consul", settings.cert_file, settings.key_file)
+
+
+def wrong_for_checks(tls: TlsOptions) -> str:
+    """The same of the files that probes use where a manifest names none."""
+    if tls.ca_file and (problem := wrong_authorities("defaults.tls.ca_file", tls.ca_file)):
+        return problem
+    return wrong_pair("defaults.tls", tls.cert_file, tls.key_file)
+
+
+def wrong_pair(section: str, cert_file: str, key_file: str) -> str:
+    """What is wrong with the certificate and the key of a section, in a sentence, or ""; it may have none."""
+    if not cert_file or not (problem := unfit(cert_file, key_file)):
+        return ""
+    expected = f"expected a certificate with its key in {section}.key_file"
+    return f"{section}.cert_file: {expected}, got {cert_file} and {key_file}: {problem}"
 
 
 def unfit(cert_file: str, key_file: str) -> str:

@@ -8,6 +8,7 @@ import click
 from controller.cli.bin2pod import bin2pod
 from controller.cli.check import check_config, check_manifest
 from controller.cli.completion import completion
+from controller.cli.healthy import healthy
 from controller.cli.inspect import inspect
 from controller.cli.isup import isup_command
 from controller.cli.plan import plan
@@ -57,6 +58,7 @@ def main() -> None:
 
 VERBS = (
     run,
+    healthy,
     isup_command,
     schedule,
     unschedule,

@@ -11,7 +11,7 @@ from controller import config as configuration
 from controller.cli.manifest_file import ManifestFile, read
 from controller.cli.options import FILE, LENIENT, check_names, explained, load
 from controller.cli.terminal import say, say_json
-from controller.rotation import wrong_authorities, wrong_for_consul
+from controller.rotation import wrong_authorities, wrong_for_checks, wrong_for_consul
 from reconcilers.checktext import told
 from reconcilers.spec import Manifest
 
@@ -109,7 +109,12 @@ def check_config(file: Path) -> None:
     with explained():
         config = configuration.load(file, {})
         consul = config.consul_settings(os.environ)
-    if problem := wrong_for_consul(consul) or wrong_authorities("ca_file", str(config.ca_file)):
+    wrong = (
+        wrong_for_consul(consul),
+        wrong_authorities("ca_file", str(config.ca_file)),
+        wrong_for_checks(config.defaults.tls),
+    )
+    if problem := next(filter(None, wrong), ""):
         raise click.ClickException(f"{file}: {problem}")
     say(f"{file}: good")
     for note in config.notes:

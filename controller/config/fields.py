@@ -101,6 +101,13 @@ def _keyring(value: object) -> object:
     return Keyring(path)
 
 
+def _host_names(value: object) -> tuple[str, ...]:
+    names = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(name, str) and (name == "*" or is_host(name.removeprefix("."))) for name in names):
+        raise ValueError("expected names of hosts without a port, .example.com for all below it, or *")
+    return tuple(map(str, names))
+
+
 def _publish(value: object) -> tuple[str, ...]:
     wanted = tuple(str(each) for each in (value if isinstance(value, list | tuple) else [value]))
     if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - {"kv", "agent"}:
@@ -166,6 +173,7 @@ CanaryTarget = Annotated[str, BeforeValidator(_canary)]
 Allowances = Annotated[tuple[Allowance, ...], BeforeValidator(_allowances)]
 ReadableFile = Annotated[Path, BeforeValidator(_readable)]
 KeyringFile = Annotated[InstanceOf[Keyring], BeforeValidator(_keyring)]
+HostNames = Annotated[tuple[str, ...], BeforeValidator(_host_names)]
 Publish = Annotated[tuple[str, ...], BeforeValidator(_publish)]
 ConsulHeaders = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_consul_headers)]
 FilePath = Annotated[Path, BeforeValidator(_path)]

@@ -14,6 +14,7 @@ from controller.config.fields import (
     Allowances,
     CanaryTarget,
     FilePath,
+    HostNames,
     HostPort,
     KeyringFile,
     NodeName,
@@ -73,6 +74,7 @@ class Config(Section):
     damping: Annotated[DampingSection, LIVE] = Field(default_factory=DampingSection)
     max_in_flight: Annotated[int, BeforeValidator(number(1, 1_000_000))] = 8192
     listen: HostPort = "127.0.0.1:9815"
+    allowed_hosts: HostNames = ()
     enable_lifecycle: Boolean = False
     web_config_file: FilePath | None = None
     registers: Boolean = Field(default=True, alias="register")

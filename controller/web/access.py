@@ -118,7 +118,7 @@ class TlsServer(_Section):
             OSError: a file cannot be read, or is no certificate or key (`ssl.SSLError`).
         """
         context = self.bare_context()
-        context.load_cert_chain(self.cert_file, self.key_file)
+        context.load_cert_chain(self.cert_file, self.key_file, lambda: b"")
         if self.client_ca_file:
             context.load_verify_locations(self.client_ca_file)
         return context
@@ -154,6 +154,11 @@ class WebAccess(_Section):
     tls_server_config: TlsServer | None = None
     http_server_config: _HttpServer = Field(default_factory=_HttpServer)
     basic_auth_users: dict[Text, Annotated[str, BeforeValidator(_hash)]] = Field(default_factory=dict)
+
+    @property
+    def needs_client(self) -> bool:
+        """Whether nobody gets an answer without a certificate."""
+        return bool(self.tls_server_config and self.tls_server_config.client_auth_type == "RequireAndVerifyClientCert")
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -53,8 +53,8 @@ def answer(parts: Iterable[bytes], content_type: str, headers: Mapping[str, str]
     return StreamingResponse(gathered(parts), headers={"Content-Type": content_type, **NO_STORE, **(headers or {})})
 
 
-def plain(text: str, status: int = 200) -> Response:
-    return Response(visible_lines(text), status, {"Content-Type": PLAIN, **NO_STORE})
+def plain(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(visible_lines(text), status, {"Content-Type": PLAIN, **NO_STORE, **(headers or {})})
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:

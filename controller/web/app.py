@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -19,10 +19,16 @@ from controller.config import ConfigError
 from controller.web.answers import SecurityHeaders, plain, problem
 from controller.web.api.routes import Api, Complaints
 from controller.web.assets import Assets
+from controller.web.doorman import ANONYMOUS
 from controller.web.events import Events
 from controller.web.fleet import Fleet
 from controller.web.pages import Pages
 from controller.web.scrape import Render, scraped
+
+RELOADS = 1
+"""How many reloads may wait for the one that is under way."""
+MAX_BODY = 4_096
+RETRY_AFTER = {"Retry-After": "1"}
 
 
 class Web:
@@ -54,6 +60,7 @@ class Web:
         assets = Assets()
         self._reload = reload
         self._reloading = asyncio.Lock()
+        self._reloads_wanted = 0
         self._pages = Pages(fleet, assets, complaints, node=node, version=version)
         api = Api(fleet, healthy=healthy, ready=ready, node=node, version=version)
         self._events = Events(fleet, complaints)
@@ -77,8 +84,11 @@ class Web:
     async def _metrics(self, request: Request) -> Response:
         return scraped(request, self._render)
 
-    async def _is_healthy(self, _: Request) -> Response:
-        return _verdict(self._healthy())
+    async def _is_healthy(self, request: Request) -> Response:
+        complaints = self._healthy()
+        if complaints and request.scope.get(ANONYMOUS):
+            complaints = ("unhealthy",)
+        return _verdict(complaints)
 
     async def _is_ready(self, _: Request) -> Response:
         return _verdict(self._ready(), self._notices())
@@ -89,11 +99,18 @@ class Web:
             return plain("not enabled: set enable_lifecycle\n", 403)
         if "origin" in request.headers:
             return plain("a browser sent this for a page: nothing here asks for a reload, so another site does\n", 403)
-        async with self._reloading:
-            try:
+        if refusal := await _refused_body(request):
+            return refusal
+        if self._reloads_wanted > RELOADS:
+            return plain("other reloads are under way: ask again later\n", 503, RETRY_AFTER)
+        self._reloads_wanted += 1
+        try:
+            async with self._reloading:
                 return plain(f"{await asyncio.to_thread(self._reload)}\n", 200)
-            except ConfigError as error:
-                return plain(f"the configuration before stays in force: {error}\n", 500)
+        except ConfigError as error:
+            return plain(f"the configuration before stays in force: {error}\n", 500)
+        finally:
+            self._reloads_wanted -= 1
 
     async def _refuse(self, request: Request, error: Exception) -> Response:
         """What is not there, methods that are not allowed, and what went wrong here, which the log tells."""
@@ -101,6 +118,19 @@ class Web:
         if request.url.path.startswith("/api/"):
             return problem(known.status_code, f"{request.method} {request.url.path}: {known.detail}", known.headers)
         return self._pages.missing(request, known.detail, known.status_code, known.headers)
+
+
+async def _refused_body(request: Request) -> Response | None:
+    """Read the body of a reload, which says nothing; the answer to one that is too long, or that ends too early."""
+    size = 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > MAX_BODY:
+                return plain(f"expected no body, or one of at most {MAX_BODY} bytes\n", 413, {"Connection": "close"})
+    except ClientDisconnect:
+        return plain("the body did not come to its end\n", 400)
+    return None
 
 
 def _verdict(complaints: Sequence[str], notices: Sequence[str] = ()) -> Response:

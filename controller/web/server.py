@@ -7,7 +7,7 @@ left alone: whoever owns the process calls `stop`.
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 import uvicorn
@@ -18,6 +18,7 @@ from controller.web.certificates import RenewedContext
 from controller.web.connection import Connection, everybody
 from controller.web.door import CONNECTIONS, Door
 from controller.web.doorman import Doorman
+from controller.web.gate import Gate
 
 BACKLOG = 128
 TASKS = 2 * CONNECTIONS
@@ -81,7 +82,8 @@ class _Server(uvicorn.Server):
 class WebServer:
     """Serves `app` on `host` ("": every address) and `port`, to whom `access` admits; port 0 takes a free one.
 
-    `before_stop` ends the answers that would not end by themselves.
+    `names` are this machine's, and `allowed_hosts` further ones that a request may be for; see `Gate`. `before_stop`
+    ends the answers that would not end by themselves.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class WebServer:
         port: int,
         access: WebAccess = EVERYBODY,
         *,
+        names: Collection[str] = (),
+        allowed_hosts: Collection[str] = (),
         before_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._before_stop = before_stop
@@ -99,6 +103,7 @@ class WebServer:
         self._thread: threading.Thread | None = None
         self._access = access
         self._doorman = Doorman(app, access.basic_auth_users)
+        self._gate = Gate(self._doorman, (host, *names), allowed_hosts)
         self._server: _Server | None = None
 
     @property
@@ -148,7 +153,7 @@ class WebServer:
         except OSError as error:
             why = tls.trouble(error) if tls else ""
             raise ListenError(f"cannot serve {self._host} port {self._port} over TLS: {why}") from None
-        return _Server(_config(self._doorman, self._access.headers), renewed)
+        return _Server(_config(self._gate, self._access.headers), renewed)
 
 
 def _config(app: ASGIApp, headers: Mapping[str, str]) -> uvicorn.Config:

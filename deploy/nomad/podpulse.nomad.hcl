@@ -55,7 +55,8 @@ job "podpulse" {
       port     = "http"
 
       # 503 when a thread stands still. Not /-/ready: a Consul that does not answer is no reason to restart.
-      # With `web_config_file` it asks in vain: then give it `protocol = "https"`, or, with passwords, type "tcp".
+      # This host needs no password for it. Where `web_config_file` names a certificate, add `protocol = "https"` and
+      # `tls_skip_verify = true`.
       check {
         type     = "http"
         path     = "/-/healthy"
@@ -79,10 +80,7 @@ job "podpulse" {
         args         = ["run", "--config", "/local/config.yaml"]
         cap_drop     = ["all"]
 
-        # The image's asks on loopback, and Nomad has its own.
-        healthchecks {
-          disable = true
-        }
+        # The image's own check is `podpulse healthy`, which asks as process 1 was started: `docker ps` shows its answer.
 
         ulimit {
           nofile = "65536"

@@ -114,8 +114,31 @@ def test_however_many_ask_for_a_reload_one_is_made_at_a_time() -> None:
         for _ in range(20):
             assert site.get("/-/healthy")[0].status == 200
         site.may_go_on.set()
-        assert [each.result()[0].status for each in answers] == [200] * 10
-        assert (site.begun, site.most) == (10, 1)
+        assert {each.result()[0].status for each in answers} == {200, 503}
+        assert site.most == 1
+
+
+def test_those_who_would_wait_for_more_than_one_reload_are_asked_to_come_later() -> None:
+    with Patient() as site, ThreadPoolExecutor(10) as pool:
+        answers = [pool.submit(site.get, "/-/reload", "POST") for _ in range(10)]
+        until(lambda: sum(each.done() for each in answers) == 8, what="eight were refused")
+        assert {each.result()[0].status for each in answers if each.done()} == {503}
+        assert all(each.result()[0].headers["Retry-After"] == "1" for each in answers if each.done())
+        site.may_go_on.set()
+        assert [each.result()[0].status for each in answers].count(200) == site.begun == 2
+
+
+def test_a_reload_waits_for_its_body_which_is_short(site: Site) -> None:
+    site.broken = "nobody has asked yet"
+    with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as client:
+        client.sendall(b"POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
+        assert site.get("/-/healthy")[0].status == 200
+        site.broken = ""
+        client.sendall(b"}")
+        assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+    with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as client:
+        client.sendall(b"POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n" + bytes(9000))
+        assert client.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_notice_stands_on_the_page_and_makes_nobody_unready(site: Site) -> None:
@@ -202,7 +225,7 @@ def test_it_stops_soon_although_connections_are_open_and_frees_its_port() -> Non
     deaf = socket.socket()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     deaf.connect(("127.0.0.1", site.server.port))
-    deaf.sendall(b"GET /metrics HTTP/1.1\r\nHost: web1\r\n\r\n")
+    deaf.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
     deaf.settimeout(10)
     assert deaf.recv(12) == b"HTTP/1.1 200"
     started = time.monotonic()

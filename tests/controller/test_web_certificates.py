@@ -18,7 +18,7 @@ from tests.support.webserver import HOST, Servers, ask, trusting, with_tls
 
 HELLO = "hello\n"
 VERSIONS = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3}
-REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 Client = Callable[..., ssl.SSLContext]
 
@@ -134,7 +134,7 @@ def test_a_request_that_was_sent_ahead_is_not_answered_either(
     server: WebServer, client: Client, tmp_path: Path
 ) -> None:
     with connect(server, client()) as kept:
-        kept.sendall(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n" + REQUEST)
+        kept.sendall(b"GET /late HTTP/1.1\r\nHost: localhost\r\n\r\n" + REQUEST)
         found = kept.recv(12)
         trust(tmp_path, trustme.CA())
         with suppress(OSError):

@@ -21,7 +21,7 @@ from tests.support.net import until
 from tests.support.webserver import HOST, LARGE, SMALL, Servers, ask, connect, is_ended, received, trusting, with_tls
 
 MANY = 5 * CONNECTIONS
-BEGUN = b"GET / HTTP/1.1\r\nHost: x\r\n"
+BEGUN = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 BLUR = 8
 """Connections that come and go while they are counted."""
 LISTENS = "0A"
@@ -97,7 +97,8 @@ def test_who_opens_many_connections_pushes_out_its_own(serve: Servers, ends: Exi
 
 def test_whose_answer_is_being_read_is_not_sent_away(serve: Servers, ends: ExitStack) -> None:
     server = serve(WebAccess())
-    reading = ends.enter_context(connect(server, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    request = b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    reading = ends.enter_context(connect(server, request))
     total, end = 0, threading.Event()
 
     def crowd() -> None:
@@ -120,13 +121,13 @@ def test_whose_answer_is_being_read_is_not_sent_away(serve: Servers, ends: ExitS
 def test_those_who_do_not_read_make_room_too(serve: Servers, ends: ExitStack) -> None:
     server = serve(WebAccess())
     for _ in range(CONNECTIONS):
-        ends.enter_context(connect(server, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", window=4_096))
+        ends.enter_context(connect(server, b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n", window=4_096))
     assert ask(server) == (200, "hello\n")
 
 
 def test_where_all_wait_for_us_nobody_is_sent_away_and_others_wait_too(serve: Servers, ends: ExitStack) -> None:
     server = serve(WebAccess())
-    request = b"GET /late HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    request = b"GET /late HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     served = [ends.enter_context(connect(server, request)) for _ in range(CONNECTIONS)]
     assert _is_under_way(served)
     assert ask(server) == (200, "hello\n")
@@ -162,7 +163,7 @@ def test_nobody_is_waited_for_for_ever(serve: Servers, ends: ExitStack) -> None:
     """Neither who sends nothing, or half a request, nor who reads nothing: not even when it goes on to send, or is to
     be hung up on after an answer that it does not read."""
     server = serve(WebAccess())
-    get = b"GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
+    get = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
     silent = [ends.enter_context(connect(server, begin)) for begin in (b"", BEGUN, get % (b"", b""))]
     deaf = [
         ends.enter_context(connect(server, begin, window=4_096))
@@ -200,7 +201,7 @@ def test_a_slow_answer_is_no_reason_to_hang_up(serve: Servers) -> None:
     server = serve(WebAccess())
     with connect(server) as client:
         for _ in range(2):
-            client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
             total = 0
             while total < LARGE:
                 total += len(client.recv(1_000_000))
@@ -215,5 +216,5 @@ def test_a_head_that_has_no_end_is_refused_however_it_comes(serve: Servers) -> N
 
 def test_answers_that_are_small_are_sent_whole(serve: Servers) -> None:
     server = serve(WebAccess())
-    with connect(server, b"GET /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as client:
+    with connect(server, b"GET /small HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") as client:
         assert received(client) > SMALL

@@ -13,9 +13,10 @@ from controller.config import ConfigError
 from controller.exposition import render
 from controller.metrics import Metrics
 from controller.store import HealthStore, ManifestStore
+from controller.web.access import WebAccess
 from controller.web.app import Web
 from controller.web.fleet import Fleet
-from controller.web.server import WebServer
+from controller.web.server import EVERYBODY, WebServer
 from reconcilers.damping import Flapping
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import Outcome, ProbeResult, Reason
@@ -31,7 +32,14 @@ HOSTILE = "<script>alert('1')</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }
 class Site(AbstractContextManager["Site"]):
     """Real stores, a real server, and complaints that a test can change."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        access: WebAccess = EVERYBODY,
+        names: Sequence[str] = (),
+        allowed_hosts: Sequence[str] = (),
+    ) -> None:
         self.healths = HealthStore(lambda _: None, wall_clock=lambda: NOW - 60)
         self.manifests = ManifestStore(Rules(allow_headers=True), wall_clock=lambda: NOW - 60)
         self.flapping: dict[PodKey, Flapping] = {}
@@ -58,7 +66,9 @@ class Site(AbstractContextManager["Site"]):
             node=NODE,
             version="0.1.0",
         )
-        self.server = WebServer(self.web.app, "127.0.0.1", 0, before_stop=self.web.close)
+        self.server = WebServer(
+            self.web.app, host, 0, access, names=names, allowed_hosts=allowed_hosts, before_stop=self.web.close
+        )
 
     def reload(self) -> str:
         if self.broken:

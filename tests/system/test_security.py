@@ -174,12 +174,14 @@ def test_the_page_asks_for_its_password_and_shows_no_hash(consul: Agent, tmp_pat
     web.write_text(f"basic_auth_users: {{alice: '{hashed}'}}")
     options = {"address": consul.address}
     with Controller(ready=False, consul=options, web_config_file=str(web), log_level="debug") as controller:
-        for path in (*PAGES, "/-/reload"):
+        for path in {*PAGES, "/-/reload"} - {"/-/healthy"}:
             assert controller.get(path).status == 401
+        assert controller.get("/-/healthy").text == "ok\n"
         with socket.create_connection(("127.0.0.1", controller.port)) as client:
             credentials = base64.b64encode(b"alice:s3cret").decode()
             request = (
-                f"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {credentials}\r\nConnection: close\r\n\r\n"
+                "GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
+                f"Authorization: Basic {credentials}\r\nConnection: close\r\n\r\n"
             )
             client.sendall(request.encode())
             said = b"".join(iter(lambda: client.recv(65_536), b"")).decode()

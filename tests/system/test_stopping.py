@@ -29,6 +29,17 @@ def impatience(pid: int, number: signal.Signals) -> Iterator[None]:
     sender.join()
 
 
+def test_a_sigterm_that_comes_while_the_process_wakes_from_a_pause_is_not_lost(tmp_path: Path) -> None:
+    """The main thread stands still longer than others, and one of these takes the signal."""
+    (tmp_path / "intents").mkdir()
+    with Controller(intent_dir=str(tmp_path / "intents"), health_dir=str(tmp_path / "health")) as controller:
+        for _ in range(3):
+            controller.pause()
+            controller.resume()
+            assert controller.terminate(within=20.0) == 0
+            controller.start()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_signals_that_come_while_it_stops_change_nothing(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "intents").mkdir()

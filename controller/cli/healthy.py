@@ -1,0 +1,94 @@
+"""`podpulse healthy`: whether the controller of this machine is, for whoever supervises it."""
+
+import os
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import click
+import pycurl
+
+from controller.cli.options import FILE, explained, load
+from controller.cli.run import run
+from controller.cli.terminal import say
+from controller.config import Config
+from reconcilers.visible import visible
+
+WITHIN = 2
+"""Seconds for the answer."""
+FIRST = Path("/proc/1/cmdline")
+RUN = frozenset({("podpulse", "run"), ("controller", "run")})
+"""A program and its verb, as they stand in a command line."""
+OF_THE_PAGE = ("node", "listen", "intent_dir", "health_dir")
+"""The options of `run` that the page depends on, and those without which its configuration may not be good."""
+
+
+@click.command()
+@click.option("--config", "file", type=FILE, help="The controller's configuration [as the controller of a container].")
+@click.option("--client-cert", type=FILE, help="A certificate to show, where the page asks clients for one.")
+@click.option("--client-key", type=FILE, help="Its key.")
+def healthy(file: Path | None, client_cert: Path | None, client_key: Path | None) -> None:
+    """Ask the controller of this machine whether it is healthy.
+
+    It is asked at the address of its page, over TLS where it speaks that, for /-/healthy: whether every thread turns.
+    This machine itself needs no password for it. The server's certificate is not checked, as nothing secret is sent.
+    Without --config the configuration is that of process 1 where this is `podpulse run`, as in a container, with its
+    options; else that of CONFIG_PATH, or the defaults. One line says what came of it.
+
+    \b
+    Examples:
+      podpulse healthy
+      podpulse healthy --config /etc/podpulse/config.yaml
+
+    \b
+    Exit codes:
+      0  healthy
+      1  not healthy, or no answer within 2 s, or the configuration cannot be used
+      2  wrong use
+    """
+    with explained():
+        config = load(file, {}, {}) if file else _of_process_1()
+        if config.web_access.needs_client and not client_cert:
+            raise click.ClickException("the page asks clients for a certificate: expected --client-cert, --client-key")
+        status, text = _asked(f"{config.page_url}/-/healthy", client_cert, client_key)
+    if status != 200:
+        raise click.ClickException(f"{config.page_url} answered {status}: {'; '.join(text.splitlines())[:1000]}")
+    say("healthy")
+
+
+def _of_process_1() -> Config:
+    """As `podpulse run` has been started there, perhaps by an init; else as it would be started here."""
+    try:
+        words = [os.fsdecode(word) for word in FIRST.read_bytes().split(b"\0")[:-1]]
+    except OSError:
+        words = []
+    pairs = [(Path(program).name, verb) for program, verb in pairwise(words)]
+    started = next((number for number, pair in enumerate(pairs, 2) if pair in RUN), len(words))
+    options = run.make_context("run", words[started:]).params
+    return load(options["file"], {}, {name: options[name] for name in OF_THE_PAGE})
+
+
+def _asked(url: str, cert: Path | None, key: Path | None) -> tuple[int, str]:
+    """The status and what was said, on one line.
+
+    Raises:
+        ClickException: there is no answer.
+    """
+    answer = BytesIO()
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.URL, url)
+    curl.setopt(pycurl.NOPROXY, "*")
+    curl.setopt(pycurl.TIMEOUT, WITHIN)
+    curl.setopt(pycurl.WRITEDATA, answer)
+    curl.setopt(pycurl.SSL_VERIFYPEER, 0)
+    curl.setopt(pycurl.SSL_VERIFYHOST, 0)
+    if cert:
+        curl.setopt(pycurl.SSLCERT, str(cert))
+        curl.setopt(pycurl.SSLKEY, str(key or cert))
+    try:
+        curl.perform()
+        return curl.getinfo(pycurl.RESPONSE_CODE), answer.getvalue().decode(errors="replace")
+    except pycurl.error as error:
+        raise click.ClickException(f"no controller answers at {url}: {visible(str(error.args[-1]))}") from None
+    finally:
+        curl.close()

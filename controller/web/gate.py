@@ -1,0 +1,94 @@
+"""What is looked at first of every request: how it is framed, in which form, and for which host it is.
+
+A page of another site can give its own name our address (DNS rebinding): the browser then takes our answers for that
+site's own, and shows them to it. The name still stands in `Host`. So what arrives on loopback is answered for a name
+only that is this machine's, or that the configuration allows. An address is no name, and nobody else can have it. Who
+listens for others is asked for by names that are not known here: there the check is made where `allowed_hosts` is set.
+"""
+
+import re
+import socket
+from collections.abc import Collection
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import unquote
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+ABSOLUTE = re.compile(rb"https?://(?:[^/@]*@)?([^/@]*)(/.*)?", re.IGNORECASE | re.DOTALL)
+"""A target as it is sent to a proxy (RFC 9112, 3.2.2): its host counts, and not that of the header."""
+HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
+EVERY_HOST = "*"
+CLOSE = {"Connection": "close", "Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+class Gate:
+    """An ASGI application in front of another.
+
+    `names` are those of this machine. `allowed` are further ones; `.example.com` is every name below it, and `*` any.
+    """
+
+    def __init__(self, app: ASGIApp, names: Collection[str], allowed: Collection[str]) -> None:
+        self._app = app
+        own = {name.lower() for name in (*names, "localhost", socket.gethostname())}
+        self._names = own | {name.partition(".")[0] for name in own}
+        self._allowed = tuple(name.lower() for name in allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        answer: ASGIApp = self._app
+        if scope["type"] == "http":
+            scope = _in_origin_form(scope)
+            headers = dict(scope["headers"])
+            host = headers.get(b"host", b"").decode("latin-1")
+            if b"content-length" in headers and b"transfer-encoding" in headers:
+                answer = PlainTextResponse("expected Content-Length or Transfer-Encoding, not both\n", 400, CLOSE)
+            elif not self._is_meant(host, scope):
+                answer = PlainTextResponse(
+                    "the Host of this request is no name of this machine; allowed_hosts can allow it\n", 421, NO_STORE
+                )
+        await answer(scope, receive, send)
+
+    def _is_meant(self, host: str, scope: Scope) -> bool:
+        if not self._allowed and not _is_loopback((scope.get("server") or ("",))[0]):
+            return True
+        found = HOST.fullmatch(host)
+        name = found[1].lower().removesuffix(".") if found else "?"
+        return name == "" or _is_address(name) or name in self._names or self._is_allowed(name)
+
+    def _is_allowed(self, name: str) -> bool:
+        return name.endswith(".localhost") or any(
+            each in {EVERY_HOST, name} or (each.startswith(".") and name.endswith(each)) for each in self._allowed
+        )
+
+
+def is_from_here(scope: Scope) -> bool:
+    """Whether a request comes from this machine itself: over loopback, or from the address at which it arrived."""
+    client, server = (scope.get("client") or ("",))[0], (scope.get("server") or ("",))[0]
+    return client != "" and (client == server or _is_loopback(client))
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """The same request as it is sent to a server, and not to a proxy."""
+    if not (found := ABSOLUTE.fullmatch(scope["raw_path"])):
+        return scope
+    host, raw_path = found[1], found[2] or b"/"
+    headers = [(b"host", host), *((name, text) for name, text in scope["headers"] if name != b"host")]
+    return {**scope, "raw_path": raw_path, "path": unquote(raw_path.decode("ascii")), "headers": headers}
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    return ((isinstance(found, IPv6Address) and found.ipv4_mapped) or found).is_loopback

@@ -1,0 +1,62 @@
+"""`podpulse check-config` tries certificates and keys as the program would use them, and asks for no passphrase."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from tests.support.cli import complaint, good, run
+from tests.support.net import Certificates
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Certificates:
+    return Certificates.issue(tmp_path / "tls")
+
+
+def with_pair(folder: Path, section: str, cert: Path, key: Path) -> Path:
+    """A configuration in which a section has this certificate and key."""
+    pair = {"cert_file": str(cert), "key_file": str(key)}
+    web = folder / "web.yml"
+    web.write_text(yaml.safe_dump({"tls_server_config": pair}))
+    documents: Mapping[str, object] = {
+        "defaults.tls": {"defaults": {"tls": pair}},
+        "consul": {"consul": {"address": "https://127.0.0.1:8501", **pair}},
+        "web_config_file": {"web_config_file": str(web)},
+    }
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(documents[section]))
+    return file
+
+
+def wrong_keys(folder: Path, files: Certificates) -> Mapping[str, Path]:
+    """What somebody may take for the key of the certificate."""
+    empty, locked = folder / "empty.pem", folder / "locked.pem"
+    empty.touch()
+    key = load_pem_private_key(files.key.read_bytes(), None)
+    passphrase = BestAvailableEncryption(b"secret")
+    locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, passphrase))
+    return {"empty": empty, "an authority": files.ca, "another's": files.client_key, "with a passphrase": locked}
+
+
+@pytest.mark.parametrize("section", ["defaults.tls", "consul", "web_config_file"])
+def test_a_key_that_is_none_of_the_certificate_is_refused(tmp_path: Path, files: Certificates, section: str) -> None:
+    good(run("check-config", with_pair(tmp_path, section, files.cert, files.key)))
+    for what, key in wrong_keys(tmp_path, files).items():
+        said = complaint(run("check-config", with_pair(tmp_path, section, files.cert, key)))
+        assert f"{section}" in said, what
+        assert "expected a certificate" in said, what
+
+
+def test_authorities_that_are_none_are_refused(tmp_path: Path, files: Certificates) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"defaults: {{tls: {{ca_file: {files.key}}}}}\n")
+    said = complaint(run("check-config", file))
+    assert f"defaults.tls.ca_file: expected certificates of authorities, got {files.key}" in said

@@ -1,0 +1,128 @@
+"""For which host a request is, in which form it comes, and how it is framed; asked over real connections."""
+
+import base64
+import re
+import socket
+from collections.abc import Iterator
+
+import bcrypt
+import pytest
+
+from controller.web.access import WebAccess
+from controller.web.gate import is_from_here
+from controller.web.server import WebServer
+from tests.support.site import NODE, Site
+
+HASH = bcrypt.hashpw(b"s3cret", bcrypt.gensalt(4)).decode()
+ALICE = base64.b64encode(b"alice:s3cret").decode()
+ASKED = "GET {} HTTP/1.1\nHost: localhost\n{}Connection: close\n\n"
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as site:
+        yield site
+
+
+def said(server: WebServer, request: str, address: str = "127.0.0.1") -> tuple[int, str]:
+    """The status of the answer, and all of it until the connection ends."""
+    with socket.create_connection((address, server.port), timeout=10) as client:
+        client.sendall(request.replace("\n", "\r\n").encode())
+        answer = b""
+        while data := client.recv(65_536):
+            answer += data
+    return int(answer.split()[1]), answer.decode()
+
+
+def status_for(server: WebServer, host: str, address: str = "127.0.0.1") -> int:
+    return said(server, f"GET /-/healthy HTTP/1.1\nHost: {host}\nConnection: close\n\n", address)[0]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "localhost:9815", "LOCALHOST.", "demo.localhost", "127.0.0.1:1", "[::1]:9815", "10.1.2.3"),
+        *(NODE, f"{NODE}:9815", NODE.partition(".")[0], socket.gethostname(), ""),
+    ],
+)
+def test_what_is_for_this_machine_is_answered(host: str) -> None:
+    with Site(names=[NODE]) as site:
+        assert status_for(site.server, host) == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:9815", "localhost.evil.example", "127.0.0.1.evil.org"])
+def test_a_name_that_another_site_gave_our_loopback_address_is_refused(site: Site, host: str) -> None:
+    for path in ("/", "/metrics", "/api/v1/pods", "/-/ready", "/nowhere"):
+        status, answer = said(site.server, f"GET {path} HTTP/1.1\nHost: {host}\nConnection: close\n\n")
+        assert status == 421
+        assert answer.endswith("allowed_hosts can allow it\n")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "status"),
+    [
+        ("pods.example.com", "pods.example.com:443", 200),
+        ("pods.example.com", "other.example.com", 421),
+        (".example.com", "other.example.com", 200),
+        (".example.com", "evilexample.com", 421),
+        ("*", "anything.example", 200),
+    ],
+)
+def test_names_that_the_configuration_allows_are_answered(allowed: str, host: str, status: int) -> None:
+    with Site(allowed_hosts=[allowed]) as site:
+        assert status_for(site.server, host) == status
+
+
+def test_who_listens_for_others_is_asked_by_any_name_unless_some_are_named() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+        route.connect(("192.0.2.1", 9))
+        outward = route.getsockname()[0]
+    with Site(host="0.0.0.0") as site:
+        assert status_for(site.server, "scraped.example", outward) == 200
+        assert status_for(site.server, "evil.example") == 421
+    with Site(host="0.0.0.0", allowed_hosts=["scraped.example"]) as site:
+        assert status_for(site.server, "scraped.example", outward) == 200
+        assert status_for(site.server, "evil.example", outward) == 421
+
+
+def test_this_machine_needs_no_password_to_ask_for_health_and_is_told_no_more() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+        route.connect(("192.0.2.1", 9))
+        outward = route.getsockname()[0]
+    with Site(host="0.0.0.0", access=WebAccess(basic_auth_users={"alice": HASH})) as site:
+        for address in ("127.0.0.1", outward):
+            assert said(site.server, ASKED.format("/-/healthy", ""), address)[1].endswith("\nok\n")
+        site.unhealthy.append("thread probe has stood still for 12 s")
+        status, answer = said(site.server, ASKED.format("/-/healthy", ""))
+        assert (status, answer.rpartition("\r\n\r\n")[2]) == (503, "unhealthy\n")
+        status, answer = said(site.server, ASKED.format("/-/healthy", f"Authorization: Basic {ALICE}\n"))
+        assert (status, answer.rpartition("\r\n\r\n")[2]) == (503, "thread probe has stood still for 12 s\n")
+        assert said(site.server, ASKED.format("/-/healthy", "Authorization: Basic eDp5\n"))[0] == 401
+        for path in ("/", "/metrics", "/-/ready", "/-/healthy/", "/-/reload", "http://localhost/metrics"):
+            assert said(site.server, ASKED.format(path, ""))[0] == 401
+
+
+def test_another_machine_needs_a_password_to_ask_for_health_too() -> None:
+    scope = {"type": "http", "client": ("10.0.0.2", 40_000), "server": ("10.0.0.1", 9815)}
+    assert not is_from_here(scope)
+    assert is_from_here(scope | {"client": ("10.0.0.1", 40_000)})
+    assert is_from_here(scope | {"client": ("::ffff:127.0.0.1", 40_000)})
+    assert not is_from_here({"type": "http"})
+
+
+def test_a_request_as_it_is_sent_to_a_proxy_is_answered(site: Site) -> None:
+    for target in ("http://localhost:9815/-/healthy", "HTTPS://127.0.0.1/-/healthy?x=1"):
+        assert said(site.server, f"GET {target} HTTP/1.1\nHost: evil.example\nConnection: close\n\n")[0] == 200
+    status, _ = said(site.server, "GET http://evil.example/ HTTP/1.1\nHost: localhost\nConnection: close\n\n")
+    assert status == 421
+    status, answer = said(site.server, "GET http://localhost HTTP/1.1\nHost: localhost\nConnection: close\n\n")
+    assert (status, "<title>" in answer) == (200, True)
+
+
+def test_a_request_whose_length_is_told_twice_ends_the_connection(site: Site) -> None:
+    twice = "Content-Length: 5\nTransfer-Encoding: chunked\n"
+    smuggled = "GET /metrics HTTP/1.1\nHost: localhost\n\n"
+    status, answer = said(site.server, f"POST /-/reload HTTP/1.1\nHost: localhost\n{twice}\n0\n\n{smuggled}")
+    assert status == 400
+    assert len(re.findall(r"HTTP/1\.1 \d\d\d", answer)) == 1
+    assert "connection: close" in answer.lower()
