@@ -1,7 +1,7 @@
 """How the process behaves to signals from its first moment on, also as process 1 of a container.
 
 Process 1 gets no signal for which it has no handler: the kernel drops it. The tests hold the process at the first of
-its long imports, by a module of that name that waits at a pipe.
+its long imports, by a module of that name that waits.
 """
 
 import os
@@ -25,35 +25,38 @@ PROCESS_1 = (
     *(() if os.geteuid() == 0 else ("--map-root-user",)),
 )
 HELD = """
-import sys
-with open({pipe!r}) as pipe:
-    pipe.read()
-sys.path.remove({folder!r})
+import os, sys, time
+folder = os.path.dirname(__file__)
+open(folder + "/reached", "w").close()
+while not os.path.exists(folder + "/go"):
+    time.sleep(0.01)
+sys.path.remove(folder)
 del sys.modules["click"]
 import click
 """
-"""Stands in for `click`, and is the real one as soon as somebody has written to the pipe and closed it."""
+"""Stands in for `click`: says that it is reached, and is the real one as soon as it may go on.
+
+It sleeps in short pieces: Python may enter a call that blocks with a signal that has come and has not been handled yet."""
 
 
 class Starting(AbstractContextManager["Starting"]):
     """A verb in its first moments: it waits in its imports until `let_go`. As process 1 it has its own namespace."""
 
     def __init__(self, folder: Path, arguments: Sequence[object], *, process_1: bool) -> None:
-        held, self._pipe, self._log = folder / "held", folder / "pipe", folder / "log"
-        held.mkdir()
-        os.mkfifo(self._pipe)
-        (held / "click.py").write_text(HELD.format(pipe=str(self._pipe), folder=str(held)))
+        self._held, self._log = folder / "held", folder / "log"
+        self._held.mkdir()
+        (self._held / "click.py").write_text(HELD)
         self._process_1 = process_1
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*(PROCESS_1 if process_1 else ()), *COMMAND, *map(str, arguments)],
-                env=environment() | {"PYTHONPATH": str(held)},
+                env=environment() | {"PYTHONPATH": str(self._held)},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        self._gate = opened(self._pipe)
+        until((self._held / "reached").exists, WITHIN, "the first long import")
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -75,7 +78,7 @@ class Starting(AbstractContextManager["Starting"]):
         os.kill(self._pid, number)
 
     def let_go(self) -> None:
-        os.close(self._gate)
+        (self._held / "go").touch()
 
     def is_running(self) -> bool:
         return self._process.poll() is None
