@@ -36,7 +36,7 @@ import click
 """
 """Stands in for `click`: says that it is reached, and is the real one as soon as it may go on.
 
-It sleeps in short pieces: Python may enter a call that blocks with a signal that has come and has not been handled yet."""
+It sleeps in short pieces: Python may enter a call that blocks with a signal that nobody has handled yet."""
 
 
 class Starting(AbstractContextManager["Starting"]):
