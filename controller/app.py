@@ -110,7 +110,8 @@ class App:
             self._pulses.new("watch", 30, asks=self._outside.asks),
             config.consul.wait,
         )
-        self._readiness = Readiness(self._watch.silence, self._outside.lease, self._publishing)
+        holders = self._outside.holders
+        self._readiness = Readiness(self._watch.silence, self._outside.lease, holders.complaint, self._publishing)
         self._registrations = self._registration(environ)
         self._reloader = self._with_reloader(environ, reread)
         self._web = self._server()
@@ -287,6 +288,7 @@ class App:
             version("podpulse"),
             lambda: self.port,
             self._readiness.complaints,
+            self._outside.holders,
         )
 
     def _checking_loop(self) -> ControlLoop:

@@ -1,7 +1,7 @@
 """Where manifests come from and where health goes: Consul, or folders. Decided here, and nobody else knows."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ from controller.registration import Complaints, RegistrationKeeper, controller_s
 from controller.session import SessionKeeper
 from controller.sink.agent import AgentSink
 from controller.sink.directory import DirectoryLease, DirectorySink
+from controller.sink.holders import Holders
 from controller.sink.keeper import KeyKeeper
 from controller.sink.kv import KvSink
 from controller.sink.services import ManifestServices, ServiceNaming
@@ -63,8 +64,8 @@ class Outside:
     """What is different between Consul and folders. `sinks` are the places where health goes, by their names; each is
     written by a thread of its own. `clients` are to be closed at the end. `reality` says what really runs, where
     somebody may know and it matters. `watches` keep the addresses up to date. `take` puts another configuration in
-    force, as far as that goes without a restart. Where it `asks`, whoever reads or writes waits for an answer of
-    others, who may be slow."""
+    force, as far as that goes without a restart. `holders` are who else has this node. Where it
+    `asks`, whoever reads or writes waits for an answer of others, who may be slow."""
 
     source: Source
     sinks: Mapping[str, HealthSink]
@@ -75,6 +76,7 @@ class Outside:
     reality: ConsulSource | None = None
     watches: Sequence[AddressWatch] = ()
     take: Callable[[Config], None] = lambda _: None
+    holders: Holders = field(default_factory=Holders)
     asks: bool = True
 
 
@@ -145,6 +147,7 @@ def on_consul(
             each.use(config.consul_settings(environ))
         services.take(_naming(config))
 
+    holders = Holders()
     sinks: dict[str, HealthSink] = {}
     keepers: list[Keeper] = []
     lease: SessionKeeper | None = None
@@ -155,7 +158,7 @@ def on_consul(
         pulse = pulses.new("session", 30, asks=True)
         lease = SessionKeeper(renewing[0], node, published_under, pulse, on_end=void, resume=session)
         keepers.append(lease)
-        keys = sinks["kv"] = KvSink(client(), lease, lambda: manifests.intents().keys())
+        keys = sinks["kv"] = KvSink(client(), lease, lambda: manifests.intents().keys(), holders=holders)
         lost = partial(publish_again, "kv")
         keepers.append(KeyKeeper(keys.look_again, lost, pulses.new("kv-look", 30, asks=True)))
     if "agent" in config.publish:
@@ -170,7 +173,7 @@ def on_consul(
     matters = config.startup_grace and config.tree == "intent"
     reality = ConsulSource(client(), "reality", node, tuple) if matters else None
     addresses = catalog or _fixed(config.address)
-    return Outside(source, sinks, addresses, lease, keepers, clients, reality, watches, take)
+    return Outside(source, sinks, addresses, lease, keepers, clients, reality, watches, take, holders)
 
 
 def registration(
@@ -181,6 +184,7 @@ def registration(
     version: str,
     port: Callable[[], int],
     ready: Complaints,
+    holders: Holders,
 ) -> Sequence[RegistrationKeeper]:
     """What makes this controller known to Consul, where there is one and it is wanted."""
     if config.intent_dir or not config.registers:
@@ -193,7 +197,7 @@ def registration(
 
     client = ConsulClient(config.consul_settings(environ), timeout=REGISTRATION_DEADLINE, observe=observe)
     pulse = pulses.new("registration", 30, asks=True)
-    return (RegistrationKeeper(client, describe, pulses.complaints, ready, pulse),)
+    return (RegistrationKeeper(client, describe, pulses.complaints, ready, holders, pulse),)
 
 
 def _fixed(address: str) -> FixedAddress:

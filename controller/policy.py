@@ -6,7 +6,7 @@ from typing import Literal
 
 from controller.config import Config
 from controller.consul import ConsulSettings
-from controller.registration import NAME
+from controller.sink.holders import NAME
 from reconcilers.keys import HEALTH
 
 Access = Literal["read", "list", "write"]

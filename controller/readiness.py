@@ -30,19 +30,25 @@ class Publishing(Protocol):
 
 
 class Readiness:
-    """`silence` is for how many seconds the manifests have not been read, None before they were. `places` are the
-    loops that publish, by the names of their places."""
+    """`silence` is for how many seconds the manifests have not been read, None before they were. `rival` says
+    who else has this node, "" for nobody. `places` are the loops that publish, by the names of their
+    places."""
 
     def __init__(
-        self, silence: Callable[[], float | None], lease: Lease | None, places: Mapping[str, Publishing]
+        self,
+        silence: Callable[[], float | None],
+        lease: Lease | None,
+        rival: Callable[[], str],
+        places: Mapping[str, Publishing],
     ) -> None:
         self._silence = silence
         self._lease = lease
+        self._rival = rival
         self._places = places
 
     def complaints(self) -> Sequence[str]:
         """One sentence for each thing that is wrong; empty when nothing is."""
-        return [*self._of_the_watch(), *self._of_the_lease(), *self._of_the_places()]
+        return [*self._of_the_watch(), *self._of_the_lease(), *self._of_a_rival(), *self._of_the_places()]
 
     def unpublished(self, place: str) -> int:
         """How many pods are not published, or not withdrawn, as they should be, and have not been for long."""
@@ -60,6 +66,9 @@ class Readiness:
         if self._lease is None or self._lease.current():
             return []
         return [f"the lease is lost, no health can be published: {self._lease.why() or 'it was not renewed in time'}"]
+
+    def _of_a_rival(self) -> Sequence[str]:
+        return [f"this node is not ours alone: {why}"] if (why := self._rival()) else []
 
     def _of_the_places(self) -> Sequence[str]:
         found = []

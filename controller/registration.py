@@ -7,6 +7,7 @@ on to the catalog with the token that it was registered with, so with another to
 """
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,15 +15,16 @@ from ipaddress import ip_address
 
 from controller.consul import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused, ConsulSettings
 from controller.pulse import Pulse
+from controller.sink.holders import NAME, Holders, controller_id, page_of
 from controller.sink.standing import OWNER, is_ours
 
 log = logging.getLogger(__name__)
 
-NAME = "podpulse"
 TTL = 15.0
 PERIOD = 3.0
 """Seconds between two signs of life; so long it takes, too, until an agent that forgot us knows us again."""
 LONGEST_REST = 60.0
+CONNECT_WITHIN = 1.0
 NOTES = f"The controller itself. Critical when it stands still, or when nothing was heard of it for {TTL:g} s."
 
 Complaints = Callable[[], Sequence[str]]
@@ -32,13 +34,15 @@ Complaints = Callable[[], Sequence[str]]
 def controller_service(node: str, version: str, scheme: str, host: str, port: int) -> AgentService:
     """How a controller is registered. One that listens on all addresses is reached at the agent's own."""
     meta = {"node": node, "version": version, "scheme": scheme, OWNER[0]: OWNER[1]}
-    return AgentService(f"{NAME}-{node}", NAME, port, (), meta, "" if _is_wildcard(host) else host)
+    return AgentService(controller_id(node), NAME, port, (), meta, "" if _is_wildcard(host) else host)
 
 
 class RegistrationKeeper:
     """Runs in a thread called what its pulse is. `describe` is asked once, after `start`; the client is its own.
 
-    Where Consul refuses, that is said once, and tried again after a while that grows; nothing else depends on it.
+    Where Consul refuses, that is said once, and tried again after a while that grows; nothing else depends on it. So it
+    is while another controller of this node runs: it holds keys, as `holders` know, or is registered elsewhere and
+    answers there, which `holders` are told.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class RegistrationKeeper:
         describe: Callable[[], AgentService],
         healthy: Complaints,
         ready: Complaints,
+        holders: Holders,
         pulse: Pulse,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -55,6 +60,7 @@ class RegistrationKeeper:
         self._describe = describe
         self._healthy = healthy
         self._ready = ready
+        self._holders = holders
         self._pulse = pulse
         self._clock = clock
         self._registered = ""
@@ -95,6 +101,9 @@ class RegistrationKeeper:
     def _turn(self, service: AgentService) -> None:
         """Give a sign of life, and register where that finds nothing."""
         try:
+            if rival := self._holders.rival():
+                self._yield(service)
+                raise ConsulRefused(rival)
             if not (self._is_registered() and self._tell(service)):
                 self._register(service)
                 self._announce(service)
@@ -106,15 +115,36 @@ class RegistrationKeeper:
         self._due = self._clock() + self._rest
 
     def _register(self, service: AgentService) -> None:
-        for other in self._client.agent_services(service.id):
-            if other.id == service.id and not is_ours(other):
+        if other := self._registered_now(service):
+            if not is_ours(other):
                 raise ConsulRefused(
                     f"service {service.id!r} of the agent lacks {'='.join(OWNER)} in its meta: not ours"
                 )
+            if not _is_same(other, service) and self._lives(other):
+                page = page_of(other, service.meta["node"])
+                self._holders.elsewhere = f"another controller of it runs at {page}"
+                raise ConsulRefused(self._holders.elsewhere)
+        self._holders.elsewhere = ""
         self._may_stand = True
         token, (status, _) = self._client.token_mark(), self._words()
         self._client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", NOTES, status), TTL)
         self._registered = token if self._tell(service) else ""
+
+    def _registered_now(self, service: AgentService) -> AgentService | None:
+        """What the agent has under our id."""
+        return next((one for one in self._client.agent_services(service.id) if one.id == service.id), None)
+
+    def _lives(self, other: AgentService) -> bool:
+        """Whether a controller that is registered gave a sign of life lately, and accepts connections where we know how
+        it is reached."""
+        checks = {check.id: check.status for check in self._client.agent_checks(other.id)}
+        return checks.get(other.id, "critical") != "critical" and (not other.address or _accepts(other))
+
+    def _yield(self, service: AgentService) -> None:
+        """Take back what we registered: the node's keys are another controller's, which registers itself again."""
+        if self._may_stand and (stands := self._registered_now(service)) and _is_same(stands, service):
+            self._client.deregister_service(service.id)
+        self._may_stand, self._registered = False, ""
 
     def _announce(self, service: AgentService) -> None:
         log.info("registered with Consul as service %s, id %s", service.name, service.id)
@@ -151,6 +181,19 @@ class RegistrationKeeper:
         if type(error) is not self._trouble and not self._stopped.is_set():
             log.warning("not registered with Consul, so nobody finds this controller there: %s", error)
         self._trouble = type(error)
+
+
+def _is_same(one: AgentService, other: AgentService) -> bool:
+    """Whether both are reached at the same place, as no two controllers are at a time."""
+    return (one.address, one.port) == (other.address, other.port)
+
+
+def _accepts(service: AgentService) -> bool:
+    try:
+        with socket.create_connection((service.address, service.port), CONNECT_WITHIN):
+            return True
+    except OSError:
+        return False
 
 
 def _is_wildcard(host: str) -> bool:

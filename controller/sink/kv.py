@@ -20,6 +20,7 @@ from controller.boottime import boottime
 from controller.consul import (
     MAX_OPERATIONS,
     ConsulClient,
+    ConsulError,
     ConsulRefused,
     ConsulTooLarge,
     ConsulUnavailable,
@@ -28,6 +29,7 @@ from controller.consul import (
     TransactionResult,
 )
 from controller.sink.batches import SizeLimit, batches, body_size, halves
+from controller.sink.holders import HELD, Holders
 from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, health_key, parse_health_key
 from reconcilers.record import HealthRecord, RecordError, decode
@@ -80,6 +82,7 @@ class KvSink:
     """Implements `HealthSink`. Any thread may call it; requests go one after the other.
 
     `scheduled` tells which pods have a manifest, whether or not it asks for a check: others may write into their keys.
+    `holders` is told who holds keys that we may not write.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class KvSink:
         lease: Lease,
         scheduled: Callable[[], Collection[PodKey]] = tuple,
         *,
+        holders: Holders | None = None,
         clock: Callable[[], float] = boottime,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -97,6 +101,7 @@ class KvSink:
         self._clock = clock
         self._wall_clock = wall_clock
         self._limit = SizeLimit(clock)
+        self._holders = holders or Holders()
         self._refused: set[PodKey] = set()
         """What was refused by itself the last time: it is tried last, so that it keeps no other waiting."""
         self._lock = threading.Lock()
@@ -247,23 +252,41 @@ class KvSink:
     def _commit(self, batch: Sequence[_Change]) -> dict[PodKey, str]:
         """Write as much of `batch` as can be: what Consul names as failed is left out, the rest sent again at once."""
         failed: dict[PodKey, str] = {}
+        refused: dict[_Change, str] = {}
         left = list(batch)
         while left:
             session = self._current()
             if not session:
-                return failed | _all(left, NO_SESSION)
+                failed = _all(left, NO_SESSION)
+                break
             steps = [(change, step) for change in left for step in change.operations(session, self._wall_clock())]
             result = self._send([step for _, step in steps])
             if not result.failed:
-                return failed | self._settle(left)
-            refused = {steps[at][0]: why for at, why in result.failed.items()}
+                failed = self._settle(left)
+                break
+            refused |= {steps[at][0]: why for at, why in result.failed.items()}
             left = [change for change in left if change not in refused]
-            for change, why in refused.items():
-                failed |= self._unsettle([change], f"Consul refused it: {why}")
+        return failed | self._refuse(refused)
+
+    def _refuse(self, refused: Mapping[_Change, str]) -> dict[PodKey, str]:
+        """Consul refused these changes, each for its own reason."""
+        failed: dict[PodKey, str] = {}
+        held = self._who_holds([change.key for change, why in refused.items() if HELD in why])
+        for change, why in refused.items():
+            failed |= self._unsettle([change], f"Consul refused it: {held.get(change.key, why)}")
         return failed
+
+    def _who_holds(self, keys: Sequence[PodKey]) -> Mapping[PodKey, str]:
+        """Who holds each of these keys that another session has, where Consul says it."""
+        try:
+            pairs = self._read(keys)[0] if keys and self._lease.current() else {}
+        except ConsulError:
+            return {}
+        return self._holders.note(self._client, {key: pair.session for key, pair in pairs.items() if pair.session})
 
     def _settle(self, batch: Sequence[_Change]) -> dict[PodKey, str]:
         """Consul did it. Whether it stays so is sure only where no older write can arrive any more."""
+        self._holders.forget([change.key for change in batch])
         failed: dict[PodKey, str] = {}
         for change in batch:
             if change.key in self._unanswered and self._may_arrive(change.key):

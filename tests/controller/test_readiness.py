@@ -16,6 +16,7 @@ class World:
     seconds: float | None = 1.0
     session: str | None = "abc"
     reason: str = ""
+    holder: str = ""
     waiting: dict[PodKey, str] = field(default_factory=dict)
 
     def silence(self) -> float | None:
@@ -32,12 +33,12 @@ class World:
         return self.waiting
 
     def says(self) -> list[str]:
-        return list(Readiness(self.silence, self, {"kv": self}).complaints())
+        return list(Readiness(self.silence, self, lambda: self.holder, {"kv": self}).complaints())
 
 
 def test_it_is_ready_when_manifests_are_read_a_session_is_held_and_all_is_published() -> None:
     assert World().says() == []
-    assert Readiness(World().silence, None, {"agent": World()}).complaints() == []
+    assert Readiness(World().silence, None, str, {"agent": World()}).complaints() == []
 
 
 def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
@@ -45,6 +46,7 @@ def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
     assert World(seconds=31.4).says() == ["the manifests were last read 31 s ago"]
     assert World(session=None, reason="403").says() == ["the lease is lost, no health can be published: 403"]
     assert World(session=None).says() == ["the lease is lost, no health can be published: it was not renewed in time"]
+    assert World(holder="session x").says() == ["this node is not ours alone: session x"]
     assert World(waiting={A: "", B: "413"}).says() == [
         "2 pods have not been published (kv) for over 30 s, web1/b among them: 413"
     ]
@@ -54,4 +56,6 @@ def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
 
 
 def test_the_pods_that_wait_are_counted_for_each_place() -> None:
-    assert Readiness(lambda: 1.0, None, {"kv": World(), "agent": World(waiting={A: "no"})}).unpublished("agent") == 1
+    assert (
+        Readiness(lambda: 1.0, None, str, {"kv": World(), "agent": World(waiting={A: "no"})}).unpublished("agent") == 1
+    )

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from controller import registration
-from controller.consul import AgentService, ConsulClient
+from controller.consul import AgentCheck, AgentService, ConsulClient
 from controller.pulse import Pulse
 from controller.registration import RegistrationKeeper, controller_service
+from controller.sink.holders import Holders
+from reconcilers.spec import PodKey
 from tests.support.consul import Agent
-from tests.support.net import until
+from tests.support.net import free_ports, until
+from tests.support.targets import Target
 
 ID = "podpulse-web1"
 RIGHTS = 'service "podpulse" { policy = "write" }'
@@ -32,6 +35,7 @@ class Trouble:
     def __init__(self) -> None:
         self.unhealthy: list[str] = []
         self.unready: list[str] = []
+        self.holders = Holders()
 
 
 @contextmanager
@@ -50,6 +54,7 @@ def registered(
         lambda: service,
         lambda: trouble.unhealthy,
         lambda: trouble.unready,
+        trouble.holders,
         Pulse("registration", 30, time.monotonic),
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -152,8 +157,9 @@ def test_a_killed_controllers_check_runs_out_and_the_service_stays_to_be_noticed
     consul: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registration, "TTL", 4.0)
+    pulse = Pulse("registration", 30, time.monotonic)
     with consul.client() as client:
-        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Pulse("registration", 30, time.monotonic))
+        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), pulse)
         keeper._turn(SERVICE)
     assert check(consul)["Status"] == "passing"
     assert consul.request("GET", "agent/checks").json()[ID]["Type"] == "ttl"
@@ -189,11 +195,9 @@ def test_a_service_of_somebody_else_with_that_id_is_left_alone(consul: Agent, ca
 def test_refusals_are_met_with_a_rest_that_grows(consul_binary: Path) -> None:
     with Agent(consul_binary, acl=True) as agent:
         token = agent.create_token('key_prefix "health/" { policy = "write" }')
-        now = [0.0]
+        now, pulse = [0.0], Pulse("registration", 30, time.monotonic)
         with ConsulClient(agent.settings(token)) as client:
-            keeper = RegistrationKeeper(
-                client, lambda: SERVICE, list, list, Pulse("registration", 30, time.monotonic), clock=lambda: now[0]
-            )
+            keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), pulse, clock=lambda: now[0])
             rests = []
             for _ in range(7):
                 keeper._turn(SERVICE)
@@ -243,3 +247,39 @@ def test_a_token_that_changes_at_the_very_end_does_not_keep_it_in_the_catalog(
         time.sleep(2 * PERIOD)
         rotate(acl_consul, token_file)
     until(lambda: in_catalog(acl_consul) == "", WITHIN)
+
+
+def test_another_controller_that_is_registered_and_answers_is_let_be(
+    consul: Agent, target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = replace(SERVICE, address="127.0.0.1", port=target.port)
+    trouble = Trouble()
+    with registered(consul, service=first):
+        until(lambda: ID in services(consul))
+        with registered(consul, trouble):
+            until(trouble.holders.complaint, WITHIN)
+            assert trouble.holders.complaint() == f"another controller of it runs at http://127.0.0.1:{target.port}"
+            time.sleep(3 * PERIOD)
+            assert services(consul)[ID]["Port"] == target.port
+        assert ID in services(consul), "it is not ours to take away"
+    assert sum("another controller" in record.message for record in caplog.records) == 1
+
+
+def test_one_that_does_not_answer_any_more_is_replaced_at_once(consul: Agent) -> None:
+    with consul.client() as client:
+        dead = replace(SERVICE, address="127.0.0.1", port=free_ports(1)[0])
+        client.register_service(dead, AgentCheck(ID, ID, "Podpulse", "", "passing"), 60.0)
+    with registered(consul):
+        until(lambda: services(consul)[ID]["Port"] == SERVICE.port, WITHIN)
+
+
+def test_a_controller_whose_keys_another_one_holds_takes_its_registration_back(consul: Agent) -> None:
+    trouble = Trouble()
+    with registered(consul, trouble):
+        until(lambda: ID in services(consul))
+        with consul.client() as client:
+            trouble.holders.note(client, {PodKey("web1", "a"): "5e551015"})
+        assert "registered as http://10.0.0.7:9815" in trouble.holders.complaint()
+        until(lambda: ID not in services(consul), WITHIN)
+        trouble.holders.forget([PodKey("web1", "a")])
+        until(lambda: ID in services(consul), WITHIN)
