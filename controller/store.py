@@ -317,8 +317,7 @@ class HealthStore:
     def declare_cut_off(self, why: str, since: float) -> None:
         """Failures are our own until `end_cut_off`, and so were those that began after `since`."""
         with self._lock:
-            self._cut_off = why
-            now = self._wall_clock()
+            self._cut_off, now = why, self._wall_clock()
             wronged = [
                 tracked
                 for tracked in self._tracked.values()
