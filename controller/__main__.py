@@ -17,9 +17,13 @@ ENDED_BY_SIGTERM = frozenset({"run", "isup", "watch"})
 def main() -> None:
     if set(sys.argv[1:2]) & ENDED_BY_SIGTERM:
         _listen()
+    elif signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends us without a traceback
     from controller.cli import main as verbs  # noqa: PLC0415 - see above
     from controller.cli.terminal import ended_well  # noqa: PLC0415
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     ended_well(verbs)
 
 

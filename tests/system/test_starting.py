@@ -129,6 +129,14 @@ def test_so_it_is_of_the_other_verbs_that_go_on_until_a_signal(tmp_path: Path, v
         assert starting.ended() == 0
 
 
+@pytest.mark.parametrize("verb", ["schedule", "healthy"])
+def test_the_other_verbs_end_without_a_traceback_at_ctrl_c(tmp_path: Path, verb: str) -> None:
+    with Starting(tmp_path, [verb], process_1=False) as starting:
+        starting.signal(signal.SIGINT)
+        assert starting.ended() == -signal.SIGINT
+        assert starting.log == ""
+
+
 @pytest.mark.parametrize("process_1", AS)
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
 def test_what_else_a_signal_asks_for_does_not_end_a_start(
