@@ -99,8 +99,12 @@ class Doorman:
 
 
 def _asks_for_health(scope: Scope) -> bool:
-    """Whether this machine asks, without a password, whether we are healthy: a supervisor has only the hashes."""
-    return scope["path"] == HEALTH and b"authorization" not in dict(scope["headers"]) and is_from_here(scope)
+    """Whether this machine asks, without a password, whether we are healthy: a supervisor has only the hashes.
+
+    A page says that other methods are not allowed, and that page names the node.
+    """
+    is_read = scope["method"] in {"GET", "HEAD"} and scope["path"] == HEALTH
+    return is_read and b"authorization" not in dict(scope["headers"]) and is_from_here(scope)
 
 
 def _who(scope: Scope) -> tuple[str, str]:

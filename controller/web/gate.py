@@ -19,6 +19,10 @@ ABSOLUTE = re.compile(rb"https?://(?:[^/@]*@)?([^/@]*)(/.*)?", re.IGNORECASE | r
 """A target as it is sent to a proxy (RFC 9112, 3.2.2): its host counts, and not that of the header."""
 HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 EVERY_HOST = "*"
+MISDIRECTED = (
+    "the Host of this request is not a name of this machine\n"
+    "ask by localhost or an IP address, or add the name to allowed_hosts in the configuration and start anew\n"
+)
 CLOSE = {"Connection": "close", "Cache-Control": "no-store"}
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -45,9 +49,7 @@ class Gate:
             if b"content-length" in headers and b"transfer-encoding" in headers:
                 answer = PlainTextResponse("expected Content-Length or Transfer-Encoding, not both\n", 400, CLOSE)
             elif not self._is_meant(host, scope):
-                answer = PlainTextResponse(
-                    "the Host of this request is no name of this machine; allowed_hosts can allow it\n", 421, NO_STORE
-                )
+                answer = PlainTextResponse(MISDIRECTED, 421, NO_STORE)
         await answer(scope, receive, send)
 
     def _is_meant(self, host: str, scope: Scope) -> bool:

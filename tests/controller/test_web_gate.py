@@ -55,7 +55,7 @@ def test_a_name_that_another_site_gave_our_loopback_address_is_refused(site: Sit
     for path in ("/", "/metrics", "/api/v1/pods", "/-/ready", "/nowhere"):
         status, answer = said(site.server, f"GET {path} HTTP/1.1\nHost: {host}\nConnection: close\n\n")
         assert status == 421
-        assert answer.endswith("allowed_hosts can allow it\n")
+        assert answer.endswith("add the name to allowed_hosts in the configuration and start anew\n")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,8 @@ def test_this_machine_needs_no_password_to_ask_for_health_and_is_told_no_more() 
         assert said(site.server, ASKED.format("/-/healthy", "Authorization: Basic eDp5\n"))[0] == 401
         for path in ("/", "/metrics", "/-/ready", "/-/healthy/", "/-/reload", "http://localhost/metrics"):
             assert said(site.server, ASKED.format(path, ""))[0] == 401
+        for method in ("POST", "OPTIONS", "DELETE"):
+            assert said(site.server, ASKED.format("/-/healthy", "").replace("GET", method))[0] == 401
 
 
 def test_another_machine_needs_a_password_to_ask_for_health_too() -> None:
