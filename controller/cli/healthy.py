@@ -1,13 +1,13 @@
 """`podpulse healthy`: whether the controller of this machine is, for whoever supervises it."""
 
 import os
-from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
 import click
 import pycurl
 
+from controller.bounded import BoundedBody
 from controller.cli.options import FILE, explained, load
 from controller.cli.run import run
 from controller.cli.terminal import say
@@ -16,6 +16,7 @@ from reconcilers.visible import visible
 
 WITHIN = 2
 """Seconds for the answer."""
+MAX_BODY = 64 * 1024
 FIRST = Path("/proc/1/cmdline")
 RUN = frozenset({("podpulse", "run"), ("controller", "run")})
 """A program and its verb, as they stand in a command line."""
@@ -74,12 +75,12 @@ def _asked(url: str, cert: Path | None, key: Path | None) -> tuple[int, str]:
     Raises:
         ClickException: there is no answer.
     """
-    answer = BytesIO()
+    answer = BoundedBody(MAX_BODY)
     curl = pycurl.Curl()
     curl.setopt(pycurl.URL, url)
     curl.setopt(pycurl.NOPROXY, "*")
     curl.setopt(pycurl.TIMEOUT, WITHIN)
-    curl.setopt(pycurl.WRITEDATA, answer)
+    curl.setopt(pycurl.WRITEFUNCTION, answer.take)
     curl.setopt(pycurl.SSL_VERIFYPEER, 0)
     curl.setopt(pycurl.SSL_VERIFYHOST, 0)
     if cert:
@@ -87,8 +88,10 @@ def _asked(url: str, cert: Path | None, key: Path | None) -> tuple[int, str]:
         curl.setopt(pycurl.SSLKEY, str(key or cert))
     try:
         curl.perform()
-        return curl.getinfo(pycurl.RESPONSE_CODE), answer.getvalue().decode(errors="replace")
+        return curl.getinfo(pycurl.RESPONSE_CODE), answer.data.decode(errors="replace")
     except pycurl.error as error:
+        if answer.overflow:
+            raise click.ClickException(f"{url} answered with more than {MAX_BODY} bytes") from None
         raise click.ClickException(f"no controller answers at {url}: {visible(str(error.args[-1]))}") from None
     finally:
         curl.close()
