@@ -202,7 +202,8 @@ class AgentSink:
 
         Where none of our clocks went on meanwhile, only the agent knows: what was told longest ago runs out first.
         """
-        told = [(one.told, key) for key, one in self._known.copy().items() if one.settled and one.status in IN_DNS]
+        known = self._known.copy()
+        told = [(one.told, key) for key, one in known.items() if one.settled and one.status in IN_DNS]
         if not told:
             return False
         now, (_, first) = self._clock(), min(told)
@@ -213,7 +214,8 @@ class AgentSink:
             self._on_lost(gone)
             return True
         try:
-            checks = self._client.agent_checks(service_id(first))
+            with self._lock:  # nobody tells that check anything else meanwhile
+                checks = self._client.agent_checks(service_id(first)) if self._known.get(first) is known[first] else ()
         except ConsulRefused:
             return False
         if expired := any(check.id == service_id(first) and check.status == NEW for check in checks):

@@ -1,7 +1,7 @@
 """The thread that renews the agent's checks, against a real Consul."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from controller.sink.ttl import TtlKeeper
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
-from tests.support.agent_sink import ISUP, PASSING, Bench, named, sink_at
+from tests.support.agent_sink import CRITICAL, ISUP, PASSING, Bench, named, sink_at
 from tests.support.consul import Agent
 from tests.support.net import until
 from tests.support.recorders import FakeClock
@@ -243,3 +243,23 @@ def test_news_from_before_checks_ran_out_are_not_told(consul: Agent) -> None:
         assert bench.sink.write(named(1), []) == {PodKey("web1", "pod0"): RAN_OUT}
         assert (bench.voids, bench.status("podpulse:web1:pod0")) == (1, "critical")
         assert bench.sink.write(named(1), []) == {}
+
+
+def test_a_check_that_is_told_critical_while_the_agent_is_asked_has_not_run_out(consul: Agent) -> None:
+    clock = FakeClock()
+    meanwhile: list[Callable[[], object]] = []
+
+    def read_clock() -> float:
+        if len(meanwhile) == 1:
+            meanwhile.pop()()
+        elif meanwhile:
+            meanwhile.pop()
+        return clock()
+
+    with sink_at(consul, clock=read_clock) as bench:
+        bench.sink.write([PASSING], [])
+        clock.advance(bench.sink.period)
+        meanwhile += [lambda: bench.sink.write([CRITICAL], []), list]
+        bench.sink.renew(1.0)
+        assert not meanwhile
+        assert (bench.voids, bench.lost, bench.status()) == (0, [], "critical")
