@@ -88,6 +88,7 @@ class RegistrationKeeper:
 
     def _run(self) -> None:
         service = self._describe()
+        self._holders.page = page_of(service, service.meta["node"])
         while not self._stopped.is_set():
             self._pulse.beat()
             if self._clock() >= self._due:

@@ -26,12 +26,13 @@ def page_of(service: AgentService, node: str) -> str:
 
 
 class Holders:
-    """What is known of them. `elsewhere` is the one that is registered with Consul and lives, "" for none; whoever
-    registers us says so. For any thread, but `note` and `forget` are for the one that writes.
+    """What is known of them. `elsewhere` is the one that is registered with Consul and lives, "" for none, and `page`
+    our own page; whoever registers us says both. For any thread, but `note` and `forget` are for the one that writes.
     """
 
     def __init__(self) -> None:
         self.elsewhere = ""
+        self.page = ""
         self._why: dict[PodKey, str] = {}
 
     def rival(self) -> str:
@@ -46,7 +47,7 @@ class Holders:
         """These keys are held by these sessions, and not by ours; the answer says of each who that is."""
         for session in set(sessions.values()):
             keys = [key for key, holder in sessions.items() if holder == session]
-            self._why |= dict.fromkeys(keys, f"{HELD} by session {session}{_registered(client, keys[0].node)}")
+            self._why |= dict.fromkeys(keys, f"{HELD} by session {session}{self._registered(client, keys[0].node)}")
         return {key: self._why[key] for key in sessions}
 
     def forget(self, keys: Collection[PodKey]) -> None:
@@ -54,12 +55,16 @@ class Holders:
         for key in keys:
             self._why.pop(key, None)
 
+    def forget_all_but(self, keys: Collection[PodKey]) -> None:
+        """Nothing stands at the others."""
+        self.forget(self._why.keys() - set(keys))
 
-def _registered(client: ConsulClient, node: str) -> str:
-    try:
-        found = client.agent_services(controller_id(node))
-    except ConsulError:
-        found = []
-    pages = [page_of(one, node) for one in found if one.id == controller_id(node)]
-    whose = f", which another controller of node {node} may have"
-    return f"{whose}: one is registered as {pages[0]}" if pages else whose
+    def _registered(self, client: ConsulClient, node: str) -> str:
+        """Whose session that may be, with the page of the controller that is registered, unless it is ours."""
+        try:
+            found = client.agent_services(controller_id(node))
+        except ConsulError:
+            found = []
+        pages = [page_of(one, node) for one in found if one.id == controller_id(node)]
+        whose = f", which another controller of node {node} may have"
+        return f"{whose}: one is registered as {pages[0]}" if pages and pages[0] != self.page else whose

@@ -190,6 +190,7 @@ class KvSink:
             known = {key: _record(key, pair, session) for key, pair in pairs.items()}
             known |= {key: Unsettled(key, HealthState.UNKNOWN, detail=UNREADABLE) for key in unread}
             self._left = frozenset(known)
+            self._holders.forget_all_but(known)
             changed = self._known.keys() - known.keys()
             self._known = known
             return frozenset(known.keys() | changed)

@@ -16,6 +16,7 @@ from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable, T
 from controller.desired import DesiredHealth
 from controller.loop import ControlLoop
 from controller.pulse import Pulse
+from controller.sink.holders import Holders
 from controller.sink.kv import LATEST, UNREADABLE, KvSink, Unsettled
 from controller.workqueue import WorkQueue
 from reconcilers.health import CheckHealth, HealthState, Reason
@@ -56,6 +57,7 @@ class Bench:
     sink: KvSink
     asked: list[str] = field(default_factory=list)
     now: float = 100.0
+    holders: Holders = field(default_factory=Holders)
 
     def stands(self, key: PodKey = ISUP) -> HealthRecord | None:
         value = self.agent.get(health_key(key))
@@ -69,7 +71,9 @@ class Bench:
 def bench(consul: Agent) -> Iterator[Bench]:
     lease, asked = Lease(consul.new_session()), list[str]()
     client = ConsulClient(consul.settings(), timeout=1.0, observe=lambda operation, *_: asked.append(operation))
-    made = Bench(consul, lease, client, KvSink(client, lease, clock=lambda: made.now, wall_clock=lambda: 1000.0), asked)
+    holders = Holders()
+    sink = KvSink(client, lease, holders=holders, clock=lambda: made.now, wall_clock=lambda: 1000.0)
+    made = Bench(consul, lease, client, sink, asked, holders=holders)
     yield made
     client.close()
 
@@ -238,6 +242,17 @@ def test_a_key_that_somebody_else_holds_fails_and_the_others_are_written_at_once
     bench.agent.destroy_session(other)
     until(lambda: bench.sink.write(named(4), []) == {}, what="Consul's lock delay of a millisecond to pass")
     assert bench.holder(PodKey("web1", "pod3")) == bench.lease.session
+
+
+def test_who_held_keys_that_are_gone_is_forgotten(bench: Bench) -> None:
+    other = bench.agent.new_session()
+    bench.agent.put("health/isup/web1", "theirs", acquire=other)
+    bench.sink.write([PASSING], [])
+    bench.sink.leftovers("web1")
+    assert other in bench.holders.complaint()
+    bench.agent.request("DELETE", "kv/health/isup/web1")
+    bench.sink.leftovers("web1")
+    assert bench.holders.complaint() == ""
 
 
 def test_an_orphan_is_taken_over_or_removed(bench: Bench) -> None:
