@@ -332,7 +332,7 @@ class HealthStore:
         with self._lock:
             self._voids += 1
             for tracked in self._tracked.values():
-                tracked.succeeded = 0.0
+                tracked.succeeded, tracked.health = 0.0, tracked.health.anew()
 
     def count_again(self) -> None:
         """From now on results are of probes that began after `void`."""

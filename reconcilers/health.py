@@ -156,6 +156,11 @@ class CheckHealth:
             output=result.output,
         )
 
+    def anew(self) -> "CheckHealth":
+        """The same state, with nothing counted towards another one: what was counted is no evidence any more."""
+        counts_nothing = self.state is HealthState.PASSING and not self.misses
+        return self if counts_nothing else replace(self, successes=0, failures=0, misses=0)
+
     def _is_settled(self, spec: CheckSpec) -> bool:
         """Whether one more success says nothing new."""
         return self.state is HealthState.PASSING and not self.misses and self.manifest is spec.manifest

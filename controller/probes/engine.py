@@ -218,8 +218,10 @@ class ProbeEngine:
                 case Renew(ca_file, guard, replaced):
                     self._renew(ca_file, guard, replaced)
                 case ProbeAll(begun):
-                    self._probe_all()
-                    begun()
+                    try:
+                        self._probe_all()
+                    finally:
+                        begun()
 
     def _renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
         self._prober.renew(ca_file, guard, replaced)
@@ -230,9 +232,10 @@ class ProbeEngine:
     def _probe_all(self) -> None:
         """Let all be due, and nothing be under way."""
         now = self._clock()
-        self._schedule, self._queue = Schedule(), DueQueue()
         for worker in self._workers.values():
             self._prober.drop(worker)
+        self._schedule, self._queue = Schedule(), DueQueue()
+        for worker in self._workers.values():
             worker.due, worker.missed, worker.wanted = now, 0, False
             self._queue.add(worker)
         self._prober.freed()

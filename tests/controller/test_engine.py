@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from controller.probes.engine import AT_ONCE
+from controller.probes.prober import Prober
 from controller.probes.schedule import RESOLUTION
 from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, PodKey, Unprobed
@@ -93,6 +94,24 @@ def test_asked_for_all_are_probed_at_once_and_what_was_under_way_tells_nothing(b
     assert [len(target.hits(f"/{pod.key.pod}")) for pod in pods] == [2, 2, 2]
     assert bench.metrics.skips == 0
     bench.engine.stop([pod.key for pod in pods])
+
+
+def test_a_fault_in_probing_all_at_once_neither_stops_the_probes_nor_voids_evidence_for_ever(
+    bench: Bench, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def fail(_: object) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("nobody foresaw this")
+
+    bench.engine.start([spec(target, interval=0.2)])
+    until(target.hits)
+    monkeypatch.setattr(Prober, "drop", fail)
+    bench.engine.probe_all(begun.set)
+    assert begun.wait(10)
+    seen = len(target.hits())
+    until(lambda: len(target.hits()) > seen)
 
 
 def test_after_the_probe_at_once_the_next_one_is_at_least_half_an_interval_later(bench: Bench, target: Target) -> None:

@@ -586,6 +586,18 @@ def test_evidence_that_was_voided_is_replaced_only_by_probes_that_began_since(an
     assert healths.is_proven(A)
 
 
+def test_a_failure_before_evidence_was_voided_does_not_count_with_the_one_at_once(announced: Announced) -> None:
+    healths = HealthStore(announced)
+    healths.follow([(replace(SPEC, failure_threshold=2), 1)])
+    healths.observe([result(), failed(2.0)])
+    healths.void()
+    healths.count_again()
+    healths.observe([failed(2.1)])
+    assert state(healths) is HealthState.PASSING
+    healths.observe([failed(3.0)])
+    assert state(healths) is HealthState.CRITICAL
+
+
 @pytest.mark.parametrize(("outcome", "proven"), [(Outcome.SUCCESS, True), (Outcome.FAILURE, False)])
 def test_the_last_probe_of_an_earlier_run_is_a_proof_if_it_was_a_success(outcome: Outcome, proven: bool) -> None:
     before = Inherited(CheckHealth(HealthState.PASSING, since=5.0), last=result(7, outcome, started=999.0))

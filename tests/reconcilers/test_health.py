@@ -124,6 +124,25 @@ def test_a_success_in_a_row_of_successes_changes_nothing_at_all() -> None:
     assert healths[1] is healths[2] is healths[3]
 
 
+@pytest.mark.parametrize(
+    ("history", "after", "state"),
+    [
+        ("ssf", "f", HealthState.PASSING),
+        ("ssf", "ff", HealthState.CRITICAL),
+        ("sffs", "s", HealthState.CRITICAL),
+        ("sffs", "ss", HealthState.PASSING),
+        ("ss", "f", HealthState.PASSING),
+    ],
+)
+def test_counted_anew_a_check_leaves_its_state_only_by_later_results(
+    history: str, after: str, state: HealthState
+) -> None:
+    health = run(history, 2, 2)[-1].anew()
+    for number, letter in enumerate(after, 10):
+        health = health.after(result(letter, number), spec(2, 2))
+    assert health.state is state
+
+
 def test_a_deploying_pod_is_unknown_where_it_would_be_critical_and_its_misses_count() -> None:
     health = CheckHealth(HealthState.PASSING, since=900.0, successes=1)
     for number in range(1, 4):
