@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.controller import COMMAND, Controller, environment, podpulse
+from tests.support.fake_http import FakeServer, Reply
 from tests.support.net import Certificates, free_ports, until
 from tests.support.sandbox import needs_a_namespace
 
@@ -77,6 +78,24 @@ def test_a_controller_that_is_not_there_or_stands_still_is_not_healthy(options: 
         controller.terminate(within=30.0)
         done = podpulse("healthy", "--config", controller.config_file, check=False)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply(503, b"thread probe has stood still\x1b[2J for 12 s\n"), "answered 503: thread probe has stood still"),
+        (Reply(200, bytes(100_000)), "answered with more than 65536 bytes"),
+        (Reply(421, b"elsewhere\n"), "answered 421: elsewhere"),
+    ],
+    ids=["unhealthy", "no end", "somebody else"],
+)
+def test_what_is_no_ok_is_said_in_a_line(tmp_path: Path, reply: Reply, said: str) -> None:
+    with FakeServer(lambda _: reply) as server:
+        (tmp_path / "config.yaml").write_text(f"listen: {server.address.removeprefix('http://')}\n")
+        done = podpulse("healthy", "--config", tmp_path / "config.yaml", check=False)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert said in done.stderr
+    assert "\x1b" not in done.stderr
 
 
 def test_a_configuration_that_cannot_be_used_is_named(tmp_path: Path) -> None:
