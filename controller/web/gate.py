@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Collection
 from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 from urllib.parse import unquote
 
 from starlette.responses import PlainTextResponse
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 ABSOLUTE = re.compile(rb"https?://(?:[^/@]*@)?([^/@]*)(/.*)?", re.IGNORECASE | re.DOTALL)
 """A target as it is sent to a proxy (RFC 9112, 3.2.2): its host counts, and not that of the header."""
+HOSTS = Path("/etc/hosts")
 HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 EVERY_HOST = "*"
 MISDIRECTED = (
@@ -35,7 +37,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, names: Collection[str], allowed: Collection[str]) -> None:
         self._app = app
-        own = {name.lower() for name in (*names, "localhost", socket.gethostname())}
+        own = {name.lower() for name in (*names, "localhost", *_host_names())}
         self._names = own | {name.partition(".")[0] for name in own}
         self._allowed = tuple(name.lower() for name in allowed)
 
@@ -63,6 +65,17 @@ class Gate:
         return name.endswith(".localhost") or any(
             each in {EVERY_HOST, name} or (each.startswith(".") and name.endswith(each)) for each in self._allowed
         )
+
+
+def _host_names() -> set[str]:
+    """This host's name, and those beside it in its own file: there many systems keep the full name, for a loopback
+    address, so that who asks by it from here arrives on loopback. Nothing is resolved: that can take long."""
+    name = socket.gethostname()
+    try:
+        lines = [line.partition("#")[0].split()[1:] for line in HOSTS.read_text("utf-8", "replace").splitlines()]
+    except OSError:
+        lines = []
+    return {name}.union(*(names for names in lines if name in names))
 
 
 def is_from_here(scope: Scope) -> bool:

@@ -4,6 +4,7 @@ import base64
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import bcrypt
 import pytest
@@ -48,6 +49,23 @@ def status_for(server: WebServer, host: str, address: str = "127.0.0.1") -> int:
 def test_what_is_for_this_machine_is_answered(host: str) -> None:
     with Site(names=[NODE]) as site:
         assert status_for(site.server, host) == 200
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_full_name_that_this_machines_own_file_gives_it_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    hosts, name = tmp_path / "hosts", socket.gethostname()
+    monkeypatch.setattr("controller.web.gate.HOSTS", hosts)
+    if there:
+        hosts.write_text(
+            f"127.0.0.1 localhost\n127.0.1.1\t{name}.corp.example {name} # self.example\n10.0.0.9 db.example\n"
+        )
+    with Site() as site:
+        assert status_for(site.server, f"{name}.corp.example:9815") == (200 if there else 421)
+        assert status_for(site.server, name) == 200
+        for other in ("db.example", "self.example"):
+            assert status_for(site.server, other) == 421
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:9815", "localhost.evil.example", "127.0.0.1.evil.org"])
