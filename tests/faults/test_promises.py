@@ -18,6 +18,13 @@ def names(events: list[Event]) -> set[str]:
     return {broken.promise for broken in judge(events)}
 
 
+def session_ended(at: float, back: float) -> Tale:
+    """Somebody ends the session, and the pod is probed at 20.1 and 20.3 s."""
+    tale = Tale(sessions=[(0.0, at, SESSION), (back, math.inf, "other")]).fault(at, back, "foreign")
+    shown = [(1.3, at, passing()), (back, math.inf, passing(12, session="other"))]
+    return tale.pod(probed=[*steadily(1.1, 21), *steadily(20.3, 40)], shown=shown)
+
+
 def restarted(at: float = 20.0, back: float = 22.0, **options: object) -> Tale:
     """A controller that is killed, and another that listens two seconds later."""
     tale = Tale(silent=[(at, back)])
@@ -81,6 +88,7 @@ KEEPS: dict[str, list[Tale]] = {
     "A2": [
         Tale().pod(probed=[*steadily(1.1, 20), *steadily(20.3, 40)]),
         Tale().pod(probed=[1.1, 1.7, *steadily(2.3, 40)]),
+        session_ended(20.0, 20.5),
         restarted(20.15, 22.0).pod(probed=[*steadily(1.1, 20), *steadily(22.5, 40)]),
         Tale().turns("a", 9.9, good=False, heard=False).turns("a", 14.0, good=True).pod(
             probed=[*steadily(1.1, 9.9), *steadily(14.1, 40)],
@@ -147,6 +155,7 @@ BREAKS: dict[str, list[Tale]] = {
         Tale().pod(probed=[*steadily(1.1, 20), *steadily(20.4, 40)]),
         Tale().pod(probed=steadily(1.1, 30)),
         Tale().pod(probed=[1.1, 1.3, *steadily(2.3, 40)]),
+        session_ended(16.0, 16.5),
         Tale(end=1200).pod(probed=[at + 0.07 * (number % 100 == 0) for number, at in enumerate(steadily(1.1, 1200))]),
     ],
     "A3": [

@@ -57,8 +57,11 @@ def _first_request(story: Story, life: Life) -> Iterator[Broken]:
 
 
 def _too_soon(story: Story, life: Life) -> Iterator[Broken]:
-    """Two probes for one manifest, by one process, so near to each other that a threshold of several means nothing."""
-    others = merged([*story.absent, *story.spans("two")])
+    """Two probes for one manifest, by one process, so near to each other that a threshold of several means nothing.
+
+    Where the session has ended, every pod is probed at once, and what was counted before does not count any more.
+    """
+    others = merged([*story.absent, *story.spans("two"), *_without_session(story)])
     requests = [request for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
     for one, other in pairwise(requests):
         apart, least = other.at - one.at, story.setup.interval / 2 - SLACK
@@ -66,6 +69,19 @@ def _too_soon(story: Story, life: Life) -> Iterator[Broken]:
             continue
         if apart < least - story.stalled(one.at - SLACK, other.at):
             yield Broken("A2", other.at, life.pod, f"{apart:.3f} s between two probes, at least {least:.2f} s are due")
+
+
+def _without_session(story: Story) -> Iterator[Span]:
+    """From the end of the last session until there is another one, with the time that a probe at once may take."""
+    known, begin, sent = frozenset[str](), math.inf, 0.0
+    for look in story.looks:
+        live = known if look.sessions is None else frozenset(look.sessions)
+        if known and not known & live:
+            begin = min(begin, sent - FIRST)
+        if live and begin < math.inf:
+            yield Span(begin, look.at + FIRST)
+            begin = math.inf
+        known, sent = live, look.sent
 
 
 def _is_mass(story: Story, life: Life) -> bool:
