@@ -101,7 +101,7 @@ def test_a_fault_in_probing_all_at_once_neither_stops_the_probes_nor_voids_evide
 ) -> None:
     begun = threading.Event()
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         monkeypatch.undo()
         raise RuntimeError("nobody foresaw this")
 
