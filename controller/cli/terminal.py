@@ -25,7 +25,7 @@ from reconcilers.visible import json_visible, visible_lines
 
 SOON = 1.0
 """Seconds within which an answer needs no excuse."""
-STANDARD_OUTPUT = 1
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 LOOKALIKES = {"█": "#", "…": "...", "━": "-", "╸": "-", "╺": "-"}
 """What stands for our own characters where only ASCII can be written."""
 ASCII = "podpulse.ascii"
@@ -113,7 +113,7 @@ class _Output(io.TextIOWrapper):
 def ended_well(verbs: Callable[[], None]) -> NoReturn:
     """Run the command line to its end. Standard output that cannot be written is a sentence on standard error and the
     exit code 1, and no word where nobody reads it any more; it is never a traceback."""
-    output = _prepared()
+    output, errors = _prepared()
     code: str | int | None = None
     try:
         verbs()
@@ -127,8 +127,13 @@ def ended_well(verbs: Callable[[], None]) -> NoReturn:
     if output.lost:
         code = code or 1
         if output.lost.errno != errno.EPIPE:
-            say(f"Error: standard output cannot be written: {output.lost.strerror}", err=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)  # or the interpreter's end tries again
+            with suppress(OSError):
+                say(f"Error: standard output cannot be written: {output.lost.strerror}", err=True)
+    with suppress(OSError):
+        errors.flush()
+    for stream, number in ((output, STANDARD_OUTPUT), (errors, STANDARD_ERROR)):
+        if stream.lost:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)  # or the interpreter's end tries again
     sys.exit(code)
 
 
@@ -137,15 +142,16 @@ def is_lost() -> bool:
     return getattr(sys.stdout, "lost", None) is not None
 
 
-def _prepared() -> _Output:
-    """Standard output, so that what becomes of it is known. Streams that are closed lead to /dev/null."""
+def _prepared() -> tuple[_Output, _Output]:
+    """Standard output and standard error, so that what becomes of them is known. Closed streams lead to /dev/null."""
     keep_standard_streams()
     codecs.register_error(ASCII, _in_ascii)
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
-    outputs = [_Output(_stream(stream, number)) for number, stream in ((1, sys.stdout), (2, sys.stderr))]
-    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = outputs  # type: ignore[misc]
-    return outputs[0]
+    output = _Output(_stream(sys.stdout, STANDARD_OUTPUT))
+    errors = _Output(_stream(sys.stderr, STANDARD_ERROR))
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = output, errors  # type: ignore[misc]
+    return output, errors
 
 
 def _stream(stream: TextIO | None, number: int) -> io.TextIOWrapper:
