@@ -111,7 +111,8 @@ class RegistrationKeeper:
             self._rest, self._trouble = 0.0, None
         except ConsulError as error:
             self._registered = ""
-            self._rest = min(max(PERIOD, 2 * self._rest), LONGEST_REST) if isinstance(error, ConsulRefused) else 0.0
+            refused = isinstance(error, ConsulRefused) and not self._holders.rival()
+            self._rest = min(max(PERIOD, 2 * self._rest), LONGEST_REST) if refused else 0.0
             self._complain(error)
         self._due = self._clock() + self._rest
 

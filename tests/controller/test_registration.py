@@ -284,3 +284,16 @@ def test_a_controller_whose_keys_another_one_holds_takes_its_registration_back(c
         until(lambda: ID not in services(consul), WITHIN)
         trouble.holders.forget([PodKey("web1", "a")])
         until(lambda: ID in services(consul), WITHIN)
+
+
+def test_it_is_registered_soon_after_the_keys_are_held_by_nobody_else(consul: Agent) -> None:
+    now, holders, pulse = [0.0], Holders(), Pulse("registration", 30, time.monotonic)
+    with consul.client() as client:
+        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, pulse, clock=lambda: now[0])
+        holders.note(client, {PodKey("web1", "a"): "5e551015"})
+        for _ in range(5):
+            keeper._turn(SERVICE)
+            assert keeper._due == now[0]
+        holders.forget([PodKey("web1", "a")])
+        keeper._turn(SERVICE)
+        assert ID in services(consul)
