@@ -13,37 +13,37 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
 
-from controller import exposition
-from controller.addresses import AddressWatch
-from controller.canary import Canary
 from controller.config import Config
-from controller.consul_operations import CONTROLLER_OPERATIONS
-from controller.deployments import Deployments
-from controller.descriptors import affordable
-from controller.desired import DesiredHealth
-from controller.exposition import Format
+from controller.config.web_access import WebAccess
+from controller.consul.addresses import AddressWatch
+from controller.consul.operations import CONTROLLER_OPERATIONS
+from controller.consul.registration import RegistrationKeeper
+from controller.health.canary import Canary
+from controller.health.node_lock import NodeTaken
+from controller.health.restart_state import Succession
+from controller.health.store import HealthStore
+from controller.intent.deployments import Deployments
+from controller.intent.manifest_store import ManifestStore
 from controller.intent.reality import PULSE_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
-from controller.loop import ControlLoop, stop_together
-from controller.metrics import Metrics
-from controller.outside import Outside, on_consul, on_folders, registration
 from controller.probes.engine import ProbeEngine
-from controller.pulse import Pulses
-from controller.readiness import Readiness
-from controller.registration import RegistrationKeeper
+from controller.publish.desired import DesiredHealth
+from controller.publish.folder import FolderInUse
+from controller.publish.places import Places
 from controller.reload import Parts, Reloader
-from controller.requests import Requests
-from controller.sink.directory import FolderInUse
-from controller.sink.places import Places
-from controller.store import HealthStore, ManifestStore
-from controller.succession.lock import NodeTaken
-from controller.succession.succession import Succession
-from controller.systemd import ServiceManager
-from controller.web.access import WebAccess
+from controller.runtime.control_loop import ControlLoop, stop_together
+from controller.runtime.descriptors import affordable
+from controller.runtime.heartbeat import Pulses
+from controller.runtime.metrics import Metrics
+from controller.runtime.signal_requests import Requests
+from controller.runtime.systemd import ServiceManager
+from controller.runtime.work_queue import WorkQueue
+from controller.web import exposition
 from controller.web.app import Web
 from controller.web.fleet import Fleet
+from controller.web.readiness import Readiness
 from controller.web.server import ListenError, WebServer
-from controller.workqueue import WorkQueue
+from controller.wiring import Outside, on_consul, on_folders, registration
 from reconcilers.adoption import Inherited
 from reconcilers.checks import CheckReconciler
 from reconcilers.gate import RemovalGate
@@ -312,7 +312,7 @@ class App:
         }
 
     def _server(self) -> WebServer:
-        def render(form: Format) -> Iterable[bytes]:
+        def render(form: exposition.Format) -> Iterable[bytes]:
             return exposition.render(
                 self._metrics.registry, self._healths, self._manifests, self._desired.damped(), form
             )

@@ -12,17 +12,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from controller import log as logs
-from controller.canary import Canary
 from controller.config import Config, ConfigError
+from controller.config.certificate_files import Rotation, wrong_authorities, wrong_for_checks, wrong_for_consul
 from controller.config.live import differences, reloaded
-from controller.desired import DesiredHealth
-from controller.outside import Outside
+from controller.config.web_access import WebAccess, WebAccessError
+from controller.consul.registration import RegistrationKeeper
+from controller.health.canary import Canary
+from controller.intent.manifest_store import ManifestStore
 from controller.probes.engine import ProbeEngine
-from controller.registration import RegistrationKeeper
-from controller.rotation import Rotation, wrong_authorities, wrong_for_checks, wrong_for_consul
-from controller.store import ManifestStore
-from controller.web.access import WebAccess, WebAccessError
+from controller.publish.desired import DesiredHealth
+from controller.runtime import log as logs
+from controller.wiring import Outside
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)

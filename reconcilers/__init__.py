@@ -12,7 +12,7 @@ The one-way path, and where each step stands::
     Listing(index, {PodKey: Entry(version, bytes)})
        | gate: what may it remove?                                          reconcilers/gate.py
        v
-    ManifestStore.replace    only changed bytes are parsed, bad ones keep   controller/store.py, reconcilers/manifest.py
+    ManifestStore.replace    only changed bytes are parsed, bad ones keep   intent/manifest_store.py, manifest.py
        |                     the last good manifest                         options.py, fields.py, yamltext.py
        v  PodKeys that changed
     WorkQueue "checks" -> ControlLoop -> CheckReconciler thread "reconcile" reconcilers/checks.py, diff.py
@@ -20,24 +20,24 @@ The one-way path, and where each step stands::
        v
     ProbeEngine: schedule -> libcurl -> ProbeResult      thread "probe"     controller/probes/, reconcilers/guard.py
        v
-    HealthStore.observe: CheckHealth.after(result)                          reconcilers/health.py
-       |    not yet in reality? it is being deployed      thread "reality"   controller/deployments.py, deployment.py
-       |    everything fails at once? ask the canary      thread "canary"    controller/canary.py, isolation.py
+    HealthStore.observe: CheckHealth.after(result)                          controller/health/store.py, health.py
+       |    not yet in reality? it is being deployed      thread "reality"   intent/deployments.py, deployment.py
+       |    everything fails at once? ask the canary      thread "canary"    controller/health/canary.py, isolation.py
        v  PodKeys whose health changed
        |    for each place (kv, agent, folder), so that none waits for another:
        v
     WorkQueue "publication-kv" -> ControlLoop -> HealthReconciler
        |    changes are collected for some milliseconds  thread             reconcilers/publication.py, record.py
-       |    desired = local health; does the pod flap?   "publish-kv"       controller/desired.py, damping.py
+       |    desired = local health; does the pod flap?   "publish-kv"       controller/publish/desired.py, damping.py
        |    is it proven, where it does not stand?                            reconcilers/evidence.py
        v
-    HealthSink: transactions of up to 64 operations -> Consul's KV,         controller/sink/
+    HealthSink: transactions of up to 64 operations -> Consul's KV,         controller/publish/
                 services of the local agent, or a folder
 
-    What a run takes over from the one before           thread "state"      controller/succession/, adoption.py
-    Another configuration; files that were replaced     thread "reload"     controller/reload.py, rotation.py
-    What p2 would say of a manifest: its SHA, signed or not                 reconcilers/p2manifest.py, goyaml.py
+    What a run takes over from the one before           thread "state"      controller/health/, adoption.py
+    Another configuration; files that were replaced     thread "reload"     controller/reload.py, certificate_files.py
+    What p2 would say of a manifest: its SHA, signed or not                 reconcilers/p2/manifest.py, goyaml.py
     Why a pod is in its state, in a sentence                                reconcilers/explanation.py
-    Metrics and the page read the stores when asked      thread "web"       controller/exposition.py, metrics.py, web/
-    Which of Consul and folders it is, and the wiring                       controller/outside.py, app.py
+    Metrics and the page read the stores when asked      thread "web"       controller/web/exposition.py, runtime/
+    Which of Consul and folders it is, and the wiring                       controller/wiring.py, app.py
 """

@@ -13,8 +13,8 @@ from urllib.parse import quote
 import re2
 from pydantic import BeforeValidator
 
-from reconcilers.goscalars import resolve
 from reconcilers.guard import is_address
+from reconcilers.p2.goscalars import resolve
 from reconcilers.spec import is_name
 from reconcilers.yamltext import Plain
 

@@ -3,8 +3,8 @@
 from enum import StrEnum
 
 from reconcilers.keys import intent_prefix, parse_intent_key
+from reconcilers.p2.uuid_pods import is_uuid_pod
 from reconcilers.spec import PodKey
-from reconcilers.uuidpods import is_uuid_pod
 
 
 class Ignored(StrEnum):

@@ -10,7 +10,7 @@ Source: pkg/kp and pkg/store/consul (WatchResult), pkg/health (ToHealthState) of
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -120,6 +120,16 @@ class HealthRecord:
         if self.last_seen:
             fields |= {"LastSeen": self.last_seen.value, "Changes": self.changes}
         return json_visible(_text(json.dumps(fields, ensure_ascii=False))).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled(HealthRecord):
+    """Something stands there, or may, that is not known to be ours. It equals no record, so nobody rests on it."""
+
+    @classmethod
+    def of_record(cls, old: HealthRecord) -> "Unsettled":
+        """The same, in doubt."""
+        return cls(**{each.name: getattr(old, each.name) for each in fields(old)})
 
 
 def decode(data: bytes) -> HealthRecord:

@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from controller.addresses import CatalogAddress, FixedAddress
 from controller.cli.options import client_of
 from controller.config import Config
+from controller.consul.addresses import CatalogAddress, FixedAddress
 from controller.intent.consul import ConsulSource
-from controller.intent.directory import DirectorySource
-from controller.intent.watch import SourceError
+from controller.intent.folder import DirectorySource
+from controller.intent.source import SourceError
 from reconcilers.gate import Listing
 from reconcilers.keys import intent_prefix
 from reconcilers.ports import Addresses

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from controller.bin2pod import PackError, Pod, pack
 from controller.cli.options import FILE, explained, key_of
+from controller.cli.pod_archive import PackError, Pod, pack
 from controller.cli.terminal import console, say, say_json
 
 BIG = 16 * 1024 * 1024

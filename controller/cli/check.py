@@ -11,7 +11,7 @@ from controller import config as configuration
 from controller.cli.manifest_file import ManifestFile, read
 from controller.cli.options import FILE, LENIENT, check_names, explained, load
 from controller.cli.terminal import say, say_json
-from controller.rotation import wrong_authorities, wrong_for_checks, wrong_for_consul
+from controller.config.certificate_files import wrong_authorities, wrong_for_checks, wrong_for_consul
 from reconcilers.checktext import told
 from reconcilers.spec import Manifest
 

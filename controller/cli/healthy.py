@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 import pycurl
 
-from controller.bounded import BoundedBody
 from controller.cli.options import FILE, explained, load
 from controller.cli.run import run
 from controller.cli.terminal import say
 from controller.config import Config
+from controller.runtime.bounded import BoundedBody
 from reconcilers.visible import visible
 
 WITHIN = 2

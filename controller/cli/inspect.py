@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from controller import inspection, table
+from controller.cli import inspection, table
+from controller.cli.inspection import Sight
 from controller.cli.options import FOLDER, check_names, client, consul_options, explained
 from controller.cli.terminal import has_colours, say, say_json, say_styled
-from controller.inspection import Sight
 
 
 @click.command()

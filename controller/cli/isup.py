@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from controller import isup
+from controller.cli import isup_server as isup
 from controller.cli.options import FILE, explained
 
 

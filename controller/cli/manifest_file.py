@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from controller.cli.options import LENIENT, key_of
-from controller.table import printable
+from controller.cli.table import printable
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import Rules
-from reconcilers.p2manifest import refusal, sha_or_empty
+from reconcilers.p2.manifest import refusal, sha_or_empty
 from reconcilers.spec import Manifest, PodKey
 
 NAMELESS = "unknown"

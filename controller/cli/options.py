@@ -15,8 +15,8 @@ from controller import config as configuration
 from controller.app import StartError
 from controller.cli.terminal import is_lost, patience
 from controller.config import Config, ConfigError
-from controller.consul import ConsulClient, ConsulError
-from controller.intent.watch import SourceError
+from controller.consul.client import ConsulClient, ConsulError
+from controller.intent.source import SourceError
 from reconcilers import fields
 from reconcilers.manifest import ManifestError
 from reconcilers.options import Rules

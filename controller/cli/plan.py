@@ -13,14 +13,14 @@ import pycurl
 from rich.console import Console
 from rich.text import Text
 
-from controller.bounded import BoundedBody
 from controller.cli import terminal
 from controller.cli.asked import addresses, listing, not_gone
 from controller.cli.manifest_file import usable
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
+from controller.cli.table import printable
 from controller.config import Config
-from controller.intent.watch import SourceError
-from controller.table import printable
+from controller.intent.source import SourceError
+from controller.runtime.bounded import BoundedBody
 from reconcilers.checks import located
 from reconcilers.checktext import changes, told
 from reconcilers.gate import Entry, Listing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from controller import policy
+from controller.cli import acl_rules as policy
 from controller.cli.options import FILE, explained, load
 from controller.cli.terminal import say
 

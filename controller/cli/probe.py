@@ -14,11 +14,11 @@ from rich.text import Text
 from controller.cli import terminal
 from controller.cli.asked import addresses
 from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load
+from controller.cli.table import printable
 from controller.config import Config
-from controller.intent.directory import manifest_path
+from controller.intent.folder import manifest_path
 from controller.probes.once import probe_once
 from controller.probes.resolver import ask_system
-from controller.table import printable
 from reconcilers.checks import located
 from reconcilers.health import Certificate, Outcome, ProbeResult
 from reconcilers.keys import intent_key

@@ -10,7 +10,7 @@ import click
 from controller.cli.options import FILE, explained, load
 from controller.cli.terminal import say
 from controller.config import Config
-from controller.succession.lock import HolderUnseen, holder
+from controller.health.node_lock import HolderUnseen, holder
 
 INSTALLED = Path("/var/lib/podpulse")
 """Where the unit of deploy/systemd has its state; only the service itself is told so by systemd."""

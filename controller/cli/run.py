@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from controller import log
 from controller.app import App
 from controller.cli.options import FILE, FOLDER, consul_options, explained, load
+from controller.runtime import log
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import click
 from controller.cli.manifest_file import ManifestFile, usable
 from controller.cli.options import FILE, FOLDER, client, consul_options, explained, key_of
 from controller.cli.terminal import say, say_json
-from controller.consul import ConsulClient, Operation
-from controller.intent.directory import manifest_path
-from reconcilers import uuidpods
+from controller.consul.client import ConsulClient, Operation
+from controller.intent.folder import manifest_path
 from reconcilers.keys import hook_key, intent_key
+from reconcilers.p2 import uuid_pods as uuidpods
 from reconcilers.spec import PodKey
 
 

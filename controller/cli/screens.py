@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from controller import table
+from controller.cli import table
+from controller.cli.following import View
+from controller.cli.inspection import Sight
 from controller.cli.terminal import say
-from controller.following import View
-from controller.inspection import Sight
 from reconcilers.record import timestamp
 from reconcilers.spec import PodKey
 

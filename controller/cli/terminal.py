@@ -20,7 +20,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from controller.log import keep_standard_streams
+from controller.runtime.log import keep_standard_streams
 from reconcilers.visible import json_visible, visible_lines
 
 SOON = 1.0

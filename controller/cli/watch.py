@@ -14,10 +14,10 @@ import click
 from rich.live import Live
 
 from controller.cli import terminal
+from controller.cli.following import ConsulPods, FolderPods, View
 from controller.cli.options import FOLDER, check_names, consul_options, explained, load
 from controller.cli.screens import ChangeLines, LiveTable, Screen, StatusLines
-from controller.consul import ConsulClient
-from controller.following import ConsulPods, FolderPods, View
+from controller.consul.client import ConsulClient
 
 REFRESH = 1.0
 """Seconds after which the ages in the table are told anew."""

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, InstanceOf
 
-from controller.consul import settings_from_environment
-from controller.consul_settings import ADDRESS, NAME
-from controller.keyring import Keyring
-from controller.regular import unreadable
+from controller.config.keyring import Keyring
+from controller.consul.client import settings_from_environment
+from controller.consul.settings import ADDRESS, NAME
+from controller.runtime.plain_files import unreadable
 from reconcilers.fields import headers, is_host
 from reconcilers.guard import Allowance
 from reconcilers.spec import is_name

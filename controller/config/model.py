@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
+from controller.config import web_access as access
 from controller.config.fields import (
     Allowances,
     CanaryTarget,
@@ -26,10 +27,9 @@ from controller.config.fields import (
 )
 from controller.config.live import LIVE
 from controller.config.sections import ConsulSection, DampingSection, Section, ServiceSection
-from controller.consul import ConsulSettings, settings_from_environment
-from controller.regular import unreadable
-from controller.web import access
-from controller.web.access import WebAccess
+from controller.config.web_access import WebAccess
+from controller.consul.client import ConsulSettings, settings_from_environment
+from controller.runtime.plain_files import unreadable
 from reconcilers.damping import DampingRules
 from reconcilers.fields import Boolean, number
 from reconcilers.guard import CONSUL_PORTS, Guard

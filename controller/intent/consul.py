@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Collection
 
-from controller.consul import ConsulClient, ConsulError, ConsulRefused
-from controller.intent.watch import SourceError
+from controller.consul.client import ConsulClient, ConsulError, ConsulRefused
+from controller.intent.source import SourceError
 from reconcilers.gate import Listing
 from reconcilers.keys import intent_key
 from reconcilers.spec import PodKey

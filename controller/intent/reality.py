@@ -11,9 +11,9 @@ from typing import Protocol
 
 from tenacity import RetryCallState, RetryError
 
-from controller.intent.watch import SourceError
-from controller.pulse import Pulse
-from controller.retrying import until_stopped
+from controller.intent.source import SourceError
+from controller.runtime.heartbeat import Pulse
+from controller.runtime.retry import until_stopped
 from reconcilers.gate import Listing
 
 log = logging.getLogger(__name__)

@@ -10,14 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from queue import SimpleQueue
-from typing import Protocol
 
 from tenacity import RetryCallState, RetryError
 
 from controller.intent.ignored import IgnoredKeys
-from controller.pulse import Pulse
-from controller.retrying import until_stopped
-from controller.store import ManifestStore
+from controller.intent.manifest_store import ManifestStore
+from controller.intent.source import Source, SourceError
+from controller.runtime.heartbeat import Pulse
+from controller.runtime.retry import until_stopped
 from reconcilers.bucket import TokenBucket
 from reconcilers.gate import Listing, RemovalGate, Verdict
 from reconcilers.spec import PodKey
@@ -35,30 +35,6 @@ BURST = 2
 MIN_GAP = 0.02
 GAP_PER_POD = 1e-4
 """Seconds between two listings in the long run, and what each pod adds: a big listing costs Consul's agent its time."""
-
-
-class SourceError(Exception):
-    """The source did not answer, or with something that cannot be believed; it is asked again."""
-
-
-class Source(Protocol):
-    """Something that can list the manifests of a node. All methods raise `SourceError` only."""
-
-    def leftovers(self) -> Collection[PodKey]:
-        """Pods whose health an earlier run published: as if they had been listed before the first listing."""
-        ...
-
-    def next(self, wait: float) -> Listing:
-        """The manifests as they are now; after the first time waits up to `wait` seconds for a change."""
-        ...
-
-    def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
-        """Which of these have no manifest, by looking at each of them alone."""
-        ...
-
-    def cancel(self) -> None:
-        """End a `next` that waits, from another thread."""
-        ...
 
 
 class IntentWatch:

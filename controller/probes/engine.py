@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
-from controller.descriptors import keepable
 from controller.probes.admission import Admission, DueQueue
 from controller.probes.commands import ProbeAll, Renew, Start, Stop
 from controller.probes.kept import Kept
@@ -19,8 +18,9 @@ from controller.probes.prober import Prober
 from controller.probes.resolver import Answer, ask_system
 from controller.probes.schedule import Schedule, first_moment, next_moment, next_on_phase
 from controller.probes.worker import Worker
-from controller.pulse import Pulse
-from controller.regular import Reading
+from controller.runtime.descriptors import keepable
+from controller.runtime.heartbeat import Pulse
+from controller.runtime.plain_files import Reading
 from reconcilers.bucket import TokenBucket
 from reconcilers.guard import Guard
 from reconcilers.health import ProbeResult

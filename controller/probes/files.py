@@ -14,7 +14,7 @@ from collections.abc import Collection
 import pycurl
 
 from controller.probes.chains import Chains
-from controller.regular import Content, Reading, read
+from controller.runtime.plain_files import Content, Reading, read
 from reconcilers.spec import Tls
 
 MAX_KEY = 256 * 1024

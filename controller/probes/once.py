@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from controller.probes.engine import ProbeEngine
-from controller.pulse import Pulse
+from controller.runtime.heartbeat import Pulse
 from reconcilers.guard import Guard
 from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, PodKey

@@ -8,7 +8,7 @@ import pycurl
 from controller.probes.files import TlsFiles
 from controller.probes.transfer import Transfer
 from controller.probes.worker import Worker
-from controller.regular import Reading
+from controller.runtime.plain_files import Reading
 
 MAX_IDLE = 512
 

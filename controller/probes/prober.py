@@ -16,7 +16,7 @@ from controller.probes.resolver import Answer, Resolver
 from controller.probes.schedule import Schedule
 from controller.probes.transfer import Transfer, Verdict, Where
 from controller.probes.worker import Worker
-from controller.regular import Reading
+from controller.runtime.plain_files import Reading
 from reconcilers.guard import Guard
 from reconcilers.health import Outcome, Phases, ProbeResult, Reason
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from controller.web.access import TlsServer
+from controller.config.web_access import TlsServer
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ drawings on a page stay small.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from controller.history import PastProbe
+from controller.health.history import PastProbe
 from controller.web.wording import span
 from reconcilers.health import Outcome, Phases
 

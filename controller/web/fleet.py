@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from controller.sink.kv import Unsettled
-from controller.store import HealthStore, Intent, ManifestStore, Tracked
+from controller.health.store import HealthStore, Tracked
+from controller.intent.manifest_store import Intent, ManifestStore
 from reconcilers.damping import Flapping
 from reconcilers.explanation import Situation, evidence, explain
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
-from reconcilers.record import HealthRecord
+from reconcilers.record import HealthRecord, Unsettled
 from reconcilers.spec import CheckSpec, FieldWarning, PodKey
 
 NO_WORKER = "no probe worker runs yet"

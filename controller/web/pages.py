@@ -21,7 +21,7 @@ from controller.web.fleet import Fleet, PodState, Portrait, Sight
 from controller.web.listing import Listing, listing, pages, within
 from controller.web.manifest_text import shown
 from controller.web.query import Paging, PodQuery
-from reconcilers.p2manifest import sha_or_empty
+from reconcilers.p2.manifest import sha_or_empty
 from reconcilers.spec import Manifest, PodKey
 from reconcilers.visible import visible_lines
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from controller.exposition import Format
+from controller.web.exposition import Format
 from controller.web.negotiation import prefers_gzip, ranges, welcome
 from controller.web.stream import gathered, gzipped
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 import uvicorn
 from starlette.types import ASGIApp
 
-from controller.web.access import WebAccess
+from controller.config.web_access import WebAccess
 from controller.web.certificates import RenewedContext
 from controller.web.connection import Connection, everybody
 from controller.web.door import CONNECTIONS, Door

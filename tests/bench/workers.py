@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from controller.probes.engine import ProbeEngine
-from controller.pulse import Pulses
+from controller.runtime.heartbeat import Pulses
 from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 from tests.bench import process

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from controller.addresses import PATIENCE, AddressWatch, CatalogAddress, FixedAddress
-from controller.pulse import Pulse
+from controller.consul.addresses import PATIENCE, AddressWatch, CatalogAddress, FixedAddress
+from controller.runtime.heartbeat import Pulse
 from reconcilers.spec import UNKNOWN_ADDRESS
 from tests.support.consul import Agent
 from tests.support.net import until

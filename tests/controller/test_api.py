@@ -9,7 +9,7 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from reconcilers.health import CheckHealth, HealthState
-from reconcilers.p2manifest import sha
+from reconcilers.p2.manifest import sha
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, PodKey, Unprobed
 from reconcilers.visible import json_visible

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.canary import Canary
+from controller.health.canary import Canary
+from controller.health.store import HealthStore
 from controller.probes.engine import ProbeEngine
-from controller.pulse import Pulse
-from controller.store import HealthStore
+from controller.runtime.heartbeat import Pulse
 from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
 from reconcilers.isolation import MIN_CHECKS
 from reconcilers.spec import PodKey
@@ -98,7 +98,7 @@ def test_when_everything_fails_and_the_canary_is_silent_no_pod_is_blamed(
         f"every check fails and 127.0.0.1:{node.outside.port} cannot be reached either: this node is cut off"
     )
     until(lambda: node.announced.keys() == {node.key(number) for number in range(MIN_CHECKS)}, what="news to publish")
-    assert [record.getMessage() for record in caplog.records if record.name == "controller.canary"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "controller.health.canary"] == [
         health[0].detail
     ]
 

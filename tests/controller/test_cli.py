@@ -11,7 +11,7 @@ import click
 import pytest
 
 from controller.cli import main
-from reconcilers.p2manifest import sha
+from reconcilers.p2.manifest import sha
 from tests.support.cli import complaint, good, on, run
 from tests.support.consul import Agent
 from tests.support.controller import podpulse

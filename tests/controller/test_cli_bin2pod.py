@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.bin2pod import PackError, Pod, pack
-from reconcilers import p2manifest
+from controller.cli.pod_archive import PackError, Pod, pack
+from reconcilers.p2 import manifest as p2manifest
 from tests.support.cli import complaint, good, run
 from tests.support.terminal import OnTerminal
 

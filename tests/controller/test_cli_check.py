@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcilers.p2manifest import sha
+from reconcilers.p2.manifest import sha
 from tests.support.cli import complaint, good, run
 
 MANIFEST = "id: isup\nstatus_port: 8000\nstatus_http: true\n"

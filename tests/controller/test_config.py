@@ -8,7 +8,7 @@ import pytest
 
 from controller.config import Config, ConfigError, load
 from controller.config.model import host_ca_file
-from controller.consul import ConsulSettings
+from controller.consul.client import ConsulSettings
 from reconcilers.damping import DampingRules
 from reconcilers.options import P2_CODE, CheckOptions
 from reconcilers.spec import Output, Tls

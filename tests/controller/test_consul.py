@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.consul import (
+from controller.consul.client import (
     ConsulClient,
     ConsulRefused,
     ConsulSettings,

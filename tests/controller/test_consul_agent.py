@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from controller.consul import AgentCheck, AgentService, ConsulClient, ConsulRefused, ConsulSettings, ConsulUnavailable
+from controller.consul.client import (
+    AgentCheck,
+    AgentService,
+    ConsulClient,
+    ConsulRefused,
+    ConsulSettings,
+    ConsulUnavailable,
+)
 from tests.support.consul import Agent
 from tests.support.fake_http import FakeServer, Reply
 

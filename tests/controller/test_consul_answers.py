@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from controller.consul import (
+from controller.consul.client import (
     ConsulClient,
     ConsulError,
     ConsulRefused,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from controller import inspection
-from controller.consul import ConsulClient
-from controller.consul_parts import TOO_LARGE, read
-from controller.consul_transport import MAX_BODY
-from controller.following import ConsulPods, View
+from controller.cli import inspection
+from controller.cli.following import ConsulPods, View
+from controller.consul.client import ConsulClient
+from controller.consul.parts import TOO_LARGE, read
+from controller.consul.transport import MAX_BODY
 from reconcilers.health import HealthState
 from reconcilers.keys import health_key
 from reconcilers.record import HealthRecord

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.consul import ConsulSettings, settings_from_environment
+from controller.consul.client import ConsulSettings, settings_from_environment
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from controller.deployments import Deployments
 from controller.intent.consul import ConsulSource
+from controller.intent.deployments import Deployments
+from controller.intent.manifest_store import ManifestStore
 from controller.intent.reality import PULSE_LIMIT, RealityWatch
-from controller.intent.watch import SourceError
-from controller.pulse import Pulse
-from controller.store import ManifestStore
-from reconcilers import p2manifest
+from controller.intent.source import SourceError
+from controller.runtime.heartbeat import Pulse
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import HealthState
 from reconcilers.options import Rules
+from reconcilers.p2 import manifest as p2manifest
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeSink

@@ -12,7 +12,7 @@ from tests.support.targets import Target
 
 GIVEN = """
 import resource, sys
-from controller.descriptors import affordable, keepable
+from controller.runtime.descriptors import affordable, keepable
 soft, hard, *call = map(int, sys.argv[2:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 print({"affordable": affordable, "keepable": keepable}[sys.argv[1]](*call), *resource.getrlimit(resource.RLIMIT_NOFILE))

@@ -3,10 +3,10 @@
 import threading
 from dataclasses import replace
 
-from controller.desired import DesiredHealth
-from reconcilers import p2manifest
+from controller.publish.desired import DesiredHealth
 from reconcilers.damping import DampingRules, Flapping
 from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.p2 import manifest as p2manifest
 from reconcilers.ports import Desired
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.history import PastProbe
+from controller.health.history import PastProbe
 from controller.web.drawing import drawing, phases
 from controller.web.wording import age, instant, iso, moment, sound, span
 from reconcilers.health import Outcome, Phases, Reason

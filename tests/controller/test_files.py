@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from controller.probes.files import MAX_KEY, MAX_SEALED, Sealed
-from controller.regular import MAX_SIZE, contents, unreadable
+from controller.runtime.plain_files import MAX_SIZE, contents, unreadable
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import CheckSpec, Tls
 from tests.faults.procfs import links

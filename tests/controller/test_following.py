@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from controller.consul import ConsulClient, ConsulRefused, ConsulSettings
-from controller.following import ConsulPods, FolderPods, View
-from controller.intent.watch import SourceError
-from controller.pulse import Pulse
-from controller.sink.directory import DirectoryLease, DirectorySink
+from controller.cli.following import ConsulPods, FolderPods, View
+from controller.consul.client import ConsulClient, ConsulRefused, ConsulSettings
+from controller.intent.source import SourceError
+from controller.publish.folder import DirectoryLease, DirectorySink
+from controller.runtime.heartbeat import Pulse
 from reconcilers.health import CheckHealth, HealthState
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.history import History, PastProbe
+from controller.health.history import History, PastProbe
 from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import PodKey
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.config import Config, ConfigError, load, preparer
-from controller.consul import ConsulClient, ConsulError, ConsulSettings, Operation
+from controller.consul.client import ConsulClient, ConsulError, ConsulSettings, Operation
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import PodKey
 from tests.support.fake_http import FakeServer, Reply

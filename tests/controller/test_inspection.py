@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from controller import inspection
-from controller.consul import KvPair
-from controller.intent.watch import SourceError
-from controller.pulse import Pulse
-from controller.sink.directory import DirectoryLease, DirectorySink
-from reconcilers import p2manifest
+from controller.cli import inspection
+from controller.consul.client import KvPair
+from controller.intent.source import SourceError
+from controller.publish.folder import DirectoryLease, DirectorySink
+from controller.runtime.heartbeat import Pulse
 from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.p2 import manifest as p2manifest
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 from tests.support.consul import Agent

@@ -2,9 +2,9 @@
 
 import pytest
 
-from controller.consul import ConsulClient, ConsulSettings
+from controller.consul.client import ConsulClient, ConsulSettings
 from controller.intent.consul import LOOK, REFUSALS, ConsulSource
-from controller.intent.watch import SourceError
+from controller.intent.source import SourceError
 from reconcilers.spec import PodKey
 from tests.support.consul import Agent
 from tests.support.recorders import FakeClock

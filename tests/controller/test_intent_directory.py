@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.intent.directory import MAX_BYTES, DirectorySource, manifest_path
-from controller.intent.watch import SourceError
+from controller.intent.folder import MAX_BYTES, DirectorySource, manifest_path
+from controller.intent.source import SourceError
 from reconcilers.ignored import Ignored
 from reconcilers.spec import PodKey
 

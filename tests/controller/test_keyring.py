@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.keyring import Keyring, KeyringError
+from controller.config.keyring import Keyring, KeyringError
 from reconcilers.clearsign import ClearsignError, SignatureError, read, verified
 from reconcilers.manifest import ManifestError, parse
 from reconcilers.options import Rules

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from controller.log.lines import JournalFormatter, JsonFormatter, LineFormatter, journal_reads
+from controller.runtime.log.lines import JournalFormatter, JsonFormatter, LineFormatter, journal_reads
 
 
 def line(message: str, *args: object) -> str:
@@ -44,7 +44,7 @@ def test_control_characters_are_shown_and_not_sent(text: str, shown: str) -> Non
 
 def test_a_traceback_follows_the_line() -> None:
     code = (
-        "import logging; from controller import log; log.configure('info')\n"
+        "import logging; from controller.runtime import log; log.configure('info')\n"
         "try: 1/0\n"
         "except ZeroDivisionError: logging.getLogger('x').exception('it\\nfailed')\n"
         "logging.getLogger('x').debug('not shown')"
@@ -71,7 +71,7 @@ def test_a_traceback_and_json_are_nothing_that_a_terminal_obeys() -> None:
 
 def test_lines_are_written_where_not_one_descriptor_more_may_be_opened() -> None:
     code = (
-        "import logging, resource; from controller import log; log.configure('info')\n"
+        "import logging, resource; from controller.runtime import log; log.configure('info')\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
         "try: open('/dev/null')\n"
         "except OSError: logging.getLogger('x').exception('no\\ndescriptor')\n"
@@ -125,7 +125,7 @@ def test_the_journal_is_known_by_what_systemd_says_about_the_stream() -> None:
 
 def test_a_thread_that_ends_by_an_exception_is_in_the_log() -> None:
     code = (
-        "import threading; from controller import log; log.configure('info', 'json')\n"
+        "import threading; from controller.runtime import log; log.configure('info', 'json')\n"
         "thread = threading.Thread(target=lambda: 1 / 0, name='probe'); thread.start(); thread.join()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,7 +2,7 @@
 
 import logging
 
-from controller.log.brake import MINUTE, SOON, Brake
+from controller.runtime.log.rate_limit import MINUTE, SOON, Brake
 
 KIND = ("controller.store", "%s is %s")
 
@@ -56,7 +56,7 @@ def test_kinds_do_not_hold_each_other_up() -> None:
     brake = Brake(burst=1)
     assert say(brake, "a", 0)
     assert not say(brake, "b", 0)
-    assert brake.admits(("controller.session", "%s"), logging.INFO, "b", "", 0)
+    assert brake.admits(("controller.consul.session", "%s"), logging.INFO, "b", "", 0)
 
 
 def test_the_end_tells_what_was_counted_so_far() -> None:

@@ -13,8 +13,8 @@ from contextlib import suppress
 
 import pytest
 
-from controller.log.delivery import LAST_WORDS, Delivery
-from controller.log.lines import LineFormatter
+from controller.runtime.log.lines import LineFormatter
+from controller.runtime.log.non_blocking import LAST_WORDS, Delivery
 from tests.support.net import until
 
 SMALLEST_PIPE = 4096

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from controller.loop import ControlLoop
-from controller.pulse import Pulse
-from controller.workqueue import WorkQueue
+from controller.runtime.control_loop import ControlLoop
+from controller.runtime.heartbeat import Pulse
+from controller.runtime.work_queue import WorkQueue
 from reconcilers.ports import Result
 from reconcilers.spec import PodKey
 from tests.support.net import until

@@ -15,12 +15,13 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from controller import exposition
-from controller.consul_operations import CONTROLLER_OPERATIONS
-from controller.exposition import Format
-from controller.metrics import REQUEST_OUTCOMES, Metrics
-from controller.store import HealthStore, ManifestStore
-from controller.workqueue import WorkQueue
+from controller.consul.operations import CONTROLLER_OPERATIONS
+from controller.health.store import HealthStore
+from controller.intent.manifest_store import ManifestStore
+from controller.runtime.metrics import REQUEST_OUTCOMES, Metrics
+from controller.runtime.work_queue import WorkQueue
+from controller.web import exposition
+from controller.web.exposition import Format
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import Certificate, HealthState, Outcome, Phases, ProbeResult, Reason
 from reconcilers.options import Rules

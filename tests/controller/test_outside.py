@@ -3,9 +3,9 @@
 import pytest
 
 from controller.config import Config
-from controller.outside import Outside, on_consul
-from controller.pulse import Pulses
-from controller.store import ManifestStore
+from controller.intent.manifest_store import ManifestStore
+from controller.runtime.heartbeat import Pulses
+from controller.wiring import Outside, on_consul
 from reconcilers.options import Rules
 
 

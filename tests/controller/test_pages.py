@@ -12,7 +12,7 @@ import pytest
 from controller.web.wording import moment
 from reconcilers.damping import Flapping
 from reconcilers.health import Certificate, CheckHealth, HealthState, Outcome, ProbeResult
-from reconcilers.p2manifest import sha
+from reconcilers.p2.manifest import sha
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, PodKey, Unprobed
 from tests.support.site import HOSTILE, NODE, NOW, Page, Site

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from controller.cli.acl_rules import hcl, heading, least
 from controller.config import Config
-from controller.consul import ConsulSettings
-from controller.policy import hcl, heading, least
+from controller.consul.client import ConsulSettings
 from tests.support.controller import podpulse
 
 POLICY = Path(__file__).parents[2] / "deploy" / "consul" / "policy.hcl"

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from controller.health.store import HealthStore
 from controller.probes import http
 from controller.probes.resolver import Answer
 from controller.probes.text import sound
 from controller.probes.transfer import Verdict
-from controller.store import HealthStore
 from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, HttpGet, Output, PodKey, Tls
 from tests.support import targets

@@ -2,7 +2,7 @@
 
 import threading
 
-from controller.pulse import Pulse, Pulses
+from controller.runtime.heartbeat import Pulse, Pulses
 from tests.support.recorders import FakeClock
 
 

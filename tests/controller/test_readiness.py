@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from controller.readiness import UNPUBLISHED, Readiness
+from controller.web.readiness import UNPUBLISHED, Readiness
 from reconcilers.spec import PodKey
 
 A, B = PodKey("web1", "a"), PodKey("web1", "b")

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from controller import registration
-from controller.consul import AgentCheck, AgentService, ConsulClient
-from controller.pulse import Pulse
-from controller.registration import RegistrationKeeper, controller_service
-from controller.sink.holders import Holders
+from controller.consul import registration
+from controller.consul.client import AgentCheck, AgentService, ConsulClient
+from controller.consul.holders import Holders
+from controller.consul.registration import RegistrationKeeper, controller_service
+from controller.runtime.heartbeat import Pulse
 from reconcilers.spec import PodKey
 from tests.support.consul import Agent
 from tests.support.net import free_ports, until

@@ -8,12 +8,13 @@ from pathlib import Path
 import pycurl
 import pytest
 
-from controller.consul import ConsulClient, ConsulRefused, ConsulUnavailable
+from controller.config.certificate_files import Rotation
+from controller.consul.client import ConsulClient, ConsulRefused, ConsulUnavailable
 from controller.probes import files
 from controller.probes.files import MAX_SEALED, Options, TlsFiles
 from controller.probes.pool import TransferPool
 from controller.probes.worker import Worker
-from controller.rotation import Rotation, unusable
+from controller.runtime.pem_files import unusable
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import Tls
 from tests.support.authority import Authority

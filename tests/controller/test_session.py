@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.consul import ConsulClient, ConsulSettings
-from controller.pulse import Pulse
-from controller.session import TTL, SessionKeeper
+from controller.consul.client import ConsulClient, ConsulSettings
+from controller.consul.session import TTL, SessionKeeper
+from controller.runtime.heartbeat import Pulse
 from tests.support.consul import Agent
 from tests.support.fake_http import Asked, FakeServer, Reply
 from tests.support.net import until

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable
-from controller.desired import DesiredHealth
-from controller.sink.agent import TTL, AgentSink
-from controller.sink.kv import Unsettled
+from controller.consul.client import ConsulClient, ConsulSettings, ConsulUnavailable
+from controller.publish.agent import TTL, AgentSink
+from controller.publish.desired import DesiredHealth
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.publication import HealthReconciler
-from reconcilers.record import HealthRecord
+from reconcilers.record import HealthRecord, Unsettled
 from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeHealths
 from tests.support.agent_sink import (

@@ -1,7 +1,7 @@
 """How much goes into one request, and how large it may be, as found out by what is refused."""
 
-from controller.consul import MAX_TRANSACTION_BYTES, Operation
-from controller.sink.batches import AGAIN, SizeLimit, batches, body_size, halves
+from controller.consul.client import MAX_TRANSACTION_BYTES, Operation
+from controller.publish.batches import AGAIN, SizeLimit, batches, body_size, halves
 from tests.support.recorders import FakeClock
 
 

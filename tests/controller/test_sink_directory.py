@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.pulse import Pulse
-from controller.sink.directory import LEASE, TTL, DirectoryLease, DirectorySink, FolderInUse, is_alive, read
+from controller.publish.folder import LEASE, TTL, DirectoryLease, DirectorySink, FolderInUse, is_alive, read
+from controller.runtime.heartbeat import Pulse
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Collection
 
-from controller.consul import ConsulUnavailable
-from controller.pulse import Pulse
-from controller.sink.keeper import KeyKeeper
+from controller.consul.client import ConsulUnavailable
+from controller.publish.kv_keeper import KeyKeeper
+from controller.runtime.heartbeat import Pulse
 from reconcilers.spec import PodKey
 from tests.support.net import until
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from controller.app import PUBLICATION_BATCH, PUBLICATION_LINGER
-from controller.consul import ConsulClient, ConsulSettings, ConsulUnavailable, TransactionResult
-from controller.desired import DesiredHealth
-from controller.loop import ControlLoop
-from controller.pulse import Pulse
-from controller.sink.holders import Holders
-from controller.sink.kv import LATEST, UNREADABLE, KvSink, Unsettled
-from controller.workqueue import WorkQueue
+from controller.consul.client import ConsulClient, ConsulSettings, ConsulUnavailable, TransactionResult
+from controller.consul.holders import Holders
+from controller.publish.desired import DesiredHealth
+from controller.publish.kv import LATEST, UNREADABLE, KvSink
+from controller.runtime.control_loop import ControlLoop
+from controller.runtime.heartbeat import Pulse
+from controller.runtime.work_queue import WorkQueue
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.keys import health_key
 from reconcilers.publication import HealthReconciler
-from reconcilers.record import HealthRecord, decode
+from reconcilers.record import HealthRecord, Unsettled, decode
 from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeHealths
 from tests.support.consul import Agent

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from controller.app import PUBLICATION_BATCH, PUBLICATION_LINGER
-from controller.consul import ConsulClient
-from controller.desired import DesiredHealth
-from controller.loop import ControlLoop, stop_together
-from controller.pulse import Pulse
-from controller.sink.kv import KvSink, Unsettled
-from controller.sink.places import Places
-from controller.workqueue import WorkQueue
+from controller.consul.client import ConsulClient
+from controller.publish.desired import DesiredHealth
+from controller.publish.kv import KvSink
+from controller.publish.places import Places
+from controller.runtime.control_loop import ControlLoop, stop_together
+from controller.runtime.heartbeat import Pulse
+from controller.runtime.work_queue import WorkQueue
 from reconcilers.health import CheckHealth, HealthState
 from reconcilers.ports import HealthSink
 from reconcilers.publication import HealthReconciler
-from reconcilers.record import HealthRecord
+from reconcilers.record import HealthRecord, Unsettled
 from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeHealths
 from tests.support.agent_sink import CRITICAL, ISUP, ISUP_ID, PASSING, sink_at

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.consul import AgentCheck, AgentService
-from controller.sink.services import ManifestServices, Service, ServiceNaming
-from controller.sink.standing import Standing, agent_service, is_ours, parse_service_id, service_id
+from controller.consul.client import AgentCheck, AgentService
+from controller.consul.ownership import is_ours
+from controller.publish.agent_service import Standing, agent_service, parse_service_id, service_id
+from controller.publish.services import ManifestServices, Service, ServiceNaming
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import MAX_OUTPUT, HealthRecord
 from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey

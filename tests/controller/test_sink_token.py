@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controller.consul import ConsulSettings
+from controller.consul.client import ConsulSettings
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord
 from tests.controller.test_sink_ttl import kept

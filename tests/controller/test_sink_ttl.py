@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from controller.pulse import Pulse
-from controller.sink.agent import RAN_OUT, TTL
-from controller.sink.kv import Unsettled
-from controller.sink.ttl import TtlKeeper
+from controller.publish.agent import RAN_OUT, TTL
+from controller.publish.agent_keeper import TtlKeeper
+from controller.runtime.heartbeat import Pulse
 from reconcilers.health import HealthState, Reason
-from reconcilers.record import HealthRecord
+from reconcilers.record import HealthRecord, Unsettled
 from reconcilers.spec import PodKey
 from tests.support.agent_sink import CRITICAL, ISUP, PASSING, Bench, named, sink_at
 from tests.support.consul import Agent

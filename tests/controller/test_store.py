@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from controller.store import HealthStore, ManifestStore
+from controller.health.store import HealthStore
+from controller.intent.manifest_store import ManifestStore
 from reconcilers.adoption import Inherited
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason

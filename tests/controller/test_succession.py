@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.pulse import Pulse, Pulses
-from controller.store import HealthStore
-from controller.succession import statefile
-from controller.succession.heritage import Heritage
-from controller.succession.lock import HolderUnseen, NodeLock, NodeTaken, holder
-from controller.succession.statefile import MAX_DETAIL, StateFile
-from controller.succession.succession import Succession
+from controller.health import state_file as statefile
+from controller.health.node_lock import HolderUnseen, NodeLock, NodeTaken, holder
+from controller.health.restart_state import Succession
+from controller.health.state_file import MAX_DETAIL, StateFile
+from controller.health.state_saver import Heritage
+from controller.health.store import HealthStore
+from controller.runtime.heartbeat import Pulse, Pulses
 from reconcilers.adoption import Saved, digest, identity
 from reconcilers.damping import Damping, DampingRules
 from reconcilers.health import CheckHealth, HealthState, Outcome, Phases, ProbeResult, Reason
@@ -94,7 +94,7 @@ def test_a_process_that_does_not_have_the_file_open_is_not_taken_for_who_holds_t
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    code = "from controller.succession.lock import NodeLock; from pathlib import Path; import time\n"
+    code = "from controller.health.node_lock import NodeLock; from pathlib import Path; import time\n"
     code += (
         f"lock = NodeLock(Path({str(tmp_path)!r}), 'web1'); lock.note({SESSION!r}); print(flush=True); time.sleep(60)"
     )
@@ -326,8 +326,8 @@ def test_a_session_that_was_removed_is_not_handed_on(tmp_path: Path, left: bool,
 FULL_DISK = f"""
 import logging, resource
 from pathlib import Path
-from controller.pulse import Pulses
-from controller.succession.succession import Succession
+from controller.runtime.heartbeat import Pulses
+from controller.health.restart_state import Succession
 
 logging.basicConfig(level="WARNING")
 succession = Succession(Path("state"), "web1", Pulses(), insists=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.systemd import ServiceManager
+from controller.runtime.systemd import ServiceManager
 from tests.support.net import until
 from tests.support.systemd import NotifySocket
 

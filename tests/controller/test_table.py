@@ -2,8 +2,8 @@
 
 import re
 
-from controller import table
-from controller.inspection import Sight
+from controller.cli import table
+from controller.cli.inspection import Sight
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey

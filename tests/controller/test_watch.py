@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from controller.intent.watch import PATIENCE, IntentWatch, SourceError
-from controller.pulse import Pulse
-from controller.store import ManifestStore
+from controller.intent.manifest_store import ManifestStore
+from controller.intent.source import SourceError
+from controller.intent.watch import PATIENCE, IntentWatch
+from controller.runtime.heartbeat import Pulse
 from reconcilers.gate import Entry, Listing, RemovalGate
 from reconcilers.options import Rules
 from reconcilers.spec import PodKey

@@ -13,7 +13,7 @@ import pytest
 import trustme
 from starlette.responses import PlainTextResponse
 
-from controller.web.access import WebAccessError, read
+from controller.config.web_access import WebAccessError, read
 from controller.web.doorman import GUESSES, REMEMBERED, Doorman
 from tests.support.authority import Authority
 from tests.support.net import until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.web.access import WebAccess
+from controller.config.web_access import WebAccess
 from controller.web.connection import READ_WITHIN, REQUEST_WITHIN
 from controller.web.door import CONNECTIONS
 from controller.web.server import WebServer

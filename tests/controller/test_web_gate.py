@@ -9,7 +9,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from controller.web.access import WebAccess
+from controller.config.web_access import WebAccess
 from controller.web.gate import is_from_here
 from controller.web.server import WebServer
 from tests.support.site import NODE, Site

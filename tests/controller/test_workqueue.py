@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.workqueue import BACKOFF_BASE, BACKOFF_CAP, WorkQueue
+from controller.runtime.work_queue import BACKOFF_BASE, BACKOFF_CAP, WorkQueue
 from tests.support.net import until
 from tests.support.recorders import FakeClock, RecordedQueue
 

@@ -13,9 +13,10 @@ import time
 import atheris
 
 with atheris.instrument_imports(include=["reconcilers"]):
-    from reconcilers import p2manifest, uuidpods
     from reconcilers.manifest import ManifestError, parse
     from reconcilers.options import Rules
+    from reconcilers.p2 import manifest as p2manifest
+    from reconcilers.p2 import uuid_pods as uuidpods
     from reconcilers.spec import PodKey
 
 KEY = PodKey("web1", "isup")

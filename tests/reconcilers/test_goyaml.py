@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcilers import yamltext
-from reconcilers.goscalars import Scalar, precedes, resolve, wrap, write
-from reconcilers.goyaml import GoMap, Value, emit, in_order
+from reconcilers.p2.goscalars import Scalar, precedes, resolve, wrap, write
+from reconcilers.p2.goyaml import GoMap, Value, emit, in_order
 
 COST = 0.005
 

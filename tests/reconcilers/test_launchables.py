@@ -2,8 +2,8 @@
 
 import json
 
-from reconcilers.launchables import locations, versions
-from reconcilers.p2manifest import read
+from reconcilers.p2.launchables import locations, versions
+from reconcilers.p2.manifest import read
 
 MANIFEST = b"""
 id: shop

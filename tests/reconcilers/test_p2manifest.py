@@ -17,8 +17,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers import p2manifest
-from reconcilers.p2manifest import P2ManifestError, canonical, sha, sha_or_empty
+from reconcilers.p2 import manifest as p2manifest
+from reconcilers.p2.manifest import P2ManifestError, canonical, sha, sha_or_empty
 
 DATA = Path(__file__).parents[1] / "data" / "p2-sha"
 VECTORS = sorted(DATA.glob("*.yaml"))

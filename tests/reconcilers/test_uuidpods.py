@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.uuidpods import entries, is_uuid_pod, keys, node_of
+from reconcilers.p2.uuid_pods import entries, is_uuid_pod, keys, node_of
 
 UUID = "2a7c6f5e-6f0b-4b1c-9d3e-0123456789ab"
 POINTER = b'{"pod_key":"2a7c6f5e-6f0b-4b1c-9d3e-0123456789ab"}'

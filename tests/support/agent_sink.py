@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.consul import ConsulClient, ConsulSettings
-from controller.sink.agent import TTL, AgentSink
-from controller.sink.services import Service
+from controller.consul.client import ConsulClient, ConsulSettings
+from controller.publish.agent import TTL, AgentSink
+from controller.publish.services import Service
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from controller.store import HealthStore
+from controller.health.store import HealthStore
 from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, PodKey, Probe, TcpConnect, Tls
 from tests.support.probing import Bench

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from controller.consul import ConsulClient, ConsulSettings
+from controller.consul.client import ConsulClient, ConsulSettings
 from tests.support.consul_version import closed_ports, denying, version_of
 from tests.support.net import Certificates, free_ports, stands_still, until
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from controller.probes.engine import ProbeEngine
 from controller.probes.resolver import Answer, ask_system
-from controller.pulse import Pulse
+from controller.runtime.heartbeat import Pulse
 from reconcilers.guard import Guard
 from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls

@@ -10,11 +10,12 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry
 
 from controller.config import ConfigError
-from controller.exposition import render
-from controller.metrics import Metrics
-from controller.store import HealthStore, ManifestStore
-from controller.web.access import WebAccess
+from controller.config.web_access import WebAccess
+from controller.health.store import HealthStore
+from controller.intent.manifest_store import ManifestStore
+from controller.runtime.metrics import Metrics
 from controller.web.app import Web
+from controller.web.exposition import render
 from controller.web.fleet import Fleet
 from controller.web.server import EVERYBODY, WebServer
 from reconcilers.damping import Flapping

@@ -12,7 +12,7 @@ import time
 from urllib.parse import urlsplit
 
 from controller.probes.engine import ProbeEngine
-from controller.pulse import Pulse
+from controller.runtime.heartbeat import Pulse
 from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 from tests.support.net import until

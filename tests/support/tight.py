@@ -11,9 +11,9 @@ import sys
 import time
 from collections import Counter
 
-from controller.descriptors import affordable
 from controller.probes.engine import ProbeEngine
-from controller.pulse import Pulse
+from controller.runtime.descriptors import affordable
+from controller.runtime.heartbeat import Pulse
 from reconcilers.spec import CheckSpec, HttpGet, PodKey
 from tests.faults.procfs import links
 from tests.support.net import until

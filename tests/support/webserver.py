@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from controller.web.access import WebAccess, read
+from controller.config.web_access import WebAccess, read
 from controller.web.server import WebServer
 from controller.web.stream import gathered
 from tests.support.authority import Authority

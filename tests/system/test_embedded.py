@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.sink.directory import LEASE
+from controller.publish.folder import LEASE
 from tests.support.controller import Controller, manifest, podpulse
 from tests.support.net import until
 from tests.support.targets import Target, answer

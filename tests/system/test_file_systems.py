@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.sink.directory import read
+from controller.publish.folder import read
 from tests.support.controller import NODE, Controller, manifest, podpulse
 from tests.support.net import until
 from tests.support.sandbox import needs_a_namespace

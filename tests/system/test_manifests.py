@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from reconcilers import p2manifest
+from reconcilers.p2 import manifest as p2manifest
 from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps, manifest, watch_for
 from tests.support.fake_http import Asked, Reply

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from controller.sink.keeper import PERIOD
-from controller.sink.kv import READABLE, UNREADABLE
+from controller.publish.kv import READABLE, UNREADABLE
+from controller.publish.kv_keeper import PERIOD
 from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps
 from tests.support.fleet import Fleet

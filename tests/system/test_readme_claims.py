@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 import pytest
 
-from controller import session
 from controller.cli import main
-from controller.consul import MAX_OPERATIONS
+from controller.consul import session
+from controller.consul.client import MAX_OPERATIONS
 from controller.intent import reality, watch
-from controller.sink import keeper
+from controller.publish import kv_keeper as keeper
 from reconcilers.spec import Output
 from tests.support.consul import Agent
 from tests.support.fleet import Fleet

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.descriptors import SPARE
+from controller.runtime.descriptors import SPARE
 from tests.support.consul import Agent
 from tests.support.controller import Controller, podpulse
 from tests.support.fleet import Fleet

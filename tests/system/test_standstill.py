@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.sink.directory import TTL, is_alive
+from controller.publish.folder import TTL, is_alive
 from tests.support.clock import Clock
 from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest

@@ -10,7 +10,7 @@ from controller.web.fleet import Portrait
 from controller.web.manifest_text import shown
 from controller.web.wording import instant, sound
 from reconcilers.health import NO_CERTIFICATE, HealthState, Outcome, Reason
-from reconcilers.p2manifest import sha_or_empty
+from reconcilers.p2.manifest import sha_or_empty
 from reconcilers.spec import CheckSpec, Manifest
 
 HISTORY = 100

@@ -1,0 +1,73 @@
+"""The least rights that a controller needs where Consul's ACLs deny by default, said from its configuration."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from controller.config import Config
+from controller.consul.client import ConsulSettings
+from controller.consul.holders import NAME
+from reconcilers.keys import HEALTH
+
+Access = Literal["read", "list", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of a policy: `resource "name" { policy = "access" }`, and what it is for."""
+
+    resource: str
+    name: str
+    access: Access
+    purpose: str
+
+    def __str__(self) -> str:
+        return f'{self.resource} "{self.name}" {{ policy = "{self.access}" }}'
+
+
+def least(config: Config, agent_node: str | None = None, *, any_node: bool, lists: bool) -> Sequence[Rule]:
+    """The rules without any of which something of `config` does not work; none where it does without Consul.
+
+    `agent_node` is what the agent calls its node, where that is not `node_name`. With `any_node` one token serves every
+    node. `lists` is for agents with `acl.enable_key_list_policy`, where reading is not enough to list.
+    """
+    return () if config.intent_dir else tuple(_rules(config, agent_node or config.node_name, any_node, lists))
+
+
+def hcl(rules: Sequence[Rule]) -> str:
+    """The rules as a policy for `consul acl policy create -rules @FILE`, each with its purpose as a comment."""
+    width = max((len(str(rule)) for rule in rules), default=0)
+    return "".join(f"{rule!s:<{width}}  # {rule.purpose}\n" for rule in rules)
+
+
+def heading(settings: ConsulSettings) -> str:
+    """In Consul Enterprise, where the policy and its token are to be made; else nothing."""
+    places = (("namespace", settings.namespace), ("partition", settings.partition))
+    options = " ".join(f"-{name} {text}" for name, text in places if text)
+    return f"# to be created with {options}\n" if options else ""
+
+
+def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iterator[Rule]:
+    reading: Access = "list" if lists else "read"
+    node = "" if any_node else f"{config.node_name}/"
+    yield Rule("key_prefix", f"{config.tree}/{node}", reading, "the manifests")
+    if config.startup_grace and config.tree == "intent":
+        yield Rule("key_prefix", f"reality/{node}", reading, "which pods are still being deployed")
+    if "kv" in config.publish:
+        session = ("session_prefix", "") if any_node else ("session", agent_node)
+        yield Rule("key_prefix", HEALTH, "write", "the health of pods, as p2 reads it")
+        yield Rule(*session, "write", "holds what is published, so that it does not outlive its publisher")
+    if "agent" in config.publish:
+        yield Rule("service_prefix", config.service.name_prefix, "write", "pods as services, and their checks")
+        agent = ("agent_prefix", "") if any_node else ("agent", agent_node)
+        yield Rule(*agent, "read", "warns where the agent is another node's")
+    if config.registers and not _covered(config):
+        yield Rule("service", NAME, "write", "registers the controller, so that Prometheus finds it")
+    if config.address == "catalog":
+        whose = ("node_prefix", "") if any_node else ("node", config.node_name)
+        yield Rule(*whose, "read", "where the node's pods are reached")
+
+
+def _covered(config: Config) -> bool:
+    """Whether the pods' own rule allows to register the controller too."""
+    return "agent" in config.publish and NAME.startswith(config.service.name_prefix)

@@ -1,0 +1,178 @@
+"""What `podpulse inspect` shows: for each pod and node, what is scheduled and what its health is, in p2's shapes.
+
+Source of the shapes: p2's wiki page "Health Checks" (`health_check`), pkg/inspect of square/p2 (the other fields).
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from controller.consul import parts as consul_parts
+from controller.consul.client import ConsulClient, KvPair
+from controller.intent.folder import DirectorySource
+from controller.publish import folder as directory
+from reconcilers.health import HealthState
+from reconcilers.keys import HEALTH, parse_health_key, parse_intent_key
+from reconcilers.p2 import launchables
+from reconcilers.p2 import manifest as p2manifest
+from reconcilers.p2.uuid_pods import is_uuid_pod
+from reconcilers.record import HealthRecord, RecordError, decode, timestamp
+from reconcilers.spec import PodKey
+
+UNKNOWN = {"status": HealthState.UNKNOWN.value, "output": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One pod on one node: its manifests as they stand in intent and reality, and what is published about it."""
+
+    key: PodKey
+    intent: bytes | None
+    reality: bytes | None
+    record: HealthRecord | None
+
+
+def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | None) -> list[Sight]:
+    """All pods of the fleet, or those of one node or one name.
+
+    Raises:
+        ConsulError: Consul did not answer, or refused.
+    """
+    below = f"{node}/" if node else ""
+    intents = manifests(tree, client.list_pairs(f"{tree}/{below}"))
+    realities = manifests("reality", client.list_pairs(f"reality/{below}"))
+    records = {}
+    for pair in _healths(client, node, pod):
+        if key := parse_health_key(pair.key):
+            records[key] = decoded(pair.value)
+    return joined(intents, realities, records, node, pod)
+
+
+def _healths(client: ConsulClient, node: str | None, pod: str | None) -> Iterator[KvPair]:
+    """The health records of one node, or all, or those of one pod.
+
+    They stand by pod and not by node, and have up to 4 KiB of output each: for one node only the others' names are
+    asked for.
+    """
+    below = f"{HEALTH}{pod}/" if pod else HEALTH
+    if not node:
+        yield from client.list_pairs(below)
+        return
+    names = [name for name in client.list_keys(below) if (key := parse_health_key(name)) and key.node == node]
+    yield from consul_parts.read(client, names).pairs
+
+
+def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None) -> list[Sight]:
+    """The same without Consul. Records of a controller that does not live any more say nothing, as in Consul.
+
+    Raises:
+        SourceError: the folder of manifests cannot be read.
+        OSError: that of records cannot.
+    """
+    listing = DirectorySource(intents, node, tuple).next(0)
+    files = {key: entry.data for key, entry in listing.entries.items()}
+    fresh = healths is not None and directory.is_alive(healths, time.time())
+    records = directory.read(healths) if healths and fresh else {}
+    return joined(files, {}, records, node, pod)
+
+
+def as_tree(sights: Iterable[Sight]) -> dict[str, dict[str, Any]]:
+    """`{pod: {node: {...}}}`, as p2-inspect prints it."""
+    tree: dict[str, dict[str, Any]] = {}
+    for key, fields in _shown(sights):
+        tree.setdefault(key.pod, {})[key.node] = fields
+    return tree
+
+
+def as_list(sights: Iterable[Sight]) -> list[dict[str, Any]]:
+    """`[{"node": ..., "pod": ..., ...}]`: the same in one row."""
+    return [{"node": key.node, "pod": key.pod, **fields} for key, fields in _shown(sights)]
+
+
+def manifests(tree: str, pairs: Iterable[KvPair]) -> dict[PodKey, bytes]:
+    """The manifests among what stands below a tree; p2's pods with a UUID are not shown."""
+    return {
+        key: pair.value
+        for pair in pairs
+        if (key := parse_intent_key(tree, pair.key)) and not is_uuid_pod(key.pod, pair.value)
+    }
+
+
+def joined(
+    intents: Mapping[PodKey, bytes],
+    realities: Mapping[PodKey, bytes],
+    records: Mapping[PodKey, HealthRecord | None],
+    node: str | None,
+    pod: str | None,
+) -> list[Sight]:
+    """Every pod of which anything is known, or those of one node or one name, in order."""
+    return [
+        Sight(key, intents.get(key), realities.get(key), records.get(key))
+        for key in sorted(intents.keys() | realities.keys() | records.keys())
+        if node in {None, key.node} and pod in {None, key.pod}
+    ]
+
+
+def decoded(value: bytes) -> HealthRecord | None:
+    """The record, in any of the forms it ever had; None for what is none."""
+    try:
+        return decode(value)
+    except RecordError:
+        return None
+
+
+def _shown(sights: Iterable[Sight]) -> Iterator[tuple[PodKey, dict[str, Any]]]:
+    """A manifest that stands on a thousand nodes is read once."""
+    read: dict[bytes | None, _Launched] = {}
+    for sight in sights:
+        for manifest in (sight.intent, sight.reality):
+            if manifest not in read:
+                read[manifest] = _launched(manifest)
+        yield sight.key, _fields(sight, read[sight.intent], read[sight.reality])
+
+
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """A manifest as p2 names it, and what it launches."""
+
+    sha: str = ""
+    versions: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def _launched(manifest: bytes | None) -> _Launched:
+    """Empty for a manifest that is not there, or that p2 would not read."""
+    if manifest is None:
+        return _Launched()
+    try:
+        document = p2manifest.read(manifest)
+    except p2manifest.P2ManifestError:
+        return _Launched()
+    return _Launched(p2manifest.sha_of(document), launchables.versions(document))
+
+
+def _fields(sight: Sight, intent: _Launched, reality: _Launched) -> dict[str, Any]:
+    """A pod without record is unknown: that is what a missing key means to p2's tools too."""
+    record = sight.record
+    health = {"status": record.status.value, "output": record.output} if record else UNKNOWN
+    fields: dict[str, Any] = {
+        "health_check": health,
+        "health": health["status"],
+        "intent_manifest_sha": intent.sha,
+        "reality_manifest_sha": reality.sha,
+        "intent_locations": launchables.locations(intent.versions),
+        "reality_locations": launchables.locations(reality.versions),
+        **({"intent_versions": intent.versions} if intent.versions else {}),
+        **({"reality_versions": reality.versions} if reality.versions else {}),
+        "scheduled": sight.intent is not None,
+    }
+    if record:
+        fields |= {
+            "reason": record.reason.value,
+            "detail": record.detail,
+            "since": timestamp(record.since),
+            "last_probe": timestamp(record.last_probe),
+            "probed_manifest_sha": record.manifest_sha,
+        }
+    return fields

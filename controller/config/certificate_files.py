@@ -1,0 +1,74 @@
+"""Files of authorities, certificates and keys that are replaced while we run.
+
+A file counts as replaced when it is another one than the one that was read, looks the same at two looks in a row, so
+that nobody is told of one that is being written, and can be used. A certificate and its key count together.
+"""
+
+import logging
+from collections.abc import Collection
+
+from controller.consul.settings import ConsulSettings
+from controller.runtime.pem_files import unfit, unusable
+from controller.runtime.plain_files import Reading, Stamp, stamp, unreadable
+from reconcilers.options import TlsOptions
+
+log = logging.getLogger(__name__)
+
+
+def wrong_authorities(option: str, path: str) -> str:
+    """What is wrong with the bundle that an option names, in a sentence, or ""."""
+    problem = unusable(path)
+    return f"{option}: expected certificates of authorities, got {path}: {problem}" if problem else ""
+
+
+def wrong_for_consul(settings: ConsulSettings) -> str:
+    """The same of the files that requests to Consul need."""
+    if settings.token_file and (problem := unreadable(settings.token_file)):
+        return f"consul.token_file: expected a file that can be read, got {settings.token_file}: {problem}"
+    if settings.ca_file and (problem := wrong_authorities("consul.ca_file", settings.ca_file)):
+        return problem
+    return wrong_pair("consul", settings.cert_file, settings.key_file)
+
+
+def wrong_for_checks(tls: TlsOptions) -> str:
+    """The same of the files that probes use where a manifest names none."""
+    if tls.ca_file and (problem := wrong_authorities("defaults.tls.ca_file", tls.ca_file)):
+        return problem
+    return wrong_pair("defaults.tls", tls.cert_file, tls.key_file)
+
+
+def wrong_pair(section: str, cert_file: str, key_file: str) -> str:
+    """What is wrong with the certificate and the key of a section, in a sentence, or ""; it may have none."""
+    if not cert_file or not (problem := unfit(cert_file, key_file)):
+        return ""
+    expected = f"expected a certificate with its key in {section}.key_file"
+    return f"{section}.cert_file: {expected}, got {cert_file} and {key_file}: {problem}"
+
+
+class Rotation:
+    """Compares what was read with what is there."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, ...], tuple[Stamp | None, ...]] = {}
+        self._judged: dict[tuple[str, ...], tuple[int, tuple[Stamp | None, ...]]] = {}
+
+    def look(self, readings: Collection[Reading]) -> frozenset[str]:
+        """The files that were replaced since they were read so, each time that they were told once."""
+        before, self._seen = self._seen, {each.paths: tuple(map(stamp, each.paths)) for each in readings}
+        self._judged = {paths: judged for paths, judged in self._judged.items() if paths in self._seen}
+        replaced = set[str]()
+        for each in readings:
+            now = self._seen[each.paths]
+            if now == each.stamps or None in now or before.get(each.paths) != now:
+                continue
+            if self._judged.get(each.paths) != (each.number, now):
+                self._judged[each.paths] = (each.number, now)
+                replaced.update(each.paths if self._are_good(each.paths) else ())
+        return frozenset(replaced)
+
+    @staticmethod
+    def _are_good(paths: tuple[str, ...]) -> bool:
+        if problem := unusable(*paths) if len(paths) == 1 else unfit(*paths):
+            said = " and ".join(paths)
+            log.warning("%s replaced, and cannot be used; what was read before stays in force: %s", said, problem)
+        return not problem

@@ -1,0 +1,1 @@
+"""Consul: the client over python-consul2 and libcurl, and what is kept alive there."""

@@ -1,0 +1,39 @@
+"""Our certificate and key for Consul, which may be replaced while we run, one file after the other.
+
+A pair that does not fit is not used: what was read before stays in force until it does.
+"""
+
+from contextlib import suppress
+
+import pycurl
+
+from controller.runtime.pem_files import unfit
+from controller.runtime.plain_files import Stamp, read, stamp
+
+Options = dict[int, str | bytes]
+
+
+class ClientCertificate:
+    """What libcurl is given. For one thread."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[str | Stamp | None, ...] = ()
+        self._files = ("", "")
+        self._options: Options = {}
+
+    def options(self, cert_file: str, key_file: str) -> Options:
+        """The newest that fits; the files themselves, where none did yet: libcurl says what is wrong with them."""
+        seen = (cert_file, key_file, stamp(cert_file), stamp(key_file))
+        if seen != self._seen:
+            self._seen = seen
+            self._read(cert_file, key_file)
+        return self._options
+
+    def _read(self, cert_file: str, key_file: str) -> None:
+        if self._files != (cert_file, key_file):
+            self._files = (cert_file, key_file)
+            self._options = {pycurl.SSLCERT: cert_file, pycurl.SSLKEY: key_file}
+        with suppress(ValueError):
+            cert, key = read(cert_file), read(key_file)
+            if not unfit(cert_file, key_file):
+                self._options = {pycurl.SSLCERT_BLOB: cert.data, pycurl.SSLKEY_BLOB: key.data}

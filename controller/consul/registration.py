@@ -1,0 +1,212 @@
+"""Registers this controller as a service of the local Consul agent, so that Prometheus and people find it there.
+
+A TTL check tells Consul that we live: unlike an HTTP check it also works where the agent cannot reach the address that
+the page listens on, and it runs out by itself when we die. The service is then left in place, critical, because who
+watches us is to notice; a clean stop removes it. Nothing else at the agent is ever touched. The agent hands the service
+on to the catalog with the token that it was registered with, so with another token it is registered anew.
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+
+from controller.consul.client import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused, ConsulSettings
+from controller.consul.holders import NAME, Holders, controller_id, page_of
+from controller.consul.ownership import OWNER, is_ours
+from controller.runtime.heartbeat import Pulse
+
+log = logging.getLogger(__name__)
+
+TTL = 15.0
+PERIOD = 3.0
+"""Seconds between two signs of life; so long it takes, too, until an agent that forgot us knows us again."""
+LONGEST_REST = 60.0
+CONNECT_WITHIN = 1.0
+NOTES = f"The controller itself. Critical when it stands still, or when nothing was heard of it for {TTL:g} s."
+
+Complaints = Callable[[], Sequence[str]]
+"""One sentence for each thing that is wrong; empty when nothing is."""
+
+
+def controller_service(node: str, version: str, scheme: str, host: str, port: int) -> AgentService:
+    """How a controller is registered. One that listens on all addresses is reached at the agent's own."""
+    meta = {"node": node, "version": version, "scheme": scheme, OWNER[0]: OWNER[1]}
+    return AgentService(controller_id(node), NAME, port, (), meta, "" if _is_wildcard(host) else host)
+
+
+class RegistrationKeeper:
+    """Runs in a thread called what its pulse is. `describe` is asked once, after `start`; the client is its own.
+
+    Where Consul refuses, that is said once, and tried again after a while that grows; nothing else depends on it. So it
+    is while another controller of this node runs: it holds keys, as `holders` know, or is registered elsewhere and
+    answers there, which `holders` are told.
+    """
+
+    def __init__(
+        self,
+        client: ConsulClient,
+        describe: Callable[[], AgentService],
+        healthy: Complaints,
+        ready: Complaints,
+        holders: Holders,
+        pulse: Pulse,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._describe = describe
+        self._healthy = healthy
+        self._ready = ready
+        self._holders = holders
+        self._pulse = pulse
+        self._clock = clock
+        self._registered = ""
+        """The mark of the token that it is registered with, empty while it is not."""
+        self._may_stand = False
+        self._warned = False
+        self._rest = 0.0
+        self._due = 0.0
+        self._trouble: type[ConsulError] | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def use(self, settings: ConsulSettings) -> None:
+        """Speak to Consul by these settings from the next request on. For any thread."""
+        self._client.use(settings)
+
+    def stop(self, timeout: float) -> None:
+        """End the thread and take the service away; wait up to `timeout` seconds for that."""
+        self._client.cancel()
+        self._stopped.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        service = self._describe()
+        self._holders.page = page_of(service, service.meta["node"])
+        while not self._stopped.is_set():
+            self._pulse.beat()
+            if self._clock() >= self._due:
+                self._turn(service)
+            self._stopped.wait(PERIOD)
+        self._client.reopen()
+        if self._may_stand:
+            self._withdraw(service)
+        self._client.close()
+
+    def _turn(self, service: AgentService) -> None:
+        """Give a sign of life, and register where that finds nothing."""
+        try:
+            if rival := self._holders.rival():
+                self._yield(service)
+                raise ConsulRefused(rival)
+            if not (self._is_registered() and self._tell(service)):
+                self._register(service)
+                self._announce(service)
+            self._rest, self._trouble = 0.0, None
+        except ConsulError as error:
+            self._registered = ""
+            refused = isinstance(error, ConsulRefused) and not self._holders.rival()
+            self._rest = min(max(PERIOD, 2 * self._rest), LONGEST_REST) if refused else 0.0
+            self._complain(error)
+        self._due = self._clock() + self._rest
+
+    def _register(self, service: AgentService) -> None:
+        if other := self._registered_now(service):
+            if not is_ours(other):
+                raise ConsulRefused(
+                    f"service {service.id!r} of the agent lacks {'='.join(OWNER)} in its meta: not ours"
+                )
+            if not _is_same(other, service) and self._lives(other):
+                page = page_of(other, service.meta["node"])
+                self._holders.elsewhere = f"another controller of it runs at {page}"
+                raise ConsulRefused(self._holders.elsewhere)
+        self._holders.elsewhere = ""
+        self._may_stand = True
+        token, (status, _) = self._client.token_mark(), self._words()
+        self._client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", NOTES, status), TTL)
+        self._registered = token if self._tell(service) else ""
+
+    def _registered_now(self, service: AgentService) -> AgentService | None:
+        """What the agent has under our id."""
+        return next((one for one in self._client.agent_services(service.id) if one.id == service.id), None)
+
+    def _lives(self, other: AgentService) -> bool:
+        """Whether a controller that is registered gave a sign of life lately, and accepts connections where we know how
+        it is reached."""
+        checks = {check.id: check.status for check in self._client.agent_checks(other.id)}
+        return checks.get(other.id, "critical") != "critical" and (not other.address or _accepts(other))
+
+    def _yield(self, service: AgentService) -> None:
+        """Take back what we registered: the node's keys are another controller's, which registers itself again."""
+        if self._may_stand and (stands := self._registered_now(service)) and _is_same(stands, service):
+            self._client.deregister_service(service.id)
+        self._may_stand, self._registered = False, ""
+
+    def _announce(self, service: AgentService) -> None:
+        log.info("registered with Consul as service %s, id %s", service.name, service.id)
+        if _is_loopback(service.address) and not self._warned:
+            self._warned = True
+            log.warning(
+                "registered at %s, which only this host reaches, and a Prometheus on it: set listen", service.address
+            )
+
+    def _is_registered(self) -> bool:
+        return self._registered == self._client.token_mark()
+
+    def _tell(self, service: AgentService) -> bool:
+        """False when the agent knows no such check (any more)."""
+        return self._client.update_check(service.id, *self._words())
+
+    def _words(self) -> tuple[str, str]:
+        """What the check says: its status, and why."""
+        stuck, unready = self._healthy(), self._ready()
+        status = "critical" if stuck else "warning" if unready else "passing"
+        return status, "\n".join([*stuck, *unready]) or "ok"
+
+    def _withdraw(self, service: AgentService) -> None:
+        """Remove the service. The agent removes it from the catalog with the token that it was registered with, too."""
+        try:
+            if not self._is_registered():
+                self._register(service)
+            self._client.deregister_service(service.id)
+        except ConsulError as error:
+            log.warning("service %s stays registered: %s", service.id, error)
+
+    def _complain(self, error: ConsulError) -> None:
+        """Say it once, until it is of another kind or all is well again."""
+        if type(error) is not self._trouble and not self._stopped.is_set():
+            log.warning("not registered with Consul, so nobody finds this controller there: %s", error)
+        self._trouble = type(error)
+
+
+def _is_same(one: AgentService, other: AgentService) -> bool:
+    """Whether both are reached at the same place, as no two controllers are at a time."""
+    return (one.address, one.port) == (other.address, other.port)
+
+
+def _accepts(service: AgentService) -> bool:
+    try:
+        with socket.create_connection((service.address, service.port), CONNECT_WITHIN):
+            return True
+    except OSError:
+        return False
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,95 @@
+"""The canary: something outside that answers whenever this node can reach anything.
+
+Asked only while every check fails at once. When it does not answer either, the node is cut off, or we are broken: then
+the failures say nothing about the pods, and the health store is told so.
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from controller.health.store import HealthStore
+from controller.runtime.heartbeat import Pulse
+from reconcilers.isolation import everything_failed
+
+log = logging.getLogger(__name__)
+
+PERIOD = 1.0
+TIMEOUT = 2.0
+
+
+class Canary:
+    """Runs in the thread "canary". `target` is a host and a port, or the path of a unix socket."""
+
+    def __init__(
+        self,
+        target: tuple[str, int] | str,
+        healths: HealthStore,
+        pulse: Pulse,
+        *,
+        window: float,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._target = target
+        self._healths = healths
+        self._pulse = pulse
+        self.window = window
+        """Seconds within which everything must have begun to fail."""
+        self._wall_clock = wall_clock
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        self._stopped.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(PERIOD):
+            self._pulse.beat()
+            self._look()
+
+    def _look(self) -> None:
+        now = self._wall_clock()
+        if not self._healths.cut_off and self._healths.latest_failure < now - 2 * PERIOD:
+            return
+        cut_off = self._everything_failed() and not self._answers()
+        if cut_off and not self._healths.cut_off:
+            why = f"every check fails and {self._name()} cannot be reached either: this node is cut off"
+            log.warning("%s", why)
+            self._healths.declare_cut_off(why, self._wall_clock() - self.window)
+        elif self._healths.cut_off and not cut_off:
+            log.warning("this node is not cut off any more")
+            self._healths.end_cut_off()
+
+    def _everything_failed(self) -> bool:
+        """While cut off, failures count for as long as it lasts."""
+        since = [tracked.failing_since for tracked in self._healths.all() if tracked.last]
+        return everything_failed(since, self._wall_clock(), float("inf") if self._healths.cut_off else self.window)
+
+    def _answers(self) -> bool:
+        """Whether it does. A name of Consul's that nobody could resolve (`a..b`) is no OSError, and no answer."""
+        try:
+            with self._connect():
+                return True
+        except (OSError, UnicodeError):
+            return False
+
+    def _connect(self) -> socket.socket:
+        if isinstance(self._target, tuple):
+            return socket.create_connection(self._target, timeout=TIMEOUT)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(TIMEOUT)
+        try:
+            connection.connect(self._target)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _name(self) -> str:
+        return self._target if isinstance(self._target, str) else f"{self._target[0]}:{self._target[1]}"

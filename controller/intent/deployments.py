@@ -1,0 +1,116 @@
+"""Which pods are being deployed: the newest manifests in force, held against what really runs.
+
+Told by the threads "watch" and "reality", asked by the thread "probe". A pod that is not being deployed costs one look
+into a dictionary, and without a grace there is never any in it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+from reconcilers.deployment import Deployment, Reality
+from reconcilers.gate import Entry, Listing
+from reconcilers.p2 import manifest as p2manifest
+from reconcilers.ports import Manifests
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+
+
+class Published(Protocol):
+    """What is known to stand published."""
+
+    def published(self, key: PodKey) -> HealthRecord | None: ...
+
+
+class Deployments:
+    """`grace` is how many seconds failures are excused for at most; 0 is never. What stands published in `sink` tells
+    what an earlier run found out."""
+
+    def __init__(
+        self,
+        grace: float,
+        manifests: Manifests,
+        sink: Published,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._grace = grace
+        self._manifests = manifests
+        self._sink = sink
+        self._wall_clock = wall_clock
+        self._lock = threading.Lock()
+        self._intent: dict[PodKey, tuple[bytes, str]] = {}
+        """The manifest that is in force, and p2's SHA of it, which takes longer than parsing."""
+        self._reality: Mapping[PodKey, tuple[tuple[int, ...], str]] = {}
+        self._missing = Reality.UNREAD
+        """What is said of a pod that is not in `_reality`."""
+        self._under_way: dict[PodKey, Deployment] = {}
+
+    def intend(self, keys: Collection[PodKey]) -> None:
+        """The manifests of these are new, changed or gone."""
+        if not self._grace:
+            return
+        intent = {key: self._in_force(key) for key in keys}
+        with self._lock:
+            for key, new in intent.items():
+                old = self._intent.pop(key, None)
+                if new is None:
+                    self._under_way.pop(key, None)
+                    continue
+                self._intent[key] = new
+                if old is None or old[1] != new[1]:
+                    self._keep(key, self._begun(key, new[1]))
+
+    def run(self, listing: Listing) -> None:
+        """These manifests are in reality, and no others, unless the listing was filtered: what it lacks is as it was
+        seen before."""
+        known = self._reality
+        reality = {
+            key: old if (old := known.get(key)) and old[0] == entry.version else _named(entry)
+            for key, entry in listing.entries.items()
+        }
+        with self._lock:
+            self._reality = {**known, **reality} if listing.filtered else reality
+            self._missing = Reality.UNREAD if listing.filtered else Reality.ABSENT
+            for key, deployment in list(self._under_way.items()):
+                self._keep(key, deployment.looked_at(self._compare(key, self._intent[key][1])))
+
+    def succeeded(self, key: PodKey) -> None:
+        """A probe of this pod was a success."""
+        if key in self._under_way:
+            with self._lock:
+                if deployment := self._under_way.get(key):
+                    self._keep(key, deployment.after_success())
+
+    def excuses(self, key: PodKey, started: float) -> bool:
+        """Whether a failure that started then (seconds since the epoch) is no verdict on this pod yet."""
+        deployment = self._under_way.get(key)
+        return deployment is not None and deployment.excuses(started, self._grace)
+
+    def _keep(self, key: PodKey, deployment: Deployment | None) -> None:
+        if deployment:
+            self._under_way[key] = deployment
+        else:
+            self._under_way.pop(key, None)
+
+    def _begun(self, key: PodKey, sha: str) -> Deployment | None:
+        published = self._sink.published(key)
+        told = published.status if published and published.manifest_sha == sha else None
+        return Deployment.begun(self._compare(key, sha), told, self._wall_clock())
+
+    def _compare(self, key: PodKey, sha: str) -> Reality:
+        """A manifest that p2 would not read is never one that p2 deployed."""
+        if key not in self._reality:
+            return self._missing
+        return Reality.SAME if sha and self._reality[key][1] == sha else Reality.OTHER
+
+    def _in_force(self, key: PodKey) -> tuple[bytes, str] | None:
+        manifest = self._manifests.manifest(key)
+        if not manifest or not manifest.check:
+            return None
+        data, known = manifest.check.manifest, self._intent.get(key)
+        return known if known and known[0] is data else (data, p2manifest.sha_or_empty(data))
+
+
+def _named(entry: Entry) -> tuple[tuple[int, ...], str]:
+    return entry.version, p2manifest.sha_or_empty(entry.data)

@@ -1,0 +1,129 @@
+"""The last good manifest of each pod.
+
+The store has one lock, held for dictionary work or for reading one manifest. What it returns is frozen, so readers
+(metrics, page) need no lock of their own.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+
+from reconcilers.gate import Entry, Listing
+from reconcilers.manifest import ManifestError, parse
+from reconcilers.options import Rules
+from reconcilers.spec import Manifest, PodKey
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One pod's manifest: what stands at its key, the last version that was understood, and what is wrong if it is an
+    older one (or none). `good` are the bytes of the one in force, the same as `data` where nothing is wrong."""
+
+    version: tuple[int, ...]
+    data: bytes
+    manifest: Manifest | None
+    good: bytes = b""
+    error: ManifestError | None = None
+    invalid_since: float = 0.0
+
+
+class ManifestStore:
+    """The last good manifest per pod."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._lock = threading.Lock()
+        self._intents: dict[PodKey, Intent] = {}
+        self.version = 0
+        """Another number whenever any manifest is another one."""
+
+    def __len__(self) -> int:
+        return len(self._intents)
+
+    def replace(self, listing: Listing) -> frozenset[PodKey]:
+        """Take over what `listing` shows; the answer names the pods that are new or changed.
+
+        Only bytes whose version changed are parsed. Bytes that cannot be understood keep the last good manifest.
+        """
+        changed, now = set(), self._clock()
+        for key, entry in listing.entries.items():
+            old = self._intents.get(key)
+            if old is None or old.version != entry.version:
+                with self._lock:
+                    self._intents[key] = self._understand(key, entry, self._intents.get(key), now)
+                changed.add(key)
+        self._note_change(changed)
+        return frozenset(changed)
+
+    def remove(self, keys: Collection[PodKey]) -> None:
+        """Forget these."""
+        with self._lock:
+            removed = [key for key in keys if self._intents.pop(key, None)]
+        self._note_change(removed)
+
+    def follow(self, rules: Rules) -> frozenset[PodKey]:
+        """Read every manifest anew by these rules; the answer names the pods for which that is another one.
+
+        By the same rules only those are read that were not understood: a file that they name may be there by now. What
+        a listing brings meanwhile is read by the new rules, and waits for one manifest at most.
+        """
+        changed, now = set(), self._clock()
+        with self._lock:
+            others, self._rules = rules != self._rules, rules
+            again = [key for key, old in self._intents.items() if others or old.error]
+        for key in again:
+            with self._lock:
+                if (old := self._intents.get(key)) and self._read_again(key, old, now):
+                    changed.add(key)
+        self._note_change(changed)
+        return frozenset(changed)
+
+    def _read_again(self, key: PodKey, old: Intent, now: float) -> bool:
+        """Whether that makes another manifest of it."""
+        new = self._understand(key, Entry(old.version, old.data), old, now)
+        differs = (new.manifest, str(new.error)) != (old.manifest, str(old.error))
+        if differs:
+            self._intents[key] = new
+        return differs
+
+    def _note_change(self, keys: Collection[PodKey]) -> None:
+        with self._lock:
+            self.version += bool(keys)
+
+    def manifest(self, key: PodKey) -> Manifest | None:
+        """The last good manifest; None for a pod that has none."""
+        intent = self._intents.get(key)
+        return intent.manifest if intent else None
+
+    def intent(self, key: PodKey) -> Intent | None:
+        return self._intents.get(key)
+
+    def intents(self) -> Mapping[PodKey, Intent]:
+        """All pods, as they are now."""
+        return self._intents.copy()
+
+    def _understand(self, key: PodKey, entry: Entry, old: Intent | None, now: float) -> Intent:
+        try:
+            parsed = parse(key, entry.data, self._rules)
+            if parsed.warnings and (old is None or old.good != entry.data):
+                told = "; ".join(map(str, parsed.warnings))
+                log.warning("manifest of %s: %s", key, told, extra={"node": key.node, "pod": key.pod})
+            check = parsed.check and replace(parsed.check, asked=now)
+            return Intent(entry.version, entry.data, replace(parsed, check=check), entry.data)
+        except ManifestError as error:
+            if old is None or (old.version, str(old.error)) != (entry.version, str(error)):
+                log.warning("manifest of %s is invalid: %s", key, error, extra={"node": key.node, "pod": key.pod})
+            since = old.invalid_since if old and old.error else self._wall_clock()
+            manifest, good = (old.manifest, old.good) if old else (None, b"")
+            return Intent(entry.version, entry.data, manifest, good, error, since)

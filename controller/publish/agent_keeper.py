@@ -1,0 +1,105 @@
+"""Keeps the checks of `AgentSink` from running out, and sees what the agent lost or was told by others, or has of an
+earlier run.
+
+When this thread ends, so do the checks' passing verdicts: Consul turns them critical after their TTL.
+"""
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Collection
+
+from controller.consul.client import ConsulError
+from controller.publish.agent import AgentSink
+from controller.runtime.heartbeat import Pulse
+from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
+
+TICKS = 24
+"""How often in a period checks are renewed, a share each time; so they do not come all at once."""
+HASTE = 2.0
+"""How much faster than needed, to catch up after a pause."""
+REGISTRATIONS = 30.0
+"""How many services a second are registered anew: for each one the agent writes a file and asks Consul's leader."""
+
+
+class TtlKeeper:
+    """Runs in the thread "agent-ttl" (or what its pulse is called). `on_found` is told of the pods of `node` that an
+    earlier run left at the agent, as soon as that says so."""
+
+    def __init__(
+        self, sink: AgentSink, node: str, on_found: Callable[[Collection[PodKey]], None], pulse: Pulse
+    ) -> None:
+        self._sink = sink
+        self._node = node
+        self._on_found = on_found
+        self._pulse = pulse
+        self._found = threading.Event()
+        self._tick = 0
+        self._rest = 0
+        self._complaint = ""
+        self._withdraw_within = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until `on_found` was told, at most `timeout` seconds."""
+        return self._found.wait(timeout)
+
+    def stop(self, timeout: float, *, destroy: bool = False) -> None:
+        """End the thread, and with `destroy` the services, as far as `timeout` seconds go. Those that stay are found as
+        they are by whoever starts again within the TTL; after it Consul turns them critical."""
+        self._withdraw_within = timeout if destroy else 0.0
+        self._stopped.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._sink.period / TICKS):
+            self._pulse.beat()
+            self._turn()
+        if self._withdraw_within:
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        try:
+            self._sink.withdraw_all(self._withdraw_within)
+        except ConsulError as error:
+            log.warning("services stay registered, critical after their TTL, until a controller starts here: %s", error)
+
+    def _turn(self) -> None:
+        """Once in a period, and after trouble, look at everything; each time renew a share."""
+        try:
+            if not self._found.is_set():
+                self._on_found(self._sink.leftovers(self._node))
+                self._found.set()
+            elif self._tick % TICKS == 0:
+                self._sink.look()
+            self._sink.renew(HASTE / TICKS)
+            self._tick += 1
+        except ConsulError as error:
+            self._tick = 0
+            self._complain(f"checks cannot be renewed, after their TTL they turn critical: {error}")
+        else:
+            self._register_anew()
+
+    def _register_anew(self) -> None:
+        """Some of those that need it. Where that is not to be had, checks are renewed alone for a period."""
+        if self._rest:
+            self._rest -= 1
+            return
+        try:
+            self._sink.register_anew(math.ceil(REGISTRATIONS * self._sink.period / TICKS))
+            self._complain("")
+        except ConsulError as error:
+            self._rest = TICKS
+            self._complain(f"services are not registered with our token, the catalog may keep old states: {error}")
+
+    def _complain(self, what: str) -> None:
+        """Say it once, until it is another thing or all is well again."""
+        if what and what != self._complaint and not self._stopped.is_set():
+            log.warning("%s", what)
+        self._complaint = what

@@ -1,0 +1,92 @@
+"""What is to stand published of each pod, the same wherever health is published: its health, unless it flaps.
+
+Several threads publish, each into a place of its own and at its own pace. So the damping is judged here, under one lock
+that health is read under as well: once for each change that anybody saw, in the order in which they came.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+
+from reconcilers.damping import Damping, DampingRules, Flapping
+from reconcilers.health import CheckHealth, HealthState
+from reconcilers.p2 import manifest as p2manifest
+from reconcilers.ports import Desired, Healths
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
+
+
+class DesiredHealth:
+    """Implements `Desires`. Any thread may ask.
+
+    A pod that flaps is said to be unknown until its quiet time is over. `clock` is any monotonic one, in seconds;
+    `dampings` is how pods stood with whoever published before.
+    """
+
+    def __init__(
+        self,
+        healths: Healths,
+        clock: Callable[[], float],
+        rules: DampingRules | None = None,
+        dampings: Mapping[PodKey, Damping] | None = None,
+    ) -> None:
+        self._healths = healths
+        self._clock = clock
+        self._rules = rules or DampingRules()
+        self._lock = threading.Lock()
+        self._dampings: dict[PodKey, Damping] = dict(dampings or {})
+        self._shas: dict[PodKey, tuple[bytes, str]] = {}
+        self.suppressed = 0
+        """How many changes of status were not published because their pod was flapping."""
+
+    def desired(self, key: PodKey) -> Desired | None:
+        """See `Desires`."""
+        with self._lock:
+            known = self._healths.health(key)
+            if known is None:
+                self._dampings.pop(key, None)
+                self._shas.pop(key, None)
+                return None
+            health, last_probe = known
+            if not health.since:
+                return Desired(None)
+            record = HealthRecord.of(key, health, last_probe, self._sha(key, health))
+            proven = health.state is not HealthState.PASSING or self._healths.is_proven(key)
+            return self._damped(record, health.state, proven=proven)
+
+    def follow(self, rules: DampingRules) -> None:
+        """From now on these rules are in force."""
+        self._rules = rules
+
+    def dampings(self) -> Mapping[PodKey, Damping]:
+        """How each pod stands."""
+        return self._dampings.copy()
+
+    def damped(self) -> frozenset[PodKey]:
+        """The pods that are said to be unknown at the moment because they flap."""
+        return frozenset(self.flapping())
+
+    def flapping(self) -> Mapping[PodKey, Flapping]:
+        """The same, and how much they flap."""
+        now = self._clock()
+        return {
+            key: Flapping(damping.changes, now - damping.used_at, quiet)
+            for key, known in self._dampings.copy().items()
+            if (quiet := (damping := known.under(self._rules)).quiet_for(now))
+        }
+
+    def _sha(self, key: PodKey, health: CheckHealth) -> str:
+        """p2's SHA of the manifest that was probed, computed once for each: that takes as long as a probe."""
+        known = self._shas.get(key)
+        if known is None or known[0] is not health.manifest:
+            known = self._shas[key] = (health.manifest, p2manifest.sha_or_empty(health.manifest))
+        return known[1]
+
+    def _damped(self, record: HealthRecord, state: HealthState, *, proven: bool) -> Desired:
+        """What is to be said, and for how many seconds that is less than the truth."""
+        now = self._clock()
+        before = self._dampings.get(record.key, Damping.fresh(self._rules)).under(self._rules)
+        damping = self._dampings[record.key] = before.after(state, now)
+        if not (quiet := damping.quiet_for(now)):
+            return Desired(record, proven=proven)
+        self.suppressed += damping is not before
+        return Desired(record.damped(damping.changes), quiet)

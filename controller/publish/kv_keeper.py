@@ -1,0 +1,59 @@
+"""Looks after our health keys: what stands there may be another thing than we wrote, and nobody tells us.
+
+Somebody deletes a key or writes into it, and our session lives on; or writes one for a pod that has no check. Or a
+session was taken over, and a write that its dead owner had sent lands after all. To watch every key of the datacenter
+is not to be afforded, so what is believed to stand published, and the keys of pods that are scheduled, are read again
+from time to time, 64 keys in a request.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+
+from controller.consul.client import ConsulError
+from controller.runtime.heartbeat import Pulse
+from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
+
+PERIOD = 15.0
+"""Seconds between two looks: beyond the time in which a write of an earlier run may still arrive."""
+
+
+class KeyKeeper:
+    """Runs in the thread that its pulse is called. `look` answers which pods' keys are not as they were published (and
+    beats meanwhile), and `on_lost` is told of them."""
+
+    def __init__(
+        self,
+        look: Callable[[Callable[[], None]], Collection[PodKey]],
+        on_lost: Callable[[Collection[PodKey]], None],
+        pulse: Pulse,
+        *,
+        period: float = PERIOD,
+    ) -> None:
+        self._look = look
+        self._on_lost = on_lost
+        self._pulse = pulse
+        self._period = period
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float, *, destroy: bool) -> None:  # noqa: ARG002 -- nothing of it stays
+        self._stopped.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._period):
+            self._pulse.beat()
+            try:
+                if lost := self._look(self._pulse.beat):
+                    log.warning(
+                        "%d health keys are not as they were published; they are written anew, or removed", len(lost)
+                    )
+                    self._on_lost(lost)
+            except ConsulError as error:
+                log.debug("health keys cannot be looked at: %s", error)

@@ -1,0 +1,139 @@
+"""One control loop: takes keys from its queue, lets its reconciler look at them, and deals with how that ended."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from controller.runtime.heartbeat import Pulse
+from controller.runtime.work_queue import WorkQueue
+from reconcilers.ports import DONE, Reconciler, Result
+from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
+
+IDLE = 1.0
+
+
+class LoopMetrics(Protocol):
+    """What a loop tells about itself."""
+
+    def reconciled(self, result: str, count: int) -> None:
+        """`count` keys ended as `result`: success, error or requeue_after."""
+        ...
+
+    def took(self, seconds: float) -> None: ...
+
+
+class ControlLoop:
+    """Runs one reconciler in a thread of its own, on batches of up to `batch` keys gathered within `linger` seconds."""
+
+    def __init__(
+        self,
+        queue: WorkQueue[PodKey],
+        reconciler: Reconciler,
+        metrics: LoopMetrics,
+        pulse: Pulse,
+        *,
+        batch: int,
+        linger: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue = queue
+        self._reconciler = reconciler
+        self._metrics = metrics
+        self._pulse = pulse
+        self._batch = batch
+        self._linger = linger
+        self._clock = clock
+        self._failing: dict[PodKey, str] = {}
+        """Why each pod failed that has not succeeded since."""
+        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+
+    def overdue(self, seconds: float) -> Mapping[PodKey, str]:
+        """The pods that have been waiting for success for over `seconds` seconds, oldest first, and why each failed.
+
+        Why is "" for one that has not been tried yet.
+        """
+        waiting = self._queue.overdue(seconds)
+        return {key: self._failing.get(key, "") for key in sorted(waiting, key=waiting.__getitem__, reverse=True)}
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the batch in hand, take no other, and end."""
+        self._queue.close()
+
+    def stop(self, timeout: float) -> None:
+        """`close`, and wait up to `timeout` seconds for the end."""
+        self.close()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._queue.closed:
+            self._pulse.beat()
+            self._step()
+
+    def _step(self) -> None:
+        keys = self._queue.take(self._batch, self._linger, IDLE)
+        if not keys:
+            return
+        started = self._clock()
+        results = self._reconcile(keys)
+        self._metrics.took(self._clock() - started)
+        known = set(self._failing.values())
+        news = [key for key in keys if self._end(key, results.get(key, DONE)) and self._failing[key] not in known]
+        self._queue.done(keys)
+        self._say(news)
+
+    def _reconcile(self, keys: list[PodKey]) -> Mapping[PodKey, Result]:
+        """Ask the reconciler; where it fails on a batch, for each pod alone: a bad one must not hold up the others."""
+        try:
+            return self._reconciler.reconcile(keys)
+        except Exception as error:
+            log.exception("%s: a step failed on %d pods; each is tried alone", self._queue.name, len(keys))
+            if len(keys) == 1:
+                return {keys[0]: Result(error=repr(error))}
+        results: dict[PodKey, Result] = {}
+        for key in keys:
+            results |= self._reconcile([key])
+        return results
+
+    def _end(self, key: PodKey, result: Result) -> bool:
+        """Deal with how one pod ended; whether it failed, and had not before."""
+        if result.error:
+            self._failing[key] = result.error
+            self._metrics.reconciled("error", 1)
+            return self._queue.retry(key) == 1
+        self._failing.pop(key, None)
+        match result:
+            case Result(requeue_after=seconds) if seconds is not None:
+                self._queue.forget(key)
+                self._queue.add_after(key, seconds)
+                self._metrics.reconciled("requeue_after", 1)
+            case _:
+                self._queue.forget(key)
+                self._metrics.reconciled("success", 1)
+        return False
+
+    def _say(self, keys: Sequence[PodKey]) -> None:
+        """Log what failed, once for each reason, however many pods failed for it."""
+        reasons: dict[str, list[PodKey]] = {}
+        for key in keys:
+            reasons.setdefault(self._failing[key], []).append(key)
+        for why, pods in reasons.items():
+            which = f"{pods[0]} and {len(pods) - 1} more" if len(pods) > 1 else f"{pods[0]}"
+            pod = {"node": pods[0].node, "pod": pods[0].pod}
+            log.warning("%s of %s failed, trying again: %s", self._queue.name, which, why, extra=pod)
+
+
+def stop_together(loops: Sequence[ControlLoop], timeout: float) -> None:
+    """End all of them at the same time; `timeout` seconds are for all together, so that one that hangs costs no other
+    its time."""
+    deadline = time.monotonic() + timeout
+    for loop in loops:
+        loop.close()
+    for loop in loops:
+        loop.stop(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,49 @@
+"""The log of this process: to standard error, one line an event, never a flood, and never in anybody's way."""
+
+import logging
+import os
+import threading
+
+from controller.runtime.log.lines import JournalFormatter, JsonFormatter, LineFormatter, journal_reads
+from controller.runtime.log.non_blocking import Delivery
+
+__all__ = ["STANDARD_ERROR", "configure", "keep_standard_streams", "set_level"]
+
+STANDARD_ERROR = 2
+
+
+def configure(level: str, style: str = "text") -> None:
+    """Send the log of this process to standard error, as `text` or `json`. A second time replaces the first."""
+    formatter: logging.Formatter = JsonFormatter() if style == "json" else LineFormatter()
+    if journal_reads(STANDARD_ERROR, os.environ):
+        formatter = JournalFormatter(formatter)
+    delivery = Delivery(STANDARD_ERROR)
+    delivery.setFormatter(formatter)
+    logging.basicConfig(level=level.upper(), handlers=[delivery], force=True)
+    logging.captureWarnings(True)
+    threading.excepthook = _log_uncaught
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def set_level(level: str) -> None:
+    """Say from now on what is at least of this level."""
+    logging.getLogger().setLevel(level.upper())
+
+
+def keep_standard_streams() -> None:
+    """Open /dev/null in place of standard streams that are closed, so that no socket gets their numbers.
+
+    What writes to standard error by its number, as C libraries do, would otherwise write into that socket.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= STANDARD_ERROR:
+        os.set_inheritable(null, True)
+        null = os.open(os.devnull, os.O_RDWR)
+    os.close(null)
+
+
+def _log_uncaught(uncaught: threading.ExceptHookArgs) -> None:
+    name = uncaught.thread.name if uncaught.thread else "?"
+    value = uncaught.exc_value or uncaught.exc_type()
+    logging.getLogger(__name__).critical("thread %s has ended", name, exc_info=value)

@@ -1,0 +1,210 @@
+"""Where manifests come from and where health goes: Consul, or folders. Decided here, and nobody else knows."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from controller.config import Config
+from controller.consul.addresses import AddressWatch, CatalogAddress, FixedAddress
+from controller.consul.client import AgentService, ConsulClient
+from controller.consul.holders import Holders
+from controller.consul.operations import Observe
+from controller.consul.registration import Complaints, RegistrationKeeper, controller_service
+from controller.consul.session import SessionKeeper
+from controller.intent.consul import ConsulSource
+from controller.intent.folder import DirectorySource
+from controller.intent.manifest_store import ManifestStore
+from controller.intent.source import Source
+from controller.publish.agent import AgentSink
+from controller.publish.agent_keeper import TtlKeeper
+from controller.publish.folder import DirectoryLease, DirectorySink
+from controller.publish.kv import KvSink
+from controller.publish.kv_keeper import KeyKeeper
+from controller.publish.services import ManifestServices, ServiceNaming
+from controller.runtime.heartbeat import Pulses
+from reconcilers.ports import HealthSink
+from reconcilers.spec import PodKey
+
+REGISTRATION_DEADLINE = 2.0
+KNOWN_WITHIN = 3.0
+"""Seconds that are waited for what stands from an earlier run: for a session that is taken over, before its keys are
+looked at, and for the agent's services. What becomes known later is seen to then."""
+
+
+class Keeper(Protocol):
+    """Something with a thread that keeps what we published alive."""
+
+    def start(self) -> None: ...
+
+    def stop(self, timeout: float, *, destroy: bool) -> None:
+        """End it; with `destroy` also what we published, else that stays for whoever starts next, or runs out."""
+        ...
+
+
+class Lease(Keeper, Protocol):
+    """What readers of our health can tell by that we live."""
+
+    def current(self) -> str | None:
+        """Its name; None while there is none, and nothing can be published."""
+        ...
+
+    def why(self) -> str:
+        """What keeps us from having it, as far as is known; else ""."""
+        ...
+
+    def expires_at(self) -> float:
+        """When it ends unless it is renewed, in seconds since the epoch; 0 when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What is different between Consul and folders. `sinks` are the places where health goes, by their names; each is
+    written by a thread of its own. `clients` are to be closed at the end. `reality` says what really runs, where
+    somebody may know and it matters. `watches` keep the addresses up to date. `take` puts another configuration in
+    force, as far as that goes without a restart. `holders` are who else has this node. Where it
+    `asks`, whoever reads or writes waits for an answer of others, who may be slow."""
+
+    source: Source
+    sinks: Mapping[str, HealthSink]
+    addresses: FixedAddress | CatalogAddress
+    lease: Lease | None
+    keepers: Sequence[Keeper]
+    clients: Sequence[ConsulClient] = ()
+    reality: ConsulSource | None = None
+    watches: Sequence[AddressWatch] = ()
+    take: Callable[[Config], None] = lambda _: None
+    holders: Holders = field(default_factory=Holders)
+    asks: bool = True
+
+
+def on_folders(
+    config: Config,
+    intents: Path,
+    healths: Path,
+    pulses: Pulses,
+    publish_again: Callable[[str, Collection[PodKey] | None], None],
+    void: Callable[[], None],
+) -> Outside:
+    """Manifests from one folder, health into the other. `publish_again` is told where all records were lost; `void` is
+    called before that where they were lost unnoticed."""
+    sink = DirectorySink(healths)
+
+    def lapsed() -> None:
+        sink.forget()
+        publish_again("folder", None)
+
+    lease = DirectoryLease(healths, pulses.new("session", 30), lapsed, void=void)
+    source = DirectorySource(intents, config.node_name, partial(sink.leftovers, config.node_name))
+    return Outside(source, {"folder": sink}, _fixed(config.address), lease, [lease], asks=False)
+
+
+def on_consul(
+    config: Config,
+    environ: Mapping[str, str],
+    manifests: ManifestStore,
+    pulses: Pulses,
+    observe: Observe,
+    publish_again: Callable[[str, Collection[PodKey] | None], None],
+    void: Callable[[], None],
+    expect: Callable[[Collection[PodKey]], None],
+    moved: Callable[[], None],
+    session: str,
+    note_session: Callable[[str], None],
+) -> Outside:
+    """Manifests from Consul; health into its KV store under a session, into the local agent's services, or both.
+
+    `publish_again` is told in which place records were lost and of which pods, or None for all of them. Where a session
+    or a TTL has ended unnoticed, `void` is called before: what was found is no evidence any more. `session` is
+    the one that an earlier run left, if any, and `note_session` is told of each that we publish under. `expect` is told
+    of the pods whose services an earlier run left, and `moved` when the node's address is another one.
+    """
+    settings, node = config.consul_settings(environ), config.node_name
+    services = ManifestServices(manifests, _naming(config))
+    renewing: list[ConsulClient] = []
+    clients: list[ConsulClient] = []
+
+    def client() -> ConsulClient:
+        clients.append(ConsulClient(settings, observe=observe))
+        return clients[-1]
+
+    def published_under(session: str) -> None:
+        note_session(session)
+        publish_again("kv", None)
+
+    def leftovers() -> Collection[PodKey]:
+        """Those of a session that is taken over, which Consul has to confirm; the agent's were told to `expect`."""
+        if lease and session:
+            lease.wait(KNOWN_WITHIN)
+        if renewals:
+            renewals.wait(KNOWN_WITHIN)
+        return keys.leftovers(node) if keys else ()
+
+    def take(config: Config) -> None:
+        for each in (*renewing, *clients):
+            each.use(config.consul_settings(environ))
+        services.take(_naming(config))
+
+    holders = Holders()
+    sinks: dict[str, HealthSink] = {}
+    keepers: list[Keeper] = []
+    lease: SessionKeeper | None = None
+    keys: KvSink | None = None
+    renewals: TtlKeeper | None = None
+    if "kv" in config.publish:
+        renewing.append(ConsulClient(settings, observe=observe))
+        pulse = pulses.new("session", 30, asks=True)
+        lease = SessionKeeper(renewing[0], node, published_under, pulse, on_end=void, resume=session)
+        keepers.append(lease)
+        keys = sinks["kv"] = KvSink(client(), lease, lambda: manifests.intents().keys(), holders=holders)
+        lost = partial(publish_again, "kv")
+        keepers.append(KeyKeeper(keys.look_again, lost, pulses.new("kv-look", 30, asks=True)))
+    if "agent" in config.publish:
+        agent = sinks["agent"] = AgentSink(
+            client(), services, partial(publish_again, "agent"), void=void, ttl=config.service.ttl
+        )
+        renewals = TtlKeeper(agent, node, expect, pulses.new("agent-ttl", 30, asks=True))
+        keepers.append(renewals)
+    catalog = CatalogAddress(client(), node) if config.address == "catalog" else None
+    watches = [AddressWatch(catalog, moved, pulses.new("address", 30, asks=True))] if catalog else []
+    source = ConsulSource(client(), config.tree, node, leftovers)
+    matters = config.startup_grace and config.tree == "intent"
+    reality = ConsulSource(client(), "reality", node, tuple) if matters else None
+    addresses = catalog or _fixed(config.address)
+    return Outside(source, sinks, addresses, lease, keepers, clients, reality, watches, take, holders)
+
+
+def registration(
+    config: Config,
+    environ: Mapping[str, str],
+    pulses: Pulses,
+    observe: Observe,
+    version: str,
+    port: Callable[[], int],
+    ready: Complaints,
+    holders: Holders,
+) -> Sequence[RegistrationKeeper]:
+    """What makes this controller known to Consul, where there is one and it is wanted."""
+    if config.intent_dir or not config.registers:
+        return ()
+    scheme = config.page_scheme
+    host, _ = config.listen_address
+
+    def describe() -> AgentService:
+        return controller_service(config.node_name, version, scheme, host, port())
+
+    client = ConsulClient(config.consul_settings(environ), timeout=REGISTRATION_DEADLINE, observe=observe)
+    pulse = pulses.new("registration", 30, asks=True)
+    return (RegistrationKeeper(client, describe, pulses.complaints, ready, holders, pulse),)
+
+
+def _fixed(address: str) -> FixedAddress:
+    return FixedAddress(None if address == "name" else address)
+
+
+def _naming(config: Config) -> ServiceNaming:
+    section = config.service
+    address = config.address if config.address not in {"name", "catalog"} else ""
+    return ServiceNaming(section.name_prefix, section.meta_prefix, section.tags, section.meta, address)

@@ -1,0 +1,1 @@
+"""What p2 would say of a manifest. Values in, values out."""
