@@ -70,7 +70,8 @@ def run(work: Work, say: Say) -> Report:
     last = prober.last()
     kept = last.sum("podpulse_probes_kept_ratio")
     wrong = {name.split("#")[0] for name in last.pods("podpulse_probes_total", 'result="failure"')} - set(found)
-    full = min(1.0, work.quota) / (calm.cpu_ms_per_1000_probes / 1e6)
+    cost = calm.cpu_ms_per_1000_probes / 1e6
+    full = min(1.0, work.quota) / cost if cost else float("inf")  # a few probes may cost less than the kernel counts
     missed = max(0.0, 1 - probes / seconds / min(full, work.checks / work.interval))
     reaches = [
         Reach("healthy pods of which a probe failed, at any moment", len(wrong), "", 0),
