@@ -27,17 +27,25 @@ def page_of(service: AgentService, node: str) -> str:
 
 class Holders:
     """What is known of them. `elsewhere` is the one that is registered with Consul and lives, "" for none, and `page`
-    our own page; whoever registers us says both. For any thread, but `note` and `forget` are for the one that writes.
+    our own page; whoever registers us says both. `holds_some` says whether our session holds any key of this node.
+
+    For any thread, but `note`, `forget` and `holds_some` are for the one that writes.
     """
 
     def __init__(self) -> None:
         self.elsewhere = ""
         self.page = ""
+        self.holds_some = False
         self._why: dict[PodKey, str] = {}
 
     def rival(self) -> str:
         """Who holds a key that we could not write; "" for nobody."""
         return next(iter(self._why.copy().values()), "")
+
+    def owner(self) -> str:
+        """Who has this node instead of us: a rival, and we hold no key. A single key that somebody else locked does not
+        make its session another controller."""
+        return "" if self.holds_some else self.rival()
 
     def complaint(self) -> str:
         """Why this node may not be ours alone; "" where nothing speaks for that."""

@@ -40,9 +40,9 @@ def controller_service(node: str, version: str, scheme: str, host: str, port: in
 class RegistrationKeeper:
     """Runs in a thread called what its pulse is. `describe` is asked once, after `start`; the client is its own.
 
-    Where Consul refuses, that is said once, and tried again after a while that grows; nothing else depends on it. So it
-    is while another controller of this node runs: it holds keys, as `holders` know, or is registered elsewhere and
-    answers there, which `holders` are told.
+    A refusal of Consul is logged once, and tried again after a while that grows; nothing else depends on it. The same
+    holds while another controller of this node runs: it holds keys and we hold none, as `holders` know, or it is
+    registered elsewhere and answers there, which `holders` are told.
     """
 
     def __init__(
@@ -102,16 +102,16 @@ class RegistrationKeeper:
     def _turn(self, service: AgentService) -> None:
         """Give a sign of life, and register where that finds nothing."""
         try:
-            if rival := self._holders.rival():
+            if owner := self._holders.owner():
                 self._yield(service)
-                raise ConsulRefused(rival)
+                raise ConsulRefused(owner)
             if not (self._is_registered() and self._tell(service)):
                 self._register(service)
                 self._announce(service)
             self._rest, self._trouble = 0.0, None
         except ConsulError as error:
             self._registered = ""
-            refused = isinstance(error, ConsulRefused) and not self._holders.rival()
+            refused = isinstance(error, ConsulRefused) and not self._holders.owner()
             self._rest = min(max(PERIOD, 2 * self._rest), LONGEST_REST) if refused else 0.0
             self._complain(error)
         self._due = self._clock() + self._rest

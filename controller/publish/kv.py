@@ -238,6 +238,7 @@ class KvSink:
             self._known = {key: Unsettled.of_record(record) for key, record in self._known.items()}
             self._unanswered = {}
             self._session = session
+            self._holders.holds_some = False
         return session
 
     def _commit(self, batch: Sequence[_Change]) -> dict[PodKey, str]:
@@ -278,6 +279,7 @@ class KvSink:
     def _settle(self, batch: Sequence[_Change]) -> dict[PodKey, str]:
         """Consul did it. Whether it stays so is sure only where no older write can arrive any more."""
         self._holders.forget([change.key for change in batch])
+        self._holders.holds_some |= any(change.record for change in batch)
         failed: dict[PodKey, str] = {}
         for change in batch:
             if change.key in self._unanswered and self._may_arrive(change.key):

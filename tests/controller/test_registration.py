@@ -286,6 +286,20 @@ def test_a_controller_whose_keys_another_one_holds_takes_its_registration_back(c
         until(lambda: ID in services(consul), WITHIN)
 
 
+def test_a_controller_that_holds_keys_stays_registered_though_somebody_locks_one_of_them(consul: Agent) -> None:
+    now, holders, pulse = [0.0], Holders(), Pulse("registration", 30, time.monotonic)
+    with consul.client() as client:
+        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, pulse, clock=lambda: now[0])
+        holders.holds_some = True
+        holders.note(client, {PodKey("web1", "a"): "5e551015"})
+        keeper._turn(SERVICE)
+        assert ID in services(consul)
+        assert "5e551015" in holders.complaint(), "it is said all the same"
+        holders.holds_some = False
+        keeper._turn(SERVICE)
+        assert ID not in services(consul)
+
+
 def test_it_is_registered_soon_after_the_keys_are_held_by_nobody_else(consul: Agent) -> None:
     now, holders, pulse = [0.0], Holders(), Pulse("registration", 30, time.monotonic)
     with consul.client() as client:

@@ -250,9 +250,19 @@ def test_who_held_keys_that_are_gone_is_forgotten(bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     bench.sink.leftovers("web1")
     assert other in bench.holders.complaint()
+    assert other in bench.holders.owner()
     bench.agent.request("DELETE", "kv/health/isup/web1")
     bench.sink.leftovers("web1")
     assert bench.holders.complaint() == ""
+
+
+def test_one_locked_key_makes_nobody_else_the_nodes_owner_where_others_are_held_here(bench: Bench) -> None:
+    other = bench.agent.new_session()
+    bench.agent.put("health/pod0/web1", "theirs", acquire=other)
+    bench.sink.write(named(2), [])
+    assert bench.holder(PodKey("web1", "pod1")) == bench.lease.session
+    assert other in bench.holders.complaint()
+    assert bench.holders.owner() == ""
 
 
 def test_an_orphan_is_taken_over_or_removed(bench: Bench) -> None:
