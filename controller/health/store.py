@@ -236,6 +236,9 @@ class HealthStore:
         tracked = self._tracked.get(result.key)
         if tracked is None or tracked.generation != result.generation:
             return None
+        if self._voids and result.outcome is Outcome.LOCAL:
+            tracked.counts[result.outcome] += 1  # begun before evidence was voided: it is counted and decides nothing
+            return None
         match result.outcome:
             case Outcome.SUCCESS:
                 tracked.failing_since, tracked.succeeded = 0.0, 0.0 if self._voids else result.started

@@ -9,12 +9,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from controller.probes.admission import Admission, DueQueue
 from controller.probes.commands import ProbeAll, Renew, Start, Stop
 from controller.probes.kept import Kept
-from controller.probes.prober import Prober
+from controller.probes.prober import DISREGARDED, Prober
 from controller.probes.resolver import Answer, ask_system
 from controller.probes.schedule import Schedule, first_moment, next_moment, next_on_phase
 from controller.probes.worker import Worker
@@ -23,7 +24,7 @@ from controller.runtime.heartbeat import Pulse
 from controller.runtime.plain_files import Reading
 from reconcilers.bucket import TokenBucket
 from reconcilers.guard import Guard
-from reconcilers.health import ProbeResult
+from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, PodKey
 
 log = logging.getLogger(__name__)
@@ -230,16 +231,19 @@ class ProbeEngine:
             worker.certificate_due = 0.0
 
     def _probe_all(self) -> None:
-        """Let all be due, and nothing be under way."""
+        """Let all be due, and nothing be under way. What was under way, or has just ended, counts as our own fault."""
         now = self._clock()
         for worker in self._workers.values():
-            self._prober.drop(worker)
+            self._prober.disregard(worker)
         self._schedule, self._queue = Schedule(), DueQueue()
         for worker in self._workers.values():
             worker.due, worker.missed, worker.wanted = now, 0, False
             self._queue.add(worker)
         self._prober.freed()
-        self._prober.results()
+        self._observer.observe(
+            replace(each, outcome=Outcome.LOCAL, reason=Reason.LOCAL, detail=DISREGARDED, output="")
+            for each in self._prober.results()
+        )
 
     def _begin(self, worker: Worker) -> None:
         now = self._clock()

@@ -28,6 +28,8 @@ WATCHFUL = 0.01
 """Seconds for which the loop waits at most while a request is not sent yet. Where waiting takes longer, the loop was
 away; what it cannot know is how much of a shorter wait it was."""
 
+DISREGARDED = "begun before all evidence was voided: this probe proves nothing"
+
 
 class Prober:
     """`max_in_flight` bounds the transfers, and so the descriptors; `ask` looks names up."""
@@ -109,6 +111,12 @@ class Prober:
         worker.waiting = False
         if worker.transfer:
             self._release(worker.transfer, worker)
+
+    def disregard(self, worker: Worker) -> None:
+        """End what is under way for it; the result is that it proves nothing."""
+        if worker.is_busy:
+            self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, DISREGARDED), Phases(dns=worker.dns))
+        self.drop(worker)
 
     def close(self) -> None:
         self._pool.clear()

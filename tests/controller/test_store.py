@@ -587,6 +587,18 @@ def test_evidence_that_was_voided_is_replaced_only_by_probes_that_began_since(an
     assert healths.is_proven(A)
 
 
+def test_a_probe_that_evidence_was_voided_under_is_counted_and_decides_nothing(announced: Announced) -> None:
+    healths = HealthStore(announced)
+    healths.follow([(SPEC, 1)])
+    healths.observe([result()])
+    announced.batches.clear()
+    healths.void()
+    healths.observe([replace(result(), outcome=Outcome.LOCAL, reason=Reason.LOCAL)])
+    (tracked,) = healths.all()
+    assert tracked.counts[Outcome.LOCAL] == 1
+    assert (state(healths), announced.batches) == (HealthState.PASSING, [])
+
+
 def test_a_failure_before_evidence_was_voided_does_not_count_with_the_one_at_once(announced: Announced) -> None:
     healths = HealthStore(announced)
     healths.follow([(replace(SPEC, failure_threshold=2), 1)])
