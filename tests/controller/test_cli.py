@@ -95,6 +95,12 @@ def test_documents_code_and_help_name_no_verb_that_there_is_not() -> None:
     assert [(path, verb) for path, verb in sorted(named) if verb not in main.commands] == []
 
 
+def test_the_readme_has_every_verb_in_its_table() -> None:
+    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "README.md").read_text().replace("\\|", "/"), re.MULTILINE)
+    named = {verb for row in rows for verb in re.findall(r"`([a-z][a-z0-9-]*)[ `]", row)}
+    assert sorted(set(main.commands) - named - {"run"}) == []
+
+
 def test_an_unknown_verb_or_option_is_a_wrong_use() -> None:
     assert "No such command" in complaint(run("paint"))
     assert "No such option" in complaint(run("inspect", "--colour"))
