@@ -20,11 +20,11 @@ from controller.consul.operations import CONTROLLER_OPERATIONS
 from controller.consul.registration import RegistrationKeeper
 from controller.health.canary import Canary
 from controller.health.node_lock import NodeTaken
-from controller.health.restart_state import Succession
+from controller.health.restart_state import RestartState
 from controller.health.store import HealthStore
 from controller.intent.deployments import Deployments
 from controller.intent.manifest_store import ManifestStore
-from controller.intent.reality import PULSE_LIMIT, RealityWatch
+from controller.intent.reality import HEARTBEAT_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
 from controller.probes.engine import ProbeEngine
 from controller.publish.desired import DesiredHealth
@@ -33,17 +33,17 @@ from controller.publish.places import Places
 from controller.reload import Parts, Reloader
 from controller.runtime.control_loop import ControlLoop, stop_together
 from controller.runtime.descriptors import affordable
-from controller.runtime.heartbeat import Pulses
+from controller.runtime.heartbeat import Heartbeats
 from controller.runtime.metrics import Metrics
 from controller.runtime.signal_requests import Requests
 from controller.runtime.systemd import ServiceManager
 from controller.runtime.work_queue import WorkQueue
 from controller.web import exposition
 from controller.web.app import Web
-from controller.web.fleet import Fleet
+from controller.web.pod_views import PodViews
 from controller.web.readiness import Readiness
 from controller.web.server import ListenError, WebServer
-from controller.wiring import Outside, on_consul, on_folders, registration
+from controller.wiring import Backends, on_consul, on_folders, registration
 from reconcilers.adoption import Inherited
 from reconcilers.checks import CheckReconciler
 from reconcilers.gate import RemovalGate
@@ -78,49 +78,49 @@ class App:
         self.config = config
         """As it was at the start; a reload may have put other values in force since."""
         self._requests = Requests()
-        self._pulses = Pulses()
+        self._heartbeats = Heartbeats()
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
         self._checks = self._queue("checks")
         self._manifests = ManifestStore(config.rules())
-        self._succession = _succession(config, environ, self._pulses)
-        self._outside = self._connect(environ)
-        self._places = Places(self._outside.sinks)
-        self._publications = {place: self._queue(f"publication-{place}") for place in self._outside.sinks}
-        grace = config.startup_grace if self._outside.reality else 0.0
+        self._restart_state = _restart_state(config, environ, self._heartbeats)
+        self._backends = self._connect(environ)
+        self._places = Places(self._backends.sinks)
+        self._publications = {place: self._queue(f"publication-{place}") for place in self._backends.sinks}
+        grace = config.startup_grace if self._backends.reality else 0.0
         self._deployments = Deployments(grace, self._manifests, self._places)
         self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited)
         self._engine = ProbeEngine(
             self._healths,
             self._metrics.probes,
-            self._pulses.new("probe", 5),
+            self._heartbeats.new("probe", 5),
             ca_file=str(config.ca_file),
             max_in_flight=affordable(config.max_in_flight),
             guard=config.guard(environ),
         )
         self._canary = self._with_canary(environ)
         self._desired = DesiredHealth(
-            self._healths, time.monotonic, config.damping_rules(), self._succession.dampings()
+            self._healths, time.monotonic, config.damping_rules(), self._restart_state.dampings()
         )
         self._checking, self._publishing = self._checking_loop(), self._publishing_loops()
         self._watch = IntentWatch(
-            self._outside.source,
+            self._backends.source,
             self._manifests,
             RemovalGate(),
             self._on_manifests,
-            self._pulses.new("watch", 30, asks=self._outside.asks),
+            self._heartbeats.new("watch", 30, asks=self._backends.asks),
             config.consul.wait,
         )
-        holders = self._outside.holders
-        self._readiness = Readiness(self._watch.silence, self._outside.lease, holders.complaint, self._publishing)
+        holders = self._backends.holders
+        self._readiness = Readiness(self._watch.silence, self._backends.lease, holders.complaint, self._publishing)
         self._registrations = self._registration(environ)
         self._reloader = self._with_reloader(environ, reread)
         self._web = self._server()
         self._beside: list[RealityWatch | AddressWatch | RegistrationKeeper] = []
-        if reality := self._outside.reality:
-            pulse = self._pulses.new("reality", PULSE_LIMIT, asks=True)
-            self._beside.append(RealityWatch(reality, self._deployments.run, pulse))
-        self._beside += (*self._outside.watches, *self._registrations)
-        self._systemd = ServiceManager(environ, self._pulses.complaints, self._pulses.hopeless, self._status)
+        if reality := self._backends.reality:
+            heartbeat = self._heartbeats.new("reality", HEARTBEAT_LIMIT, asks=True)
+            self._beside.append(RealityWatch(reality, self._deployments.run, heartbeat))
+        self._beside += (*self._backends.watches, *self._registrations)
+        self._systemd = ServiceManager(environ, self._heartbeats.complaints, self._heartbeats.hopeless, self._status)
         self._read_at_scrape()
 
     @property
@@ -136,7 +136,7 @@ class App:
         """
         try:
             self._web.start()
-            for keeper in self._outside.keepers:
+            for keeper in self._backends.keepers:
                 keeper.start()
             for beside in self._beside:
                 beside.start()
@@ -148,7 +148,7 @@ class App:
         if self._canary:
             self._canary.start()
         self._watch.start()
-        self._succession.start(self._healths, self._desired.dampings)
+        self._restart_state.start(self._healths, self._desired.dampings)
         self._reloader.start()
         self._systemd.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
@@ -187,23 +187,23 @@ class App:
         self._watch.stop(step())
         self._checking.stop(step())
         stop_together(list(self._publishing.values()), step())
-        for client in self._outside.clients:
+        for client in self._backends.clients:
             client.cancel()
         if self._canary:
             self._canary.stop(step())
         self._engine.close(step())
-        self._succession.stop(step())
-        left = self._reloader.config.on_stop == "keep" and self._succession.has_heir
+        self._restart_state.stop(step())
+        left = self._reloader.config.on_stop == "keep" and self._restart_state.has_heir
         self._stop_beside(step(), rest(AFTER_LEAVE), destroy=not left)
         self._web.stop(step())
-        for client in self._outside.clients:
+        for client in self._backends.clients:
             client.close()
-        self._succession.release(left=left)
+        self._restart_state.release(left=left)
 
     def _stop_beside(self, timeout: float, leave: float, *, destroy: bool) -> None:
         """End what takes leave of Consul, all at once: each may have to wait for an answer that does not come, and what
         is published is removed for up to `leave` seconds."""
-        ends = [partial(keeper.stop, leave, destroy=destroy) for keeper in self._outside.keepers]
+        ends = [partial(keeper.stop, leave, destroy=destroy) for keeper in self._backends.keepers]
         ends += [partial(beside.stop, timeout) for beside in self._beside]
         with ThreadPoolExecutor(len(ends), "stop") as pool:
             for ended in [pool.submit(end) for end in ends]:
@@ -220,7 +220,7 @@ class App:
         if target is None:
             return None
         return Canary(
-            target, self._healths, self._pulses.new("canary", 10, asks=True), window=self.config.canary_window
+            target, self._healths, self._heartbeats.new("canary", 10, asks=True), window=self.config.canary_window
         )
 
     def _with_reloader(self, environ: Mapping[str, str], reread: Callable[[], Config]) -> Reloader:
@@ -228,7 +228,7 @@ class App:
             self._manifests,
             self._engine,
             self._desired,
-            self._outside,
+            self._backends,
             self._registrations,
             self._canary,
             self._on_manifests,
@@ -245,19 +245,19 @@ class App:
             tell=lambda what: self._systemd.reloading() if what == "reloading" else self._systemd.ready(),
         )
 
-    def _connect(self, environ: Mapping[str, str]) -> Outside:
+    def _connect(self, environ: Mapping[str, str]) -> Backends:
         config = self.config
         if config.intent_dir and config.health_dir:
             folders = config.intent_dir, config.health_dir
-            return on_folders(config, *folders, self._pulses, self._publish_again, self._void)
+            return on_folders(config, *folders, self._heartbeats, self._publish_again, self._void)
         self._metrics.consul.expect(CONTROLLER_OPERATIONS)
         observe = self._metrics.consul.request
-        left = self._succession
+        left = self._restart_state
         return on_consul(
             config,
             environ,
             self._manifests,
-            self._pulses,
+            self._heartbeats,
             observe,
             self._publish_again,
             self._void,
@@ -276,25 +276,25 @@ class App:
         self._engine.probe_all(self._healths.count_again)
 
     def _inherited(self, spec: CheckSpec) -> Inherited | None:
-        return self._succession.claim(spec, self._places.standing(spec.key))
+        return self._restart_state.claim(spec, self._places.standing(spec.key))
 
     def _registration(self, environ: Mapping[str, str]) -> Sequence[RegistrationKeeper]:
         observe = self._metrics.consul.request
         return registration(
             self.config,
             environ,
-            self._pulses,
+            self._heartbeats,
             observe,
             version("podpulse"),
             lambda: self.port,
             self._readiness.complaints,
-            self._outside.holders,
+            self._backends.holders,
         )
 
     def _checking_loop(self) -> ControlLoop:
-        checks = CheckReconciler(self._manifests, self._engine, self._healths, self._outside.addresses)
+        checks = CheckReconciler(self._manifests, self._engine, self._healths, self._backends.addresses)
         return ControlLoop(
-            self._checks, checks, self._metrics.loop("checks"), self._pulses.new("reconcile", 30), batch=CHECK_BATCH
+            self._checks, checks, self._metrics.loop("checks"), self._heartbeats.new("reconcile", 30), batch=CHECK_BATCH
         )
 
     def _publishing_loops(self) -> Mapping[str, ControlLoop]:
@@ -302,9 +302,9 @@ class App:
         return {
             place: ControlLoop(
                 queue,
-                HealthReconciler(self._desired, self._outside.sinks[place]),
+                HealthReconciler(self._desired, self._backends.sinks[place]),
                 self._metrics.loop(queue.name),
-                self._pulses.new(f"publish-{place}", 30, asks=self._outside.asks),
+                self._heartbeats.new(f"publish-{place}", 30, asks=self._backends.asks),
                 batch=PUBLICATION_BATCH,
                 linger=PUBLICATION_LINGER,
             )
@@ -318,9 +318,9 @@ class App:
             )
 
         web = Web(
-            Fleet(self._healths, self._manifests, flapping=self._desired.flapping, published=self._places.published),
+            PodViews(self._healths, self._manifests, flapping=self._desired.flapping, published=self._places.published),
             render=render,
-            healthy=self._pulses.complaints,
+            healthy=self._heartbeats.complaints,
             ready=self._readiness.complaints,
             notices=self._notices,
             reload=self._reloader.reload if self.config.enable_lifecycle else None,
@@ -332,10 +332,10 @@ class App:
         return WebServer(web.app, *listen, access, names=names, allowed_hosts=allowed, before_stop=web.close)
 
     def _admit(self, access: WebAccess) -> bool:
-        return self._web.follow(access)
+        return self._web.apply(access)
 
     def _read_at_scrape(self) -> None:
-        metrics, lease = self._metrics, self._outside.lease
+        metrics, lease = self._metrics, self._backends.lease
         metrics.time.set_function(time.time)
         metrics.intents.set_function(lambda: len(self._manifests))
         metrics.ignored(self._watch.ignored.count)
@@ -343,7 +343,7 @@ class App:
         metrics.removals_held.set_function(self._watch.held)
         metrics.watch_last_success.set_function(self._watch.last_success)
         metrics.ready.set_function(lambda: not self._readiness.complaints())
-        metrics.healthy.set_function(lambda: not self._pulses.complaints())
+        metrics.healthy.set_function(lambda: not self._heartbeats.complaints())
         metrics.cut_off.set_function(lambda: bool(self._healths.cut_off))
         metrics.probes_kept.set_function(lambda: self._engine.kept.ratio)
         metrics.pods_damped.set_function(lambda: len(self._desired.damped()))
@@ -389,11 +389,11 @@ class App:
         return [each.spec.key for each in self._healths.all()]
 
 
-def _succession(config: Config, environ: Mapping[str, str], pulses: Pulses) -> Succession:
+def _restart_state(config: Config, environ: Mapping[str, str], heartbeats: Heartbeats) -> RestartState:
     folder = config.state_folder(environ)
     insists = config.state_dir is not None or "STATE_DIRECTORY" in environ
     try:
-        return Succession(folder, config.node_name, pulses, insists=insists)
+        return RestartState(folder, config.node_name, heartbeats, insists=insists)
     except NodeTaken as error:
         raise StartError(str(error)) from error
     except OSError as error:

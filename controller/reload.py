@@ -22,7 +22,7 @@ from controller.intent.manifest_store import ManifestStore
 from controller.probes.engine import ProbeEngine
 from controller.publish.desired import DesiredHealth
 from controller.runtime import log as logs
-from controller.wiring import Outside
+from controller.wiring import Backends
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Parts:
     manifests: ManifestStore
     engine: ProbeEngine
     desired: DesiredHealth
-    outside: Outside
+    backends: Backends
     registrations: Sequence[RegistrationKeeper]
     canary: Canary | None
     reconcile: Callable[[Collection[PodKey]], None]
@@ -55,17 +55,17 @@ class Parts:
     admit: Callable[[WebAccess], bool]
     """Who may see the page; False when that is not all in force at once."""
 
-    def take(self, config: Config, environ: Mapping[str, str]) -> None:
+    def apply(self, config: Config, environ: Mapping[str, str]) -> None:
         """Put a configuration in force that is known to be good."""
         logs.set_level(config.log_level)
-        self.outside.take(config)
+        self.backends.apply(config)
         for each in self.registrations:
-            each.use(config.consul_settings(environ))
-        self.desired.follow(config.damping_rules())
-        self.engine.take(ca_file=str(config.ca_file), guard=config.guard(environ))
+            each.apply(config.consul_settings(environ))
+        self.desired.apply(config.damping_rules())
+        self.engine.apply(ca_file=str(config.ca_file), guard=config.guard(environ))
         if self.canary:
             self.canary.window = config.canary_window
-        self.reconcile(self.manifests.follow(config.rules()))
+        self.reconcile(self.manifests.apply(config.rules()))
         self.publish_again()
 
 
@@ -144,7 +144,7 @@ class Reloader:
         config = reloaded(self.config, wanted)
         self._check(wanted, config)
         changed = list(differences(self.config, wanted))
-        self._parts.take(config, self._environ)
+        self._parts.apply(config, self._environ)
         self.config = config
         self._failure = ""
         self._waiting = [one.name for one in changed if not one.live]

@@ -23,7 +23,7 @@ from controller.publish.folder import DirectoryLease, DirectorySink
 from controller.publish.kv import KvSink
 from controller.publish.kv_keeper import KeyKeeper
 from controller.publish.services import ManifestServices, ServiceNaming
-from controller.runtime.heartbeat import Pulses
+from controller.runtime.heartbeat import Heartbeats
 from reconcilers.ports import HealthSink
 from reconcilers.spec import PodKey
 
@@ -43,7 +43,7 @@ class Keeper(Protocol):
         ...
 
 
-class Lease(Keeper, Protocol):
+class LeaseKeeper(Keeper, Protocol):
     """What readers of our health can tell by that we live."""
 
     def current(self) -> str | None:
@@ -60,7 +60,7 @@ class Lease(Keeper, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Backends:
     """What is different between Consul and folders. `sinks` are the places where health goes, by their names; each is
     written by a thread of its own. `clients` are to be closed at the end. `reality` says what really runs, where
     somebody may know and it matters. `watches` keep the addresses up to date. `take` puts another configuration in
@@ -70,12 +70,12 @@ class Outside:
     source: Source
     sinks: Mapping[str, HealthSink]
     addresses: FixedAddress | CatalogAddress
-    lease: Lease | None
+    lease: LeaseKeeper | None
     keepers: Sequence[Keeper]
     clients: Sequence[ConsulClient] = ()
     reality: ConsulSource | None = None
     watches: Sequence[AddressWatch] = ()
-    take: Callable[[Config], None] = lambda _: None
+    apply: Callable[[Config], None] = lambda _: None
     holders: Holders = field(default_factory=Holders)
     asks: bool = True
 
@@ -84,10 +84,10 @@ def on_folders(
     config: Config,
     intents: Path,
     healths: Path,
-    pulses: Pulses,
+    heartbeats: Heartbeats,
     publish_again: Callable[[str, Collection[PodKey] | None], None],
     void: Callable[[], None],
-) -> Outside:
+) -> Backends:
     """Manifests from one folder, health into the other. `publish_again` is told where all records were lost; `void` is
     called before that where they were lost unnoticed."""
     sink = DirectorySink(healths)
@@ -96,16 +96,16 @@ def on_folders(
         sink.forget()
         publish_again("folder", None)
 
-    lease = DirectoryLease(healths, pulses.new("session", 30), lapsed, void=void)
+    lease = DirectoryLease(healths, heartbeats.new("session", 30), lapsed, void=void)
     source = DirectorySource(intents, config.node_name, partial(sink.leftovers, config.node_name))
-    return Outside(source, {"folder": sink}, _fixed(config.address), lease, [lease], asks=False)
+    return Backends(source, {"folder": sink}, _fixed(config.address), lease, [lease], asks=False)
 
 
 def on_consul(
     config: Config,
     environ: Mapping[str, str],
     manifests: ManifestStore,
-    pulses: Pulses,
+    heartbeats: Heartbeats,
     observe: Observe,
     publish_again: Callable[[str, Collection[PodKey] | None], None],
     void: Callable[[], None],
@@ -113,7 +113,7 @@ def on_consul(
     moved: Callable[[], None],
     session: str,
     note_session: Callable[[str], None],
-) -> Outside:
+) -> Backends:
     """Manifests from Consul; health into its KV store under a session, into the local agent's services, or both.
 
     `publish_again` is told in which place records were lost and of which pods, or None for all of them. Where a session
@@ -142,10 +142,10 @@ def on_consul(
             renewals.wait(KNOWN_WITHIN)
         return keys.leftovers(node) if keys else ()
 
-    def take(config: Config) -> None:
+    def apply(config: Config) -> None:
         for each in (*renewing, *clients):
-            each.use(config.consul_settings(environ))
-        services.take(_naming(config))
+            each.apply(config.consul_settings(environ))
+        services.apply(_naming(config))
 
     holders = Holders()
     sinks: dict[str, HealthSink] = {}
@@ -155,31 +155,31 @@ def on_consul(
     renewals: TtlKeeper | None = None
     if "kv" in config.publish:
         renewing.append(ConsulClient(settings, observe=observe))
-        pulse = pulses.new("session", 30, asks=True)
-        lease = SessionKeeper(renewing[0], node, published_under, pulse, on_end=void, resume=session)
+        heartbeat = heartbeats.new("session", 30, asks=True)
+        lease = SessionKeeper(renewing[0], node, published_under, heartbeat, on_end=void, resume=session)
         keepers.append(lease)
         keys = sinks["kv"] = KvSink(client(), lease, lambda: manifests.intents().keys(), holders=holders)
         lost = partial(publish_again, "kv")
-        keepers.append(KeyKeeper(keys.look_again, lost, pulses.new("kv-look", 30, asks=True)))
+        keepers.append(KeyKeeper(keys.look_again, lost, heartbeats.new("kv-look", 30, asks=True)))
     if "agent" in config.publish:
         agent = sinks["agent"] = AgentSink(
             client(), services, partial(publish_again, "agent"), void=void, ttl=config.service.ttl
         )
-        renewals = TtlKeeper(agent, node, expect, pulses.new("agent-ttl", 30, asks=True))
+        renewals = TtlKeeper(agent, node, expect, heartbeats.new("agent-ttl", 30, asks=True))
         keepers.append(renewals)
     catalog = CatalogAddress(client(), node) if config.address == "catalog" else None
-    watches = [AddressWatch(catalog, moved, pulses.new("address", 30, asks=True))] if catalog else []
+    watches = [AddressWatch(catalog, moved, heartbeats.new("address", 30, asks=True))] if catalog else []
     source = ConsulSource(client(), config.tree, node, leftovers)
     matters = config.startup_grace and config.tree == "intent"
     reality = ConsulSource(client(), "reality", node, tuple) if matters else None
     addresses = catalog or _fixed(config.address)
-    return Outside(source, sinks, addresses, lease, keepers, clients, reality, watches, take, holders)
+    return Backends(source, sinks, addresses, lease, keepers, clients, reality, watches, apply, holders)
 
 
 def registration(
     config: Config,
     environ: Mapping[str, str],
-    pulses: Pulses,
+    heartbeats: Heartbeats,
     observe: Observe,
     version: str,
     port: Callable[[], int],
@@ -196,8 +196,8 @@ def registration(
         return controller_service(config.node_name, version, scheme, host, port())
 
     client = ConsulClient(config.consul_settings(environ), timeout=REGISTRATION_DEADLINE, observe=observe)
-    pulse = pulses.new("registration", 30, asks=True)
-    return (RegistrationKeeper(client, describe, pulses.complaints, ready, holders, pulse),)
+    heartbeat = heartbeats.new("registration", 30, asks=True)
+    return (RegistrationKeeper(client, describe, heartbeats.complaints, ready, holders, heartbeat),)
 
 
 def _fixed(address: str) -> FixedAddress:

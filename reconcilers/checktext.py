@@ -13,7 +13,7 @@ DIGEST = 6
 OUTPUT = {Output.ALWAYS: "", Output.FAILURES: "failures", Output.NEVER: "false"}
 
 
-def told(spec: CheckSpec) -> dict[str, str]:
+def describe(spec: CheckSpec) -> dict[str, str]:
     """Field to text; a field at which there is nothing to tell is absent."""
     fields = {
         "url": spec.probe.url,

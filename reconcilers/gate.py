@@ -53,7 +53,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateDecision:
     """What the gate lets through: `removed` may go now, `held` is kept although the listing lacks it, for `reason`."""
 
     removed: frozenset[PodKey] = frozenset()
@@ -98,7 +98,7 @@ class RemovalGate:
         last = len(ordered) - 1
         return tuple(ordered[last * step // (CONFIRM_SAMPLE - 1)] for step in range(CONFIRM_SAMPLE))
 
-    def judge(self, listing: Listing, absent: Collection[PodKey], now: float) -> Verdict:
+    def judge(self, listing: Listing, absent: Collection[PodKey], now: float) -> GateDecision:
         """Decide over the suspects of `listing`, and remember it.
 
         `absent` are those of the `sample` that were answered with "no such key". `now` is seconds of a monotonic clock.
@@ -116,7 +116,7 @@ class RemovalGate:
         self._released &= suspects
         if suspects and doubt:
             self._since.clear()
-            return Verdict(held=suspects, reason=doubt)
+            return GateDecision(held=suspects, reason=doubt)
         return self._let_go(listing, suspects, self._unconfirmed(listing, absent), total, now)
 
     def disturb(self) -> None:
@@ -151,7 +151,7 @@ class RemovalGate:
         unconfirmed: frozenset[PodKey],
         total: int,
         now: float,
-    ) -> Verdict:
+    ) -> GateDecision:
         """What was lost is kept, and what is not confirmed. The fuse does not count what was lost, and what is not
         confirmed only where there are so many suspects that one look may not have asked for all of them."""
         self._lost -= self._released - unconfirmed
@@ -162,9 +162,9 @@ class RemovalGate:
             return verdict
         doubt = FILTERED if listing.filtered else UNCONFIRMED
         reason = verdict.reason or (doubt if unconfirmed - self._lost else LOST)
-        return Verdict(verdict.removed, verdict.held | kept, reason)
+        return GateDecision(verdict.removed, verdict.held | kept, reason)
 
-    def _fuse(self, suspects: frozenset[PodKey], gone: int, total: int, now: float) -> Verdict:
+    def _fuse(self, suspects: frozenset[PodKey], gone: int, total: int, now: float) -> GateDecision:
         """Those that it held before, and that are not confirmed now, stay its own; their clock starts anew."""
         fused = (suspects if _is_mass(gone, total) else self._fused & suspects) - self._released
         since = {key: self._since.get(key, now) for key in fused}
@@ -175,7 +175,7 @@ class RemovalGate:
         for key in removed:
             del self._seen[key]
         self._released -= removed
-        return Verdict(removed, held, f"{gone} of {total} pods gone at once" if held else "")
+        return GateDecision(removed, held, f"{gone} of {total} pods gone at once" if held else "")
 
 
 def _is_mass(gone: int, total: int) -> bool:

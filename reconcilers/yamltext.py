@@ -79,7 +79,7 @@ def load(data: bytes, *, exact: bool = False) -> Value:
         YamlError: for everything that is not one small, plain document.
     """
     builder = _Builder(exact)
-    _read(data, builder.take)
+    _read(data, builder.handle)
     return builder.document
 
 
@@ -91,7 +91,7 @@ def places(data: bytes, name: str) -> list[Place]:
         YamlError: as `load`.
     """
     finder = _Finder(name)
-    _read(data, finder.take)
+    _read(data, finder.handle)
     return finder.places
 
 
@@ -105,7 +105,7 @@ def refused_by_go(data: bytes) -> str:
         YamlError: as `load`.
     """
     scanner = _OldScanner(_decode(data))
-    _read(data, scanner.take)
+    _read(data, scanner.handle)
     return scanner.found
 
 
@@ -153,7 +153,7 @@ class _Builder:
         """In how many mappings and lists the next event stands."""
         return len(self._stack)
 
-    def take(self, event: yaml.Event) -> None:
+    def handle(self, event: yaml.Event) -> None:
         self._events += 1
         if self._events > MAX_EVENTS:
             self._refuse(event, f"more than {MAX_EVENTS} YAML events")
@@ -234,7 +234,7 @@ class _Finder:
         self._key: ScalarEvent | None = None
         self._depth = 0
 
-    def take(self, event: yaml.Event) -> None:
+    def handle(self, event: yaml.Event) -> None:
         builder = self._builder
         if self._key is not None and builder.depth == self._depth and builder.expects_key():
             marks = (self._key.start_mark, self._key.end_mark, event.start_mark)
@@ -242,7 +242,7 @@ class _Finder:
             self._key = None
         if self._key is None and builder.expects_key() and isinstance(event, ScalarEvent) and event.value == self._name:
             self._key, self._depth = event, builder.depth
-        builder.take(event)
+        builder.handle(event)
 
 
 class _OldScanner:
@@ -253,7 +253,7 @@ class _OldScanner:
         self._text = text
         self._flows = 0
 
-    def take(self, event: yaml.Event) -> None:
+    def handle(self, event: yaml.Event) -> None:
         match event:
             case DocumentStartEvent(version=(int(), int()) as version) if version != (1, 1):
                 self._refuse(event, f"%YAML {version[0]}.{version[1]}; expected no directive, or %YAML 1.1")

@@ -12,7 +12,7 @@ from controller.cli.manifest_file import ManifestFile, read
 from controller.cli.options import FILE, LENIENT, check_names, explained, load
 from controller.cli.terminal import say, say_json
 from controller.config.certificate_files import wrong_authorities, wrong_for_checks, wrong_for_consul
-from reconcilers.checktext import told
+from reconcilers.checktext import describe
 from reconcilers.spec import Manifest
 
 
@@ -67,7 +67,7 @@ def _fields(found: ManifestFile) -> dict[str, Any]:
         "file": str(found.path),
         "id": found.pod or None,
         "sha": found.sha or None,
-        "check": told(check) if check else None,
+        "check": describe(check) if check else None,
         "error": "\n".join(found.errors) or None,
         "warnings": found.warnings,
     }

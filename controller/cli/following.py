@@ -17,7 +17,7 @@ from typing import Self
 from tenacity import RetryCallState, RetryError
 
 from controller.cli import inspection
-from controller.cli.inspection import Sight
+from controller.cli.inspection import InspectedPod
 from controller.consul.client import ConsulClient, ConsulError, ConsulRefused, KvPair
 from controller.intent.source import SourceError
 from controller.intent.watch import BURST, GAP_PER_POD, MIN_GAP
@@ -35,7 +35,7 @@ STOP_WITHIN = 2.0
 class View:
     """What is known: `sights` is None before the first answer, `trouble` why nothing newer can be read, or empty."""
 
-    sights: Sequence[Sight] | None = None
+    sights: Sequence[InspectedPod] | None = None
     trouble: str = ""
 
 

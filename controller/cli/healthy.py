@@ -80,7 +80,7 @@ def _asked(url: str, cert: Path | None, key: Path | None) -> tuple[int, str]:
     curl.setopt(pycurl.URL, url)
     curl.setopt(pycurl.NOPROXY, "*")
     curl.setopt(pycurl.TIMEOUT, WITHIN)
-    curl.setopt(pycurl.WRITEFUNCTION, answer.take)
+    curl.setopt(pycurl.WRITEFUNCTION, answer.write)
     curl.setopt(pycurl.SSL_VERIFYPEER, 0)
     curl.setopt(pycurl.SSL_VERIFYHOST, 0)
     if cert:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from controller.cli import inspection, table
-from controller.cli.inspection import Sight
+from controller.cli.inspection import InspectedPod
 from controller.cli.options import FOLDER, check_names, client, consul_options, explained
 from controller.cli.terminal import has_colours, say, say_json, say_styled
 
@@ -73,7 +73,7 @@ def inspect(
             say_json(shown)
 
 
-def _show(sights: Sequence[Sight]) -> None:
+def _show(sights: Sequence[InspectedPod]) -> None:
     now = time.time()
     rows = sorted(table.row(sight, now) for sight in sights)
     say_styled(table.text(rows, colour=has_colours()))

@@ -25,7 +25,7 @@ UNKNOWN = {"status": HealthState.UNKNOWN.value, "output": ""}
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class InspectedPod:
     """One pod on one node: its manifests as they stand in intent and reality, and what is published about it."""
 
     key: PodKey
@@ -34,7 +34,7 @@ class Sight:
     record: HealthRecord | None
 
 
-def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | None) -> list[Sight]:
+def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | None) -> list[InspectedPod]:
     """All pods of the fleet, or those of one node or one name.
 
     Raises:
@@ -64,7 +64,7 @@ def _healths(client: ConsulClient, node: str | None, pod: str | None) -> Iterato
     yield from consul_parts.read(client, names).pairs
 
 
-def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None) -> list[Sight]:
+def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None) -> list[InspectedPod]:
     """The same without Consul. Records of a controller that does not live any more say nothing, as in Consul.
 
     Raises:
@@ -78,17 +78,17 @@ def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None
     return joined(files, {}, records, node, pod)
 
 
-def as_tree(sights: Iterable[Sight]) -> dict[str, dict[str, Any]]:
+def as_tree(pods: Iterable[InspectedPod]) -> dict[str, dict[str, Any]]:
     """`{pod: {node: {...}}}`, as p2-inspect prints it."""
     tree: dict[str, dict[str, Any]] = {}
-    for key, fields in _shown(sights):
+    for key, fields in _shown(pods):
         tree.setdefault(key.pod, {})[key.node] = fields
     return tree
 
 
-def as_list(sights: Iterable[Sight]) -> list[dict[str, Any]]:
+def as_list(pods: Iterable[InspectedPod]) -> list[dict[str, Any]]:
     """`[{"node": ..., "pod": ..., ...}]`: the same in one row."""
-    return [{"node": key.node, "pod": key.pod, **fields} for key, fields in _shown(sights)]
+    return [{"node": key.node, "pod": key.pod, **fields} for key, fields in _shown(pods)]
 
 
 def manifests(tree: str, pairs: Iterable[KvPair]) -> dict[PodKey, bytes]:
@@ -106,10 +106,10 @@ def joined(
     records: Mapping[PodKey, HealthRecord | None],
     node: str | None,
     pod: str | None,
-) -> list[Sight]:
+) -> list[InspectedPod]:
     """Every pod of which anything is known, or those of one node or one name, in order."""
     return [
-        Sight(key, intents.get(key), realities.get(key), records.get(key))
+        InspectedPod(key, intents.get(key), realities.get(key), records.get(key))
         for key in sorted(intents.keys() | realities.keys() | records.keys())
         if node in {None, key.node} and pod in {None, key.pod}
     ]
@@ -123,14 +123,14 @@ def decoded(value: bytes) -> HealthRecord | None:
         return None
 
 
-def _shown(sights: Iterable[Sight]) -> Iterator[tuple[PodKey, dict[str, Any]]]:
+def _shown(pods: Iterable[InspectedPod]) -> Iterator[tuple[PodKey, dict[str, Any]]]:
     """A manifest that stands on a thousand nodes is read once."""
     read: dict[bytes | None, _Launched] = {}
-    for sight in sights:
-        for manifest in (sight.intent, sight.reality):
+    for pod in pods:
+        for manifest in (pod.intent, pod.reality):
             if manifest not in read:
                 read[manifest] = _launched(manifest)
-        yield sight.key, _fields(sight, read[sight.intent], read[sight.reality])
+        yield pod.key, _fields(pod, read[pod.intent], read[pod.reality])
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +152,9 @@ def _launched(manifest: bytes | None) -> _Launched:
     return _Launched(p2manifest.sha_of(document), launchables.versions(document))
 
 
-def _fields(sight: Sight, intent: _Launched, reality: _Launched) -> dict[str, Any]:
+def _fields(pod: InspectedPod, intent: _Launched, reality: _Launched) -> dict[str, Any]:
     """A pod without record is unknown: that is what a missing key means to p2's tools too."""
-    record = sight.record
+    record = pod.record
     health = {"status": record.status.value, "output": record.output} if record else UNKNOWN
     fields: dict[str, Any] = {
         "health_check": health,
@@ -165,7 +165,7 @@ def _fields(sight: Sight, intent: _Launched, reality: _Launched) -> dict[str, An
         "reality_locations": launchables.locations(reality.versions),
         **({"intent_versions": intent.versions} if intent.versions else {}),
         **({"reality_versions": reality.versions} if reality.versions else {}),
-        "scheduled": sight.intent is not None,
+        "scheduled": pod.intent is not None,
     }
     if record:
         fields |= {

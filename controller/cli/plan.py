@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from controller.cli import terminal
-from controller.cli.asked import addresses, listing, not_gone
+from controller.cli.effective_manifests import addresses, listing, not_gone
 from controller.cli.manifest_file import usable
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
 from controller.cli.table import printable
@@ -22,7 +22,7 @@ from controller.config import Config
 from controller.intent.source import SourceError
 from controller.runtime.bounded import BoundedBody
 from reconcilers.checks import located
-from reconcilers.checktext import changes, told
+from reconcilers.checktext import changes, describe
 from reconcilers.gate import Entry, Listing
 from reconcilers.keys import intent_key, intent_prefix
 from reconcilers.manifest import ManifestError, parse
@@ -167,7 +167,7 @@ def _running(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.NOPROXY, "*")
     curl.setopt(pycurl.TIMEOUT, WITHIN)
-    curl.setopt(pycurl.WRITEFUNCTION, answer.take)
+    curl.setopt(pycurl.WRITEFUNCTION, answer.write)
     if ca_file:
         curl.setopt(pycurl.CAINFO, str(ca_file))
     try:
@@ -228,7 +228,7 @@ def _asked(config: Config, manifests: Mapping[str, Manifest]) -> dict[str, Check
         for pod, manifest in manifests.items():
             if manifest.check:
                 try:
-                    asked[pod] = told(located(manifest.check, known))
+                    asked[pod] = describe(located(manifest.check, known))
                 except LookupError as error:
                     raise click.ClickException(str(error)) from None
     return asked

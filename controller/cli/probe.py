@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from controller.cli import terminal
-from controller.cli.asked import addresses
+from controller.cli.effective_manifests import addresses
 from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load
 from controller.cli.table import printable
 from controller.config import Config

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from controller.cli import table
 from controller.cli.following import View
-from controller.cli.inspection import Sight
+from controller.cli.inspection import InspectedPod
 from controller.cli.terminal import say
 from reconcilers.record import timestamp
 from reconcilers.spec import PodKey
@@ -89,12 +89,12 @@ class ChangeLines:
         self._last = known
 
 
-def _state(sight: Sight) -> str:
+def _state(sight: InspectedPod) -> str:
     """The status, and the reason if there is one: what makes a line worth it."""
     return f"{table.state(sight)} {sight.record.reason if sight.record else ''}".rstrip()
 
 
-def _detail(sight: Sight) -> str:
+def _detail(sight: InspectedPod) -> str:
     detail = table.printable(sight.record.detail) if sight.record else ""
     return f": {detail}" if detail else ""
 
@@ -113,7 +113,7 @@ class LiveTable:
         else:
             self._live.update(self._table(view.sights, view.trouble), refresh=True)
 
-    def _table(self, sights: Sequence[Sight], trouble: str) -> Text:
+    def _table(self, sights: Sequence[InspectedPod], trouble: str) -> Text:
         now, room = time.time(), max(1, self._console.height - LINES_AROUND)
         worst = sorted(sights, key=lambda sight: (table.WORST_FIRST.index(table.state(sight)), sight.key))
         rows = table.text([table.row(sight, now) for sight in worst[:room]], colour=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 from rich.cells import cell_len
 
-from controller.cli.inspection import Sight
+from controller.cli.inspection import InspectedPod
 from reconcilers.health import HealthState
 from reconcilers.visible import visible
 
@@ -40,17 +40,17 @@ class Row(NamedTuple):
 STATE = Row._fields.index("state")
 
 
-def row(sight: Sight, now: float) -> Row:
+def row(pod: InspectedPod, now: float) -> Row:
     """What there is to say at `now`, in seconds since the epoch."""
-    record = sight.record
+    record = pod.record
     detail = printable(record.detail) if record else "no health is published"
-    if sight.intent is None:
+    if pod.intent is None:
         detail = "; ".join(filter(None, ("not scheduled", detail)))
     if record is None:
-        return Row(sight.key.pod, sight.key.node, HealthState.UNKNOWN, "-", "-", "-", detail)
+        return Row(pod.key.pod, pod.key.node, HealthState.UNKNOWN, "-", "-", "-", detail)
     return Row(
-        sight.key.pod,
-        sight.key.node,
+        pod.key.pod,
+        pod.key.node,
         record.status,
         _age(now - record.since) if record.since else "-",
         _age(now - record.last_probe) if record.last_probe else "-",
@@ -59,9 +59,9 @@ def row(sight: Sight, now: float) -> Row:
     )
 
 
-def state(sight: Sight) -> HealthState:
+def state(pod: InspectedPod) -> HealthState:
     """A pod without record is unknown."""
-    return sight.record.status if sight.record else HealthState.UNKNOWN
+    return pod.record.status if pod.record else HealthState.UNKNOWN
 
 
 def text(rows: Iterable[Row], *, colour: bool) -> str:
@@ -74,9 +74,9 @@ def text(rows: Iterable[Row], *, colour: bool) -> str:
     return "\n".join([click.style("  ".join(head).rstrip(), bold=True), *map(_coloured, body)])
 
 
-def totals(sights: Iterable[Sight]) -> str:
+def totals(pods: Iterable[InspectedPod]) -> str:
     """`5 pods: 1 critical, 4 passing`."""
-    counts = Counter(map(state, sights))
+    counts = Counter(map(state, pods))
     words = ", ".join(f"{counts[each]} {each}" for each in WORST_FIRST if counts[each])
     number = counts.total()
     return f"{number} pod{'' if number == 1 else 's'}{f': {words}' if words else ''}"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from controller.consul.client import ConsulClient, ConsulError
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.guard import is_address
 from reconcilers.spec import UNKNOWN_ADDRESS, is_name
 
@@ -83,15 +83,14 @@ class CatalogAddress:
 
 
 class AddressWatch:
-    """Looks into the catalog again and again, in a thread called what its pulse is; `on_move` is told when the node is
-    somewhere else."""
+    """Reads the node's address from the catalog again and again. `on_move` is called when the address changed."""
 
-    def __init__(self, address: CatalogAddress, on_move: Callable[[], None], pulse: Pulse) -> None:
+    def __init__(self, address: CatalogAddress, on_move: Callable[[], None], heartbeat: Heartbeat) -> None:
         self._address = address
         self._on_move = on_move
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -103,7 +102,7 @@ class AddressWatch:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            self._pulse.beat()
+            self._heartbeat.beat()
             if self._address.refresh():
                 self._on_move()
             self._stopped.wait(PERIOD if self._address.known else PERIOD_UNKNOWN)

@@ -118,9 +118,9 @@ class ConsulClient:
         """End the request in flight, and every later one until `reopen`, as unavailable. For any thread."""
         self._http.cancel()
 
-    def use(self, settings: ConsulSettings) -> None:
+    def apply(self, settings: ConsulSettings) -> None:
         """Speak to Consul by these settings from the next request on. For any thread."""
-        self._http.use(settings)
+        self._http.apply(settings)
 
     def token_mark(self) -> str:
         """Tells the token of the next request from other tokens, and does not give it away. Nothing is asked.

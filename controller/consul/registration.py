@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from controller.consul.client import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused, ConsulSettings
 from controller.consul.holders import NAME, Holders, controller_id, page_of
 from controller.consul.ownership import OWNER, is_ours
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def controller_service(node: str, version: str, scheme: str, host: str, port: in
 
 
 class RegistrationKeeper:
-    """Runs in a thread called what its pulse is. `describe` is asked once, after `start`; the client is its own.
+    """Runs in a thread called what its heartbeat is. `describe` is asked once, after `start`; the client is its own.
 
     A refusal of Consul is logged once, and tried again after a while that grows; nothing else depends on it. The same
     holds while another controller of this node runs: it holds keys and we hold none, as `holders` know, or it is
@@ -52,7 +52,7 @@ class RegistrationKeeper:
         healthy: Complaints,
         ready: Complaints,
         holders: Holders,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,7 +61,7 @@ class RegistrationKeeper:
         self._healthy = healthy
         self._ready = ready
         self._holders = holders
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._clock = clock
         self._registered = ""
         """The mark of the token that it is registered with, empty while it is not."""
@@ -71,14 +71,14 @@ class RegistrationKeeper:
         self._due = 0.0
         self._trouble: type[ConsulError] | None = None
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def use(self, settings: ConsulSettings) -> None:
+    def apply(self, settings: ConsulSettings) -> None:
         """Speak to Consul by these settings from the next request on. For any thread."""
-        self._client.use(settings)
+        self._client.apply(settings)
 
     def stop(self, timeout: float) -> None:
         """End the thread and take the service away; wait up to `timeout` seconds for that."""
@@ -90,7 +90,7 @@ class RegistrationKeeper:
         service = self._describe()
         self._holders.page = page_of(service, service.meta["node"])
         while not self._stopped.is_set():
-            self._pulse.beat()
+            self._heartbeat.beat()
             if self._clock() >= self._due:
                 self._turn(service)
             self._stopped.wait(PERIOD)

@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying
 
 from controller.consul.client import ConsulClient, ConsulError
 from controller.runtime.boottime import boottime
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.retry import RETRY_FIRST, until_stopped
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class SessionKeeper:
         client: ConsulClient,
         node: str,
         on_new: Callable[[str], None],
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         *,
         on_end: Callable[[], None] = lambda: None,
         resume: str = "",
@@ -65,7 +65,7 @@ class SessionKeeper:
         self._node = node
         self._on_new = on_new
         self._on_end = on_end
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._clock = clock
         self._wall_clock = wall_clock
         self._lease = Lease(resume, clock(), 0.0) if resume else None
@@ -111,7 +111,7 @@ class SessionKeeper:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            self._pulse.beat()
+            self._heartbeat.beat()
             self._stopped.wait(self._turn())
         self._client.reopen()
         if self._lease:
@@ -142,7 +142,7 @@ class SessionKeeper:
     def _create(self) -> None:
         """A server that has just started may deny a session that it has not read yet from its own log: destroyed for
         good, it holds no key against the new one."""
-        self._pulse.beat()
+        self._heartbeat.beat()
         if self._ended:
             self._client.session_destroy(self._ended)
             self._ended = ""

@@ -151,7 +151,7 @@ class CurlTransport:
                 with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
-    def use(self, settings: ConsulSettings) -> None:
+    def apply(self, settings: ConsulSettings) -> None:
         """Begin the next request by these settings. For any thread."""
         self._next = settings
 
@@ -181,7 +181,7 @@ class CurlTransport:
         self._take_settings()
         body, lines = BoundedBody(MAX_BODY), list[bytes]()
         self._configure(self._url(path, params), method, data)
-        self._curl.setopt(pycurl.WRITEFUNCTION, body.take)
+        self._curl.setopt(pycurl.WRITEFUNCTION, body.write)
         self._curl.setopt(pycurl.HEADERFUNCTION, lines.append)
         try:
             self._curl.perform()

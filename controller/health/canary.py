@@ -6,12 +6,12 @@ the failures say nothing about the pods, and the health store is told so.
 
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable
 
 from controller.health.store import HealthStore
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.background_thread import BackgroundThread
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.isolation import everything_failed
 
 log = logging.getLogger(__name__)
@@ -27,31 +27,27 @@ class Canary:
         self,
         target: tuple[str, int] | str,
         healths: HealthStore,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         *,
         window: float,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._target = target
         self._healths = healths
-        self._pulse = pulse
         self.window = window
         """Seconds within which everything must have begun to fail."""
         self._wall_clock = wall_clock
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = BackgroundThread(self._turn, heartbeat, delay=PERIOD)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        self._stopped.set()
-        self._thread.join(timeout)
+        self._thread.stop(timeout)
 
-    def _run(self) -> None:
-        while not self._stopped.wait(PERIOD):
-            self._pulse.beat()
-            self._look()
+    def _turn(self) -> float:
+        self._look()
+        return PERIOD
 
     def _look(self) -> None:
         now = self._wall_clock()

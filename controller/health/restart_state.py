@@ -6,8 +6,8 @@ from pathlib import Path
 
 from controller.health.node_lock import NodeLock
 from controller.health.state_file import StateFile
-from controller.health.state_saver import Heritage, Known
-from controller.runtime.heartbeat import Pulses
+from controller.health.state_saver import Known, StateSaver
+from controller.runtime.heartbeat import Heartbeats
 from controller.runtime.plain_files import is_unwritable
 from reconcilers.adoption import Inherited
 from reconcilers.damping import Damping
@@ -16,11 +16,11 @@ from reconcilers.spec import CheckSpec, PodKey
 
 log = logging.getLogger(__name__)
 
-PULSE_LIMIT = 30.0
+HEARTBEAT_LIMIT = 30.0
 """Seconds without a look at what is to be saved: a disk may be slow."""
 
 
-class Succession:
+class RestartState:
     """For one node. Where its folder cannot be used, and nobody `insists` on it, nothing is taken over nor left; nor
     where its file system is full or read-only, which may be over tomorrow and is no reason to check nothing today.
 
@@ -29,9 +29,9 @@ class Succession:
         OSError: the folder that somebody insists on is none that could ever be used.
     """
 
-    def __init__(self, folder: Path, node: str, pulses: Pulses, *, insists: bool) -> None:
+    def __init__(self, folder: Path, node: str, heartbeats: Heartbeats, *, insists: bool) -> None:
         self._lock: NodeLock | None = None
-        self._heritage: Heritage | None = None
+        self._saver: StateSaver | None = None
         self._complaint = ""
         try:
             self._lock = NodeLock(folder, node)
@@ -41,7 +41,7 @@ class Succession:
             hint = "" if insists else " (set state_dir)"
             log.warning("no state is kept, the next start begins anew%s: %s", hint, error)
             return
-        self._heritage = Heritage(StateFile(folder, node), pulses.new("state", PULSE_LIMIT, asks=True))
+        self._saver = StateSaver(StateFile(folder, node), heartbeats.new("state", HEARTBEAT_LIMIT, asks=True))
 
     @property
     def session(self) -> str:
@@ -69,21 +69,21 @@ class Succession:
 
     def dampings(self) -> Mapping[PodKey, Damping]:
         """How pods stood with the damping of the run before."""
-        return self._heritage.dampings() if self._heritage else {}
+        return self._saver.dampings() if self._saver else {}
 
     def claim(self, spec: CheckSpec, standing: HealthRecord | None) -> Inherited | None:
         """Where `spec` goes on; `standing` is what has stood published since the run before."""
-        return self._heritage.claim(spec, standing) if self._heritage else None
+        return self._saver.claim(spec, standing) if self._saver else None
 
     def start(self, checks: Known, dampings: Callable[[], Mapping[PodKey, Damping]]) -> None:
         """Save from now on what is known of `checks`, and how their pods stand with the damping."""
-        if self._heritage:
-            self._heritage.start(checks, dampings)
+        if self._saver:
+            self._saver.start(checks, dampings)
 
     def stop(self, timeout: float) -> None:
         """Save for the last time."""
-        if self._heritage:
-            self._heritage.stop(timeout)
+        if self._saver:
+            self._saver.stop(timeout)
 
     def release(self, *, left: bool) -> None:
         """Let the next one in; what we published is `left` to it, or was removed."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from controller.health.state_file import MAX_BYTES, StateFile, Unwritable
 from controller.health.store import Tracked
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.adoption import HINT, Inherited, Saved, adopt
 from reconcilers.damping import Damping
 from reconcilers.health import CheckHealth
@@ -48,17 +48,17 @@ class Known(Protocol):
     def all(self) -> Iterable[Tracked]: ...
 
 
-class Heritage:
-    """Saves in a thread that its pulse is called. `claim` is for whoever starts checks."""
+class StateSaver:
+    """Saves in a thread that its heartbeat is called. `claim` is for whoever starts checks."""
 
     def __init__(
         self,
         file: StateFile,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._wall_clock = wall_clock
         self._unclaimed = file.read()
         self._checks: Known | None = None
@@ -68,7 +68,7 @@ class Heritage:
         self._is_too_long = False
         self._unwritable: set[PodKey] = set()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
     def dampings(self) -> Mapping[PodKey, Damping]:
         """How pods stood with the damping of the run before."""
@@ -92,7 +92,7 @@ class Heritage:
 
     def _run(self) -> None:
         while not self._stopped.wait(PERIOD):
-            self._pulse.beat()
+            self._heartbeat.beat()
             if self._look(AT_LEAST):
                 self._save()
         self._look(0.0)

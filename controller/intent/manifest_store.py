@@ -72,7 +72,7 @@ class ManifestStore:
             removed = [key for key in keys if self._intents.pop(key, None)]
         self._note_change(removed)
 
-    def follow(self, rules: Rules) -> frozenset[PodKey]:
+    def apply(self, rules: Rules) -> frozenset[PodKey]:
         """Read every manifest anew by these rules; the answer names the pods for which that is another one.
 
         By the same rules only those are read that were not understood: a file that they name may be there by now. What

@@ -12,14 +12,14 @@ from typing import Protocol
 from tenacity import RetryCallState, RetryError
 
 from controller.intent.source import SourceError
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.retry import until_stopped
 from reconcilers.gate import Listing
 
 log = logging.getLogger(__name__)
 
 WAIT = 60.0
-PULSE_LIMIT = 90.0
+HEARTBEAT_LIMIT = 90.0
 MIN_GAP = 0.25
 
 
@@ -37,13 +37,13 @@ class RealityWatch:
     A listing that need not be Consul's last word (there is no leader) is passed over.
     """
 
-    def __init__(self, source: Lister, on_listing: Callable[[Listing], None], pulse: Pulse) -> None:
+    def __init__(self, source: Lister, on_listing: Callable[[Listing], None], heartbeat: Heartbeat) -> None:
         self._source = source
         self._on_listing = on_listing
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._failing = False
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
         self._retrying = until_stopped(SourceError, self._stopped, self._on_error)
 
     def start(self) -> None:
@@ -63,7 +63,7 @@ class RealityWatch:
             log.debug("what really runs is not read any more")
 
     def _turn(self) -> None:
-        self._pulse.beat()
+        self._heartbeat.beat()
         listing = self._source.next(WAIT)
         if self._failing:
             log.info("what really runs can be read again")
@@ -72,7 +72,7 @@ class RealityWatch:
             self._on_listing(listing)
 
     def _on_error(self, state: RetryCallState) -> None:
-        self._pulse.beat()
+        self._heartbeat.beat()
         if not self._failing and state.outcome:
             log.warning("what really runs cannot be read, the last that was read counts: %s", state.outcome.exception())
         self._failing = True

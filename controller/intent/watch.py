@@ -16,10 +16,10 @@ from tenacity import RetryCallState, RetryError
 from controller.intent.ignored import IgnoredKeys
 from controller.intent.manifest_store import ManifestStore
 from controller.intent.source import Source, SourceError
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.retry import until_stopped
 from reconcilers.bucket import TokenBucket
-from reconcilers.gate import Listing, RemovalGate, Verdict
+from reconcilers.gate import GateDecision, Listing, RemovalGate
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class IntentWatch:
         store: ManifestStore,
         gate: RemovalGate,
         on_change: Callable[[Collection[PodKey]], None],
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         wait: float = WAIT,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -56,11 +56,11 @@ class IntentWatch:
         self._gate = gate
         self._on_change = on_change
         self._longest = wait
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._clock = clock
         self._wall_clock = wall_clock
         self._bucket = TokenBucket(BURST, MIN_GAP)
-        self._verdict = Verdict()
+        self._verdict = GateDecision()
         self._unread = False
         self._found: SimpleQueue[Collection[PodKey]] = SimpleQueue()
         self._release = threading.Event()
@@ -72,7 +72,7 @@ class IntentWatch:
         self._stopped = threading.Event()
         self._left_over = threading.Event()
         """What an earlier run left is known, or not waited for any more."""
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
         self._earlier = threading.Thread(target=self._read_leftovers, name="leftovers", daemon=True)
         self._retrying = until_stopped(SourceError, self._stopped, self._on_error)
 
@@ -129,7 +129,7 @@ class IntentWatch:
 
     def _turn(self) -> None:
         """Read one listing and act on it."""
-        self._pulse.beat()
+        self._heartbeat.beat()
         self._pace()
         listing = self._source.next(self._wait())
         self._left_over.wait(PATIENCE)
@@ -171,7 +171,7 @@ class IntentWatch:
         if changed := self._store.replace(listing):
             self._on_change(changed)
 
-    def _let_go(self, verdict: Verdict) -> None:
+    def _let_go(self, verdict: GateDecision) -> None:
         """Announce what may be removed. A pod that an earlier run left is in no store, and is announced too."""
         self._report(verdict)
         if verdict.removed:
@@ -196,7 +196,7 @@ class IntentWatch:
         recheck = 0.0 if self._unread else self._gate.recheck_in(self._clock())
         return self._longest if recheck is None else min(self._longest, WAIT_HOLDING, max(1.0, recheck))
 
-    def _report(self, verdict: Verdict) -> None:
+    def _report(self, verdict: GateDecision) -> None:
         before = self._verdict.held
         if verdict.held and verdict.held != before:
             log.warning("removal of %d pods is held: %s", len(verdict.held), verdict.reason)
@@ -216,7 +216,7 @@ class IntentWatch:
             log.warning("what an earlier run left published cannot be read yet: %s", state.outcome.exception())
 
     def _on_error(self, state: RetryCallState) -> None:
-        self._pulse.beat()
+        self._heartbeat.beat()
         self._gate.disturb()
         if self._failing_since is None and state.outcome:
             self._failing_since = self._clock()

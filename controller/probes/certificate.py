@@ -26,7 +26,7 @@ SELF_SIGNED_IN_CHAIN = 19
 UNKNOWN_ISSUER = frozenset({20, 21})
 
 
-def told(chain: Chain, accepted_until: float = 0.0) -> Certificate:
+def describe(chain: Chain, accepted_until: float = 0.0) -> Certificate:
     """What is kept of it for people and metrics; nothing of an empty chain. It is accepted until then, 0 where it was
     not verified or not accepted."""
     if not chain:

@@ -20,7 +20,7 @@ from controller.probes.resolver import Answer, ask_system
 from controller.probes.schedule import Schedule, first_moment, next_moment, next_on_phase
 from controller.probes.worker import Worker
 from controller.runtime.descriptors import keepable
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.plain_files import Reading
 from reconcilers.bucket import TokenBucket
 from reconcilers.guard import Guard
@@ -71,7 +71,7 @@ class ProbeEngine:
         self,
         observer: Observer,
         metrics: ProbeMetrics,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         *,
         ca_file: str,
         max_in_flight: int,
@@ -82,7 +82,7 @@ class ProbeEngine:
     ) -> None:
         self._observer = observer
         self._metrics = metrics
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._clock = clock
         self._wall_clock = wall_clock
         self._epoch = wall_clock() - clock()
@@ -94,7 +94,7 @@ class ProbeEngine:
         self._ca_file = ca_file
         self._guard = guard or Guard()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
         self._prober = Prober(ca_file, self._guard, max_in_flight, ask, clock, wall_clock)
         self._workers: dict[PodKey, Worker] = {}
@@ -153,7 +153,7 @@ class ProbeEngine:
         began after that."""
         self._post(ProbeAll(begun))
 
-    def take(self, *, ca_file: str, guard: Guard) -> None:
+    def apply(self, *, ca_file: str, guard: Guard) -> None:
         """From now on these authorities and this guard are in force; probes under way end as they began."""
         if (ca_file, guard) != (self._ca_file, self._guard):
             self._ca_file, self._guard = ca_file, guard
@@ -175,7 +175,7 @@ class ProbeEngine:
 
     def _run(self) -> None:
         while not self._closing:
-            self._pulse.beat()
+            self._heartbeat.beat()
             try:
                 self._step()
             except Exception:
@@ -188,7 +188,7 @@ class ProbeEngine:
         self._prober.turn(self._timeout(), self._admission.limit)
         self._obey()
         now = self._clock()
-        for due, worker in self._schedule.take(now):
+        for due, worker in self._schedule.pop_due(now):
             self._on_due(worker, due, now)
         for worker in self._prober.freed():
             if worker.running and worker.wanted:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from controller.probes.engine import ProbeEngine
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.guard import Guard
 from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, PodKey
@@ -23,7 +23,7 @@ def probe_once(spec: CheckSpec, *, ca_file: str, guard: Guard) -> ProbeResult:
     """
     first = _First()
     engine = ProbeEngine(
-        first, _Untold(), Pulse("probe", SLACK, time.monotonic), ca_file=ca_file, max_in_flight=1, guard=guard
+        first, _Untold(), Heartbeat("probe", SLACK, time.monotonic), ca_file=ca_file, max_in_flight=1, guard=guard
     )
     engine.run()
     try:

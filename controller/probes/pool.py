@@ -44,7 +44,7 @@ class TransferPool:
         """See `TlsFiles.readings`."""
         return self._files.readings()
 
-    def take(self, worker: Worker) -> Transfer:
+    def get(self, worker: Worker) -> Transfer:
         idle = self._idle.get(worker.profile)
         if idle and idle.transfers:
             self._count -= 1

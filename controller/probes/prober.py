@@ -11,9 +11,9 @@ import pycurl
 from controller.probes.judgement import deadline, judge, overdue
 from controller.probes.multi import Multi
 from controller.probes.pool import TransferPool
-from controller.probes.reach import Reach
 from controller.probes.resolver import Answer, Resolver
 from controller.probes.schedule import Schedule
+from controller.probes.target_resolver import TargetResolver
 from controller.probes.transfer import Transfer, Verdict, Where
 from controller.probes.worker import Worker
 from controller.runtime.plain_files import Reading
@@ -48,7 +48,7 @@ class Prober:
         self._wall_clock = wall_clock
         self.multi = Multi(clock)
         self.resolver = Resolver(self.multi.wake, ask, clock)
-        self._reach = Reach(self.resolver, guard)
+        self._targets = TargetResolver(self.resolver, guard)
         self._pool = TransferPool(ca_file, self.multi.opened)
         self._in_flight: dict[pycurl.Curl, Worker] = {}
         self._unsent: dict[Transfer, None] = {}
@@ -103,7 +103,7 @@ class Prober:
     def renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
         """From now on these authorities and this guard are in force, and these files' content is another one."""
         self._pool.renew(ca_file, replaced)
-        self._reach.take(guard)
+        self._targets.apply(guard)
 
     def drop(self, worker: Worker) -> None:
         """End what is under way for it; there is no result."""
@@ -145,7 +145,7 @@ class Prober:
             self._conclude(worker, self._fault(worker, "the probe could not be sent", error), Phases(dns=worker.dns))
 
     def _go(self, worker: Worker) -> None:
-        match self._reach.find(worker):
+        match self._targets.find(worker):
             case Where() as where:
                 worker.waiting = False
                 self._send(worker, where)
@@ -180,7 +180,7 @@ class Prober:
 
     def _give_up(self, worker: Worker) -> None:
         worker.waiting = False
-        if not self.has_room and isinstance(self._reach.find(worker), Where):
+        if not self.has_room and isinstance(self._targets.find(worker), Where):
             verdict = Verdict(Outcome.LOCAL, Reason.LOCAL, self.full())
         else:
             detail = f"{worker.spec.probe.host} was not resolved within {worker.spec.timeout:g} s"
@@ -194,7 +194,7 @@ class Prober:
     def _send(self, worker: Worker, where: Where) -> None:
         certinfo = worker.wants_certificate(worker.started)
         try:
-            transfer = self._pool.take(worker)
+            transfer = self._pool.get(worker)
             transfer.prepare(worker.url, worker.spec.timeout, where, certinfo=certinfo)
         except (pycurl.error, ValueError, OSError) as error:
             detail = f"the probe could not be sent: {error}"
@@ -229,7 +229,7 @@ class Prober:
         Of one that was read from just now there may be more to read: it is looked at once more.
         """
         looked = self.multi.looked
-        for _, (worker, started, again) in self._deadlines.take(looked):
+        for _, (worker, started, again) in self._deadlines.pop_due(looked):
             if (transfer := worker.transfer) is None or worker.started != started:
                 continue
             if (end := deadline(worker, transfer)) > looked:

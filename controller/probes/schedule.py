@@ -94,7 +94,7 @@ class Schedule(Generic[W]):
         """When the next member is due; infinity when there is none."""
         return self._order[0] * self._grid if self._order else math.inf
 
-    def take(self, now: float) -> list[tuple[float, W]]:
+    def pop_due(self, now: float) -> list[tuple[float, W]]:
         """All members whose tick has come, each with its tick's time."""
         taken = []
         while self._order and self._order[0] * self._grid <= now:

@@ -13,7 +13,7 @@ from typing import cast
 
 import pycurl
 
-from controller.probes import certificate, endings
+from controller.probes import certificate, curl_errors
 from controller.probes.chains import Authorities
 from controller.probes.files import Options, Sealed, TlsFiles
 from controller.probes.text import sound
@@ -215,11 +215,11 @@ class Transfer:
         sent = self._certificates()
         accepted = sent and self._verifies and self.curl.getinfo(pycurl.APPCONNECT_TIME)
         until = certificate.accepted_until(sent, self._chains, self._authorities) if accepted else 0.0
-        return certificate.told(sent, until)
+        return certificate.describe(sent, until)
 
     def failed(self, code: int, message: str, spec: CheckSpec) -> Verdict:
         """The verdict over a transfer that libcurl ended with an error."""
-        reason = endings.reason(code, message, self.curl.getinfo(pycurl.OS_ERRNO))
+        reason = curl_errors.reason(code, message, self.curl.getinfo(pycurl.OS_ERRNO))
         outcome = Outcome.LOCAL if reason is Reason.LOCAL else Outcome.FAILURE
         output = self.excerpt() if spec.output.keeps(success=False) else ""
         return Verdict(outcome, reason, self._sentence(reason, code, message, spec), output, self.status())
@@ -263,11 +263,11 @@ class Transfer:
                 verdict = int(self.curl.getinfo(pycurl.SSL_VERIFYRESULT))
                 return certificate.explain(verdict, self._certificates(), host) or message
             case Reason.TLS:
-                return endings.no_tls(message, where, host)
+                return curl_errors.no_tls(message, where, host)
             case Reason.PROTOCOL:
-                return self._broken or endings.no_answer(code, message)
+                return self._broken or curl_errors.no_answer(code, message)
             case _ if code == pycurl.E_COULDNT_CONNECT:
-                return endings.no_connection(where, self.curl.getinfo(pycurl.OS_ERRNO))
+                return curl_errors.no_connection(where, self.curl.getinfo(pycurl.OS_ERRNO))
             case _:
                 return f"the probe could not be sent: {self._with_paths(message, spec.probe.tls)}"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 from controller.consul.client import ConsulError
 from controller.publish.agent import AgentSink
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
@@ -25,23 +25,23 @@ REGISTRATIONS = 30.0
 
 
 class TtlKeeper:
-    """Runs in the thread "agent-ttl" (or what its pulse is called). `on_found` is told of the pods of `node` that an
-    earlier run left at the agent, as soon as that says so."""
+    """Renews the TTLs of our services at the agent. `on_found` is called with the pods of `node` that an earlier run
+    left at the agent, as soon as the agent has answered."""
 
     def __init__(
-        self, sink: AgentSink, node: str, on_found: Callable[[Collection[PodKey]], None], pulse: Pulse
+        self, sink: AgentSink, node: str, on_found: Callable[[Collection[PodKey]], None], heartbeat: Heartbeat
     ) -> None:
         self._sink = sink
         self._node = node
         self._on_found = on_found
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._found = threading.Event()
         self._tick = 0
         self._rest = 0
         self._complaint = ""
         self._withdraw_within = 0.0
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -59,7 +59,7 @@ class TtlKeeper:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._sink.period / TICKS):
-            self._pulse.beat()
+            self._heartbeat.beat()
             self._turn()
         if self._withdraw_within:
             self._withdraw()

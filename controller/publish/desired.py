@@ -53,7 +53,7 @@ class DesiredHealth:
             proven = health.state is not HealthState.PASSING or self._healths.is_proven(key)
             return self._damped(record, health.state, proven=proven)
 
-    def follow(self, rules: DampingRules) -> None:
+    def apply(self, rules: DampingRules) -> None:
         """From now on these rules are in force."""
         self._rules = rules
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from controller.runtime.boottime import boottime
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.plain_files import contents, is_unwritable
 from reconcilers.record import HealthRecord, decode
 from reconcilers.spec import PodKey
@@ -46,14 +46,14 @@ class DirectoryLease:
     def __init__(
         self,
         folder: Path,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         on_lapse: Callable[[], None] = lambda: None,
         *,
         void: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = boottime,
     ) -> None:
         self._path = folder / LEASE
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._on_lapse = on_lapse
         self._void = void
         self._clock = clock
@@ -63,7 +63,7 @@ class DirectoryLease:
         self._file: int | None = None
         self.resumed = is_alive(folder, time.time())
         """Whether what stands there has been fresh all the time, since an earlier run touched it last."""
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
     def start(self) -> None:
         """Take the folder. Where its file system is full or read-only, try again until that is over.
@@ -120,7 +120,7 @@ class DirectoryLease:
 
     def _run(self) -> None:
         while not self._stopped.wait(RENEWAL):
-            self._pulse.beat()
+            self._heartbeat.beat()
             self._turn()
 
     def _turn(self) -> None:

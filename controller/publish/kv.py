@@ -48,7 +48,7 @@ REFUSALS = 2
 ANY_SESSION = "x" * 36
 
 
-class Lease(Protocol):
+class CurrentSession(Protocol):
     """The session that we hold, if any."""
 
     def current(self) -> str | None: ...
@@ -78,7 +78,7 @@ class KvSink:
     def __init__(
         self,
         client: ConsulClient,
-        lease: Lease,
+        lease: CurrentSession,
         scheduled: Callable[[], Collection[PodKey]] = tuple,
         *,
         holders: Holders | None = None,

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection
 
 from controller.consul.client import ConsulError
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
@@ -21,23 +21,23 @@ PERIOD = 15.0
 
 
 class KeyKeeper:
-    """Runs in the thread that its pulse is called. `look` answers which pods' keys are not as they were published (and
-    beats meanwhile), and `on_lost` is told of them."""
+    """Looks at the keys that we published. `look` answers which pods' keys differ from what was published (and beats
+    meanwhile); `on_lost` is called with those pods."""
 
     def __init__(
         self,
         look: Callable[[Callable[[], None]], Collection[PodKey]],
         on_lost: Callable[[Collection[PodKey]], None],
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         *,
         period: float = PERIOD,
     ) -> None:
         self._look = look
         self._on_lost = on_lost
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._period = period
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -48,9 +48,9 @@ class KeyKeeper:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._period):
-            self._pulse.beat()
+            self._heartbeat.beat()
             try:
-                if lost := self._look(self._pulse.beat):
+                if lost := self._look(self._heartbeat.beat):
                     log.warning(
                         "%d health keys are not as they were published; they are written anew, or removed", len(lost)
                     )

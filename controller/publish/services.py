@@ -51,7 +51,7 @@ class ManifestServices:
         self._manifests = manifests
         self._naming = naming
 
-    def take(self, naming: ServiceNaming) -> None:
+    def apply(self, naming: ServiceNaming) -> None:
         """From now on pods are called so."""
         self._naming = naming
 

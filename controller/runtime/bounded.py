@@ -9,7 +9,7 @@ class BoundedBody:
         self.overflow = False
         self._limit = limit
 
-    def take(self, chunk: bytes) -> int:
+    def write(self, chunk: bytes) -> int:
         """Keep a part; one that is too much ends the transfer."""
         if len(self.data) + len(chunk) > self._limit:
             self.overflow = True

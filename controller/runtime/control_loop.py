@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.work_queue import WorkQueue
 from reconcilers.ports import DONE, Reconciler, Result
 from reconcilers.spec import PodKey
@@ -34,7 +34,7 @@ class ControlLoop:
         queue: WorkQueue[PodKey],
         reconciler: Reconciler,
         metrics: LoopMetrics,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         *,
         batch: int,
         linger: float = 0.0,
@@ -43,13 +43,13 @@ class ControlLoop:
         self._queue = queue
         self._reconciler = reconciler
         self._metrics = metrics
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._batch = batch
         self._linger = linger
         self._clock = clock
         self._failing: dict[PodKey, str] = {}
         """Why each pod failed that has not succeeded since."""
-        self._thread = threading.Thread(target=self._run, name=pulse.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
     def overdue(self, seconds: float) -> Mapping[PodKey, str]:
         """The pods that have been waiting for success for over `seconds` seconds, oldest first, and why each failed.
@@ -73,11 +73,11 @@ class ControlLoop:
 
     def _run(self) -> None:
         while not self._queue.closed:
-            self._pulse.beat()
+            self._heartbeat.beat()
             self._step()
 
     def _step(self) -> None:
-        keys = self._queue.take(self._batch, self._linger, IDLE)
+        keys = self._queue.get_batch(self._batch, self._linger, IDLE)
         if not keys:
             return
         started = self._clock()

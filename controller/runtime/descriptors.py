@@ -6,8 +6,8 @@ import resource
 log = logging.getLogger(__name__)
 
 SPARE = 128
-"""What everything but the probes needs; half of it is for the connections to the page, of which `controller.web.door`
-lets in no more."""
+"""What everything but the probes needs. Half of it is for connections to the page; `controller.web.listener` accepts
+no more."""
 
 
 def affordable(wanted: int) -> int:

@@ -8,7 +8,7 @@ SLOW = 20
 """How many times its limit a thread that asks others may stand still before a new process is the only help."""
 
 
-class Pulse:
+class Heartbeat:
     """The sign of life of one thread; it stands still when it has not beaten for `limit` seconds.
 
     A thread that `asks` others waits for them: it may stand still because they are slow. One that has ended without
@@ -22,12 +22,18 @@ class Pulse:
         self._clock = clock
         self._last = clock()
         self._thread: threading.Thread | None = None
+        self.faults = 0
+        """Turns that an unforeseen exception ended."""
 
     def beat(self) -> None:
         """A sign of life of the thread that calls."""
         self._last = self._clock()
         if self._thread is None:
             self._thread = threading.current_thread()
+
+    def count_fault(self) -> None:
+        """An exception that nobody foresaw ended one turn of the thread."""
+        self.faults += 1
 
     def silence(self) -> float:
         """Seconds since the last beat."""
@@ -42,27 +48,27 @@ class Pulse:
         return self.stands_still() and (ended or self.silence() > self._limit * (SLOW if self._asks else 1))
 
 
-class Pulses:
-    """The pulses of one process."""
+class Heartbeats:
+    """The heartbeats of one process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._pulses: list[Pulse] = []
+        self._heartbeats: list[Heartbeat] = []
 
-    def new(self, name: str, limit: float, *, asks: bool = False) -> Pulse:
-        pulse = Pulse(name, limit, self._clock, asks=asks)
+    def new(self, name: str, limit: float, *, asks: bool = False) -> Heartbeat:
+        heartbeat = Heartbeat(name, limit, self._clock, asks=asks)
         with self._lock:
-            self._pulses.append(pulse)
-        return pulse
+            self._heartbeats.append(heartbeat)
+        return heartbeat
 
     def complaints(self) -> Sequence[str]:
         """One sentence for each thread that stands still."""
         with self._lock:
-            still = [pulse for pulse in self._pulses if pulse.stands_still()]
-        return [f"thread {pulse.name} has stood still for {pulse.silence():.0f} s" for pulse in still]
+            still = [heartbeat for heartbeat in self._heartbeats if heartbeat.stands_still()]
+        return [f"thread {heartbeat.name} has stood still for {heartbeat.silence():.0f} s" for heartbeat in still]
 
     def hopeless(self) -> bool:
         """Whether any thread is."""
         with self._lock:
-            return any(pulse.is_hopeless() for pulse in self._pulses)
+            return any(heartbeat.is_hopeless() for heartbeat in self._heartbeats)

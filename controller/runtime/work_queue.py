@@ -95,7 +95,7 @@ class WorkQueue(Generic[K]):
         self._failures.pop(key, None)
         self._asked.pop(key, None)
 
-    def take(self, limit: int, linger: float, timeout: float) -> list[K]:
+    def get_batch(self, limit: int, linger: float, timeout: float) -> list[K]:
         """Take up to `limit` keys, waiting at most `timeout` seconds for the first and `linger` more for others.
 
         Every key that was taken must be given back by `done`. The answer is empty when time is up or the queue closed.

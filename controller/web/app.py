@@ -19,10 +19,10 @@ from controller.config import ConfigError
 from controller.web.answers import SecurityHeaders, plain, problem
 from controller.web.api.routes import Api, Complaints
 from controller.web.assets import Assets
-from controller.web.doorman import ANONYMOUS
+from controller.web.basic_auth import ANONYMOUS
 from controller.web.events import Events
-from controller.web.fleet import Fleet
 from controller.web.pages import Pages
+from controller.web.pod_views import PodViews
 from controller.web.scrape import Render, scraped
 
 RELOADS = 1
@@ -40,7 +40,7 @@ class Web:
 
     def __init__(
         self,
-        fleet: Fleet,
+        views: PodViews,
         *,
         render: Render,
         healthy: Complaints,
@@ -61,9 +61,9 @@ class Web:
         self._reload = reload
         self._reloading = asyncio.Lock()
         self._reloads_wanted = 0
-        self._pages = Pages(fleet, assets, complaints, node=node, version=version)
-        api = Api(fleet, healthy=healthy, ready=ready, node=node, version=version)
-        self._events = Events(fleet, complaints)
+        self._pages = Pages(views, assets, complaints, node=node, version=version)
+        api = Api(views, healthy=healthy, ready=ready, node=node, version=version)
+        self._events = Events(views, complaints)
         routes = [
             *self._pages.routes(),
             *api.routes(),

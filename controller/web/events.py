@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from controller.web.answers import NO_STORE, problem
-from controller.web.fleet import Fleet
+from controller.web.pod_views import PodViews
 
 STREAMS = 16
 LOOK = 0.25
@@ -47,11 +47,11 @@ class Events:
 
     def __init__(
         self,
-        fleet: Fleet,
+        views: PodViews,
         complaints: Callable[[], Sequence[str]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._fleet = fleet
+        self._views = views
         self._complaints = complaints
         self._clock = clock
         self._open: list[Stream] = []
@@ -115,13 +115,13 @@ class Events:
         """What an event says now: its id and the totals, which are counted once for all streams that look at a time."""
         if (now := time.monotonic()) >= self._looked + LOOK:
             self._looked = now
-            mark = current(self._fleet, self._complaints())
+            mark = current(self._views, self._complaints())
             if mark != self._news[0]:
-                self._news = (mark, json.dumps({state.value: count for state, count in self._fleet.totals().items()}))
+                self._news = (mark, json.dumps({state.value: count for state, count in self._views.totals().items()}))
         return self._news
 
 
-def current(fleet: Fleet, complaints: Sequence[str]) -> str:
+def current(views: PodViews, complaints: Sequence[str]) -> str:
     """The id of an event, and what a page says of itself: another one whenever a page would show something new. How
     long a complaint has lasted is no news."""
-    return f"{fleet.mark()}-{len(set(complaints))}"
+    return f"{views.mark()}-{len(set(complaints))}"

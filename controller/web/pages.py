@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from controller.web import wording
+from controller.web import texts
 from controller.web.answers import HTML, answer
 from controller.web.assets import Assets
-from controller.web.drawing import drawing, phases
 from controller.web.events import current
-from controller.web.fleet import Fleet, PodState, Portrait, Sight
-from controller.web.listing import Listing, listing, pages, within
+from controller.web.history_svg import drawing, phases
 from controller.web.manifest_text import shown
+from controller.web.pod_page import PodPage, listing, pages, within
+from controller.web.pod_views import PodSnapshot, PodState, PodView, PodViews
 from controller.web.query import Paging, PodQuery
 from reconcilers.p2.manifest import sha_or_empty
 from reconcilers.spec import Manifest, PodKey
@@ -38,18 +38,18 @@ ALWAYS = (PodState.CRITICAL, PodState.UNKNOWN, PodState.PASSING)
 
 
 class Pages:
-    """Renders what `fleet` sees. `complaints` are what is wrong with the controller itself."""
+    """Renders what `views` shows. `complaints` are what is wrong with the controller itself."""
 
     def __init__(
         self,
-        fleet: Fleet,
+        views: PodViews,
         assets: Assets,
         complaints: Callable[[], Sequence[str]],
         *,
         node: str,
         version: str,
     ) -> None:
-        self._fleet = fleet
+        self._views = views
         self._complaints = complaints
         self._headers = {"Content-Security-Policy": assets.policy}
         self._templates = _templates()
@@ -78,7 +78,7 @@ class Pages:
 
     async def _pods(self, request: Request) -> Response:
         mark, query = self._mark(), PodQuery.lenient(request.query_params)
-        seen = listing(self._fleet.pods(), query)
+        seen = listing(self._views.pods(), query)
         return self._render(
             "pods.html",
             mark,
@@ -86,14 +86,14 @@ class Pages:
             query=query,
             seen=seen,
             bar=_bar(seen),
-            invalid=len(self._fleet.invalid()),
-            doubtful=len({each.key for each in self._fleet.doubtful()}),
+            invalid=len(self._views.invalid()),
+            doubtful=len({each.key for each in self._views.doubtful()}),
             refresh=REFRESH if seen.total <= MANY else REFRESH_MANY,
         )
 
     async def _pod(self, request: Request) -> Response:
         mark, key = self._mark(), PodKey(request.path_params["node"], request.path_params["pod"])
-        seen = self._fleet.portrait(key)
+        seen = self._views.snapshot(key)
         if seen is None:
             what = f"No pod {key.pod} on {key.node} is known here"
             return self._render("missing.html", mark, 404, root="../../", what=what, refresh=REFRESH)
@@ -109,7 +109,7 @@ class Pages:
         )
 
     async def _manifests(self, request: Request) -> Response:
-        mark, invalid, doubtful = self._mark(), self._fleet.invalid(), self._fleet.doubtful()
+        mark, invalid, doubtful = self._mark(), self._views.invalid(), self._views.doubtful()
         longer = max(len(invalid), len(doubtful))
         paging = within(Paging.lenient(request.query_params), longer)
         start = (paging.page - 1) * paging.per_page
@@ -129,12 +129,12 @@ class Pages:
 
     def _mark(self) -> str:
         """To be taken before the stores are read: what changes meanwhile is then fetched once more, not missed."""
-        return current(self._fleet, self._complaints())
+        return current(self._views, self._complaints())
 
     def _render(self, name: str, mark: str, status: int = 200, **values: Any) -> Response:
         complaints = dict.fromkeys(self._complaints())
         stream = self._templates.get_template(name).stream(
-            now=self._fleet.clock(), complaints=complaints, mark=mark, **values
+            now=self._views.clock(), complaints=complaints, mark=mark, **values
         )
         stream.enable_buffering(BUFFERED)
         response = answer((part.encode("utf-8", "replace") for part in stream), HTML, self._headers)
@@ -152,10 +152,10 @@ def _templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        "span": wording.span,
-        "age": wording.age,
-        "moment": wording.moment,
-        "iso": wording.iso,
+        "span": texts.span,
+        "age": texts.age,
+        "moment": texts.moment,
+        "iso": texts.iso,
         "excerpt": _excerpt,
         "sparkline": lambda check: drawing(check.history.last(SPARKLINE), SPARKLINE),
         "timeline": lambda history: drawing(history, max(len(history), TIMELINE // 3)),
@@ -170,11 +170,11 @@ def _shown_safely(value: object) -> object:
     return visible_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _excerpt(sight: Sight) -> str:
+def _excerpt(sight: PodView) -> str:
     return sight.output[: EXCERPT_PASSING if sight.state is PodState.PASSING else EXCERPT]
 
 
-def _bar(seen: Listing) -> list[tuple[PodState, float, float]]:
+def _bar(seen: PodPage) -> list[tuple[PodState, float, float]]:
     """Where the part of each state begins and how wide it is, in percent of all pods."""
     parts, start = [], 0.0
     for state, count in seen.totals.items():
@@ -185,7 +185,7 @@ def _bar(seen: Listing) -> list[tuple[PodState, float, float]]:
     return parts
 
 
-def _manifest_versions(seen: Portrait) -> list[dict[str, str]]:
+def _manifest_versions(seen: PodSnapshot) -> list[dict[str, str]]:
     """The manifest as it stands, and the one in force where that is an older one."""
     intent = seen.sight.intent
     if intent is None:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import QueryParams
 
-from controller.web.fleet import PodState
+from controller.web.pod_views import PodState
 
 COLUMNS = ("state", "pod", "node", "since", "probed", "took", "reason")
 FIRST_DESCENDING = frozenset({"since", "probed", "took"})

@@ -13,8 +13,8 @@ UNPUBLISHED = 30.0
 """Seconds after which what was to be published, or withdrawn, should have been."""
 
 
-class Lease(Protocol):
-    """What is published under; see `outside.Lease`."""
+class LeaseStatus(Protocol):
+    """What is published under; see `wiring.LeaseKeeper`."""
 
     def current(self) -> str | None: ...
 
@@ -37,7 +37,7 @@ class Readiness:
     def __init__(
         self,
         silence: Callable[[], float | None],
-        lease: Lease | None,
+        lease: LeaseStatus | None,
         rival: Callable[[], str],
         places: Mapping[str, Publishing],
     ) -> None:

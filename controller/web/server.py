@@ -14,11 +14,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from controller.config.web_access import WebAccess
+from controller.web.basic_auth import BasicAuth
 from controller.web.certificates import RenewedContext
 from controller.web.connection import Connection, everybody
-from controller.web.door import CONNECTIONS, Door
-from controller.web.doorman import Doorman
 from controller.web.gate import Gate
+from controller.web.listener import CONNECTIONS, Listener
 
 BACKLOG = 128
 TASKS = 2 * CONNECTIONS
@@ -36,15 +36,15 @@ class ListenError(Exception):
 
 
 class _Server(uvicorn.Server):
-    """Has a `Door` of its own, and waits to be told of its end, where uvicorn's own looks ten times a second whether it
-    has come. `tls` is None for a server without TLS."""
+    """A server with our `Listener`. It waits to be told to stop; uvicorn polls ten times a second. `tls` is None
+    for a server without TLS."""
 
     def __init__(self, config: uvicorn.Config, tls: RenewedContext | None) -> None:
         super().__init__(config)
         self._tls = tls
         self._ended = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._door: Door | None = None
+        self._door: Listener | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
@@ -54,7 +54,7 @@ class _Server(uvicorn.Server):
             return Connection(self.config, self.server_state, self.lifespan.state, admits)
 
         for listener in sockets or ():
-            self._door = Door(listener, connect, self._tls.present if self._tls else None)
+            self._door = Listener(listener, connect, self._tls.present if self._tls else None)
             self._door.open()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -102,8 +102,8 @@ class WebServer:
         self._port = port
         self._thread: threading.Thread | None = None
         self._access = access
-        self._doorman = Doorman(app, access.basic_auth_users)
-        self._gate = Gate(self._doorman, (host, *names), allowed_hosts)
+        self._basic_auth = BasicAuth(app, access.basic_auth_users)
+        self._gate = Gate(self._basic_auth, (host, *names), allowed_hosts)
         self._server: _Server | None = None
 
     @property
@@ -133,9 +133,9 @@ class WebServer:
         self._thread = threading.Thread(target=asyncio.run, args=(serve,), name="web", daemon=True)
         self._thread.start()
 
-    def follow(self, access: WebAccess) -> bool:
+    def apply(self, access: WebAccess) -> bool:
         """Admit its users from now on; whether all of it is in force, or the rest waits for another server."""
-        self._doorman.follow(access.basic_auth_users)
+        self._basic_auth.apply(access.basic_auth_users)
         return access == self._access.model_copy(update={"basic_auth_users": access.basic_auth_users})
 
     def stop(self, timeout: float = 3.0) -> None:

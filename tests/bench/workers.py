@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from controller.probes.engine import ProbeEngine
-from controller.runtime.heartbeat import Pulses
+from controller.runtime.heartbeat import Heartbeats
 from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 from tests.bench import process
@@ -57,7 +57,7 @@ def run(work: Work, say: Say) -> Report:
 
 def _engine(targets: Targets, checks: int) -> ProbeEngine:
     return ProbeEngine(
-        Nobody(), Nobody(), Pulses().new("probe", 5), ca_file=str(targets.ca_file), max_in_flight=checks + 64
+        Nobody(), Nobody(), Heartbeats().new("probe", 5), ca_file=str(targets.ca_file), max_in_flight=checks + 64
     )
 
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from controller.consul.addresses import PATIENCE, AddressWatch, CatalogAddress, FixedAddress
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import UNKNOWN_ADDRESS
 from tests.support.consul import Agent
 from tests.support.net import until
@@ -89,7 +89,7 @@ def test_whoever_follows_the_catalog_is_told_of_a_move(consul: Agent) -> None:
     told = threading.Event()
     with consul.client() as client:
         catalog = CatalogAddress(client, "db1")
-        watch = AddressWatch(catalog, told.set, Pulse("address", 30, FakeClock()))
+        watch = AddressWatch(catalog, told.set, Heartbeat("address", 30, FakeClock()))
         watch.start()
         register(consul, "10.0.0.7")
         until(told.is_set, 10.0)

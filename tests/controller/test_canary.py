@@ -10,7 +10,7 @@ import pytest
 from controller.health.canary import Canary
 from controller.health.store import HealthStore
 from controller.probes.engine import ProbeEngine
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
 from reconcilers.isolation import MIN_CHECKS
 from reconcilers.spec import PodKey
@@ -33,8 +33,8 @@ class Node:
         self.healths = HealthStore(self.announced)
         self.outside = stack.enter_context(Target())
         self.targets: list[Target] = []
-        pulse = Pulse("probe", 5, time.monotonic)
-        self.engine = ProbeEngine(self.healths, RecordedProbes(), pulse, ca_file=str(ca_file), max_in_flight=100)
+        heartbeat = Heartbeat("probe", 5, time.monotonic)
+        self.engine = ProbeEngine(self.healths, RecordedProbes(), heartbeat, ca_file=str(ca_file), max_in_flight=100)
         self.engine.run()
         stack.callback(self.engine.close, 10)
 
@@ -48,7 +48,7 @@ class Node:
     def watch(self, target: tuple[str, int] | str | None = None, window: float = LONG) -> Canary:
         """Start the canary."""
         where = target or ("127.0.0.1", self.outside.port)
-        canary = Canary(where, self.healths, Pulse("canary", 10, time.monotonic), window=window)
+        canary = Canary(where, self.healths, Heartbeat("canary", 10, time.monotonic), window=window)
         canary.start()
         self._stack.callback(canary.stop, 10)
         return canary

@@ -295,7 +295,7 @@ def test_a_kept_connection_is_left_when_its_address_may_not_be_asked_any_more(
             entry.answered -= TTL
             entry.asked -= TTL
         else:
-            bench.engine.take(ca_file=str(authority.file), guard=Denying())
+            bench.engine.apply(ca_file=str(authority.file), guard=Denying())
         until(lambda: every[1].hits() or every[2].hits(), what="another address is asked")
         assert {hit.headers["host"] for target in every for hit in target.hits()} == {f"web1:{first.port}"}
         before = len(bench.results.all(check.key))

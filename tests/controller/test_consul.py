@@ -231,11 +231,11 @@ def test_a_token_that_was_read_outlives_other_settings_while_its_file_is_away(tm
         with ConsulClient(settings) as client:
             client.session_destroy("x")
             file.unlink()
-            client.use(replace(settings, headers=(("X-Proxy", "y"),)))
+            client.apply(replace(settings, headers=(("X-Proxy", "y"),)))
             client.session_destroy("x")
             assert [asked.headers.get("x-consul-token") for asked in server.asked] == ["abc", "abc"]
             assert server.asked[1].headers["x-proxy"] == "y"
-            client.use(replace(settings, token_file=str(tmp_path / "other")))
+            client.apply(replace(settings, token_file=str(tmp_path / "other")))
             with pytest.raises(ConsulRefused, match=r"token file .* cannot be read"):
                 client.session_destroy("x")
 

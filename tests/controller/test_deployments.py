@@ -8,9 +8,9 @@ import pytest
 from controller.intent.consul import ConsulSource
 from controller.intent.deployments import Deployments
 from controller.intent.manifest_store import ManifestStore
-from controller.intent.reality import PULSE_LIMIT, RealityWatch
+from controller.intent.reality import HEARTBEAT_LIMIT, RealityWatch
 from controller.intent.source import SourceError
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import HealthState
 from reconcilers.options import Rules
@@ -192,7 +192,7 @@ def seen(consul: Agent) -> Iterator[Seen]:
     found = Seen()
     with consul.client() as client:
         watch = RealityWatch(
-            ConsulSource(client, "reality", "web1", tuple), found, Pulse("reality", PULSE_LIMIT, FakeClock())
+            ConsulSource(client, "reality", "web1", tuple), found, Heartbeat("reality", HEARTBEAT_LIMIT, FakeClock())
         )
         watch.start()
         yield found
@@ -231,7 +231,7 @@ def test_errors_and_doubtful_listings_leave_what_was_read_and_are_said_once(capl
     here = Listing(1, {A: Entry((1,), V1)})
     source = Moody(here, SourceError("no"), SourceError("no"), Listing(2, {}, doubt="no leader"), here)
     seen = Seen()
-    watch = RealityWatch(source, seen, Pulse("reality", PULSE_LIMIT, FakeClock()))
+    watch = RealityWatch(source, seen, Heartbeat("reality", HEARTBEAT_LIMIT, FakeClock()))
     with caplog.at_level("INFO"):
         watch.start()
         until(lambda: len(seen) == 2)

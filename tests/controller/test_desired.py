@@ -189,7 +189,7 @@ def test_how_pods_stand_is_told_and_taken_over_by_the_next() -> None:
 def test_other_rules_are_in_force_from_the_next_look_on() -> None:
     pod = Shaky()
     pod.is_now(GOOD)
-    pod.desired.follow(DampingRules(0, 15.0, 60.0))
+    pod.desired.apply(DampingRules(0, 15.0, 60.0))
     for health in (BAD, GOOD, BAD):
         assert pod.is_now(health).status is health.state
 
@@ -199,7 +199,7 @@ def test_a_quiet_time_shortened_by_a_reload_began_when_it_did_and_ends_sooner() 
     for health in (GOOD, BAD):
         pod.is_now(health)
     pod.clock.now = 5.0
-    pod.desired.follow(DampingRules(2, 15.0, 10.0))
+    pod.desired.apply(DampingRules(2, 15.0, 10.0))
     assert pod.desired.flapping() == {A: Flapping(changes=2, quiet_since=5.0, quiet_for=5.0)}
     assert pod.quiet() == 5.0
     pod.clock.now = 10.0

@@ -3,8 +3,8 @@
 import pytest
 
 from controller.health.history import PastProbe
-from controller.web.drawing import drawing, phases
-from controller.web.wording import age, instant, iso, moment, sound, span
+from controller.web.history_svg import drawing, phases
+from controller.web.texts import age, instant, iso, moment, sound, span
 from reconcilers.health import Outcome, Phases, Reason
 
 

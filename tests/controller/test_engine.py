@@ -386,8 +386,8 @@ def test_an_exception_in_the_observer_does_not_end_the_engine(
 
 
 def test_the_pulse_beats_while_nothing_is_to_do(bench: Bench) -> None:
-    bench.pulse._last -= 100
-    until(lambda: not bench.pulse.stands_still())
+    bench.heartbeat._last -= 100
+    until(lambda: not bench.heartbeat.stands_still())
 
 
 @pytest.mark.alone

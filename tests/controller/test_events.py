@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 
 from controller.web import events
-from controller.web.fleet import Fleet, PodState
+from controller.web.pod_views import PodState, PodViews
 from controller.web.server import WebServer
 from tests.support.net import until
 from tests.support.site import Page, Site
@@ -89,7 +89,7 @@ def test_a_storm_of_changes_is_an_event_a_second(site: Site) -> None:
     stream.close()
 
 
-class Counted(Fleet):
+class Counted(PodViews):
     """Counts how often the pods are counted."""
 
     counted = 0

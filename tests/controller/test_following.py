@@ -11,7 +11,7 @@ from controller.cli.following import ConsulPods, FolderPods, View
 from controller.consul.client import ConsulClient, ConsulRefused, ConsulSettings
 from controller.intent.source import SourceError
 from controller.publish.folder import DirectoryLease, DirectorySink
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.health import CheckHealth, HealthState
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
@@ -133,7 +133,7 @@ def test_folders_are_looked_into_again_and_again(tmp_path: Path) -> None:
     intents, healths = tmp_path / "pods", tmp_path / "health"
     intents.mkdir()
     (intents / "isup.yaml").write_text(MANIFEST)
-    lease = DirectoryLease(healths, Pulse("session", 30, time.monotonic))
+    lease = DirectoryLease(healths, Heartbeat("session", 30, time.monotonic))
     lease.start()
     sink = DirectorySink(healths)
     with FolderPods(intents, healths, "web1", None) as pods:

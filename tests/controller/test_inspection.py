@@ -10,7 +10,7 @@ from controller.cli import inspection
 from controller.consul.client import KvPair
 from controller.intent.source import SourceError
 from controller.publish.folder import DirectoryLease, DirectorySink
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.record import HealthRecord
@@ -135,7 +135,9 @@ def test_pods_with_a_uuid_are_not_shown(consul: Agent) -> None:
 
 
 def test_a_list_says_the_same_as_the_tree() -> None:
-    sights = [inspection.Sight(PodKey(node, "isup"), MANIFEST, None, record("isup", node)) for node in ("web1", "web2")]
+    sights = [
+        inspection.InspectedPod(PodKey(node, "isup"), MANIFEST, None, record("isup", node)) for node in ("web1", "web2")
+    ]
     listed = inspection.as_list(sights)
     assert [(fields.pop("node"), fields.pop("pod")) for fields in listed] == [("web1", "isup"), ("web2", "isup")]
     assert listed == list(inspection.as_tree(sights)["isup"].values())
@@ -146,7 +148,7 @@ def test_from_folders_records_count_only_while_their_controller_lives(tmp_path: 
     intents.mkdir()
     for name in ("isup.yaml", "other.yaml", ".hidden.yaml", "README"):
         (intents / name).write_bytes(MANIFEST)
-    lease = DirectoryLease(healths, Pulse("session", 30, time.monotonic))
+    lease = DirectoryLease(healths, Heartbeat("session", 30, time.monotonic))
     lease.start()
     DirectorySink(healths).write([record("isup")], [])
     tree = inspection.as_tree(inspection.from_folders(intents, healths, "web1", None))

@@ -345,7 +345,7 @@ def test_a_queue_tells_under_client_gos_names() -> None:
     counted.read(queue.__len__, lambda: [1.5, 4.0])
     queue.add(["a", "b", "c", "a"])
     now[0] += 0.5
-    taken = queue.take(2, 0.0, 0.0)
+    taken = queue.get_batch(2, 0.0, 0.0)
     now[0] += 2
     queue.done(taken)
     queue.retry("a")

@@ -30,11 +30,11 @@ def is_closed(transfer: Transfer) -> bool:
 
 
 def test_a_transfer_that_was_given_back_is_taken_again(pool: TransferPool) -> None:
-    first = pool.take(worker(PLAIN))
-    second = pool.take(worker(PLAIN))
+    first = pool.get(worker(PLAIN))
+    second = pool.get(worker(PLAIN))
     assert first is not second
     pool.give(first, worker(PLAIN))
-    assert pool.take(worker(PLAIN)) is first
+    assert pool.get(worker(PLAIN)) is first
 
 
 @pytest.mark.parametrize(
@@ -53,23 +53,23 @@ def test_a_transfer_that_was_given_back_is_taken_again(pool: TransferPool) -> No
     ],
 )
 def test_what_was_set_up_for_one_profile_serves_no_other(pool: TransferPool, other: Probe) -> None:
-    transfer = pool.take(worker(PLAIN))
+    transfer = pool.get(worker(PLAIN))
     pool.give(transfer, worker(PLAIN))
-    strange = pool.take(worker(other))
+    strange = pool.get(worker(other))
     assert strange is not transfer
     pool.give(strange, worker(other))
-    assert pool.take(worker(PLAIN)) is transfer
+    assert pool.get(worker(PLAIN)) is transfer
 
 
 @pytest.mark.parametrize("other", [HttpGet("web2", 81, "/b"), HttpGet("web1", 80, "/a", expect_status=((500, 599),))])
 def test_where_it_goes_and_what_is_expected_are_no_part_of_the_profile(pool: TransferPool, other: Probe) -> None:
-    transfer = pool.take(worker(PLAIN))
+    transfer = pool.get(worker(PLAIN))
     pool.give(transfer, worker(PLAIN))
-    assert pool.take(worker(other)) is transfer
+    assert pool.get(worker(other)) is transfer
 
 
 def test_of_very_many_transfers_those_beyond_the_limit_are_closed(pool: TransferPool) -> None:
-    busy = [pool.take(worker(PLAIN)) for _ in range(MAX_IDLE + 2)]
+    busy = [pool.get(worker(PLAIN)) for _ in range(MAX_IDLE + 2)]
     for transfer in busy:
         pool.give(transfer, worker(PLAIN))
     assert sum(is_closed(transfer) for transfer in busy) == 2
@@ -85,22 +85,22 @@ def spoken(number: int) -> Worker:
 def test_transfers_of_profiles_that_are_not_asked_for_any_more_make_room(pool: TransferPool) -> None:
     """A check whose headers change with every deployment leaves a profile behind each time."""
     for number in range(MAX_IDLE):
-        pool.give(pool.take(spoken(number)), spoken(number))
-    new = pool.take(worker(PLAIN))
+        pool.give(pool.get(spoken(number)), spoken(number))
+    new = pool.get(worker(PLAIN))
     for _ in range(3):
         pool.give(new, worker(PLAIN))
-        assert pool.take(worker(PLAIN)) is new
+        assert pool.get(worker(PLAIN)) is new
     assert len(pool._idle) <= MAX_IDLE + 1
     pool.clear()
 
 
 def test_a_profile_that_is_asked_for_keeps_its_transfer_when_there_are_many_others(pool: TransferPool) -> None:
-    mine = pool.take(worker(PLAIN))
+    mine = pool.get(worker(PLAIN))
     pool.give(mine, worker(PLAIN))
     for number in range(3 * MAX_IDLE):
-        pool.give(pool.take(spoken(number)), spoken(number))
+        pool.give(pool.get(spoken(number)), spoken(number))
         if number % 100 == 0:
-            assert pool.take(worker(PLAIN)) is mine
+            assert pool.get(worker(PLAIN)) is mine
             pool.give(mine, worker(PLAIN))
     assert sum(len(idle.transfers) for idle in pool._idle.values()) == MAX_IDLE
     pool.clear()
@@ -109,7 +109,7 @@ def test_a_profile_that_is_asked_for_keeps_its_transfer_when_there_are_many_othe
 def test_a_transfer_that_is_given_back_may_be_the_one_to_go(pool: TransferPool) -> None:
     """Those of others were all asked for lately, and so was its own."""
     for _ in range(2):
-        busy = [(pool.take(spoken(number)), spoken(number)) for number in range(MAX_IDLE + 1)]
+        busy = [(pool.get(spoken(number)), spoken(number)) for number in range(MAX_IDLE + 1)]
         for transfer, mine in busy:
             pool.give(transfer, mine)
     assert sum(is_closed(transfer) for transfer, _ in busy) == 1
@@ -117,10 +117,10 @@ def test_a_transfer_that_is_given_back_may_be_the_one_to_go(pool: TransferPool) 
 
 
 def test_cleared_transfers_are_closed_and_new_ones_are_made(pool: TransferPool) -> None:
-    old = pool.take(worker(PLAIN))
+    old = pool.get(worker(PLAIN))
     pool.give(old, worker(PLAIN))
     pool.clear()
     assert is_closed(old)
-    new = pool.take(worker(PLAIN))
+    new = pool.get(worker(PLAIN))
     assert new is not old
     assert not is_closed(new)

@@ -15,7 +15,7 @@ from controller.consul import registration
 from controller.consul.client import AgentCheck, AgentService, ConsulClient
 from controller.consul.holders import Holders
 from controller.consul.registration import RegistrationKeeper, controller_service
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import PodKey
 from tests.support.consul import Agent
 from tests.support.net import free_ports, until
@@ -55,7 +55,7 @@ def registered(
         lambda: trouble.unhealthy,
         lambda: trouble.unready,
         trouble.holders,
-        Pulse("registration", 30, time.monotonic),
+        Heartbeat("registration", 30, time.monotonic),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registration, "PERIOD", PERIOD)
@@ -157,9 +157,9 @@ def test_a_killed_controllers_check_runs_out_and_the_service_stays_to_be_noticed
     consul: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registration, "TTL", 4.0)
-    pulse = Pulse("registration", 30, time.monotonic)
+    heartbeat = Heartbeat("registration", 30, time.monotonic)
     with consul.client() as client:
-        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), pulse)
+        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), heartbeat)
         keeper._turn(SERVICE)
     assert check(consul)["Status"] == "passing"
     assert consul.request("GET", "agent/checks").json()[ID]["Type"] == "ttl"
@@ -195,9 +195,9 @@ def test_a_service_of_somebody_else_with_that_id_is_left_alone(consul: Agent, ca
 def test_refusals_are_met_with_a_rest_that_grows(consul_binary: Path) -> None:
     with Agent(consul_binary, acl=True) as agent:
         token = agent.create_token('key_prefix "health/" { policy = "write" }')
-        now, pulse = [0.0], Pulse("registration", 30, time.monotonic)
+        now, heartbeat = [0.0], Heartbeat("registration", 30, time.monotonic)
         with ConsulClient(agent.settings(token)) as client:
-            keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), pulse, clock=lambda: now[0])
+            keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), heartbeat, clock=lambda: now[0])
             rests = []
             for _ in range(7):
                 keeper._turn(SERVICE)
@@ -287,9 +287,9 @@ def test_a_controller_whose_keys_another_one_holds_takes_its_registration_back(c
 
 
 def test_a_controller_that_holds_keys_stays_registered_though_somebody_locks_one_of_them(consul: Agent) -> None:
-    now, holders, pulse = [0.0], Holders(), Pulse("registration", 30, time.monotonic)
+    now, holders, heartbeat = [0.0], Holders(), Heartbeat("registration", 30, time.monotonic)
     with consul.client() as client:
-        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, pulse, clock=lambda: now[0])
+        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, heartbeat, clock=lambda: now[0])
         holders.holds_some = True
         holders.note(client, {PodKey("web1", "a"): "5e551015"})
         keeper._turn(SERVICE)
@@ -301,9 +301,9 @@ def test_a_controller_that_holds_keys_stays_registered_though_somebody_locks_one
 
 
 def test_it_is_registered_soon_after_the_keys_are_held_by_nobody_else(consul: Agent) -> None:
-    now, holders, pulse = [0.0], Holders(), Pulse("registration", 30, time.monotonic)
+    now, holders, heartbeat = [0.0], Holders(), Heartbeat("registration", 30, time.monotonic)
     with consul.client() as client:
-        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, pulse, clock=lambda: now[0])
+        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, heartbeat, clock=lambda: now[0])
         holders.note(client, {PodKey("web1", "a"): "5e551015"})
         for _ in range(5):
             keeper._turn(SERVICE)

@@ -251,7 +251,7 @@ def test_however_many_files_are_named_what_is_known_of_them_is_bounded(
         copy = cert.with_name(f"copy-{number}.pem")
         copy.write_bytes(cert.read_bytes())
         check = https(1, f"pod-{number}", tls=Tls(cert_file=str(copy), key_file=str(key)))
-        pool.take(Worker(check, 0)).close()
+        pool.get(Worker(check, 0)).close()
         assert len(pool.files()) <= 6
 
 
@@ -358,7 +358,7 @@ def test_other_settings_are_used_from_the_next_request_on(acl_consul_agent: Agen
         acl_consul_agent.put("intent/web1/a", "x")
         with pytest.raises(ConsulRefused):
             client.get("intent/web1/a")
-        client.use(acl_consul_agent.settings())
+        client.apply(acl_consul_agent.settings())
         assert client.get("intent/web1/a") is not None
 
 

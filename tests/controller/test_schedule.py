@@ -109,7 +109,7 @@ def test_a_restart_does_not_shift_the_phase(key: PodKey, interval: float, pause:
 def test_an_empty_schedule_has_no_next_tick() -> None:
     schedule: Schedule[str] = Schedule()
     assert schedule.next_tick() == math.inf
-    assert schedule.take(1e9) == []
+    assert schedule.pop_due(1e9) == []
 
 
 def test_members_due_about_the_same_time_share_a_tick() -> None:
@@ -117,7 +117,7 @@ def test_members_due_about_the_same_time_share_a_tick() -> None:
     schedule.add("a", 10.01)
     schedule.add("b", 9.99)
     assert schedule.next_tick() == 10.0
-    assert schedule.take(10.0) == [(10.0, "a"), (10.0, "b")]
+    assert schedule.pop_due(10.0) == [(10.0, "a"), (10.0, "b")]
 
 
 @given(st.lists(st.floats(0, 100), max_size=50), st.lists(st.floats(0, 101), max_size=20))
@@ -129,7 +129,7 @@ def test_every_member_is_handed_out_once_in_time_order_and_never_earlier_than_ha
         schedule.add(number, due)
     taken: list[tuple[float, int]] = []
     for now in [*sorted(moments), 200.0]:
-        batch = schedule.take(now)
+        batch = schedule.pop_due(now)
         assert all(due <= now for due, _ in batch)
         assert schedule.next_tick() > now
         taken += batch

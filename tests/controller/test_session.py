@@ -12,7 +12,7 @@ import pytest
 
 from controller.consul.client import ConsulClient, ConsulSettings
 from controller.consul.session import TTL, SessionKeeper
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from tests.support.consul import Agent
 from tests.support.fake_http import Asked, FakeServer, Reply
 from tests.support.net import until
@@ -37,8 +37,8 @@ def keeping(
 ) -> Iterator[tuple[SessionKeeper, list[str]]]:
     """A keeper that runs, and the sessions it told about; stopped afterwards."""
     told: list[str] = []
-    client, pulse = ConsulClient(settings), Pulse("session", 30, clock)
-    keeper = SessionKeeper(client, "web1", told.append, pulse, on_end=on_end, resume=resume, clock=clock)
+    client, heartbeat = ConsulClient(settings), Heartbeat("session", 30, clock)
+    keeper = SessionKeeper(client, "web1", told.append, heartbeat, on_end=on_end, resume=resume, clock=clock)
     keeper.start()
     try:
         yield keeper, told

@@ -102,7 +102,7 @@ def test_unknown_fields_are_logged_once_per_version_with_what_was_meant(
     odd = b"id: a\nport: 80\nstatus: {intervall: 5s}\n"
     store.replace(listing((A, 1, odd)))
     store.replace(listing((A, 1, odd)))
-    store.follow(Rules(assume_passing=True))
+    store.apply(Rules(assume_passing=True))
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == (
         "manifest of web1/a: port: unknown field, ignored; write status_port; "
@@ -520,19 +520,19 @@ def test_other_defaults_change_only_the_manifests_that_rest_on_them() -> None:
     store = ManifestStore(Rules())
     store.replace(listing((A, 1, good(A)), (B, 1, asking("interval: 7s", "b"))))
     untouched = store.intents()[B]
-    assert store.follow(Rules(CheckOptions(interval=6.0))) == {A}
+    assert store.apply(Rules(CheckOptions(interval=6.0))) == {A}
     assert (interval(store, A), interval(store, B)) == (6.0, 7.0)
     assert store.intents()[B] is untouched
-    assert store.follow(Rules(CheckOptions(interval=6.0))) == frozenset()
+    assert store.apply(Rules(CheckOptions(interval=6.0))) == frozenset()
 
 
 def test_a_manifest_that_other_rules_do_not_allow_stays_as_it_was_understood_last() -> None:
     store = ManifestStore(Rules())
     store.replace(listing((A, 1, asking("timeout: 5s"))))
-    assert store.follow(Rules(CheckOptions(interval=1.0, timeout=1.0))) == {A}
+    assert store.apply(Rules(CheckOptions(interval=1.0, timeout=1.0))) == {A}
     assert interval(store, A) == 5.0
     assert "timeout" in str(store.intents()[A].error)
-    assert store.follow(Rules()) == {A}
+    assert store.apply(Rules()) == {A}
     assert store.intents()[A].error is None
 
 
@@ -542,10 +542,10 @@ def test_by_the_same_rules_what_was_not_understood_is_looked_at_again(caplog: py
     store = ManifestStore(rules)
     store.replace(listing((A, 1, asking("tls: {ca_file: /ca.pem}"))))
     assert store.manifest(A) is None
-    assert store.follow(rules) == frozenset()
+    assert store.apply(rules) == frozenset()
     assert len(caplog.records) == 1
     missing.clear()
-    assert store.follow(rules) == {A}
+    assert store.apply(rules) == {A}
     assert store.manifest(A) is not None
 
 

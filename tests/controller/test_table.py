@@ -3,7 +3,7 @@
 import re
 
 from controller.cli import table
-from controller.cli.inspection import Sight
+from controller.cli.inspection import InspectedPod
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
@@ -14,16 +14,16 @@ ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 def sight(
     pod: str, state: HealthState = HealthState.PASSING, reason: Reason = Reason.NONE, detail: str = "", age: float = 0.0
-) -> Sight:
+) -> InspectedPod:
     health = CheckHealth(state, reason, NOW - age, detail)
     key = PodKey("web1.example.com", pod)
-    return Sight(key, b"", None, HealthRecord.of(key, health, NOW - 2))
+    return InspectedPod(key, b"", None, HealthRecord.of(key, health, NOW - 2))
 
 
 SIGHTS = (
     sight("isup", age=93_784),
     sight("shop", HealthState.CRITICAL, Reason.STATUS, "answered with status 500", 65),
-    Sight(PodKey("web2.example.com", "new"), b"", None, None),
+    InspectedPod(PodKey("web2.example.com", "new"), b"", None, None),
 )
 
 
@@ -43,16 +43,16 @@ def test_plain_columns_stand_below_each_other_and_are_never_cut() -> None:
 
 def test_what_no_longer_is_scheduled_is_said_to_be_so() -> None:
     left = sight("isup", HealthState.CRITICAL, Reason.STATUS, "status 500")
-    assert table.row(Sight(left.key, None, None, left.record), NOW).detail == "not scheduled; status 500"
-    assert table.row(Sight(left.key, None, b"", None), NOW).detail == "not scheduled; no health is published"
+    assert table.row(InspectedPod(left.key, None, None, left.record), NOW).detail == "not scheduled; status 500"
+    assert table.row(InspectedPod(left.key, None, b"", None), NOW).detail == "not scheduled; no health is published"
 
 
 def test_times_that_are_not_known_or_not_yet_are_no_nonsense() -> None:
     key = PodKey("web1", "isup")
     old = HealthRecord(key, HealthState.PASSING)
-    assert table.row(Sight(key, b"", None, old), NOW)[3:5] == ("-", "-")
+    assert table.row(InspectedPod(key, b"", None, old), NOW)[3:5] == ("-", "-")
     ahead = HealthRecord(key, HealthState.PASSING, since=NOW + 60, last_probe=NOW - 3600)
-    assert table.row(Sight(key, b"", None, ahead), NOW)[3:5] == ("0s", "1h")
+    assert table.row(InspectedPod(key, b"", None, ahead), NOW)[3:5] == ("0s", "1h")
 
 
 def test_nothing_that_a_terminal_would_obey_is_shown() -> None:
@@ -71,7 +71,7 @@ def test_colours_change_nothing_but_the_colour() -> None:
 
 
 def test_letters_of_double_width_count_twice() -> None:
-    wide = Sight(PodKey("web1", "isup"), b"", None, None)
+    wide = InspectedPod(PodKey("web1", "isup"), b"", None, None)
     lines = table.text([table.row(wide, NOW)._replace(reason="\u4e2d\u6587"), table.row(wide, NOW)], colour=False)
     assert lines.splitlines()[1].endswith("\u4e2d\u6587    no health is published")
     assert lines.splitlines()[2].endswith("-       no health is published")

@@ -13,7 +13,7 @@ import pytest
 from controller.intent.manifest_store import ManifestStore
 from controller.intent.source import SourceError
 from controller.intent.watch import PATIENCE, IntentWatch
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.gate import Entry, Listing, RemovalGate
 from reconcilers.options import Rules
 from reconcilers.spec import PodKey
@@ -90,7 +90,7 @@ class Bench:
             self.store,
             RemovalGate(self.fuse_seconds),
             self.announced,
-            Pulse("watch", 30, self.pulse_clock),
+            Heartbeat("watch", 30, self.pulse_clock),
         )
 
     def show(self, *answers: Listing | SourceError) -> None:
@@ -321,10 +321,10 @@ def test_the_pulse_beats_with_every_turn_and_every_error(make: Make) -> None:
     bench = make()
     bench.pulse_clock.advance(100)
     bench.show(listing(1, [A]))
-    assert bench.watch._pulse.silence() == 0
+    assert bench.watch._heartbeat.silence() == 0
     bench.pulse_clock.advance(100)
     bench.show(SourceError("no"))
-    until(lambda: bench.watch._pulse.silence() == 0)
+    until(lambda: bench.watch._heartbeat.silence() == 0)
 
 
 def test_stop_ends_it_while_it_waits_and_while_it_is_refused() -> None:

@@ -14,7 +14,7 @@ import trustme
 from starlette.responses import PlainTextResponse
 
 from controller.config.web_access import WebAccessError, read
-from controller.web.doorman import GUESSES, REMEMBERED, Doorman
+from controller.web.basic_auth import GUESSES, REMEMBERED, BasicAuth
 from tests.support.authority import Authority
 from tests.support.net import until
 from tests.support.webserver import Servers, ask, trusting, with_tls, written
@@ -198,15 +198,15 @@ def test_the_line_before_bcrypt_is_short(tmp_path: Path, serve: Servers) -> None
 
 def test_what_is_remembered_is_bounded() -> None:
     users = {f"user{number}": ALICE for number in range(REMEMBERED + 10)}
-    doorman = Doorman(PlainTextResponse("hello"), users)
+    basic_auth = BasicAuth(PlainTextResponse("hello"), users)
 
     async def come_in() -> None:
         for name in users:
             encoded = base64.b64encode(f"{name}:s3cret".encode()).decode()
-            assert await doorman._is_welcome(f"Basic {encoded}", "")
+            assert await basic_auth._is_welcome(f"Basic {encoded}", "")
 
     asyncio.run(come_in())
-    assert len(doorman._right) == REMEMBERED
+    assert len(basic_auth._right) == REMEMBERED
 
 
 def test_other_users_are_in_force_at_once_and_other_tls_is_not(
@@ -214,11 +214,11 @@ def test_other_users_are_in_force_at_once_and_other_tls_is_not(
 ) -> None:
     server = serve(read(written(tmp_path, f"basic_auth_users: {{alice: '{ALICE}', bob: '{ALICE}'}}")))
     assert ask(server, "bob:s3cret")[0] == 200
-    assert server.follow(read(written(tmp_path, f"basic_auth_users: {{alice: '{ALICE}'}}")))
+    assert server.apply(read(written(tmp_path, f"basic_auth_users: {{alice: '{ALICE}'}}")))
     assert [ask(server, f"{name}:s3cret")[0] for name in ("alice", "bob")] == [200, 401]
-    assert server.follow(read(written(tmp_path, "")))
+    assert server.apply(read(written(tmp_path, "")))
     assert ask(server)[0] == 200
-    assert not server.follow(with_tls(tmp_path, authority))
+    assert not server.apply(with_tls(tmp_path, authority))
 
 
 def test_headers_of_the_file_are_sent(tmp_path: Path, serve: Servers) -> None:

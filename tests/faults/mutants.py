@@ -230,7 +230,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G1",
-        "Delivery.__init__",
+        "NonBlockingHandler.__init__",
         'self._thread = threading.Thread(target=self._run, name="log", daemon=True)',
         'self._thread = threading.Thread(target=self._run, name="log", daemon=False)',
         "terminated",
@@ -238,7 +238,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G2",
-        "Pulse.stands_still",
+        "Heartbeat.stands_still",
         "return self.silence() > self._limit",
         "return False",
         "probe thread held",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconcilers.checktext import changes, told
+from reconcilers.checktext import changes, describe
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Output, PodKey, Probe, TcpConnect, Tls
 
 KEY = PodKey("web1", "isup")
@@ -12,7 +12,7 @@ PLAIN = CheckSpec(KEY, HttpGet("web1", 80, "/_status"), 5.0, 2.0)
 
 
 def test_an_ordinary_check_is_told_in_a_few_fields() -> None:
-    assert told(PLAIN) == {
+    assert describe(PLAIN) == {
         "url": "http://web1:80/_status",
         "interval": "5s",
         "timeout": "2s",
@@ -55,29 +55,29 @@ def test_an_ordinary_check_is_told_in_a_few_fields() -> None:
 )
 def test_every_kind_is_told_with_what_is_its_own(probe: Probe, fields: dict[str, str]) -> None:
     common = {"interval": "5s", "timeout": "2s", "failure_threshold": "1", "success_threshold": "1"}
-    assert told(replace(PLAIN, probe=probe)) == common | fields
+    assert describe(replace(PLAIN, probe=probe)) == common | fields
 
 
 def test_what_differs_is_named_with_both_texts() -> None:
     other = replace(PLAIN, interval=10.0, initial_delay=90.0, output=Output.NEVER, address="127.0.0.1")
-    assert changes(told(PLAIN), told(other)) == [
+    assert changes(describe(PLAIN), describe(other)) == [
         ("address", "", "127.0.0.1"),
         ("interval", "5s", "10s"),
         ("initial_delay", "", "1m30s"),
         ("output", "", "false"),
     ]
-    assert changes(told(other), told(PLAIN))[-1] == ("output", "false", "")
-    assert changes(told(PLAIN), told(PLAIN)) == []
+    assert changes(describe(other), describe(PLAIN))[-1] == ("output", "false", "")
+    assert changes(describe(PLAIN), describe(PLAIN)) == []
 
 
 def test_a_header_is_told_without_its_value_and_its_change_shows() -> None:
     def with_header(value: str) -> dict[str, str]:
-        return told(replace(PLAIN, probe=HttpGet("web1", 80, "/", headers=(("Authorization", value),))))
+        return describe(replace(PLAIN, probe=HttpGet("web1", 80, "/", headers=(("Authorization", value),))))
 
     assert "hunter2" not in str(with_header("hunter2"))
     assert changes(with_header("hunter2"), with_header("hunter3"))[0][0] == "headers.Authorization"
 
 
 def test_output_that_is_kept_of_failures_alone_is_told() -> None:
-    assert "output" not in told(PLAIN)
-    assert told(replace(PLAIN, output=Output.FAILURES))["output"] == "failures"
+    assert "output" not in describe(PLAIN)
+    assert describe(replace(PLAIN, output=Output.FAILURES))["output"] == "failures"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.gate import FILTERED, LOST, UNCONFIRMED, Entry, Listing, RemovalGate, Verdict
+from reconcilers.gate import FILTERED, LOST, UNCONFIRMED, Entry, GateDecision, Listing, RemovalGate
 from reconcilers.spec import PodKey
 
 
@@ -18,22 +18,22 @@ def listing(index: int, keys: Iterable[PodKey], doubt: str = "", *, filtered: bo
     return Listing(index, {key: Entry((index,), b"id: x") for key in keys}, doubt, filtered=filtered)
 
 
-def judge(gate: RemovalGate, shown: Listing, *, confirmed: bool, now: float) -> Verdict:
+def judge(gate: RemovalGate, shown: Listing, *, confirmed: bool, now: float) -> GateDecision:
     """Where single reads confirm all that they are asked for, or nothing."""
     return gate.judge(shown, gate.sample(shown) if confirmed else (), now)
 
 
 def gate_that_saw(keys: Iterable[PodKey], index: int = 10) -> RemovalGate:
     gate = RemovalGate()
-    assert judge(gate, listing(index, keys), confirmed=False, now=0.0) == Verdict()
+    assert judge(gate, listing(index, keys), confirmed=False, now=0.0) == GateDecision()
     return gate
 
 
 def test_additions_and_changes_need_no_proof() -> None:
     gate = gate_that_saw(pods(3))
     assert gate.suspects(listing(11, pods(50))) == frozenset()
-    assert judge(gate, listing(11, pods(50)), confirmed=False, now=1.0) == Verdict()
-    assert judge(gate, listing(5, pods(50), "no leader"), confirmed=False, now=2.0) == Verdict()
+    assert judge(gate, listing(11, pods(50)), confirmed=False, now=1.0) == GateDecision()
+    assert judge(gate, listing(5, pods(50), "no leader"), confirmed=False, now=2.0) == GateDecision()
     assert gate.recheck_in(2.0) is None
 
 
@@ -41,14 +41,14 @@ def test_a_confirmed_removal_goes_at_once_and_is_then_forgotten() -> None:
     gate = gate_that_saw(pods(3))
     after = listing(11, pods(2))
     assert gate.suspects(after) == pods(1, 2)
-    assert judge(gate, after, confirmed=True, now=1.0) == Verdict(removed=pods(1, 2))
+    assert judge(gate, after, confirmed=True, now=1.0) == GateDecision(removed=pods(1, 2))
     assert gate.suspects(after) == frozenset()
-    assert judge(gate, after, confirmed=False, now=2.0) == Verdict()
+    assert judge(gate, after, confirmed=False, now=2.0) == GateDecision()
 
 
 def test_the_only_pod_may_go_at_once() -> None:
     gate = gate_that_saw(pods(1))
-    assert judge(gate, listing(11, ()), confirmed=True, now=1.0) == Verdict(removed=pods(1))
+    assert judge(gate, listing(11, ()), confirmed=True, now=1.0) == GateDecision(removed=pods(1))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_only_pod_may_go_at_once() -> None:
 def test_a_listing_without_proof_removes_nothing(index: int, doubt: str, confirmed: bool, reason: str) -> None:
     gate = gate_that_saw(pods(3))
     verdict = judge(gate, listing(index, pods(2), doubt), confirmed=confirmed, now=1.0)
-    assert verdict == Verdict(held=pods(1, 2), reason=reason)
+    assert verdict == GateDecision(held=pods(1, 2), reason=reason)
     assert gate.recheck_in(1.0) is None
     assert judge(gate, listing(12, pods(2)), confirmed=True, now=2.0).removed == pods(1, 2)
 
@@ -87,27 +87,29 @@ def gate_whose_index_went_back() -> RemovalGate:
 def test_what_was_lost_when_the_index_went_back_is_held_until_that_passes_the_old_one() -> None:
     gate = gate_whose_index_went_back()
     for index in (5, 6, 10):
-        assert judge(gate, listing(index, pods(3)), confirmed=True, now=2.0) == Verdict(held=pods(2, 3), reason=LOST)
-    assert judge(gate, listing(11, pods(3)), confirmed=True, now=3.0) == Verdict(removed=pods(2, 3))
+        assert judge(gate, listing(index, pods(3)), confirmed=True, now=2.0) == GateDecision(
+            held=pods(2, 3), reason=LOST
+        )
+    assert judge(gate, listing(11, pods(3)), confirmed=True, now=3.0) == GateDecision(removed=pods(2, 3))
 
 
 def test_what_was_lost_when_the_index_went_back_keeps_no_other_pod_from_going() -> None:
     gate = gate_whose_index_went_back()
-    assert judge(gate, listing(6, pods(2)), confirmed=True, now=2.0) == Verdict(pods(1, 2), pods(2, 3), LOST)
+    assert judge(gate, listing(6, pods(2)), confirmed=True, now=2.0) == GateDecision(pods(1, 2), pods(2, 3), LOST)
     assert judge(gate, listing(6, pods(1)), confirmed=True, now=3.0).removed == frozenset()
     assert judge(gate, listing(7, pods(1)), confirmed=True, now=4.0).removed == pods(1, 1)
 
 
 def test_what_was_lost_and_is_back_is_judged_like_any_other() -> None:
     gate = gate_whose_index_went_back()
-    assert judge(gate, listing(6, pods(5)), confirmed=True, now=2.0) == Verdict()
-    assert judge(gate, listing(7, pods(4)), confirmed=True, now=3.0) == Verdict(removed=pods(1, 4))
+    assert judge(gate, listing(6, pods(5)), confirmed=True, now=2.0) == GateDecision()
+    assert judge(gate, listing(7, pods(4)), confirmed=True, now=3.0) == GateDecision(removed=pods(1, 4))
 
 
 def test_all_that_was_lost_is_kept_for_longer_than_the_fuse_holds_anything() -> None:
     gate = gate_that_saw(pods(5))
     assert judge(gate, listing(5, ()), confirmed=True, now=1.0).held == pods(5)
-    assert judge(gate, listing(6, ()), confirmed=True, now=1_000.0) == Verdict(held=pods(5), reason=LOST)
+    assert judge(gate, listing(6, ()), confirmed=True, now=1_000.0) == GateDecision(held=pods(5), reason=LOST)
     assert gate.recheck_in(1_000.0) is None
 
 
@@ -115,7 +117,7 @@ def test_a_person_may_release_what_was_lost() -> None:
     gate = gate_whose_index_went_back()
     assert gate.release() == pods(2, 3)
     assert judge(gate, listing(6, pods(3)), confirmed=False, now=2.0).held == pods(2, 3)
-    assert judge(gate, listing(6, pods(3)), confirmed=True, now=3.0) == Verdict(removed=pods(2, 3))
+    assert judge(gate, listing(6, pods(3)), confirmed=True, now=3.0) == GateDecision(removed=pods(2, 3))
 
 
 def test_the_fuse_counts_without_what_was_lost() -> None:
@@ -179,9 +181,9 @@ def test_the_fuse_blows_for_over_ten_and_over_a_fifth_or_for_all_of_several(tota
     verdict = judge(gate, listing(11, pods(total - gone)), confirmed=True, now=0.0)
     lost = pods(gone, total - gone)
     if held:
-        assert verdict == Verdict(held=lost, reason=f"{gone} of {total} pods gone at once")
+        assert verdict == GateDecision(held=lost, reason=f"{gone} of {total} pods gone at once")
     else:
-        assert verdict == Verdict(removed=lost)
+        assert verdict == GateDecision(removed=lost)
 
 
 def test_what_a_person_releases_passes_with_the_next_sound_listing() -> None:
@@ -189,14 +191,14 @@ def test_what_a_person_releases_passes_with_the_next_sound_listing() -> None:
     assert judge(gate, listing(11, ()), confirmed=True, now=1.0).held == pods(20)
     assert gate.release() == pods(20)
     assert judge(gate, listing(12, (), "no leader"), confirmed=True, now=2.0).held == pods(20)
-    assert judge(gate, listing(13, ()), confirmed=True, now=3.0) == Verdict(removed=pods(20))
+    assert judge(gate, listing(13, ()), confirmed=True, now=3.0) == GateDecision(removed=pods(20))
 
 
 def test_a_release_is_for_what_is_held_now_and_for_no_later_mistake() -> None:
     gate = gate_that_saw(pods(20))
     assert judge(gate, listing(11, ()), confirmed=True, now=1.0).held == pods(20)
     gate.release()
-    assert judge(gate, listing(12, pods(20)), confirmed=False, now=2.0) == Verdict()
+    assert judge(gate, listing(12, pods(20)), confirmed=False, now=2.0) == GateDecision()
     assert judge(gate, listing(13, ()), confirmed=True, now=3.0).held == pods(20)
     assert gate_that_saw(pods(20)).release() == frozenset()
 
@@ -209,7 +211,7 @@ def test_the_fuse_gives_way_after_a_minute_of_confirmation() -> None:
     assert judge(gate, empty, confirmed=True, now=159.9).held == pods(5)
     assert gate.recheck_in(159.9) == pytest.approx(0.1)
     assert gate.recheck_in(170.0) == 0.0
-    assert judge(gate, empty, confirmed=True, now=160.0) == Verdict(removed=pods(5))
+    assert judge(gate, empty, confirmed=True, now=160.0) == GateDecision(removed=pods(5))
     assert gate.recheck_in(160.0) is None
     assert gate.suspects(empty) == frozenset()
 
@@ -271,7 +273,7 @@ def test_held_pods_that_come_back_are_held_no_more_and_the_others_go_on_waiting(
 def test_a_pod_that_came_back_and_goes_again_is_a_new_case() -> None:
     gate = gate_that_saw(pods(3))
     judge(gate, listing(11, ()), confirmed=True, now=0.0)
-    assert judge(gate, listing(12, pods(3)), confirmed=True, now=1.0) == Verdict()
+    assert judge(gate, listing(12, pods(3)), confirmed=True, now=1.0) == GateDecision()
     assert gate.recheck_in(1.0) is None
     assert judge(gate, listing(13, pods(2)), confirmed=True, now=2.0).removed == pods(1, 2)
 
@@ -303,34 +305,34 @@ def test_a_removal_that_a_single_read_does_not_confirm_is_kept_for_itself() -> N
     gate = gate_that_saw(pods(30))
     after = listing(11, pods(27))
     two = pods(2, 27)
-    assert gate.judge(after, two, now=1.0) == Verdict(two, pods(1, 29), UNCONFIRMED)
-    assert gate.judge(after, (), now=2.0) == Verdict(held=pods(1, 29), reason=UNCONFIRMED)
-    assert gate.judge(after, pods(1, 29), now=3.0) == Verdict(removed=pods(1, 29))
+    assert gate.judge(after, two, now=1.0) == GateDecision(two, pods(1, 29), UNCONFIRMED)
+    assert gate.judge(after, (), now=2.0) == GateDecision(held=pods(1, 29), reason=UNCONFIRMED)
+    assert gate.judge(after, pods(1, 29), now=3.0) == GateDecision(removed=pods(1, 29))
 
 
 def test_where_only_a_sample_is_asked_for_one_that_is_not_confirmed_keeps_them_all() -> None:
     gate = gate_that_saw(pods(200))
     after = listing(11, pods(175))
     sample = gate.sample(after)
-    assert gate.judge(after, sample[1:], now=1.0) == Verdict(held=pods(25, 175), reason=UNCONFIRMED)
-    assert gate.judge(after, sample, now=2.0) == Verdict(removed=pods(25, 175))
+    assert gate.judge(after, sample[1:], now=1.0) == GateDecision(held=pods(25, 175), reason=UNCONFIRMED)
+    assert gate.judge(after, sample, now=2.0) == GateDecision(removed=pods(25, 175))
 
 
 def test_of_a_listing_that_acls_filtered_each_suspect_is_confirmed_for_itself() -> None:
     gate = gate_that_saw(pods(200))
     after = listing(11, pods(175), filtered=True)
     assert gate.sample(after) == tuple(sorted(pods(25, 175)))
-    assert gate.judge(after, pods(24, 175), now=1.0) == Verdict(pods(24, 175), pods(1, 199), FILTERED)
-    assert gate.judge(after, (), now=2.0) == Verdict(held=pods(1, 199), reason=FILTERED)
-    assert gate.judge(after, pods(1, 199), now=3.0) == Verdict(removed=pods(1, 199))
+    assert gate.judge(after, pods(24, 175), now=1.0) == GateDecision(pods(24, 175), pods(1, 199), FILTERED)
+    assert gate.judge(after, (), now=2.0) == GateDecision(held=pods(1, 199), reason=FILTERED)
+    assert gate.judge(after, pods(1, 199), now=3.0) == GateDecision(removed=pods(1, 199))
 
 
 def test_the_fuse_counts_all_that_a_filtered_listing_lacks_where_one_look_may_not_ask_for_all() -> None:
     gate = gate_that_saw(pods(100))
     after = listing(11, pods(70), filtered=True)
     reason = "30 of 100 pods gone at once"
-    assert gate.judge(after, pods(8, 70), now=1.0) == Verdict(held=pods(30, 70), reason=reason)
-    assert gate.judge(after, pods(8, 78), now=2.0) == Verdict(held=pods(30, 70), reason=reason)
+    assert gate.judge(after, pods(8, 70), now=1.0) == GateDecision(held=pods(30, 70), reason=reason)
+    assert gate.judge(after, pods(8, 78), now=2.0) == GateDecision(held=pods(30, 70), reason=reason)
     gate.release()
     assert gate.judge(after, pods(8, 78), now=3.0).removed == pods(8, 78)
 
@@ -338,18 +340,22 @@ def test_the_fuse_counts_all_that_a_filtered_listing_lacks_where_one_look_may_no
 def test_the_fuse_counts_without_what_is_not_confirmed_and_goes_on_holding_it_later() -> None:
     gate = gate_that_saw(pods(50))
     after = listing(11, pods(36))
-    assert gate.judge(after, pods(11, 36), now=0.0) == Verdict(held=pods(14, 36), reason="11 of 50 pods gone at once")
+    assert gate.judge(after, pods(11, 36), now=0.0) == GateDecision(
+        held=pods(14, 36), reason="11 of 50 pods gone at once"
+    )
     assert gate.judge(after, pods(10, 36), now=30.0).held == pods(14, 36)
-    assert gate.judge(after, pods(11, 36), now=60.0) == Verdict(pods(10, 36), pods(4, 46), "11 of 50 pods gone at once")
+    assert gate.judge(after, pods(11, 36), now=60.0) == GateDecision(
+        pods(10, 36), pods(4, 46), "11 of 50 pods gone at once"
+    )
     assert gate.judge(after, pods(1, 46), now=89.0).held == pods(4, 46)
-    assert gate.judge(after, pods(4, 46), now=149.0) == Verdict(removed=pods(4, 46))
+    assert gate.judge(after, pods(4, 46), now=149.0) == GateDecision(removed=pods(4, 46))
 
 
 def test_what_was_lost_and_released_is_lost_until_it_is_confirmed() -> None:
     gate = gate_whose_index_went_back()
     gate.release()
-    assert gate.judge(listing(6, pods(3)), pods(1, 3), now=2.0) == Verdict(pods(1, 3), pods(1, 4), LOST)
-    assert gate.judge(listing(6, pods(3)), pods(1, 4), now=3.0) == Verdict(removed=pods(1, 4))
+    assert gate.judge(listing(6, pods(3)), pods(1, 3), now=2.0) == GateDecision(pods(1, 3), pods(1, 4), LOST)
+    assert gate.judge(listing(6, pods(3)), pods(1, 4), now=3.0) == GateDecision(removed=pods(1, 4))
 
 
 STEPS = st.lists(

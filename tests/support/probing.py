@@ -8,7 +8,7 @@ from typing import Literal
 
 from controller.probes.engine import ProbeEngine
 from controller.probes.resolver import Answer, ask_system
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.guard import Guard
 from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
@@ -30,11 +30,11 @@ class Bench:
     ) -> None:
         self.results = results or RecordedResults()
         self.metrics = RecordedProbes()
-        self.pulse = Pulse("probe", 5, time.monotonic)
+        self.heartbeat = Heartbeat("probe", 5, time.monotonic)
         self.engine = ProbeEngine(
             self.results,
             self.metrics,
-            self.pulse,
+            self.heartbeat,
             ca_file=str(ca_file),
             max_in_flight=max_in_flight,
             guard=guard,

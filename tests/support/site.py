@@ -16,7 +16,7 @@ from controller.intent.manifest_store import ManifestStore
 from controller.runtime.metrics import Metrics
 from controller.web.app import Web
 from controller.web.exposition import render
-from controller.web.fleet import Fleet
+from controller.web.pod_views import PodViews
 from controller.web.server import EVERYBODY, WebServer
 from reconcilers.damping import Flapping
 from reconcilers.gate import Entry, Listing
@@ -50,7 +50,7 @@ class Site(AbstractContextManager["Site"]):
         self.noticed: list[str] = []
         self.broken = ""
         metrics = Metrics(CollectorRegistry(), "0.1.0")
-        self.fleet = Fleet(
+        self.fleet = PodViews(
             self.healths,
             self.manifests,
             flapping=lambda: self.flapping,

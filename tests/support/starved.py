@@ -12,7 +12,7 @@ import time
 from urllib.parse import urlsplit
 
 from controller.probes.engine import ProbeEngine
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 from tests.support.net import until
@@ -21,8 +21,8 @@ from tests.support.recorders import RecordedProbes, RecordedResults
 
 def main(ca_file: str, *urls: str) -> None:
     results = RecordedResults()
-    pulse = Pulse("probe", 5, time.monotonic)
-    engine = ProbeEngine(results, RecordedProbes(), pulse, ca_file=ca_file, max_in_flight=64)
+    heartbeat = Heartbeat("probe", 5, time.monotonic)
+    engine = ProbeEngine(results, RecordedProbes(), heartbeat, ca_file=ca_file, max_in_flight=64)
     engine.run()
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     taken = _take_all()

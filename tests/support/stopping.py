@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from controller.probes.engine import ProbeEngine
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 from tests.support.recorders import RecordedProbes
@@ -28,8 +28,8 @@ class Printed:
 
 
 def main(ca_file: str, interval: str, timeout: str, *urls: str) -> None:
-    pulse = Pulse("probe", 5, time.monotonic)
-    engine = ProbeEngine(Printed(), RecordedProbes(), pulse, ca_file=ca_file, max_in_flight=64)
+    heartbeat = Heartbeat("probe", 5, time.monotonic)
+    engine = ProbeEngine(Printed(), RecordedProbes(), heartbeat, ca_file=ca_file, max_in_flight=64)
     engine.run()
     engine.start([_spec(number, url, float(interval), float(timeout)) for number, url in enumerate(urls)])
     for line in sys.stdin:

@@ -13,7 +13,7 @@ from collections import Counter
 
 from controller.probes.engine import ProbeEngine
 from controller.runtime.descriptors import affordable
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import CheckSpec, HttpGet, PodKey
 from tests.faults.procfs import links
 from tests.support.net import until
@@ -25,9 +25,9 @@ ROUNDS = 3
 
 def main(limit: str, port: str, checks: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (int(limit) // 2, int(limit)))
-    results, pulse = RecordedResults(), Pulse("probe", 5, time.monotonic)
+    results, heartbeat = RecordedResults(), Heartbeat("probe", 5, time.monotonic)
     in_flight = affordable(WANTED)
-    engine = ProbeEngine(results, RecordedProbes(), pulse, ca_file="", max_in_flight=in_flight)
+    engine = ProbeEngine(results, RecordedProbes(), heartbeat, ca_file="", max_in_flight=in_flight)
     engine.run()
     specs = [
         CheckSpec(

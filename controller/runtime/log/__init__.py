@@ -5,7 +5,7 @@ import os
 import threading
 
 from controller.runtime.log.lines import JournalFormatter, JsonFormatter, LineFormatter, journal_reads
-from controller.runtime.log.non_blocking import Delivery
+from controller.runtime.log.non_blocking import NonBlockingHandler
 
 __all__ = ["STANDARD_ERROR", "configure", "keep_standard_streams", "set_level"]
 
@@ -17,7 +17,7 @@ def configure(level: str, style: str = "text") -> None:
     formatter: logging.Formatter = JsonFormatter() if style == "json" else LineFormatter()
     if journal_reads(STANDARD_ERROR, os.environ):
         formatter = JournalFormatter(formatter)
-    delivery = Delivery(STANDARD_ERROR)
+    delivery = NonBlockingHandler(STANDARD_ERROR)
     delivery.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[delivery], force=True)
     logging.captureWarnings(True)

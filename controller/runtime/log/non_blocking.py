@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from controller.runtime.log.rate_limit import Brake, Unwritten
+from controller.runtime.log.rate_limit import RateLimitFilter, Unwritten
 
 QUEUE = 2_000
 TICK = 1.0
@@ -22,8 +22,8 @@ LAST_WORDS = 1.0
 """Seconds that the end waits for a reader."""
 
 
-class Delivery(logging.Handler):
-    """Writes lines to a file descriptor. Lines are held back as `Brake` says.
+class NonBlockingHandler(logging.Handler):
+    """Writes lines to a file descriptor. Lines are held back as `RateLimitFilter` says.
 
     `close`, which `logging` calls at the end of the process, waits a second at most.
     """
@@ -33,7 +33,7 @@ class Delivery(logging.Handler):
         self._descriptor = descriptor
         self._clock = clock
         self._guard = threading.Lock()
-        self._brake = Brake()
+        self._brake = RateLimitFilter()
         self._lines: queue.Queue[logging.LogRecord | None] = queue.Queue(size)
         self._lost = 0
         self._ended = threading.Event()

@@ -79,7 +79,7 @@ class _Window:
         return [each for each in (repeated, others) if each.count]
 
 
-class Brake:
+class RateLimitFilter:
     """Not safe for threads by itself: whoever asks holds a lock. Times are monotonic seconds."""
 
     def __init__(self, burst: int = BURST) -> None:

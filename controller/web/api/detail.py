@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from controller.web.api.models import Model, Pod, Seconds
-from controller.web.drawing import phases
-from controller.web.fleet import Portrait
+from controller.web.history_svg import phases
 from controller.web.manifest_text import shown
-from controller.web.wording import instant, sound
+from controller.web.pod_views import PodSnapshot
+from controller.web.texts import instant, sound
 from reconcilers.health import NO_CERTIFICATE, HealthState, Outcome, Reason
 from reconcilers.p2.manifest import sha_or_empty
 from reconcilers.spec import CheckSpec, Manifest
@@ -114,7 +114,7 @@ class PodDetail(Pod):
     manifest_warnings: list[str] = Field(description="About fields of the manifest in force that are ignored.")
 
     @classmethod
-    def of_portrait(cls, seen: Portrait) -> "PodDetail":
+    def of_snapshot(cls, seen: PodSnapshot) -> "PodDetail":
         check, intent = seen.sight.check, seen.sight.intent
         understood = intent.manifest if intent and not intent.error else None
         older = intent if intent and intent.error and intent.manifest else None
@@ -133,7 +133,7 @@ class PodDetail(Pod):
         )
 
 
-def _probe(seen: Portrait) -> Probe | None:
+def _probe(seen: PodSnapshot) -> Probe | None:
     last = seen.last
     if last is None:
         return None
@@ -148,7 +148,7 @@ def _probe(seen: Portrait) -> Probe | None:
     )
 
 
-def _history(seen: Portrait) -> list[PastProbe]:
+def _history(seen: PodSnapshot) -> list[PastProbe]:
     check = seen.sight.check
     return [
         PastProbe(
@@ -162,7 +162,7 @@ def _history(seen: Portrait) -> list[PastProbe]:
     ]
 
 
-def _certificate(seen: Portrait) -> Certificate | None:
+def _certificate(seen: PodSnapshot) -> Certificate | None:
     tls = seen.sight.check.spec.probe.tls if seen.sight.check else None
     if tls is None:
         return None
@@ -175,7 +175,7 @@ def _certificate(seen: Portrait) -> Certificate | None:
     )
 
 
-def _published(seen: Portrait) -> Published | None:
+def _published(seen: PodSnapshot) -> Published | None:
     record = seen.published
     if record is None:
         return None

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller.web.fleet import DoubtfulField, InvalidManifest, PodState, Sight
-from controller.web.listing import Listing
-from controller.web.wording import instant, sound
+from controller.web.pod_page import PodPage
+from controller.web.pod_views import DoubtfulField, InvalidManifest, PodState, PodView
+from controller.web.texts import instant, sound
 from reconcilers.health import Reason
 
 EXCERPT = 1_000
@@ -41,7 +41,7 @@ class Pod(Model):
     evidence: str = Field(description='How far the probes are on the way to another state, such as "1 of 3 misses".')
 
     @classmethod
-    def of(cls, sight: Sight) -> "Pod":
+    def of(cls, sight: PodView) -> "Pod":
         return cls(
             node=sight.key.node,
             pod=sight.key.pod,
@@ -82,7 +82,7 @@ class PodList(Model):
     totals: Totals = Field(description="Of all pods, whatever was asked for.")
 
     @classmethod
-    def of(cls, seen: Listing) -> "PodList":
+    def of(cls, seen: PodPage) -> "PodList":
         return cls(
             pods=[Pod.of(sight) for sight in seen.pods],
             matching=seen.matching,

@@ -21,11 +21,11 @@ from controller.web.api.models import (
     Totals,
 )
 from controller.web.api.openapi import description
-from controller.web.fleet import Fleet
-from controller.web.listing import listing, pages, within
+from controller.web.pod_page import listing, pages, within
+from controller.web.pod_views import PodViews
 from controller.web.query import Paging, PodQuery, QueryError
-from controller.web.wording import instant, sound
-from reconcilers.checktext import told
+from controller.web.texts import instant, sound
+from reconcilers.checktext import describe
 from reconcilers.spec import CheckSpec, PodKey
 from reconcilers.visible import json_visible
 
@@ -41,10 +41,10 @@ Complaints = Callable[[], Sequence[str]]
 
 
 class Api:
-    """Answers from what `fleet` sees."""
+    """Answers from what `views` shows."""
 
-    def __init__(self, fleet: Fleet, *, healthy: Complaints, ready: Complaints, node: str, version: str) -> None:
-        self._fleet = fleet
+    def __init__(self, views: PodViews, *, healthy: Complaints, ready: Complaints, node: str, version: str) -> None:
+        self._views = views
         self._healthy = healthy
         self._ready = ready
         self._node = node
@@ -67,27 +67,27 @@ class Api:
             query = PodQuery.parse(request.query_params)
         except QueryError as error:
             return _bad_query(error)
-        return _json(PodList.of(listing(self._fleet.pods(), query)))
+        return _json(PodList.of(listing(self._views.pods(), query)))
 
     async def _pod(self, request: Request) -> Response:
         key = PodKey(request.path_params["node"], request.path_params["pod"])
-        seen = self._fleet.portrait(key)
-        return _json(PodDetail.of_portrait(seen)) if seen else problem(404, f"no pod {key} is known here")
+        seen = self._views.snapshot(key)
+        return _json(PodDetail.of_snapshot(seen)) if seen else problem(404, f"no pod {key} is known here")
 
     async def _checks(self, _: Request) -> Response:
-        return answer(_check_list(self._node, self._fleet.checks()), JSON)
+        return answer(_check_list(self._node, self._views.checks()), JSON)
 
     async def _manifest_errors(self, request: Request) -> Response:
         return _page(
             request,
-            self._fleet.invalid(),
+            self._views.invalid(),
             lambda entries, place: ManifestErrorList(errors=[ManifestError.of(each) for each in entries], **place),
         )
 
     async def _manifest_warnings(self, request: Request) -> Response:
         return _page(
             request,
-            self._fleet.doubtful(),
+            self._views.doubtful(),
             lambda entries, place: ManifestWarningList(
                 warnings=[ManifestWarning.of(each) for each in entries], **place
             ),
@@ -99,14 +99,14 @@ class Api:
             Status(
                 node=self._node,
                 version=self._version,
-                time=instant(self._fleet.clock()),
+                time=instant(self._views.clock()),
                 healthy=not healthy,
                 ready=not ready,
                 complaints=[sound(each) for each in dict.fromkeys((*healthy, *ready))],
-                cut_off=self._fleet.cut_off(),
-                totals=Totals.of(self._fleet.totals()),
-                manifest_errors=len(self._fleet.invalid()),
-                manifest_warnings=len(self._fleet.doubtful()),
+                cut_off=self._views.cut_off(),
+                totals=Totals.of(self._views.totals()),
+                manifest_errors=len(self._views.invalid()),
+                manifest_warnings=len(self._views.doubtful()),
             )
         )
 
@@ -138,7 +138,7 @@ def _check_list(node: str, checks: Sequence[CheckSpec]) -> Iterator[bytes]:
     specs = list({spec.key.pod: spec for spec in checks}.items())
     yield f'{{"node":{json.dumps(node)},"checks":{{'.encode()
     for start in range(0, len(specs), PART):
-        pods = (f"{json.dumps(pod)}:{json.dumps(told(spec))}" for pod, spec in specs[start : start + PART])
+        pods = (f"{json.dumps(pod)}:{json.dumps(describe(spec))}" for pod, spec in specs[start : start + PART])
         yield f"{',' if start else ''}{json_visible(','.join(pods))}".encode()
     yield b"}}"
 

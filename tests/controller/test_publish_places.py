@@ -14,7 +14,7 @@ from controller.publish.desired import DesiredHealth
 from controller.publish.kv import KvSink
 from controller.publish.places import Places
 from controller.runtime.control_loop import ControlLoop, stop_together
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.work_queue import WorkQueue
 from reconcilers.health import CheckHealth, HealthState
 from reconcilers.ports import HealthSink
@@ -87,7 +87,7 @@ class Publishing:
         self.queues: list[WorkQueue[PodKey]] = [WorkQueue("publication", RecordedQueue()) for _ in sinks]
         self.loops = [
             ControlLoop(
-                queue, HealthReconciler(desired, sink), RecordedLoop(), Pulse("publish", 30, time.monotonic),
+                queue, HealthReconciler(desired, sink), RecordedLoop(), Heartbeat("publish", 30, time.monotonic),
                 batch=PUBLICATION_BATCH, linger=PUBLICATION_LINGER,
             )
             for queue, sink in zip(self.queues, sinks, strict=True)

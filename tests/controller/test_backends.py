@@ -4,16 +4,16 @@ import pytest
 
 from controller.config import Config
 from controller.intent.manifest_store import ManifestStore
-from controller.runtime.heartbeat import Pulses
-from controller.wiring import Outside, on_consul
+from controller.runtime.heartbeat import Heartbeats
+from controller.wiring import Backends, on_consul
 from reconcilers.options import Rules
 
 
-def outside(**options: object) -> Outside:
+def backends(**options: object) -> Backends:
     config = Config.model_validate({"node_name": "web1", "consul": {"address": "127.0.0.1:1"}, **options})
     nobody = lambda *_: None  # noqa: E731 -- who is told of nothing
-    store, pulses = ManifestStore(Rules()), Pulses()
-    return on_consul(config, {}, store, pulses, nobody, nobody, nobody, nobody, nobody, "", nobody)
+    store, heartbeats = ManifestStore(Rules()), Heartbeats()
+    return on_consul(config, {}, store, heartbeats, nobody, nobody, nobody, nobody, nobody, "", nobody)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def outside(**options: object) -> Outside:
     ],
 )
 def test_what_really_runs_is_read_only_where_it_matters(options: dict[str, object], read: bool) -> None:
-    found = outside(**options)
+    found = backends(**options)
     assert (found.reality is not None) is read
     for client in found.clients:
         client.close()

@@ -40,7 +40,7 @@ class _TooManyGuesses(Exception):
     """No more passwords are looked at for now."""
 
 
-class Doorman:
+class BasicAuth:
     """An ASGI application in front of another. `users` maps names to bcrypt hashes; without any, all are let in."""
 
     def __init__(self, app: ASGIApp, users: Mapping[str, str]) -> None:
@@ -50,7 +50,7 @@ class Doorman:
         self._key = secrets.token_bytes(32)
         self._turn = asyncio.Lock()
         self._guesses: Counter[str] = Counter()
-        self.follow(users)
+        self.apply(users)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -65,7 +65,7 @@ class Doorman:
         else:
             await PlainTextResponse("who are you?\n", 401, REFUSAL)(scope, receive, send)
 
-    def follow(self, users: Mapping[str, str]) -> None:
+    def apply(self, users: Mapping[str, str]) -> None:
         """From now on these are the users; who was let in as another is asked again. Any thread may call it."""
         hashes = {name: text.encode() for name, text in users.items()}
         if hashes != self._users:

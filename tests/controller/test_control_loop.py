@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from controller.runtime.control_loop import ControlLoop
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.work_queue import WorkQueue
 from reconcilers.ports import Result
 from reconcilers.spec import PodKey
@@ -31,8 +31,8 @@ class Bench:
     def __post_init__(self) -> None:
         self.queue: WorkQueue[PodKey] = WorkQueue("checks", self.queue_metrics)
         self.pulse_clock = FakeClock()
-        self.pulse = Pulse("reconcile", 30, self.pulse_clock)
-        self.loop = ControlLoop(self.queue, self, self.metrics, self.pulse, batch=8, linger=0.05)
+        self.heartbeat = Heartbeat("reconcile", 30, self.pulse_clock)
+        self.loop = ControlLoop(self.queue, self, self.metrics, self.heartbeat, batch=8, linger=0.05)
 
     def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
         self.seen.append(tuple(keys))
@@ -137,7 +137,7 @@ def test_a_key_added_during_its_own_reconciling_is_reconciled_again(bench: Bench
 
 def test_the_pulse_beats_also_without_work(bench: Bench) -> None:
     bench.pulse_clock.advance(100)
-    until(lambda: not bench.pulse.stands_still())
+    until(lambda: not bench.heartbeat.stands_still())
     assert bench.seen == []
 
 
@@ -181,7 +181,7 @@ def test_what_waits_for_long_is_overdue_until_it_succeeds_with_why_it_failed() -
     clock = FakeClock()
     bench = Bench()
     bench.queue = WorkQueue("checks", bench.queue_metrics, clock)
-    bench.loop = ControlLoop(bench.queue, bench, bench.metrics, bench.pulse, batch=1)
+    bench.loop = ControlLoop(bench.queue, bench, bench.metrics, bench.heartbeat, batch=1)
     bench.answers = lambda keys: dict.fromkeys(keys, Result(error="no"))
     bench.queue.add([A])
     clock.advance(1.0)

@@ -14,7 +14,7 @@ from contextlib import suppress
 import pytest
 
 from controller.runtime.log.lines import LineFormatter
-from controller.runtime.log.non_blocking import LAST_WORDS, Delivery
+from controller.runtime.log.non_blocking import LAST_WORDS, NonBlockingHandler
 from tests.support.net import until
 
 SMALLEST_PIPE = 4096
@@ -52,8 +52,8 @@ def pipe() -> Iterator[Pipe]:
     pipe.close()
 
 
-def delivery(pipe: Pipe, size: int = 2_000) -> Delivery:
-    handler = Delivery(pipe.into, size=size)
+def delivery(pipe: Pipe, size: int = 2_000) -> NonBlockingHandler:
+    handler = NonBlockingHandler(pipe.into, size=size)
     handler.setFormatter(LineFormatter())
     return handler
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from controller.web.fleet import PodState, Sight
+from controller.web.pod_views import PodState, PodView
 from controller.web.query import Paging, PodQuery
 
 RUN = 500
@@ -20,10 +20,10 @@ SEVERITY = {state: place for place, state in enumerate(PodState)}
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class PodPage:
     """`pods` are those of one page, `matching` counts those of all pages, and `totals` all pods whatever was asked."""
 
-    pods: Sequence[Sight]
+    pods: Sequence[PodView]
     matching: int
     totals: Mapping[PodState, int]
     paging: Paging
@@ -42,7 +42,7 @@ class Listing:
         return next((state for state in PodState if self.totals[state]), None)
 
 
-def listing(pods: Sequence[Sight], query: PodQuery) -> Listing:
+def listing(pods: Sequence[PodView], query: PodQuery) -> PodPage:
     """What `query` asks for."""
     counts = Counter(pod.state for pod in pods)
     chosen = [pod for pod in pods if pod.state in query.state] if query.state else pods
@@ -51,12 +51,12 @@ def listing(pods: Sequence[Sight], query: PodQuery) -> Listing:
     paging = within(query, len(chosen))
     start = (paging.page - 1) * paging.per_page
     shown = in_order(chosen, KEYS[query.column], start, paging.per_page, reverse=query.descending)
-    return Listing(shown, len(chosen), {state: counts[state] for state in PodState}, paging)
+    return PodPage(shown, len(chosen), {state: counts[state] for state in PodState}, paging)
 
 
 def in_order(
-    pods: Sequence[Sight], key: Callable[[Sight], Any], start: int, count: int, *, reverse: bool = False
-) -> list[Sight]:
+    pods: Sequence[PodView], key: Callable[[PodView], Any], start: int, count: int, *, reverse: bool = False
+) -> list[PodView]:
     """`count` of them from place `start` on."""
     runs = [sorted(pods[at : at + RUN], key=key, reverse=reverse) for at in range(0, len(pods), RUN)]
     return list(islice(heapq.merge(*runs, key=key, reverse=reverse), start, start + count))
@@ -72,13 +72,13 @@ def pages(entries: int, per_page: int) -> int:
     return max(1, -(-entries // per_page))
 
 
-def _has(pod: Sight, words: Sequence[str]) -> bool:
+def _has(pod: PodView, words: Sequence[str]) -> bool:
     """Whether each of them, in lower case and without blanks, is a part of one of its texts."""
     texts = f"{pod.key.pod}\n{pod.key.node}\n{pod.reason}".lower()
     return all(word in texts for word in words)
 
 
-KEYS: Mapping[str, Callable[[Sight], Any]] = {
+KEYS: Mapping[str, Callable[[PodView], Any]] = {
     "state": lambda pod: (SEVERITY[pod.state], pod.key.pod, pod.key.node),
     "pod": lambda pod: (pod.key.pod, pod.key.node),
     "node": lambda pod: (pod.key.node, pod.key.pod),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from controller.health.history import PastProbe
-from controller.web.wording import span
+from controller.web.texts import span
 from reconcilers.health import Outcome, Phases
 
 STEP = 3

@@ -34,7 +34,7 @@ class PodState(StrEnum):
     UNCHECKED = "unchecked"
 
 
-class Sight(NamedTuple):
+class PodView(NamedTuple):
     """One pod as it was when it was looked at: light, because lists of 10,000 are made of it.
 
     Times are seconds since the epoch, 0 for never; `took` is the duration of the last probe in seconds, -1 without one.
@@ -85,10 +85,10 @@ class Sight(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Portrait:
+class PodSnapshot:
     """One pod in full. `why` is a sentence; `published` what is known to stand where health goes."""
 
-    sight: Sight
+    sight: PodView
     last: ProbeResult | None
     why: str
     published: HealthRecord | None
@@ -125,7 +125,7 @@ class DoubtfulField:
     problem: str
 
 
-class Fleet:
+class PodViews:
     """Reads the stores. `flapping` names the pods that are damped, and `published` what stands where health goes."""
 
     def __init__(
@@ -151,7 +151,7 @@ class Fleet:
         """Why failures count as our own at the moment; "" while they do not."""
         return self._healths.cut_off
 
-    def pods(self) -> list[Sight]:
+    def pods(self) -> list[PodView]:
         """Every pod that has a manifest or a check, in no order."""
         return list(self._sights())
 
@@ -164,7 +164,7 @@ class Fleet:
         counts = Counter(sight.state for sight in self._sights())
         return {state: counts[state] for state in PodState}
 
-    def portrait(self, key: PodKey) -> Portrait | None:
+    def snapshot(self, key: PodKey) -> PodSnapshot | None:
         """One pod; None for one that nothing is known of."""
         check, intent = self._healths.tracked(key), self._manifests.intent(key)
         if check is None and intent is None:
@@ -181,7 +181,7 @@ class Fleet:
             flapping,
             self._healths.cut_off,
         )
-        return Portrait(sight, last, explain(situation), self._published(key))
+        return PodSnapshot(sight, last, explain(situation), self._published(key))
 
     def invalid(self) -> list[InvalidManifest]:
         """The manifests that are not understood, by key."""
@@ -204,7 +204,7 @@ class Fleet:
         ]
         return sorted(found, key=lambda each: each.key)
 
-    def _sights(self) -> Iterator[Sight]:
+    def _sights(self) -> Iterator[PodView]:
         intents, flapping = dict(self._manifests.intents()), self._flapping()
         for check in self._healths.all():
             key = check.spec.key
@@ -212,16 +212,16 @@ class Fleet:
         for key, intent in intents.items():
             yield self._sight(key, None, intent, None)
 
-    def _sight(self, key: PodKey, check: Tracked | None, intent: Intent | None, flapping: Flapping | None) -> Sight:
+    def _sight(self, key: PodKey, check: Tracked | None, intent: Intent | None, flapping: Flapping | None) -> PodView:
         if check is None:
-            return Sight(key, _without_check(intent), Reason.NONE, 0.0, 0.0, -1.0, None, None, intent, None)
+            return PodView(key, _without_check(intent), Reason.NONE, 0.0, 0.0, -1.0, None, None, intent, None)
         health, last = check.health, check.last
         probed, took = (last.started, last.duration) if last else (0.0, -1.0)
         if flapping:
             since = self.clock() - flapping.quiet_since
-            return Sight(key, PodState.UNKNOWN, Reason.FLAPPING, since, probed, took, check, health, intent, flapping)
+            return PodView(key, PodState.UNKNOWN, Reason.FLAPPING, since, probed, took, check, health, intent, flapping)
         state = STATES[health.state]
-        return Sight(key, state, health.reason, health.since, probed, took, check, health, intent, None)
+        return PodView(key, state, health.reason, health.since, probed, took, check, health, intent, None)
 
 
 STATES = {state: PodState(state.value) for state in HealthState}

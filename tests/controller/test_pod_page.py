@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
-from controller.web.fleet import PodState, Sight
-from controller.web.listing import KEYS, in_order, listing
+from controller.web.pod_page import KEYS, in_order, listing
+from controller.web.pod_views import PodState, PodView
 from controller.web.query import COLUMNS, Paging, PodQuery, QueryError
 from reconcilers.health import Reason
 from reconcilers.spec import PodKey
@@ -21,8 +21,8 @@ def sight(
     since: float = 0.0,
     took: float = 0.0,
     node: str = "web1",
-) -> Sight:
-    return Sight(PodKey(node, pod), state, reason, since, since, took, None, None, None, None)
+) -> PodView:
+    return PodView(PodKey(node, pod), state, reason, since, since, took, None, None, None, None)
 
 
 PODS = [
@@ -38,7 +38,7 @@ def query(text: str = "") -> PodQuery:
     return PodQuery.parse(QueryParams(text))
 
 
-def names(text: str, pods: Sequence[Sight] = PODS) -> list[str]:
+def names(text: str, pods: Sequence[PodView] = PODS) -> list[str]:
     return [each.key.pod for each in listing(pods, query(text)).pods]
 
 

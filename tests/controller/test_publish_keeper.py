@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 from controller.consul.client import ConsulUnavailable
 from controller.publish.kv_keeper import KeyKeeper
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import PodKey
 from tests.support.net import until
 
@@ -23,7 +23,7 @@ def test_lost_keys_are_told_and_an_error_ends_nothing() -> None:
             raise ConsulUnavailable("does not answer")
         return answer
 
-    keeper = KeyKeeper(look, told.extend, Pulse("kv-look", 30, time.monotonic), period=0.01)
+    keeper = KeyKeeper(look, told.extend, Heartbeat("kv-look", 30, time.monotonic), period=0.01)
     keeper.start()
     until(lambda: told)
     keeper.stop(5.0, destroy=False)

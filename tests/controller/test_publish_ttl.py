@@ -7,7 +7,7 @@ from pathlib import Path
 
 from controller.publish.agent import RAN_OUT, TTL
 from controller.publish.agent_keeper import TtlKeeper
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord, Unsettled
 from reconcilers.spec import PodKey
@@ -19,7 +19,7 @@ from tests.support.recorders import FakeClock
 
 @contextmanager
 def kept(bench: Bench) -> Iterator[TtlKeeper]:
-    keeper = TtlKeeper(bench.sink, "web1", bench.found.append, Pulse("agent-ttl", 30, time.monotonic))
+    keeper = TtlKeeper(bench.sink, "web1", bench.found.append, Heartbeat("agent-ttl", 30, time.monotonic))
     keeper.start()
     yield keeper
     keeper.stop(5.0)
@@ -162,7 +162,7 @@ def test_after_trouble_everything_is_looked_at_before_anything_is_renewed(consul
     with sink_at(consul, timeout=1.0, clock=clock) as bench:
         bench.sink.leftovers("web1")
         bench.sink.write([PASSING], [])
-        keeper = TtlKeeper(bench.sink, "web1", bench.found.append, Pulse("agent-ttl", 30, clock))
+        keeper = TtlKeeper(bench.sink, "web1", bench.found.append, Heartbeat("agent-ttl", 30, clock))
         keeper._turn()
         clock.advance(bench.sink.period)
         consul.pause()

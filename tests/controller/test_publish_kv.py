@@ -17,7 +17,7 @@ from controller.consul.holders import Holders
 from controller.publish.desired import DesiredHealth
 from controller.publish.kv import LATEST, UNREADABLE, KvSink
 from controller.runtime.control_loop import ControlLoop
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.work_queue import WorkQueue
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.keys import health_key
@@ -524,7 +524,7 @@ def test_a_thousand_pods_that_change_at_once_take_the_control_loop_at_most_twent
     reconciler = reconciling(bench, dict.fromkeys(keys, CheckHealth(HealthState.CRITICAL, since=5.0)))
     queue: WorkQueue[PodKey] = WorkQueue("publication", RecordedQueue())
     loop = ControlLoop(
-        queue, reconciler, RecordedLoop(), Pulse("publish", 30, time.monotonic),
+        queue, reconciler, RecordedLoop(), Heartbeat("publish", 30, time.monotonic),
         batch=PUBLICATION_BATCH, linger=PUBLICATION_LINGER,
     )  # fmt: skip
     queue.add(keys)

@@ -27,7 +27,7 @@ class Desk:
         self.queue = WorkQueue("test", self.metrics, self.clock)
 
     def take(self, limit: int = MANY) -> list[str]:
-        return self.queue.take(limit, 0, 0)
+        return self.queue.get_batch(limit, 0, 0)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def queue() -> WorkQueue[str]:
 
 def test_a_taker_waits_for_the_first_key(queue: WorkQueue[str]) -> None:
     got: list[str] = []
-    taker = in_background(lambda: got.extend(queue.take(1, 0, 30)))
+    taker = in_background(lambda: got.extend(queue.get_batch(1, 0, 30)))
     queue.add("a")
     taker.join(10)
     assert got == ["a"]
@@ -186,7 +186,7 @@ def test_a_taker_waits_for_the_first_key(queue: WorkQueue[str]) -> None:
 def test_a_taker_wakes_for_a_timer_that_was_set_while_it_waited(queue: WorkQueue[str]) -> None:
     got: list[str] = []
     queue.add_after("late", 100)
-    taker = in_background(lambda: got.extend(queue.take(1, 0, 30)))
+    taker = in_background(lambda: got.extend(queue.get_batch(1, 0, 30)))
     queue.add_after("early", 0.05)
     taker.join(10)
     assert got == ["early"]
@@ -195,7 +195,7 @@ def test_a_taker_wakes_for_a_timer_that_was_set_while_it_waited(queue: WorkQueue
 def test_linger_collects_what_comes_soon_after_the_first(queue: WorkQueue[str]) -> None:
     got: list[str] = []
     queue.add("a")
-    taker = in_background(lambda: got.extend(queue.take(3, 30, 30)))
+    taker = in_background(lambda: got.extend(queue.get_batch(3, 30, 30)))
     queue.add("b")
     queue.add("c")
     taker.join(10)
@@ -204,7 +204,7 @@ def test_linger_collects_what_comes_soon_after_the_first(queue: WorkQueue[str]) 
 
 def test_closing_wakes_every_taker_those_that_linger_too(queue: WorkQueue[str]) -> None:
     got: list[list[str]] = []
-    takers = [in_background(lambda: got.append(queue.take(1, 0, 60))) for _ in range(3)]
+    takers = [in_background(lambda: got.append(queue.get_batch(1, 0, 60))) for _ in range(3)]
     queue.close()
     for taker in takers:
         taker.join(10)
@@ -214,7 +214,7 @@ def test_closing_wakes_every_taker_those_that_linger_too(queue: WorkQueue[str]) 
 def test_closing_during_linger_hands_out_nothing_more(queue: WorkQueue[str]) -> None:
     got: list[list[str]] = []
     queue.add("a")
-    taker = in_background(lambda: got.append(queue.take(9, 60, 60)))
+    taker = in_background(lambda: got.append(queue.get_batch(9, 60, 60)))
     queue.close()
     taker.join(10)
     assert got == [[]]
@@ -230,7 +230,7 @@ def test_under_many_threads_no_key_is_worked_on_twice_at_once_and_none_is_lost(q
 
     def work() -> None:
         while not queue.closed:
-            keys = queue.take(3, 0, 0.2)
+            keys = queue.get_batch(3, 0, 0.2)
             with lock:
                 clashes.extend(busy.intersection(keys))
                 busy.update(keys)

@@ -14,7 +14,7 @@ import pytest
 
 from controller.config.web_access import WebAccess
 from controller.web.connection import READ_WITHIN, REQUEST_WITHIN
-from controller.web.door import CONNECTIONS
+from controller.web.listener import CONNECTIONS
 from controller.web.server import WebServer
 from tests.support.authority import Authority
 from tests.support.net import until

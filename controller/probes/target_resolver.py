@@ -16,14 +16,14 @@ GIVEN = object()
 """In place of an answer: the check has an IP address, which stands for nothing else."""
 
 
-class Reach:
+class TargetResolver:
     """Finds the way for workers; for the probe thread only."""
 
     def __init__(self, resolver: Resolver, guard: Guard) -> None:
         self._resolver = resolver
         self._guard = guard
 
-    def take(self, guard: Guard) -> None:
+    def apply(self, guard: Guard) -> None:
         """From now on `guard` judges; a worker's way that was found before has to be forgotten."""
         self._guard = guard
 

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Guest:
+class _Connection:
     """A connection from its acceptance to its end; `greeting` ends with the TLS handshake."""
 
     connection: Connection
@@ -52,7 +52,7 @@ class _Guest:
             self.connection.transport.abort()
 
 
-class Door:
+class Listener:
     """Of `listener`. `connect` makes the protocol of a connection, `secure` gives its TLS, None for plain ones.
 
     Belongs to the loop that runs when it is made.
@@ -68,7 +68,7 @@ class Door:
         self._connect = connect
         self._secure = secure
         self._loop = asyncio.get_running_loop()
-        self._guests: dict[Connection, _Guest] = {}
+        self._guests: dict[Connection, _Connection] = {}
         self._waiting: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -111,7 +111,7 @@ class Door:
         connection = self._connect()
         connection.on_lost = lambda: self._gone(connection)
         greeting = self._loop.create_task(self._greet(connection, accepted))
-        self._guests[connection] = _Guest(connection, accepted, address, greeting)
+        self._guests[connection] = _Connection(connection, accepted, address, greeting)
         greeting.add_done_callback(lambda _: self._greeted(connection, accepted))
 
     async def _greet(self, connection: Connection, accepted: socket.socket) -> None:
@@ -158,7 +158,7 @@ class Door:
             self._waiting = None
 
 
-def _one_too_many(guests: list[_Guest]) -> _Guest | None:
+def _one_too_many(guests: list[_Connection]) -> _Connection | None:
     """Who has to go; None while all of them wait for us."""
     crowds = Counter(guest.address for guest in guests)
     waited_for = [(-crowds[each.address], since, each) for each in guests if (since := each.awaited_since) is not None]

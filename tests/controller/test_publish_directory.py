@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.publish.folder import LEASE, TTL, DirectoryLease, DirectorySink, FolderInUse, is_alive, read
-from controller.runtime.heartbeat import Pulse
+from controller.runtime.heartbeat import Heartbeat
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
@@ -97,7 +97,7 @@ def test_a_lease_counts_for_its_time_and_one_of_the_future_is_of_another_clock(
 
 
 def lease(folder: Path) -> DirectoryLease:
-    return DirectoryLease(folder, Pulse("session", 30, time.monotonic))
+    return DirectoryLease(folder, Heartbeat("session", 30, time.monotonic))
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_lease_that_was_not_touched_for_its_time_is_dead(held: DirectoryLease,
 def test_after_a_freeze_no_record_of_before_looks_fresh_again(tmp_path: Path) -> None:
     clock = FakeClock()
     sink = DirectorySink(tmp_path)
-    held = DirectoryLease(tmp_path, Pulse("session", 30, clock), sink.forget, clock=clock)
+    held = DirectoryLease(tmp_path, Heartbeat("session", 30, clock), sink.forget, clock=clock)
     held.start()
     sink.write([record(A)], [])
     clock.advance(TTL)
@@ -161,7 +161,7 @@ def test_what_was_found_is_void_before_the_records_of_a_freeze_are_withdrawn(tmp
     clock, sink = FakeClock(), DirectorySink(tmp_path)
     held = DirectoryLease(
         tmp_path,
-        Pulse("session", 30, clock),
+        Heartbeat("session", 30, clock),
         lambda: told.append("lapsed"),
         void=lambda: told.append(f"void, {len(read(tmp_path))} records"),
         clock=clock,

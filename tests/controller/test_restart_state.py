@@ -12,11 +12,11 @@ import pytest
 
 from controller.health import state_file as statefile
 from controller.health.node_lock import HolderUnseen, NodeLock, NodeTaken, holder
-from controller.health.restart_state import Succession
+from controller.health.restart_state import RestartState
 from controller.health.state_file import MAX_DETAIL, StateFile
-from controller.health.state_saver import Heritage
+from controller.health.state_saver import StateSaver
 from controller.health.store import HealthStore
-from controller.runtime.heartbeat import Pulse, Pulses
+from controller.runtime.heartbeat import Heartbeat, Heartbeats
 from reconcilers.adoption import Saved, digest, identity
 from reconcilers.damping import Damping, DampingRules
 from reconcilers.health import CheckHealth, HealthState, Outcome, Phases, ProbeResult, Reason
@@ -177,13 +177,13 @@ def test_a_file_that_is_longer_than_ours_are_is_read_up_to_there_and_that_is_sai
 def test_that_checks_do_not_fit_into_the_file_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heritage, healths = Heritage(StateFile(tmp_path, "web1"), pulse()), HealthStore(lambda _: None)
+    saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat()), HealthStore(lambda _: None)
     healths.follow([(replace(SPEC, key=one.key), number) for number, one in enumerate(named(10))])
-    heritage._checks = healths
+    saver._checks = healths
     for bound in (1_000, 1_001, 100_000, 1_000):
         monkeypatch.setattr(statefile, "MAX_BYTES", bound)
-        heritage._look(0.0)
-        heritage._save()
+        saver._look(0.0)
+        saver._save()
     assert caplog.text.count("of 10 checks is not saved, a restart begins these anew") == 2
 
 
@@ -218,8 +218,8 @@ def saved_at(when: float) -> Saved:
     return replace(SAVED, at=when, last=None)
 
 
-def pulse() -> Pulse:
-    return Pulse("state", 30, time.monotonic)
+def heartbeat() -> Heartbeat:
+    return Heartbeat("state", 30, time.monotonic)
 
 
 def store() -> HealthStore:
@@ -234,13 +234,13 @@ def test_a_check_claims_its_state_once(tmp_path: Path) -> None:
     StateFile(tmp_path, "web1").write(
         map(StateFile.line, [replace(saved_at(now), health=replace(HEALTH, since=now - 10))])
     )
-    heritage = Heritage(StateFile(tmp_path, "web1"), pulse())
-    assert heritage.dampings() == {KEY: DAMPING}
+    saver = StateSaver(StateFile(tmp_path, "web1"), heartbeat())
+    assert saver.dampings() == {KEY: DAMPING}
     standing = HealthRecord.of(KEY, HEALTH, now)
-    inherited = heritage.claim(SPEC, standing)
+    inherited = saver.claim(SPEC, standing)
     assert inherited is not None
     assert (inherited.health.state, inherited.health.failures) == (HealthState.CRITICAL, 4)
-    assert heritage.claim(SPEC, standing) is None
+    assert saver.claim(SPEC, standing) is None
 
 
 def test_what_is_known_is_saved_at_the_end_with_what_nobody_has_claimed_yet(tmp_path: Path) -> None:
@@ -249,9 +249,9 @@ def test_what_is_known_is_saved_at_the_end_with_what_nobody_has_claimed_yet(tmp_
     StateFile(tmp_path, "web1").write(
         map(StateFile.line, [replace(saved_at(now), key=unread), replace(saved_at(now - 7200), key=stale)])
     )
-    heritage = Heritage(StateFile(tmp_path, "web1"), pulse())
-    heritage.start(store(), lambda: {KEY: DAMPING})
-    heritage.stop(5.0)
+    saver = StateSaver(StateFile(tmp_path, "web1"), heartbeat())
+    saver.start(store(), lambda: {KEY: DAMPING})
+    saver.stop(5.0)
     after = StateFile(tmp_path, "web1").read()
     assert after.keys() == {KEY, unread}
     assert (after[KEY].health.state, after[KEY].damping) == (HealthState.CRITICAL, DAMPING)
@@ -260,19 +260,19 @@ def test_what_is_known_is_saved_at_the_end_with_what_nobody_has_claimed_yet(tmp_
 
 
 def test_a_change_is_saved_soon(tmp_path: Path) -> None:
-    heritage, healths = Heritage(StateFile(tmp_path, "web1"), pulse()), HealthStore(lambda _: None)
-    heritage.start(healths, dict)
+    saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat()), HealthStore(lambda _: None)
+    saver.start(healths, dict)
     healths.follow([(SPEC, 1)])
     until((tmp_path / "web1.state").exists, 20.0)
-    heritage.stop(5.0)
+    saver.stop(5.0)
 
 
 def test_a_folder_that_cannot_be_written_is_complained_about_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heritage = Heritage(StateFile(tmp_path / "missing", "web1"), pulse())
-    heritage.start(store(), dict)
-    heritage.stop(5.0)
+    saver = StateSaver(StateFile(tmp_path / "missing", "web1"), heartbeat())
+    saver.start(store(), dict)
+    saver.stop(5.0)
     assert caplog.text.count("the state of the checks cannot be saved") == 1
 
 
@@ -280,63 +280,63 @@ def test_one_check_that_cannot_be_written_holds_up_no_other(tmp_path: Path, capl
     """Half a character is no text, wherever it comes from."""
     now, odd = time.time(), PodKey("web1", "odd")
     StateFile(tmp_path, "web1").write(map(StateFile.line, [replace(saved_at(now), key=PodKey("web1", "unread"))]))
-    heritage, healths = Heritage(StateFile(tmp_path, "web1"), pulse()), store()
+    saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat()), store()
     healths.follow([(replace(SPEC, key=odd), 2)])
     healths.observe([replace(LAST, key=odd, generation=2, detail="\ud800")])
-    heritage.start(healths, dict)
+    saver.start(healths, dict)
     until(lambda: KEY in StateFile(tmp_path, "web1").read(), 20.0, "the others to be saved")
-    heritage.stop(5.0)
+    saver.stop(5.0)
     assert StateFile(tmp_path, "web1").read().keys() == {KEY, PodKey("web1", "unread")}
     assert caplog.text.count("the state of web1/odd cannot be saved") == 1
 
 
 def test_who_does_not_save_any_more_is_missed(tmp_path: Path) -> None:
     clock = FakeClock()
-    pulses = Pulses(clock)
-    succession = Succession(tmp_path, "web1", pulses, insists=True)
+    heartbeats = Heartbeats(clock)
+    restart_state = RestartState(tmp_path, "web1", heartbeats, insists=True)
     clock.advance(31)
-    assert pulses.complaints() == ["thread state has stood still for 31 s"]
-    succession.start(store(), dict)
-    until(lambda: not pulses.complaints(), 20.0, "it looks at what is to be saved")
-    succession.stop(5.0)
-    succession.release(left=True)
+    assert heartbeats.complaints() == ["thread state has stood still for 31 s"]
+    restart_state.start(store(), dict)
+    until(lambda: not heartbeats.complaints(), 20.0, "it looks at what is to be saved")
+    restart_state.stop(5.0)
+    restart_state.release(left=True)
 
 
 def test_where_nobody_insists_a_folder_that_cannot_be_used_means_no_succession(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    nothing = Succession(tmp_path / "file", "web1", Pulses(), insists=False)
+    nothing = RestartState(tmp_path / "file", "web1", Heartbeats(), insists=False)
     nothing.note(SESSION)
     nothing.start(HealthStore(lambda _: None), dict)
     assert (nothing.session, nothing.has_heir, nothing.dampings(), nothing.claim(SPEC, None)) == ("", False, {}, None)
     nothing.stop(1.0)
     nothing.release(left=False)
     with pytest.raises(OSError, match="file"):
-        Succession(tmp_path / "file", "web1", Pulses(), insists=True)
+        RestartState(tmp_path / "file", "web1", Heartbeats(), insists=True)
 
 
 @pytest.mark.parametrize(("left", "session"), [(True, SESSION), (False, "")])
 def test_a_session_that_was_removed_is_not_handed_on(tmp_path: Path, left: bool, session: str) -> None:
-    first = Succession(tmp_path, "web1", Pulses(), insists=True)
+    first = RestartState(tmp_path, "web1", Heartbeats(), insists=True)
     first.note(SESSION)
     first.stop(1.0)
     first.release(left=left)
-    assert Succession(tmp_path, "web1", Pulses(), insists=True).session == session
+    assert RestartState(tmp_path, "web1", Heartbeats(), insists=True).session == session
 
 
 FULL_DISK = f"""
 import logging, resource
 from pathlib import Path
-from controller.runtime.heartbeat import Pulses
-from controller.health.restart_state import Succession
+from controller.runtime.heartbeat import Heartbeats
+from controller.health.restart_state import RestartState
 
 logging.basicConfig(level="WARNING")
-succession = Succession(Path("state"), "web1", Pulses(), insists=True)
-succession.note("{SESSION}")
+restart_state = RestartState(Path("state"), "web1", Heartbeats(), insists=True)
+restart_state.note("{SESSION}")
 *_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 for size in (0, 0, most, 0):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
-    succession.note("{SESSION[::-1]}")
-succession.release(left=False)
+    restart_state.note("{SESSION[::-1]}")
+restart_state.release(left=False)
 """
 """A process that may write no byte into a file any more, as on a disk that fails; for a while it may."""
 

@@ -12,7 +12,7 @@ import pytest
 from controller.consul.client import ConsulSettings
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord
-from tests.controller.test_sink_ttl import kept
+from tests.controller.test_publish_ttl import kept
 from tests.support.agent_sink import CRITICAL, ISUP, ISUP_ID, PASSING, UNKNOWN, Bench, named, sink_at
 from tests.support.consul import Agent
 from tests.support.dns import addresses
@@ -111,7 +111,7 @@ def test_what_died_before_a_restart_with_another_token_goes_from_catalog_and_dns
         earlier.sink.write([PASSING], [])
         earlier.await_catalog("passing")
         strict.rotate()
-        earlier.client.use(strict.agent.settings())
+        earlier.client.apply(strict.agent.settings())
         assert earlier.client.update_check(ISUP_ID, "critical", "critical (status): answered 500")
     with strict.sink() as bench:
         assert bench.status() == "critical"
@@ -167,7 +167,7 @@ def test_all_are_registered_anew_when_the_token_changed_and_once_only(short: Str
 def test_another_token_by_a_reload_is_another_token_too(short: Strict) -> None:
     with short.sink() as bench:
         bench.sink.write([PASSING], [])
-        bench.client.use(short.agent.settings())
+        bench.client.apply(short.agent.settings())
         bench.sink.register_anew(10)
         short.agent.delete_token(short.token)
         bench.sink.write([CRITICAL], [])
