@@ -1,8 +1,8 @@
-"""How many probes may start, and which of those that are due go first. Pure: times are given.
+"""Decides how many probes may start, and which of the due checks goes first. Pure: times are given.
 
-More probes in flight than the machine can handle make each slower, until all of them time out and nothing is known.
-So what can be started can also be finished, and what cannot is left out evenly: every check is then probed at the
-interval that the machine keeps.
+When more probes are in flight than the machine can handle, each becomes slower, until all of them time out. So the
+engine starts only what it can finish. The probes that it leaves out are spread evenly over all checks, so every check
+is probed at an interval that the machine can keep.
 """
 
 import heapq
@@ -11,19 +11,19 @@ import math
 from typing import Generic, Protocol, TypeVar
 
 MOST_LAG = 0.05
-"""Seconds that something may wait for the loop: beyond that too much is under way."""
+"""Seconds that a ready socket may wait for the loop. A longer wait means that too many probes are in flight."""
 BEGIN_WITH = 32
 TURNS = 4
-"""In about so many turns a probe goes through its steps: only after them does the lag show what was started less."""
+"""A probe takes about this many turns of the loop. The lag shows the effect of a lower limit only after them."""
 CLASSES = 4
-"""Intervals of which none is twice another fall into so many classes; within a class they count as equal."""
+"""Intervals between a number and its double fall into this many classes. Within a class they count as equal."""
 
 
 class Admission:
-    """How many probes may start in one turn of the loop: one more after each turn that was prompt while others had to
-    wait, half as many after one that was not. So TCP finds out what a line carries.
+    """Limits how many probes may start in one turn of the loop: additive increase, multiplicative decrease, as in TCP.
 
-    What starts in a turn is bounded, not what is in flight: a probe that waits for a target that hangs costs nothing.
+    The limit grows by one after a prompt turn in which checks had to wait, and is halved after a late turn. It bounds
+    the starts per turn, not the probes in flight: a probe that waits for a hanging target costs no CPU.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Admission:
         self._settling = 0
 
     def allow(self, lag: float, waiting: int) -> int:
-        """How many may start now, after a turn that was `lag` seconds late, while so many are `waiting`."""
+        """Returns how many may start now, after a turn that was `lag` seconds late, while `waiting` checks are due."""
         self._settling = max(0, self._settling - 1)
         if lag > MOST_LAG:
             if not self._settling:
@@ -43,7 +43,7 @@ class Admission:
 
 
 class Due(Protocol):
-    """What waits to be probed: `interval` seconds lie between its probes, and `last` is when the last one started."""
+    """A check that is due: its `interval` in seconds, and `last`, when its last probe started."""
 
     @property
     def interval(self) -> float: ...
@@ -55,15 +55,17 @@ W = TypeVar("W", bound=Due)
 
 
 class DueQueue(Generic[W]):
-    """Those that are due. First goes the one whose last probe is the oldest, in intervals of its own: so no check
-    starves, and all are left out by the same share."""
+    """The checks that are due. The first is the one whose last probe is the oldest, measured in its own intervals.
+
+    So no check starves, and each check loses the same share of its probes.
+    """
 
     def __init__(self) -> None:
         self._classes: dict[int, list[tuple[float, int, W]]] = {}
         self._serial = itertools.count()
         self._count = 0
         self.age = 1.0
-        """How old the last probe of the one that went last was, in intervals of its own."""
+        """The age of the last probe of the check that `pop` returned last, in its own intervals."""
 
     def __len__(self) -> int:
         return self._count
@@ -77,10 +79,10 @@ class DueQueue(Generic[W]):
         self._count += 1
 
     def pop(self, now: float) -> W:
-        """Whose turn it is.
+        """Removes and returns the next check.
 
         Raises:
-            ValueError: nobody waits.
+            ValueError: the queue is empty.
         """
         number = max(self._classes, key=lambda each: self._age(each, now))
         self.age = self._age(number, now)

@@ -1,6 +1,6 @@
-"""What a target's certificates say, and what is wrong with them in a sentence for a person.
+"""Describes a target's certificates, and explains in a sentence why one was not accepted.
 
-Read from libcurl's CERTINFO, which it fills also when verification failed.
+The source is libcurl's CERTINFO, which libcurl fills also when verification failed.
 """
 
 import contextlib
@@ -12,12 +12,12 @@ from controller.probes.chains import Authorities, Chains
 from reconcilers.health import NO_CERTIFICATE, Certificate
 
 MAX_TEXT = 200
-"""Letters that are kept of what it says."""
+"""Characters that are kept of each name."""
 
 Chain = Sequence[Sequence[tuple[str, str]]]
-"""The certificates as the target sent them, its own first, each as pairs of a field's name and text."""
+"""The certificates as the target sent them, its own first. Each is a sequence of (field name, text) pairs."""
 
-# OpenSSL's verdicts (X509_STORE_CTX_get_error(3)) that have a sentence here
+# Results of OpenSSL's verification (X509_STORE_CTX_get_error(3)) that have a sentence here
 NAME_MISMATCH = frozenset({0, 1, 62})
 NOT_YET_VALID = 9
 EXPIRED = 10
@@ -27,8 +27,10 @@ UNKNOWN_ISSUER = frozenset({20, 21})
 
 
 def describe(chain: Chain, accepted_until: float = 0.0) -> Certificate:
-    """What is kept of it for people and metrics; nothing of an empty chain. It is accepted until then, 0 where it was
-    not verified or not accepted."""
+    """Returns what people and metrics need of a chain; `NO_CERTIFICATE` for an empty one.
+
+    `accepted_until` is in seconds since the epoch; 0 if the chain was not verified or not accepted.
+    """
     if not chain:
         return NO_CERTIFICATE
     expires = min(_times(chain, "Expire date"), default=0.0)
@@ -37,15 +39,19 @@ def describe(chain: Chain, accepted_until: float = 0.0) -> Certificate:
 
 
 def accepted_until(chain: Chain, chains: Chains, authorities: Authorities) -> float:
-    """Until when a chain goes on to be accepted that was accepted now, in seconds since the epoch; never longer than
-    the target's own certificate is valid."""
+    """Returns until when a chain that is accepted now stays accepted, in seconds since the epoch.
+
+    This is never later than the end of the target's own certificate.
+    """
     own = _time(chain[0], "Expire date")
     return chains.accepted_until([_field(each, "Cert") for each in chain], authorities, time.time()) or own
 
 
 def explain(verdict: int, chain: Chain, host: str) -> str:
-    """Why the certificate was not accepted for `host`; "" where there is none, or where OpenSSL's verdict is none that
-    is known here. libcurl looks at the name by itself, and OpenSSL then has said nothing, or has nothing to object."""
+    """Returns why the certificate was not accepted for `host`; "" if there is none, or if the result is not known here.
+
+    `verdict` is OpenSSL's result. libcurl checks the name itself; OpenSSL's result is then 0 or 1.
+    """
     if not chain:
         return ""
     if verdict in NAME_MISMATCH:
@@ -82,7 +88,7 @@ def _day(times: Iterable[float], which: Callable[[Iterable[float]], float]) -> s
 
 
 def _expired(chain: Chain) -> str:
-    """The target's own is named first. An authority that expired is not among what was sent: it is one of ours."""
+    """Names the target's own certificate first. If no sent certificate has expired, one of our authorities has."""
     for certificates in (chain[:1], chain):
         if past := [seconds for seconds in _times(certificates, "Expire date") if seconds < time.time()]:
             return f"certificate expired on {_day(past, min)}"

@@ -1,7 +1,7 @@
-"""Until when a target's certificate is accepted: by the chain that verifies, and not by all that the target sent.
+"""Finds until when a target's certificate is accepted, from the chain that verifies and not from all that was sent.
 
-libcurl tells what was sent. That may hold certificates which verification has no need of, such as a root that another
-one, long expired, has signed for old clients. Which chain verifies is found by OpenSSL, as it is for libcurl.
+libcurl reports the certificates that the target sent. Verification may not need all of them: for example, servers send
+a root that an expired root has signed, for old clients. OpenSSL finds the chain that verifies, as it does for libcurl.
 """
 
 import re
@@ -17,26 +17,26 @@ from OpenSSL import crypto
 MAX_BUNDLES = 16
 MAX_CHAINS = 16_384
 MAX_STEPS = 8
-"""How many chains of one target are tried, each of which lives longer than the one before."""
+"""How many chains of one target are tried. Each one ends later than the one before."""
 PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 Authorities = str | bytes
-"""The path of a file of authorities, or its content, as libcurl was given it; a path always has the same content."""
+"""The path of a file of authorities, or its content, as libcurl gets it. The content of a path never changes."""
 
 
 class Chains:
-    """Remembers what it found by the bytes that were sent: a chain that is seen again costs a digest.
-
-    For one thread.
-    """
+    """Caches its answers by a digest of the bytes that the target sent. Not safe for several threads."""
 
     def __init__(self) -> None:
         self._bundles: OrderedDict[Authorities, _Bundle] = OrderedDict()
         self._found: OrderedDict[tuple[_Bundle, bytes], float] = OrderedDict()
 
     def accepted_until(self, sent: Sequence[str], authorities: Authorities, now: float) -> float:
-        """The end of the longest time from `now` on in which a chain of the certificates `sent` (PEM, the target's own
-        first) and `authorities` verifies, in seconds since the epoch; 0 where none does."""
+        """Returns until when, without a gap from `now` on, some chain of `sent` and `authorities` verifies.
+
+        `sent` are certificates as PEM, the target's own first. The result is in seconds since the epoch; 0 if no chain
+        verifies now.
+        """
         with suppress(crypto.Error, OSError, ValueError):
             bundle = self._bundle(authorities)
             key = (bundle, blake2b("".join(sent).encode(), digest_size=16).digest())
@@ -57,10 +57,10 @@ class Chains:
 
 
 class _Dated:
-    """A certificate, and when it expires.
+    """A certificate and its expiry.
 
     Raises:
-        crypto.Error, ValueError: it is none, or its dates cannot be read.
+        crypto.Error, ValueError: `pem` is not a certificate, or its dates cannot be read.
     """
 
     def __init__(self, pem: bytes) -> None:
@@ -69,7 +69,7 @@ class _Dated:
 
 
 class _Bundle:
-    """The authorities that are trusted; those that cannot be read are left out."""
+    """The trusted authorities, without those that cannot be parsed."""
 
     def __init__(self, authorities: Authorities) -> None:
         self._authorities: list[_Dated] = []
@@ -80,8 +80,7 @@ class _Bundle:
         self._store = crypto.X509Store()
 
     def accepts_until(self, sent: Sequence[_Dated], now: float) -> float:
-        """The chain that verifies now has an end, after which another one may verify: what was sent is accepted until
-        none does."""
+        """See `Chains.accepted_until`. After the end of the chain that verifies now, another chain may verify."""
         own, until, moment = sent[0].expires, 0.0, now
         for _ in range(MAX_STEPS):
             if not (end := self._chain_ends(sent, moment)):
@@ -92,7 +91,7 @@ class _Bundle:
         return until
 
     def _chain_ends(self, sent: Sequence[_Dated], moment: float) -> float:
-        """When the chain ends that verifies at this moment; 0 where there is none."""
+        """Returns the end of the chain that verifies at `moment`; 0 if none does."""
         own, *others = (each.certificate for each in sent if each is sent[0] or each.expires > moment)
         store = self._trusting(moment)
         store.set_time(datetime.fromtimestamp(moment, UTC))
@@ -102,8 +101,11 @@ class _Bundle:
             return 0.0
 
     def _trusting(self, moment: float) -> crypto.X509Store:
-        """Without those that have expired: this OpenSSL, unlike libcurl's, accepts them. And with the flag that libcurl
-        sets: whoever is trusted need not be a root."""
+        """Returns a store of the authorities that have not expired at `moment`.
+
+        pyOpenSSL's OpenSSL, unlike libcurl's, accepts expired authorities. The flag is the one that libcurl sets: a
+        trusted certificate need not be a root.
+        """
         valid = tuple(each for each in self._authorities if each.expires > moment)
         if valid != self._trusted:
             self._trusted, self._store = valid, crypto.X509Store()
@@ -114,10 +116,12 @@ class _Bundle:
 
 
 def expiry(certificate: crypto.X509) -> float:
-    """Seconds since the epoch; as OpenSSL reads it, which minds no serial number that is none.
+    """Returns the end of a certificate's validity in seconds since the epoch.
+
+    OpenSSL reads it, because it also accepts certificates whose serial number is invalid.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: the date cannot be read.
     """
     text = (certificate.get_notAfter() or b"").decode()
     return datetime.fromisoformat(f"{text[:8]}T{text[8:]}").timestamp()

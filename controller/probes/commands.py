@@ -1,4 +1,4 @@
-"""What other threads ask of the probe thread."""
+"""The commands that other threads send to the probe thread."""
 
 import threading
 from collections.abc import Callable, Collection
@@ -11,14 +11,14 @@ from reconcilers.spec import PodKey
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Probe for these workers from now on."""
+    """Start these workers."""
 
     workers: Collection[Worker]
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the workers of these keys, with their requests; `done` is set when they are gone."""
+    """Stop the workers of these keys and their probes in flight. `done` is set when they have stopped."""
 
     keys: Collection[PodKey]
     done: threading.Event
@@ -26,7 +26,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """These authorities and this guard are in force, and the content of the files `replaced` is another one."""
+    """Use these authorities and this guard from now on. The content of the files `replaced` has changed."""
 
     ca_file: str
     guard: Guard
@@ -35,6 +35,6 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class ProbeAll:
-    """Drop what is under way, and probe every check now; `begun` is called when no older result can come any more."""
+    """End the probes in flight, and probe every check now. `begun` is called when no older result can follow."""
 
     begun: Callable[[], None]

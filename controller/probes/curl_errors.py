@@ -1,6 +1,6 @@
-"""What the errors of libcurl and OpenSSL mean: whose fault, which reason, and a sentence for a person.
+"""Maps the errors of libcurl and OpenSSL to a reason, to our own fault or the target's, and to a sentence.
 
-Texts and numbers only; no handle is asked here. Texts are looked at where one number stands for several faults.
+The input is numbers and texts, never a libcurl handle. The text decides where one number stands for several faults.
 
 Sources: libcurl's error codes (libcurl-errors(3)) and texts, and OpenSSL's names of TLS alerts (RFC 8446, 6.2).
 """
@@ -14,7 +14,7 @@ from reconcilers.health import Reason
 
 TOO_LARGE = 100
 CLIENT_CERTIFICATE = 98
-"""Two of libcurl's codes that pycurl has no name for."""
+"""Two of libcurl's codes for which pycurl has no name."""
 
 LOCAL_ERRNOS = frozenset({0, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
@@ -66,13 +66,13 @@ SILENT_CODES = {
     TOO_LARGE: "the answer's headers are longer than is read",
     pycurl.E_HTTP2: "the connection was closed without an answer",
 }
-"""Where libcurl says no word."""
+"""For errors that libcurl reports without a text."""
 
 
 def reason(code: int, message: str, number: int) -> Reason:
-    """Why a transfer that ended with libcurl's `code` failed; `number` is the system's errno, 0 for none.
+    """Returns why a transfer that ended with libcurl's `code` failed. `number` is the system's errno, 0 for none.
 
-    Whoever demands a client certificate says so in TLS 1.3 after the handshake, so its alert comes as an answer.
+    In TLS 1.3 a server demands a client certificate only after the handshake, so its alert comes in place of an answer.
     """
     match code:
         case pycurl.E_COULDNT_CONNECT:
@@ -84,27 +84,27 @@ def reason(code: int, message: str, number: int) -> Reason:
 
 
 def no_connection(where: str, number: int) -> str:
-    """The sentence about a connection that did not come about."""
+    """Returns the sentence for a connection that could not be opened."""
     if number == errno.ECONNREFUSED:
         return f"connection to {where} refused"
     return f"no connection to {where}: {os.strerror(number)}" if number else "the probe could not be sent"
 
 
 def no_tls(message: str, where: str, host: str) -> str:
-    """The sentence about a TLS connection that did not come about; `host` is the name that was asked for."""
+    """Returns the sentence for a TLS handshake that failed. `host` is the name that was asked for."""
     sentence = _known(TLS_SENTENCES, message) or "no TLS with {where}: {message}"
     return sentence.format(where=where, host=host, message=message)
 
 
 def no_answer(code: int, message: str) -> str:
-    """The sentence about an answer that is none, or not all of one."""
+    """Returns the sentence for an answer that is missing, incomplete or malformed."""
     if message:
         return _known(PROTOCOL_SENTENCES, message) or f"the answer cannot be understood: {message}"
     return SILENT_CODES.get(code, "the answer cannot be understood")
 
 
 def _not_connected(number: int) -> Reason:
-    """Whose fault it is. Without an error of the system's nothing was sent: there was not even a socket."""
+    """Without an errno of the system there was not even a socket, so nothing was sent."""
     if number == errno.ECONNREFUSED:
         return Reason.REFUSED
     return Reason.LOCAL if number in LOCAL_ERRNOS else Reason.CONNECT

@@ -1,8 +1,8 @@
-"""The files that TLS reads for a probe, as libcurl is given them: never by a path that somebody can point elsewhere.
+"""Reads the files of a check's TLS options and gives libcurl copies of them.
 
-libcurl and OpenSSL open files in the probe thread, at each handshake, and have no deadline for it. Whoever owns a file
-that a check names could put a FIFO in its place at any moment. So each is read here, as `regular` does, and what
-libcurl opens is a copy of our own.
+libcurl and OpenSSL open files in the probe thread at each handshake, without a deadline. The owner of such a file could
+replace it by a FIFO at any moment and so block every probe. So this module reads each file with
+`controller.runtime.plain_files`, and libcurl opens only our copy.
 """
 
 import errno
@@ -18,16 +18,16 @@ from controller.runtime.plain_files import Content, Reading, read
 from reconcilers.spec import Tls
 
 MAX_KEY = 256 * 1024
-"""Bytes of a certificate with its chain, and of a key: every transfer has a copy of its own."""
+"""Bytes of a certificate with its chain, and of a key. Every transfer has its own copy."""
 MAX_SEALED = 8
-"""How many files of authorities have a descriptor. Beyond that they are handed over as bytes, which are parsed anew at
-each handshake."""
+"""How many files of authorities get a descriptor. libcurl gets any further ones as bytes and parses them at each
+handshake."""
 MAX_PAIRS = 64
-"""How many certificates with their keys are kept. Beyond that they are read again for new transfers."""
+"""How many pairs of certificate and key are kept. Any further ones are read again for each new transfer."""
 MAX_READINGS = 10_000
-"""Of so many files it is known how they were read, also of those that no check names any more."""
+"""How many readings of files are remembered, including files that no check names any more."""
 UNABLE = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
-"""Where the system does not let us have such files."""
+"""Errors of a system that does not allow such files."""
 
 Options = dict[int, int | str | bytes]
 
@@ -35,9 +35,9 @@ _serial = itertools.count(1)
 
 
 class Sealed:
-    """Bytes in memory that have a path, for as long as this lives; `name` is where they come from.
+    """An in-memory file with a path that is valid for the life of this object. `name` is the path of its source.
 
-    A path is never used twice in this process: libcurl remembers authorities, connections and sessions by it.
+    A path is never used twice in this process, because libcurl caches authorities, connections and sessions by path.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -51,7 +51,7 @@ class Sealed:
 
 
 class TlsFiles:
-    """Reads files once, until they are `replaced`; authorities that have no descriptor for each new transfer."""
+    """Reads each file once, until it is `replaced`. Authorities without a descriptor are read for each new transfer."""
 
     def __init__(self, ca_file: str) -> None:
         self.chains = Chains()
@@ -62,8 +62,10 @@ class TlsFiles:
         self._read: dict[tuple[str, ...], Reading] = {}
 
     def renew(self, ca_file: str, replaced: Collection[str]) -> None:
-        """From now on `ca_file` has the authorities, and the content of the files `replaced` is another one. Transfers
-        that were made before are used for no new probe."""
+        """Use the authorities of `ca_file` from now on, and read the files `replaced` again.
+
+        The caller must not use earlier transfers for new probes.
+        """
         self.ca_file = ca_file
         if self.is_full:
             replaced = {path for paths in self._read for path in paths}
@@ -78,15 +80,15 @@ class TlsFiles:
         return len(self._read) >= MAX_READINGS
 
     def readings(self) -> Collection[Reading]:
-        """What was read of each file, and is in use, first. For any thread."""
+        """Returns the first reading of each file that is in use. Safe for any thread."""
         return list(self._read.values())
 
     def options(self, tls: Tls) -> tuple[Options, Sealed | None]:
-        """The files as libcurl's options, and what has to live as long as a transfer has them.
+        """Returns libcurl's options for these files, and the object that must live as long as a transfer uses them.
 
         Raises:
-            ValueError: one cannot be read; the message says which, and why.
-            OSError: we ourselves are out of descriptors or memory.
+            ValueError: a file cannot be read; the message names the file and the cause.
+            OSError: this process has no descriptor or memory left.
         """
         authorities = self._authorities(tls.ca_file or self.ca_file)
         if isinstance(authorities, Sealed):
@@ -100,7 +102,7 @@ class TlsFiles:
         self._note((path,), content)
         data = content.data
         if len(self._sealed) >= MAX_SEALED:
-            self._sealed.clear()  # who uses one keeps it alive
+            self._sealed.clear()  # a transfer that uses one keeps it alive
         if len(self._alive) >= MAX_SEALED or (sealed := _sealed(data, path)) is None:
             return data
         self._sealed[path] = sealed
@@ -108,7 +110,7 @@ class TlsFiles:
         return sealed
 
     def _own(self, tls: Tls) -> Options:
-        """Our certificate and key. The empty passphrase keeps OpenSSL from asking for one on the terminal."""
+        """Returns the client certificate and key. The empty passphrase stops OpenSSL from asking on the terminal."""
         if not tls.cert_file:
             return {}
         pair = (tls.cert_file, tls.key_file)
@@ -121,13 +123,13 @@ class TlsFiles:
         return self._pairs[pair]
 
     def _note(self, paths: tuple[str, ...], *contents: Content) -> None:
-        """A transfer may still have what was read before: that counts, until it is replaced."""
+        """Keeps the first reading: a transfer may still use it until the file is replaced."""
         if paths not in self._read:
             self._read[paths] = Reading(paths, tuple(each.stamp for each in contents), next(_serial))
 
 
 def _sealed(data: bytes, name: str) -> Sealed | None:
-    """None where there is no such thing here: a filter of system calls, or no /proc."""
+    """Returns None if the system does not support it: a system call filter, or no /proc."""
     try:
         sealed = Sealed(data, name)
     except OSError as error:

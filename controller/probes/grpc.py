@@ -1,6 +1,6 @@
-"""gRPC probes: grpc.health.v1.Health/Check, one message each way, over HTTP/2.
+"""gRPC probes: one call of grpc.health.v1.Health/Check over HTTP/2.
 
-The two messages have one field each, so they are written and read here by hand.
+The request and the response have one field each, so this module encodes and decodes them itself.
 
 Sources: the gRPC health checking protocol (grpc/doc/health-checking.md), gRPC over HTTP/2 (PROTOCOL-HTTP2.md), and the
 status codes of gRPC (statuscodes.md).
@@ -20,9 +20,9 @@ from reconcilers.spec import CheckSpec, GrpcHealth
 METHOD = "/grpc.health.v1.Health/Check"
 MAX_ANSWER = 1024
 CUT_SHORT = ("Send failure", "Recv failure", "unexpected eof", "errno 104")
-"""How libcurl and OpenSSL call a connection that ended without TLS' own end."""
+"""The words of libcurl and OpenSSL for a connection that ended without a TLS close_notify."""
 RIGHT_AFTER = 1.0
-"""How long after the handshake an end still counts as what the server made of it, in seconds."""
+"""Seconds after the handshake within which an end of the connection counts as its refusal."""
 
 CODES = [
     "OK",
@@ -46,12 +46,12 @@ CODES = [
 
 
 def profile(probe: GrpcHealth) -> object:
-    """The service's name is in the message that a transfer is set up to send."""
+    """Returns the key of the transfers for this probe. A transfer holds the request with the service's name."""
     return ("grpc", probe.service, probe.tls, probe.reuse)
 
 
 def transfer(probe: GrpcHealth, files: TlsFiles) -> Transfer:
-    """A new transfer for probes of this profile."""
+    """Returns a new transfer for probes of this profile."""
     made = Transfer(probe.tls, files, reuse=probe.reuse, kept=MAX_ANSWER, with_headers=True)
     plain, secure = pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE, pycurl.CURL_HTTP_VERSION_2TLS
     made.curl.setopt(pycurl.HTTP_VERSION, secure if probe.tls else plain)
@@ -62,20 +62,20 @@ def transfer(probe: GrpcHealth, files: TlsFiles) -> Transfer:
 
 
 def url(probe: GrpcHealth) -> str:
-    """The method's URL, with the name that TLS is to ask for and to verify."""
+    """Returns the URL of the method. Its host is the name for SNI and for the verification of the certificate."""
     host = (probe.tls and probe.tls.server_name) or probe.host
     return f"{'https' if probe.tls else 'http'}://{host}:{probe.port}{METHOD}"
 
 
 def request(service: str) -> bytes:
-    """HealthCheckRequest{service}, with gRPC's prefix of a flag and a length."""
+    """Returns HealthCheckRequest{service} with gRPC's prefix of flag and length."""
     name = service.encode()
     message = b"\x0a" + _varint(len(name)) + name if name else b""
     return struct.pack(">BI", 0, len(message)) + message
 
 
 def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
-    """The verdict over an answer."""
+    """Returns the verdict on a complete answer."""
     probe, status = spec.probe, transfer.status()
     assert isinstance(probe, GrpcHealth)  # noqa: S101 - the engine asks the kind that the probe is of
     trailers = _trailers(transfer.headers)
@@ -89,7 +89,7 @@ def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
 
 
 def failed(transfer: Transfer, code: int, message: str, spec: CheckSpec) -> Verdict:
-    """The verdict over a transfer that ended with an error."""
+    """Returns the verdict on a transfer that ended with an error."""
     if spec.probe.tls and not spec.probe.tls.cert_file and _is_turned_away(transfer, message):
         detail = "closed right after the TLS handshake: perhaps a client certificate is demanded"
         return Verdict(Outcome.FAILURE, Reason.TLS, detail)
@@ -97,10 +97,10 @@ def failed(transfer: Transfer, code: int, message: str, spec: CheckSpec) -> Verd
 
 
 def _is_turned_away(transfer: Transfer, message: str) -> bool:
-    """Whether the server cut the connection when it had seen our handshake, and said no word that we could read.
+    """Returns whether the server closed the connection right after our handshake, without a readable alert.
 
-    In TLS 1.3 it refuses a missing client certificate only then, and not every server says why. Whether we are sending
-    or reading when we find it, and whether by FIN or RST, is chance: all of it has to mean the same.
+    In TLS 1.3 a server refuses a missing client certificate only then, and not every server sends an alert. Whether we
+    see a FIN or an RST, and whether we are reading or writing, depends on timing: all cases have the same meaning.
     """
     get = transfer.curl.getinfo
     if transfer.headers or not get(pycurl.NUM_CONNECTS) or not (shaken := get(pycurl.APPCONNECT_TIME)):
@@ -109,12 +109,12 @@ def _is_turned_away(transfer: Transfer, message: str) -> bool:
 
 
 def _code(text: str) -> int:
-    """The status code; UNKNOWN for one that is none, as gRPC has it."""
+    """Returns the status code; UNKNOWN for a malformed one, as gRPC specifies."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else 2
 
 
 def _judge(code: int, serving: int, service: str, message: str) -> tuple[Reason, str]:
-    """Reason and sentence; no reason means healthy."""
+    """Returns reason and sentence. `Reason.NONE` means healthy."""
     what = f"service {service[:200]!r}" if service else "the server"
     match code, serving:
         case 0, 1:
@@ -133,7 +133,7 @@ def _judge(code: int, serving: int, service: str, message: str) -> tuple[Reason,
 
 
 def _trailers(lines: list[bytes]) -> dict[str, str]:
-    """The last value of each header and trailer; names in lower case, grpc-message decoded."""
+    """Returns the last value of each header and trailer, with names in lower case and percent-encoding decoded."""
     pairs = (line.decode("latin-1").partition(":") for line in lines if b":" in line)
     return {
         name.strip().lower(): unquote_to_bytes(value.strip()).decode("utf-8", "replace") for name, _, value in pairs
@@ -141,7 +141,7 @@ def _trailers(lines: list[bytes]) -> dict[str, str]:
 
 
 def _serving(body: bytes) -> int:
-    """The field `status` of a HealthCheckResponse; 0 (UNKNOWN) when it is left out, or the message is none."""
+    """Returns the field `status` of a HealthCheckResponse; 0 (UNKNOWN) if it is missing or the message is malformed."""
     message = body[5:]
     return message[1] if len(message) >= 2 and message[0] == 0x08 else 0
 

@@ -1,4 +1,4 @@
-"""HTTP and HTTPS probes: what is asked, and which answers are healthy."""
+"""HTTP and HTTPS probes: the request, and which answers are healthy."""
 
 import pycurl
 
@@ -10,12 +10,12 @@ from reconcilers.spec import CheckSpec, HttpGet
 
 
 def profile(probe: HttpGet) -> object:
-    """What a transfer is set up for once; probes of the same profile take turns with it."""
+    """Returns the key of the transfers that this probe can use. Probes with the same profile share transfers."""
     return (probe.method, probe.headers, probe.tls, probe.reuse, bool(probe.expect_body), _host_header(probe))
 
 
 def transfer(probe: HttpGet, files: TlsFiles) -> Transfer:
-    """A new transfer for probes of this profile."""
+    """Returns a new transfer for probes of this profile."""
     made = Transfer(probe.tls, files, reuse=probe.reuse, kept=MAX_READ if probe.expect_body else MAX_EXCERPT)
     made.curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
     if probe.method == "HEAD":
@@ -26,14 +26,14 @@ def transfer(probe: HttpGet, files: TlsFiles) -> Transfer:
 
 
 def url(probe: HttpGet) -> str:
-    """What libcurl is asked for: with the name that TLS is to ask for and to verify."""
+    """Returns the URL for libcurl. Its host is the name for SNI and for the verification of the certificate."""
     if probe.tls and probe.tls.server_name:
         return f"https://{probe.tls.server_name}:{probe.port}{probe.path}"
     return probe.url
 
 
 def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
-    """The verdict over an answer that was read, as far as it is read."""
+    """Returns the verdict on an answer, of which at most `MAX_READ` bytes were read."""
     probe, status = spec.probe, transfer.status()
     assert isinstance(probe, HttpGet)  # noqa: S101 - the engine asks the kind that the probe is of
     output = transfer.excerpt() if spec.output.keeps(success=False) else ""
@@ -50,17 +50,17 @@ def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
 
 
 def failed(transfer: Transfer, code: int, message: str, spec: CheckSpec) -> Verdict:
-    """The verdict over a transfer that ended with an error; a body that is only too long is judged as far as read."""
+    """Returns the verdict on a transfer that ended with an error. A too long body is judged by what was read of it."""
     if code == pycurl.E_WRITE_ERROR and transfer.is_cut:
         return answered(transfer, spec)
     return transfer.failed(code, message, spec)
 
 
 def _host_header(probe: HttpGet) -> tuple[str, ...]:
-    """The host is asked for by its own name even when TLS asks for another."""
+    """The Host header names the check's host, even when TLS uses another server name."""
     return (f"Host: {probe.host}:{probe.port}",) if probe.tls and probe.tls.server_name else ()
 
 
 def _as_utf8(body: bytearray) -> bytes:
-    """Bytes that are no UTF-8 as U+FFFD, as Go's regular expressions see them."""
+    """Replaces bytes that are not UTF-8 by U+FFFD, as Go's regular expressions do."""
     return body.decode("utf-8", "replace").encode()

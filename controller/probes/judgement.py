@@ -1,4 +1,4 @@
-"""What a transfer that ended is evidence of: of the pod, or of us."""
+"""Decides whether the end of a transfer is evidence about the pod or about this controller."""
 
 import pycurl
 
@@ -7,15 +7,15 @@ from controller.probes.worker import Worker
 from reconcilers.health import Outcome, Reason
 
 OUR_SHARE = 0.5
-"""The share of a probe's timeout that may pass because of us, or for its name, and its failure still be the pod's."""
+"""If this controller or the resolver used more than this share of the timeout, a failure does not count for the pod."""
 IMPATIENCE = frozenset({Reason.TIMEOUT, Reason.TLS, Reason.PROTOCOL})
-"""How a probe fails that the pod gave up because it heard nothing from us."""
+"""The reasons of a probe whose server gave up because we sent nothing for too long."""
 
 
 def judge(worker: Worker, transfer: Transfer, code: int, message: str) -> Verdict:
-    """The verdict over a transfer that libcurl ended with `code` (0 for none) and `message`.
+    """Returns the verdict on a transfer that libcurl ended with `code` (0 for success) and `message`.
 
-    libcurl's own timeout comes long after the engine's: only when the engine did not come to the transfer in time.
+    libcurl's own timeout is far longer than the engine's. It fires only if the engine did not run for that long.
     """
     assert worker.kind is not None  # noqa: S101 - a worker in flight has a kind
     if code == pycurl.E_OK:
@@ -29,12 +29,12 @@ def judge(worker: Worker, transfer: Transfer, code: int, message: str) -> Verdic
 
 
 def deadline(worker: Worker, transfer: Transfer) -> float:
-    """When a probe's time is over: the pod gets back what this controller took of it, up to as much again."""
+    """Returns when the probe times out. The pod gets back the time that this controller used, at most one timeout."""
     return worker.started + worker.spec.timeout + min(transfer.lost, worker.spec.timeout)
 
 
 def overdue(worker: Worker, transfer: Transfer) -> Verdict:
-    """The verdict over a transfer that was not over at its `deadline`."""
+    """Returns the verdict on a transfer that did not end before its `deadline`."""
     assert worker.kind is not None  # noqa: S101 - a worker in flight has a kind
     spec = worker.spec
     if worker.dns > spec.timeout * OUR_SHARE:

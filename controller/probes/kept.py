@@ -1,20 +1,20 @@
-"""Which share of the probes that are due this controller keeps, and what is said when it is not all. Pure."""
+"""Counts which share of the due probes this controller runs, and words the warning when it is not all. Pure."""
 
 import math
 from collections import deque
 
 WINDOW = 60.0
 SLOT = 5.0
-"""Seconds of the window that are counted together."""
+"""Seconds per slot of the window."""
 OVERLOADED = 0.95
 RELIEVED = 0.99
-"""An overload begins when less than the one share is kept, and ends when at least the other is."""
+"""An overload begins below the first share and ends at the second."""
 
 
 class Kept:
-    """Counts the probes that were started and those that were left out, over about the last minute.
+    """Counts the started and the skipped probes of about the last minute.
 
-    `ratio` and `is_overloaded` are as of the last `count`, for any thread to read.
+    `ratio` and `is_overloaded` are values of the last `count`. Any thread may read them.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Kept:
         self.is_overloaded = False
 
     def count(self, now: float, started: int, missed: int) -> None:
-        """So many were started and left out since the last count."""
+        """Add the probes that were started and missed since the last call."""
         if self._slots and now - self._slots[-1][0] < SLOT:
             since, earlier, left = self._slots.pop()
             self._slots.append((since, earlier + started, left + missed))
@@ -36,7 +36,7 @@ class Kept:
         self.is_overloaded = self.ratio < (RELIEVED if self.is_overloaded else OVERLOADED)
 
     def sentence(self, interval: float = 0.0) -> str:
-        """What is said of an overload; of one check where its `interval` is given."""
+        """Returns the sentence about an overload; with `interval`, the one for a check of that interval."""
         said = f"this controller is overloaded: it keeps {math.floor(self.ratio * 100)} % of the probes"
         if not self.ratio:
             return said

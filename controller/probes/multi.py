@@ -1,7 +1,7 @@
-"""libcurl's multi interface on epoll: transfers go in, and come out when they have ended. Knows nothing of probes.
+"""libcurl's multi interface on epoll: callers add transfers and receive them back when they have ended.
 
-`socket_action` is used, not `perform`: its cost grows with the transfers that have something to do, not with all in
-flight. Everything but `wake` belongs to one thread.
+It uses `socket_action` and not `perform`, because its cost grows with the active transfers only. All methods except
+`wake` belong to one thread. This module knows nothing about probes.
 """
 
 import math
@@ -18,23 +18,23 @@ import pycurl
 from controller.probes.text import sound
 
 PROMPT = 0.002
-"""Seconds beyond what was asked for that waiting may take: epoll counts in milliseconds, and waking takes a moment."""
+"""Seconds that a wait may take longer than requested: epoll counts in milliseconds, and waking takes time."""
 
 
 class Waiter(Protocol):
-    """Who waits for a transfer, and so wants to know how promptly its sockets were handled."""
+    """Is notified how promptly the sockets of its transfer were handled."""
 
     def opened(self, now: float, since: float) -> None:
-        """A socket was opened for it just now, which may have been due since `since`."""
+        """A socket was opened now; it may have been due since `since`."""
         ...
 
     def handled(self, now: float, since: float, *, failed: bool) -> None:
-        """What was ready for it was handled until `now`, and was not ready before `since`. `failed`: an error was."""
+        """A socket's event was handled by `now`; it was not ready before `since`. `failed`: it was an error."""
         ...
 
 
 class Multi:
-    """Waits in one place, `turn`, for sockets, libcurl's timer, and whoever calls `wake`."""
+    """Waits in `turn` for sockets, for libcurl's timer and for calls of `wake`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -51,21 +51,21 @@ class Multi:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
         self._woke = self._since = clock()
         self._away = self.lag = 0.0
-        """`lag` is for how many seconds this thread was away from here before and in the last turn."""
+        """`lag` is the number of seconds that this thread did not wait for sockets, around the last turn."""
         self.looked = clock()
-        """When the last turn began to look at the sockets: what it did not handle was not ready then."""
+        """When the last turn began to poll. A socket that the turn did not handle was not ready then."""
 
     def wake(self) -> None:
-        """End the present or the next `turn` at once; for any thread, also after `close`."""
+        """End the current or next `turn` at once. Safe for any thread, also after `close`."""
         with self._lock:
             if not self._closed:
                 os.eventfd_write(self._wake, 1)
 
     def turn(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for something to do, and let libcurl do it.
+        """Wait up to `timeout` seconds for events, and let libcurl handle them.
 
-        What is found ready may have been so since the last turn found it not to be: while that turn was handled, and
-        while this thread waited longer than it had asked to (stopped, or without processor or interpreter).
+        A ready socket may have been ready since the last turn polled: while that turn ran, and while this thread
+        waited longer than it asked for (it was stopped, or had no processor or no interpreter).
         """
         self.looked = self._clock()
         handling, before = self.looked - self._woke, self._away
@@ -90,18 +90,20 @@ class Multi:
             self._run_timers()
 
     def add(self, curl: pycurl.Curl) -> None:
-        """Begin a transfer: when this returns it has begun to connect, or sent its request on a kept connection."""
+        """Begin a transfer. On return it has begun to connect, or has sent its request on a kept connection."""
         self._multi.add_handle(curl)
         self._run_timers()
 
     def opened(self, fd: int, waiter: Waiter) -> None:
-        """A transfer for which `waiter` waits has this new socket: libcurl goes on to the next address by its timer."""
+        """Register a new socket of the transfer of `waiter`. libcurl's timer moves on to the next address."""
         self._waiters[fd] = waiter
         waiter.opened(self._clock(), self._since)
 
     def remove(self, curl: pycurl.Curl, waiter: Waiter | None = None, sockets: Iterable[int] = ()) -> None:
-        """Take a transfer out, ended or not; its connection is closed unless it may be kept. `waiter` does not wait for
-        its `sockets` any more; one that was closed meanwhile may have become another waiter's."""
+        """Remove a transfer, ended or not. libcurl closes its connection unless it may be reused.
+
+        `sockets` of `waiter` are forgotten. The number of a closed socket may belong to another waiter by now.
+        """
         self._multi.remove_handle(curl)
         for fd in sockets:
             if self._waiters.get(fd) is waiter:
@@ -112,7 +114,7 @@ class Multi:
         self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
 
     def ended(self) -> Iterator[tuple[pycurl.Curl, int, str]]:
-        """The transfers that have ended: each with libcurl's error code (0 for none) and message."""
+        """Yields each ended transfer with libcurl's error code (0 for success) and message."""
         more = 1
         while more:
             more, answered, failed = self._multi.info_read()
@@ -122,8 +124,10 @@ class Multi:
                 yield curl, code, sound(message)
 
     def keep_connections(self, count: int) -> None:
-        """How many connections may stand when one is kept for another use: beyond that libcurl closes the oldest idle
-        one. New ones are opened all the same, so as many as there are transfers may stand beside them."""
+        """Set how many connections may be open when one is kept; above that libcurl closes the oldest idle one.
+
+        This does not limit new connections: each transfer may open one in addition.
+        """
         self._multi.setopt(pycurl.M_MAXCONNECTS, count)
 
     def close(self) -> None:
@@ -134,10 +138,10 @@ class Multi:
             os.close(self._wake)
 
     def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
-        """libcurl wants to know of `what` on `fd`, or of nothing more.
+        """Watch `fd` for the events `what`, or stop watching it.
 
-        A socket that it wants nothing of is mostly closed next, and so leaves epoll by itself; the others (connections
-        that are kept) are taken out when they next say something.
+        A socket that libcurl stops watching is usually closed next, and then leaves epoll by itself. A kept connection
+        is unregistered at its next event.
         """
         if what == pycurl.POLL_REMOVE:
             self._sockets.discard(fd)

@@ -1,4 +1,4 @@
-"""One probe, now, through the same engine that probes all the time: for a person who wants to know what it sees."""
+"""Runs a single probe now, in the same engine that the controller uses."""
 
 import threading
 import time
@@ -12,14 +12,14 @@ from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, PodKey
 
 SLACK = 5.0
-"""Seconds beyond the probe's own timeout: the engine ends every probe by itself, so this is never used up."""
+"""Seconds to wait beyond the probe's timeout. The engine ends every probe itself, so this wait is never used up."""
 
 
 def probe_once(spec: CheckSpec, *, ca_file: str, guard: Guard) -> ProbeResult:
-    """Run one probe of `spec` and return what it saw, within its timeout.
+    """Run one probe of `spec` and return its result, within its timeout.
 
     Raises:
-        TimeoutError: the engine itself did not end it.
+        TimeoutError: the engine did not end the probe.
     """
     first = _First()
     engine = ProbeEngine(
@@ -41,7 +41,7 @@ class _First:
         self._result: ProbeResult | None = None
 
     def follow(self, _: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
-        """There is one check, and one generation of it."""
+        """There is only one check with one generation."""
         return {}
 
     def observe(self, results: Iterable[ProbeResult]) -> None:
@@ -56,7 +56,7 @@ class _First:
 
 
 class _Untold:
-    """Nobody reads the metrics of a single probe."""
+    """Discards the metrics of a single probe."""
 
     def started(self, lateness: float) -> None: ...
     def skipped(self, count: int) -> None: ...

@@ -1,4 +1,4 @@
-"""Transfers that are not in flight, kept for the next probe of their profile."""
+"""Keeps idle transfers for the next probe of their profile."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ MAX_IDLE = 512
 
 @dataclass(slots=True)
 class _Idle:
-    """The transfers of one profile, and whether one was asked for lately."""
+    """The idle transfers of one profile, and whether one was requested lately."""
 
     transfers: list[Transfer]
     asked: bool = False
 
 
 class TransferPool:
-    """Hands out a transfer that is set up for a worker. `opened` is told of each socket that one opens.
+    """Returns transfers that are configured for a worker. `opened` is called for each socket that a transfer opens.
 
-    Beyond `MAX_IDLE` one of a profile that was not asked for lately is closed: perhaps no check has it any more.
+    Above `MAX_IDLE` it closes a transfer of a profile that was not requested lately: perhaps no check uses it any more.
     """
 
     def __init__(self, ca_file: str, opened: Callable[[int, Transfer], None]) -> None:
@@ -35,7 +35,7 @@ class TransferPool:
         self._count = 0
 
     def renew(self, ca_file: str, replaced: Collection[str] = ()) -> None:
-        """From now on `ca_file` has the authorities, and the content of the files `replaced` is another one."""
+        """Use the authorities of `ca_file` from now on. The content of the files `replaced` has changed."""
         self._files.renew(ca_file, replaced)
         self._era += 1
         self.clear()
@@ -70,7 +70,7 @@ class TransferPool:
             self._close_one()
 
     def _close_one(self) -> None:
-        """One of the first profile that was not asked for since it was last looked at; the others go to the end."""
+        """Closes one transfer of the first profile that was not requested since the last call; others go to the end."""
         while True:
             profile, idle = next(iter(self._idle.items()))
             if idle.transfers and not idle.asked:
@@ -85,14 +85,14 @@ class TransferPool:
     def _new(self, worker: Worker) -> Transfer:
         if self._files.is_full:
             self.renew(self._files.ca_file)
-        assert worker.kind is not None  # noqa: S101 - no way is ever found for a worker that sends nothing
+        assert worker.kind is not None  # noqa: S101 - a worker without a kind never gets a target
         transfer = worker.kind.transfer(worker.spec.probe, self._files)
         transfer.era = self._era
         transfer.tell_of_sockets(self._opened)
         return transfer
 
     def clear(self) -> None:
-        """Close all: options such as the authorities may have changed, or the end has come."""
+        """Close all idle transfers, because the options have changed or the engine stops."""
         for idle in self._idle.values():
             for transfer in idle.transfers:
                 transfer.close()

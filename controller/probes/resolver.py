@@ -1,7 +1,7 @@
-"""Names looked up beside the probe thread: it never waits for one, and asks again for the answer.
+"""Resolves names in threads of its own. The probe thread never waits for a lookup; it asks again for the answer.
 
-libcurl's own resolver starts a thread for each lookup in flight, and keeps answers per name *and port*: with thousands
-of pods on one node it would ask for the same name thousands of times.
+libcurl's own resolver starts a thread for each lookup and caches answers per name *and port*. With thousands of pods on
+one node it would look the same name up thousands of times.
 """
 
 import os
@@ -17,12 +17,12 @@ STALE = 300.0
 RETRY = 1.0
 THREADS = 4
 OURS = frozenset({socket.EAI_AGAIN, socket.EAI_MEMORY, socket.EAI_SYSTEM, socket.EAI_FAIL})
-"""Errors that say something of our resolver and nothing of the name."""
+"""Errors of our resolver that say nothing about the name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a name stands for: addresses, or why there are none. `temporary` when the resolver itself is in trouble."""
+    """The addresses of a name, or the error. `temporary` means that the resolver failed, not the name."""
 
     addresses: tuple[str, ...]
     error: str = ""
@@ -30,7 +30,7 @@ class Answer:
 
 
 def ask_system(name: str) -> Answer:
-    """Ask the C library, which takes names as bytes: Python's own encoding of names refuses some that it knows."""
+    """Look a name up with the C library. The name is given as bytes, because Python's IDNA refuses some valid names."""
     try:
         found = socket.getaddrinfo(name.encode(), None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
@@ -42,7 +42,7 @@ def ask_system(name: str) -> Answer:
 
 
 def _descriptors_are_exhausted() -> bool:
-    """Asked when a lookup failed: without descriptors the resolver cannot ask, and says that there is no such name."""
+    """Without a free descriptor the C library cannot ask a server, and reports that the name does not exist."""
     try:
         os.close(os.dup(2))
     except OSError:
@@ -59,9 +59,9 @@ class _Entry:
 
 
 class Resolver:
-    """Answers from its memory at once, and looks up in a few threads what it does not know or knows for too long.
+    """Answers from its cache at once, and looks unknown and expired names up in a few threads.
 
-    `ask` looks one name up, and may take its time; `on_answer` is called after each lookup. Both in these threads.
+    `ask` looks one name up and may block. `on_answer` is called after each lookup. Both run in these threads.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Resolver:
         self._entries: dict[str, _Entry] = {}
         self._wanted: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.answers = 0
-        """How many lookups have ended."""
+        """The number of finished lookups."""
         self._threads = [threading.Thread(target=self._run, name="dns", daemon=True) for _ in range(THREADS)]
 
     def start(self) -> None:
@@ -85,14 +85,14 @@ class Resolver:
             thread.start()
 
     def stop(self) -> None:
-        """Let the threads end; one that hangs in a lookup ends with the process."""
+        """Ask the threads to end. A thread that hangs in a lookup ends with the process."""
         for _ in self._threads:
             self._wanted.put(None)
 
     def lookup(self, name: str) -> Answer | None:
-        """What `name` stands for, or None while that is not known yet.
+        """Returns the answer for `name`, or None while the first lookup is running.
 
-        An answer serves half a minute, and five minutes more while a new one cannot be had.
+        An answer is valid for `TTL` seconds, and for `STALE` seconds more while no new answer is available.
         """
         now = self._clock()
         with self._lock:
@@ -114,7 +114,7 @@ class Resolver:
             self._on_answer()
 
     def _keep(self, entry: _Entry, answer: Answer) -> None:
-        """A resolver in trouble does not make us forget so soon what it said before."""
+        """A temporary error does not replace an answer that is still valid."""
         now = self._clock()
         entry.pending = False
         serves = entry.answer is not None and entry.answer.addresses and now - entry.answered <= TTL + STALE

@@ -1,7 +1,7 @@
-"""When which check is probed: a phase from its key, on a grid of slots.
+"""Decides when each check is probed: at a phase that is a hash of its key, on a grid of slots.
 
-The phase is a hash of the key on the wall clock, so a restart neither bunches probes nor shifts them. Checks of the
-same interval share slots because probes that start together share wake-ups of the loop: that halves the CPU per probe.
+The phase is on the wall clock, so a restart neither bunches nor shifts probes. Checks of the same interval share slots,
+because probes that start together share wake-ups of the loop. That halves the CPU per probe.
 """
 
 import heapq
@@ -12,47 +12,46 @@ from typing import Generic, TypeVar
 from reconcilers.spec import PodKey
 
 GRID = 0.1
-"""Seconds between two slots at most."""
+"""The largest distance of two slots in seconds."""
 SLOTS = 25
-"""Slots in an interval at least: checks that are probed often still spread."""
+"""The smallest number of slots per interval, so that checks with a short interval spread too."""
 RESOLUTION = 0.001
 FIRST_WITHIN = 0.9
-"""The share of an interval within which a new check is probed first, so that "within one interval" has a margin."""
+"""A new check is first probed within this share of its interval. The rest is a margin."""
 SCATTER = 997
-"""Keys of neighbouring phases get moments far from each other by it."""
+"""Multiplies the hash, so that keys with neighbouring phases get distant moments."""
 
 
 W = TypeVar("W")
 
 
 def phase(key: PodKey, interval: float) -> float:
-    """Where in its interval a check is probed: seconds from 0 to `interval`, the same for ever."""
+    """Returns when in its interval a check is probed: 0 to `interval` seconds, always the same for a key."""
     slots = max(SLOTS, math.ceil(interval / GRID))
     return int(fraction(key) * slots) / slots * interval
 
 
 def fraction(key: PodKey) -> float:
-    """A number from 0 to 1 that spreads evenly over keys, the same for ever."""
+    """Returns a hash of the key, evenly distributed from 0 to 1."""
     return int.from_bytes(blake2b(str(key).encode(), digest_size=6).digest()) / 2**48
 
 
 def next_on_phase(key: PodKey, interval: float, now: float, epoch: float) -> float:
-    """The first moment after `now` at which a check is in phase.
+    """Returns the first moment after `now` at which a check is in phase.
 
-    `now` is of the monotonic clock, and `epoch` what to add for seconds since the epoch.
+    `now` and the result are times of the monotonic clock. `epoch` is the difference of wall clock and monotonic clock.
     """
     offset = phase(key, interval) - epoch
     return offset + math.ceil((now - offset) / interval + 1e-9) * interval
 
 
 def first_moment(key: PodKey, interval: float, asked: float, now: float, epoch: float) -> float:
-    """When a new check is probed first.
+    """Returns when a new check is first probed. Times are as for `next_on_phase`; `asked` is when its manifest was read.
 
-    That is its phase. If that went by between the check's being `asked` for and `now`, it is as much later as we are:
-    a check that another process probed in this phase until a moment ago must not wait for nearly an interval more. If
-    that is too late, or the phase itself comes so late that a busy moment would carry it beyond one interval, it is
-    any moment that is left, spread so that many of them are no herd. All times are of the monotonic clock, as for
-    `next_on_phase`.
+    Normally the first probe is in phase. If the phase passed between `asked` and `now`, the probe is delayed by the
+    same time: another process may have probed the check in this phase until now, so the check must not wait for
+    another interval. If that is too late, or if the phase is so late that a busy moment would carry the probe beyond
+    one interval, the probe gets one of the remaining moments. A hash spreads these over the checks.
     """
     in_phase = next_on_phase(key, interval, asked, epoch)
     latest = asked + FIRST_WITHIN * interval
@@ -65,17 +64,17 @@ def first_moment(key: PodKey, interval: float, asked: float, now: float, epoch: 
 
 
 def next_moment(started: float, in_phase: float, interval: float) -> float:
-    """When a check is probed after a probe that started at `started`; `in_phase` is any moment of its phase.
+    """Returns when a check is probed after a probe that started at `started`. `in_phase` is any moment of its phase.
 
-    That is its phase, unless less than half an interval or more than one lies between: then half-way to it. So a
-    threshold of several failures means something also for the first probes, and for one that was late.
+    The next probe is in phase if that is between half an interval and one interval later; else it is half-way to the
+    phase. So two probes are never too close, and a threshold of several failures also holds for early and late probes.
     """
     due = in_phase + math.ceil((started - in_phase) / interval + 0.5) * interval
     return due if due - started <= interval + RESOLUTION else (started + due) / 2
 
 
 class Schedule(Generic[W]):
-    """A calendar of members by tick. Times are of the monotonic clock, in seconds."""
+    """Members ordered by the tick at which they are due. Times are of the monotonic clock, in seconds."""
 
     def __init__(self, grid: float = RESOLUTION) -> None:
         self._grid = grid
@@ -83,7 +82,7 @@ class Schedule(Generic[W]):
         self._order: list[int] = []
 
     def add(self, member: W, due: float) -> None:
-        """Hand `member` out at the tick nearest to `due`."""
+        """Make `member` due at the tick nearest to `due`."""
         tick = round(due / self._grid)
         if (members := self._ticks.get(tick)) is None:
             members = self._ticks[tick] = []
@@ -91,11 +90,11 @@ class Schedule(Generic[W]):
         members.append(member)
 
     def next_tick(self) -> float:
-        """When the next member is due; infinity when there is none."""
+        """Returns when the next member is due; infinity if there is none."""
         return self._order[0] * self._grid if self._order else math.inf
 
     def pop_due(self, now: float) -> list[tuple[float, W]]:
-        """All members whose tick has come, each with its tick's time."""
+        """Removes and returns all members that are due, each with the time of its tick."""
         taken = []
         while self._order and self._order[0] * self._grid <= now:
             tick = heapq.heappop(self._order)

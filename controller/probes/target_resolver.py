@@ -1,4 +1,4 @@
-"""Where a probe connects to: the name is resolved beside the probe thread, and the guard judges what it stands for."""
+"""Finds where a probe connects: it resolves the name and lets the guard check the addresses."""
 
 from controller.probes.resolver import Answer, Resolver
 from controller.probes.transfer import Verdict, Where, where
@@ -9,26 +9,25 @@ from reconcilers.spec import UNKNOWN_ADDRESS
 
 ASSUMED = Verdict(Outcome.SUCCESS, detail="taken for passing without a probe: the manifest has no status_port")
 LOOPBACK = Answer(("127.0.0.1", "::1"))
-"""What `localhost` stands for, whatever a resolver says (RFC 6761)."""
-
+"""The addresses of `localhost`, whatever a resolver answers (RFC 6761)."""
 
 GIVEN = object()
-"""In place of an answer: the check has an IP address, which stands for nothing else."""
+"""Used in place of an answer when the check has an IP address, which needs no lookup."""
 
 
 class TargetResolver:
-    """Finds the way for workers; for the probe thread only."""
+    """Finds the target of a worker. For the probe thread only."""
 
     def __init__(self, resolver: Resolver, guard: Guard) -> None:
         self._resolver = resolver
         self._guard = guard
 
     def apply(self, guard: Guard) -> None:
-        """From now on `guard` judges; a worker's way that was found before has to be forgotten."""
+        """Use `guard` from now on. The caller must forget the targets that were found before."""
         self._guard = guard
 
     def find(self, worker: Worker) -> Where | Verdict | None:
-        """Where to connect; or why not, as the verdict over the probe; or None while the name is being looked up."""
+        """Returns where to connect; or a verdict that ends the probe; or None while the name is being resolved."""
         if worker.kind is None:
             return ASSUMED
         if worker.where is not None and worker.resolved is GIVEN:

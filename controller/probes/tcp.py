@@ -1,4 +1,4 @@
-"""TCP probes: a connection that is opened and closed again. Nothing is sent."""
+"""TCP probes: open a connection and close it again. Nothing is sent."""
 
 import pycurl
 
@@ -14,22 +14,22 @@ def profile(_: TcpConnect) -> object:
 
 
 def transfer(_: TcpConnect, files: TlsFiles) -> Transfer:
-    """A new transfer that ends when it is connected; libcurl closes the connection when it leaves the multi handle."""
+    """Returns a new transfer that ends when it is connected. libcurl closes the connection when it is removed."""
     made = Transfer(None, files, reuse=False, kept=0)
     made.curl.setopt(pycurl.CONNECT_ONLY, 1)
     return made
 
 
 def url(probe: TcpConnect) -> str:
-    """libcurl wants a scheme; no word of it is spoken."""
+    """Returns a URL. libcurl needs a scheme, but sends nothing."""
     return f"http://{probe.host}:{probe.port}/"
 
 
 def answered(_: Transfer, __: CheckSpec) -> Verdict:
-    """It is connected."""
+    """Returns success: the connection was opened."""
     return Verdict(Outcome.SUCCESS)
 
 
 def failed(transfer: Transfer, code: int, message: str, spec: CheckSpec) -> Verdict:
-    """It is not."""
+    """Returns the verdict on a connection that could not be opened."""
     return transfer.failed(code, message, spec)

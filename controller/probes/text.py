@@ -1,11 +1,11 @@
-"""Text that came from a target, made fit for a log, a page, a terminal and JSON."""
+"""Makes text from a target safe for a log, a page, a terminal and JSON."""
 
 
 def sound(text: str) -> str:
-    """`text` with U+FFFD for what is no character, or none that can be seen.
+    """Returns `text` with U+FFFD for everything that is not a printable character.
 
-    libcurl quotes bytes of the target in its messages, and pycurl gives those that are no UTF-8 as lone surrogates,
-    which nothing can encode again.
+    libcurl quotes bytes of the target in its messages. pycurl returns bytes that are not UTF-8 as lone surrogates,
+    which cannot be encoded.
     """
     if text.isprintable():
         return text

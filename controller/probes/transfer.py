@@ -1,7 +1,7 @@
-"""One libcurl easy handle, and what the end of its transfer means as far as every kind of probe has it in common.
+"""One libcurl easy handle, and the verdicts that all kinds of probes have in common.
 
-No socket is opened here and nothing waits: the engine drives the transfers. Whatever the kind, a probe follows no
-redirect, uses no proxy, cookie or netrc, has one deadline for everything and reads at most `MAX_READ` bytes.
+The engine drives the transfers; this module neither opens a socket nor waits. A probe of any kind follows no redirect,
+uses no proxy, cookie or netrc, has one deadline for everything and reads at most `MAX_READ` bytes.
 """
 
 import re
@@ -21,7 +21,7 @@ from reconcilers.health import Certificate, Outcome, Phases, Reason
 from reconcilers.spec import CheckSpec, Tls
 
 BACKSTOP = 60.0
-"""Seconds after a probe's own deadline at which libcurl ends it: only when the engine was away for so long."""
+"""libcurl ends a transfer this many seconds after the probe's timeout, if the engine did not run for that long."""
 MAX_READ = 64 * 1024
 MAX_EXCERPT = 4 * 1024
 CUT = "the body is longer than is read"
@@ -33,7 +33,7 @@ STATUS_LINE = re.compile(rb"HTTP/[0-9.]+ [1-9][0-9][0-9][ \r\n]")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the end of one transfer means; see `ProbeResult` for the fields."""
+    """The result of one transfer; see `ProbeResult` for the fields."""
 
     outcome: Outcome
     reason: Reason = Reason.NONE
@@ -43,15 +43,15 @@ class Verdict:
 
 
 class Transfer:
-    """An easy handle with what it reads; used for one probe after the other of the same profile.
+    """An easy handle and the answer that it reads. Probes of the same profile use it one after the other.
 
-    A handle is needed only while a request is in flight, so there are as many as were in flight at once, not one per
-    check. `kept` bounds how much of a body is kept, in bytes; `headers` are the header lines if `with_headers`.
+    A handle is used only while a probe is in flight, so there are as many handles as probes in flight at once. `kept`
+    is how many bytes of a body are kept. `headers` are the header lines if `with_headers`.
 
-    `lost` is how much of the probe's time this controller may have taken, in seconds: from when something was ready for
-    it, or may have been, until it was handled. It counts until the request is sent, because only until then does the
-    pod wait for us; `handled_at` is when something was handled last, and `sockets` are those that were opened.
-    `connected` is after how many seconds a socket was first ready, 0 before.
+    `lost` is how many seconds of the probe's time this controller may have used: from when an event was, or may have
+    been, ready until it was handled. It counts only until the request is sent: until then the pod waits for us.
+    `handled_at` is the time of the last handled event. `sockets` are the opened sockets. `connected` is how many
+    seconds passed until a socket was first ready; 0 before that.
     """
 
     __slots__ = (
@@ -83,13 +83,13 @@ class Transfer:
 
     def __init__(self, tls: Tls | None, files: TlsFiles, *, reuse: bool, kept: int, with_headers: bool = False) -> None:
         self.era = 0
-        """Which files of certificates it was made with, as its pool counts them."""
+        """The pool's serial number of the certificate files that this transfer uses."""
         self.kept = kept
         self.with_headers = with_headers
         self.body = bytearray()
         self.headers: list[bytes] = []
         self.has_head = False
-        """Whether the answer's headers were read to their end."""
+        """Whether all headers of the answer were read."""
         self._secure = tls is not None
         self._verifies = tls is not None and not tls.insecure_skip_verify
         self._chains = files.chains
@@ -116,8 +116,11 @@ class Transfer:
         self.curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
 
     def prepare(self, url: str, timeout: float, where: "Where", *, certinfo: bool) -> None:
-        """Make the next transfer one of `url`. The engine ends it after `timeout` seconds; libcurl would do so later,
-        because it looks at the time before it reads what is ready."""
+        """Configure the next transfer for `url`.
+
+        The engine ends it after `timeout` seconds. libcurl's own timeout is longer, because libcurl checks the time
+        before it reads what is ready.
+        """
         self.body.clear()
         self.headers.clear()
         self.sockets.clear()
@@ -143,7 +146,7 @@ class Transfer:
             self._certinfo = certinfo
 
     def tell_of_sockets(self, opened: "Callable[[int, Transfer], None]") -> None:
-        """Tell `opened` of every socket of this transfer from now on."""
+        """Call `opened` for every socket of this transfer from now on."""
 
         def on_open(fd: int, _: int) -> int:
             self.sockets.append(fd)
@@ -153,18 +156,18 @@ class Transfer:
         self.curl.setopt(pycurl.SOCKOPTFUNCTION, on_open)
 
     def began(self, started: float, now: float, lost: float) -> None:
-        """It was to begin at `started`, and began until `now`; `lost` is what was lost of the probe's time before."""
+        """The transfer was due at `started` and began by `now`. `lost` seconds of the probe's time were used before."""
         self.handled_at, self.lost, self.connected = started, lost, 0.0
         self._handle(now, started)
         self._began = now
 
     def opened(self, now: float, since: float) -> None:
-        """A socket was opened for it just now, which may have been due since `since`."""
+        """A socket was opened now; it may have been due since `since`."""
         self.lost += now - max(self.handled_at, since)
         self.handled_at, self.is_sent = now, False
 
     def handled(self, now: float, since: float, *, failed: bool) -> None:
-        """What was ready for it was handled until `now`, and was not ready before `since`. `failed`: an error was."""
+        """A socket's event was handled by `now`; it was not ready before `since`. `failed`: it was an error."""
         if not failed:
             self.connected = self.connected or now - self._began
         self._handle(now, since)
@@ -176,28 +179,28 @@ class Transfer:
         self.handled_at = now
 
     def close(self) -> None:
-        """It is used no more, nor are the files that it was made with."""
+        """Release the handle and its files."""
         self.curl.close()
         self._sealed = None
 
     @property
     def is_cut(self) -> bool:
-        """Whether the body was longer than is read."""
+        """Whether the body was longer than `MAX_READ`."""
         return self._broken == CUT
 
     def excerpt(self) -> str:
-        """The beginning of the body, as text."""
+        """Returns the first `MAX_EXCERPT` bytes of the body as text."""
         return self.body[:MAX_EXCERPT].decode("utf-8", "replace") if self.body else ""
 
     def status(self) -> int:
-        """The answer's status; 0 where there was none, or none that means anything."""
+        """Returns the status code of the answer; 0 if there was none or a malformed one."""
         return 0 if self._broken == ODD_STATUS else int(self.curl.getinfo(pycurl.RESPONSE_CODE))
 
     def phases(self, dns: float, took: float = 0.0) -> Phases:
-        """How long the parts took, the one that it ended in too; `dns` is told by who looked the name up. `took` is how
-        long all of it took after that, where libcurl has not ended it.
+        """Returns how long each phase took, including the phase in which the transfer ended.
 
-        libcurl's times count from the start, and are 0 for what an earlier transfer on the connection had done.
+        `dns` is the time of the lookup. `took` is the time after it, for a transfer that the engine ended. libcurl's
+        times count from the start, and are 0 for phases that an earlier transfer on the same connection did.
         """
         get = self.curl.getinfo
         connected, total = self._connect_time(), took or get(pycurl.TOTAL_TIME)
@@ -211,14 +214,14 @@ class Transfer:
         )
 
     def seen_certificate(self) -> Certificate:
-        """What the target's certificate says; nothing when none was seen."""
+        """Returns the description of the target's certificate; `NO_CERTIFICATE` if none was read."""
         sent = self._certificates()
         accepted = sent and self._verifies and self.curl.getinfo(pycurl.APPCONNECT_TIME)
         until = certificate.accepted_until(sent, self._chains, self._authorities) if accepted else 0.0
         return certificate.describe(sent, until)
 
     def failed(self, code: int, message: str, spec: CheckSpec) -> Verdict:
-        """The verdict over a transfer that libcurl ended with an error."""
+        """Returns the verdict on a transfer that libcurl ended with an error."""
         reason = curl_errors.reason(code, message, self.curl.getinfo(pycurl.OS_ERRNO))
         outcome = Outcome.LOCAL if reason is Reason.LOCAL else Outcome.FAILURE
         output = self.excerpt() if spec.output.keeps(success=False) else ""
@@ -247,7 +250,7 @@ class Transfer:
         return -1
 
     def _certificates(self) -> certificate.Chain:
-        """Decoded here: pycurl's own way fails at a byte that is no UTF-8, and an extension may have any."""
+        """Decodes the texts itself: pycurl fails at bytes that are not UTF-8, and an extension may contain any byte."""
         if not self._certinfo:
             return []
         chain = self.curl.getinfo_raw(pycurl.INFO_CERTINFO)
@@ -272,13 +275,13 @@ class Transfer:
                 return f"the probe could not be sent: {self._with_paths(message, spec.probe.tls)}"
 
     def _with_paths(self, message: str, tls: Tls | None) -> str:
-        """The files as the check calls them: libcurl knows our copies."""
+        """Replaces the paths of our copies by the paths that the check names."""
         if tls:
             message = message.replace("'(memory blob)'", tls.key_file).replace("CURLOPT_SSLCERT_BLOB", tls.cert_file)
         return message.replace(self._sealed.path, self._sealed.name) if self._sealed else message
 
     def _connect_time(self) -> float:
-        """Seconds until it was connected, 0 before. libcurl says so only after the TLS handshake."""
+        """Returns the seconds until it was connected, else 0. libcurl reports this only after the TLS handshake."""
         return float(self.curl.getinfo(pycurl.CONNECT_TIME)) or self.connected
 
     def _timeout(self, where: str, spec: CheckSpec) -> str:
@@ -294,13 +297,13 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where to connect instead of what the URL's host resolves to, in libcurl's words; empty lists for as it is."""
+    """Where to connect, as libcurl's options. Empty lists mean the addresses of the URL's host."""
 
     connect_to: list[str]
     resolve: list[str]
 
     def after(self, former: "Where") -> "Where":
-        """The same, and libcurl forgets the addresses of the way before, which by itself it never does."""
+        """Returns this target with an option that removes the addresses of `former` from libcurl's cache."""
         if not former.resolve or former.connect_to == self.connect_to:
             return self
         name, port, _ = former.resolve[-1].split(":", 2)
@@ -308,12 +311,12 @@ class Where:
 
 
 def where(host: str, port: int, addresses: tuple[str, ...]) -> Where:
-    """The way to `host`, whatever the URL calls it.
+    """Returns where to connect for `host`, whatever host the URL names.
 
-    One address is connected to as it is; of several libcurl takes the one that answers first (RFC 8305). libcurl
-    remembers addresses and connections by the name that it connects to. That has the host's own in it, because several
-    may have the same `server_name`, and a digest of the addresses, because a connection that is kept must not outlive
-    what the name stood for, or what of it may be probed. TLS and HTTP never see it.
+    libcurl connects to a single address directly; of several it uses the one that answers first (RFC 8305). libcurl
+    caches addresses and connections by the name that it connects to. This name contains the host, because several hosts
+    may have the same `server_name`, and a digest of the addresses, so that a kept connection is not used after the
+    addresses or the guard have changed. TLS and HTTP do not see this name.
     """
     match addresses:
         case ():
@@ -334,7 +337,7 @@ def _bracketed(address: str) -> str:
 
 
 CURVES = "X25519:P-256:P-384:P-521:X25519MLKEM768"
-"""The group that nearly every server takes first; a key for a post-quantum one is made when a server asks for it."""
+"""X25519 is first because nearly every server accepts it. A post-quantum key is made only if a server asks for it."""
 
 
 def _common(*, reuse: bool) -> Options:
