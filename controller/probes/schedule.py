@@ -46,7 +46,7 @@ def next_on_phase(key: PodKey, interval: float, now: float, epoch: float) -> flo
 
 
 def first_moment(key: PodKey, interval: float, asked: float, now: float, epoch: float) -> float:
-    """Returns when a new check is first probed. Times are as for `next_on_phase`; `asked` is when its manifest was read.
+    """Returns when a new check is first probed. Times are as for `next_on_phase`; `asked`: when its manifest was read.
 
     Normally the first probe is in phase. If the phase passed between `asked` and `now`, the probe is delayed by the
     same time: another process may have probed the check in this phase until now, so the check must not wait for
