@@ -1,4 +1,4 @@
-"""Whoever logs never waits for whoever reads, and what was lost is told."""
+"""A thread that logs never waits for the reader of the log, and dropped lines are counted and reported."""
 
 import errno
 import fcntl
@@ -52,7 +52,7 @@ def pipe() -> Iterator[Pipe]:
     pipe.close()
 
 
-def delivery(pipe: Pipe, size: int = 2_000) -> NonBlockingHandler:
+def non_blocking(pipe: Pipe, size: int = 2_000) -> NonBlockingHandler:
     handler = NonBlockingHandler(pipe.into, size=size)
     handler.setFormatter(LineFormatter())
     return handler
@@ -63,15 +63,15 @@ def record(text: str, *args: object, logger: str = "x") -> logging.LogRecord:
 
 
 def test_lines_arrive_in_order_and_the_last_one_before_the_end(pipe: Pipe) -> None:
-    handler = delivery(pipe)
+    handler = non_blocking(pipe)
     for number in range(20):
         handler.handle(record("line %d", number))
     handler.close()
     assert [line.rpartition(" ")[2] for line in pipe.read().splitlines()] == [str(number) for number in range(20)]
 
 
-def test_whoever_logs_does_not_wait_for_a_reader_that_stands_still_and_the_loss_is_told(pipe: Pipe) -> None:
-    handler = delivery(pipe, size=10)
+def test_logging_does_not_wait_for_a_reader_that_has_stopped_and_the_loss_is_reported(pipe: Pipe) -> None:
+    handler = non_blocking(pipe, size=10)
     started = time.monotonic()
     for number in range(5_000):
         handler.handle(record("line %d", number, logger=f"logger-{number}"))
@@ -87,8 +87,8 @@ def test_whoever_logs_does_not_wait_for_a_reader_that_stands_still_and_the_loss_
     handler.close()
 
 
-def test_the_end_does_not_wait_for_a_reader_that_stands_still(pipe: Pipe) -> None:
-    handler = delivery(pipe)
+def test_the_end_does_not_wait_for_a_reader_that_has_stopped(pipe: Pipe) -> None:
+    handler = non_blocking(pipe)
     for number in range(1_000):
         handler.handle(record("line %d", number, logger=f"logger-{number}"))
     started = time.monotonic()
@@ -97,19 +97,19 @@ def test_the_end_does_not_wait_for_a_reader_that_stands_still(pipe: Pipe) -> Non
 
 
 def test_a_reader_that_is_gone_or_a_descriptor_that_is_closed_is_no_error(pipe: Pipe) -> None:
-    handler = delivery(pipe)
+    handler = non_blocking(pipe)
     os.close(pipe.out)
     handler.handle(record("to nobody"))
     handler.close()
     os.close(pipe.into)
-    handler = delivery(pipe)
+    handler = non_blocking(pipe)
     handler.handle(record("to nowhere"))
     handler.close()
 
 
 def test_a_pipe_that_somebody_made_non_blocking_loses_nothing_while_it_is_read(pipe: Pipe) -> None:
     os.set_blocking(pipe.into, False)
-    handler = delivery(pipe)
+    handler = non_blocking(pipe)
     for number in range(500):
         handler.handle(record("line %d", number, logger=f"logger-{number}"))
     until(lambda: "line 499\n" in pipe.read(), what="the last line")
@@ -117,8 +117,8 @@ def test_a_pipe_that_somebody_made_non_blocking_loses_nothing_while_it_is_read(p
     assert pipe.text.count("\n") == 500
 
 
-def test_what_is_repeated_is_counted_and_the_count_stands_there_at_the_end(pipe: Pipe) -> None:
-    handler = delivery(pipe)
+def test_repeated_lines_are_counted_and_the_count_is_logged_at_the_end(pipe: Pipe) -> None:
+    handler = non_blocking(pipe)
     for _ in range(58):
         handler.handle(record("Consul is away"))
     handler.close()
@@ -128,7 +128,7 @@ def test_what_is_repeated_is_counted_and_the_count_stands_there_at_the_end(pipe:
 
 
 def test_arguments_that_do_not_fit_are_shown_and_not_raised(pipe: Pipe) -> None:
-    handler = delivery(pipe)
+    handler = non_blocking(pipe)
     handler.handle(record("%d pods", "many"))
     handler.close()
     assert pipe.read().endswith("x: %d pods ('many',)\n")
@@ -142,7 +142,7 @@ class Unreadable(LineFormatter):
 
 
 def test_a_traceback_that_cannot_be_made_costs_neither_its_line_nor_those_after_it(pipe: Pipe) -> None:
-    handler = delivery(pipe)
+    handler = non_blocking(pipe)
     handler.setFormatter(Unreadable())
     failed = record("it failed")
     failed.exc_info = (ValueError, ValueError("x"), None)

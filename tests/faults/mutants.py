@@ -230,11 +230,11 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G1",
-        "NonBlockingHandler.__init__",
-        'self._thread = threading.Thread(target=self._run, name="log", daemon=True)',
-        'self._thread = threading.Thread(target=self._run, name="log", daemon=False)',
+        "NonBlockingHandler.close",
+        "self._writer.end(LAST_WORDS)",
+        "threading.Event().wait()",
         "terminated",
-        "the process waits for a thread that waits for its end",
+        "the process waits for the log without a bound",
     ),
     Mutant(
         "G2",

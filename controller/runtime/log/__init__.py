@@ -1,4 +1,4 @@
-"""The log of this process: to standard error, one line an event, never a flood, and never in anybody's way."""
+"""The log of this process: one line per event on standard error, with a rate limit; no thread waits for the reader."""
 
 import logging
 import os
@@ -13,13 +13,13 @@ STANDARD_ERROR = 2
 
 
 def configure(level: str, style: str = "text") -> None:
-    """Send the log of this process to standard error, as `text` or `json`. A second time replaces the first."""
+    """Sends the log of this process to standard error, as `text` or `json`. A second call replaces the first one."""
     formatter: logging.Formatter = JsonFormatter() if style == "json" else LineFormatter()
     if journal_reads(STANDARD_ERROR, os.environ):
         formatter = JournalFormatter(formatter)
-    delivery = NonBlockingHandler(STANDARD_ERROR)
-    delivery.setFormatter(formatter)
-    logging.basicConfig(level=level.upper(), handlers=[delivery], force=True)
+    handler = NonBlockingHandler(STANDARD_ERROR)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     threading.excepthook = _log_uncaught
     for name in ("uvicorn", "uvicorn.error"):
@@ -27,14 +27,14 @@ def configure(level: str, style: str = "text") -> None:
 
 
 def set_level(level: str) -> None:
-    """Say from now on what is at least of this level."""
+    """Drops the lines below this level from now on."""
     logging.getLogger().setLevel(level.upper())
 
 
 def keep_standard_streams() -> None:
-    """Open /dev/null in place of standard streams that are closed, so that no socket gets their numbers.
+    """Opens /dev/null in place of closed standard streams, so that no socket gets the number of one.
 
-    What writes to standard error by its number, as C libraries do, would otherwise write into that socket.
+    C libraries write to standard error by its number, and would write into that socket.
     """
     null = os.open(os.devnull, os.O_RDWR)
     while null <= STANDARD_ERROR:

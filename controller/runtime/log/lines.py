@@ -1,6 +1,6 @@
-"""What an event looks like: one line, as text or JSON, with control characters made visible.
+"""Formats an event as one line of text or JSON, with control characters escaped.
 
-Whatever comes from a pod or from Consul may stand in a message; a line feed in it must not forge a second line.
+A message may contain text from a pod or from Consul. A line feed in that text must not forge a second line.
 """
 
 import json
@@ -13,14 +13,14 @@ from typing import Any
 from reconcilers.visible import json_visible, visible, visible_lines
 
 FIELDS = ("node", "pod", "state", "reason", "repeated", "seconds")
-"""What an event may carry beside its message, as `extra` of the call: a field of its own in JSON."""
+"""What an event may have in addition to its message, as `extra` of the call. In JSON each is a separate field."""
 
 PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
-"""syslog's, by our levels."""
+"""syslog's priorities by level name."""
 
 
 class LineFormatter(logging.Formatter):
-    """`time level logger: message` on one line; a traceback follows on lines of its own."""
+    """`time level logger: message` on one line; a traceback follows on separate lines."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -33,7 +33,7 @@ class LineFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time (RFC 3339), level, logger, message, then what there is of `FIELDS` and traceback."""
+    """One object per line: time (RFC 3339), level, logger, message, the `FIELDS` that are set, traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -50,7 +50,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class JournalFormatter(logging.Formatter):
-    """What another formatter says, each line with the priority that journald takes off: `journalctl -p warning`."""
+    """Puts the priority that journald reads before each line of another formatter, for `journalctl -p warning`."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class JournalFormatter(logging.Formatter):
 
 
 def journal_reads(descriptor: int, environ: Mapping[str, str]) -> bool:
-    """Whether what is written there goes to systemd's journal, which says so in JOURNAL_STREAM."""
+    """Returns whether a descriptor leads to systemd's journal. systemd sets JOURNAL_STREAM to its device and inode."""
     try:
         status = os.fstat(descriptor)
     except OSError:

@@ -1,7 +1,7 @@
-"""Takes lines to where they are read, in a thread of its own: a reader that stands still delays nobody who logs.
+"""Writes the log in a thread named "log", so that a reader of standard error that stops reading blocks no other thread.
 
-A pipe that nobody empties holds up who writes into it, and a probe thread must not wait for that. What does not fit
-into the queue meanwhile is dropped, and counted; how much was lost is the first thing that is said afterwards.
+A write to a pipe that is full blocks, and a probe thread must not wait for it. So the records go through a bounded
+queue. A record that does not fit into the queue is dropped and counted, and the count is logged afterwards.
 """
 
 import contextlib
@@ -11,119 +11,115 @@ import os
 import queue
 import select
 import threading
-import time
-from collections.abc import Callable
+from logging.handlers import QueueHandler, QueueListener
 
-from controller.runtime.log.rate_limit import RateLimitFilter, Unwritten
+from controller.runtime.log.rate_limit import RateLimitFilter, line, message_of
 
 QUEUE = 2_000
 TICK = 1.0
+"""Seconds between two looks at what was counted."""
 LAST_WORDS = 1.0
-"""Seconds that the end waits for a reader."""
+"""Seconds that the end of the process waits for the reader."""
 
 
-class NonBlockingHandler(logging.Handler):
-    """Writes lines to a file descriptor. Lines are held back as `RateLimitFilter` says.
+class NonBlockingHandler(QueueHandler):
+    """Writes lines to a file descriptor, as far as `RateLimitFilter` admits them.
 
-    `close`, which `logging` calls at the end of the process, waits a second at most.
+    `logging` calls `close` at the end of the process. It waits for the last lines, but no longer than `LAST_WORDS`.
     """
 
-    def __init__(self, descriptor: int, *, size: int = QUEUE, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._descriptor = descriptor
-        self._clock = clock
-        self._guard = threading.Lock()
-        self._brake = RateLimitFilter()
-        self._lines: queue.Queue[logging.LogRecord | None] = queue.Queue(size)
-        self._lost = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+    def __init__(self, descriptor: int, *, size: int = QUEUE) -> None:
+        records: queue.Queue[logging.LogRecord | None] = queue.Queue(size)
+        super().__init__(records)
+        self._rate_limit = RateLimitFilter()
+        self.addFilter(self._rate_limit)
+        self._dropped = 0
+        self._dropped_logged = 0
+        self._writer = _Writer(self, records, descriptor)
+        self._writer.start()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Put it into the queue. Not under logging's own lock alone: that one is held while it waits for `close`."""
-        kind, text, about = (record.name, str(record.msg)), _text(record), getattr(record, "state", "")
-        with self._guard:
-            if self._brake.admits(kind, record.levelno, text, about, self._clock()):
-                ready = copy.copy(record)
-                ready.msg, ready.args = text, None
-                self._put(ready)
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Puts the arguments into the message. Unlike `QueueHandler`, leaves the traceback to the formatter."""
+        ready = copy.copy(record)
+        ready.msg, ready.args = message_of(record), None
+        return ready
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Queues a record, or counts it as dropped."""
+        try:
+            super().enqueue(record)
+        except queue.Full:
+            self._dropped += 1
+
+    def reports(self) -> list[logging.LogRecord]:
+        """Returns the lines about what was not written. Only the writer's thread calls it, so it needs no lock."""
+        reports, dropped = self._rate_limit.reports(), self._dropped
+        if lost := dropped - self._dropped_logged:
+            self._dropped_logged = dropped
+            reports.append(
+                line(__name__, logging.WARNING, f"{lost} lines of the log were lost: nobody read them in time")
+            )
+        return reports
 
     def close(self) -> None:
-        """Say what is still to be said, if there is a reader."""
-        if not self._ended.is_set():
-            with self._guard:
-                for unwritten in self._brake.rest(self._clock()):
-                    self._put(_told(unwritten))
-                self._ended.set()
-                self._put(None)
-            self._thread.join(LAST_WORDS)
+        """Writes the last lines, and waits for them. A second call does nothing."""
+        if not self._writer.is_ending:
+            for report in self._rate_limit.reports(at_end=True):
+                self.enqueue(report)
+            self._writer.end(LAST_WORDS)
         super().close()
 
-    def _put(self, record: logging.LogRecord | None) -> None:
-        """Queue a record, or None to have the thread look around."""
-        try:
-            self._lines.put_nowait(record)
-        except queue.Full:
-            self._lost += 1
 
-    def _run(self) -> None:
-        while not (self._ended.is_set() and self._lines.empty()):
+class _Writer(QueueListener):
+    """Writes the records of a handler's queue, and the handler's reports.
+
+    Its thread takes no lock of a handler: `logging` holds these locks at the end of the process and waits in `end`.
+    """
+
+    def __init__(
+        self, handler: NonBlockingHandler, records: "queue.Queue[logging.LogRecord | None]", descriptor: int
+    ) -> None:
+        super().__init__(records)
+        self._records = records
+        self._handler = handler
+        self._descriptor = descriptor
+        self._ended = threading.Event()
+        self.is_ending = False
+
+    def end(self, timeout: float) -> None:
+        """Ends the thread once the queue is empty; waits up to `timeout` seconds. `stop` would wait without a bound."""
+        self.is_ending = True
+        with contextlib.suppress(queue.Full):
+            self.enqueue_sentinel()
+        self._ended.wait(timeout)
+
+    def dequeue(self, block: bool) -> logging.LogRecord:
+        """Waits for the next record, and writes reports meanwhile. Ends the thread by `queue.Empty`."""
+        threading.current_thread().name = "log"
+        while True:
+            for report in self._handler.reports():
+                self.handle(report)
             with contextlib.suppress(queue.Empty):
-                if record := self._lines.get(timeout=TICK):
-                    self._write(record)
-            self._tell_counted()
-            self._tell_lost()
+                if (record := self._records.get(block, TICK)) is not None:
+                    return record
+            if self.is_ending:
+                self._ended.set()
+                raise queue.Empty
 
-    def _tell_counted(self) -> None:
-        with self._guard:
-            for unwritten in self._brake.over(self._clock()):
-                self._put(_told(unwritten))
-
-    def _tell_lost(self) -> None:
-        with self._guard:
-            lost, self._lost = self._lost, 0
-        if lost:
-            self._write(
-                _line(__name__, logging.WARNING, f"{lost} lines of the log were lost: nobody read them in time")
-            )
-
-    def _write(self, record: logging.LogRecord) -> None:
-        """Write one line, however long that takes. A descriptor that is closed, or whose reader is gone, loses it."""
+    def handle(self, record: logging.LogRecord) -> None:
+        """Writes one line, however long that takes. The line is lost if the descriptor is closed or has no reader."""
         data = f"{self._formatted(record)}\n".encode(errors="backslashreplace")
         with contextlib.suppress(OSError):
             while data:
-                data = data[self._write_some(data) :]
+                try:
+                    data = data[os.write(self._descriptor, data) :]
+                except BlockingIOError:  # another process that shares the descriptor has made it non-blocking
+                    select.select([], [self._descriptor], [])
 
     def _formatted(self, record: logging.LogRecord) -> str:
-        """Without its traceback where that cannot be made: it may need a module, and that a descriptor."""
+        """Omits the traceback when no descriptor is left for the module that a traceback needs."""
         try:
-            return self.format(record)
+            return self._handler.format(record)
         except OSError:
             record.exc_info = None
-            return self.format(record)
-
-    def _write_some(self, data: bytes) -> int:
-        try:
-            return os.write(self._descriptor, data)
-        except BlockingIOError:  # somebody who shares it has set it so
-            select.select([], [self._descriptor], [])
-            return 0
-
-
-def _text(record: logging.LogRecord) -> str:
-    try:
-        return record.getMessage()
-    except (TypeError, ValueError):  # arguments that do not fit: no reason to fail in whoever logs
-        return f"{record.msg} {record.args!r}"
-
-
-def _told(unwritten: Unwritten) -> logging.LogRecord:
-    line = _line(unwritten.kind[0], unwritten.level, str(unwritten))
-    line.repeated, line.seconds = unwritten.count, round(unwritten.seconds, 1)
-    return line
-
-
-def _line(logger: str, level: int, text: str) -> logging.LogRecord:
-    fields = {"name": logger, "levelno": level, "levelname": logging.getLevelName(level), "msg": text}
-    return logging.makeLogRecord(fields)
+            return self._handler.format(record)

@@ -1,12 +1,12 @@
-"""Logs a trouble once, not at each attempt."""
+"""Logs a problem once, not at each attempt."""
 
 import logging
 
 
 class LogOnce:
-    """Logs a warning when its text, or the `kind` of trouble, is another one than the last time.
+    """Logs a warning if its text, or the `kind` of problem, differs from the last one.
 
-    `clear` says that the trouble is over: the next one is logged again.
+    After `clear` the next problem is logged even if it is the same one.
     """
 
     def __init__(self, log: logging.Logger) -> None:
@@ -14,11 +14,11 @@ class LogOnce:
         self._last: object = None
 
     def warn(self, text: str, kind: object = None) -> None:
-        """Log `text`, unless it is the trouble that was logged last. Without `kind` the text itself says what it is."""
+        """Logs `text`, unless this problem was logged last. `kind` identifies the problem; without it `text` does."""
         if (kind or text) != self._last:
             self._last = kind or text
             self._log.warning("%s", text)
 
     def clear(self) -> None:
-        """The trouble is over."""
+        """Forgets the last problem, because it is over."""
         self._last = None

@@ -1,12 +1,16 @@
-"""Keeps the log from becoming a flood: how many lines of one kind are written, and how the others are counted.
+"""Limits how many lines of one kind are logged, and counts the others.
 
-A kind is a logger and a message before its arguments are put in: `%s is %s` is one, whatever pod it speaks of. A line
-that says what the kind's last one said is a repetition, and beyond `BURST` lines a minute the others are only counted;
-both are told in one line each. Soon for the first time, so that who looks at an outage reads how large it is, and then
-once a minute for as long as it goes on.
+A kind is a logger and a message without its arguments: `%s is %s` is one kind, whatever pod it names. A line is counted
+instead of written if it repeats the text of the last line of its kind, or if `BURST` lines of its kind were written
+within the minute. The counts are logged in one line each: `SOON` after the first line that was counted, so that an
+operator learns early how large an outage is, and then once a minute for as long as there are lines to count.
 """
 
+import logging
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 BURST = 100
@@ -17,34 +21,26 @@ Kind = tuple[str, str]
 """A logger, and a message without its arguments."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unwritten:
-    """Lines of one kind that were counted instead of written, over some seconds; `text` is what the latest said.
+def message_of(record: logging.LogRecord) -> str:
+    """Returns the message with its arguments. Arguments that do not fit are appended, so the caller never fails."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return f"{record.msg} {record.args!r}"
 
-    `about` groups them, where they did not all say the same.
-    """
 
-    kind: Kind
-    level: int
-    text: str
-    count: int
-    seconds: float
-    about: Counter[str] | None = None
-
-    def __str__(self) -> str:
-        if self.about is None:
-            return f"{self.text} (repeated {self.count} time{'s'[: self.count > 1]} in the last {self.seconds:.0f} s)"
-        groups = ", ".join(f"{count} {about}" for about, count in self.about.most_common(5) if about)
-        which = f" ({groups})" if groups else ""
-        return f"{self.count} more like this in the last {self.seconds:.0f} s{which}: {self.text}"
+def line(logger: str, level: int, text: str, **fields: float) -> logging.LogRecord:
+    """Returns a record that no caller of `logging` made; `fields` are of `lines.FIELDS`."""
+    names = {"name": logger, "levelno": level, "levelname": logging.getLevelName(level), "msg": text}
+    return logging.makeLogRecord(names | fields)
 
 
 @dataclass(slots=True)
 class _Window:
-    """What one kind said since `began`. `told` is whether the window before ended with something counted."""
+    """The lines of one kind since `began`. `continued` says that the window before this one ended with a report."""
 
     began: float
-    told: bool = False
+    continued: bool = False
     counting_since: float | None = None
     last: str | None = None
     written: int = 0
@@ -52,8 +48,9 @@ class _Window:
     repeated: int = 0
     latest: str = ""
     others: Counter[str] = field(default_factory=Counter)
+    """Lines beyond the burst by the pod's state that they report; "" for lines without one."""
 
-    def admits(self, text: str, about: str, burst: int, now: float) -> bool:
+    def admits(self, text: str, state: str, burst: int, now: float) -> bool:
         if text != self.last and self.written < burst:
             self.written += 1
             self.last = text
@@ -63,45 +60,52 @@ class _Window:
         if text == self.last:
             self.repeated += 1
         else:
-            self.others[about] += 1
+            self.others[state] += 1
             self.latest = text
         return False
 
     def is_over(self, now: float) -> bool:
         if self.counting_since is None:
             return now - self.began >= MINUTE
-        return now - self.counting_since >= (MINUTE if self.told else SOON)
+        return now - self.counting_since >= (MINUTE if self.continued else SOON)
 
-    def unwritten(self, kind: Kind, now: float) -> list[Unwritten]:
-        seconds = now - self.began
-        repeated = Unwritten(kind, self.level, self.last or "", self.repeated, seconds)
-        others = Unwritten(kind, self.level, self.latest, self.others.total(), seconds, self.others)
-        return [each for each in (repeated, others) if each.count]
+    def reports(self, logger: str, now: float) -> list[logging.LogRecord]:
+        seconds, total = now - self.began, self.others.total()
+        states = ", ".join(f"{count} {state}" for state, count in self.others.most_common(5) if state)
+        which, plural = f" ({states})" if states else "", "s"[: self.repeated > 1]
+        counted = (
+            (self.repeated, f"{self.last} (repeated {self.repeated} time{plural} in the last {seconds:.0f} s)"),
+            (total, f"{total} more like this in the last {seconds:.0f} s{which}: {self.latest}"),
+        )
+        fields = {"seconds": round(seconds, 1)}
+        return [line(logger, self.level, text, repeated=count, **fields) for count, text in counted if count]
 
 
-class RateLimitFilter:
-    """Not safe for threads by itself: whoever asks holds a lock. Times are monotonic seconds."""
+class RateLimitFilter(logging.Filter):
+    """A filter for a handler, for any thread. `clock` gives monotonic seconds."""
 
-    def __init__(self, burst: int = BURST) -> None:
+    def __init__(self, burst: int = BURST, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
         self._burst = burst
+        self._clock = clock
+        self._lock = threading.Lock()
         self._windows: dict[Kind, _Window] = {}
 
-    def admits(self, kind: Kind, level: int, text: str, about: str, now: float) -> bool:
-        """Whether to write a line. `about` groups those that are only counted: a state, or ""."""
-        window = self._windows.setdefault(kind, _Window(now))
-        window.level = max(window.level, level)
-        return window.admits(text, about, self._burst, now)
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Returns whether the record is to be written. A record that is not written is counted."""
+        text, now = message_of(record), self._clock()
+        with self._lock:
+            window = self._windows.setdefault((record.name, str(record.msg)), _Window(now))
+            window.level = max(window.level, record.levelno)
+            return window.admits(text, getattr(record, "state", ""), self._burst, now)
 
-    def over(self, now: float) -> list[Unwritten]:
-        """What is to be told of the windows that are over."""
-        told: list[Unwritten] = []
-        for kind in [kind for kind, window in self._windows.items() if window.is_over(now)]:
-            window = self._windows.pop(kind)
-            if news := window.unwritten(kind, now):
-                told += news
-                self._windows[kind] = _Window(now, told=True, last=window.last)
-        return told
-
-    def rest(self, now: float) -> list[Unwritten]:
-        """What is still to be told at the end."""
-        return [each for kind, window in self._windows.items() for each in window.unwritten(kind, now)]
+    def reports(self, *, at_end: bool = False) -> list[logging.LogRecord]:
+        """Returns the reports of the windows that are over, or of all windows at the end of the process."""
+        now, reports = self._clock(), []
+        with self._lock:
+            for kind in [kind for kind, window in self._windows.items() if at_end or window.is_over(now)]:
+                window = self._windows.pop(kind)
+                if of_kind := window.reports(kind[0], now):
+                    reports += of_kind
+                    self._windows[kind] = _Window(now, continued=True, last=window.last)
+        return reports
