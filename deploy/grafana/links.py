@@ -1,6 +1,6 @@
 """Where a panel leads: to a pod's history, to the page of the controller that checks it, to what is to be done.
 
-`runbook` is where the README stands, and `scheme` how the controllers' pages are reached; both are variables.
+Two variables: `runbook` is the address of deploy/operations.md, and `scheme` how the controllers' pages are reached.
 """
 
 from typing import TypedDict
@@ -43,12 +43,12 @@ TO_WHAT_TO_DO: Link = {"title": "What to do", "url": "${runbook}#${__value.text}
 
 
 def anchor(alert: str) -> str:
-    """The anchor of the heading in the README that explains an alert."""
+    """Returns the anchor of the section of deploy/operations.md that explains an alert."""
     return alert.lower()
 
 
 def what_to_do(alert: str) -> build.DashboardLink:
-    """The heading in the README that explains an alert."""
+    """Returns a link to the section of deploy/operations.md that explains an alert."""
     return build.DashboardLink("What to do").url(f"${{runbook}}#{anchor(alert)}").target_blank(True)
 
 

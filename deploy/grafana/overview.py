@@ -159,7 +159,7 @@ def _firing(alerts: Iterable[str]) -> table.Panel:
     headings = look.texts({alert: anchor(alert) for alert in alerts})
     return listing(
         "What fires",
-        "What fires, how often, and a link to the heading of the README that says what to do.",
+        "What fires, how often, and a link to the section of deploy/operations.md that says what to do.",
         {"count": expression},
         columns=["severity", "alertname", "count", "todo"],
         order="severity",
@@ -186,8 +186,8 @@ def _not_well() -> table.Panel:
     unexplained = f"{bad} unless on (instance, node, pod) ({why})"
     return listing(
         "Pods that are not well",
-        "At most 50, the critical ones first, with the reason of the last probe, which the README explains. A click on "
-        "the pod leads to its history and to its page.",
+        "At most 50, the critical ones first, with the reason of the last probe, which deploy/operations.md explains. "
+        "A click on the pod leads to its history and to its page.",
         {"rank": f"max by (instance, node, pod, state, reason) ({explained} or {unexplained})"},
         columns=["state", "pod", "node", "reason", "instance"],
         order="state",

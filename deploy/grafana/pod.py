@@ -51,7 +51,7 @@ def _reason() -> stat.Panel:
     return (
         number(
             "Reason",
-            "Why the last probe failed. What to do about each stands in the README.",
+            "Why the last probe failed. deploy/operations.md says what to do about each.",
             now(REASON, "{{reason}}"),
         )
         .text_mode(common.BigValueTextMode.NAME)

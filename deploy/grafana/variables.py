@@ -57,8 +57,8 @@ def scheme() -> build.CustomVariable:
 
 
 def runbook() -> build.ConstantVariable:
-    """Where the README can be read; whoever provisions the dashboards says where, see the README."""
-    return build.ConstantVariable("runbook").value("README.md")
+    """The address of deploy/operations.md, which whoever provisions the dashboards sets; the document says how."""
+    return build.ConstantVariable("runbook").value("deploy/operations.md")
 
 
 STEP = "60s"

@@ -15,6 +15,7 @@ from reconcilers.p2.manifest import sha
 from tests.support.cli import complaint, good, on, run
 from tests.support.consul import Agent
 from tests.support.controller import podpulse
+from tests.support.documents import DOCUMENTS, OPERATIONS, text
 from tests.support.fake_http import FakeServer, Reply
 
 MANIFEST = "id: isup\nstatus_port: 8000\nstatus_http: true\n"
@@ -81,7 +82,7 @@ def test_every_option_says_what_it_is_for(verb: str) -> None:
 
 def test_documents_code_and_help_name_no_verb_that_there_is_not() -> None:
     """Such as a `demo`, for which there is `deploy/demo`."""
-    files = [ROOT / "README.md", ROOT / "CHANGELOG.md"]
+    files = [*DOCUMENTS]
     for folder, pattern in (("controller", "*.py"), ("controller", "*.html"), ("reconcilers", "*.py"), ("deploy", "*")):
         files += [path for path in (ROOT / folder).rglob(pattern) if path.is_file() and path.suffix != ".pyc"]
     named = {
@@ -95,8 +96,8 @@ def test_documents_code_and_help_name_no_verb_that_there_is_not() -> None:
     assert [(path, verb) for path, verb in sorted(named) if verb not in main.commands] == []
 
 
-def test_the_readme_has_every_verb_in_its_table() -> None:
-    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "README.md").read_text().replace("\\|", "/"), re.MULTILINE)
+def test_the_documentation_has_every_verb_in_its_table() -> None:
+    rows = re.findall(r"^\| (`[^|]*) \|", text(OPERATIONS).replace("\\|", "/"), re.MULTILINE)
     named = {verb for row in rows for verb in re.findall(r"`([a-z][a-z0-9-]*)[ `]", row)}
     assert sorted(set(main.commands) - named - {"run"}) == []
 

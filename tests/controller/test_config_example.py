@@ -1,4 +1,4 @@
-"""The example configuration and the README's table name every option, and the example's values are the defaults."""
+"""The example configuration and deploy/operations.md name every option. The values of the example are the defaults."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from controller.config import Config, load
 from reconcilers import yamltext
+from tests.support.documents import OPERATIONS, chapter
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "config.example.yaml"
@@ -35,10 +36,9 @@ def names(document: object, prefix: str = "") -> Iterator[str]:
         yield prefix[:-1]
 
 
-def listed_in_the_readme() -> Iterator[str]:
+def listed_in_the_documentation() -> Iterator[str]:
     """Names in the first column; one that begins with a dot belongs to the section of the one before."""
-    chapter = (ROOT / "README.md").read_text("utf-8").partition("\n## Configuration\n")[2].partition("\n## ")[0]
-    for cell in FIRST_CELL.findall(chapter):
+    for cell in FIRST_CELL.findall(chapter(OPERATIONS, "Configuration")):
         section = ""
         for name in re.findall(r"`([^`]+)`", cell):
             section = name.rpartition(".")[0] or section
@@ -60,6 +60,6 @@ def test_behind_a_mark_stands_only_what_has_no_default_of_its_own() -> None:
     assert hidden == {name for name, value in options(Config()) if value is None} | FROM_THE_HOST
 
 
-def test_the_readme_names_every_option_and_no_other() -> None:
+def test_the_documentation_names_every_option_and_no_other() -> None:
     expected = {name.partition(".")[0] if name.startswith("defaults.") else name for name, _ in options(Config())}
-    assert set(listed_in_the_readme()) == expected
+    assert set(listed_in_the_documentation()) == expected

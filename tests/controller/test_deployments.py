@@ -81,7 +81,7 @@ def test_a_change_that_p2s_sha_ignores_is_no_deployment_and_the_documents_say_so
     assert not trees.excuses()
     trees.intend(V1 + b"status: " + status + b"\n")
     assert trees.excuses() is deploys
-    for document in ("README.md", "deploy/config.example.yaml"):
+    for document in ("deploy/operations.md", "deploy/config.example.yaml"):
         said = " ".join((ROOT / document).read_text().replace("\n#", " ").split())
         assert "p2's SHA" in said
         assert "is no deployment" in said

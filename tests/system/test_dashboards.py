@@ -15,8 +15,8 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard as Model
 
 from deploy.grafana import build, look, overview
+from tests.support.documents import OPERATIONS, sections
 from tests.support.grafana import Dashboard
-from tests.support.readme import sections
 from tests.support.rules import ALERTS
 from tests.support.rules import FOLDER as PROMETHEUS
 
@@ -102,7 +102,7 @@ def test_links_lead_to_dashboards_and_headings_that_there_are(dashboard: Dashboa
         if found := re.match(r"/d/([\w-]+)\?", link):
             assert found[1] in uids, link
         elif found := re.fullmatch(r"\$\{runbook\}#(.+)", link):
-            assert found[1] in sections(), link
+            assert found[1] in sections(OPERATIONS), link
         else:
             assert re.match(r"\$\{scheme\}://\$\{__(data\.fields|field\.labels)\.instance\}/", link), link
 
@@ -118,7 +118,7 @@ def test_every_alert_leads_to_its_heading() -> None:
     (mapping,) = properties["mappings"]
     anchors = {alert: result["text"] for alert, result in mapping["options"].items()}
     assert anchors.keys() == ALERTS.keys()
-    assert {anchor for anchor in anchors.values() if anchor not in sections()} == set()
+    assert {anchor for anchor in anchors.values() if anchor not in sections(OPERATIONS)} == set()
     assert properties["links"][0]["url"] == "${runbook}#${__value.text}"
 
 

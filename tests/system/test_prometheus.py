@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from tests.support.consul import Agent
+from tests.support.documents import least_rights
 from tests.support.fleet import Fleet
 from tests.support.net import Certificates, until
 from tests.support.prometheus import Prometheus
-from tests.support.readme import least_rights
 from tests.support.rules import FOLDER, hasty
 from tests.support.targets import Target, answer
 from tests.system.conftest import Launch

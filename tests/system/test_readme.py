@@ -1,4 +1,4 @@
-"""The README's examples are run as they stand there, each in a network namespace of its own.
+"""The examples of all documents are run as they are written there, each in a network namespace of its own.
 
 What an example takes for given, a Consul that runs or a file that somebody has, is made here before its first command.
 A block belongs to the example that its fence names; that no block is left out is a test too.
@@ -19,9 +19,9 @@ import pytest
 
 from tests.support import program, sandbox
 from tests.support.consul import Agent
+from tests.support.documents import blocks, least_rights
 from tests.support.fleet import Fleet
 from tests.support.net import until
-from tests.support.readme import blocks, least_rights
 from tests.support.signing import Signer, keyring
 from tests.support.targets import Target
 from tests.system.conftest import Launch

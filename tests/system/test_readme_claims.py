@@ -1,4 +1,4 @@
-"""What the README names is there: headings, files, verbs and their options, metrics, alerts."""
+"""What the documents name is there: headings, files, verbs and their options, metrics, alerts."""
 
 import re
 import shlex
@@ -15,22 +15,31 @@ from controller.intent import reality, watch
 from controller.publish import kv_keeper as keeper
 from reconcilers.spec import Output
 from tests.support.consul import Agent
+from tests.support.documents import (
+    DOCUMENTS,
+    GUIDES,
+    HEADING,
+    LINK,
+    OPERATIONS,
+    README,
+    ROOT,
+    SECURITY,
+    inline,
+    prose,
+    sections,
+)
 from tests.support.fleet import Fleet
-from tests.support.readme import INLINE, LINK, prose, sections
 from tests.support.rules import ALERTS, RECORDED
 from tests.system.conftest import Launch
 
-ROOT = Path(__file__).parents[2]
 OURS = ("controller", "deploy", "reconcilers", "tests")
 FLEET = 5000
-"""Controllers, of which the README says what they ask of Consul together."""
+"""Controllers, of which deploy/operations.md says what they ask of Consul together."""
 OF_OTHERS = {"probe_failed_due_to_regex"}
 """blackbox_exporter's, for which we have another one."""
 
 
-def inline() -> list[str]:
-    """Every piece of code within a line."""
-    return [" ".join(code.split()) for code in INLINE.findall(prose())]
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
 
 def options(verb: click.Command) -> set[str]:
@@ -44,26 +53,29 @@ def uses() -> Iterator[list[str]]:
             yield shlex.split(command)
 
 
-@pytest.mark.parametrize("link", sorted(set(LINK.findall(prose()))))
-def test_every_link_leads_somewhere(link: str) -> None:
-    if link.startswith("#"):
-        assert link[1:] in sections()
-    else:
-        assert "://" in link or (ROOT / link).exists()
+@each_document
+def test_every_link_leads_to_a_file_and_to_a_heading_that_there_are(document: Path) -> None:
+    for link in LINK.findall(prose(document)):
+        if "://" not in link:
+            name, _, anchor = link.partition("#")
+            file = (document.parent / name).resolve() if name else document
+            assert file.exists(), link
+            assert not anchor or anchor in sections(file), link
 
 
-def test_the_security_policy_names_every_bound_of_output_and_leads_somewhere() -> None:
-    policy = (ROOT / "SECURITY.md").read_text()
-    bounds = re.findall(r"^\| `(\w+)`", policy, re.MULTILINE)
-    assert bounds == ["allow_output", *Output]
-    for file, _, anchor in (link.partition("#") for link in LINK.findall(policy)):
-        assert (ROOT / file).exists()
-        assert not anchor or anchor in sections()
+def test_every_document_can_be_reached_from_the_readme() -> None:
+    linked = {(README.parent / link.partition("#")[0]).resolve() for link in LINK.findall(prose(README))}
+    assert set(GUIDES) - {README} <= linked
 
 
-def test_no_two_headings_have_the_same_anchor() -> None:
-    headings = re.findall(r"^#+ (.+)$", prose(), re.MULTILINE)
-    assert len(headings) == len(sections())
+@pytest.mark.parametrize("document", GUIDES, ids=lambda path: path.name)
+def test_no_two_headings_of_a_document_have_the_same_anchor(document: Path) -> None:
+    assert len(HEADING.findall(prose(document))) == len(sections(document))
+
+
+def test_the_security_policy_names_every_bound_of_output() -> None:
+    bounds = re.findall(r"^\| `(\w+)`", prose(SECURITY).partition("\n| `allow_output` |")[2], re.MULTILINE)
+    assert bounds == list(Output)
 
 
 def test_every_file_of_ours_that_is_named_exists() -> None:
@@ -95,13 +107,17 @@ def test_every_metric_that_is_named_is_exported(consul: Agent, launch: Launch, f
 
 
 def test_every_alert_that_is_named_is_delivered() -> None:
-    named = set(re.findall(r"\bPodpulse[A-Z]\w+", prose()))
+    named = {name for path in GUIDES for name in re.findall(r"\bPodpulse[A-Z]\w+", prose(path))}
     assert named == ALERTS.keys()
 
 
 def test_what_a_fleet_asks_of_consul_is_what_the_constants_say() -> None:
     """Consul adds up to a sixteenth to a wait, so a thirty-second on average."""
-    (row,) = (line for line in prose().splitlines() if line.startswith("| Consul's servers, quiet: 5,000 controllers"))
+    (row,) = (
+        line
+        for line in prose(OPERATIONS).splitlines()
+        if line.startswith("| Consul's servers, quiet: 5,000 controllers")
+    )
     listings, renewals, reads = (FLEET / each for each in (watch.WAIT * 33 / 32, session.TTL / 2, keeper.PERIOD))
     assert f"up to {MAX_OPERATIONS} checks each" in row
     for said in (

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from tests.support.consul import Agent
+from tests.support.documents import OPERATIONS, sections
 from tests.support.fleet import Fleet
 from tests.support.net import until
-from tests.support.readme import sections
 from tests.support.rules import ALERTS, FOLDER, RECORDED, RULES, hasty, rules
 from tests.system.conftest import Launch
 
@@ -71,8 +71,8 @@ def test_every_alert_says_what_it_is_and_leads_to_what_is_to_be_done(name: str) 
     assert rule["labels"]["severity"] in SEVERITIES
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
     page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-    assert (page, anchor) == ("README.md", name.lower())
-    assert len(sections()[anchor].strip().splitlines()) >= FEWEST_LINES
+    assert (page, anchor) == ("deploy/operations.md", name.lower())
+    assert len(sections(OPERATIONS)[anchor].strip().splitlines()) >= FEWEST_LINES
 
 
 def test_the_rules_ask_for_nothing_that_the_controller_does_not_export(

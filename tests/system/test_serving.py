@@ -12,6 +12,7 @@ import pytest
 from controller.runtime.descriptors import SPARE
 from tests.support.consul import Agent
 from tests.support.controller import Controller, podpulse
+from tests.support.documents import OPERATIONS, chapter
 from tests.support.fleet import Fleet
 from tests.support.net import free_ports, until
 from tests.support.targets import Target, answer
@@ -36,10 +37,10 @@ def test_promtool_has_nothing_to_say_about_the_running_controllers_metrics(
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
-def test_the_readme_names_every_metric_of_the_running_controller_and_no_other(consul: Agent, launch: Launch) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    section = readme.partition("\n## Metrics\n")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`((?:podpulse|probe)_[a-z_]+)", section))
+def test_the_documentation_names_every_metric_of_the_running_controller_and_no_other(
+    consul: Agent, launch: Launch
+) -> None:
+    named = set(re.findall(r"`((?:podpulse|probe)_[a-z_]+)", chapter(OPERATIONS, "Metrics")))
     exported = set(re.findall(r"^# TYPE ((?:podpulse|probe)_\S+)", launch(consul).get("/metrics").text, re.MULTILINE))
     assert named == exported
 
