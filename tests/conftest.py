@@ -1,8 +1,10 @@
 """What many tests need: a real Consul, a real Prometheus, and its checker."""
 
+import os
 import shutil
 import signal
 import subprocess
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from tests.support.consul import Agent
+from tests.support.setup import NOT_SET_UP, require
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,6 +39,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | Non
 @pytest.fixture(scope="session")
 def consul_binary() -> Path:
     """A consul that can be started: the one on PATH, or the Debian archive's."""
+    require("consul")
     found = subprocess.run([ROOT / "deploy" / "get-consul"], stdout=subprocess.PIPE, check=True, text=True)
     return Path(found.stdout.strip())
 
@@ -61,35 +65,43 @@ def persistent_consul(consul_binary: Path) -> Iterator[Agent]:
         yield agent
 
 
-def of_prometheus(program: str) -> Path:
-    """A program of Prometheus' package: the one on PATH, or the Debian archive's."""
-    if found := shutil.which(program):
-        return Path(found)
-    return unpacked("-", "prometheus") / program
-
-
-def unpacked(suite: str, folder: str) -> Path:
-    """The programs of Prometheus' package in a suite of the Debian archive."""
-    place = ROOT / ".cache" / folder
-    programs = place / "usr" / "bin"
-    if not programs.exists():
-        subprocess.run([ROOT / "deploy" / "fetch-deb", suite, "prometheus", place], check=True)
-    return programs
-
-
 @pytest.fixture(scope="session")
 def promtool() -> Path:
     """Prometheus' own checker."""
-    return of_prometheus("promtool")
+    return _of_prometheus("promtool")
 
 
 @pytest.fixture(scope="session")
 def prometheus_binary() -> Path:
     """A Prometheus server that can be started."""
-    return of_prometheus("prometheus")
+    return _of_prometheus("prometheus")
 
 
 @pytest.fixture(scope="session")
 def consul_prometheus() -> Path:
     """One that finds its targets through Consul, beside its promtool: Debian builds it without since suite bookworm."""
-    return unpacked("bullseye", "prometheus-bullseye") / "prometheus"
+    require("prometheus-with-consul")
+    return ROOT / ".cache" / "prometheus-bullseye" / "usr" / "bin" / "prometheus"
+
+
+def _of_prometheus(program: str) -> Path:
+    """A program of Prometheus' package: the one on PATH, or the Debian archive's."""
+    require("promtool")
+    return Path(shutil.which(program) or ROOT / ".cache" / "prometheus" / "usr" / "bin" / program)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name the tests that a missing tool has skipped, for `tests/run` in a file too."""
+    skipped: dict[str, Counter[str]] = defaultdict(Counter)
+    for report in terminalreporter.stats.get("skipped", ()):
+        _, found, reason = str(report.longrepr[2]).partition(NOT_SET_UP)
+        if found:
+            skipped[reason][report.nodeid.partition("::")[0]] += 1
+    lines = [
+        f"skipped, {reason}: {', '.join(f'{file} ({count})' for file, count in sorted(files.items()))}\n"
+        for reason, files in skipped.items()
+    ]
+    terminalreporter.write("".join(lines))
+    if kept := os.environ.get("TESTS_SKIPPED"):
+        with Path(kept).open("a") as file:
+            file.writelines(lines)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcilers.health import CheckHealth, HealthState, Reason
-from reconcilers.record import MAX_OUTPUT, HealthRecord, RecordError, decode, timestamp
+from reconcilers.record import MAX_OUTPUT, HealthRecord, RecordError, Unsettled, decode, timestamp
 from reconcilers.spec import NAME, PodKey
 from reconcilers.visible import json_visible
 from tests.reconcilers.historic_records import FORMS, Form
@@ -278,3 +278,10 @@ def test_a_record_of_very_many_values_becomes_few_objects() -> None:
         tracemalloc.stop()
     assert (found.key, found.status, found.output) == (PodKey("web1", "isup"), HealthState.PASSING, "well")
     assert peak < 5 * len(lists)
+
+
+@given(RECORDS)
+def test_a_record_in_doubt_says_the_same_and_equals_none(record: HealthRecord) -> None:
+    unsettled = Unsettled.of_record(record)
+    assert fields_of(unsettled) == fields_of(record)
+    assert unsettled != record

@@ -41,11 +41,6 @@ UNDECIDABLE = {"color-contrast"}
 LAPTOP, PHONE = (1200, 880), (390, 844)
 
 
-def is_installed() -> bool:
-    """Whether there is a browser with its driver."""
-    return bool(shutil.which("chromium") and shutil.which("chromedriver"))
-
-
 class Browser(AbstractContextManager["Browser"]):
     """One window with a fresh profile. Everything that is asked for is waited for, up to `WITHIN` seconds."""
 

@@ -4,7 +4,6 @@ The base comes from the Debian archive by mmdebstrap, with the mirrors and the i
 """
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -16,15 +15,6 @@ from tests.conftest import ROOT
 
 CA_FILE = "/run/host-ca.pem"
 BUILD_WITHIN = 900
-
-
-def lacking() -> str:
-    """Why no image can be built here; "" where it can."""
-    if missing := [tool for tool in ("buildah", "mmdebstrap") if shutil.which(tool) is None]:
-        return f"no {' and no '.join(missing)} here; on Debian, as root: apt-get install buildah mmdebstrap"
-    return (
-        "" if os.geteuid() == 0 else "building an image without root needs subordinate ids, which are not set up here"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from tests.support.browser import Browser
 from tests.support.consul import Agent
 from tests.support.controller import Controller
 from tests.support.fleet import Fleet
+from tests.support.setup import require
 from tests.support.targets import Target
 
 
@@ -51,6 +52,7 @@ def fleet(consul: Agent, target: Target) -> Fleet:
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Browser]:
+    require("browser")
     with Browser() as browser:
         yield browser
 

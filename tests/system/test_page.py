@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.browser import LAPTOP, PHONE, Browser, is_installed
+from tests.support.browser import LAPTOP, PHONE, Browser
 from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest
 from tests.support.fleet import Fleet
 from tests.support.net import free_ports
 from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
-
-pytestmark = pytest.mark.skipif(not is_installed(), reason="no chromium and chromium-driver here")
 
 HOSTILE = b"<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
 MANY = 10_000

@@ -11,15 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.authority import Authority
-from tests.support.browser import LAPTOP, PHONE, Browser, is_installed
+from tests.support.browser import LAPTOP, PHONE, Browser
 from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest
 from tests.support.fleet import Fleet
 from tests.support.net import until
 from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
-
-pytestmark = pytest.mark.skipif(not is_installed(), reason="no chromium and chromium-driver here")
 
 LONG = b"a line of very many that a pod has to say of its health\n" * 40
 PATHS = (

@@ -1,7 +1,6 @@
 """The process under systemd: what it is told over its socket, and what it thinks of the unit."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest
 from tests.support.net import until
+from tests.support.setup import require
 from tests.support.systemd import NotifySocket
 from tests.support.targets import Target
 from tests.system.conftest import Launch
@@ -20,10 +20,10 @@ UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "podpulse.service"
 EXPOSURE = 20
 """Tenths, as `--threshold` counts."""
 
-needs_systemd = pytest.mark.skipif(
-    not os.environ.get("CI") and shutil.which("systemd-analyze") is None,
-    reason="no systemd-analyze here; on Debian, as root: apt-get install systemd",
-)
+
+@pytest.fixture(scope="module")
+def systemd_analyze() -> None:
+    require("systemd-analyze")
 
 
 def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -31,7 +31,7 @@ def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@needs_systemd
+@pytest.mark.usefixtures("systemd_analyze")
 def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
     """With the program of this environment, as the other is not installed here."""
     here = Path(sys.executable).with_name("podpulse")
@@ -42,7 +42,7 @@ def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
 
 
-@needs_systemd
+@pytest.mark.usefixtures("systemd_analyze")
 def test_the_unit_leaves_little_exposed() -> None:
     ended = analyze("security", "--offline=true", f"--threshold={EXPOSURE}", UNIT)
     assert ended.returncode == 0, ended.stdout
