@@ -14,7 +14,6 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry
 
 from controller.config import Config
-from controller.config.web_access import WebAccess
 from controller.consul.addresses import AddressWatch
 from controller.consul.operations import CONTROLLER_OPERATIONS
 from controller.consul.registration import RegistrationKeeper
@@ -120,7 +119,7 @@ class App:
             heartbeat = self._heartbeats.new("reality", HEARTBEAT_LIMIT, asks=True)
             self._beside.append(RealityWatch(reality, self._deployments.run, heartbeat))
         self._beside += (*self._backends.watches, *self._registrations)
-        self._systemd = ServiceManager(environ, self._heartbeats.complaints, self._heartbeats.hopeless, self._status)
+        self._systemd = ServiceManager(environ, self._heartbeats, self._status)
         self._read_at_scrape()
 
     @property
@@ -233,13 +232,14 @@ class App:
             self._canary,
             self._on_manifests,
             lambda: self._publish(self._followed()),
-            self._admit,
+            lambda access: self._web.apply(access),  # noqa: PLW0108 -- the server is built later
         )
         return Reloader(
             self.config,
             environ,
             reread,
             parts,
+            self._heartbeats.new("reload", 60, asks=True),
             successful=self._metrics.reload_successful,
             success_time=self._metrics.reload_success_time,
             tell=lambda what: self._systemd.reloading() if what == "reloading" else self._systemd.ready(),
@@ -331,12 +331,10 @@ class App:
         names, allowed = (self.config.node_name,), self.config.allowed_hosts
         return WebServer(web.app, *listen, access, names=names, allowed_hosts=allowed, before_stop=web.close)
 
-    def _admit(self, access: WebAccess) -> bool:
-        return self._web.apply(access)
-
     def _read_at_scrape(self) -> None:
         metrics, lease = self._metrics, self._backends.lease
         metrics.time.set_function(time.time)
+        metrics.thread_faults.read(self._heartbeats.faults.counts)
         metrics.intents.set_function(lambda: len(self._manifests))
         metrics.ignored(self._watch.ignored.count)
         metrics.pods_deploying.set_function(self._healths.deploying)

@@ -22,6 +22,8 @@ from controller.intent.manifest_store import ManifestStore
 from controller.probes.engine import ProbeEngine
 from controller.publish.desired import DesiredHealth
 from controller.runtime import log as logs
+from controller.runtime.background_thread import BackgroundThread
+from controller.runtime.heartbeat import Heartbeat
 from controller.wiring import Backends
 from reconcilers.spec import PodKey
 
@@ -78,6 +80,7 @@ class Reloader:
         environ: Mapping[str, str],
         load: Callable[[], Config],
         parts: Parts,
+        heartbeat: Heartbeat,
         *,
         successful: Value,
         success_time: Value,
@@ -95,9 +98,8 @@ class Reloader:
         self._rotation = Rotation()
         self._failure = ""
         self._waiting: list[str] = []
-        self._wanted = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+        self._is_requested = threading.Event()
+        self._thread = BackgroundThread(self._turn, heartbeat)
         self._succeeded()
 
     def start(self) -> None:
@@ -105,13 +107,12 @@ class Reloader:
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        self._stopping = True
-        self._wanted.set()
-        self._thread.join(timeout)
+        self._thread.stop(timeout)
 
     def request(self) -> None:
         """Ask for a reload."""
-        self._wanted.set()
+        self._is_requested.set()
+        self._thread.wake()
 
     def complaints(self) -> Sequence[str]:
         """Why the last reload failed, or which options wait for a restart."""
@@ -190,16 +191,13 @@ class Reloader:
         self._successful.set(1)
         self._success_time.set(time.time())
 
-    def _run(self) -> None:
-        while True:
-            if asked := self._wanted.wait(LOOK_EVERY):
-                self._wanted.clear()
-            if self._stopping:
-                return
-            if asked:
-                with suppress(ConfigError):
-                    self.reload()
-            self._look()
+    def _turn(self) -> float:
+        if self._is_requested.is_set():
+            self._is_requested.clear()
+            with suppress(ConfigError):
+                self.reload()
+        self._look()
+        return LOOK_EVERY
 
     def _look(self) -> None:
         """See whether files of certificates were replaced. Those for Consul are looked at by who speaks to it."""

@@ -7,20 +7,21 @@ once anything was read: who watches wants to go on watching.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tenacity import RetryCallState, RetryError
+from tenacity import RetryCallState
 
 from controller.cli import inspection
 from controller.cli.inspection import InspectedPod
 from controller.consul.client import ConsulClient, ConsulError, ConsulRefused, KvPair
 from controller.intent.source import SourceError
 from controller.intent.watch import BURST, GAP_PER_POD, MIN_GAP
+from controller.runtime.background_thread import BackgroundThread
+from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.retry import until_stopped
 from reconcilers.bucket import TokenBucket
 from reconcilers.keys import HEALTH, parse_health_key
@@ -55,27 +56,25 @@ class Follower:
         self._news = news
         self._index = 0
         self._bucket = TokenBucket(BURST, MIN_GAP)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"follow {prefix}", daemon=True)
-        self._retrying = until_stopped(ConsulError, self._stopped, self._on_error)
+        heartbeat = Heartbeat(f"follow {prefix}", wait, time.monotonic, asks=True)
+        self._thread = BackgroundThread(self._turn, heartbeat, interrupt=client.cancel)
+        self._retrying = until_stopped(ConsulError, self._thread.stopped, self._on_error)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._stopped.set()
-        self._client.cancel()
-        self._thread.join(STOP_WITHIN)
+        self._thread.stop(STOP_WITHIN)
         self._client.close()
 
-    def _run(self) -> None:
-        with suppress(RetryError):
-            while not self._stopped.is_set():
-                self._retrying(self._turn)
+    def _turn(self) -> float:
+        self._retrying(self._read)
+        return 0.0
 
-    def _turn(self) -> None:
+    def _read(self) -> None:
         """Read one listing. After an error, or when the index went backwards, the next one does not wait."""
-        while not self._bucket.take(time.monotonic()) and not self._stopped.wait(self._bucket.wait(time.monotonic())):
+        stopped = self._thread.stopped
+        while not self._bucket.take(time.monotonic()) and not stopped.wait(self._bucket.wait(time.monotonic())):
             pass
         since, self._index = self._index, 0
         index, listed = self._client.next_pairs(self._prefix, since, self._wait)

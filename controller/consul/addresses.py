@@ -1,30 +1,32 @@
-"""Where a node is reached: by its name, by one fixed address, or as Consul's catalog says.
+"""The address of a node: its name, one fixed address, or the address in Consul's catalog.
 
-The catalog is asked in a thread of its own: whoever reads manifests, or removes pods, never waits for it.
+The catalog is read in a separate thread. The threads that read manifests and stop checks never wait for it.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
 from controller.consul.client import ConsulClient, ConsulError
+from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
+from controller.runtime.log.once import LogOnce
 from reconcilers.guard import is_address
 from reconcilers.spec import UNKNOWN_ADDRESS, is_name
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 15.0
-"""Seconds from the start in which an address may be found out before pods are said to be unknown: what an earlier run
-published of them stands meanwhile."""
+"""Seconds after the start in which the address may be unknown. Until then the previously published health is kept;
+after that the pods are unknown."""
 PERIOD = 10.0
+"""Seconds between two reads of the catalog."""
 PERIOD_UNKNOWN = 1.0
-"""Seconds between two looks into the catalog, and while it has not named the node yet."""
+"""Seconds between two reads until the catalog has an address of the node."""
 
 
 class FixedAddress:
-    """One address for all nodes; None means that the node's name is resolved."""
+    """One address for all nodes. None means that the node's name is resolved."""
 
     def __init__(self, address: str | None) -> None:
         self._address = address
@@ -35,8 +37,8 @@ class FixedAddress:
 
 
 class CatalogAddress:
-    """The address of one node in Consul's catalog, an IP address or a host name; the last one known stays in force
-    while Consul is silent."""
+    """The address of one node in Consul's catalog: an IP address or a host name. While Consul does not answer, the last
+    known address stays in force."""
 
     def __init__(self, client: ConsulClient, node: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -44,11 +46,11 @@ class CatalogAddress:
         self._clock = clock
         self._began = clock()
         self._address: str | None = None
-        self._refused = ""
+        self._unusable = LogOnce(log)
 
     @property
     def known(self) -> bool:
-        """Whether the catalog has named it yet."""
+        """Whether the catalog has had a usable address of the node."""
         return self._address is not None
 
     def address(self, node: str) -> str | None:
@@ -60,7 +62,7 @@ class CatalogAddress:
         raise LookupError(f"the address of node {node} is not known: Consul's catalog has not named it")
 
     def refresh(self) -> bool:
-        """Ask the catalog; whether the address is another one now."""
+        """Read the catalog. Returns whether the address has changed."""
         try:
             address = self._client.node_address(self._node)
         except ConsulError as error:
@@ -73,36 +75,34 @@ class CatalogAddress:
         return True
 
     def _is_usable(self, address: str) -> bool:
-        """Say once what the catalog has that nobody can connect to."""
-        usable = is_address(address) or is_name(address)
-        if not usable and address != self._refused:
-            expected = "an IP address or a host name"
-            log.warning("Consul's catalog has the address %.60r of node %s: expected %s", address, self._node, expected)
-        self._refused = "" if usable else address
-        return usable
+        """Whether something can connect to this address. An unusable address is logged once."""
+        if is_address(address) or is_name(address):
+            self._unusable.clear()
+            return True
+        expected = "expected an IP address or a host name"
+        self._unusable.warn(f"Consul's catalog has the address {address!r:.60} of node {self._node}: {expected}")
+        return False
 
 
 class AddressWatch:
-    """Reads the node's address from the catalog again and again. `on_move` is called when the address changed."""
+    """Reads the node's address from the catalog in a thread. `on_move` is called when the address changed."""
 
     def __init__(self, address: CatalogAddress, on_move: Callable[[], None], heartbeat: Heartbeat) -> None:
         self._address = address
         self._on_move = on_move
-        self._heartbeat = heartbeat
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
+        self._has_moved = False
+        self._thread = BackgroundThread(self._turn, heartbeat)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """End it; its client is cancelled by who made that."""
-        self._stopped.set()
-        self._thread.join(timeout)
+        """End the thread. The owner of the client must cancel the client."""
+        self._thread.stop(timeout)
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._heartbeat.beat()
-            if self._address.refresh():
-                self._on_move()
-            self._stopped.wait(PERIOD if self._address.known else PERIOD_UNKNOWN)
+    def _turn(self) -> float:
+        self._has_moved |= self._address.refresh()
+        if self._has_moved:
+            self._on_move()
+            self._has_moved = False
+        return PERIOD if self._address.known else PERIOD_UNKNOWN

@@ -8,7 +8,6 @@ on to the catalog with the token that it was registered with, so with another to
 
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
@@ -16,7 +15,9 @@ from ipaddress import ip_address
 from controller.consul.client import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused, ConsulSettings
 from controller.consul.holders import NAME, Holders, controller_id, page_of
 from controller.consul.ownership import OWNER, is_ours
+from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
+from controller.runtime.log.once import LogOnce
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,6 @@ class RegistrationKeeper:
         self._healthy = healthy
         self._ready = ready
         self._holders = holders
-        self._heartbeat = heartbeat
         self._clock = clock
         self._registered = ""
         """The mark of the token that it is registered with, empty while it is not."""
@@ -69,9 +69,9 @@ class RegistrationKeeper:
         self._warned = False
         self._rest = 0.0
         self._due = 0.0
-        self._trouble: type[ConsulError] | None = None
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
+        self._problem = LogOnce(log)
+        self._service: AgentService | None = None
+        self._thread = BackgroundThread(self._turn, heartbeat, at_end=self._leave, interrupt=client.cancel)
 
     def start(self) -> None:
         self._thread.start()
@@ -82,25 +82,24 @@ class RegistrationKeeper:
 
     def stop(self, timeout: float) -> None:
         """End the thread and take the service away; wait up to `timeout` seconds for that."""
-        self._client.cancel()
-        self._stopped.set()
-        self._thread.join(timeout)
+        self._thread.stop(timeout)
 
-    def _run(self) -> None:
-        service = self._describe()
-        self._holders.page = page_of(service, service.meta["node"])
-        while not self._stopped.is_set():
-            self._heartbeat.beat()
-            if self._clock() >= self._due:
-                self._turn(service)
-            self._stopped.wait(PERIOD)
+    def _turn(self) -> float:
+        if self._service is None:
+            self._service = self._describe()
+            self._holders.page = page_of(self._service, self._service.meta["node"])
+        if self._clock() >= self._due:
+            self._renew(self._service)
+        return PERIOD
+
+    def _leave(self) -> None:
         self._client.reopen()
-        if self._may_stand:
-            self._withdraw(service)
+        if self._service and self._may_stand:
+            self._withdraw(self._service)
         self._client.close()
 
-    def _turn(self, service: AgentService) -> None:
-        """Give a sign of life, and register where that finds nothing."""
+    def _renew(self, service: AgentService) -> None:
+        """Renew the TTL check. Register the service when the agent does not know the check."""
         try:
             if owner := self._holders.owner():
                 self._yield(service)
@@ -108,12 +107,13 @@ class RegistrationKeeper:
             if not (self._is_registered() and self._tell(service)):
                 self._register(service)
                 self._announce(service)
-            self._rest, self._trouble = 0.0, None
+            self._rest = 0.0
+            self._problem.clear()
         except ConsulError as error:
             self._registered = ""
             refused = isinstance(error, ConsulRefused) and not self._holders.owner()
             self._rest = min(max(PERIOD, 2 * self._rest), LONGEST_REST) if refused else 0.0
-            self._complain(error)
+            self._warn(error)
         self._due = self._clock() + self._rest
 
     def _register(self, service: AgentService) -> None:
@@ -178,11 +178,11 @@ class RegistrationKeeper:
         except ConsulError as error:
             log.warning("service %s stays registered: %s", service.id, error)
 
-    def _complain(self, error: ConsulError) -> None:
-        """Say it once, until it is of another kind or all is well again."""
-        if type(error) is not self._trouble and not self._stopped.is_set():
-            log.warning("not registered with Consul, so nobody finds this controller there: %s", error)
-        self._trouble = type(error)
+    def _warn(self, error: ConsulError) -> None:
+        """Log an error once for its type. `stop` cancels requests, which is not a problem."""
+        if not self._thread.stopped.is_set():
+            text = f"not registered with Consul, so nobody finds this controller there: {error}"
+            self._problem.warn(text, type(error))
 
 
 def _is_same(one: AgentService, other: AgentService) -> bool:

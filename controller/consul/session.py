@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tenacity import RetryCallState, Retrying
+from tenacity import RetryCallState
 
 from controller.consul.client import ConsulClient, ConsulError
+from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.boottime import boottime
 from controller.runtime.heartbeat import Heartbeat
+from controller.runtime.log.once import LogOnce
 from controller.runtime.retry import RETRY_FIRST, until_stopped
 
 log = logging.getLogger(__name__)
@@ -70,12 +72,13 @@ class SessionKeeper:
         self._wall_clock = wall_clock
         self._lease = Lease(resume, clock(), 0.0) if resume else None
         self._destroy = False
-        self._complaint = ""
+        self._problem = LogOnce(log)
         self._said_ttl = TTL
         self._confirmed = threading.Event()
         self._ended = ""
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="session", daemon=True)
+        self._is_unannounced = False
+        self._thread = BackgroundThread(self._turn, heartbeat, at_end=self._leave, interrupt=client.cancel)
+        self._retrying = until_stopped(ConsulError, self._thread.stopped, self._on_error, RETRY_CAP)
 
     def start(self) -> None:
         self._thread.start()
@@ -91,9 +94,7 @@ class SessionKeeper:
         restart to `resume` it.
         """
         self._destroy = destroy
-        self._stopped.set()
-        self._client.cancel()
-        self._thread.join(timeout)
+        self._thread.stop(timeout)
 
     def current(self) -> str | None:
         """The session to write with; None while there is none that is ours without doubt."""
@@ -107,12 +108,9 @@ class SessionKeeper:
 
     def why(self) -> str:
         """What keeps us from having a session, or from renewing it; "" for nothing that is known."""
-        return self._complaint
+        return self._problem.text
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._heartbeat.beat()
-            self._stopped.wait(self._turn())
+    def _leave(self) -> None:
         self._client.reopen()
         if self._lease:
             self._end(self._lease)
@@ -122,13 +120,13 @@ class SessionKeeper:
     def _turn(self) -> float:
         """Renew the session, or take a new one; the answer is how long to rest, in seconds."""
         if self._lease is None:
-            self._retrying()(self._create)
+            self._retrying(self._create)
             return RENEWAL
         sent = self._clock()
         try:
             ttl = self._client.session_renew(self._lease.session)
         except ConsulError as error:
-            self._complain(f"the session cannot be renewed: {error}")
+            self._warn(f"the session cannot be renewed: {error}")
             return RETRY_FIRST if self._clock() - sent > RETRY_FIRST else RETRY_CAP / 2
         if not ttl:
             log.warning("Consul has ended session %s; taking a new one", self._lease.session)
@@ -151,14 +149,15 @@ class SessionKeeper:
         self._hold(session, sent, ttl)
 
     def _hold(self, session: str, sent: float, ttl: int) -> None:
-        """Consul has just said that `session` lives. It is news when we could not write with it before."""
-        news = self.current() is None
+        """Consul has just confirmed that `session` lives. It is announced when it could not be written with before."""
+        self._is_unannounced |= self.current() is None
         self._lease = Lease(session, sent + ttl, self._wall_clock() + ttl, ttl)
         self._say_ttl(ttl)
-        self._complaint = ""
-        if news:
+        self._problem.clear()
+        if self._is_unannounced:
             log.info("publishing under session %s", session)
             self._on_new(session)
+            self._is_unannounced = False
         self._confirmed.set()
 
     def _say_ttl(self, ttl: int) -> None:
@@ -171,19 +170,14 @@ class SessionKeeper:
                 2 * ttl,
             )
 
-    def _retrying(self) -> Retrying:
-        retrying = until_stopped(ConsulError, self._stopped, self._on_error, RETRY_CAP)
-        return retrying.copy(retry_error_callback=lambda _: None)
-
     def _on_error(self, state: RetryCallState) -> None:
         if state.outcome:
-            self._complain(f"no session can be taken, no health is published: {state.outcome.exception()}")
+            self._warn(f"no session can be taken, no health is published: {state.outcome.exception()}")
 
-    def _complain(self, what: str) -> None:
-        """Say it once, until it is another thing or all is well again."""
-        if what != self._complaint and not self._stopped.is_set():
-            self._complaint = what
-            log.warning("%s", what)
+    def _warn(self, problem: str) -> None:
+        """Log a problem once. `stop` cancels requests, which is not a problem."""
+        if not self._thread.stopped.is_set():
+            self._problem.warn(problem)
 
     def _end(self, lease: Lease) -> None:
         try:

@@ -1,18 +1,19 @@
-"""What really runs on a node, as p2's preparer writes it below `reality/<node>/`, by blocking queries.
+"""The manifests that really run on a node, as p2's preparer writes them below `reality/<node>/`, by blocking queries.
 
-A thread and a connection of its own: whatever is wrong with this tree, manifests are watched as before. It asks for
-what is needed only where deployments are given a grace, once a minute while nothing changes.
+This watch has its own thread and connection, so that a problem with this tree does not affect the watch on intent. It
+runs only where a startup grace is configured, and reads once a minute while nothing changes.
 """
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from tenacity import RetryCallState, RetryError
+from tenacity import RetryCallState
 
 from controller.intent.source import SourceError
+from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
+from controller.runtime.log.once import LogOnce
 from controller.runtime.retry import until_stopped
 from reconcilers.gate import Listing
 
@@ -24,7 +25,7 @@ MIN_GAP = 0.25
 
 
 class Lister(Protocol):
-    """The part of a `Source` that is needed here."""
+    """The methods of a `Source` that are needed here."""
 
     def next(self, wait: float) -> Listing: ...
 
@@ -32,47 +33,38 @@ class Lister(Protocol):
 
 
 class RealityWatch:
-    """Runs in the thread "reality". `on_listing` gets the manifests that are there, each time that they were read.
+    """Calls `on_listing` in the thread "reality" with each listing that was read.
 
-    A listing that need not be Consul's last word (there is no leader) is passed over.
+    A listing that may be out of date, because Consul has no leader, is ignored.
     """
 
     def __init__(self, source: Lister, on_listing: Callable[[Listing], None], heartbeat: Heartbeat) -> None:
         self._source = source
         self._on_listing = on_listing
         self._heartbeat = heartbeat
-        self._failing = False
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
-        self._retrying = until_stopped(SourceError, self._stopped, self._on_error)
+        self._problem = LogOnce(log)
+        self._thread = BackgroundThread(self._turn, heartbeat, interrupt=source.cancel)
+        self._retrying = until_stopped(SourceError, self._thread.stopped, self._on_error)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        self._stopped.set()
-        self._source.cancel()
-        self._thread.join(timeout)
+        self._thread.stop(timeout)
 
-    def _run(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                self._retrying(self._turn)
-                self._stopped.wait(MIN_GAP)
-        except RetryError:
-            log.debug("what really runs is not read any more")
+    def _turn(self) -> float:
+        self._retrying(self._read)
+        return MIN_GAP
 
-    def _turn(self) -> None:
-        self._heartbeat.beat()
+    def _read(self) -> None:
         listing = self._source.next(WAIT)
-        if self._failing:
+        if self._problem.clear():
             log.info("what really runs can be read again")
-        self._failing = False
         if not listing.doubt:
             self._on_listing(listing)
 
     def _on_error(self, state: RetryCallState) -> None:
         self._heartbeat.beat()
-        if not self._failing and state.outcome:
-            log.warning("what really runs cannot be read, the last that was read counts: %s", state.outcome.exception())
-        self._failing = True
+        if state.outcome:
+            error = state.outcome.exception()
+            self._problem.warn(f"what really runs cannot be read, the last listing stays in force: {error}", "unread")

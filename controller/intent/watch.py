@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Collection
 from queue import SimpleQueue
 
-from tenacity import RetryCallState, RetryError
+from tenacity import RetryCallState
 
 from controller.intent.ignored import IgnoredKeys
 from controller.intent.manifest_store import ManifestStore
 from controller.intent.source import Source, SourceError
+from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.retry import until_stopped
 from reconcilers.bucket import TokenBucket
@@ -69,22 +70,26 @@ class IntentWatch:
         self._last_good: float | None = None
         self._last_good_wall = 0.0
         self._failing_since: float | None = None
-        self._stopped = threading.Event()
-        self._left_over = threading.Event()
-        """What an earlier run left is known, or not waited for any more."""
-        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
-        self._earlier = threading.Thread(target=self._read_leftovers, name="leftovers", daemon=True)
-        self._retrying = until_stopped(SourceError, self._stopped, self._on_error)
+        self._unannounced: set[PodKey] = set()
+        self._is_undisturbed = True
+        self._leftovers_known = threading.Event()
+        """Set when the leftovers of an earlier run are known, or when the watch no longer waits for them."""
+        self._thread = BackgroundThread(self._turn, heartbeat, interrupt=self._interrupt)
+        once = Heartbeat("leftovers", PATIENCE, clock, asks=True, faults=heartbeat.faults)
+        self._leftovers_thread = BackgroundThread(self._read_leftovers, once)
+        self._retrying = until_stopped(SourceError, self._thread.stopped, self._on_error)
 
     def start(self) -> None:
-        self._earlier.start()
+        self._leftovers_thread.start()
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        self._stopped.set()
-        self._left_over.set()
+        self._leftovers_thread.stop(0.0)
+        self._thread.stop(timeout)
+
+    def _interrupt(self) -> None:
+        self._leftovers_known.set()
         self._source.cancel()
-        self._thread.join(timeout)
 
     def expect(self, keys: Collection[PodKey]) -> None:
         """An earlier run published health of these pods, which may have been found out late: as if they had been listed
@@ -112,28 +117,25 @@ class IntentWatch:
         listing: a person knows that they are meant."""
         self._release.set()
 
-    def _run(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                self._retrying(self._turn)
-        except RetryError:
-            log.debug("the watch ends while its source does not answer")
-
     def _read_leftovers(self) -> None:
-        retrying = until_stopped(SourceError, self._stopped, self._on_no_leftovers)
-        try:
-            self.expect(retrying(self._source.leftovers))
-        except RetryError:
-            log.debug("what an earlier run left was not read before the end")
-        self._left_over.set()
+        retrying = until_stopped(SourceError, self._leftovers_thread.stopped, self._on_no_leftovers)
+        self.expect(retrying(self._source.leftovers) or ())
+        self._leftovers_known.set()
 
-    def _turn(self) -> None:
+    def _turn(self) -> float:
+        if not self._is_undisturbed:
+            self._gate.disturb()
+        self._is_undisturbed = False
+        self._retrying(self._read)
+        self._is_undisturbed = True
+        return 0.0
+
+    def _read(self) -> None:
         """Read one listing and act on it."""
-        self._heartbeat.beat()
         self._pace()
         listing = self._source.next(self._wait())
-        self._left_over.wait(PATIENCE)
-        self._left_over.set()
+        self._leftovers_known.wait(PATIENCE)
+        self._leftovers_known.set()
         self._on_success()
         self._take(listing)
         self._take_found()
@@ -161,22 +163,27 @@ class IntentWatch:
         while not self._found.empty():
             found.update(self._found.get())
         self._gate.expect(found)
-        if known := found & self._store.intents().keys():
-            self._on_change(known)
+        self._announce(found & self._store.intents().keys())
 
     def _take(self, listing: Listing) -> None:
         """Announce what the listing shows; what it lacks is nobody's business yet."""
         self._bucket.refill = MIN_GAP + GAP_PER_POD * len(listing.entries)
+        self._announce(self._store.replace(listing))
         self.ignored.replace(listing.ignored)
-        if changed := self._store.replace(listing):
-            self._on_change(changed)
 
     def _let_go(self, verdict: GateDecision) -> None:
         """Announce what may be removed. A pod that an earlier run left is in no store, and is announced too."""
         self._report(verdict)
         if verdict.removed:
             self._store.remove(verdict.removed)
-            self._on_change(verdict.removed)
+            self._announce(verdict.removed)
+
+    def _announce(self, keys: Collection[PodKey]) -> None:
+        """Announce these pods, and those whose announcement an exception prevented before."""
+        self._unannounced.update(keys)
+        if self._unannounced:
+            self._on_change(frozenset(self._unannounced))
+            self._unannounced.clear()
 
     def _release_if_asked(self) -> None:
         if self._release.is_set():
@@ -188,7 +195,7 @@ class IntentWatch:
 
     def _pace(self) -> None:
         """Wait for the bucket's next token."""
-        while not self._bucket.take(self._clock()) and not self._stopped.wait(self._bucket.wait(self._clock())):
+        while not self._bucket.take(self._clock()) and not self._thread.stopped.wait(self._bucket.wait(self._clock())):
             pass
 
     def _wait(self) -> float:

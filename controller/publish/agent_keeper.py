@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection
 
 from controller.consul.client import ConsulError
 from controller.publish.agent import AgentSink
+from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
+from controller.runtime.log.once import LogOnce
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
@@ -34,14 +36,12 @@ class TtlKeeper:
         self._sink = sink
         self._node = node
         self._on_found = on_found
-        self._heartbeat = heartbeat
         self._found = threading.Event()
         self._tick = 0
         self._rest = 0
-        self._complaint = ""
+        self._problem = LogOnce(log)
         self._withdraw_within = 0.0
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
+        self._thread = BackgroundThread(self._turn, heartbeat, delay=sink.period / TICKS, at_end=self._withdraw)
 
     def start(self) -> None:
         self._thread.start()
@@ -54,24 +54,18 @@ class TtlKeeper:
         """End the thread, and with `destroy` the services, as far as `timeout` seconds go. Those that stay are found as
         they are by whoever starts again within the TTL; after it Consul turns them critical."""
         self._withdraw_within = timeout if destroy else 0.0
-        self._stopped.set()
-        self._thread.join(timeout)
-
-    def _run(self) -> None:
-        while not self._stopped.wait(self._sink.period / TICKS):
-            self._heartbeat.beat()
-            self._turn()
-        if self._withdraw_within:
-            self._withdraw()
+        self._thread.stop(timeout)
 
     def _withdraw(self) -> None:
+        if not self._withdraw_within:
+            return
         try:
             self._sink.withdraw_all(self._withdraw_within)
         except ConsulError as error:
             log.warning("services stay registered, critical after their TTL, until a controller starts here: %s", error)
 
-    def _turn(self) -> None:
-        """Once in a period, and after trouble, look at everything; each time renew a share."""
+    def _turn(self) -> float:
+        """Renew a share of the checks. Once in a period, and after an error, compare all services first."""
         try:
             if not self._found.is_set():
                 self._on_found(self._sink.leftovers(self._node))
@@ -82,9 +76,10 @@ class TtlKeeper:
             self._tick += 1
         except ConsulError as error:
             self._tick = 0
-            self._complain(f"checks cannot be renewed, after their TTL they turn critical: {error}")
+            self._warn(f"checks cannot be renewed, after their TTL they turn critical: {error}")
         else:
             self._register_anew()
+        return self._sink.period / TICKS
 
     def _register_anew(self) -> None:
         """Some of those that need it. Where that is not to be had, checks are renewed alone for a period."""
@@ -93,13 +88,12 @@ class TtlKeeper:
             return
         try:
             self._sink.register_anew(math.ceil(REGISTRATIONS * self._sink.period / TICKS))
-            self._complain("")
+            self._problem.clear()
         except ConsulError as error:
             self._rest = TICKS
-            self._complain(f"services are not registered with our token, the catalog may keep old states: {error}")
+            self._warn(f"services are not registered with our token, the catalog may keep old states: {error}")
 
-    def _complain(self, what: str) -> None:
-        """Say it once, until it is another thing or all is well again."""
-        if what and what != self._complaint and not self._stopped.is_set():
-            log.warning("%s", what)
-        self._complaint = what
+    def _warn(self, problem: str) -> None:
+        """Log a problem once. `stop` cancels requests, which is not a problem."""
+        if not self._thread.stopped.is_set():
+            self._problem.warn(problem)

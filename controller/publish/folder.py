@@ -9,13 +9,14 @@ import fcntl
 import logging
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.boottime import boottime
 from controller.runtime.heartbeat import Heartbeat
+from controller.runtime.log.once import LogOnce
 from controller.runtime.plain_files import contents, is_unwritable
 from reconcilers.record import HealthRecord, decode
 from reconcilers.spec import PodKey
@@ -53,17 +54,15 @@ class DirectoryLease:
         clock: Callable[[], float] = boottime,
     ) -> None:
         self._path = folder / LEASE
-        self._heartbeat = heartbeat
         self._on_lapse = on_lapse
         self._void = void
         self._clock = clock
-        self._stopped = threading.Event()
         self._touched = self._turned = 0.0
-        self._complaint = ""
+        self._problem = LogOnce(log)
         self._file: int | None = None
         self.resumed = is_alive(folder, time.time())
         """Whether what stands there has been fresh all the time, since an earlier run touched it last."""
-        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
+        self._thread = BackgroundThread(self._turn, heartbeat, delay=RENEWAL)
 
     def start(self) -> None:
         """Take the folder. Where its file system is full or read-only, try again until that is over.
@@ -77,8 +76,7 @@ class DirectoryLease:
         except OSError as error:
             if not is_unwritable(error):
                 raise
-            self._complaint = f"nothing can be published into {self._path.parent} until that is over: {error}"
-            log.warning("%s", self._complaint)
+            self._problem.warn(f"nothing can be published into {self._path.parent} until that is over: {error}")
         self._turned = self._clock()
         self._thread.start()
 
@@ -98,8 +96,7 @@ class DirectoryLease:
     def stop(self, timeout: float, *, destroy: bool = True) -> None:
         """Give the folder back. With `destroy` the records go; else who reads them takes them for stale after a TTL,
         unless somebody starts here before."""
-        self._stopped.set()
-        self._thread.join(timeout)
+        self._thread.stop(timeout)
         if self._file is not None:
             if destroy:
                 self._forget()
@@ -116,17 +113,12 @@ class DirectoryLease:
 
     def why(self) -> str:
         """What kept us from renewing the lease the last time; "" for nothing."""
-        return self._complaint
+        return self._problem.text
 
-    def _run(self) -> None:
-        while not self._stopped.wait(RENEWAL):
-            self._heartbeat.beat()
-            self._turn()
-
-    def _turn(self) -> None:
+    def _turn(self) -> float:
         if self._file is None:
             self._take_at_last()
-        elif self._clock() - self._turned > TTL or (not self._complaint and self._age() > TTL):
+        elif self._clock() - self._turned > TTL or (not self._problem.text and self._age() > TTL):
             log.warning("this process stood still for longer than its records are good for; they are withdrawn")
             self._void()
             self._clear()
@@ -134,6 +126,7 @@ class DirectoryLease:
         self._turned = self._clock()
         if self._file is not None:
             self._touch()
+        return RENEWAL
 
     def _take_at_last(self) -> None:
         """What was written meanwhile nobody has believed."""
@@ -172,10 +165,9 @@ class DirectoryLease:
         try:
             os.utime(self._path)
             self._touched = time.time()
-            self._complaint = ""
+            self._problem.clear()
         except OSError as error:
-            self._complaint = f"the lease cannot be renewed: {error}"
-            log.warning("%s", self._complaint)
+            self._problem.warn(f"the lease cannot be renewed: {error}")
 
 
 class DirectorySink:

@@ -7,10 +7,10 @@ from time to time, 64 keys in a request.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Collection
 
 from controller.consul.client import ConsulError
+from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import PodKey
 
@@ -36,24 +36,25 @@ class KeyKeeper:
         self._on_lost = on_lost
         self._heartbeat = heartbeat
         self._period = period
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
+        self._lost: set[PodKey] = set()
+        self._thread = BackgroundThread(self._turn, heartbeat, delay=period)
 
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, timeout: float, *, destroy: bool) -> None:  # noqa: ARG002 -- nothing of it stays
-        self._stopped.set()
-        self._thread.join(timeout)
+    def stop(self, timeout: float, *, destroy: bool) -> None:  # noqa: ARG002 -- the keeper publishes nothing itself
+        self._thread.stop(timeout)
 
-    def _run(self) -> None:
-        while not self._stopped.wait(self._period):
-            self._heartbeat.beat()
-            try:
-                if lost := self._look(self._heartbeat.beat):
-                    log.warning(
-                        "%d health keys are not as they were published; they are written anew, or removed", len(lost)
-                    )
-                    self._on_lost(lost)
-            except ConsulError as error:
-                log.debug("health keys cannot be looked at: %s", error)
+    def _turn(self) -> float:
+        try:
+            if lost := self._look(self._heartbeat.beat):
+                log.warning(
+                    "%d health keys are not as they were published; they are written anew, or removed", len(lost)
+                )
+                self._lost.update(lost)
+        except ConsulError as error:
+            log.debug("health keys cannot be looked at: %s", error)
+        if self._lost:
+            self._on_lost(frozenset(self._lost))
+            self._lost.clear()
+        return self._period

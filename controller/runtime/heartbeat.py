@@ -1,39 +1,39 @@
-"""Signs of life of our threads: each beats while it turns, and `/-/healthy` names those that stopped."""
+"""Heartbeats of the controller's threads. `/-/healthy` names each thread whose heartbeat has stopped."""
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 
+from controller.runtime.faults import Faults
+
 SLOW = 20
-"""How many times its limit a thread that asks others may stand still before a new process is the only help."""
+"""A thread that waits for others is stuck, and not slow, after this many times its limit."""
 
 
 class Heartbeat:
-    """The sign of life of one thread; it stands still when it has not beaten for `limit` seconds.
+    """The heartbeat of one thread. The thread stands still when it has not beaten for `limit` seconds.
 
-    A thread that `asks` others waits for them: it may stand still because they are slow. One that has ended without
-    being asked to is never slow.
+    A thread that `asks` others may stand still because they answer slowly. A thread that ended without a request is
+    never slow. `faults` are those of the process.
     """
 
-    def __init__(self, name: str, limit: float, clock: Callable[[], float], *, asks: bool = False) -> None:
+    def __init__(
+        self, name: str, limit: float, clock: Callable[[], float], *, asks: bool = False, faults: Faults | None = None
+    ) -> None:
         self.name = name
+        self.faults = faults or Faults()
         self._asks = asks
         self._limit = limit
         self._clock = clock
         self._last = clock()
         self._thread: threading.Thread | None = None
-        self.faults = 0
-        """Turns that an unforeseen exception ended."""
+        self.faults.expect(name)
 
     def beat(self) -> None:
-        """A sign of life of the thread that calls."""
+        """Show that the calling thread is alive."""
         self._last = self._clock()
         if self._thread is None:
             self._thread = threading.current_thread()
-
-    def count_fault(self) -> None:
-        """An exception that nobody foresaw ended one turn of the thread."""
-        self.faults += 1
 
     def silence(self) -> float:
         """Seconds since the last beat."""
@@ -43,21 +43,23 @@ class Heartbeat:
         return self.silence() > self._limit
 
     def is_hopeless(self) -> bool:
-        """Whether nobody's slowness explains it: only a new process helps."""
-        ended = self._thread is not None and not self._thread.is_alive()
-        return self.stands_still() and (ended or self.silence() > self._limit * (SLOW if self._asks else 1))
+        """Whether only a new process helps, because slow answers do not explain that the thread stands still."""
+        is_dead = self._thread is not None and not self._thread.is_alive()
+        return self.stands_still() and (is_dead or self.silence() > self._limit * (SLOW if self._asks else 1))
 
 
 class Heartbeats:
-    """The heartbeats of one process."""
+    """The heartbeats of one process, and the faults of its threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.faults = Faults()
         self._clock = clock
         self._lock = threading.Lock()
         self._heartbeats: list[Heartbeat] = []
 
     def new(self, name: str, limit: float, *, asks: bool = False) -> Heartbeat:
-        heartbeat = Heartbeat(name, limit, self._clock, asks=asks)
+        """The heartbeat of another thread. Its limit counts from now on."""
+        heartbeat = Heartbeat(name, limit, self._clock, asks=asks, faults=self.faults)
         with self._lock:
             self._heartbeats.append(heartbeat)
         return heartbeat

@@ -8,7 +8,7 @@ No series about a single check stands here: those are read from the stores at sc
 
 import platform
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, product
 
@@ -96,6 +96,12 @@ class Metrics:
             "podpulse_changes_suppressed", "Changes of status that were not published because their pod was flapping."
         )
         registry.register(self.changes_suppressed)
+        self.thread_faults = ReadCounters(
+            "podpulse_thread_faults",
+            "Unexpected exceptions, each of which cost a thread one turn or one item; the log has the trace.",
+            "thread",
+        )
+        registry.register(self.thread_faults)
         self._unpublished = Gauge(
             "podpulse_pods_unpublished",
             "Pods whose health has not been published, or not been withdrawn, for over 30 s, by place.",
@@ -159,6 +165,27 @@ class ReadCounter(Collector):
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client's `Collector`."""
         yield CounterMetricFamily(self._name, self._text, self._value())
+
+
+class ReadCounters(Collector):
+    """Like `ReadCounter`, with one counter for each value of `label`."""
+
+    def __init__(self, name: str, text: str, label: str) -> None:
+        self._name = name
+        self._text = text
+        self._label = label
+        self._values: Callable[[], Mapping[str, int]] = dict
+
+    def read(self, values: Callable[[], Mapping[str, int]]) -> None:
+        """From now on `values` returns the value of each counter by its label."""
+        self._values = values
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's `Collector`."""
+        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+        for label, value in self._values().items():
+            family.add_metric([label], value)
+        yield family
 
 
 class ConsulMetrics:

@@ -1,4 +1,4 @@
-"""How something that failed is tried again, for all threads that ask the same thing for ever: tenacity, set up once."""
+"""Retries for threads that repeat a request until they are stopped. This is the only place that configures tenacity."""
 
 import threading
 from collections.abc import Callable
@@ -17,11 +17,15 @@ def until_stopped(
     on_error: Callable[[RetryCallState], None],
     cap: float = RETRY_CAP,
 ) -> Retrying:
-    """Calls what raises `error` again, after ever longer and up to `cap` seconds; `RetryError` once it is `stopped`."""
+    """Calls a function again while it raises `error`, with exponential back-off of up to `cap` seconds.
+
+    The call returns None when it failed and `stopped` is set. `on_error` is called before each wait.
+    """
     return Retrying(
         retry=retry_if_exception_type(error),
         wait=wait_random_exponential(multiplier=RETRY_FIRST, max=cap),
         sleep=sleep_using_event(stopped),
         stop=stop_when_event_set(stopped),
         before_sleep=on_error,
+        retry_error_callback=lambda _: None,
     )

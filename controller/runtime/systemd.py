@@ -7,45 +7,41 @@ that of sd_notify(3), a datagram of a few lines; without systemd nothing is sent
 
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from controller.runtime.background_thread import BackgroundThread
+from controller.runtime.heartbeat import Heartbeats
 from reconcilers.visible import visible
 
 STATUS_PERIOD = 5.0
+HEARTBEAT_LIMIT = 30.0
 STOP_WITHIN = 10.0
 """Seconds that the stop may take before systemd kills; our own bound is half of that."""
 
 
 class ServiceManager:
-    """Runs in the thread "systemd", if systemd asked to be told.
+    """Notifies systemd in the thread "systemd", if systemd has set `NOTIFY_SOCKET`.
 
-    `complaints` names the threads that stand still. While any is `hopeless`, which a slow Consul makes none, the
-    watchdog is not fed, and systemd ends us after its `WatchdogSec`. `status` is one line for people.
+    While `heartbeats` say that a thread is hopeless, no watchdog notification is sent, and systemd ends this process
+    after its `WatchdogSec`. A slow Consul does not make a thread hopeless. `status` is one line for people.
     """
 
-    def __init__(
-        self,
-        environ: Mapping[str, str],
-        complaints: Callable[[], Sequence[str]],
-        hopeless: Callable[[], bool],
-        status: Callable[[], str],
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str], heartbeats: Heartbeats, status: Callable[[], str]) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._watchdog = _watchdog(environ)
         self._period = min(self._watchdog / 2 or STATUS_PERIOD, STATUS_PERIOD)
-        self._complaints = complaints
-        self._hopeless = hopeless
+        self._heartbeats = heartbeats
         self._status = status
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="systemd", daemon=True)
+        self._thread: BackgroundThread | None = None
 
     def start(self) -> None:
-        """Say that we have started, and go on saying how we are."""
+        """Notify systemd of the start, and from then on of the status."""
         self.ready()
         if self._address:
+            heartbeat = self._heartbeats.new("systemd", HEARTBEAT_LIMIT)
+            self._thread = BackgroundThread(self._turn, heartbeat, delay=self._period)
             self._thread.start()
 
     def reloading(self) -> None:
@@ -59,15 +55,16 @@ class ServiceManager:
 
     def stopping(self) -> None:
         """Say that the end begins. The watchdog rests from now on: systemd has a deadline of its own for the end."""
-        self._stopped.set()
+        if self._thread:
+            self._thread.stop(0.0)
         if self._address:
             self._tell("STOPPING=1", "STATUS=stopping", f"EXTEND_TIMEOUT_USEC={STOP_WITHIN * 1e6:.0f}")
 
-    def _run(self) -> None:
-        while not self._stopped.wait(self._period):
-            complaints = self._complaints()
-            alive = ["WATCHDOG=1"] if self._watchdog and not self._hopeless() else []
-            self._tell(*alive, f"STATUS={'; '.join(complaints) or self._status()}")
+    def _turn(self) -> float:
+        complaints = self._heartbeats.complaints()
+        alive = ["WATCHDOG=1"] if self._watchdog and not self._heartbeats.hopeless() else []
+        self._tell(*alive, f"STATUS={'; '.join(complaints) or self._status()}")
+        return self._period
 
     def _tell(self, *lines: str) -> None:
         """Send one datagram. Nobody there to read it is no trouble of ours, nor is one who does not keep up."""

@@ -160,7 +160,7 @@ def test_a_killed_controllers_check_runs_out_and_the_service_stays_to_be_noticed
     heartbeat = Heartbeat("registration", 30, time.monotonic)
     with consul.client() as client:
         keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), heartbeat)
-        keeper._turn(SERVICE)
+        keeper._renew(SERVICE)
     assert check(consul)["Status"] == "passing"
     assert consul.request("GET", "agent/checks").json()[ID]["Type"] == "ttl"
     until(lambda: check(consul)["Status"] == "critical", 40, "the check to run out")
@@ -200,7 +200,7 @@ def test_refusals_are_met_with_a_rest_that_grows(consul_binary: Path) -> None:
             keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), heartbeat, clock=lambda: now[0])
             rests = []
             for _ in range(7):
-                keeper._turn(SERVICE)
+                keeper._renew(SERVICE)
                 rests.append(keeper._due - now[0])
     assert rests == [3, 6, 12, 24, 48, 60, 60]
 
@@ -292,11 +292,11 @@ def test_a_controller_that_holds_keys_stays_registered_though_somebody_locks_one
         keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, heartbeat, clock=lambda: now[0])
         holders.holds_some = True
         holders.note(client, {PodKey("web1", "a"): "5e551015"})
-        keeper._turn(SERVICE)
+        keeper._renew(SERVICE)
         assert ID in services(consul)
         assert "5e551015" in holders.complaint(), "it is said all the same"
         holders.holds_some = False
-        keeper._turn(SERVICE)
+        keeper._renew(SERVICE)
         assert ID not in services(consul)
 
 
@@ -306,8 +306,8 @@ def test_it_is_registered_soon_after_the_keys_are_held_by_nobody_else(consul: Ag
         keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, heartbeat, clock=lambda: now[0])
         holders.note(client, {PodKey("web1", "a"): "5e551015"})
         for _ in range(5):
-            keeper._turn(SERVICE)
+            keeper._renew(SERVICE)
             assert keeper._due == now[0]
         holders.forget([PodKey("web1", "a")])
-        keeper._turn(SERVICE)
+        keeper._renew(SERVICE)
         assert ID in services(consul)

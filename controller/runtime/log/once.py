@@ -4,21 +4,23 @@ import logging
 
 
 class LogOnce:
-    """Logs a warning if its text, or the `kind` of problem, differs from the last one.
-
-    After `clear` the next problem is logged even if it is the same one.
-    """
+    """Logs a problem as a warning, unless the same problem was the last one. `clear` ends it, so that the next one is
+    logged again."""
 
     def __init__(self, log: logging.Logger) -> None:
+        self.text = ""
+        """The problem that has not ended, or ""."""
         self._log = log
-        self._last: object = None
+        self._kind: object = None
 
     def warn(self, text: str, kind: object = None) -> None:
-        """Logs `text`, unless this problem was logged last. `kind` identifies the problem; without it `text` does."""
-        if (kind or text) != self._last:
-            self._last = kind or text
+        """Log `text`. Two problems are the same when their `kind` is equal; without `kind`, when their text is."""
+        if (kind or text) != self._kind:
             self._log.warning("%s", text)
+        self.text, self._kind = text, kind or text
 
-    def clear(self) -> None:
-        """Forgets the last problem, because it is over."""
-        self._last = None
+    def clear(self) -> bool:
+        """End the problem. Returns whether there was one."""
+        had_problem = self._kind is not None
+        self.text, self._kind = "", None
+        return had_problem
