@@ -127,7 +127,8 @@ def test_a_fixture_that_hangs_fails_its_test_alone(tmp_path: Path) -> None:
 def pytest_on(folder: Path, tests: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run pytest with this project's configuration on a file in `folder`."""
     (folder / "test_it.py").write_text(tests)
-    command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", f"--rootdir={folder}", *arguments]
+    config = ROOT / "pyproject.toml"
+    command = [sys.executable, "-m", "pytest", f"--config-file={config}", f"--rootdir={folder}", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | environ
     return subprocess.run(
         [*command, "-p", "no:cacheprovider", "test_it.py"],
