@@ -7,6 +7,7 @@ own numbers and booleans come from code only. Nothing here raises anything but `
 import posixpath
 import re
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Annotated, Protocol
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ MAX_REGEX = 1_024
 MAX_PROGRAM = 2_000
 MAX_STATUSES = 32
 MAX_HEADERS = 32
+DIGEST_BYTES = 6
 
 DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}")
 PART = r"([0-9]+(?:\.[0-9]+)?)"
@@ -216,6 +218,20 @@ def headers(value: object) -> tuple[tuple[str, str], ...]:
     if len({header.lower() for header in value}) < len(value) or len(value) > MAX_HEADERS:
         raise ValueError(f"expected at most {MAX_HEADERS} headers, each once")
     return tuple(_header(header, content) for header, content in value.items())
+
+
+def status_ranges(ranges: tuple[tuple[int, int], ...]) -> str:
+    """Ranges of status codes as a manifest has them: `200-204, 301`."""
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
+
+
+def digests(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """A digest of each header's value, by name: a value may be a secret, and its digest shows that it changed."""
+    return {name: f"({_digest(value)})" for name, value in headers}
+
+
+def _digest(secret: str) -> str:
+    return blake2b(secret.encode("utf-8", "replace"), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def _seconds(value: str) -> float | None:

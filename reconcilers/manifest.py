@@ -8,25 +8,21 @@ Source of the fields and their defaults: p2's wiki page "Health Checks" and pkg/
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from reconcilers import clearsign, yamltext
-from reconcilers.fields import Boolean, Name, Path, Port, Text, expectation
-from reconcilers.options import CheckOptions, OptionError, Rules, TlsOptions
+from reconcilers.fields import Boolean, Name, Port, expectation
+from reconcilers.options import CheckOptions, OptionError, Rules, Status, TlsOptions, arguments, useless
 from reconcilers.spec import (
+    PROBES,
     CheckSpec,
     FieldWarning,
-    GrpcHealth,
-    HttpGet,
     Manifest,
     Output,
     PodKey,
-    Probe,
-    TcpConnect,
-    Tls,
     Unprobed,
     is_name,
 )
@@ -56,14 +52,6 @@ P2_FIELDS = frozenset(
     }
 )
 
-OF_HTTP = frozenset({"path", "method", "expect_status", "expect_body", "headers"})
-NO_USE = {
-    "http": frozenset({"service"}),
-    "grpc": OF_HTTP,
-    "tcp": OF_HTTP | {"service", "connection", "tls"},
-}
-"""What cannot be said of a kind of check."""
-
 
 class ManifestError(ValueError):
     """A manifest that cannot be used. `field` is the path of what is wrong, "" for the document as a whole.
@@ -87,30 +75,13 @@ class ManifestError(ValueError):
         return (self, *self.others)
 
 
-class _Tls(TlsOptions):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Status(CheckOptions):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    tls: _Tls = Field(default_factory=_Tls)
-    http: Boolean = False
-    path: Path = ""
-    port: Port = 0
-    localhost_only: Boolean = False
-    kind: Literal["http", "tcp", "grpc"] = "http"
-    service: Text = ""
-    paused: Boolean = False
-
-
 class _Document(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     id: Name
     status_port: Port = 0
     status_http: Boolean = False
-    status: _Status = Field(default_factory=_Status)
+    status: Status = Field(default_factory=Status)
 
     @property
     def port(self) -> int:
@@ -124,8 +95,8 @@ class _Document(BaseModel):
 
 NAMES: Mapping[str, frozenset[str]] = {
     "": P2_FIELDS.union(_Document.model_fields),
-    "status": frozenset(_Status.model_fields),
-    "status.tls": frozenset(_Tls.model_fields),
+    "status": frozenset(Status.model_fields),
+    "status.tls": frozenset(TlsOptions.model_fields),
 }
 """Every field that a manifest may have, by section."""
 
@@ -153,8 +124,7 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
     if errors:
         raise ManifestError.of(errors)
     is_checked = (document.port or rules.assume_passing) and not document.status.paused
-    output = rules.allow_output if options.output else Output.NEVER
-    check = replace(_check(key, document, options), output=output, manifest=data) if is_checked else None
+    check = replace(_check(key, document, options, rules), manifest=data) if is_checked else None
     return Manifest(key, check, tuple(_warnings(said)), document.status.paused)
 
 
@@ -195,39 +165,20 @@ def _unknown(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield from ((section, name) for name in sorted(fields.keys() - NAMES[section]))
 
 
-def _check(key: PodKey, document: _Document, options: CheckOptions) -> CheckSpec:
-    return CheckSpec(
-        key=key,
-        probe=_probe(key, document, options) if document.port else Unprobed(),
-        interval=options.interval,
-        timeout=options.timeout,
-        failure_threshold=options.failure_threshold,
-        success_threshold=options.success_threshold,
-        initial_delay=options.initial_delay,
-    )
-
-
-def _probe(key: PodKey, document: _Document, options: CheckOptions) -> Probe:
-    status, port = document.status, document.port
-    tls: Tls | None = None if document.is_plain else options.tls.as_tls()
-    host = "localhost" if status.localhost_only else key.node
-    reuse = options.connection == "reuse"
-    match status.kind:
-        case "tcp":
-            return TcpConnect(host, port)
-        case "grpc":
-            return GrpcHealth(host, port, status.service, tls, reuse)
-    return HttpGet(
-        host,
-        port,
-        status.path or DEFAULT_PATH,
-        tls,
-        options.method,
-        options.expect_status,
-        options.expect_body,
-        options.headers,
-        reuse,
-    )
+def _check(key: PodKey, document: _Document, options: CheckOptions, rules: Rules) -> CheckSpec:
+    status = document.status
+    values = {
+        **dict(status),
+        **dict(options),
+        "port": document.port,
+        "path": status.path or DEFAULT_PATH,
+        "tls": None if document.is_plain else options.tls.as_tls(),
+        "connection": options.connection == "reuse",
+        "output": rules.allow_output if options.output else Output.NEVER,
+    }
+    kind, host = status.kind, "localhost" if status.localhost_only else key.node
+    probe = PROBES[kind](host=host, **arguments(PROBES[kind], kind, values)) if document.port else Unprobed()
+    return CheckSpec(key=key, probe=probe, **arguments(CheckSpec, kind, values))
 
 
 def _contradictions(key: PodKey, document: _Document, rules: Rules) -> Iterator[ManifestError]:
@@ -235,11 +186,12 @@ def _contradictions(key: PodKey, document: _Document, rules: Rules) -> Iterator[
     status, said = document.status, document.status.model_fields_set
     if document.id != key.pod:
         yield ManifestError("id", f"expected the pod's name as in its key, {key.pod!r}, got {_shown(document.id)}")
-    for useless in sorted(said & NO_USE[status.kind]):
-        yield ManifestError(f"status.{useless}", f"of no use to a check of the kind {status.kind}")
-    if document.is_plain and "tls" in said - NO_USE[status.kind]:
+    without_use = useless(status.kind)
+    for name in sorted(said & without_use):
+        yield ManifestError(f"status.{name}", f"of no use to a check of the kind {status.kind}")
+    if document.is_plain and "tls" in said - without_use:
         yield ManifestError("status.tls", "expected a check over TLS; this one is plain")
-    if "headers" in said - NO_USE[status.kind] and not rules.allow_headers:
+    if "headers" in said - without_use and not rules.allow_headers:
         yield ManifestError("status.headers", "not allowed; the controller's option allow_headers would allow them")
     if document.port and not status.paused:
         yield from _missing_files(status.tls, rules)

@@ -1,21 +1,73 @@
 """The options of a check: the same in a manifest's `status:` and in the configuration's `defaults:`.
 
-What is said wins over a default, silence never does: a default that cannot stand beside what was said gives way.
+Each option is declared here once: its name, type and default as a field of a model, the rest as an `Option`.
+Validation, the `CheckSpec`, the texts of `plan` and of the API, and the rows of the documentation follow from it.
+
+What a manifest says wins over a default. A default that contradicts what a manifest says gives way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from reconcilers.clearsign import Verify
-from reconcilers.fields import Boolean, File, Headers, Host, Regex, Statuses, duration, go_duration, number
+from reconcilers.fields import (
+    Boolean,
+    File,
+    Headers,
+    Host,
+    Path,
+    Port,
+    Regex,
+    Statuses,
+    Text,
+    digests,
+    duration,
+    go_duration,
+    number,
+    status_ranges,
+)
 from reconcilers.spec import Output, Tls
 
 Interval = Annotated[float, BeforeValidator(duration(0.1, 3600))]
 Delay = Annotated[float, BeforeValidator(duration(0, 86_400))]
 Threshold = Annotated[int, BeforeValidator(number(1, 1000))]
+Kind = Literal["http", "tcp", "grpc"]
+
+HTTP = frozenset({"http"})
+GRPC = frozenset({"grpc"})
+EVERY_KIND = HTTP | GRPC | {"tcp"}
+
+
+def in_url(_: object) -> str:
+    """Shows nothing: the URL of the check shows the option."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option, besides the name, type and default of its field.
+
+    `description` and `default` are cells of the documentation's table; "" for `default` takes the field's default.
+    `example` is a value other than the default, in YAML. `kinds` are the kinds of checks that the option applies to.
+    `attribute` is the field of `CheckSpec` or of the probe that has the value; "" if it has the option's name. `show`
+    turns that field's value into the text that `plan` and the API show, or into one text for each part of the value.
+    """
+
+    description: str
+    example: str
+    kinds: frozenset[str] = EVERY_KIND
+    default: str = ""
+    attribute: str = ""
+    show: Callable[[Any], str | Mapping[str, str]] = str
+
+
+def _tls_texts(tls: Tls) -> Mapping[str, str]:
+    values = {name: getattr(tls, name) for name in TlsOptions.model_fields}
+    return {name: "true" if value is True else value for name, value in values.items() if value}
 
 
 class TlsOptions(BaseModel):
@@ -23,12 +75,23 @@ class TlsOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ca_file: File = ""
-    cert_file: File = ""
-    key_file: File = ""
-    server_name: Host = ""
-    insecure_skip_verify: Boolean = False
-    resume: Boolean = False
+    ca_file: Annotated[
+        File,
+        Option("the authorities that the certificate is checked with", "/ca.pem", default="the controller's `ca_file`"),
+    ] = ""
+    cert_file: Annotated[
+        File, Option("the client certificate, together with `key_file`", "/cert.pem", default="none")
+    ] = ""
+    key_file: Annotated[File, Option("the private key of `cert_file`", "/key.pem", default="none")] = ""
+    server_name: Annotated[
+        Host,
+        Option("the name for SNI and for the verification of the certificate", "web.example.com", default="the host"),
+    ] = ""
+    insecure_skip_verify: Annotated[Boolean, Option("accept every certificate", "true", default="`false`")] = False
+    resume: Annotated[
+        Boolean,
+        Option("resume TLS sessions: cheaper, but not every probe verifies the certificate", "true", default="`false`"),
+    ] = False
 
     @model_validator(mode="after")
     def _a_certificate_has_its_key(self) -> "TlsOptions":
@@ -42,25 +105,64 @@ class TlsOptions(BaseModel):
 
 
 class CheckOptions(BaseModel):
-    """What can be said of every check; the values here are those of a configuration that says nothing.
+    """The options that have a default in the configuration. The defaults here are those of an empty configuration.
 
-    p2's page asks for a GET every five seconds, and takes 200 for healthy.
+    By p2's page a check is a GET every five seconds, and 200 is healthy.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    interval: Interval = 5.0
-    timeout: Interval = 5.0
-    method: Literal["GET", "HEAD"] = "GET"
-    expect_status: Statuses = ((200, 200),)
-    expect_body: Regex = ""
-    headers: Headers = ()
-    failure_threshold: Threshold = 1
-    success_threshold: Threshold = 1
-    initial_delay: Delay = 0.0
-    connection: Literal["fresh", "reuse"] = "fresh"
-    tls: TlsOptions = Field(default_factory=TlsOptions)
-    output: Boolean = True
+    interval: Annotated[
+        Interval, Option("the time from one probe to the next: `500ms`, `5s`, `1m30s`", "7s", show=go_duration)
+    ] = 5.0
+    timeout: Annotated[Interval, Option("the deadline of a probe; at most the interval", "3s", show=go_duration)] = 5.0
+    method: Annotated[Literal["GET", "HEAD"], Option("`GET` or `HEAD`", "HEAD", HTTP)] = "GET"
+    expect_status: Annotated[
+        Statuses,
+        Option('the healthy status codes: one or a list of `200`, `"200-299"`', "204", HTTP, show=status_ranges),
+    ] = ((200, 200),)
+    expect_body: Annotated[
+        Regex,
+        Option("a regular expression (RE2, as in Go) that the first 64 KiB must match", "ok", HTTP, default="none"),
+    ] = ""
+    headers: Annotated[
+        Headers,
+        Option(
+            "a mapping of request headers; only if the controller's `allow_headers` is `true`",
+            "{X-Team: blue}",
+            HTTP,
+            default="none",
+            show=digests,
+        ),
+    ] = ()
+    failure_threshold: Annotated[Threshold, Option("the failures in a row that make a pod critical", "3")] = 1
+    success_threshold: Annotated[Threshold, Option("the successes in a row that make a pod passing", "2")] = 1
+    initial_delay: Annotated[
+        Delay,
+        Option(
+            "no verdict before this time has passed or a probe has succeeded; until then the previously published "
+            "health is kept",
+            "30s",
+            show=go_duration,
+        ),
+    ] = 0.0
+    connection: Annotated[
+        Literal["fresh", "reuse"],
+        Option("`fresh` for each probe, or `reuse`", "reuse", HTTP | GRPC, attribute="reuse", show=lambda _: "reuse"),
+    ] = "fresh"
+    tls: Annotated[
+        TlsOptions,
+        Option("a mapping of the options below", "{server_name: x}", HTTP | GRPC, default="as below", show=_tls_texts),
+    ] = Field(default_factory=TlsOptions)
+    output: Annotated[
+        Boolean,
+        Option(
+            "`false` keeps no excerpt of the answer",
+            "false",
+            default="kept, as far as the controller's `allow_output` goes",
+            show={Output.ALWAYS: "", Output.FAILURES: "failures", Output.NEVER: "false"}.__getitem__,
+        ),
+    ] = True
 
     def over(self, defaults: "CheckOptions") -> "CheckOptions":
         """What is said here, and `defaults` for the rest.
@@ -81,6 +183,74 @@ class CheckOptions(BaseModel):
 
     def _tls_over(self, defaults: "CheckOptions") -> TlsOptions:
         return defaults.tls.model_copy(update={name: getattr(self.tls, name) for name in self.tls.model_fields_set})
+
+
+def _option(model: type[BaseModel], name: str) -> Option:
+    """The declaration of a field. Raises StopIteration when the field has none."""
+    return next(each for each in model.model_fields[name].metadata if isinstance(each, Option))
+
+
+class LenientTls(TlsOptions):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Status(CheckOptions):
+    """All options of a manifest's `status:`."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    tls: Annotated[LenientTls, _option(CheckOptions, "tls")] = Field(default_factory=LenientTls)
+    http: Annotated[Boolean, Option("without TLS", "true", default="with TLS", show=in_url)] = False
+    path: Annotated[
+        Path,
+        Option(
+            "the path, perhaps with a query, as in a URL: `/status?full=1`, `/a%2Fb`. The path is cleaned as p2 does "
+            "it (`/x/` is `/x`), `#...` is cut, and characters that a request may not have are escaped",
+            "/healthz",
+            HTTP,
+            default="`/_status`",
+            show=in_url,
+        ),
+    ] = ""
+    port: Annotated[Port, Option("the port", "8080", default="none: no check", show=in_url)] = 0
+    localhost_only: Annotated[
+        Boolean, Option("connect to `localhost` instead of the node's name", "true", default="the node", show=in_url)
+    ] = False
+    kind: Annotated[Kind, Option("`http`, `tcp` (connect only) or `grpc` (grpc.health.v1)", "tcp", show=in_url)] = (
+        "http"
+    )
+    service: Annotated[Text, Option("the name of the gRPC service", "search", GRPC, default="the server")] = ""
+    paused: Annotated[
+        Boolean, Option("`true` for no probes and no health", "true", default="not paused", show=in_url)
+    ] = False
+
+
+def _declared(model: type[BaseModel]) -> Iterator[tuple[str, Option]]:
+    return ((name, _option(model, name)) for name in model.model_fields)
+
+
+OPTIONS: Mapping[str, Option] = dict(_declared(Status))
+"""By name, every option of a manifest's `status:`."""
+
+TLS_OPTIONS: Mapping[str, Option] = dict(_declared(TlsOptions))
+"""By name, every option of `status.tls:`."""
+
+
+def useless(kind: str) -> set[str]:
+    """The options that do not apply to a check of this kind."""
+    return {name for name, option in OPTIONS.items() if kind not in option.kinds}
+
+
+def arguments(target: type, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the dataclass `target` that are options of a check of this kind, with their `values` by option."""
+    return {attribute: values[name] for name, attribute in _attributes(target, kind)}
+
+
+@cache
+def _attributes(target: type, kind: str) -> tuple[tuple[str, str], ...]:
+    names = {each.name for each in fields(target)}
+    found = ((name, option.attribute or name) for name, option in OPTIONS.items() if kind in option.kinds)
+    return tuple((name, attribute) for name, attribute in found if attribute in names)
 
 
 class OptionError(ValueError):

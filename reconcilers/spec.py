@@ -4,6 +4,7 @@ Two checks are the same exactly when their `CheckSpec`s are equal; nobody compar
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -125,6 +126,9 @@ class Output(StrEnum):
 
 
 Probe = HttpGet | TcpConnect | GrpcHealth | Unprobed
+
+PROBES: Mapping[str, type[HttpGet | TcpConnect | GrpcHealth]] = {"http": HttpGet, "tcp": TcpConnect, "grpc": GrpcHealth}
+"""By `status.kind` of a manifest, the class of its probe."""
 
 
 UNKNOWN_ADDRESS = ""

@@ -13,6 +13,7 @@ from controller.web.pod_page import PodPage
 from controller.web.pod_views import DoubtfulField, InvalidManifest, PodState, PodView
 from controller.web.texts import instant, sound
 from reconcilers.health import Reason
+from reconcilers.options import OPTIONS, in_url
 
 EXCERPT = 1_000
 
@@ -186,8 +187,23 @@ class Problem(Model):
     errors: list[BadParameter] | None = None
 
 
+CheckTexts = Annotated[
+    dict[str, str],
+    Field(
+        json_schema_extra={
+            "properties": {
+                name: {"type": "string", "description": option.description}
+                for name, option in OPTIONS.items()
+                if option.show is not in_url
+            }
+        }
+    ),
+]
+"""One check, by the names of its options; those of headers and TLS are `headers.NAME` and `tls.NAME`."""
+
+
 class CheckList(Model):
     """The checks that run, each told field by field in the words of manifests."""
 
     node: str
-    checks: dict[str, dict[str, str]] = Field(description="By pod; values of headers are told as digests.")
+    checks: dict[str, CheckTexts] = Field(description="By pod; values of headers are told as digests.")
