@@ -1,73 +1,76 @@
-"""One connection to the page: uvicorn's own, with an end to patience, and with a look at the client's certificate.
+"""One connection to the web server: uvicorn's, with timeouts and a check of the client's certificate.
 
-uvicorn waits for ever for a request that was begun, or never was, and for a client that does not read its answer; some
-dozens of such connections would keep everybody else out.
+uvicorn waits without a bound for a request that is incomplete or never begins, and for a client that does not read its
+answer. Some dozens of such connections would leave no connection for other clients.
+
+`H11Protocol` is not part of uvicorn's documented interface. We use its `loop`, `transport`, `on_response_complete` and
+`conn`, an h11 connection, whose states are documented. `pyproject.toml` bounds uvicorn's version for that reason, and
+`test_uvicorn_has_the_undocumented_names_that_we_use` fails when one of the names is missing.
 """
 
 import asyncio
 import ssl
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any
 
+import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 REQUEST_WITHIN = 10.0
-"""Seconds within which a request must be complete, counted from the connection or from the answer before."""
+"""Seconds within which a request must be complete, counted from the connection or from the previous answer."""
 READ_WITHIN = 20.0
-"""Seconds for which a client may leave unread what we have for it."""
+"""Seconds for which a client may leave unread what the server has for it."""
 HEAD_START = 5.0
-"""Seconds for which a client that still has to read is as good as one that has just come."""
+"""Seconds for which a client that still has to read counts as being as new as a client that has just connected."""
 ANSWER_WITHIN = 300.0
-"""Seconds from which on an answer has had its time: a client that reads too slowly for it is left alone no longer."""
+"""Seconds after which a client that reads its answer too slowly is disconnected."""
 PIECE = 4 * 1024
-"""Bytes that are looked at at once. The parser bounds only what it was shown without an end to it, so a head that
-comes in one large piece would not be bounded at all."""
+"""Bytes that the parser gets at a time. It limits the size of an incomplete head only, so a complete head that arrives
+in one large piece would not be limited."""
 
 Admits = Callable[[ssl.SSLObject | None], bool]
-"""Whether whoever is at the other end of a connection may ask something now."""
+"""Returns whether the client of a connection may send a request now; None is a connection without TLS."""
 
 
 class _Awaited(Enum):
-    """What we wait for while the client has to do something."""
+    """What the server waits for while the client has to act."""
 
     REQUEST = auto()
     READING = auto()
-    END = auto()
 
 
-PATIENCE = {_Awaited.REQUEST: REQUEST_WITHIN, _Awaited.READING: READ_WITHIN, _Awaited.END: READ_WITHIN}
+TIMEOUTS = {_Awaited.REQUEST: REQUEST_WITHIN, _Awaited.READING: READ_WITHIN}
 
 
 class Connection(H11Protocol):
-    """`awaited_since` is since when we have waited for the client, in the loop's seconds; None while it waits for us.
+    """It exists from the acceptance of the connection on, before the TLS handshake. `on_lost` is called at its end.
 
-    It exists from the moment the connection is accepted, before TLS is agreed on. `on_lost` is called at its end.
+    `awaited_since` is the loop's time since which the server has waited for the client; None while the client waits
+    for the server.
     """
 
-    def __init__(
-        self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], admits: Admits
-    ) -> None:
-        super().__init__(config, server_state, app_state)
+    def __init__(self, config: uvicorn.Config, server_state: ServerState, admits: Admits) -> None:
+        super().__init__(config, server_state, {})
         self._admits = admits
         self._tls: ssl.SSLObject | None = None
+        self._is_writing_paused = False
         self._awaited: _Awaited | None = _Awaited.REQUEST
         self._began = self.loop.time()
-        self._patience: asyncio.TimerHandle | None = None
+        self._timeout: asyncio.TimerHandle | None = None
         self.awaited_since: float | None = self._began
-        self.on_lost: Callable[[], None] = _nothing
+        self.on_lost: Callable[[], None] = lambda: None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._tls = transport.get_extra_info("ssl_object")
-        self.look(anew=True)
+        self.update_awaited(restart=True)
         if not self._is_admitted():
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._wait(None)
+        self._set_timeout(None)
         super().connection_lost(exc)
         self.on_lost()
 
@@ -79,70 +82,62 @@ class Connection(H11Protocol):
                 self.transport.abort()
                 break
             super().data_received(data[start : start + PIECE])
-        self.look()
+        self.update_awaited()
 
     def on_response_complete(self) -> None:
-        """What was sent ahead is asked now."""
+        """uvicorn calls this at the end of an answer. A request that was sent ahead begins here."""
         if not self._is_admitted():
             self.transport.abort()
         super().on_response_complete()
-        self.look(anew=True)
-
-    def timeout_keep_alive_handler(self) -> None:
-        super().timeout_keep_alive_handler()
-        self.look()
+        self.update_awaited(restart=True)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.look()
+        self._is_writing_paused = True
+        self.update_awaited()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.look()
+        self._is_writing_paused = False
+        self.update_awaited()
 
-    def look(self, *, anew: bool = False) -> None:
-        """Find out what is waited for, and begin to count where that is something else than before."""
+    def update_awaited(self, *, restart: bool = False) -> None:
+        """Finds out what the server waits for. Starts the timeout if that has changed, or if `restart` is set."""
         awaited = self._what_is_awaited()
-        if awaited is self._awaited and not anew:
+        if awaited is self._awaited and not restart:
             return
         now = self.loop.time()
-        if anew or _Awaited.REQUEST in (awaited, self._awaited):
+        if restart or _Awaited.REQUEST in (awaited, self._awaited):
             self._began = now
         self._awaited = awaited
         if awaited is None:
             self.awaited_since = None
-            self._wait(None)
+            self._set_timeout(None)
         else:
             self.awaited_since = now if awaited is _Awaited.REQUEST else now + HEAD_START
-            self._wait(min(PATIENCE[awaited], self._began + ANSWER_WITHIN - now))
+            self._set_timeout(min(TIMEOUTS[awaited], self._began + ANSWER_WITHIN - now))
 
     def _what_is_awaited(self) -> _Awaited | None:
-        if self.flow.write_paused:
+        if self._is_writing_paused or self.transport.is_closing():
             return _Awaited.READING
-        if self.transport.is_closing():
-            return _Awaited.END
-        if self._is_answering() and not self.cycle.more_body:
+        if self._is_answering() and self.conn.their_state is not h11.SEND_BODY:
             return None
         return _Awaited.READING if self.transport.get_write_buffer_size() else _Awaited.REQUEST
 
     def _is_answering(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle
-        return cycle is not None and not cycle.response_complete
+        """Returns whether a request has begun whose answer is not complete."""
+        return self.conn.our_state in {h11.SEND_RESPONSE, h11.SEND_BODY}
 
     def _is_admitted(self) -> bool:
         return self._admits(self._tls)
 
-    def _wait(self, seconds: float | None) -> None:
-        """Be patient for so long from now on; None: for ever."""
-        if self._patience is not None:
-            self._patience.cancel()
-        self._patience = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+    def _set_timeout(self, seconds: float | None) -> None:
+        """Aborts the connection after so many seconds; None cancels that."""
+        if self._timeout is not None:
+            self._timeout.cancel()
+        self._timeout = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
 
-def everybody(_: ssl.SSLObject | None) -> bool:
-    """The `Admits` that lets all in."""
+def admits_all(_: ssl.SSLObject | None) -> bool:
+    """The `Admits` that admits every client."""
     return True
-
-
-def _nothing() -> None:
-    """What a connection's end leads to as long as nobody cares."""

@@ -1,14 +1,13 @@
 """An ASGI application on a port, served by uvicorn in a thread named "web".
 
-The port is bound by whoever calls `start`, so that a port in use is an error there and not a line in a log. Signals are
-left alone: whoever owns the process calls `stop`.
+`start` binds the port in the caller's thread, so that a port in use is an exception there and not a line of the log.
+Signals are left to the owner of the process, who calls `stop`.
 """
 
 import asyncio
 import socket
 import threading
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -16,19 +15,17 @@ from starlette.types import ASGIApp
 from controller.config.web_access import WebAccess
 from controller.web.basic_auth import BasicAuth
 from controller.web.certificates import RenewedContext
-from controller.web.connection import Connection, everybody
+from controller.web.connection import Connection, admits_all
 from controller.web.gate import Gate
 from controller.web.listener import CONNECTIONS, Listener
 
 BACKLOG = 128
 TASKS = 2 * CONNECTIONS
-"""Requests that are being answered, those among them whose clients have gone."""
+"""Requests that are being answered, including those whose clients have disconnected."""
 KEEP_ALIVE = 5
 GRACE = 1
-EVERYBODY = WebAccess()
-
-TICK = 1.0
-"""Seconds between two looks at the date, which every answer bears."""
+OPEN_ACCESS = WebAccess()
+"""Access for everybody, without TLS."""
 
 
 class ListenError(Exception):
@@ -36,54 +33,41 @@ class ListenError(Exception):
 
 
 class _Server(uvicorn.Server):
-    """A server with our `Listener`. It waits to be told to stop; uvicorn polls ten times a second. `tls` is None
-    for a server without TLS."""
+    """uvicorn's server with our `Listener` instead of asyncio's. `tls` is None for a server without TLS.
+
+    uvicorn's documentation does not name `startup`, `shutdown` and `server_state`; see `connection`.
+    """
 
     def __init__(self, config: uvicorn.Config, tls: RenewedContext | None) -> None:
         super().__init__(config)
         self._tls = tls
-        self._ended = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._door: Listener | None = None
+        self._listener: Listener | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
-        admits = self._tls.admits if self._tls else everybody
+        admits = self._tls.admits if self._tls else admits_all
 
         def connect() -> Connection:
-            return Connection(self.config, self.server_state, self.lifespan.state, admits)
+            return Connection(self.config, self.server_state, admits)
 
-        for listener in sockets or ():
-            self._door = Listener(listener, connect, self._tls.present if self._tls else None)
-            self._door.open()
+        for listening in sockets or ():
+            self._listener = Listener(listening, connect, self._tls.present if self._tls else None)
+            self._listener.open()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Who does not read its answer must not keep its connection beyond our end."""
-        if self._door is not None:
-            self._door.close()
+        """Closes also the connections of clients that do not read their answers."""
+        if self._listener is not None:
+            self._listener.close()
         await super().shutdown(sockets)
-        if self._door is not None:
-            await self._door.clear()
-
-    async def main_loop(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        while not await self.on_tick(0):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), TICK)
-
-    def end(self) -> None:
-        """For any thread."""
-        self.should_exit = True
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed: it has ended already
-                self._loop.call_soon_threadsafe(self._ended.set)
+        if self._listener is not None:
+            await self._listener.end_connections()
 
 
 class WebServer:
-    """Serves `app` on `host` ("": every address) and `port`, to whom `access` admits; port 0 takes a free one.
+    """Serves `app` on `host` ("": every address) and `port` (0: a free one) to the clients that `access` admits.
 
-    `names` are this machine's, and `allowed_hosts` further ones that a request may be for; see `Gate`. `before_stop`
-    ends the answers that would not end by themselves.
+    `names` are names of this machine, and `allowed_hosts` further names that the Host of a request may have; see
+    `Gate`. `before_stop` ends the answers that would not end by themselves.
     """
 
     def __init__(
@@ -91,7 +75,7 @@ class WebServer:
         app: ASGIApp,
         host: str,
         port: int,
-        access: WebAccess = EVERYBODY,
+        access: WebAccess = OPEN_ACCESS,
         *,
         names: Collection[str] = (),
         allowed_hosts: Collection[str] = (),
@@ -108,16 +92,17 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """The port that is listened on; after `start` a real one."""
+        """The port that the server listens on; after `start` never 0."""
         return self._port
 
     def start(self) -> None:
-        """Listen, and answer from now on.
+        """Starts to listen and to answer.
 
         Raises:
-            ListenError: the address is in use, not ours, or not allowed, or its certificate is not to be had any more.
+            ListenError: the address is in use, is not an address of this machine, or is not allowed, or a file of the
+                certificate cannot be used any more.
         """
-        server = self._made()
+        server = self._new_server()
         both = socket.has_dualstack_ipv6()
         host = self._host or ("::" if both else "0.0.0.0")  # noqa: S104, the operator asks for every address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -134,19 +119,19 @@ class WebServer:
         self._thread.start()
 
     def apply(self, access: WebAccess) -> bool:
-        """Admit its users from now on; whether all of it is in force, or the rest waits for another server."""
+        """Admits the users of `access` from now on. Returns False if another part differs, which needs a restart."""
         self._basic_auth.apply(access.basic_auth_users)
         return access == self._access.model_copy(update={"basic_auth_users": access.basic_auth_users})
 
     def stop(self, timeout: float = 3.0) -> None:
-        """Stop listening, let answers under way end within a second, and drop the rest. Does nothing before `start`."""
+        """Stops to listen, waits a second for unfinished answers, and ends the rest. Does nothing before `start`."""
         self._before_stop()
         if self._server is not None:
-            self._server.end()
+            self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def _made(self) -> _Server:
+    def _new_server(self) -> _Server:
         tls = self._access.tls_server_config
         try:
             renewed = RenewedContext(tls) if tls else None

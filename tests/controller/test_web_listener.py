@@ -1,5 +1,6 @@
 """What a client can make the page's server hold: connections, and how long each of them is borne."""
 
+import asyncio
 import os
 import resource
 import socket
@@ -10,7 +11,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import h11
 import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from controller.config.web_access import WebAccess
 from controller.web.connection import READ_WITHIN, REQUEST_WITHIN
@@ -45,10 +50,15 @@ def server(
 
 
 def held(server: WebServer) -> int:
-    """How many connections to it this process holds, of those that it accepted."""
+    """How many accepted connections to the server this process holds.
+
+    The kernel's table is no snapshot: it repeats rows when connections come and go while it is read. So each socket
+    is counted once.
+    """
     port, ours = f":{server.port:04X}", {_what_is(each) for each in _open()}
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[1].endswith(port) and row[3] != LISTENS and f"socket:[{row[9]}]" in ours for row in rows)
+    accepted = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(port) and row[3] != LISTENS}
+    return len(accepted & ours)
 
 
 def _what_is(descriptor: str) -> str:
@@ -218,3 +228,21 @@ def test_answers_that_are_small_are_sent_whole(serve: Servers) -> None:
     server = serve(WebAccess())
     with connect(server, b"GET /small HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") as client:
         assert received(client) > SMALL
+
+
+def test_uvicorn_has_the_undocumented_names_that_we_use() -> None:
+    """Without `on_response_complete` no time limit would begin after an answer; without `conn` none would be known."""
+
+    async def names() -> None:
+        config = uvicorn.Config(PlainTextResponse("hello\n"), ws="none", log_config=None)
+        server = uvicorn.Server(config)
+        protocol = H11Protocol(config, server.server_state, {})
+        assert isinstance(protocol, asyncio.Protocol)
+        assert protocol.loop is asyncio.get_running_loop()
+        assert protocol.transport is None
+        assert isinstance(protocol.conn, h11.Connection)
+        assert callable(protocol.on_response_complete)
+        assert asyncio.iscoroutinefunction(server.startup)
+        assert asyncio.iscoroutinefunction(server.shutdown)
+
+    asyncio.run(names())

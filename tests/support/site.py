@@ -17,7 +17,7 @@ from controller.runtime.metrics import Metrics
 from controller.web.app import Web
 from controller.web.exposition import render
 from controller.web.pod_views import PodViews
-from controller.web.server import EVERYBODY, WebServer
+from controller.web.server import OPEN_ACCESS, WebServer
 from reconcilers.damping import Flapping
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import Outcome, ProbeResult, Reason
@@ -37,7 +37,7 @@ class Site(AbstractContextManager["Site"]):
         self,
         *,
         host: str = "127.0.0.1",
-        access: WebAccess = EVERYBODY,
+        access: WebAccess = OPEN_ACCESS,
         names: Sequence[str] = (),
         allowed_hosts: Sequence[str] = (),
     ) -> None:
