@@ -35,6 +35,7 @@ from controller.runtime.descriptors import affordable
 from controller.runtime.heartbeat import Heartbeats
 from controller.runtime.metrics import Metrics
 from controller.runtime.signal_requests import Requests
+from controller.runtime.start_error import StartError
 from controller.runtime.systemd import ServiceManager
 from controller.runtime.work_queue import WorkQueue
 from controller.web import exposition
@@ -60,10 +61,6 @@ LAST_STEP = 0.05
 """Seconds that a part has to end: for each, for all together, and for each of those that come when all is used up."""
 AFTER_LEAVE = 0.5
 """Seconds of all together that are left to what ends after leave was taken of Consul, which gets the rest."""
-
-
-class StartError(Exception):
-    """The controller cannot start; the message says what is in the way."""
 
 
 class App:

@@ -1,30 +1,64 @@
-"""The command line. Every verb translates its options, calls one part of the controller, and says what went wrong."""
+"""The command line. A verb translates its options, calls one part of the controller and reports what went wrong.
 
-from importlib.metadata import version
-from typing import Any
+A verb's module is imported when the verb is used. So `--version`, `--help` and the completion of verbs import
+nothing of the controller.
+"""
+
+from collections import UserDict
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
-from controller.cli.bin2pod import bin2pod
-from controller.cli.check import check_config, check_manifest
-from controller.cli.completion import completion
-from controller.cli.healthy import healthy
-from controller.cli.inspect import inspect
-from controller.cli.isup import isup_command
-from controller.cli.plan import plan
-from controller.cli.policy import acl_policy
-from controller.cli.probe import probe
-from controller.cli.release import release_removals
-from controller.cli.run import run
-from controller.cli.schedule import schedule, unschedule
-from controller.cli.watch import watch
 from reconcilers.visible import visible_lines
 
-VERSION = click.version_option(version("podpulse"), prog_name="podpulse")
+VERSION = click.version_option(package_name="podpulse", prog_name="podpulse")
+
+
+class Verb(NamedTuple):
+    """Where a verb is implemented, and the first sentence of its help."""
+
+    module: str
+    function: str
+    summary: str
+
+
+VERBS = {
+    "acl-policy": Verb("policy", "acl_policy", "Print the least ACL policy that a controller needs."),
+    "bin2pod": Verb("bin2pod", "bin2pod", "Make a pod of EXECUTABLE: a tar.gz and a manifest."),
+    "check-config": Verb("check_config", "check_config", "Say whether the configuration FILE can be used."),
+    "check-manifest": Verb(
+        "check_manifest", "check_manifest", "Say what manifests ask for, or what is wrong with them."
+    ),
+    "completion": Verb("completion", "completion", "Print the script that has SHELL complete podpulse."),
+    "healthy": Verb("healthy", "healthy", "Ask the controller of this machine whether it is healthy."),
+    "inspect": Verb("inspect", "inspect", "Show what is scheduled and how healthy it is."),
+    "isup": Verb("isup", "isup_command", "Be a pod to try things on: always healthy."),
+    "plan": Verb("plan", "plan", "Say what would start, be replaced and stop."),
+    "probe": Verb("probe", "probe", "Probe POD once, from here, and explain what was seen."),
+    "release-removals": Verb("release", "release_removals", "Let the pods go whose removal the fuse holds."),
+    "run": Verb("run", "run", "Run the controller of one node, until SIGTERM."),
+    "schedule": Verb("schedule", "schedule", "Write MANIFESTS to the intent tree."),
+    "unschedule": Verb("schedule", "unschedule", "Remove POD's manifest from the intent tree."),
+    "watch": Verb("watch", "watch", "Show how healthy pods are, as it changes."),
+}
+
+
+class _Commands(UserDict[str, Any]):
+    """The verbs by name. A verb's module is imported when its command is looked up."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        found = super().__getitem__(name)
+        if isinstance(found, Verb):
+            module = import_module(f"controller.cli.{found.module}")
+            found = self[name] = VERSION(getattr(module, found.function))
+        return found  # type: ignore[no-any-return]
 
 
 class _Verbs(click.Group):
-    """Of all its verbs, whatever an error quotes is safe to show: an argument, the name of a file, Consul's answer."""
+    """Lists the verbs without importing them. Whatever an error quotes is made safe to show: an argument, the name of a
+    file, Consul's answer."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -33,13 +67,25 @@ class _Verbs(click.Group):
             error.message = visible_lines(error.message)  # type: ignore[misc]
             raise
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        verbs = [CompletionItem(name, help=verb.summary) for name, verb in VERBS.items() if name.startswith(incomplete)]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(
+    cls=_Verbs,
+    commands=_Commands(VERBS),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @VERSION
 def main() -> None:
     """The health checker of a Consul fleet.
 
-    Pod manifests stand in Consul's KV under intent/<node>/<pod>; `podpulse run` probes what they ask for, publishes the
+    Pod manifests are in Consul's KV under intent/<node>/<pod>. `podpulse run` probes what they ask for, publishes the
     health to Consul and exports it to Prometheus.
 
     \b
@@ -49,29 +95,8 @@ def main() -> None:
       podpulse run --intent-dir pods --health-dir health --address 127.0.0.1
       podpulse watch --intent-dir pods --health-dir health
 
-    Consul is found as the consul command finds it: by CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and their kin, or by each
-    verb's options. What a verb has to say is on standard output, and trouble on standard error; the exit code is 0 when
-    it did what was asked for, 1 when it could not, 2 for a wrong use, and else as the verb's own help says. Colours are
-    for terminals only, and NO_COLOR switches them off. `podpulse completion` has your shell complete all this.
+    Consul is found as the consul command finds it: by CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and the like, or by each
+    verb's options. Results are written to standard output, and errors and warnings to standard error. The exit code is
+    0 on success, 1 on failure, 2 for wrong usage, and else as the verb's own help says. Colours are used on terminals
+    only, and NO_COLOR switches them off. `podpulse completion` prints the completion script for your shell.
     """
-
-
-VERBS = (
-    run,
-    healthy,
-    isup_command,
-    schedule,
-    unschedule,
-    inspect,
-    probe,
-    plan,
-    watch,
-    bin2pod,
-    check_manifest,
-    check_config,
-    release_removals,
-    acl_policy,
-    completion,
-)
-for verb in VERBS:
-    main.add_command(VERSION(verb))

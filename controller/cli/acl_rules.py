@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from controller.config import Config
-from controller.consul.client import ConsulSettings
 from controller.consul.holders import NAME
+from controller.consul.settings import ConsulSettings
 from reconcilers.keys import HEALTH
 
 Access = Literal["read", "list", "write"]

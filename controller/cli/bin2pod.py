@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from controller.cli.options import FILE, explained, key_of
 from controller.cli.pod_archive import PackError, Pod, pack
@@ -74,11 +73,8 @@ def bin2pod(
     """
     key = key_of(executable.name if pod is None else pod, None)
     wanted = Pod(key.pod, location, config, status_port or 0, status_http)
-    with explained(), _progress(executable) as progress:
-        try:
-            packed = pack(executable, wanted, work_dir, progress)
-        except PackError as error:
-            raise click.ClickException(str(error)) from error
+    with explained(PackError), _progress(executable) as progress:
+        packed = pack(executable, wanted, work_dir, progress)
     if not packed.has_version:
         say(f"Warning: p2 could not read a version from {packed.location!r}; expected {packed.tar.name!r}", err=True)
     paths = {"tar_path": packed.tar, "manifest_path": packed.manifest, "final_location": packed.location}
@@ -91,6 +87,14 @@ def _progress(executable: Path) -> Iterator[Callable[[int], object]]:
     if size < BIG or not sys.stderr.isatty():
         yield lambda _: None
         return
+    from rich.progress import (  # noqa: PLC0415 - only where a bar is shown
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(stderr=True), transient=True) as progress:
         task = progress.add_task("packing", total=size)

@@ -13,6 +13,7 @@ from controller.cli import inspection, table
 from controller.cli.inspection import InspectedPod
 from controller.cli.options import FOLDER, check_names, client, consul_options, explained
 from controller.cli.terminal import has_colours, say, say_json, say_styled
+from controller.intent.source import SourceError
 
 
 @click.command()
@@ -60,7 +61,7 @@ def inspect(
     check_names({"--node": node, "--pod": pod})
     if health_dir and not intent_dir:
         raise click.UsageError("--health-dir: expected --intent-dir too")
-    with explained():
+    with explained(SourceError):
         if intent_dir:
             sights = inspection.from_folders(intent_dir, health_dir, node or socket.gethostname(), pod)
         else:

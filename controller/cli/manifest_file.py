@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
-from controller.cli.options import LENIENT, key_of
-from controller.cli.table import printable
+from controller.cli.options import key_of
+from controller.cli.terminal import printable
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import Rules
 from reconcilers.p2.manifest import refusal, sha_or_empty
 from reconcilers.spec import Manifest, PodKey
 
+LENIENT = Rules(allow_headers=True)
+"""Which manifests the tools accept: the controller that will run the pod may refuse headers, or miss a file."""
 NAMELESS = "unknown"
 """In place of the name of a pod whose manifest has no good one, and so is refused for that."""
 

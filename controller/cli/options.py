@@ -1,4 +1,8 @@
-"""What the verbs share: how to reach Consul, which pod is meant, and how an error is said."""
+"""What the verbs share: how to reach Consul, which pod is meant, and how an error is reported.
+
+The configuration and Consul's client are imported by the functions that use them: a verb that needs neither starts in a
+third of the time.
+"""
 
 import functools
 import os
@@ -7,25 +11,18 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from controller import config as configuration
-from controller.app import StartError
 from controller.cli.terminal import is_lost, patience
-from controller.config import Config, ConfigError
-from controller.consul.client import ConsulClient, ConsulError
-from controller.intent.source import SourceError
-from reconcilers import fields
-from reconcilers.manifest import ManifestError
-from reconcilers.options import Rules
 from reconcilers.spec import PodKey, is_name
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from controller.config import Config
+    from controller.consul.client import ConsulClient
 
-LENIENT = Rules(allow_headers=True)
-"""Which manifests the tools accept: the controller that will run the pod may refuse headers, or miss a file."""
+F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_WAIT = 10.0
 """Seconds. p2's tools wait longer; but a Consul whose index was set back answers no sooner than the wait is over."""
@@ -37,8 +34,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def _duration(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    from reconcilers.fields import duration  # noqa: PLC0415 - see above
+
     try:
-        return None if text is None else min(MAX_WAIT, fields.duration(1, 3600)(text))
+        return None if text is None else min(MAX_WAIT, duration(1, 3600)(text))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -111,34 +110,49 @@ def _as_https(address: str | None) -> str:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn the errors that a person can mend into one line on standard error."""
+def explained(*kinds: type[Exception]) -> Iterator[None]:
+    """Report OSError and errors of these kinds as one message on standard error, with the exit code 1."""
+    expected: tuple[type[Exception], ...] = (OSError, *kinds)
     try:
         yield
-    except (ConfigError, ConsulError, ManifestError, SourceError, StartError, OSError) as error:
+    except expected as error:
         if isinstance(error, OSError) and is_lost():
             raise
         raise click.ClickException(str(error)) from error
 
 
-def client(consul: Mapping[str, Any]) -> AbstractContextManager[ConsulClient]:
-    """As the options say; see `client_of`."""
+def client(consul: Mapping[str, Any]) -> "AbstractContextManager[ConsulClient]":
+    """A client as the options say; see `client_of`."""
     return client_of(load(None, consul, {}))
 
 
 @contextmanager
-def client_of(config: Config) -> Iterator[ConsulClient]:
-    """For a few requests, during which a person at a terminal is told what takes so long."""
-    settings = config.consul_settings(os.environ)
-    with ConsulClient(settings) as consul_client, patience(f"waiting for Consul at {settings.address}"):
-        yield consul_client
+def client_of(config: "Config") -> "Iterator[ConsulClient]":
+    """A client for a few requests. On a terminal, a request that takes long is shown. Consul's errors are reported."""
+    from controller.config import ConfigError  # noqa: PLC0415 - see above
+    from controller.consul.client import ConsulClient, ConsulError  # noqa: PLC0415
+
+    with explained(ConfigError, ConsulError):
+        settings = config.consul_settings(os.environ)
+        with ConsulClient(settings) as consul_client, patience(f"waiting for Consul at {settings.address}"):
+            yield consul_client
 
 
-def load(file: Path | None, consul: Mapping[str, Any], options: Mapping[str, Any]) -> Config:
+def load(file: Path | None, consul: Mapping[str, Any], options: Mapping[str, Any]) -> "Config":
+    """Read the configuration, over which options win. An error in it is reported."""
+    from controller import config as configuration  # noqa: PLC0415 - see above
+
+    with explained(configuration.ConfigError):
+        return configuration.load(file, overrides(consul, options))
+
+
+def overrides(consul: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by the dotted names that their fields have in the configuration."""
     names = {"node": "node_name", "node_address": "address"}
-    overrides = {names.get(name, name): value for name, value in options.items()}
-    overrides |= {f"consul.{name}": value for name, value in consul.items()}
-    return configuration.load(file, overrides)
+    return {
+        **{names.get(name, name): value for name, value in options.items()},
+        **{f"consul.{name}": value for name, value in consul.items()},
+    }
 
 
 def check_names(options: Mapping[str, str | None]) -> None:

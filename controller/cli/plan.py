@@ -17,8 +17,8 @@ from controller.cli import terminal
 from controller.cli.effective_manifests import addresses, listing, not_gone
 from controller.cli.manifest_file import usable
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
-from controller.cli.table import printable
-from controller.config import Config
+from controller.cli.terminal import printable
+from controller.config import Config, ConfigError
 from controller.intent.source import SourceError
 from controller.runtime.bounded import BoundedBody
 from reconcilers.checks import located
@@ -110,7 +110,7 @@ def plan(
       1  it could not be made, or --exit-code was given and there is something to do
       2  wrong use
     """
-    with explained():
+    with explained(ConfigError, SourceError):
         config = load(config_file, consul, {"node": node, "node_address": node_address})
         found = listing(config, intent_dir)
         wanted = _overlaid(found, config.node_name, files, without)

@@ -8,6 +8,7 @@ import click
 from controller.cli import acl_rules as policy
 from controller.cli.options import FILE, explained, load
 from controller.cli.terminal import say
+from controller.config import ConfigError
 
 
 @click.command("acl-policy")
@@ -34,7 +35,7 @@ def acl_policy(file: Path | None, node: str | None, agent_node: str | None, any_
       1  the configuration cannot be used
       2  wrong use
     """
-    with explained():
+    with explained(ConfigError):
         config = load(file, {}, {"node": node})
         rules = policy.least(config, agent_node, any_node=any_node, lists=list_policy)
         say(policy.heading(config.consul_settings(os.environ)) + policy.hcl(rules), nl=False)

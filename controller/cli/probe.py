@@ -14,15 +14,15 @@ from rich.text import Text
 from controller.cli import terminal
 from controller.cli.effective_manifests import addresses
 from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load
-from controller.cli.table import printable
-from controller.config import Config
+from controller.cli.terminal import printable
+from controller.config import Config, ConfigError
 from controller.intent.folder import manifest_path
 from controller.probes.once import probe_once
 from controller.probes.resolver import ask_system
 from reconcilers.checks import located
 from reconcilers.health import Certificate, Outcome, ProbeResult
 from reconcilers.keys import intent_key
-from reconcilers.manifest import parse, pod_id
+from reconcilers.manifest import ManifestError, parse, pod_id
 from reconcilers.record import timestamp
 from reconcilers.spec import CheckSpec, PodKey
 from reconcilers.visible import visible, visible_lines
@@ -86,7 +86,7 @@ def probe(
     """
     if (pod is None) == (file is None):
         raise click.UsageError("expected either POD or --manifest FILE")
-    with explained():
+    with explained(ConfigError, ManifestError):
         config = load(config_file, consul, {"node": node, "node_address": node_address})
         key, data = _manifest(config, pod, file, intent_dir)
         manifest = parse(key, data, config.rules())

@@ -7,14 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from controller.app import App
-from controller.cli.options import FILE, FOLDER, consul_options, explained, load
-from controller.runtime import log
+from controller.cli.options import FILE, FOLDER, consul_options, explained, overrides
+from controller.runtime.standard_streams import STANDARD_ERROR, keep_standard_streams
+from controller.runtime.start_error import StartError
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +58,21 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
       1  it cannot start: the configuration, its port, or a folder that another controller has
       2  wrong use
     """
-    log.keep_standard_streams()
-    faulthandler.enable(log.STANDARD_ERROR)
-    with explained():
+    from controller import config as configuration  # noqa: PLC0415 - `healthy` needs the options of this verb alone
+    from controller.app import App  # noqa: PLC0415
+    from controller.runtime import log  # noqa: PLC0415
+
+    keep_standard_streams()
+    faulthandler.enable(STANDARD_ERROR)
+    load = partial(configuration.load, file, overrides(consul, options))
+    with explained(configuration.ConfigError, StartError):
         reloads: list[object] = []
         signal.signal(signal.SIGHUP, lambda *_: reloads.append(None))  # what is read below may be the file before
-        config = load(file, consul, options)
+        config = load()
         log.configure(config.log_level, config.log_format)
         for note in config.notes:
             logger.warning("%s: %s", file, note)
-        app = App(config, os.environ, lambda: load(file, consul, options))
+        app = App(config, os.environ, load)
         signal.signal(signal.SIGHUP, lambda *_: app.request_reload())
         signal.signal(signal.SIGUSR1, lambda *_: app.request_release())
         signal.signal(signal.SIGTERM, lambda *_: app.request_stop())

@@ -11,7 +11,7 @@ from rich.text import Text
 from controller.cli import table
 from controller.cli.following import View
 from controller.cli.inspection import InspectedPod
-from controller.cli.terminal import say
+from controller.cli.terminal import printable, say
 from reconcilers.record import timestamp
 from reconcilers.spec import PodKey
 
@@ -95,7 +95,7 @@ def _state(sight: InspectedPod) -> str:
 
 
 def _detail(sight: InspectedPod) -> str:
-    detail = table.printable(sight.record.detail) if sight.record else ""
+    detail = printable(sight.record.detail) if sight.record else ""
     return f": {detail}" if detail else ""
 
 
@@ -108,7 +108,7 @@ class LiveTable:
 
     def show(self, view: View) -> None:
         if view.sights is None:
-            trouble = f": {table.printable(view.trouble)}" if view.trouble else " …"
+            trouble = f": {printable(view.trouble)}" if view.trouble else " …"
             self._live.update(Text(f"waiting for Consul{trouble}"), refresh=True)
         else:
             self._live.update(self._table(view.sights, view.trouble), refresh=True)
@@ -120,5 +120,5 @@ class LiveTable:
         totals = table.totals(sights)
         if len(worst) > room:
             totals += f"; {len(worst) - room} of them have no room here"
-        waiting = f"waiting: {table.printable(trouble)}" if trouble else ""
+        waiting = f"waiting: {printable(trouble)}" if trouble else ""
         return Text.from_ansi(f"{rows}\n\n{totals}\n{waiting}", no_wrap=True, overflow="ellipsis")

@@ -12,8 +12,8 @@ import click
 from rich.cells import cell_len
 
 from controller.cli.inspection import InspectedPod
+from controller.cli.terminal import printable
 from reconcilers.health import HealthState
-from reconcilers.visible import visible
 
 STYLES: Mapping[HealthState, Mapping[str, Any]] = {
     HealthState.CRITICAL: {"fg": "red", "bold": True},
@@ -80,11 +80,6 @@ def totals(pods: Iterable[InspectedPod]) -> str:
     words = ", ".join(f"{counts[each]} {each}" for each in WORST_FIRST if counts[each])
     number = counts.total()
     return f"{number} pod{'' if number == 1 else 's'}{f': {words}' if words else ''}"
-
-
-def printable(text: str) -> str:
-    """`text` on one line with single spaces, without anything that a terminal would obey."""
-    return visible(" ".join(text.split()))
 
 
 def _padded(words: Iterable[str], widths: Iterable[int]) -> list[str]:

@@ -14,18 +14,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
-from rich.console import Console
-from rich.text import Text
 
-from controller.runtime.log import keep_standard_streams
-from reconcilers.visible import json_visible, visible_lines
+from controller.runtime.standard_streams import STANDARD_ERROR, STANDARD_OUTPUT, keep_standard_streams
+from reconcilers.visible import json_visible, visible, visible_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SOON = 1.0
 """Seconds within which an answer needs no excuse."""
-STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 LOOKALIKES = {"█": "#", "…": "...", "━": "-", "╸": "-", "╺": "-"}
 """What stands for our own characters where only ASCII can be written."""
 ASCII = "podpulse.ascii"
@@ -41,6 +41,11 @@ def say_styled(text: str) -> None:
     click.echo(text)
 
 
+def printable(text: str) -> str:
+    """`text` on one line with single spaces, with everything escaped that a terminal would obey."""
+    return visible(" ".join(text.split()))
+
+
 def say_json(value: object, *, compact: bool = False) -> None:
     """Write `value` as JSON: indented, or `compact` on one line."""
     separators = (",", ":") if compact else None
@@ -50,8 +55,10 @@ def say_json(value: object, *, compact: bool = False) -> None:
     click.echo(json_visible(text))
 
 
-def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+def console(*, stderr: bool = False, soft_wrap: bool = False) -> "Console":
     """A terminal for rich that takes text for text: `[::]` is no markup, and `:ab:` no emoji."""
+    from rich.console import Console  # noqa: PLC0415 - most verbs do not need rich
+
     return Console(stderr=stderr, soft_wrap=soft_wrap, highlight=False, markup=False, emoji=False)
 
 
@@ -68,6 +75,8 @@ def patience(what: str) -> Iterator[None]:
         yield
         return
     spinner = "line" if _has_ascii_only(sys.stderr) else "dots"
+    from rich.text import Text  # noqa: PLC0415
+
     status = console(stderr=True).status(Text(visible_lines(what)), spinner=spinner)
     soon = threading.Timer(SOON, status.start)
     soon.daemon = True

@@ -17,7 +17,9 @@ from controller.cli import terminal
 from controller.cli.following import ConsulPods, FolderPods, View
 from controller.cli.options import FOLDER, check_names, consul_options, explained, load
 from controller.cli.screens import ChangeLines, LiveTable, Screen, StatusLines
-from controller.consul.client import ConsulClient
+from controller.config import ConfigError
+from controller.consul.client import ConsulClient, ConsulError
+from controller.intent.source import SourceError
 
 REFRESH = 1.0
 """Seconds after which the ages in the table are told anew."""
@@ -58,7 +60,7 @@ def watch(
         raise click.UsageError("--health-dir: expected --intent-dir too")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with explained():
+    with explained(ConfigError, ConsulError, SourceError):
         config = load(None, consul, {})
         pods = (
             FolderPods(intent_dir, health_dir, node or socket.gethostname(), pod)

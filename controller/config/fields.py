@@ -9,8 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, InstanceOf
 
 from controller.config.keyring import Keyring
-from controller.consul.client import settings_from_environment
-from controller.consul.settings import ADDRESS, NAME
+from controller.consul.settings import ADDRESS, NAME, settings_from_environment
 from controller.runtime.plain_files import unreadable
 from reconcilers.fields import headers, is_host
 from reconcilers.guard import Allowance

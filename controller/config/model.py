@@ -28,7 +28,7 @@ from controller.config.fields import (
 from controller.config.live import LIVE
 from controller.config.sections import ConsulSection, DampingSection, Section, ServiceSection
 from controller.config.web_access import WebAccess
-from controller.consul.client import ConsulSettings, settings_from_environment
+from controller.consul.settings import ConsulSettings, settings_from_environment
 from controller.runtime.plain_files import unreadable
 from reconcilers.damping import DampingRules
 from reconcilers.fields import Boolean, number

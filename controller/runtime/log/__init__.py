@@ -6,10 +6,9 @@ import threading
 
 from controller.runtime.log.lines import JournalFormatter, JsonFormatter, LineFormatter, journal_reads
 from controller.runtime.log.non_blocking import NonBlockingHandler
+from controller.runtime.standard_streams import STANDARD_ERROR
 
-__all__ = ["STANDARD_ERROR", "configure", "keep_standard_streams", "set_level"]
-
-STANDARD_ERROR = 2
+__all__ = ["configure", "set_level"]
 
 
 def configure(level: str, style: str = "text") -> None:
@@ -29,18 +28,6 @@ def configure(level: str, style: str = "text") -> None:
 def set_level(level: str) -> None:
     """Drops the lines below this level from now on."""
     logging.getLogger().setLevel(level.upper())
-
-
-def keep_standard_streams() -> None:
-    """Opens /dev/null in place of closed standard streams, so that no socket gets the number of one.
-
-    C libraries write to standard error by its number, and would write into that socket.
-    """
-    null = os.open(os.devnull, os.O_RDWR)
-    while null <= STANDARD_ERROR:
-        os.set_inheritable(null, True)
-        null = os.open(os.devnull, os.O_RDWR)
-    os.close(null)
 
 
 def _log_uncaught(uncaught: threading.ExceptHookArgs) -> None:

@@ -1,17 +1,14 @@
-"""`podpulse check-manifest` and `check-config`: what is wrong with a file, before it is used."""
+"""`podpulse check-manifest`: what is wrong with a manifest, before it is used."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from controller import config as configuration
-from controller.cli.manifest_file import ManifestFile, read
-from controller.cli.options import FILE, LENIENT, check_names, explained, load
+from controller.cli.manifest_file import LENIENT, ManifestFile, read
+from controller.cli.options import FILE, check_names, explained, load
 from controller.cli.terminal import say, say_json
-from controller.config.certificate_files import wrong_authorities, wrong_for_checks, wrong_for_consul
 from reconcilers.checktext import describe
 from reconcilers.spec import Manifest
 
@@ -87,35 +84,3 @@ def _asked(manifest: Manifest) -> str:
     if manifest.check:
         return f"{manifest.check.probe.url or 'passing without a probe'} every {manifest.check.interval:g} s"
     return "paused" if manifest.paused else "asks for no check"
-
-
-@click.command("check-config")
-@click.argument("file", type=FILE)
-def check_config(file: Path) -> None:
-    """Say whether the configuration FILE can be used.
-
-    That it is good is said on standard output; else every field that is wrong, on standard error.
-
-    \b
-    Examples:
-      podpulse check-config /etc/podpulse.yaml
-
-    \b
-    Exit codes:
-      0  it can
-      1  it cannot
-      2  wrong use
-    """
-    with explained():
-        config = configuration.load(file, {})
-        consul = config.consul_settings(os.environ)
-    wrong = (
-        wrong_for_consul(consul),
-        wrong_authorities("ca_file", str(config.ca_file)),
-        wrong_for_checks(config.defaults.tls),
-    )
-    if problem := next(filter(None, wrong), ""):
-        raise click.ClickException(f"{file}: {problem}")
-    say(f"{file}: good")
-    for note in config.notes:
-        say(f"{file}: {note}")
