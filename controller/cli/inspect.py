@@ -1,7 +1,6 @@
 """`podpulse inspect`: what is scheduled, and how it is."""
 
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import Any
 
 import click
 
-from controller.cli import inspection, table
+from controller.cli import inspection
 from controller.cli.inspection import InspectedPod
 from controller.cli.options import FOLDER, check_names, client, consul_options, explained
-from controller.cli.terminal import has_colours, say, say_json, say_styled
+from controller.cli.terminal import console, say, say_json
 from controller.intent.source import SourceError
 
 
@@ -75,8 +74,13 @@ def inspect(
 
 
 def _show(sights: Sequence[InspectedPod]) -> None:
+    from controller.cli import table  # noqa: PLC0415 - rich is imported only for a table
+
     now = time.time()
     rows = sorted(table.row(sight, now) for sight in sights)
-    say_styled(table.text(rows, colour=has_colours()))
-    if sys.stdout.isatty():
+    terminal = console()
+    if terminal.is_terminal and not terminal.is_dumb_terminal:
+        terminal.print(table.drawn(rows))
         say(f"\n{table.totals(sights)}")
+    else:
+        say(table.columns(rows))

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -15,8 +15,8 @@ from controller.cli.terminal import printable, say
 from reconcilers.record import timestamp
 from reconcilers.spec import PodKey
 
-LINES_AROUND = 5
-"""Of a table, beside its rows: the head, a blank one, the totals, trouble, and where the cursor stands."""
+OTHER_LINES = 5
+"""The lines of the screen that are not rows: the head, a blank line, the totals, trouble, and the cursor's line."""
 
 
 class Screen(Protocol):
@@ -111,14 +111,14 @@ class LiveTable:
             trouble = f": {printable(view.trouble)}" if view.trouble else " …"
             self._live.update(Text(f"waiting for Consul{trouble}"), refresh=True)
         else:
-            self._live.update(self._table(view.sights, view.trouble), refresh=True)
+            self._live.update(self._drawn(view.sights, view.trouble), refresh=True)
 
-    def _table(self, sights: Sequence[InspectedPod], trouble: str) -> Text:
-        now, room = time.time(), max(1, self._console.height - LINES_AROUND)
+    def _drawn(self, sights: Sequence[InspectedPod], trouble: str) -> Group:
+        now, room = time.time(), max(1, self._console.height - OTHER_LINES)
         worst = sorted(sights, key=lambda sight: (table.WORST_FIRST.index(table.state(sight)), sight.key))
-        rows = table.text([table.row(sight, now) for sight in worst[:room]], colour=True)
         totals = table.totals(sights)
         if len(worst) > room:
             totals += f"; {len(worst) - room} of them have no room here"
         waiting = f"waiting: {printable(trouble)}" if trouble else ""
-        return Text.from_ansi(f"{rows}\n\n{totals}\n{waiting}", no_wrap=True, overflow="ellipsis")
+        rows = table.drawn([table.row(sight, now) for sight in worst[:room]], one_line=True)
+        return Group(rows, Text(f"\n{totals}\n{waiting}", no_wrap=True, overflow="ellipsis"))

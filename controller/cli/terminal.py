@@ -1,7 +1,7 @@
 """What verbs write, and what is different where a person sits at a terminal.
 
 All that a verb says goes through here. `say` escapes what a terminal would obey, `say_json` the same in JSON, and
-`console` takes no word of others for markup or an emoji. `say_styled` and a console write what is safe already.
+`console` takes no word of others for markup or an emoji. A console is given only text that is safe already.
 """
 
 import codecs
@@ -36,11 +36,6 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     click.echo(visible_lines(text), err=err, nl=nl)
 
 
-def say_styled(text: str) -> None:
-    """Write `text` as it is: whatever others said in it went through `visible`, and the colours are ours."""
-    click.echo(text)
-
-
 def printable(text: str) -> str:
     """`text` on one line with single spaces, with everything escaped that a terminal would obey."""
     return visible(" ".join(text.split()))
@@ -60,12 +55,6 @@ def console(*, stderr: bool = False, soft_wrap: bool = False) -> "Console":
     from rich.console import Console  # noqa: PLC0415 - most verbs do not need rich
 
     return Console(stderr=stderr, soft_wrap=soft_wrap, highlight=False, markup=False, emoji=False)
-
-
-def has_colours() -> bool:
-    """Whether standard output is a terminal that can show colours, and they are wanted."""
-    dumb = os.environ.get("TERM", "") in {"dumb", "unknown"}
-    return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
 
 
 @contextmanager

@@ -1,6 +1,10 @@
 """Pods as a table for people, on a terminal and elsewhere."""
 
 import re
+from collections.abc import Sequence
+from io import StringIO
+
+from rich.console import Console
 
 from controller.cli import table
 from controller.cli.inspection import InspectedPod
@@ -27,10 +31,22 @@ SIGHTS = (
 )
 
 
+def shown(rows: Sequence[table.Row], width: int, *, one_line: bool = False) -> str:
+    """The table on a terminal of `width` columns."""
+    console = Console(file=StringIO(), force_terminal=True, color_system="standard", width=width, height=50)
+    with console.capture() as captured:
+        console.print(table.drawn(rows, one_line=one_line))
+    return captured.get()
+
+
+def plain(drawn: str) -> list[str]:
+    return [line.rstrip() for line in ESCAPE.sub("", drawn).splitlines()]
+
+
 def test_plain_columns_stand_below_each_other_and_are_never_cut() -> None:
     detail = "a long story " * 30
     rows = [table.row(each, NOW) for each in (*SIGHTS, sight("x", HealthState.CRITICAL, Reason.BODY, detail))]
-    lines = table.text(rows, colour=False).splitlines()
+    lines = table.columns(rows).splitlines()
     assert lines[0].split() == ["POD", "NODE", "STATE", "SINCE", "PROBED", "REASON", "DETAIL"]
     assert lines[1].split() == ["isup", "web1.example.com", "passing", "1d2h", "2s", "-"]
     assert lines[2].split(maxsplit=6)[3:] == ["1m5s", "2s", "status", "answered with status 500"]
@@ -62,19 +78,35 @@ def test_nothing_that_a_terminal_would_obey_is_shown() -> None:
 
 def test_colours_change_nothing_but_the_colour() -> None:
     rows = [table.row(each, NOW) for each in SIGHTS]
-    coloured = table.text(rows, colour=True)
-    assert "\x1b[31m\x1b[1mcritical" in coloured
+    coloured = shown(rows, 120)
+    assert "\x1b[1;31mcritical" in coloured
     assert "\x1b[32mpassing" in coloured
-    assert [line.rstrip() for line in ESCAPE.sub("", coloured).splitlines()] == table.text(
-        rows, colour=False
-    ).splitlines()
+    assert plain(coloured) == table.columns(rows).splitlines()
 
 
 def test_letters_of_double_width_count_twice() -> None:
     wide = InspectedPod(PodKey("web1", "isup"), b"", None, None)
-    lines = table.text([table.row(wide, NOW)._replace(reason="\u4e2d\u6587"), table.row(wide, NOW)], colour=False)
+    lines = table.columns([table.row(wide, NOW)._replace(reason="\u4e2d\u6587"), table.row(wide, NOW)])
     assert lines.splitlines()[1].endswith("\u4e2d\u6587    no health is published")
     assert lines.splitlines()[2].endswith("-       no health is published")
+
+
+def test_a_terminal_gets_every_word_however_narrow_it_is() -> None:
+    detail = "answered with status 500 and then with something else"
+    rows = [table.row(sight("shop", HealthState.CRITICAL, Reason.STATUS, detail), NOW)]
+    words = sorted("".join([*table.HEADS, *rows[0]]).replace(" ", ""))
+    for width in (90, 60, 40):
+        lines = plain(shown(rows, width))
+        assert max(map(len, lines)) <= width
+        assert sorted("".join(lines).replace(" ", "")) == words
+
+
+def test_a_table_with_one_line_for_a_pod_cuts_the_detail_first() -> None:
+    rows = [table.row(sight("shop", HealthState.CRITICAL, Reason.STATUS, "a long story " * 30), NOW)]
+    head, line = plain(shown(rows, 90, one_line=True))
+    assert head.split()[-1] == "DETAIL"
+    assert line.split()[:6] == ["shop", "web1.example.com", "critical", "0s", "2s", "status"]
+    assert line.endswith("…")
 
 
 def test_totals_are_said_for_none_and_for_one() -> None:
