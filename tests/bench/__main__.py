@@ -15,6 +15,7 @@ from tests.bench.podpulse import DidNotStart
 from tests.bench.report import Progress, Report
 from tests.bench.targets import CannotListen, raise_descriptor_limit
 
+DONE, NOT_RUN, EXCEEDED = 0, 1, 3
 MOST_CHECKS = 16_000
 """What nginx can have as ports without hitting those that the kernel gives to outgoing connections. In `overload`
 targets have several pods each, so there may be twice as many."""
@@ -79,21 +80,30 @@ examples:
 Close other programs first: a figure from a busy machine says little. What is not on PATH is taken from the Debian
 archive, into .cache, without root. Without nginx nothing can be measured; a peer that cannot be had is named in the
 table and the JSON.
+
+exit code: 0 when the scenario was run, 1 when it could not be run, 2 for wrong use, 3 with --enforce when a figure is
+above its limit
 """
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one scenario; exit code 1 when it could not be run."""
+    """Runs one scenario and returns the exit code."""
     options = _parser().parse_args(arguments)
+    if options.list:
+        print(*SCENARIOS, sep="\n")
+        return DONE
     scenario, say = SCENARIOS[options.scenario], Progress()
     raise_descriptor_limit()
     try:
         report = scenario.run(_work(options, scenario), say)
     except (programs.Missing, CannotListen, DidNotStart, TooSlow) as error:
         say(f"stopped: {error}")
-        return 1
+        return NOT_RUN
     report.write(as_json=options.json)
-    return 0
+    if options.enforce and report.exceeded:
+        say(f"above the limit: {', '.join(report.exceeded)}")
+        return EXCEEDED
+    return DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
                         "podpulse's configuration, such as max_in_flight=64; may be given again")  # fmt: skip
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="busy loops beside it (overload) [0]")
     parser.add_argument("--quota", type=_positive, default=1.0, metavar="SHARE", help="of a core (overload) [1]")
+    parser.add_argument("--enforce", action="store_true", help="exit with 3 when a figure is above its limit")
+    parser.add_argument("--list", action="store_true", help="print the names of the scenarios, and measure nothing")
     parser.add_argument("--json", action="store_true", help="JSON on standard output; the table goes to standard error")
     return parser
 

@@ -69,6 +69,8 @@ class Report:
 
     document: Mapping[str, Any]
     tables: Sequence[Table]
+    exceeded: Sequence[str] = ()
+    """The figures that are above their limits, by name."""
 
     def write(self, *, as_json: bool) -> None:
         """The tables on standard output; with `as_json` the document there, and the tables on standard error."""
@@ -81,7 +83,8 @@ class Report:
 def reached(title: str, work: Mapping[str, Any], of: Sequence[Reach], notes: Sequence[str] = ()) -> Report:
     """The report of a scenario whose figures have limits."""
     table = Table(title, ("what", "seen", "at most", "unit", "met"), [each.row() for each in of], notes)
-    return Report({"work": work, "results": [each.as_json() for each in of]}, [table])
+    exceeded = [each.what for each in of if each.met is False]
+    return Report({"work": work, "results": [each.as_json() for each in of]}, [table], exceeded)
 
 
 def _without_nan(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.bench import endurance, programs, steady
+from tests.bench.__main__ import SCENARIOS
 from tests.bench.measure import Figures, Work
 from tests.support import program
 
@@ -78,10 +79,22 @@ def test_a_scenario_gives_its_figures_beside_their_limits(scenario: str) -> None
     assert any(figure["limit"] is not None for figure in document["results"])
 
 
+def test_a_figure_above_its_limit_is_an_error_where_that_is_asked_for() -> None:
+    """With one probe at a time those that hang hold up the others."""
+    work = ("--checks", "4", "--interval", "0.5", "--seconds", "1", "--set", "max_in_flight=1")
+    done = bench("--scenario", "hang", *work, "--enforce")
+    assert done.returncode == 3
+    assert "above the limit: " in done.stderr
+
+
+def test_the_scenarios_are_listed() -> None:
+    assert bench("--list").stdout.split() == [*SCENARIOS]
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(400)
 def test_nothing_grows_while_manifests_change_and_one_thing_after_the_other_breaks() -> None:
-    document = measured("--scenario", "endurance", "--seconds", "105", within=380)
+    document = measured("--scenario", "endurance", "--checks", "1000", "--seconds", "105", within=380)
 
     assert [figure for figure in document["results"] if figure["met"] is False] == []
     assert {figure["what"]: figure["seen"] for figure in document["results"]}["faults"] == len(endurance.FAULTS)

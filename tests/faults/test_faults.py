@@ -1,7 +1,6 @@
-"""The controller goes through every fault once, and through a random run, and keeps what it promises.
+"""The controller keeps its promises through every fault and through random runs.
 
-Each run is a process of its own, as `tests/faults/run` starts it. They wait more than they work, so some of them go at
-the same time.
+Each run is a process of its own, started as `tests/faults/run` starts it. A run mostly waits, so several run at once.
 """
 
 import sys
@@ -12,63 +11,55 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from tests.faults import runs
 from tests.faults.catalogue import FAULTS
 from tests.faults.history import write
+from tests.faults.runs import Run
 from tests.faults.tales import Tale, passing
 from tests.support import program
 from tests.support.program import Programs
 
 PROGRAM = (sys.executable, "-m", "tests.faults")
-WITHIN = 360.0
-"""The longest run, of the process, takes 150 s where nothing else runs."""
-AT_ONCE = 3
-SEED = "20"
+WITHIN = 300.0
+"""A short run takes about 90 s where nothing else runs."""
+AT_ONCE = 5
 KEPT = Path(__file__).resolve().parents[2] / ".cache" / "faults"
-RUNS: Mapping[str, tuple[str, ...]] = {
-    "random": ("--minutes", "1.5", "--pods", "20", "--pause", "1", "6"),
-    "process": ("--each", "--alone"),
-    "cluster": ("--each",),
-    "acl": ("--each", "--acl"),
-    "answers": ("--each", "--alone"),
-    "keys": ("--each", "--alone"),
-    "line": ("--each", "--alone"),
-}
-"""The longest first, so that none of them goes on alone at the end."""
+RUNS = runs.every_run()
+
+Done = Mapping[str, Future[CompletedProcess[str]]]
 
 
 @pytest.fixture(scope="module")
-def runs() -> Iterator[Mapping[str, Future[CompletedProcess[str]]]]:
-    """All of them, some at a time, in their order. When nobody asks for more of them, what runs is ended."""
+def done() -> Iterator[Done]:
+    """Starts all runs in their order, `AT_ONCE` at a time. Those that still run at the end are ended."""
     with ThreadPoolExecutor(AT_ONCE) as pool, Programs() as programs:
         try:
-            yield {
-                name: pool.submit(programs.run, _command(name, options), within=WITHIN)
-                for name, options in RUNS.items()
-            }
+            yield {name: pool.submit(programs.run, _command(name, run), within=WITHIN) for name, run in RUNS.items()}
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _command(name: str, options: tuple[str, ...]) -> tuple[str, ...]:
-    faults = [fault.name for fault in FAULTS.values() if fault.group == name and not fault.only_long]
-    return (
-        *(*PROGRAM, "--seed", SEED, "--verbose", "--keep", str(KEPT / name)),
-        *options,
-        *(("--faults", ",".join(faults)) if faults else ()),
-    )
+def _command(name: str, run: Run) -> tuple[str, ...]:
+    return (*PROGRAM, "--verbose", "--keep", str(KEPT / name.replace(" ", "-")), *run.options)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(len(RUNS) * WITHIN)
 @pytest.mark.parametrize("name", RUNS)
-def test_every_promise_is_kept(runs: Mapping[str, Future[CompletedProcess[str]]], name: str) -> None:
-    done = runs[name].result()
-    print(done.stdout, done.stderr)
-    assert done.returncode == 0
+def test_every_promise_is_kept(done: Done, name: str) -> None:
+    ended = done[name].result()
+    print(ended.stdout, ended.stderr)
+    assert ended.returncode == 0
 
 
-def test_every_fault_has_its_run() -> None:
-    assert {fault.group for fault in FAULTS.values()} <= set(RUNS)
+def test_ci_injects_every_fault_once() -> None:
+    """Except those that take a minute. `tests/run --long` injects these too."""
+    found = [fault for run in RUNS.values() for fault in runs.injected(run)]
+    assert sorted(found) == sorted(fault.name for fault in FAULTS.values() if not fault.only_long)
+
+
+def test_no_run_takes_much_longer_than_the_others() -> None:
+    assert max(run.seconds for run in RUNS.values()) <= 1.5 * runs.SECONDS
 
 
 def _run(*arguments: str) -> CompletedProcess[str]:

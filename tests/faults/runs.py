@@ -1,0 +1,70 @@
+"""The runs of CI: together they inject every fault of the catalogue but those that take a minute."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.faults.catalogue import FAULTS
+from tests.faults.fault import Fault, Group
+
+SECONDS = 75.0
+"""About how long the faults of one short run take."""
+SETTLES_SOON = 2.0
+SETTLES: Mapping[Group, float] = {"keys": 12.0, "cluster": 4.0}
+"""Seconds that it usually takes until everything is right again after a fault. The controller reads its own keys again
+every 15 s."""
+SEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The options of `tests/faults/run`, and about how many seconds the run takes."""
+
+    options: Sequence[str]
+    seconds: float
+
+
+def every_run() -> Mapping[str, Run]:
+    """The runs by name, the longest first. They share the faults evenly. Each fault that is not `only_long` is in
+    exactly one of them."""
+    runs = {
+        "random": Run(("--seed", str(SEED), "--minutes", "1.25", "--pods", "20", "--pause", "1", "6"), SECONDS),
+        **dict(_each("ACL", ("--acl",), (fault for fault in _every() if fault.acl))),
+        **dict(_each("cluster", (), (fault for fault in _every() if _in_cluster(fault)))),
+        **dict(_each("agent", ("--alone",), (fault for fault in _every() if not (fault.acl or _in_cluster(fault))))),
+    }
+    return dict(sorted(runs.items(), key=lambda run: -run[1].seconds))
+
+
+def injected(run: Run) -> frozenset[str]:
+    """The faults that a run names."""
+    options = list(run.options)
+    return frozenset(options[options.index("--faults") + 1].split(",")) if "--faults" in options else frozenset()
+
+
+def _every() -> Iterator[Fault]:
+    return (fault for fault in FAULTS.values() if not fault.only_long)
+
+
+def _in_cluster(fault: Fault) -> bool:
+    return fault.group == "cluster"
+
+
+def _each(name: str, options: Sequence[str], faults: Iterable[Fault]) -> Iterator[tuple[str, Run]]:
+    for number, share in enumerate(_shares(faults), 1):
+        names = ",".join(fault.name for fault in share)
+        every = ("--seed", str(SEED), "--each", *options, "--faults", names)
+        yield f"{name} {number}", Run(every, sum(map(_takes, share)))
+
+
+def _shares(faults: Iterable[Fault]) -> Sequence[Sequence[Fault]]:
+    """Takes the longest faults first, and gives each to the run that has the least to do."""
+    longest_first = sorted(faults, key=_takes, reverse=True)
+    shares: list[list[Fault]] = [[] for _ in range(math.ceil(sum(map(_takes, longest_first)) / SECONDS))]
+    for fault in longest_first:
+        min(shares, key=lambda share: sum(map(_takes, share))).append(fault)
+    return shares
+
+
+def _takes(fault: Fault) -> float:
+    return fault.takes + fault.seconds + SETTLES.get(fault.group, SETTLES_SOON)
