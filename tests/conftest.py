@@ -7,11 +7,9 @@ import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
-from xdist.scheduler import LoadFileScheduling
 
 from tests.support.consul import Agent
 from tests.support.setup import NOT_SET_UP, require
@@ -22,18 +20,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts 
 
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")  # a machine that others use too says nothing by the time that one example takes
-
-
-class ByFile(LoadFileScheduling):  # type: ignore[misc]
-    """The tests of a file go to one process, and so do all that share the image: each process would build its own."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "the image" if nodeid.startswith("tests/deploy/") else str(super()._split_scope(nodeid))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
-    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,21 @@
 """Manifests in Consul, and what single reads say of those that a listing lacks."""
 
+import time
+
 import pytest
 
 from controller.consul.client import ConsulClient, ConsulSettings
 from controller.intent.consul import LOOK, REFUSALS, ConsulSource
+from controller.intent.manifest_store import ManifestStore
 from controller.intent.source import SourceError
+from controller.intent.watch import IntentWatch
+from controller.runtime.heartbeat import Heartbeat
+from reconcilers.gate import RemovalGate
+from reconcilers.options import Rules
 from reconcilers.spec import PodKey
 from tests.support.consul import Agent
-from tests.support.recorders import FakeClock
+from tests.support.net import until
+from tests.support.recorders import Announced, FakeClock
 
 READS = 'key_prefix "intent/" { policy = "read" } key_prefix "intent/web1/hidden-" { policy = "deny" }'
 HIDDEN = [PodKey("web1", f"hidden-{number:02}") for number in range(12)]
@@ -47,3 +55,22 @@ def test_a_consul_that_does_not_answer_confirms_nothing() -> None:
         source = ConsulSource(client, "intent", "web1", lambda: ())
         with pytest.raises(SourceError, match="is_absent"):
             source.absent([GONE])
+
+
+def test_the_fuse_gives_way_although_nothing_changes_in_consul(consul: Agent) -> None:
+    """The query that waits for a change ends early enough for the fuse."""
+    pods = [f"intent/web1/{pod}" for pod in "abc"]
+    for key in pods:
+        consul.put(key, b"id: " + key[-1:].encode())
+    with ConsulClient(consul.settings()) as client:
+        source, store = ConsulSource(client, "intent", "web1", tuple), ManifestStore(Rules())
+        watch = IntentWatch(source, store, RemovalGate(1.0), Announced(), Heartbeat("watch", 30, time.monotonic))
+        watch.start()
+        try:
+            until(lambda: len(store.intents()) == len(pods))
+            consul.request("DELETE", "kv/intent/?recurse")
+            until(lambda: watch.held() == len(pods), what="all three are held")
+            until(lambda: not store.intents(), 30.0, "all are removed in the end")
+            assert watch.held() == 0
+        finally:
+            watch.stop(10)

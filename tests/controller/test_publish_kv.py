@@ -15,7 +15,7 @@ from controller.app import PUBLICATION_BATCH, PUBLICATION_LINGER
 from controller.consul.client import ConsulClient, ConsulSettings, ConsulUnavailable, TransactionResult
 from controller.consul.holders import Holders
 from controller.publish.desired import DesiredHealth
-from controller.publish.kv import LATEST, UNREADABLE, KvSink
+from controller.publish.kv import LATEST, READABLE, UNREADABLE, KvSink
 from controller.runtime.control_loop import ControlLoop
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.work_queue import WorkQueue
@@ -413,6 +413,7 @@ def test_keys_that_may_not_be_read_stay_as_believed_and_are_complained_about_onc
     consul_binary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Consul leaves them out of its answer without a word."""
+    caplog.set_level("INFO")
     every = 'key_prefix "health/" { policy = "write" }'
     [other] = named(1)
     with Agent(consul_binary, acl=True) as agent:
@@ -431,6 +432,7 @@ def test_keys_that_may_not_be_read_stay_as_believed_and_are_complained_about_onc
             agent.delete("health/isup/web1")
             agent.replace_rules(token, every)
             until(lambda: sink.look_again() == {ISUP}, what="the right is back, and what was missed is found")
+            assert caplog.messages.count(READABLE) == 1
 
 
 def test_leftovers_that_may_not_be_read_are_in_doubt(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:

@@ -18,7 +18,7 @@ BASE = "localhost/debian"
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     """Has built the image. Where that cannot be, tests are skipped for people, and fail in CI.
 
-    That all tests of this folder run in one process, so that one builds it, is seen to in tests/conftest.py.
+    The tests that use it share one group of xdist. So one process runs all of them, and builds the image once.
     """
     require("image-builder")
     if os.geteuid():

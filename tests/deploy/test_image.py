@@ -11,6 +11,8 @@ from tests.deploy.conftest import DOCKERFILE, IMAGE
 from tests.support import program
 from tests.support.image import Builder
 
+pytestmark = pytest.mark.xdist_group("the image")
+
 STARTED = """
 ip link set lo up
 {start} & started=$!

@@ -10,6 +10,8 @@ from tests.support.image import Builder
 from tests.support.machine import Machine, cgroups
 from tests.support.net import until
 
+pytestmark = pytest.mark.xdist_group("the image")
+
 UNIT = "podpulse.service"
 TOKEN = "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"
 ROTATED = "d38d43a2-b689-97e5-e35b-37d054d7f88a"

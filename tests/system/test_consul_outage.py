@@ -11,9 +11,9 @@ from tests.system.conftest import Launch
 
 PODS = [f"pod-{number}" for number in range(20)]
 TURNS = PODS[:5]
-INTERVAL = 1.0
+INTERVAL = 0.5
 BOUND = 0.25
-EVERY_SECOND = {"interval": "1s", "timeout": "1s"}
+OFTEN = {"interval": f"{INTERVAL:g}s", "timeout": f"{INTERVAL:g}s"}
 
 
 def turn_bad(target: Target) -> None:
@@ -46,7 +46,7 @@ def test_probes_go_on_while_consul_is_frozen_and_its_state_is_right_again_soon_a
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
     fleet.schedule(*PODS)
-    controller = launch(consul, defaults=EVERY_SECOND)
+    controller = launch(consul, defaults=OFTEN)
     until(lambda: fleet.are("passing", PODS))
     until(lambda: all(len(asked) > 1 for asked in fleet.asked_by_pod().values()))
     before = fleet.asked_by_pod()
@@ -66,13 +66,13 @@ def test_probes_go_on_while_consul_is_gone_and_its_state_is_right_again_soon_aft
 ) -> None:
     fleet = Fleet(persistent_consul, target)
     fleet.schedule(*PODS)
-    controller = launch(persistent_consul, defaults=EVERY_SECOND)
+    controller = launch(persistent_consul, defaults=OFTEN)
     until(lambda: fleet.are("passing", PODS))
     until(lambda: all(len(asked) > 1 for asked in fleet.asked_by_pod().values()))
     before = fleet.asked_by_pod()
     persistent_consul.kill()
     turn_bad(target)
-    watch_for(12)
+    watch_for(6)
     persistent_consul.start()
     until(lambda: right_again(fleet), 10.0, "what is published is right again")
     assert_asked_all_along(fleet, before)

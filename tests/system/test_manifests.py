@@ -210,17 +210,6 @@ def test_pods_are_removed_although_the_token_may_not_read_a_key_and_consul_says_
         assert held(controller) == 0
 
 
-@pytest.mark.slow
-def test_the_fuse_gives_way_after_a_minute(consul: Agent, launch: Launch, fleet: Fleet) -> None:
-    fleet.schedule("a", "b", "c")
-    controller = launch(consul)
-    until(lambda: fleet.are("passing", "abc"))
-    fleet.unschedule_at_once("a", "b", "c")
-    until(lambda: held(controller) == 3, what="all three are held")
-    until(lambda: not consul.entries("health/"), 64.0, "all are removed in the end")
-    assert controller.metrics().sum("podpulse_intents") == 0
-
-
 def held(controller: Controller) -> float:
     return controller.metrics().sum("podpulse_removals_held")
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from controller.publish.kv import READABLE, UNREADABLE
-from controller.publish.kv_keeper import PERIOD
 from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps
 from tests.support.fleet import Fleet
@@ -177,30 +175,6 @@ def test_keys_of_other_nodes_and_keys_of_odd_shapes_are_left_alone(consul: Agent
     until(lambda: fleet.are("passing", ["here"]))
     assert controller.terminate() == 0
     assert consul.entries("health/") == before
-
-
-@pytest.mark.slow
-def test_a_right_to_read_that_was_away_leaves_our_keys_looked_after(
-    acl_consul: Agent, launch: Launch, target: Target
-) -> None:
-    """Consul leaves out without a word what may not be read, for longer than from one look at our keys to the next."""
-    every = 'key_prefix "" { policy = "write" } session "web1" { policy = "write" }'
-    fleet = Fleet(acl_consul, target)
-    fleet.schedule("a", "b")
-    token = acl_consul.create_token(every)
-    controller = launch(acl_consul, token=token)
-    until(lambda: fleet.are("passing", "ab"))
-    acl_consul.replace_rules(token, every + ' key_prefix "health/a" { policy = "deny" }')
-    until(lambda: UNREADABLE in controller.log, PERIOD + 15)
-    acl_consul.delete("health/b/web1")
-    until(lambda: fleet.are("passing", "ab"), PERIOD + 15, "the other key is looked after")
-    acl_consul.replace_rules(token, every)
-    until(lambda: READABLE in controller.log, PERIOD + 15)
-    acl_consul.delete("health/a/web1")
-    until(lambda: fleet.are("passing", "ab"), PERIOD + 15, "the right is back, and the key is")
-    assert controller.log.count(UNREADABLE) == 1
-    assert "Traceback" not in controller.log
-    assert controller.get("/-/healthy").status == 200
 
 
 def test_everything_is_published_again_after_somebody_destroyed_the_session(

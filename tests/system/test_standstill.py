@@ -5,9 +5,11 @@ The process is stopped, and its clocks are set to what such a machine's clocks s
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,75 +25,85 @@ LONG = {"interval": "60s", "timeout": "2s"}
 PROBED_WITHIN = 15.0
 
 
-class Readers:
-    """What is read of the pod in each place: p2's word, or None where nothing is known."""
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A node with its clock, and two controllers: one publishes to Consul, the other into a folder."""
 
-    def __init__(self, consul: Agent, fleet: Fleet, folder: Path) -> None:
-        self._consul = consul
-        self._fleet = fleet
-        self._folder = folder
+    node: str
+    consul: Agent
+    fleet: Fleet
+    folder: Path
+    clock: Clock
+    controllers: tuple[Controller, Controller]
 
     def kv(self) -> str | None:
-        return self._fleet.statuses().get("a")
+        """p2's word for the pod, as this and the following places have it; None where nothing is known."""
+        return self.fleet.statuses().get("a")
 
     def agent(self) -> str | None:
-        checks = self._consul.request("GET", "agent/checks").json()
-        return next((check["Status"] for name, check in checks.items() if name == "podpulse:web1:a"), None)
+        checks = self.consul.request("GET", "agent/checks").json()
+        return next((check["Status"] for name, check in checks.items() if name == f"podpulse:{self.node}:a"), None)
 
-    def folder(self) -> str | None:
-        file = self._folder / "a.json"
-        return (
-            json.loads(file.read_bytes())["Status"] if is_alive(self._folder, time.time()) and file.exists() else None
-        )
+    def health_file(self) -> str | None:
+        file = self.folder / "health" / "a.json"
+        if not is_alive(file.parent, time.time()) or not file.exists():
+            return None
+        return str(json.loads(file.read_bytes())["Status"])
 
-    def all(self) -> tuple[Callable[[], str | None], ...]:
-        return self.kv, self.agent, self.folder
-
-
-@pytest.fixture
-def readers(consul: Agent, fleet: Fleet, tmp_path: Path) -> Readers:
-    return Readers(consul, fleet, tmp_path / "health")
+    def all(self) -> list[str | None]:
+        return [self.kv(), self.agent(), self.health_file()]
 
 
 @pytest.fixture
-def stopped(
-    consul: Agent, fleet: Fleet, target: Target, readers: Readers, tmp_path: Path
-) -> Iterator[tuple[list[Controller], Clock]]:
-    """Two controllers that were stopped until readers know of nothing any more, and whose pod died meanwhile."""
-    clock = Clock(tmp_path / "clock")
-    (tmp_path / "pods").mkdir()
-    (tmp_path / "pods" / "a.yaml").write_bytes(manifest("a", target.port, "/a"))
-    fleet.schedule("a")
-    places = (
-        {"consul": {"address": consul.address}, "publish": ["kv", "agent"], "service": {"ttl": "3s"}},
-        {"intent_dir": str(tmp_path / "pods"), "health_dir": str(tmp_path / "health")},
-    )
+def stopped(consul: Agent, target: Target, tmp_path: Path) -> Iterator[Mapping[str, Machine]]:
+    """Machines that were stopped until nobody claims anything any more, and whose pods died meanwhile."""
     with ExitStack() as stack:
-        controllers = [stack.enter_context(Controller(clock=clock, defaults=LONG, **place)) for place in places]
-        until(lambda: [read() for read in readers.all()] == ["passing"] * 3)
-        for controller in controllers:
-            controller.pause()
+        machines = {node: start(stack, consul, target, node, tmp_path / node) for node in ("suspended", "paused")}
+        until(lambda: all(machine.all() == ["passing"] * 3 for machine in machines.values()))
+        for machine in machines.values():
+            for controller in machine.controllers:
+                controller.pause()
         target.behave(answer(503))
-        until(lambda: readers.kv() is None and readers.folder() is None, within=2 * TTL)
-        assert readers.agent() == "critical"
-        yield controllers, clock
+        until(
+            lambda: all(machine.kv() is None and machine.health_file() is None for machine in machines.values()),
+            within=2 * TTL,
+        )
+        assert [machine.agent() for machine in machines.values()] == ["critical"] * 2
+        yield machines
+
+
+def start(stack: ExitStack, consul: Agent, target: Target, node: str, folder: Path) -> Machine:
+    """Starts the controllers of one machine, each with the same pod."""
+    (folder / "pods").mkdir(parents=True)
+    (folder / "pods" / "a.yaml").write_bytes(manifest("a", target.port, "/a"))
+    clock, fleet = Clock(folder / "clock"), Fleet(consul, target, node)
+    fleet.schedule("a")
+    shared: dict[str, Any] = {"clock": clock, "defaults": LONG, "node_name": node}
+    places: tuple[dict[str, Any], dict[str, Any]] = (
+        {"consul": {"address": consul.address}, "publish": ["kv", "agent"], "service": {"ttl": "3s"}},
+        {"intent_dir": str(folder / "pods"), "health_dir": str(folder / "health")},
+    )
+    first, second = (stack.enter_context(Controller(**shared, **place)) for place in places)
+    return Machine(node, consul, fleet, folder, clock, (first, second))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [Clock.suspend, Clock.pause], ids=["suspended", "paused"])
 def test_a_pod_that_died_while_the_machine_stood_still_is_never_passing_and_is_probed_at_once(
-    stopped: tuple[list[Controller], Clock], readers: Readers, how: Callable[[Clock, float], None]
+    stopped: Mapping[str, Machine],
 ) -> None:
-    controllers, clock = stopped
-    how(clock, 45.0)
-    for controller in controllers:
-        controller.resume()
-    seen: list[set[str | None]] = [set(), set(), set()]
+    """On a machine that was suspended, and on one that was paused."""
+    stopped["suspended"].clock.suspend(45.0)
+    stopped["paused"].clock.pause(45.0)
+    for machine in stopped.values():
+        for controller in machine.controllers:
+            controller.resume()
+    seen: dict[str, list[set[str | None]]] = {node: [set(), set(), set()] for node in stopped}
 
     def probed() -> bool:
-        for read, words in zip(readers.all(), seen, strict=True):
-            words.add(read())
-        return all("critical" in words for words in (seen[0], seen[2]))
+        for node, machine in stopped.items():
+            for words, read in zip(seen[node], machine.all(), strict=True):
+                words.add(read)
+        return all("critical" in kv and "critical" in file for kv, _, file in seen.values())
 
     until(probed, within=PROBED_WITHIN)
-    assert seen == [{None, "critical"}, {"critical"}, {None, "critical"}]
+    assert [*seen.values()] == [[{None, "critical"}, {"critical"}, {None, "critical"}]] * 2
