@@ -158,8 +158,8 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "B3",
-        "KeyKeeper._run",
-        "self._on_lost(lost)",
+        "KeyKeeper._turn",
+        "self._on_lost(frozenset(self._lost))",
         "pass",
         "keys deleted",
         "a key that somebody deleted is not written again",
