@@ -33,6 +33,7 @@ from controller.reload import Parts, Reloader
 from controller.runtime.control_loop import ControlLoop, stop_together
 from controller.runtime.descriptors import affordable
 from controller.runtime.heartbeat import Heartbeats
+from controller.runtime.libcurl import check_libcurl
 from controller.runtime.metrics import Metrics
 from controller.runtime.signal_requests import Requests
 from controller.runtime.start_error import StartError
@@ -67,10 +68,11 @@ class App:
     """One controller for one node. `reread` reads its configuration again, as it was read the first time.
 
     Raises:
-        StartError: another one runs for this node, or the folder for its state cannot be used.
+        StartError: another one runs for this node, the folder for its state cannot be used, or libcurl is unsuitable.
     """
 
     def __init__(self, config: Config, environ: Mapping[str, str], reread: Callable[[], Config]) -> None:
+        check_libcurl()
         self.config = config
         """As it was at the start; a reload may have put other values in force since."""
         self._requests = Requests()

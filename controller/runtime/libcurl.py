@@ -1,0 +1,39 @@
+"""What the controller needs of libcurl, checked at the start.
+
+pycurl is built against one libcurl and loads the one that it finds. An option that the loaded one does not know is an
+error only when it is used.
+"""
+
+import re
+
+import pycurl
+
+from controller.runtime.start_error import StartError
+
+MINIMUM = (7, 87, 0)
+"""The first release with CURLOPT_CA_CACHE_TIMEOUT, the newest option that is set. Source: its manual page."""
+TLS_BACKEND = "OpenSSL/"
+"""Certificates and keys in memory, the curves of a handshake, details of the peer's certificates and the texts of TLS
+errors are used as libcurl has them with OpenSSL."""
+FEATURES = {"HTTP2": pycurl.VERSION_HTTP2, "SSL": pycurl.VERSION_SSL}
+"""HTTP/2 is for gRPC health checks. Names are resolved outside of libcurl, so it needs no asynchronous resolver."""
+
+
+def check_libcurl() -> None:
+    """Raises StartError when the loaded libcurl cannot do what Consul's client and the probes need.
+
+    The message names what is needed and what was found.
+    """
+    _, version, _, _, features, tls, *_ = pycurl.version_info()
+    missing = [name for name, bit in FEATURES.items() if not features & bit]
+    if _numbers(version) < MINIMUM or not str(tls).startswith(TLS_BACKEND) or missing:
+        without = f", without {' and '.join(missing)}" if missing else ""
+        raise StartError(
+            f"libcurl: expected {'.'.join(map(str, MINIMUM))} or later with OpenSSL and HTTP/2, "
+            f"got {version} with {tls or 'no TLS'}{without}"
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a release; a suffix such as -DEV is ignored."""
+    return tuple(map(int, re.findall(r"\d+", version.partition("-")[0])))
