@@ -20,7 +20,7 @@ The one-way path, and where each step stands::
        v
     ProbeEngine: schedule -> libcurl -> ProbeResult      thread "probe"     controller/probes/, reconcilers/guard.py
        v
-    HealthStore.observe: CheckHealth.after(result)                          controller/health/store.py, health.py
+    HealthStore.observe: Assessment.after(result)                           controller/health/store.py, health.py
        |    not yet in reality? it is being deployed      thread "reality"   intent/deployments.py, deployment.py
        |    everything fails at once? ask the canary      thread "canary"    controller/health/canary.py, isolation.py
        v  PodKeys whose health changed

@@ -1,9 +1,8 @@
-"""What a controller may take over from the one before it: counts and verdicts that are known to be of the same check.
+"""What a run may take over from the last run: counts and states that are known to be of the same check.
 
-Two witnesses are asked. What was *saved* says how far the counts were, at some moment in the past. What *stands*
-published says what readers have been told without a break since: it stands only where whoever publishes under the
-predecessor's own lease goes on with it. Where they differ the newer one wins, and nothing is passing by what was saved
-alone.
+There are two sources. The *saved* state has the counts at some time in the past. The *published* record is what readers
+have had without a break since then: that is certain only where this run continues with the session of the last run. If
+the two differ, the newer one wins, except that a saved state alone never makes a check passing.
 """
 
 from collections.abc import Iterator
@@ -11,21 +10,22 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from hashlib import blake2b
 
 from reconcilers.damping import Damping
-from reconcilers.health import CheckHealth, HealthState, ProbeResult, Reason
+from reconcilers.health import Assessment, CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.record import HealthRecord
-from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.spec import NO_VERSION, CheckSpec, ManifestVersion, PodKey
 
 HINT = 900.0
-"""Seconds for which counts that were saved still speak for a check whose verdict has been withdrawn since."""
-CLOCK_SLACK = 1.0
+"""Seconds for which saved counts are used for a check whose record is not published any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """All that is remembered of one check. `check` is its `identity`, `at` when this was so (seconds since the epoch),
-    `manifest` the digest of the manifest that its health is about, which `health` itself lacks.
+    """The saved state of one check.
 
-    `failing_since` is when the present row of failures began, 0 for none; `damping` has times of the monotonic clock.
+    `check` is its `identity`, and `at` the time of the state (seconds since the epoch). `manifest` is the digest of the
+    manifest version that `health` is about; `health` and `last` have no version, because serial numbers are of one run.
+    `failing_since` is when the first failure since the last success started, 0 if there is none. `damping` has times of
+    the monotonic clock.
     """
 
     key: PodKey
@@ -41,88 +41,96 @@ class Saved:
     def of(
         cls, spec: CheckSpec, at: float, health: CheckHealth, failing_since: float, last: ProbeResult | None
     ) -> "Saved":
-        """What is known of a check at some moment; where the clock was set back since, at the latest it tells of."""
-        bare = replace(health, manifest=b"")
+        """The state of a check. If the clock was set back, `at` becomes the latest of all its times."""
+        bare, bare_last = replace(health, version=NO_VERSION), last and replace(last, version=NO_VERSION)
         latest = max(at, health.since, health.born, failing_since, last.started if last else 0.0)
-        return cls(spec.key, identity(spec), latest, bare, failing_since, last, manifest=digest(health.manifest))
+        manifest = digest(health.version.data)
+        return cls(spec.key, identity(spec), latest, bare, failing_since, bare_last, manifest=manifest)
 
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """Where a check goes on. `last` is its last probe, None where a newer one is known to have been."""
+    """Where a check continues. `last` is its last probe, None if there was a newer one that is not known."""
 
     health: CheckHealth
     failing_since: float = 0.0
     last: ProbeResult | None = None
 
+    @property
+    def assessment(self) -> Assessment:
+        """The last probe is the last success if it was one. No earlier one is known."""
+        last_success = self.last.started if self.last and self.last.outcome is Outcome.SUCCESS else 0.0
+        return Assessment(self.health, self.failing_since, last_success)
+
 
 def digest(data: bytes) -> str:
-    """Tells one manifest from another."""
+    """A short hash that distinguishes manifests."""
     return blake2b(data, digest_size=12).hexdigest()
 
 
 def identity(spec: CheckSpec) -> str:
-    """The same for equal checks, also in a later version that knows more options: what is default is left out."""
-    return digest("\n".join(_said(spec)).encode())
+    """A hash that is the same for equal checks. Fields with their default are left out, so that a later version of this
+    program with more options gets the same hash."""
+    return digest("\n".join(_parts(spec)).encode())
 
 
-def adopt(spec: CheckSpec, saved: Saved, standing: HealthRecord | None, now: float) -> Inherited | None:
-    """Where the check `spec` goes on at `now`; None: from the beginning.
+def adopt(spec: CheckSpec, saved: Saved, published: HealthRecord | None, now: float) -> Inherited | None:
+    """Returns where the check `spec` continues at `now`, None if it starts without an earlier state.
 
-    `standing` is what has stood published all the time, None where that is not certain.
+    `published` is the record that has been published without a break, None if that is not certain.
     """
     if saved.check != identity(spec) or not _is_plausible(saved):
         return None
-    if standing is None or not _is_about(saved, spec.manifest):
+    if published is None or not _has_version(saved, spec.version):
         return Inherited(_hint(saved.health)) if 0 <= now - saved.at < HINT else None
-    agree = (standing.status, standing.reason) == (saved.health.state, saved.health.reason)
-    if not agree and (standing.written > saved.at or _claims_more(saved.health, standing)):
-        return Inherited(_as_published(saved.health, standing, spec.manifest))
-    output = standing.excerpt if agree else ""
-    health = replace(saved.health, output=output, manifest=spec.manifest if saved.health.since else b"")
+    agree = (published.status, published.reason) == (saved.health.state, saved.health.reason)
+    if not agree and (published.written > saved.at or _claims_more(saved.health, published)):
+        return Inherited(_as_published(saved.health, published, spec.version))
+    output = published.excerpt if agree else ""
+    health = replace(saved.health, output=output, version=spec.version if saved.health.since else NO_VERSION)
     return Inherited(health, saved.failing_since, saved.last)
 
 
-def _is_about(saved: Saved, manifest: bytes) -> bool:
-    """Whether its verdict, if there is one, is about this version of the manifest."""
-    return not saved.health.since or saved.manifest == digest(manifest)
+def _has_version(saved: Saved, version: ManifestVersion) -> bool:
+    """Whether the saved state, if there is one, is about this version. The digests of the bytes are compared."""
+    return not saved.health.since or saved.manifest == digest(version.data)
 
 
 def _hint(health: CheckHealth) -> CheckHealth:
-    """The counts without a verdict: one more result may confirm them. The initial delay does not begin anew."""
+    """The counts without a state, which one more result may confirm. The initial delay does not start again."""
     return CheckHealth(successes=health.successes, failures=health.failures, misses=health.misses, born=health.born)
 
 
-def _claims_more(health: CheckHealth, standing: HealthRecord) -> bool:
-    """Whether it would be passing by what was saved, and nobody was told so."""
-    told = standing.last_seen if standing.reason is Reason.FLAPPING else standing.status
-    return health.state is HealthState.PASSING and told is not HealthState.PASSING
+def _claims_more(health: CheckHealth, published: HealthRecord) -> bool:
+    """Whether the saved state is passing but readers have had another state."""
+    read = published.last_seen if published.reason is Reason.FLAPPING else published.status
+    return health.state is HealthState.PASSING and read is not HealthState.PASSING
 
 
-def _as_published(health: CheckHealth, standing: HealthRecord, manifest: bytes) -> CheckHealth:
-    """The counts behind it are not known."""
-    since = standing.since or health.since
+def _as_published(health: CheckHealth, published: HealthRecord, version: ManifestVersion) -> CheckHealth:
+    """The published state, without counts: they are not known."""
+    since = published.since or health.since
     return CheckHealth(
-        standing.status,
-        standing.reason,
+        published.status,
+        published.reason,
         since,
-        standing.detail,
-        standing.excerpt,
+        published.detail,
+        published.excerpt,
         born=health.born,
-        manifest=manifest,
+        version=version,
     )
 
 
 def _is_plausible(saved: Saved) -> bool:
-    """Whether somebody could have counted so: times that were, and no count below zero."""
-    health, latest = saved.health, saved.at + CLOCK_SLACK
+    """Whether the state is possible: no time is after `at`, and no count is negative."""
+    health = saved.health
     times = (health.since, health.born, saved.failing_since, saved.last.started if saved.last else 0.0)
     counts = (health.successes, health.failures, health.misses)
-    return all(0 <= time <= latest for time in times) and min(counts) >= 0
+    return all(0 <= time <= saved.at for time in times) and min(counts) >= 0
 
 
-def _said(value: object, path: str = "") -> Iterator[str]:
-    """`path=value` for each field of a frozen value that is part of what it is and not its default."""
+def _parts(value: object, path: str = "") -> Iterator[str]:
+    """Yields `path=value` for each compared field of a frozen value that does not have its default."""
     if not is_dataclass(value):
         yield f"{path}={value!r}"
         return
@@ -130,4 +138,4 @@ def _said(value: object, path: str = "") -> Iterator[str]:
     for field in fields(value):
         content = getattr(value, field.name)
         if field.compare and (field.default is MISSING or content != field.default):
-            yield from _said(content, f"{path}.{field.name}")
+            yield from _parts(content, f"{path}.{field.name}")

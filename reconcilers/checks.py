@@ -1,4 +1,4 @@
-"""Manifests <-> running probe workers."""
+"""Reconciles manifests with the probe workers that run."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -9,9 +9,9 @@ from reconcilers.spec import CheckSpec, PodKey
 
 
 class CheckReconciler:
-    """Stops the workers that no manifest asks for (any more, or in this form), then starts those that are missing.
+    """Stops the workers that no manifest asks for, or not in this form. Then starts the missing workers.
 
-    A replaced check stays known under its pod all the while, so that nobody takes it for a removed one.
+    The health of a pod is kept while its worker is replaced, so that other parts do not take the pod for removed.
     """
 
     def __init__(self, manifests: Manifests, workers: Workers, followed: Followed, addresses: Addresses) -> None:
@@ -21,7 +21,7 @@ class CheckReconciler:
         self._addresses = addresses
 
     def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
-        """See `Reconciler`. A node without address keeps what runs there, and is looked at again."""
+        """See `Reconciler`. While the address of a node is not known, its workers go on, and its keys are retried."""
         desired: dict[PodKey, CheckSpec] = {}
         waiting: dict[PodKey, Result] = {}
         for key in keys:
@@ -35,9 +35,8 @@ class CheckReconciler:
             self._workers.stop(plan.stop)
         if plan.start:
             self._workers.start(plan.start)
-        started = {spec.key for spec in plan.start}
-        if kept := [spec for key, spec in desired.items() if key not in started]:
-            self._followed.confirm(kept)
+        if plan.update:
+            self._workers.update(plan.update)
         if gone := [key for key in keys if key not in desired and key not in waiting]:
             self._followed.forget(gone)
         return waiting
@@ -48,7 +47,7 @@ class CheckReconciler:
 
 
 def located(check: CheckSpec, addresses: Addresses) -> CheckSpec:
-    """The check with the address of its node; one of another host (localhost) is left as it is.
+    """Returns the check with the address of its node. A check of another host, such as localhost, is not changed.
 
     Raises:
         LookupError: the address is not known yet.

@@ -1,4 +1,4 @@
-"""The difference between what should run and what runs. Whole values are compared, never their fields."""
+"""The difference between the checks that should run and those that run. Whole values are compared, never fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,18 +8,24 @@ from reconcilers.spec import CheckSpec, PodKey
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to stop, then what to start; a changed check stands in both."""
+    """What to stop, then what to start. A changed check is in both.
+
+    `update` has the checks that go on without a change, but for another version of their manifest.
+    """
 
     stop: tuple[PodKey, ...]
     start: tuple[CheckSpec, ...]
+    update: tuple[CheckSpec, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.stop or self.start)
+        return bool(self.stop or self.start or self.update)
 
 
 def diff(desired: Mapping[PodKey, CheckSpec], actual: Mapping[PodKey, CheckSpec]) -> Plan:
-    """The smallest plan that turns `actual` into `desired`; what is equal in both is left alone."""
+    """Returns the smallest plan that turns `actual` into `desired`. Checks that are equal in both are not restarted."""
+    kept = [(spec, actual[key]) for key, spec in desired.items() if actual.get(key) == spec]
     return Plan(
         stop=tuple(key for key, spec in actual.items() if desired.get(key) != spec),
         start=tuple(spec for key, spec in desired.items() if actual.get(key) != spec),
+        update=tuple(spec for spec, running in kept if spec.version != running.version),
     )

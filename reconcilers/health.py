@@ -1,13 +1,13 @@
-"""How healthy a check is: the one state machine for thresholds, and the words for what a probe found.
+"""Turns the results of probes into the state of a check. Everything that decides about a state is here.
 
-Counts results, never time: when a probe started is given by whoever ran it.
+The state machine counts results. It reads no clock: a result says when its probe started.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.spec import NO_VERSION, CheckSpec, ManifestVersion, PodKey
 
 
 class Outcome(StrEnum):
@@ -19,7 +19,7 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a probe did not succeed; bounded, because it is a metric's label."""
+    """Why a probe did not succeed. The set is bounded because it is a label of a metric."""
 
     NONE = ""
     DNS = "dns"
@@ -40,7 +40,7 @@ class Reason(StrEnum):
 
 
 class HealthState(StrEnum):
-    """Consul's and p2's words; p2 orders them critical < unknown < warning < passing."""
+    """The states of Consul and p2. p2 orders them critical < unknown < warning < passing."""
 
     PASSING = "passing"
     WARNING = "warning"
@@ -49,7 +49,7 @@ class HealthState(StrEnum):
 
 
 class Phases(NamedTuple):
-    """How long the parts of one probe took, in seconds; 0 for a part that it did not come to."""
+    """How long the parts of one probe took, in seconds; 0 for a part that the probe did not reach."""
 
     dns: float = 0.0
     connect: float = 0.0
@@ -62,11 +62,11 @@ NO_PHASES = Phases()
 
 
 class Certificate(NamedTuple):
-    """What a target's certificate says of itself: for which hosts it is and who signed it, as OpenSSL writes them.
+    """The certificates that a target sent. `names` (the hosts of its own certificate) and `issuer` are OpenSSL's text.
 
-    Times are seconds since the epoch. `expires` is when the first of all certificates that the target sent expires, 0
-    where none was seen. `chain_expires` is until when the target is accepted with what it sent, 0 where it was not
-    verified or not accepted. What it sent may have certificates that verification has no need of.
+    Times are seconds since the epoch. `expires` is when the first of all sent certificates expires, 0 if no certificate
+    was seen. `chain_expires` is when the verified chain expires, 0 if the chain was not verified or not accepted. A
+    target may send certificates that are not part of the verified chain.
     """
 
     expires: float = 0.0
@@ -76,7 +76,7 @@ class Certificate(NamedTuple):
 
     @property
     def ends(self) -> float:
-        """The expiry that a person is told: of the chain that verifies, where one does."""
+        """The expiry to show: of the verified chain if there is one, else of all sent certificates."""
         return self.chain_expires or self.expires
 
 
@@ -85,11 +85,12 @@ NO_CERTIFICATE = Certificate()
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What one probe saw.
+    """The result of one probe.
 
-    `generation` names the worker that ran it: a result of an older worker is dropped. `started` is seconds since the
-    epoch, `duration` seconds. `detail` is a sentence for a person, `output` an excerpt of the answer's body.
-    `status_code` is 0 where no status line was read. `certificate` is the one that was seen last.
+    `generation` identifies the worker that ran the probe; results of a replaced worker are dropped. `version` is the
+    version of the manifest that was in force when the probe started. `started` is seconds since the epoch, `duration`
+    is seconds. `detail` is a sentence for a person, `output` an excerpt of the response body. `status_code` is 0 if no
+    status line was read. `certificate` is the one that was read last.
     """
 
     key: PodKey
@@ -103,15 +104,17 @@ class ProbeResult:
     status_code: int = 0
     phases: Phases = NO_PHASES
     certificate: Certificate = NO_CERTIFICATE
+    version: ManifestVersion = NO_VERSION
 
 
 @dataclass(frozen=True, slots=True)
 class CheckHealth:
-    """The health of one check after all results so far; `since` is when `state` began (seconds since the epoch).
+    """The health of one check after all results so far. `since` is when `state` began (seconds since the epoch).
 
-    `successes`, `failures` and `misses` count results in a row: a miss is any result that is no success. `reason`,
-    `detail` and `output` are those of the result that last changed the state or the reason. `born` is when the check
-    began to run (seconds since the epoch). `manifest` is the one that asked for the last probe that counted.
+    `successes`, `failures` and `misses` count consecutive results. A miss is every result that is not a success.
+    `reason`, `detail` and `output` are those of the result that last changed the state or the reason. `born` is when
+    the check started to run (seconds since the epoch). `version` is the version of the manifest that the last counted
+    probe was for.
     """
 
     state: HealthState = HealthState.UNKNOWN
@@ -123,23 +126,24 @@ class CheckHealth:
     failures: int = 0
     misses: int = 0
     born: float = 0.0
-    manifest: bytes = field(default=b"", repr=False)
+    version: ManifestVersion = NO_VERSION
 
     def after(self, result: ProbeResult, spec: CheckSpec, *, deploying: bool = False) -> "CheckHealth":
-        """The health after one more result.
+        """Returns the health after one more result.
 
-        Passing needs `success_threshold` successes in a row, and ends with `failure_threshold` misses in a row.
-        Critical needs as many failures with no success between them; misses of our own making neither count towards
-        it nor speak for it, so a check that left passing without that evidence is unknown. A miss that started within
-        the initial delay, before the first success, does not count at all. A pod that is `deploying` is not critical
-        but unknown: its misses count, and speak for themselves as soon as it is not any more.
+        The state becomes passing after `success_threshold` consecutive successes. It stops being passing after
+        `failure_threshold` consecutive misses, and becomes critical if there were as many failures since the last
+        success. Otherwise it becomes unknown: results with the outcome LOCAL are no evidence for critical. Misses that
+        started within the initial delay and before the first success are not counted. While the pod is `deploying`, the
+        state is unknown instead of critical; its misses are counted, so it can become critical with the first failure
+        after the deployment.
         """
-        if result.outcome is Outcome.SUCCESS and self._is_settled(spec):
+        if result.outcome is Outcome.SUCCESS and self._is_settled(result.version):
             return self
-        if result.outcome is not Outcome.SUCCESS and self._is_young(result, spec):
+        if result.outcome is not Outcome.SUCCESS and self._is_within_initial_delay(result, spec):
             return self
-        counted = self._count(result, spec)
-        state = _judge(counted, spec)
+        counted = self._count(result)
+        state = _state_by_counts(counted, spec)
         if state is None or (state is HealthState.CRITICAL and result.outcome is Outcome.LOCAL):
             return counted
         reason, detail = Reason.NONE if state is HealthState.PASSING else result.reason, result.detail
@@ -156,29 +160,98 @@ class CheckHealth:
             output=result.output,
         )
 
-    def anew(self) -> "CheckHealth":
-        """The same state, with nothing counted towards another one: what was counted is no evidence any more."""
+    def is_news_after(self, before: "CheckHealth") -> bool:
+        """Whether readers of `before` must be told: there is a verdict, and state, reason or version changed."""
+        if self is before or not self.since:
+            return False
+        return (self.state, self.reason, self.version) != (before.state, before.reason, before.version)
+
+    def without_counts(self) -> "CheckHealth":
+        """The same state, with all counts set to 0."""
         counts_nothing = self.state is HealthState.PASSING and not self.misses
         return self if counts_nothing else replace(self, successes=0, failures=0, misses=0)
 
-    def _is_settled(self, spec: CheckSpec) -> bool:
-        """Whether one more success says nothing new."""
-        return self.state is HealthState.PASSING and not self.misses and self.manifest is spec.manifest
+    def without_failures(self, why: str, now: float) -> "CheckHealth":
+        """The health if all counted failures were our own fault. A critical check becomes unknown, because of `why`."""
+        health = replace(self, failures=0)
+        if self.state is not HealthState.CRITICAL:
+            return health
+        return replace(health, state=HealthState.UNKNOWN, reason=Reason.LOCAL, since=now, detail=why, output="")
 
-    def _is_young(self, result: ProbeResult, spec: CheckSpec) -> bool:
-        """Whether nothing has counted yet, and need not. A clock that was set back since ends the delay."""
+    def _is_settled(self, version: ManifestVersion) -> bool:
+        """Whether one more success changes nothing."""
+        return self.state is HealthState.PASSING and not self.misses and self.version.serial == version.serial
+
+    def _is_within_initial_delay(self, result: ProbeResult, spec: CheckSpec) -> bool:
+        """Whether no result has been counted and this one started within the delay.
+
+        The delay is over when the clock was set back to before the start of the check.
+        """
         counted = self.since or self.successes or self.misses
         return not counted and 0 <= result.started - self.born < spec.initial_delay
 
-    def _count(self, result: ProbeResult, spec: CheckSpec) -> "CheckHealth":
+    def _count(self, result: ProbeResult) -> "CheckHealth":
         if result.outcome is Outcome.SUCCESS:
-            return replace(self, successes=self.successes + 1, failures=0, misses=0, manifest=spec.manifest)
+            return replace(self, successes=self.successes + 1, failures=0, misses=0, version=result.version)
         failures = self.failures + (result.outcome is Outcome.FAILURE)
-        return replace(self, successes=0, failures=failures, misses=self.misses + 1, manifest=spec.manifest)
+        return replace(self, successes=0, failures=failures, misses=self.misses + 1, version=result.version)
 
 
-def _judge(counted: CheckHealth, spec: CheckSpec) -> HealthState | None:
-    """The state that the counts ask for; None where they are not enough to leave the present one."""
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The health of one check, and the times that decide how long its evidence is good.
+
+    `failing_since` is when the first failure since the last success started, 0 if there is none. `last_success` is when
+    the last successful probe started, 0 if none is known. Both are seconds since the epoch.
+    """
+
+    health: CheckHealth
+    failing_since: float = 0.0
+    last_success: float = 0.0
+
+    def after(
+        self, result: ProbeResult, spec: CheckSpec, *, cut_off: str = "", deploying: bool = False, voided: bool = False
+    ) -> "Assessment":
+        """Returns the assessment after one more result that is evidence, see `is_evidence`.
+
+        `cut_off` says why failures are our own fault at the moment, see `attributed`; they count for `failing_since`
+        nevertheless. With `voided` the probe started before all evidence was voided: a success does not become the
+        `last_success`.
+        """
+        failing_since, last_success = self.failing_since, self.last_success
+        match result.outcome:
+            case Outcome.SUCCESS:
+                failing_since, last_success = 0.0, 0.0 if voided else result.started
+            case Outcome.FAILURE:
+                failing_since = failing_since or result.started
+        health = self.health.after(attributed(result, cut_off), spec, deploying=deploying)
+        return Assessment(health, failing_since, last_success)
+
+    def without_failures_since(self, since: float, why: str, now: float) -> "Assessment":
+        """The assessment if failures were our own fault when the first of them started after `since`."""
+        if self.failing_since <= since:
+            return self
+        return replace(self, health=self.health.without_failures(why, now))
+
+    def voided(self) -> "Assessment":
+        """The same state without any evidence for it or against it."""
+        return replace(self, health=self.health.without_counts(), last_success=0.0)
+
+
+def is_evidence(result: ProbeResult, *, voided: bool) -> bool:
+    """Whether a result can change the state. While evidence is `voided`, ended probes have the outcome LOCAL."""
+    return not (voided and result.outcome is Outcome.LOCAL)
+
+
+def attributed(result: ProbeResult, cut_off: str) -> ProbeResult:
+    """The result as it counts: a failure is our own fault while this node is cut off. `cut_off` says why, or is ""."""
+    if not cut_off or result.outcome is not Outcome.FAILURE:
+        return result
+    return replace(result, outcome=Outcome.LOCAL, reason=Reason.LOCAL, detail=cut_off)
+
+
+def _state_by_counts(counted: CheckHealth, spec: CheckSpec) -> HealthState | None:
+    """Returns the state that the counts are enough for, None if they are not enough to change the state."""
     if counted.successes:
         return HealthState.PASSING if counted.successes >= spec.success_threshold else None
     if counted.misses < spec.failure_threshold:

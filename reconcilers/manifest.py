@@ -124,7 +124,7 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
     if errors:
         raise ManifestError.of(errors)
     is_checked = (document.port or rules.assume_passing) and not document.status.paused
-    check = replace(_check(key, document, options, rules), manifest=data) if is_checked else None
+    check = _check(key, document, options, rules) if is_checked else None
     return Manifest(key, check, tuple(_warnings(said)), document.status.paused)
 
 

@@ -1,4 +1,4 @@
-"""What reconcilers need from outside, declared by who needs it, and what they answer."""
+"""The interfaces that the reconcilers need, and the results that they return."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from reconcilers.spec import CheckSpec, Manifest, PodKey
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How reconciling one key ended: done, to be looked at again after some seconds, or failed.
+    """How reconciling one key ended: done, to be reconciled again after some seconds, or failed.
 
-    `error` says why it failed; the key is tried again with the queue's back-off.
+    `error` says why it failed. The key is retried with the queue's back-off.
     """
 
     requeue_after: float | None = None
@@ -24,10 +24,10 @@ DONE = Result()
 
 
 class Reconciler(Protocol):
-    """Brings the world closer to what is wanted for some keys. It is told where to look, never what happened."""
+    """Brings the actual state of some keys closer to the desired state. It gets keys, never events."""
 
     def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
-        """Look at `keys` and act; a key missing from the answer is `DONE`."""
+        """Reconciles `keys`. A key that is missing in the returned mapping is `DONE`."""
         ...
 
 
@@ -38,14 +38,15 @@ class Manifests(Protocol):
 
 
 class Addresses(Protocol):
-    """Where a node is reached."""
+    """The addresses of the nodes."""
 
     def address(self, node: str) -> str | None:
-        """The address to connect to instead of the node's name; None: resolve the name; `UNKNOWN_ADDRESS` when it has
-        been looked for in vain for so long that the pods are not to be waited for.
+        """Returns the address to connect to instead of the node's name, None if the name is to be resolved.
+
+        Returns `UNKNOWN_ADDRESS` if the address has been unknown for so long that the checks must start without it.
 
         Raises:
-            LookupError: it is not known yet.
+            LookupError: the address is not known yet.
         """
         ...
 
@@ -56,41 +57,43 @@ class Workers(Protocol):
     def running(self, keys: Iterable[PodKey]) -> Mapping[PodKey, CheckSpec]: ...
 
     def stop(self, keys: Collection[PodKey]) -> None:
-        """Stop these and return when they are gone, their requests with them."""
+        """Stops these workers. Returns when the workers and their requests have ended."""
         ...
 
     def start(self, specs: Collection[CheckSpec]) -> None: ...
+
+    def update(self, specs: Collection[CheckSpec]) -> None:
+        """The workers of these checks go on. Probes that start from now on are for the versions in `specs`."""
+        ...
 
 
 class Healths(Protocol):
     """The health of each pod that has a worker."""
 
     def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
-        """Health and the time of the last probe (seconds since the epoch); None for a pod without worker."""
+        """Returns the health and the time of the last probe (seconds since the epoch), None without a worker."""
         ...
 
     def is_proven(self, key: PodKey) -> bool:
-        """Whether that health may be published where it does not stand, see `evidence`."""
+        """Whether the health may be published where it is not published yet, see `evidence`."""
         ...
 
 
 class Followed(Protocol):
-    """The pods whose health is followed, because they have a worker."""
-
-    def confirm(self, specs: Collection[CheckSpec]) -> None:
-        """The workers of these go on as they are; it is other manifests, perhaps, that ask for them."""
-        ...
+    """The pods whose health is known because they have a worker."""
 
     def forget(self, keys: Collection[PodKey]) -> None:
-        """These pods have no worker any more."""
+        """Removes pods whose workers have stopped."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What is to stand published of a pod that has a worker; None while there is no verdict. For `quiet` seconds more
-    that is less than the truth, 0 where it is all of it. Where it is not `proven` it may stand, and is not to be
-    written where it does not."""
+    """The record to publish of a pod that has a worker, None while there is no verdict.
+
+    The record is damped for `quiet` more seconds, 0 if it is not damped. A record that is not `proven` is kept where it
+    is published, and not written where it is not.
+    """
 
     record: HealthRecord | None
     quiet: float = 0.0
@@ -98,22 +101,22 @@ class Desired:
 
 
 class Desires(Protocol):
-    """What is to stand published of each pod, wherever that is."""
+    """The record to publish of each pod, the same in every place."""
 
     def desired(self, key: PodKey) -> Desired | None:
-        """None for a pod without worker, of which nothing is to stand."""
+        """Returns None for a pod without a worker. Its record is deleted."""
         ...
 
 
 class HealthSink(Protocol):
-    """Where health goes, and what is known to stand there."""
+    """A place where health is published, and what is known to be published there."""
 
     def published(self, key: PodKey) -> HealthRecord | None: ...
 
     def standing(self, key: PodKey) -> HealthRecord | None:
-        """What was published of a pod, by us or by an earlier run, if it has stood without a break since."""
+        """Returns the record of a pod, of this run or an earlier run, if it has been published without a break."""
         ...
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
-        """Publish and withdraw; the answer names the keys that failed, and why."""
+        """Writes and deletes records. Returns the keys that failed, and why."""
         ...

@@ -1,4 +1,4 @@
-"""Local health <-> published health, in one of the places where it is published."""
+"""Reconciles local health with the published health in one of the places where it is published."""
 
 from collections.abc import Collection, Mapping
 
@@ -7,14 +7,14 @@ from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 
 UNPROVEN = 1.0
-"""Seconds after which a record that could not be written for want of evidence is looked at again."""
+"""Seconds until a record that was not written for lack of evidence is reconciled again."""
 
 
 class HealthReconciler:
-    """Writes what is news, withdraws what has no worker any more, and leaves alone what is there already.
+    """Writes changed records, and deletes records of pods without a worker.
 
-    A check without verdict yet says nothing: what stands published for its pod stays until there is evidence. A pod
-    that flaps is looked at again when its quiet time is over, and one whose verdict is not proven until it is.
+    While a check has no verdict, the previously published health is kept. A pod that flaps is reconciled again at the
+    end of its quiet time. A pod whose state is not proven is reconciled again until it is.
     """
 
     def __init__(self, desires: Desires, sink: HealthSink) -> None:
@@ -36,7 +36,7 @@ class HealthReconciler:
                         results[key] = Result(requeue_after=quiet)
                     if not record.is_news_after(published):
                         continue
-                    if proven or self._stands(record):
+                    if proven or self._is_still_published(record):
                         put.append(record)
                     else:
                         results[key] = Result(requeue_after=UNPROVEN)
@@ -44,7 +44,7 @@ class HealthReconciler:
             results |= {key: Result(error=error) for key, error in self._sink.write(put, delete).items()}
         return results
 
-    def _stands(self, record: HealthRecord) -> bool:
-        """Whether readers have been told as much all the time, though it is to be written once more."""
-        standing = self._sink.standing(record.key)
-        return standing is not None and standing.status is record.status
+    def _is_still_published(self, record: HealthRecord) -> bool:
+        """Whether readers have had this status without a break, although the record must be written again."""
+        unbroken = self._sink.standing(record.key)
+        return unbroken is not None and unbroken.status is record.status

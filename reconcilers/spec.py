@@ -131,6 +131,22 @@ PROBES: Mapping[str, type[HttpGet | TcpConnect | GrpcHealth]] = {"http": HttpGet
 """By `status.kind` of a manifest, the class of its probe."""
 
 
+@dataclass(frozen=True, slots=True)
+class ManifestVersion:
+    """One version of the manifest of a pod. Two versions are equal when they have the same serial number.
+
+    `serial` counts the versions that this run accepted, from 1. `data` is the bytes of the version. `read_at` is when
+    they were read (monotonic clock, seconds).
+    """
+
+    serial: int = 0
+    data: bytes = field(default=b"", compare=False, repr=False)
+    read_at: float = field(default=0.0, compare=False)
+
+
+NO_VERSION = ManifestVersion()
+"""The version of a check that no manifest of this run asks for. Its serial number is 0."""
+
 UNKNOWN_ADDRESS = ""
 """Of a node whose address could not be found out: its pods cannot be probed, and that is our fault and not theirs."""
 
@@ -142,8 +158,8 @@ class CheckSpec:
     `address` is where to connect instead of what the host's name resolves to (the name is kept for Host, SNI and
     verification): an IP address, or another name; None resolves the name, `UNKNOWN_ADDRESS` cannot be connected to.
     Times are seconds; until `initial_delay` has passed, or the first success, there is no verdict. `output` says of
-    which probes an excerpt of the answer is kept. No part of what it is: `asked` is when the check was asked for, on
-    the monotonic clock (0: not known), and `manifest` the bytes that ask for it.
+    which probes an excerpt of the answer is kept. `version` is the version of the manifest that asks for the check. It
+    is not compared: a check that is the same in two versions goes on.
     """
 
     key: PodKey
@@ -155,8 +171,7 @@ class CheckSpec:
     initial_delay: float = 0.0
     output: Output = Output.ALWAYS
     address: str | None = None
-    asked: float = field(default=0.0, compare=False)
-    manifest: bytes = field(default=b"", compare=False, repr=False)
+    version: ManifestVersion = field(default=NO_VERSION, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

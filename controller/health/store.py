@@ -1,7 +1,7 @@
-"""The health of each check that runs, now and lately.
+"""The health of each check that runs, and its last probes. `reconcilers/health.py` decides what a result means.
 
-The store has one lock, held for dictionary work only. What it returns is frozen, or is replaced and never changed in
-place, so readers (metrics, page) need no lock of their own.
+The store has one lock, which is held for short work in memory only. Returned values are frozen, or are replaced and
+never changed in place. So readers (metrics, page) need no lock of their own.
 """
 
 import logging
@@ -12,118 +12,79 @@ from dataclasses import replace
 from typing import Protocol
 
 from controller.health.history import History
-from reconcilers.adoption import CLOCK_SLACK, Inherited
+from reconcilers.adoption import Inherited
 from reconcilers.evidence import is_proven
-from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
-from reconcilers.spec import CheckSpec, PodKey, Unprobed
+from reconcilers.health import Assessment, CheckHealth, Outcome, ProbeResult, Reason, attributed, is_evidence
+from reconcilers.spec import CheckSpec, ManifestVersion, PodKey, Unprobed
 
 log = logging.getLogger(__name__)
 
 
 class Tracked:
-    """One check that runs, and all that is known of it. Others may read it at any time and never write.
+    """One check that runs, and everything that is known about it. Any thread may read it; only the store writes it.
 
-    `last`, `counts` and `history` are of probes only: of a pod that is not probed there is but its health.
-    `failing_since` is when the present row of failures began (seconds since the epoch), 0 while there is none, and
-    `succeeded` when the last probe that was a success did, 0 while none is known.
+    `last`, `counts` and `history` are about probes. They stay empty for a pod that is not probed.
     """
 
-    __slots__ = (
-        "confirmed",
-        "counts",
-        "failing_since",
-        "former",
-        "generation",
-        "health",
-        "history",
-        "last",
-        "spec",
-        "succeeded",
-        "transitions",
-    )
+    __slots__ = ("assessment", "counts", "generation", "history", "last", "spec", "transitions")
 
     def __init__(self, spec: CheckSpec, generation: int, now: float, history_size: int) -> None:
-        self.spec = self.former = spec
-        self.confirmed = 0.0
+        self.spec = spec
         self.generation = generation
-        self.health = CheckHealth(born=now)
+        self.assessment = Assessment(CheckHealth(born=now))
         self.last: ProbeResult | None = None
-        self.failing_since = self.succeeded = 0.0
         self.counts = dict.fromkeys(Outcome, 0)
         self.transitions = 0
         self.history = History(history_size)
 
+    @property
+    def health(self) -> CheckHealth:
+        return self.assessment.health
+
     def restart(self, spec: CheckSpec, generation: int, now: float) -> None:
-        """Another worker for the same pod: its evidence starts anew, counters and history go on."""
+        """Continues with another worker for the same pod: without evidence, with the same counters and history."""
         if isinstance(spec.probe, Unprobed):
             self.last = None
         if self.last and not spec.output.keeps(success=self.last.outcome is Outcome.SUCCESS):
             self.last = replace(self.last, output="")
-        self.spec, self.generation, self.health = spec, generation, CheckHealth(born=now)
-        self.failing_since = self.succeeded = 0.0
-        self.former, self.confirmed = spec, 0.0
-
-    def confirm(self, spec: CheckSpec, now: float) -> None:
-        """The same worker goes on for another version of the manifest; probes under way were sent for the former."""
-        self.former, self.spec, self.confirmed = self.spec, spec, now
-
-    def is_about_this_version(self, result: ProbeResult) -> bool:
-        """Whether the manifest that is in force now asked for it.
-
-        A probe is under way no longer than its timeout: one that seems to have started long before did so afterwards,
-        and the clock was set back.
-        """
-        return not 0 < self.confirmed - result.started <= self.former.timeout + CLOCK_SLACK
+        self.spec, self.generation, self.assessment = spec, generation, Assessment(CheckHealth(born=now))
 
     def inherit(self, before: Inherited) -> None:
-        """Go on where another run of this controller ended."""
-        self.health, self.failing_since, self.last = before.health, before.failing_since, before.last
-        if before.last and before.last.outcome is Outcome.SUCCESS:
-            self.succeeded = before.last.started
+        """Continues where an earlier run of this controller ended."""
+        self.assessment, self.last = before.assessment, before.last
 
-    def observe(self, result: ProbeResult, *, deploying: bool) -> bool:
-        """Take one result; whether state, reason or the manifest that they are about changed by it."""
-        spec = self.spec if self.is_about_this_version(result) else self.former
-        before, after = self.health, self.health.after(result, spec, deploying=deploying)
-        self.health = after
+    def record(self, result: ProbeResult) -> None:
+        """Keeps the result of a probe for readers."""
         if not isinstance(self.spec.probe, Unprobed):
             self.last = result
             self.counts[result.outcome] += 1
             self.history.add(result)
-        self.transitions += after.state is not before.state
-        if after is before or not after.since:
-            return False
-        return (after.state, after.reason, after.manifest) != (before.state, before.reason, before.manifest)
 
-    def disown(self, detail: str, now: float) -> bool:
-        """Take the failures back: they were no evidence against the pod. Whether it was critical by them."""
-        critical = self.health.state is HealthState.CRITICAL
-        self.health = replace(self.health, failures=0)
-        if critical:
-            self.transitions += 1
-            self.health = replace(
-                self.health, state=HealthState.UNKNOWN, reason=Reason.LOCAL, since=now, detail=detail, output=""
-            )
-        return critical
+    def reassess(self, after: Assessment) -> bool:
+        """Replaces the assessment. Returns whether readers must be told."""
+        before, self.assessment = self.assessment, after
+        self.transitions += after.health.state is not before.health.state
+        return after.health.is_news_after(before.health)
 
 
 class Deploying(Protocol):
-    """Which pods are being deployed."""
+    """The pods that are being deployed."""
 
-    def succeeded(self, key: PodKey) -> None:
-        """A probe of this pod was a success."""
+    def succeeded(self, key: PodKey, version: ManifestVersion) -> None:
+        """A probe of this pod was a success. It started while `version` of the manifest was in force."""
         ...
 
     def excuses(self, key: PodKey, started: float) -> bool:
-        """Whether a failure that started then (seconds since the epoch) is no verdict on this pod yet."""
+        """Whether a failure of a probe that started then (seconds since the epoch) is not counted against the pod."""
         ...
 
 
 class HealthStore:
-    """Health now and lately, of every check that has a worker. Written by the engine, and by who rules its workers.
+    """The health of every check that has a worker. The engine writes results, the reconciler forgets pods.
 
-    While this node is `cut_off`, failures count as our own; while a pod is among the `deployments`, where they are
-    known, failures do not make it critical. `inherit` is asked for what an earlier run knew of a check.
+    While this node is `cut_off`, failures are our own fault. While a pod is being deployed (see `deployments`), its
+    failures do not make it critical. `inherit` returns what an earlier run knew about a check. `on_change` is called
+    with the pods whose health changed.
     """
 
     def __init__(
@@ -144,22 +105,22 @@ class HealthStore:
         self._cut_off = ""
         self._voids = 0
         self.version = 0
-        """Another number whenever there is news of any check: a number to compare costs the probe thread nothing."""
+        """Changes with the health of any check. Readers compare it, which costs the probe thread nothing."""
         self.latest_failure = 0.0
-        """When the last failure was told, in seconds since the epoch."""
+        """When the last failure was observed, in seconds since the epoch."""
 
     @property
     def cut_off(self) -> str:
-        """Why failures count as our own at the moment; "" while they do not."""
+        """Why failures are our own fault at the moment; "" while this node is not cut off."""
         return self._cut_off
 
     def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
-        """From now on results of these checks count, and of these generations of their workers only.
+        """Accepts results of these checks from now on, and only of these generations of their workers.
 
-        Of those that go on where another run ended: when their last probe started, where that is known.
+        Returns when the last probe of each check that continues from an earlier run started, if that is known.
         """
         new = list(specs)
-        heirs = {
+        inherited = {
             spec.key: before for spec, _ in new if spec.key not in self._tracked and (before := self._inherit(spec))
         }
         with self._lock:
@@ -169,23 +130,15 @@ class HealthStore:
                     known.restart(spec, generation, now)
                     continue
                 tracked = self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size)
-                if before := heirs.get(spec.key):
+                if before := inherited.get(spec.key):
                     tracked.inherit(before)
             self.version += 1
-        if heirs:
-            self._on_change(list(heirs))
-        return {key: before.last.started for key, before in heirs.items() if before.last}
-
-    def confirm(self, specs: Collection[CheckSpec]) -> None:
-        """The workers of these go on; from now on their results are about the manifests that ask for them now."""
-        with self._lock:
-            now = self._wall_clock()
-            for spec in specs:
-                if known := self._tracked.get(spec.key):
-                    known.confirm(spec, now)
+        if inherited:
+            self._on_change(list(inherited))
+        return {key: before.last.started for key, before in inherited.items() if before.last}
 
     def forget(self, keys: Collection[PodKey]) -> None:
-        """These have no worker any more."""
+        """Removes pods whose workers have stopped."""
         with self._lock:
             for key in keys:
                 self._tracked.pop(key, None)
@@ -193,35 +146,35 @@ class HealthStore:
         self._on_change(keys)
 
     def observe(self, results: Iterable[ProbeResult]) -> None:
-        """Take results; one of a worker that was replaced or stopped meanwhile is dropped."""
+        """Takes results. Results of a worker that was replaced or stopped are dropped."""
         with self._lock:
             changed = [tracked for result in results if (tracked := self._take(result))]
             news = [(tracked.spec.key, tracked.health) for tracked in changed]
             self.version += bool(news)
-        self._tell(news)
+        self._announce(news)
 
     def declare_cut_off(self, why: str, since: float) -> None:
-        """Failures are our own until `end_cut_off`, and so were those that began after `since`."""
+        """Failures are our own fault until `end_cut_off`. So are those of checks that fail only after `since`."""
         with self._lock:
             self._cut_off, now = why, self._wall_clock()
-            wronged = [
+            changed = [
                 tracked
                 for tracked in self._tracked.values()
-                if tracked.failing_since > since and tracked.disown(why, now)
+                if tracked.reassess(tracked.assessment.without_failures_since(since, why, now))
             ]
-            news = [(tracked.spec.key, tracked.health) for tracked in wronged]
+            news = [(tracked.spec.key, tracked.health) for tracked in changed]
             self.version += 1
-        self._tell(news)
+        self._announce(news)
 
     def void(self) -> None:
-        """What was found so far proves nothing any more, nor what is found before `count_again` was called as often."""
+        """Voids all evidence so far, and that of later results until `count_again` was called as often as this."""
         with self._lock:
             self._voids += 1
             for tracked in self._tracked.values():
-                tracked.succeeded, tracked.health = 0.0, tracked.health.anew()
+                tracked.reassess(tracked.assessment.voided())
 
     def count_again(self) -> None:
-        """From now on results are of probes that began after `void`."""
+        """From now on results are of probes that started after `void`."""
         with self._lock:
             self._voids -= 1
 
@@ -232,33 +185,34 @@ class HealthStore:
             self.version += 1
 
     def _take(self, result: ProbeResult) -> Tracked | None:
-        """Count one result; the answer is its check if that is news."""
+        """Takes one result. Returns its check if readers must be told."""
         tracked = self._tracked.get(result.key)
         if tracked is None or tracked.generation != result.generation:
             return None
-        if self._voids and result.outcome is Outcome.LOCAL:
-            tracked.counts[result.outcome] += 1  # begun before evidence was voided: it is counted and decides nothing
+        if result.outcome is Outcome.FAILURE:
+            self.latest_failure = self._wall_clock()
+        if not is_evidence(result, voided=self._voids > 0):
+            tracked.counts[result.outcome] += 1
             return None
-        match result.outcome:
-            case Outcome.SUCCESS:
-                tracked.failing_since, tracked.succeeded = 0.0, 0.0 if self._voids else result.started
-            case Outcome.FAILURE:
-                tracked.failing_since = tracked.failing_since or result.started
-                self.latest_failure = self._wall_clock()
-                if self._cut_off:
-                    result = replace(result, outcome=Outcome.LOCAL, reason=Reason.LOCAL, detail=self._cut_off)
-        return tracked if tracked.observe(result, deploying=self._is_excused(result)) else None
+        tracked.record(attributed(result, self._cut_off))
+        after = tracked.assessment.after(
+            result,
+            tracked.spec,
+            cut_off=self._cut_off,
+            deploying=self._is_excused(result),
+            voided=self._voids > 0,
+        )
+        return tracked if tracked.reassess(after) else None
 
     def _is_excused(self, result: ProbeResult) -> bool:
         if self._deployments is None:
             return False
         if result.outcome is Outcome.SUCCESS:
-            if self._tracked[result.key].is_about_this_version(result):
-                self._deployments.succeeded(result.key)
+            self._deployments.succeeded(result.key, result.version)
             return False
         return self._deployments.excuses(result.key, result.started)
 
-    def _tell(self, news: Collection[tuple[PodKey, CheckHealth]]) -> None:
+    def _announce(self, news: Collection[tuple[PodKey, CheckHealth]]) -> None:
         for key, health in news:
             why = f": {health.detail}" if health.reason else ""
             facts = {"node": key.node, "pod": key.pod, "state": str(health.state), "reason": str(health.reason)}
@@ -267,23 +221,25 @@ class HealthStore:
             self._on_change([key for key, _ in news])
 
     def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
-        """Health and the time of the last probe in seconds since the epoch; None for a pod without worker."""
+        """Returns the health and the time of the last probe (seconds since the epoch), None without a worker."""
         tracked = self._tracked.get(key)
         return (tracked.health, tracked.last.started if tracked.last else 0.0) if tracked else None
 
     def is_proven(self, key: PodKey) -> bool:
-        """Whether that health may be published where it does not stand, see `evidence`."""
-        tracked = self._tracked.get(key)
-        return tracked is None or is_proven(tracked.spec, tracked.health, tracked.succeeded, self._wall_clock())
+        """Whether the health may be published where it is not published yet, see `evidence`."""
+        if (tracked := self._tracked.get(key)) is None:
+            return True
+        known = tracked.assessment
+        return is_proven(tracked.spec, known.health, known.last_success, self._wall_clock())
 
     def tracked(self, key: PodKey) -> Tracked | None:
         return self._tracked.get(key)
 
     def deploying(self) -> int:
-        """How many pods would be critical if they were not being deployed."""
+        """The number of pods that would be critical if they were not being deployed."""
         return sum(1 for tracked in self.all() if tracked.health.reason is Reason.DEPLOYING)
 
     def all(self) -> list[Tracked]:
-        """Every check that runs, in no order."""
+        """Every check that runs, in no particular order."""
         with self._lock:
             return list(self._tracked.values())

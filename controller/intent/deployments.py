@@ -14,7 +14,7 @@ from reconcilers.gate import Entry, Listing
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.ports import Manifests
 from reconcilers.record import HealthRecord
-from reconcilers.spec import PodKey
+from reconcilers.spec import ManifestVersion, PodKey
 
 
 class Published(Protocol):
@@ -39,7 +39,7 @@ class Deployments:
         self._sink = sink
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
-        self._intent: dict[PodKey, tuple[bytes, str]] = {}
+        self._intent: dict[PodKey, tuple[ManifestVersion, str]] = {}
         """The manifest that is in force, and p2's SHA of it, which takes longer than parsing."""
         self._reality: Mapping[PodKey, tuple[tuple[int, ...], str]] = {}
         self._missing = Reality.UNREAD
@@ -73,13 +73,14 @@ class Deployments:
             self._reality = {**known, **reality} if listing.filtered else reality
             self._missing = Reality.UNREAD if listing.filtered else Reality.ABSENT
             for key, deployment in list(self._under_way.items()):
-                self._keep(key, deployment.looked_at(self._compare(key, self._intent[key][1])))
+                self._keep(key, deployment.with_reality(self._compare(key, self._intent[key][1])))
 
-    def succeeded(self, key: PodKey) -> None:
-        """A probe of this pod was a success."""
+    def succeeded(self, key: PodKey, version: ManifestVersion) -> None:
+        """A probe of this pod was a success. It started while `version` of the manifest was in force."""
         if key in self._under_way:
             with self._lock:
-                if deployment := self._under_way.get(key):
+                deployment = self._under_way.get(key)
+                if deployment and self._intent[key][0] == version:
                     self._keep(key, deployment.after_success())
 
     def excuses(self, key: PodKey, started: float) -> bool:
@@ -104,12 +105,12 @@ class Deployments:
             return self._missing
         return Reality.SAME if sha and self._reality[key][1] == sha else Reality.OTHER
 
-    def _in_force(self, key: PodKey) -> tuple[bytes, str] | None:
+    def _in_force(self, key: PodKey) -> tuple[ManifestVersion, str] | None:
         manifest = self._manifests.manifest(key)
         if not manifest or not manifest.check:
             return None
-        data, known = manifest.check.manifest, self._intent.get(key)
-        return known if known and known[0] is data else (data, p2manifest.sha_or_empty(data))
+        version, known = manifest.check.version, self._intent.get(key)
+        return known if known and known[0] == version else (version, p2manifest.sha_or_empty(version.data))
 
 
 def _named(entry: Entry) -> tuple[tuple[int, ...], str]:

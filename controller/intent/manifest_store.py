@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 
 from reconcilers.gate import Entry, Listing
 from reconcilers.manifest import ManifestError, parse
 from reconcilers.options import Rules
-from reconcilers.spec import Manifest, PodKey
+from reconcilers.spec import NO_VERSION, Manifest, ManifestVersion, PodKey
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +22,19 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Intent:
     """One pod's manifest: what stands at its key, the last version that was understood, and what is wrong if it is an
-    older one (or none). `good` are the bytes of the one in force, the same as `data` where nothing is wrong."""
+    older one (or none). `in_force` is the version of `manifest`; its bytes are `data` if nothing is wrong."""
 
     version: tuple[int, ...]
     data: bytes
     manifest: Manifest | None
-    good: bytes = b""
+    in_force: ManifestVersion = NO_VERSION
     error: ManifestError | None = None
     invalid_since: float = 0.0
+
+    @property
+    def good(self) -> bytes:
+        """The bytes of the manifest in force."""
+        return self.in_force.data
 
 
 class ManifestStore:
@@ -45,6 +51,7 @@ class ManifestStore:
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._intents: dict[PodKey, Intent] = {}
+        self._serials = count(1)
         self.version = 0
         """Another number whenever any manifest is another one."""
 
@@ -119,11 +126,17 @@ class ManifestStore:
             if parsed.warnings and (old is None or old.good != entry.data):
                 told = "; ".join(map(str, parsed.warnings))
                 log.warning("manifest of %s: %s", key, told, extra={"node": key.node, "pod": key.pod})
-            check = parsed.check and replace(parsed.check, asked=now)
-            return Intent(entry.version, entry.data, replace(parsed, check=check), entry.data)
+            version = self._version(entry.data, old, now)
+            check = parsed.check and replace(parsed.check, version=version)
+            return Intent(entry.version, entry.data, replace(parsed, check=check), version)
         except ManifestError as error:
             if old is None or (old.version, str(old.error)) != (entry.version, str(error)):
                 log.warning("manifest of %s is invalid: %s", key, error, extra={"node": key.node, "pod": key.pod})
             since = old.invalid_since if old and old.error else self._wall_clock()
-            manifest, good = (old.manifest, old.good) if old else (None, b"")
-            return Intent(entry.version, entry.data, manifest, good, error, since)
+            manifest, in_force = (old.manifest, old.in_force) if old else (None, NO_VERSION)
+            return Intent(entry.version, entry.data, manifest, in_force, error, since)
+
+    def _version(self, data: bytes, old: Intent | None, now: float) -> ManifestVersion:
+        """The version that `data` is. The same bytes keep their serial number, also when they are read again."""
+        same = old and old.in_force.serial and old.good == data
+        return ManifestVersion(old.in_force.serial if old and same else next(self._serials), data, now)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from controller.probes.worker import Worker
 from reconcilers.guard import Guard
-from reconcilers.spec import PodKey
+from reconcilers.spec import CheckSpec, PodKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,13 @@ class Stop:
 
     keys: Collection[PodKey]
     done: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """The workers of these checks go on. Probes that start from now on are for these versions of their manifests."""
+
+    specs: Collection[CheckSpec]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from controller.probes.admission import Admission, DueQueue
-from controller.probes.commands import ProbeAll, Renew, Start, Stop
+from controller.probes.commands import ProbeAll, Renew, Start, Stop, Update
 from controller.probes.kept import Kept
 from controller.probes.prober import DISREGARDED, Prober
 from controller.probes.resolver import Answer, ask_system
@@ -90,7 +90,7 @@ class ProbeEngine:
         self._lock = threading.Lock()
         self._specs: dict[PodKey, CheckSpec] = {}
         self._generation = 0
-        self._commands: deque[Start | Stop | Renew | ProbeAll] = deque()
+        self._commands: deque[Start | Stop | Update | Renew | ProbeAll] = deque()
         self._ca_file = ca_file
         self._guard = guard or Guard()
         self._closing = False
@@ -148,6 +148,12 @@ class ProbeEngine:
         while self._thread.is_alive() and not command.done.wait(IDLE):
             pass
 
+    def update(self, specs: Collection[CheckSpec]) -> None:
+        """See `Workers`."""
+        with self._lock:
+            self._specs.update((spec.key, spec) for spec in specs if spec.key in self._specs)
+        self._post(Update(specs))
+
     def probe_all(self, begun: Callable[[], None]) -> None:
         """Probe every check as soon as may be. `begun` is called in the probe thread: results come from probes that
         began after that."""
@@ -167,7 +173,7 @@ class ProbeEngine:
         """What was read of files of authorities, certificates and keys, and is in use. For any thread."""
         return self._prober.files()
 
-    def _post(self, command: Start | Stop | Renew | ProbeAll) -> None:
+    def _post(self, command: Start | Stop | Update | Renew | ProbeAll) -> None:
         self._commands.append(command)
         self._prober.multi.wake()
 
@@ -216,6 +222,8 @@ class ProbeEngine:
                         if stopped := self._workers.pop(key, None):
                             self._drop(stopped)
                     done.set()
+                case Update(specs):
+                    self._update(specs)
                 case Renew(ca_file, guard, replaced):
                     self._renew(ca_file, guard, replaced)
                 case ProbeAll(begun):
@@ -223,6 +231,11 @@ class ProbeEngine:
                         self._probe_all()
                     finally:
                         begun()
+
+    def _update(self, specs: Collection[CheckSpec]) -> None:
+        for spec in specs:
+            if worker := self._workers.get(spec.key):
+                worker.spec = spec
 
     def _renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
         self._prober.renew(ca_file, guard, replaced)
@@ -252,7 +265,7 @@ class ProbeEngine:
         if self._reuses:
             self._prober.multi.keep_connections(keepable(len(self._workers), self._prober.max_in_flight))
         spec = worker.spec
-        asked = spec.asked if now - spec.interval < spec.asked <= now else now
+        asked = spec.version.read_at if now - spec.interval < spec.version.read_at <= now else now
         worker.in_phase = next_on_phase(spec.key, spec.interval, now, self._epoch)
         worker.due = first_moment(spec.key, spec.interval, asked, now, self._epoch)
         worker.last = worker.due - spec.interval

@@ -135,6 +135,7 @@ class Prober:
     def _begin(self, worker: Worker) -> None:
         worker.started = self._clock()
         worker.started_wall = self._wall_clock()
+        worker.version = worker.spec.version
         worker.dns = worker.lost = 0.0
 
     def _proceed(self, worker: Worker) -> None:
@@ -279,5 +280,6 @@ class Prober:
                 status_code=verdict.status_code,
                 phases=phases,
                 certificate=worker.certificate,
+                version=worker.version,
             )
         )

@@ -35,9 +35,9 @@ class Worker:
     `kind` is None where nothing is ever sent.
     `due` is when its next probe is, or should have been, and `in_phase` any moment of its phase; `last` is when the one
     before it began, `missed` how many were left out since `due`, and `wanted` says that it came due while one was under
-    way. `started`
-    and `dns` (seconds spent on the name) are of the probe under way, and so is `lost`: seconds that an answer of the
-    resolver may have waited for us.
+    way. `started`,
+    `dns` (seconds spent on the name), `lost` (seconds that an answer of the resolver may have waited for the probe
+    thread) and `version` (the manifest's when the probe started) are of the probe under way.
     """
 
     __slots__ = (
@@ -60,6 +60,7 @@ class Worker:
         "started_wall",
         "transfer",
         "url",
+        "version",
         "waiting",
         "wanted",
         "where",
@@ -77,6 +78,7 @@ class Worker:
         self.in_phase = self.last = 0.0
         self.missed = 0
         self.wanted = False
+        self.version = spec.version
         self.started = 0.0
         self.started_wall = 0.0
         self.dns = self.lost = 0.0

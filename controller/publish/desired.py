@@ -12,7 +12,7 @@ from reconcilers.health import CheckHealth, HealthState
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.ports import Desired, Healths
 from reconcilers.record import HealthRecord
-from reconcilers.spec import PodKey
+from reconcilers.spec import ManifestVersion, PodKey
 
 
 class DesiredHealth:
@@ -34,7 +34,7 @@ class DesiredHealth:
         self._rules = rules or DampingRules()
         self._lock = threading.Lock()
         self._dampings: dict[PodKey, Damping] = dict(dampings or {})
-        self._shas: dict[PodKey, tuple[bytes, str]] = {}
+        self._shas: dict[PodKey, tuple[ManifestVersion, str]] = {}
         self.suppressed = 0
         """How many changes of status were not published because their pod was flapping."""
 
@@ -77,8 +77,8 @@ class DesiredHealth:
     def _sha(self, key: PodKey, health: CheckHealth) -> str:
         """p2's SHA of the manifest that was probed, computed once for each: that takes as long as a probe."""
         known = self._shas.get(key)
-        if known is None or known[0] is not health.manifest:
-            known = self._shas[key] = (health.manifest, p2manifest.sha_or_empty(health.manifest))
+        if known is None or known[0] != health.version:
+            known = self._shas[key] = (health.version, p2manifest.sha_or_empty(health.version.data))
         return known[1]
 
     def _damped(self, record: HealthRecord, state: HealthState, *, proven: bool) -> Desired:

@@ -16,7 +16,7 @@ from reconcilers.health import HealthState
 from reconcilers.options import Rules
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.record import HealthRecord
-from reconcilers.spec import PodKey
+from reconcilers.spec import NO_VERSION, ManifestVersion, PodKey
 from tests.reconcilers.fakes import FakeSink
 from tests.support.consul import Agent
 from tests.support.net import until
@@ -50,6 +50,11 @@ class Trees:
         entries = {PodKey("web1", pod): Entry((self.version,), data) for pod, data in pods.items()}
         self.deployments.run(Listing(self.version, entries, filtered=filtered))
 
+    def succeed(self, key: PodKey, version: ManifestVersion | None = None) -> None:
+        """A probe of the version in force, or of an earlier one, was a success."""
+        intent = self.store.intent(key)
+        self.deployments.succeeded(key, version or (intent.in_force if intent else NO_VERSION))
+
     def excuses(self, key: PodKey = A, after: float = 1.0) -> bool:
         return self.deployments.excuses(key, NOW + after)
 
@@ -59,8 +64,20 @@ def test_a_pod_that_is_not_in_reality_is_excused_until_its_first_success() -> No
     trees.run()
     trees.intend(V1)
     assert (trees.excuses(), trees.excuses(B)) == (True, False)
-    trees.deployments.succeeded(B)
-    trees.deployments.succeeded(A)
+    trees.succeed(B)
+    trees.succeed(A)
+    assert not trees.excuses()
+
+
+def test_a_success_of_an_earlier_version_does_not_end_the_deployment() -> None:
+    trees = Trees()
+    trees.run()
+    trees.intend(V1)
+    earlier = trees.store.intents()[A].in_force
+    trees.intend(V2)
+    trees.succeed(A, earlier)
+    assert trees.excuses()
+    trees.succeed(A)
     assert not trees.excuses()
 
 
@@ -108,11 +125,11 @@ def test_a_new_version_is_excused_until_it_answers_and_not_the_old_one() -> None
     trees.run(a=V1)
     trees.intend(V1)
     trees.intend(V2)
-    trees.deployments.succeeded(A)
+    trees.succeed(A)
     assert trees.excuses(), "it was the old version that answered"
     trees.run(a=V2)
     assert trees.excuses(), "it was launched, and is starting"
-    trees.deployments.succeeded(A)
+    trees.succeed(A)
     assert not trees.excuses()
 
 
@@ -123,10 +140,10 @@ def test_where_acls_filtered_reality_what_is_missing_there_is_as_it_was_seen_bef
     assert not trees.excuses(), "what is shown counts"
     trees.run(filtered=True)
     trees.intend(V2)
-    trees.deployments.succeeded(A)
+    trees.succeed(A)
     assert trees.excuses(), "it was the old version that answered, by what was seen before"
     trees.intend(V1, B)
-    trees.deployments.succeeded(B)
+    trees.succeed(B)
     assert not trees.excuses(B), "of a pod that was never shown nothing is known but what it answers"
 
 

@@ -9,7 +9,7 @@ from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.ports import Desired
 from reconcilers.record import HealthRecord
-from reconcilers.spec import PodKey
+from reconcilers.spec import ManifestVersion, PodKey
 from tests.reconcilers.fakes import FakeHealths
 from tests.support.recorders import FakeClock
 
@@ -55,8 +55,9 @@ def test_only_where_it_says_passing_is_a_verdict_without_proof_told_from_another
 def test_the_manifest_that_was_probed_is_named_by_p2s_sha() -> None:
     healths = FakeHealths()
     desired = DesiredHealth(healths, FakeClock())
-    for manifest, sha in ((OLD, p2manifest.sha(OLD)), (b"# why\n" + OLD, p2manifest.sha(OLD)), (b"id: [ no", "")):
-        healths.known[A] = (replace(GOOD, manifest=manifest), 300.0)
+    versions = ((OLD, p2manifest.sha(OLD)), (b"# why\n" + OLD, p2manifest.sha(OLD)), (b"id: [ no", ""))
+    for serial, (manifest, sha) in enumerate(versions, 1):
+        healths.known[A] = (replace(GOOD, version=ManifestVersion(serial, manifest)), 300.0)
         assert wanted(desired, A).manifest_sha == sha
 
 
@@ -64,8 +65,8 @@ def test_another_manifest_is_news_and_the_same_with_a_comment_is_none() -> None:
     healths = FakeHealths()
     desired = DesiredHealth(healths, FakeClock())
     records = []
-    for manifest in (OLD, b"# why\n" + OLD, NEW):
-        healths.known[A] = (replace(GOOD, manifest=manifest), 300.0)
+    for serial, manifest in enumerate((OLD, b"# why\n" + OLD, NEW), 1):
+        healths.known[A] = (replace(GOOD, version=ManifestVersion(serial, manifest)), 300.0)
         records.append(wanted(desired, A))
     assert records[0] == records[1] != records[2]
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from controller.probes.engine import AT_ONCE
 from controller.probes.prober import Prober
 from controller.probes.schedule import RESOLUTION
 from reconcilers.health import Outcome, ProbeResult, Reason
-from reconcilers.spec import CheckSpec, PodKey, Unprobed
+from reconcilers.spec import CheckSpec, ManifestVersion, PodKey, Unprobed
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.net import connected, until
@@ -97,6 +98,33 @@ def test_asked_for_all_are_probed_at_once_and_what_was_under_way_is_our_own_faul
     assert [len(target.hits(f"/{pod.key.pod}")) for pod in pods] == [2, 2, 2]
     assert bench.metrics.skips == 0
     bench.engine.stop([pod.key for pod in pods])
+
+
+def test_a_result_has_the_version_that_was_in_force_when_its_probe_started(bench: Bench, target: Target) -> None:
+    target.behave(targets.hang)
+    old = replace(spec(target, timeout=10.0), version=ManifestVersion(1, b"old"))
+    new = replace(old, version=ManifestVersion(2, b"new"))
+    bench.engine.start([old])
+    until(target.hits)
+    bench.engine.update([new])
+    assert bench.engine.running([old.key])[old.key].version.data == b"new"
+    target.behave(targets.answer(200))
+    bench.engine.probe_all(lambda: None)
+    ended, success = bench.results.first(old.key), bench.results.after(old.key, 1)
+    assert (ended.outcome, ended.version.data, success.outcome, success.version.data) == (
+        LOCAL,
+        b"old",
+        SUCCESS,
+        b"new",
+    )
+    assert ended.generation == success.generation, "the worker goes on"
+
+
+def test_an_update_of_a_check_that_was_stopped_does_nothing(bench: Bench, target: Target) -> None:
+    check = spec(target)
+    bench.engine.update([check])
+    assert bench.engine.running([check.key]) == {}
+    assert bench.result(spec(target, "other")).outcome is SUCCESS
 
 
 def test_a_fault_in_probing_all_at_once_neither_stops_the_probes_nor_voids_evidence_for_ever(

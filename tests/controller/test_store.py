@@ -10,7 +10,7 @@ from reconcilers.adoption import Inherited
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.options import CheckOptions, Rules
-from reconcilers.spec import CheckSpec, HttpGet, Output, PodKey, Unprobed
+from reconcilers.spec import CheckSpec, HttpGet, ManifestVersion, Output, PodKey, Unprobed
 from tests.support.recorders import Announced, FakeClock
 
 A, B = PodKey("web1", "a"), PodKey("web1", "b")
@@ -126,14 +126,32 @@ def test_a_manifest_is_invalid_since_its_first_broken_version() -> None:
     assert (store.intents()[A].invalid_since, port(store, A)) == (200.0, 82)
 
 
-def test_a_check_knows_when_it_was_asked_for() -> None:
+def test_each_accepted_version_has_a_serial_number_of_its_own_and_the_time_at_which_it_was_read() -> None:
     clock = FakeClock(100.0)
     store = ManifestStore(Rules(), clock)
     store.replace(listing((A, 1, good(A)), (B, 1, good(B))))
     clock.advance(50)
     store.replace(listing((A, 2, good(A, 81)), (B, 1, good(B))))
     checks = [manifest.check for key in (A, B) if (manifest := store.manifest(key))]
-    assert [check.asked for check in checks if check] == [150.0, 100.0]
+    versions = [check.version for check in checks if check]
+    assert [(version.serial, version.data, version.read_at) for version in versions] == [
+        (3, good(A, 81), 150.0),
+        (2, good(B), 100.0),
+    ]
+
+
+def test_the_same_bytes_keep_their_serial_number_and_a_broken_version_gets_none(store: ManifestStore) -> None:
+    serials = []
+    for number, data in enumerate((good(A), good(A), BAD, good(A), good(A, 81), good(A)), 1):
+        store.replace(listing((A, number, data)))
+        serials.append(store.intents()[A].in_force.serial)
+    store.apply(Rules(CheckOptions(interval=60.0)))
+    assert interval(store, A) == 60.0
+    serials.append(store.intents()[A].in_force.serial)
+    store.remove([A])
+    store.replace(listing((A, 9, good(A))))
+    serials.append(store.intents()[A].in_force.serial)
+    assert serials == [1, 1, 1, 1, 2, 3, 3, 4]
 
 
 def test_the_operators_rules_are_those_of_every_manifest() -> None:
@@ -219,51 +237,22 @@ def test_only_a_changed_state_or_reason_is_announced(healths: HealthStore, annou
     assert state(healths) is HealthState.CRITICAL
 
 
-LATER = 4e9
-"""Of a probe that starts after whatever a test does now."""
-
-
-def test_another_manifest_for_the_same_worker_is_announced_with_the_next_result(
+def test_another_version_is_announced_with_the_next_result_of_the_same_worker(
     healths: HealthStore, announced: Announced
 ) -> None:
-    healths.follow([(replace(SPEC, manifest=b"old", success_threshold=2), 1)])
-    healths.observe([result()])
-    assert announced.batches == [], "too little evidence for any manifest"
-    healths.observe([result()])
-    healths.confirm([replace(SPEC, manifest=b"new", success_threshold=2), replace(SPEC, key=B)])
+    old, new = (replace(result(), version=ManifestVersion(serial)) for serial in (1, 2))
+    healths.follow([(replace(SPEC, success_threshold=2), 1)])
+    healths.observe([old])
+    assert announced.batches == [], "one success is no verdict"
+    healths.observe([old])
+    healths.observe([old])
     assert announced.batches == [{A}]
-    for _ in range(2):
-        healths.observe([replace(result(), started=LATER)])
+    healths.observe([new])
+    healths.observe([new])
     assert announced.batches == [{A}] * 2
     health, _ = healths.health(A) or (None, 0)
     assert health
-    assert (health.manifest, healths.tracked(B)) == (b"new", None)
-
-
-def test_after_the_clock_was_set_back_probes_are_about_the_manifest_in_force() -> None:
-    now = FakeClock(1_000.0)
-    healths = HealthStore(Announced(), wall_clock=now)
-    healths.follow([(replace(SPEC, manifest=b"old"), 1)])
-    healths.observe([result(started=999.0)])
-    healths.confirm([replace(SPEC, manifest=b"new")])
-    now.advance(-600.0)
-    healths.observe([result(started=now.now)])
-    health, _ = healths.health(A) or (None, 0)
-    assert health
-    assert health.manifest == b"new"
-
-
-def test_a_probe_that_was_under_way_is_about_the_manifest_that_asked_for_it() -> None:
-    now = FakeClock(1_000.0)
-    healths = HealthStore(Announced(), wall_clock=now)
-    healths.follow([(replace(SPEC, manifest=b"old"), 1)])
-    now.advance(10)
-    healths.confirm([replace(SPEC, manifest=b"new")])
-    for started, manifest in ((1_010.0 - SPEC.timeout, b"old"), (1_009.0, b"old"), (1_011.0, b"new")):
-        healths.observe([replace(result(), started=started)])
-        health, _ = healths.health(A) or (None, 0)
-        assert health
-        assert health.manifest == manifest
+    assert health.version.serial == 2
 
 
 def test_results_of_another_generation_or_of_nobody_are_dropped(healths: HealthStore, announced: Announced) -> None:
@@ -375,16 +364,6 @@ def test_the_log_says_what_changed_and_why(healths: HealthStore, caplog: pytest.
     assert [record.getMessage() for record in caplog.records] == ["web1/a is passing", "web1/a is critical: why"]
 
 
-def test_a_failure_within_the_initial_delay_counts_for_nothing() -> None:
-    clock = FakeClock(1_000.0)
-    healths = HealthStore(Announced(), wall_clock=clock)
-    healths.follow([(replace(SPEC, initial_delay=30.0), 1)])
-    healths.observe([failed(1_001.0), failed(1_029.0)])
-    assert state(healths) is HealthState.UNKNOWN
-    healths.observe([failed(1_030.0)])
-    assert state(healths) is HealthState.CRITICAL
-
-
 def test_a_successor_has_an_initial_delay_of_its_own() -> None:
     clock = FakeClock(1_000.0)
     healths = HealthStore(Announced(), wall_clock=clock)
@@ -397,20 +376,6 @@ def test_a_successor_has_an_initial_delay_of_its_own() -> None:
     assert state(healths) is HealthState.UNKNOWN
     healths.observe([failed(1_081.0, 2)])
     assert state(healths) is HealthState.CRITICAL
-
-
-def test_failing_since_is_the_first_failure_of_the_present_row(healths: HealthStore) -> None:
-    healths.follow([(SPEC, 1)])
-    tracked = healths.tracked(A)
-    assert tracked
-    seen = []
-    for started, letter in enumerate("ffsflf", 1):
-        outcome = {"f": Outcome.FAILURE, "s": Outcome.SUCCESS, "l": Outcome.LOCAL}[letter]
-        healths.observe([result(outcome=outcome, started=float(started))])
-        seen.append(tracked.failing_since)
-    assert seen == [1.0, 1.0, 0.0, 4.0, 4.0, 4.0]
-    healths.follow([(SPEC, 2)])
-    assert tracked.failing_since == 0.0
 
 
 # Cut off
@@ -435,21 +400,6 @@ def test_criticals_that_began_lately_are_taken_back_and_announced(healths: Healt
     assert tracked.transitions == 2
 
 
-def test_failures_that_had_not_led_to_critical_yet_are_taken_back_too(
-    healths: HealthStore, announced: Announced
-) -> None:
-    healths.follow([(replace(SPEC, failure_threshold=3), 1)])
-    healths.observe([result(started=1.0), failed(90.0), failed(91.0)])
-    announced.batches.clear()
-    healths.declare_cut_off(WHY, since=50.0)
-    assert (state(healths), announced.batches) == (HealthState.PASSING, [])
-    healths.end_cut_off()
-    healths.observe([failed(92.0)])
-    assert state(healths) is HealthState.UNKNOWN, "one failure of its own is no evidence for critical"
-    healths.observe([failed(93.0), failed(94.0)])
-    assert state(healths) is HealthState.CRITICAL
-
-
 def test_while_cut_off_failures_are_our_own_and_successes_are_successes(healths: HealthStore) -> None:
     healths.follow([(SPEC, 1)])
     healths.observe([result(started=1.0)])
@@ -460,7 +410,7 @@ def test_while_cut_off_failures_are_our_own_and_successes_are_successes(healths:
     assert tracked
     assert tracked.last
     assert (tracked.last.outcome, tracked.last.reason, tracked.last.detail) == (Outcome.LOCAL, Reason.LOCAL, WHY)
-    assert (state(healths), tracked.failing_since) == (HealthState.UNKNOWN, 2.0)
+    assert (state(healths), tracked.assessment.failing_since) == (HealthState.UNKNOWN, 2.0)
     assert tracked.counts == {Outcome.SUCCESS: 1, Outcome.FAILURE: 0, Outcome.LOCAL: 1}
     healths.observe([result(started=3.0)])
     assert state(healths) is HealthState.PASSING
@@ -470,11 +420,12 @@ def test_while_cut_off_failures_are_our_own_and_successes_are_successes(healths:
     assert state(healths) is HealthState.CRITICAL
 
 
-class InDeployment(set[PodKey]):
-    """These are being deployed, until their first success."""
+class InDeployment(dict[PodKey, ManifestVersion]):
+    """The versions that are being deployed until their first success."""
 
-    def succeeded(self, key: PodKey) -> None:
-        self.discard(key)
+    def succeeded(self, key: PodKey, version: ManifestVersion) -> None:
+        if self.get(key) == version:
+            del self[key]
 
     def excuses(self, key: PodKey, started: float) -> bool:
         assert started
@@ -482,7 +433,7 @@ class InDeployment(set[PodKey]):
 
 
 def test_a_pod_that_is_being_deployed_is_not_critical_before_its_first_success(announced: Announced) -> None:
-    healths = HealthStore(announced, deployments=InDeployment([A]))
+    healths = HealthStore(announced, deployments=InDeployment({A: ManifestVersion(2)}))
     healths.follow([(SPEC, 1)])
     healths.observe([failed(1.0)])
     health, _ = healths.health(A) or (None, 0)
@@ -491,8 +442,9 @@ def test_a_pod_that_is_being_deployed_is_not_critical_before_its_first_success(a
     assert health.detail == "being deployed, and not well yet: why"
     healths.observe([failed(2.0)])
     assert announced.batches == [{A}]
-    healths.observe([result()])
-    healths.observe([failed(4.0)])
+    healths.observe([replace(result(), version=ManifestVersion(1)), failed(3.5)])
+    assert healths.deploying() == 1, "an earlier version answered"
+    healths.observe([replace(result(), version=ManifestVersion(2)), failed(4.0)])
     assert (state(healths), healths.deploying()) == (HealthState.CRITICAL, 0)
 
 
@@ -597,18 +549,6 @@ def test_a_probe_that_evidence_was_voided_under_is_counted_and_decides_nothing(a
     (tracked,) = healths.all()
     assert tracked.counts[Outcome.LOCAL] == 1
     assert (state(healths), announced.batches) == (HealthState.PASSING, [])
-
-
-def test_a_failure_before_evidence_was_voided_does_not_count_with_the_one_at_once(announced: Announced) -> None:
-    healths = HealthStore(announced)
-    healths.follow([(replace(SPEC, failure_threshold=2), 1)])
-    healths.observe([result(), failed(2.0)])
-    healths.void()
-    healths.count_again()
-    healths.observe([failed(2.1)])
-    assert state(healths) is HealthState.PASSING
-    healths.observe([failed(3.0)])
-    assert state(healths) is HealthState.CRITICAL
 
 
 @pytest.mark.parametrize(("outcome", "proven"), [(Outcome.SUCCESS, True), (Outcome.FAILURE, False)])

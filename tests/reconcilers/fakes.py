@@ -54,16 +54,21 @@ class FakeWorkers:
     def start(self, specs: Collection[CheckSpec]) -> None:
         self.calls.append(("start", [spec.key for spec in specs]))
         for spec in specs:
-            assert spec.key not in self.specs, "a worker was started beside one that still runs"
+            assert spec.key not in self.specs, "a worker was started while another one of the pod runs"
+            self.specs[spec.key] = spec
+
+    def update(self, specs: Collection[CheckSpec]) -> None:
+        self.calls.append(("update", [spec.key for spec in specs]))
+        for spec in specs:
+            assert self.specs[spec.key] == spec, "a worker was updated to another check"
             self.specs[spec.key] = spec
 
 
 class FakeHealths:
-    """`known` is health and last probe per pod, which proves it unless the pod is in `unproven`; `forgotten` and
-    `confirmed` are what was told, in order."""
+    """`known` is the health and the last probe of each pod, which proves it unless the pod is in `unproven`.
+    `forgotten` are the pods of `forget`, in order."""
 
     def __init__(self) -> None:
-        self.confirmed: list[CheckSpec] = []
         self.known: dict[PodKey, tuple[CheckHealth, float]] = {}
         self.forgotten: list[PodKey] = []
         self.unproven: set[PodKey] = set()
@@ -73,9 +78,6 @@ class FakeHealths:
 
     def health(self, key: PodKey) -> tuple[CheckHealth, float] | None:
         return self.known.get(key)
-
-    def confirm(self, specs: Collection[CheckSpec]) -> None:
-        self.confirmed.extend(specs)
 
     def forget(self, keys: Collection[PodKey]) -> None:
         self.forgotten.extend(keys)

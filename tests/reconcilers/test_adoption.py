@@ -6,12 +6,13 @@ from math import inf, nan
 import pytest
 
 from reconcilers.adoption import HINT, Inherited, Saved, adopt, digest, identity
-from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
+from reconcilers.health import Assessment, CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.record import HealthRecord
-from reconcilers.spec import CheckSpec, HttpGet, Output, PodKey, TcpConnect, Tls
+from reconcilers.spec import NO_VERSION, CheckSpec, HttpGet, ManifestVersion, Output, PodKey, TcpConnect, Tls
 
 KEY = PodKey("web1", "isup")
 MANIFEST = b"id: isup\nstatus_port: 8000\n"
+VERSION = ManifestVersion(3, MANIFEST)
 SPEC = CheckSpec(
     KEY,
     HttpGet("web1", 8000, "/_status", Tls()),
@@ -19,13 +20,11 @@ SPEC = CheckSpec(
     5.0,
     failure_threshold=3,
     success_threshold=2,
-    manifest=MANIFEST,
+    version=VERSION,
 )
 NOW = 1000.0
 LAST = ProbeResult(KEY, 7, Outcome.SUCCESS, 995.0, 0.004, status_code=200)
-PASSING = CheckHealth(
-    HealthState.PASSING, since=900.0, successes=2, misses=1, failures=1, born=890.0, manifest=MANIFEST
-)
+PASSING = CheckHealth(HealthState.PASSING, since=900.0, successes=2, misses=1, failures=1, born=890.0, version=VERSION)
 CRITICAL = CheckHealth(
     HealthState.CRITICAL,
     Reason.STATUS,
@@ -33,7 +32,7 @@ CRITICAL = CheckHealth(
     "answered with status 503",
     failures=4,
     misses=4,
-    manifest=MANIFEST,
+    version=VERSION,
 )
 
 
@@ -46,7 +45,7 @@ def record(health: CheckHealth, written: float = 990.0) -> HealthRecord:
 
 
 def test_a_verdict_over_another_version_of_the_manifest_is_a_hint() -> None:
-    other = replace(SPEC, manifest=MANIFEST + b"# another\n")
+    other = replace(SPEC, version=ManifestVersion(3, MANIFEST + b"# another\n"))
     assert identity(other) == identity(SPEC)
     adopted = adopt(other, saved(PASSING), record(PASSING), NOW)
     assert adopted
@@ -54,7 +53,24 @@ def test_a_verdict_over_another_version_of_the_manifest_is_a_hint() -> None:
     young = CheckHealth(misses=2, born=890.0)
     assert adopt(other, saved(young), record(PASSING), NOW) == Inherited(young, 960.0, LAST)
     assert saved(PASSING).manifest == digest(MANIFEST)
-    assert saved(PASSING).health.manifest == b""
+    assert (saved(PASSING).health.version, saved(PASSING).health.version.data) == (NO_VERSION, b"")
+
+
+def test_a_serial_number_of_an_earlier_run_says_nothing() -> None:
+    """The digest of the bytes tells the versions apart."""
+    mine = replace(SPEC, version=ManifestVersion(77, MANIFEST))
+    adopted = adopt(mine, saved(PASSING), record(PASSING), NOW)
+    assert adopted
+    assert (adopted.health.state, adopted.health.version.serial) == (HealthState.PASSING, 77)
+    last = replace(LAST, version=VERSION)
+    assert Saved.of(SPEC, NOW, PASSING, 0.0, last).last == LAST
+
+
+@pytest.mark.parametrize(
+    ("last", "last_success"), [(None, 0.0), (LAST, 995.0), (replace(LAST, outcome=Outcome.FAILURE), 0.0)]
+)
+def test_a_last_probe_that_was_a_success_is_the_last_success(last: ProbeResult | None, last_success: float) -> None:
+    assert Inherited(PASSING, 960.0, last).assessment == Assessment(PASSING, 960.0, last_success)
 
 
 def test_what_agrees_with_what_stands_goes_on_as_it_was() -> None:
@@ -80,7 +96,7 @@ def test_what_was_published_after_the_saving_is_the_truth_and_its_counts_are_not
             "answered with status 503",
             output="no disk",
             born=890.0,
-            manifest=MANIFEST,
+            version=VERSION,
         )
     )
 
@@ -146,8 +162,8 @@ def test_what_nobody_can_have_counted_is_not_believed(odd: CheckHealth) -> None:
     assert adopt(SPEC, saved(PASSING, failing_since=nan), record(PASSING), NOW) is None
 
 
-def test_equal_checks_have_one_identity_whenever_they_were_asked_for() -> None:
-    assert identity(SPEC) == identity(replace(SPEC, asked=12.0))
+def test_equal_checks_have_the_same_identity() -> None:
+    assert identity(SPEC) == identity(replace(SPEC, version=ManifestVersion(4, b"other", 12.0)))
     assert identity(SPEC) == identity(replace(SPEC, probe=HttpGet("web1", 8000, "/_status", Tls(), method="GET")))
 
 

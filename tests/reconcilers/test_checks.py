@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcilers.checks import CheckReconciler
-from reconcilers.spec import CheckSpec, Manifest, PodKey
+from reconcilers.spec import CheckSpec, Manifest, ManifestVersion, PodKey
 from tests.reconcilers.fakes import FakeAddresses, FakeHealths, FakeManifests, FakeWorkers, check
 
 A, B, C = (PodKey("web1", pod) for pod in "abc")
@@ -55,13 +55,14 @@ def test_nothing_is_done_twice() -> None:
     assert world.workers.calls == [("start", [A])]
 
 
-def test_a_worker_that_goes_on_is_told_which_manifest_asks_for_it_now() -> None:
+def test_a_new_version_with_the_same_check_updates_the_worker_once_and_does_not_restart_it() -> None:
     world = World(check(A, address="10.0.0.1"))
-    world.manifests.ask(replace(check(A), manifest=b"newer"))
-    world.manifests.ask(replace(check(B), manifest=b"first"))
-    world.reconciler.reconcile([A, B])
-    assert [(spec.key, spec.manifest) for spec in world.healths.confirmed] == [(A, b"newer")]
-    assert world.workers.calls == [("start", [B])]
+    world.manifests.ask(replace(check(A), version=ManifestVersion(2, b"newer")))
+    world.manifests.ask(replace(check(B), version=ManifestVersion(1, b"first")))
+    for _ in range(2):
+        world.reconciler.reconcile([A, B])
+    assert world.workers.calls == [("start", [B]), ("update", [A])]
+    assert world.workers.specs[A].version.data == b"newer"
 
 
 def test_a_changed_check_is_stopped_before_it_is_started_and_is_not_forgotten() -> None:

@@ -1,10 +1,12 @@
 """Plans: applied to what runs they give what should run, and touch nothing else."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcilers.diff import Plan, diff
-from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.spec import CheckSpec, ManifestVersion, PodKey
 from tests.reconcilers.fakes import check
 
 A, B, C = (PodKey("web1", pod) for pod in "abc")
@@ -34,12 +36,21 @@ def test_a_plan_without_steps_is_false() -> None:
     assert not diff({}, {})
     assert Plan((A,), ())
     assert Plan((), (check(A),))
+    assert Plan((), (), (check(A),))
 
 
 def test_each_field_of_a_check_counts_as_a_change() -> None:
     assert diff({A: check(A, address="10.0.0.1")}, {A: check(A, address="10.0.0.2")}) == Plan(
         (A,), (check(A, address="10.0.0.1"),)
     )
+
+
+def test_another_version_of_the_same_check_is_an_update_and_no_restart() -> None:
+    old, new = (replace(check(A), version=ManifestVersion(serial, b"%d" % serial)) for serial in (1, 2))
+    assert diff({A: new, B: check(B)}, {A: old, B: check(B)}) == Plan((), (), (new,))
+    assert diff({A: new}, {A: old}).update[0].version.data == b"2"
+    assert not diff({A: new}, {A: new})
+    assert diff({A: replace(new, interval=9.0)}, {A: old}).update == ()
 
 
 @given(SPECS, SPECS)

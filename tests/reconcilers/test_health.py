@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcilers.health import NO_CERTIFICATE, Certificate, CheckHealth, HealthState, Outcome, ProbeResult, Reason
-from reconcilers.spec import CheckSpec, HttpGet, Output, PodKey
+from reconcilers.spec import NO_VERSION, CheckSpec, HttpGet, ManifestVersion, Output, PodKey
 
 KEY = PodKey("web1", "isup")
 LETTERS = {
@@ -134,10 +134,8 @@ def test_a_success_in_a_row_of_successes_changes_nothing_at_all() -> None:
         ("ss", "f", HealthState.PASSING),
     ],
 )
-def test_counted_anew_a_check_leaves_its_state_only_by_later_results(
-    history: str, after: str, state: HealthState
-) -> None:
-    health = run(history, 2, 2)[-1].anew()
+def test_without_counts_only_later_results_change_the_state(history: str, after: str, state: HealthState) -> None:
+    health = run(history, 2, 2)[-1].without_counts()
     for number, letter in enumerate(after, 10):
         health = health.after(result(letter, number), spec(2, 2))
     assert health.state is state
@@ -164,15 +162,36 @@ def test_deploying_changes_nothing_but_critical(history: str, failures: int, suc
         assert (health.state, health.misses, health.successes) == (expected, told.misses, told.successes)
 
 
-def test_a_health_is_about_the_manifest_that_asked_for_its_last_probe() -> None:
-    old, new = (replace(spec(1, 1, 10.0), manifest=manifest) for manifest in (b"old", b"new"))
-    young = CheckHealth(born=1_000.0).after(result("f", 1), old)
-    assert young.manifest == b"", "a miss that did not count is about nothing"
-    passing = young.after(result("s", 2), old)
-    assert (passing.manifest, passing.after(result("s", 3), old) is passing) == (b"old", True)
-    again = passing.after(result("s", 3), new)
-    assert (again.manifest, again.state, again.since) == (b"new", passing.state, passing.since)
-    assert passing.after(result("f", 3), new).manifest == b"new"
+def test_a_health_has_the_version_of_its_last_counted_result() -> None:
+    old, new, check = ManifestVersion(1, b"old"), ManifestVersion(2, b"new"), spec(1, 1, 10.0)
+    young = CheckHealth(born=1_000.0).after(replace(result("f", 1), version=old), check)
+    assert young.version == NO_VERSION, "a miss within the initial delay is not counted"
+    passing = young.after(replace(result("s", 2), version=old), check)
+    assert (passing.version, passing.version.data) == (old, b"old")
+    assert passing.after(replace(result("s", 3), version=old), check) is passing
+    again = passing.after(replace(result("s", 3), version=new), check)
+    assert (again.version, again.state, again.since) == (new, passing.state, passing.since)
+    assert passing.after(replace(result("f", 3), version=new), check).version == new
+    late = again.after(replace(result("f", 4), version=old), check)
+    assert late.version == old, "a probe that started under the old version is evidence about the old version"
+
+
+def test_versions_are_equal_by_their_serial_number() -> None:
+    assert ManifestVersion(1, b"a", 5.0) == ManifestVersion(1, b"b", 6.0)
+    assert ManifestVersion(1, b"a") != ManifestVersion(2, b"a")
+
+
+def test_state_reason_or_version_are_news_and_counts_are_not() -> None:
+    passing = CheckHealth(HealthState.PASSING, since=900.0, successes=1)
+    assert not passing.is_news_after(passing)
+    assert not replace(passing, misses=1, detail="other").is_news_after(passing)
+    assert not CheckHealth(misses=1, version=ManifestVersion(1)).is_news_after(CheckHealth()), "there is no verdict"
+    for other in (
+        replace(passing, state=HealthState.CRITICAL),
+        replace(passing, reason=Reason.STATUS),
+        replace(passing, version=ManifestVersion(1)),
+    ):
+        assert other.is_news_after(passing)
 
 
 @given(HISTORIES, THRESHOLDS, THRESHOLDS)
