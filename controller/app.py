@@ -191,7 +191,7 @@ class App:
             self._canary.stop(step())
         self._engine.close(step())
         self._restart_state.stop(step())
-        left = self._reloader.config.on_stop == "keep" and self._restart_state.has_heir
+        left = self._reloader.config.on_stop == "keep" and self._restart_state.is_kept
         self._stop_beside(step(), rest(AFTER_LEAVE), destroy=not left)
         self._web.stop(step())
         for client in self._backends.clients:
@@ -263,7 +263,7 @@ class App:
             self._expect,
             lambda: self._checks.add(self._manifests.intents().keys()),
             left.session,
-            left.note,
+            left.write_session,
         )
 
     def _expect(self, keys: Collection[PodKey]) -> None:
@@ -275,7 +275,7 @@ class App:
         self._engine.probe_all(self._healths.count_again)
 
     def _inherited(self, spec: CheckSpec) -> Inherited | None:
-        return self._restart_state.claim(spec, self._places.standing(spec.key))
+        return self._restart_state.take_over(spec, self._places.standing(spec.key))
 
     def _registration(self, environ: Mapping[str, str]) -> Sequence[RegistrationKeeper]:
         observe = self._metrics.consul.request
@@ -388,9 +388,9 @@ class App:
 
 def _restart_state(config: Config, environ: Mapping[str, str], heartbeats: Heartbeats) -> RestartState:
     folder = config.state_folder(environ)
-    insists = config.state_dir is not None or "STATE_DIRECTORY" in environ
+    is_required = config.state_dir is not None or "STATE_DIRECTORY" in environ
     try:
-        return RestartState(folder, config.node_name, heartbeats, insists=insists)
+        return RestartState(folder, config.node_name, heartbeats, is_required=is_required)
     except NodeTaken as error:
         raise StartError(str(error)) from error
     except OSError as error:

@@ -1,1 +1,1 @@
-"""What one run leaves to the next on the same node: the lock, the session that it published under, and the counts."""
+"""The health of the checks, and what one run leaves to the next run on the same node: lock, session and counts."""

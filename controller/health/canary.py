@@ -1,7 +1,7 @@
-"""The canary: something outside that answers whenever this node can reach anything.
+"""The canary: an endpoint outside this node that answers whenever this node has a network.
 
-Asked only while every check fails at once. When it does not answer either, the node is cut off, or we are broken: then
-the failures say nothing about the pods, and the health store is told so.
+It is probed only while every check fails at once. If it does not answer either, this node is cut off or this controller
+is broken. Then the failures are no evidence about the pods, and the health store counts them as our own fault.
 """
 
 import logging
@@ -21,7 +21,7 @@ TIMEOUT = 2.0
 
 
 class Canary:
-    """Runs in the thread "canary". `target` is a host and a port, or the path of a unix socket."""
+    """Runs in the thread "canary". `target` is a host and a port, or the path of a Unix socket."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Canary:
         self._target = target
         self._healths = healths
         self.window = window
-        """Seconds within which everything must have begun to fail."""
+        """Checks that have failed for longer than this many seconds do not count."""
         self._wall_clock = wall_clock
         self._thread = BackgroundThread(self._turn, heartbeat, delay=PERIOD)
 
@@ -46,10 +46,10 @@ class Canary:
         self._thread.stop(timeout)
 
     def _turn(self) -> float:
-        self._look()
+        self._judge()
         return PERIOD
 
-    def _look(self) -> None:
+    def _judge(self) -> None:
         now = self._wall_clock()
         if not self._healths.cut_off and self._healths.latest_failure < now - 2 * PERIOD:
             return
@@ -63,12 +63,12 @@ class Canary:
             self._healths.end_cut_off()
 
     def _everything_failed(self) -> bool:
-        """While cut off, failures count for as long as it lasts."""
-        since = [tracked.failing_since for tracked in self._healths.all() if tracked.last]
+        """While the node is cut off, checks that have failed for longer than `window` count too."""
+        since = [tracked.assessment.failing_since for tracked in self._healths.all() if tracked.last]
         return everything_failed(since, self._wall_clock(), float("inf") if self._healths.cut_off else self.window)
 
     def _answers(self) -> bool:
-        """Whether it does. A name of Consul's that nobody could resolve (`a..b`) is no OSError, and no answer."""
+        """Whether the canary accepts a connection. A name that cannot be encoded (`a..b`) raises UnicodeError."""
         try:
             with self._connect():
                 return True

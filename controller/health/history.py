@@ -1,4 +1,4 @@
-"""What the last probes of a check saw, kept small: 10,000 checks have a million of them."""
+"""The results of the last probes of a check, in little memory: 10,000 checks have a million of them."""
 
 import struct
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from reconcilers.health import Outcome, ProbeResult, Reason
 
 @dataclass(frozen=True, slots=True)
 class PastProbe:
-    """One probe as the history keeps it; times in seconds, `started` since the epoch."""
+    """One probe in the history. Times are seconds; `started` is seconds since the epoch."""
 
     started: float
     duration: float
@@ -20,7 +20,7 @@ class PastProbe:
 
 
 class History:
-    """The last `size` probes of one check, packed: 16 bytes each instead of some hundred."""
+    """The last `size` probes of one check, in a ring buffer of 16 bytes a probe."""
 
     _FORMAT = struct.Struct("<dfBBH")
     _OUTCOMES = tuple(Outcome)
@@ -52,7 +52,7 @@ class History:
         return iter(self.last(self._size))
 
     def last(self, count: int) -> list[PastProbe]:
-        """The last `count` of them, oldest first."""
+        """Returns the last `count` probes, oldest first."""
         ring, first = bytes(self._ring), self._count % self._size * self._FORMAT.size
         in_order = ring if len(ring) < self._size * self._FORMAT.size else ring[first:] + ring[:first]
         return [

@@ -1,7 +1,8 @@
-"""One controller for a node: a lock on a local file. Who gets it knows that the one before is dead.
+"""One controller for each node, by a lock on a local file. The process that gets the lock knows that the last one died.
 
-The file also says who holds the lock, and the Consul session that is published under; so the next one can go on with
-that session. It is never removed: two processes could each hold a lock on a file of that name then.
+The file also has the id of the process that holds the lock and of the Consul session that it publishes with. The next
+process continues with that session. The file is never removed: otherwise two processes could each hold a lock on a file
+of the same name.
 """
 
 import errno
@@ -17,22 +18,22 @@ MAX_BYTES = 128
 
 
 class NodeTaken(Exception):
-    """Another controller runs for this node; the message names its process."""
+    """Another controller runs for this node. The message has its process id."""
 
 
 class HolderUnseen(Exception):
-    """A controller runs for this node, and is no process that is seen from here; the message says why that may be."""
+    """A controller runs for this node, but its process is not visible from here. The message says why that may be."""
 
 
 def holder(folder: Path, node: str) -> int | None:
-    """The process that holds the lock of `node` now; None when nobody does.
+    """Returns the id of the process that holds the lock of `node`, None if no process holds it.
 
-    The file says who it is, as that one knows itself: in a container it is 1, or a number that belongs to a stranger
-    here. So the process is named only where it has this very file open.
+    The file has the id that the process sees itself. In a container that may be 1, or the id of an unrelated process
+    here. So an id is returned only if that process has the file open.
 
     Raises:
-        HolderUnseen: the lock is held, and not by the process that the file names.
-        OSError: the file is not there, or it or the process may not be looked at.
+        HolderUnseen: the lock is held, but not by the process that the file names.
+        OSError: the file is missing, or access to the file or to the process is denied.
     """
     file = os.open(folder / f"{node}{SUFFIX}", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -42,8 +43,8 @@ def holder(folder: Path, node: str) -> int | None:
         if said.isdigit() and _has_open(int(said), os.fstat(file)):
             return int(said)
         raise HolderUnseen(
-            f"a controller of node {node} holds {folder / node}{SUFFIX}, and is not seen from here; does it run in a "
-            "container? Then run this in there"
+            f"a controller of node {node} holds {folder / node}{SUFFIX}, but its process is not visible from here. If "
+            "it runs in a container, run this command in that container"
         ) from None
     finally:
         os.close(file)
@@ -51,7 +52,7 @@ def holder(folder: Path, node: str) -> int | None:
 
 
 def _opened(path: Path) -> int:
-    """To write, or to read where the file system is read-only: a lock can be held there too."""
+    """Opens the file for writing, or for reading on a read-only file system, where it can be locked too."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -64,7 +65,7 @@ def _has_open(process: int, file: os.stat_result) -> bool:
     """Whether a process has this file open.
 
     Raises:
-        OSError: it may not be looked at.
+        OSError: access to the process is denied.
     """
     with suppress(FileNotFoundError, ProcessLookupError):
         for descriptor in Path(f"/proc/{process}/fd").iterdir():
@@ -75,7 +76,7 @@ def _has_open(process: int, file: os.stat_result) -> bool:
 
 
 class NodeLock:
-    """The lock of `node` in `folder`, from the beginning until `release` or the end of the process.
+    """The lock of `node` in `folder`. It is held until `release` or the end of the process.
 
     Raises:
         NodeTaken: another process holds it.
@@ -94,18 +95,22 @@ class NodeLock:
             if not isinstance(error, BlockingIOError):
                 raise
             who = f"process {said[0]}" if said[0].isdigit() else "another process"
-            raise NodeTaken(f"a controller of node {node} runs already: {who} holds {path}") from None
+            raise NodeTaken(f"a controller of node {node} is already running: {who} holds {path}") from None
         said = self._read()
         self.session = said[1] if len(said) > 1 and SESSION.fullmatch(said[1]) else ""
-        """The session of the one before; "" when it left none."""
-        with suppress(OSError):  # a disk that is full or read-only keeps nobody from holding the lock
-            self.note(self.session)
+        """The session of the last run; "" if there is none."""
+        with suppress(OSError):  # the lock is held also if the disk is full or read-only
+            self.write_session(self.session)
 
     def _read(self) -> list[str]:
         return os.pread(self._file, MAX_BYTES, 0).decode("ascii", "replace").split("\n")
 
-    def note(self, session: str) -> None:
-        """Write down under which session is published from now on; "" for none."""
+    def write_session(self, session: str) -> None:
+        """Writes the session that this run publishes with; "" for none.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         content = f"{os.getpid()}\n{session}\n".encode()
         os.pwrite(self._file, content, 0)
         os.ftruncate(self._file, len(content))

@@ -1,7 +1,7 @@
-"""The state file: one line of JSON for each check, below a line about the whole.
+"""The state file: a header line, then one line of JSON for each check.
 
-It is replaced as a whole, so a reader finds an old one or a new one. A line that cannot be understood costs one check
-its counts, and nothing else: all that is read here may be missing. What is written is never more than what is read.
+The file is replaced atomically. A line that cannot be read costs one check its counts and nothing else: a check can
+start without its earlier state. A file is never written longer than it would be read.
 """
 
 import logging
@@ -21,19 +21,19 @@ log = logging.getLogger(__name__)
 SUFFIX = ".state"
 FORMAT = 1
 MAX_BYTES = 256 * 1024 * 1024
-"""A check takes some 500 bytes, and 3 KiB at most where a long sentence says what is wrong with it."""
+"""A check takes about 500 bytes, and at most 3 KiB if its error message is long."""
 MAX_LINE = 64 * 1024
 MAX_DETAIL = 500
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Unwritable(ValueError):
-    """What is known of one check cannot be written; the message says why."""
+    """The state of one check cannot be written. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the first line says. The monotonic clock goes on within one `boot` only."""
+    """The first line. Times of the monotonic clock are comparable within one `boot` only."""
 
     format: int
     node: str
@@ -52,26 +52,31 @@ class StateFile:
         self._head = Head(FORMAT, node, _boot())
 
     def read(self) -> dict[PodKey, Saved]:
-        """What was written last; nothing where there is no file, or none that can be understood."""
+        """Returns the states in the file; none if the file is missing or cannot be read."""
         try:
             with self._path.open("rb") as file:
                 head = _HEAD.validate_json(file.readline(MAX_LINE))
                 if (head.format, head.node) != (FORMAT, self._head.node):
-                    log.warning("%s is of another format or node, every check begins anew", self._path)
+                    log.warning(
+                        "%s has another format or is of another node, every check starts without its earlier state",
+                        self._path,
+                    )
                     return {}
-                return {one.key: one for one in self._understood(file, same_boot=head.boot == self._head.boot != "")}
+                return {one.key: one for one in self._parsed(file, same_boot=head.boot == self._head.boot != "")}
         except FileNotFoundError:
             return {}
         except (OSError, ValidationError) as error:
-            log.warning("%s cannot be used, every check begins anew: %s", self._path, _first_line(error))
+            log.warning(
+                "%s cannot be used, every check starts without its earlier state: %s", self._path, _first_line(error)
+            )
             return {}
 
     @staticmethod
     def line(one: Saved) -> bytes:
-        """How it stands in the file.
+        """Returns the line of one check.
 
         Raises:
-            Unwritable: it has text that is none.
+            Unwritable: it has text that is not valid Unicode.
         """
         try:
             return _SAVED.dump_json(_shortened(one), exclude_defaults=True) + b"\n"
@@ -79,10 +84,10 @@ class StateFile:
             raise Unwritable(_first_line(error)) from None
 
     def write(self, lines: Iterable[bytes]) -> int:
-        """Replace the file. The answer is how many lines were left out: the last ones, which are beyond `MAX_BYTES`.
+        """Replaces the file. Returns how many lines were left out because the file has `MAX_BYTES` without them.
 
         Raises:
-            OSError: the old one stays.
+            OSError: the file cannot be written. The old file is kept.
         """
         left_out = 0
         unfinished = self._path.with_name(f".{self._path.name}.new")
@@ -96,24 +101,29 @@ class StateFile:
         unfinished.replace(self._path)
         return left_out
 
-    def _understood(self, file: BinaryIO, *, same_boot: bool) -> Iterator[Saved]:
-        count = passed_over = 0
+    def _parsed(self, file: BinaryIO, *, same_boot: bool) -> Iterator[Saved]:
+        count = unreadable = 0
         while file.tell() < MAX_BYTES and (line := file.readline(MAX_LINE)):
             count += 1
             try:
                 one = _SAVED.validate_json(line)
             except ValidationError:
-                passed_over += 1
+                unreadable += 1
                 continue
             yield one if same_boot else replace(one, damping=None)
-        if passed_over:
-            log.warning("%s: %d of %d checks cannot be read, and begin anew", self._path, passed_over, count)
+        if unreadable:
+            log.warning(
+                "%s: the state of %d of %d checks cannot be read, they start without it", self._path, unreadable, count
+            )
         if file.read(1):
-            log.warning("%s: read up to %d MiB, what follows begins anew", self._path, MAX_BYTES >> 20)
+            log.warning(
+                "%s: only the first %d MiB were read, the other checks start without their earlier state",
+                *(self._path, MAX_BYTES >> 20),
+            )
 
 
 def _shortened(one: Saved) -> Saved:
-    """Without excerpts, which the published record has too, and without the tail of a long sentence."""
+    """Without excerpts, which the published record has too, and with the beginning of a long detail only."""
     health = replace(one.health, detail=one.health.detail[:MAX_DETAIL], output="")
     last = one.last and replace(one.last, detail=one.last.detail[:MAX_DETAIL], output="")
     return replace(one, health=health, last=last)

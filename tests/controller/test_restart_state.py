@@ -1,4 +1,4 @@
-"""What one run leaves to the next: a lock that proves its death, its session, and the state of its checks."""
+"""What one run leaves to the next run: a lock that is free when it died, its session, and the state of its checks."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from controller.health.node_lock import HolderUnseen, NodeLock, NodeTaken, holde
 from controller.health.restart_state import RestartState
 from controller.health.state_file import MAX_DETAIL, StateFile
 from controller.health.state_saver import StateSaver
-from controller.health.store import HealthStore
+from controller.health.store import HealthStore, Tracked
 from controller.runtime.heartbeat import Heartbeat, Heartbeats
 from reconcilers.adoption import Saved, digest, identity
 from reconcilers.damping import Damping, DampingRules
@@ -39,15 +39,15 @@ SAVED = Saved(KEY, identity(SPEC), 998.0, HEALTH, 960.0, replace(LAST, output=""
 # The lock
 
 
-def test_who_gets_the_lock_is_told_the_session_of_the_one_before(tmp_path: Path) -> None:
+def test_the_lock_has_the_session_of_the_last_run(tmp_path: Path) -> None:
     first = NodeLock(tmp_path / "state", "web1")
     assert first.session == ""
-    first.note(SESSION)
+    first.write_session(SESSION)
     first.release()
     assert NodeLock(tmp_path / "state", "web1").session == SESSION
 
 
-def test_a_full_disk_keeps_nobody_from_holding_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_held_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -58,16 +58,16 @@ def test_a_full_disk_keeps_nobody_from_holding_the_lock(tmp_path: Path, monkeypa
     lock.release()
 
 
-def test_a_second_one_is_refused_and_told_by_whom(tmp_path: Path) -> None:
+def test_a_second_controller_is_refused_with_the_process_id_of_the_first(tmp_path: Path) -> None:
     first = NodeLock(tmp_path, "web1")
-    with pytest.raises(NodeTaken, match=rf"node web1 runs already: process {os.getpid()} holds .*web1\.lock"):
+    with pytest.raises(NodeTaken, match=rf"node web1 is already running: process {os.getpid()} holds .*web1\.lock"):
         NodeLock(tmp_path, "web1")
     assert NodeLock(tmp_path, "web2").session == ""
     first.release()
     NodeLock(tmp_path, "web1").release()
 
 
-def test_who_holds_a_lock_is_told_and_not_who_held_it(tmp_path: Path) -> None:
+def test_the_holder_of_a_lock_is_found_until_it_releases_the_lock(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         holder(tmp_path, "web1")
     lock = NodeLock(tmp_path, "web1")
@@ -76,28 +76,29 @@ def test_who_holds_a_lock_is_told_and_not_who_held_it(tmp_path: Path) -> None:
     assert holder(tmp_path, "web1") is None
 
 
-def test_a_process_that_does_not_have_the_file_open_is_not_taken_for_who_holds_the_lock(tmp_path: Path) -> None:
-    """A controller in a container writes down who it is in there; here that is the number of somebody else."""
+def test_a_process_that_does_not_have_the_file_open_does_not_hold_the_lock(tmp_path: Path) -> None:
+    """A controller in a container writes its id there. Outside of the container that is the id of another process."""
     lock, file = NodeLock(tmp_path, "web1"), tmp_path / "web1.lock"
     with subprocess.Popen(["sleep", "60"]) as stranger:
         file.write_text(f"{stranger.pid}\n\n")
-        with pytest.raises(HolderUnseen, match=r"web1\.lock, and is not seen from here; does it run in a container"):
+        with pytest.raises(
+            HolderUnseen, match=r"web1\.lock, but its process is not visible from here. If it runs in a container"
+        ):
             holder(tmp_path, "web1")
         stranger.kill()
     for said in (f"{stranger.pid}\n", "0\n", "", "x\n"):
         file.write_text(said)
         with pytest.raises(HolderUnseen):
             holder(tmp_path, "web1")
-    lock.note("")
+    lock.write_session("")
     assert holder(tmp_path, "web1") == os.getpid()
     lock.release()
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     code = "from controller.health.node_lock import NodeLock; from pathlib import Path; import time\n"
-    code += (
-        f"lock = NodeLock(Path({str(tmp_path)!r}), 'web1'); lock.note({SESSION!r}); print(flush=True); time.sleep(60)"
-    )
+    code += f"lock = NodeLock(Path({str(tmp_path)!r}), 'web1'); lock.write_session({SESSION!r})\n"
+    code += "print(flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
@@ -109,7 +110,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"1\n", b"1\n../agent/leave\n", b"1\n" + SESSION.encode() + b"x\n"])
-def test_what_is_no_session_is_none(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_session_in_the_file_is_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "web1.lock").write_bytes(content)
     lock = NodeLock(tmp_path, "web1")
     assert lock.session == ""
@@ -120,7 +121,7 @@ def test_what_is_no_session_is_none(tmp_path: Path, content: bytes) -> None:
 # The state file
 
 
-def test_what_was_written_is_read_without_excerpts(tmp_path: Path) -> None:
+def test_a_state_is_read_as_it_was_written_but_without_excerpts(tmp_path: Path) -> None:
     file = StateFile(tmp_path, "web1")
     assert file.read() == {}
     file.write(map(StateFile.line, [replace(SAVED, health=replace(HEALTH, output="x" * 4096), last=LAST)]))
@@ -130,21 +131,21 @@ def test_what_was_written_is_read_without_excerpts(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["web1.state"]
 
 
-def test_a_line_that_is_broken_costs_one_check(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_line_costs_one_check_its_state(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     others = [replace(SAVED, key=PodKey("web1", name)) for name in "ab"]
     file = StateFile(tmp_path, "web1")
     file.write(map(StateFile.line, [*others, SAVED]))
     path = tmp_path / "web1.state"
     path.write_bytes(path.read_bytes().replace(b'"pod":"a"', b'"pod":7')[:-20])
     assert file.read() == {others[1].key: others[1]}
-    assert "2 of 3 checks cannot be read" in caplog.text
+    assert "the state of 2 of 3 checks cannot be read" in caplog.text
 
 
 def named(count: int) -> list[Saved]:
     return [replace(SAVED, key=PodKey("web1", f"pod-{number}")) for number in range(count)]
 
 
-def test_the_state_of_80000_checks_is_read_back_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_state_of_80000_checks_is_read_completely(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file, line = StateFile(tmp_path, "web1"), StateFile.line(replace(SAVED, key=PodKey("web1", "pod-00000")))
     assert file.write(line.replace(b"pod-00000", b"pod-%05d" % number) for number in range(80_000)) == 0
     assert (tmp_path / "web1.state").stat().st_size > 32 * 1024 * 1024
@@ -152,7 +153,7 @@ def test_the_state_of_80000_checks_is_read_back_whole(tmp_path: Path, caplog: py
     assert caplog.text == ""
 
 
-def test_all_that_is_written_is_read_back_and_what_is_left_out_is_counted(
+def test_every_written_line_is_read_and_the_lines_that_are_left_out_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     file, lines = StateFile(tmp_path, "web1"), [StateFile.line(one) for one in named(10)]
@@ -164,17 +165,17 @@ def test_all_that_is_written_is_read_back_and_what_is_left_out_is_counted(
     assert caplog.text == ""
 
 
-def test_a_file_that_is_longer_than_ours_are_is_read_up_to_there_and_that_is_said(
+def test_a_file_that_is_too_long_is_read_up_to_the_maximum_and_a_warning_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = StateFile(tmp_path, "web1")
     file.write(StateFile.line(one) for one in named(10))
     monkeypatch.setattr(statefile, "MAX_BYTES", 1_500)
     assert 0 < len(file.read()) < 10
-    assert "what follows begins anew" in caplog.text
+    assert "the other checks start without their earlier state" in caplog.text
 
 
-def test_that_checks_do_not_fit_into_the_file_is_said_once(
+def test_checks_that_do_not_fit_into_the_file_are_logged_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat()), HealthStore(lambda _: None)
@@ -182,28 +183,28 @@ def test_that_checks_do_not_fit_into_the_file_is_said_once(
     saver._checks = healths
     for bound in (1_000, 1_001, 100_000, 1_000):
         monkeypatch.setattr(statefile, "MAX_BYTES", bound)
-        saver._look(0.0)
+        saver._refresh(0.0)
         saver._save()
-    assert caplog.text.count("of 10 checks is not saved, a restart begins these anew") == 2
+    assert caplog.text.count("of 10 checks is not saved, they start without it after a restart") == 2
 
 
 @pytest.mark.parametrize(
     "content",
     [b"", b"\0\0\0", b"{}", b"[1]\n", b"{" * 100_000, b'{"format": 2, "node": "web1", "boot": "x"}\n'],
 )
-def test_a_file_of_garbage_is_as_none(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
+def test_a_file_of_garbage_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
     (tmp_path / "web1.state").write_bytes(content)
     assert StateFile(tmp_path, "web1").read() == {}
-    assert "every check begins anew" in caplog.text
+    assert "every check starts without its earlier state" in caplog.text
 
 
-def test_a_file_of_another_node_is_as_none(tmp_path: Path) -> None:
+def test_a_file_of_another_node_is_ignored(tmp_path: Path) -> None:
     StateFile(tmp_path, "web1").write(map(StateFile.line, [SAVED]))
     (tmp_path / "web1.state").rename(tmp_path / "web2.state")
     assert StateFile(tmp_path, "web2").read() == {}
 
 
-def test_times_of_the_monotonic_clock_are_of_one_boot(tmp_path: Path) -> None:
+def test_times_of_the_monotonic_clock_are_dropped_after_a_reboot(tmp_path: Path) -> None:
     StateFile(tmp_path, "web1").write(map(StateFile.line, [SAVED]))
     path = tmp_path / "web1.state"
     _head, line = path.read_text().splitlines()
@@ -211,7 +212,7 @@ def test_times_of_the_monotonic_clock_are_of_one_boot(tmp_path: Path) -> None:
     assert StateFile(tmp_path, "web1").read() == {KEY: replace(SAVED, damping=None)}
 
 
-# What is claimed and saved
+# Taking over and saving
 
 
 def saved_at(when: float) -> Saved:
@@ -229,7 +230,7 @@ def store() -> HealthStore:
     return healths
 
 
-def test_a_check_claims_its_state_once(tmp_path: Path) -> None:
+def test_a_check_takes_its_state_over_once(tmp_path: Path) -> None:
     now = time.time()
     StateFile(tmp_path, "web1").write(
         map(StateFile.line, [replace(saved_at(now), health=replace(HEALTH, since=now - 10))])
@@ -237,13 +238,13 @@ def test_a_check_claims_its_state_once(tmp_path: Path) -> None:
     saver = StateSaver(StateFile(tmp_path, "web1"), heartbeat())
     assert saver.dampings() == {KEY: DAMPING}
     standing = HealthRecord.of(KEY, HEALTH, now)
-    inherited = saver.claim(SPEC, standing)
+    inherited = saver.take_over(SPEC, standing)
     assert inherited is not None
     assert (inherited.health.state, inherited.health.failures) == (HealthState.CRITICAL, 4)
-    assert saver.claim(SPEC, standing) is None
+    assert saver.take_over(SPEC, standing) is None
 
 
-def test_what_is_known_is_saved_at_the_end_with_what_nobody_has_claimed_yet(tmp_path: Path) -> None:
+def test_the_last_save_also_has_the_states_that_no_check_has_taken_over(tmp_path: Path) -> None:
     now = time.time()
     unread, stale = PodKey("web1", "unread"), PodKey("web1", "stale")
     StateFile(tmp_path, "web1").write(
@@ -259,7 +260,7 @@ def test_what_is_known_is_saved_at_the_end_with_what_nobody_has_claimed_yet(tmp_
     assert after[unread].at == now
 
 
-def test_a_change_is_saved_soon(tmp_path: Path) -> None:
+def test_a_change_is_saved_within_seconds(tmp_path: Path) -> None:
     saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat()), HealthStore(lambda _: None)
     saver.start(healths, dict)
     healths.follow([(SPEC, 1)])
@@ -267,17 +268,57 @@ def test_a_change_is_saved_soon(tmp_path: Path) -> None:
     saver.stop(5.0)
 
 
-def test_a_folder_that_cannot_be_written_is_complained_about_once(
+class Faulty:
+    """Checks that cannot be read the first time, for a reason that no code expects."""
+
+    def __init__(self, healths: HealthStore) -> None:
+        self.healths = healths
+        self.is_broken = True
+
+    def all(self) -> list[Tracked]:
+        if self.is_broken:
+            self.is_broken = False
+            raise RuntimeError("nobody foresaw this")
+        return self.healths.all()
+
+
+def test_an_unexpected_exception_costs_the_saver_one_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    beats = heartbeat()
+    saver = StateSaver(StateFile(tmp_path, "web1"), beats)
+    saver.start(Faulty(store()), dict)
+    until((tmp_path / "web1.state").exists, 30.0, "the turn after the failed one")
+    saver.stop(5.0)
+    assert beats.faults.counts() == {"state": 1}
+    assert caplog.text.count("thread state: unexpected exception") == 1
+
+
+def test_an_unexpected_exception_of_one_check_costs_its_state_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    beats, healths, broken = heartbeat(), store(), replace(SPEC, key=PodKey("web1", "broken"))
+    healths.follow([(broken, 2)])
+    tracked = healths.tracked(broken.key)
+    assert tracked
+    tracked.assessment = None  # type: ignore[assignment]
+    saver = StateSaver(StateFile(tmp_path, "web1"), beats)
+    saver.start(healths, dict)
+    saver.stop(5.0)
+    assert StateFile(tmp_path, "web1").read().keys() == {KEY}
+    assert beats.faults.counts() == {"state": 1}
+    assert "saving the state of web1/broken: unexpected exception" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     saver = StateSaver(StateFile(tmp_path / "missing", "web1"), heartbeat())
     saver.start(store(), dict)
     saver.stop(5.0)
     assert caplog.text.count("the state of the checks cannot be saved") == 1
 
 
-def test_one_check_that_cannot_be_written_holds_up_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Half a character is no text, wherever it comes from."""
+def test_a_check_whose_state_cannot_be_written_does_not_prevent_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lone surrogate cannot be encoded."""
     now, odd = time.time(), PodKey("web1", "odd")
     StateFile(tmp_path, "web1").write(map(StateFile.line, [replace(saved_at(now), key=PodKey("web1", "unread"))]))
     saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat()), store()
@@ -290,37 +331,44 @@ def test_one_check_that_cannot_be_written_holds_up_no_other(tmp_path: Path, capl
     assert caplog.text.count("the state of web1/odd cannot be saved") == 1
 
 
-def test_who_does_not_save_any_more_is_missed(tmp_path: Path) -> None:
+def test_a_saver_that_stops_turning_is_reported_by_its_heartbeat(tmp_path: Path) -> None:
     clock = FakeClock()
     heartbeats = Heartbeats(clock)
-    restart_state = RestartState(tmp_path, "web1", heartbeats, insists=True)
+    restart_state = RestartState(tmp_path, "web1", heartbeats, is_required=True)
     clock.advance(31)
     assert heartbeats.complaints() == ["thread state has stood still for 31 s"]
     restart_state.start(store(), dict)
-    until(lambda: not heartbeats.complaints(), 20.0, "it looks at what is to be saved")
+    until(lambda: not heartbeats.complaints(), 20.0, "a turn of the saver")
     restart_state.stop(5.0)
     restart_state.release(left=True)
 
 
-def test_where_nobody_insists_a_folder_that_cannot_be_used_means_no_succession(tmp_path: Path) -> None:
+def test_without_a_required_folder_an_unusable_one_means_that_no_state_is_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    nothing = RestartState(tmp_path / "file", "web1", Heartbeats(), insists=False)
-    nothing.note(SESSION)
+    nothing = RestartState(tmp_path / "file", "web1", Heartbeats(), is_required=False)
+    nothing.write_session(SESSION)
     nothing.start(HealthStore(lambda _: None), dict)
-    assert (nothing.session, nothing.has_heir, nothing.dampings(), nothing.claim(SPEC, None)) == ("", False, {}, None)
+    assert (nothing.session, nothing.is_kept, nothing.dampings(), nothing.take_over(SPEC, None)) == (
+        "",
+        False,
+        {},
+        None,
+    )
     nothing.stop(1.0)
     nothing.release(left=False)
     with pytest.raises(OSError, match="file"):
-        RestartState(tmp_path / "file", "web1", Heartbeats(), insists=True)
+        RestartState(tmp_path / "file", "web1", Heartbeats(), is_required=True)
 
 
 @pytest.mark.parametrize(("left", "session"), [(True, SESSION), (False, "")])
-def test_a_session_that_was_removed_is_not_handed_on(tmp_path: Path, left: bool, session: str) -> None:
-    first = RestartState(tmp_path, "web1", Heartbeats(), insists=True)
-    first.note(SESSION)
+def test_a_session_whose_records_were_removed_is_not_left_to_the_next_run(
+    tmp_path: Path, left: bool, session: str
+) -> None:
+    first = RestartState(tmp_path, "web1", Heartbeats(), is_required=True)
+    first.write_session(SESSION)
     first.stop(1.0)
     first.release(left=left)
-    assert RestartState(tmp_path, "web1", Heartbeats(), insists=True).session == session
+    assert RestartState(tmp_path, "web1", Heartbeats(), is_required=True).session == session
 
 
 FULL_DISK = f"""
@@ -330,18 +378,18 @@ from controller.runtime.heartbeat import Heartbeats
 from controller.health.restart_state import RestartState
 
 logging.basicConfig(level="WARNING")
-restart_state = RestartState(Path("state"), "web1", Heartbeats(), insists=True)
-restart_state.note("{SESSION}")
+restart_state = RestartState(Path("state"), "web1", Heartbeats(), is_required=True)
+restart_state.write_session("{SESSION}")
 *_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 for size in (0, 0, most, 0):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
-    restart_state.note("{SESSION[::-1]}")
+    restart_state.write_session("{SESSION[::-1]}")
 restart_state.release(left=False)
 """
-"""A process that may write no byte into a file any more, as on a disk that fails; for a while it may."""
+"""A process that cannot write a byte into a file, as on a failing disk, except for a short time."""
 
 
-def test_a_disk_that_fails_costs_what_was_to_be_written_down_and_is_complained_about_once(tmp_path: Path) -> None:
+def test_a_failing_disk_costs_the_session_and_is_logged_once(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", FULL_DISK],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -352,5 +400,5 @@ def test_a_disk_that_fails_costs_what_was_to_be_written_down_and_is_complained_a
         check=False,
     )
     assert (ended.returncode, "Traceback" in ended.stderr) == (0, False), ended.stderr
-    assert ended.stderr.count("the session cannot be written down, a restart takes a new one") == 2
-    assert NodeLock(tmp_path / "state", "web1").session == "", "the one that was written while it could be is none"
+    assert ended.stderr.count("the session cannot be written to disk, a restart creates a new one") == 2
+    assert NodeLock(tmp_path / "state", "web1").session == "", "the write that succeeded had no session"

@@ -76,7 +76,7 @@ def test_a_lock_on_a_read_only_file_system_is_a_lock(options: dict[str, Any], fo
         second.write_text(yaml.safe_dump(controller.options | {"state_dir": str(seen_by(controller, folder))}))
         done = podpulse("run", "--config", second, check=False)
     assert done.returncode == 1
-    assert f"a controller of node {NODE} runs already" in done.stderr
+    assert f"a controller of node {NODE} is already running" in done.stderr
 
 
 def test_health_goes_to_a_folder_as_soon_as_there_is_room(

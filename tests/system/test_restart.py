@@ -249,7 +249,7 @@ def test_a_state_file_of_garbage_costs_counts_and_nothing_else(
         fleet.wait_asked("a", 2)
     assert watched.missing(["health/a/web1", "health/b/web1"]) == set()
     assert watched.changed() == {}
-    assert "every check begins anew" in controller.log
+    assert "every check starts without its earlier state" in controller.log
     assert "Traceback" not in controller.log
 
 
@@ -275,7 +275,7 @@ def test_a_second_controller_of_a_node_is_refused_by_a_sentence_that_names_the_f
     until(lambda: fleet.are("passing", "a"))
     second = podpulse("run", "--config", first.config_file, check=False)
     assert second.returncode == 1
-    assert f"a controller of node web1 runs already: process {first.pid} holds" in second.stderr
+    assert f"a controller of node web1 is already running: process {first.pid} holds" in second.stderr
     assert "Traceback" not in second.stderr
     assert first.get("/-/ready").status == 200
     assert len(consul.sessions()) == 1
