@@ -1,8 +1,9 @@
-"""Flap damping: a pod whose status changes again and again is said to be unknown for a while, and why.
+"""Flap damping: a pod whose status changes too often is published as unknown for a while, with the reason.
 
-p2's throttle: a bucket of tokens for each pod, of which every change of status costs one, the first too. The change
-that takes the last one begins a quiet time, in which nothing but `unknown` is said. Tokens come back in whole steps,
-and the clock of the next one starts anew with each use. Times are seconds of one monotonic clock, and given.
+This is p2's throttle: each pod has a bucket of tokens. Every change of status takes one token, also the first. The
+change that takes the last token begins a quiet time, in which only `unknown` is published. Tokens come back in whole
+steps, and each use restarts the time until the next token. Times are seconds of one monotonic clock. The caller gives
+them.
 
 Source: p2's health manager (pkg/store/consul, rate limiting of health updates).
 """
@@ -14,7 +15,7 @@ from reconcilers.health import HealthState
 
 @dataclass(frozen=True, slots=True)
 class DampingRules:
-    """p2's numbers. `capacity` 0 switches damping off; `refill` and `quiet` are seconds."""
+    """The defaults are p2's. `capacity` 0 switches damping off. `refill` (of one token) and `quiet` are seconds."""
 
     capacity: int = 16
     refill: float = 15.0
@@ -23,10 +24,10 @@ class DampingRules:
 
 @dataclass(frozen=True, slots=True)
 class Damping:
-    """What is remembered of one pod: its last status, the tokens left, and until when it is quiet.
+    """The damping of one pod: its last status, the tokens left, and the end of its quiet time.
 
-    `changes` counts the changes of status since the bucket was last full. `used_at` is when the last token was taken:
-    while the pod is quiet, that is when its quiet time began.
+    `changes` counts the changes of status since the bucket was last full. `used_at` is when the last token was taken.
+    During the quiet time that is when the quiet time began.
     """
 
     rules: DampingRules
@@ -41,9 +42,10 @@ class Damping:
         return cls(rules, rules.capacity)
 
     def under(self, rules: DampingRules) -> "Damping":
-        """The same pod under these rules, which may differ from the old ones.
+        """Returns the damping of the same pod with other rules.
 
-        Without damping there is no quiet time. A quiet time in progress is shortened to the new length, never extended.
+        With `capacity` 0 there is no quiet time. A quiet time in progress is shortened to the new length, but never
+        extended.
         """
         if rules == self.rules:
             return self
@@ -51,7 +53,7 @@ class Damping:
         return replace(self, rules=rules, tokens=min(self.tokens, rules.capacity), quiet_until=quiet_until)
 
     def after(self, status: HealthState, now: float) -> "Damping":
-        """What is remembered after `status` was seen at `now`."""
+        """Returns the damping after `status` was observed at `now`."""
         if status is self.status or not self.rules.capacity:
             return self
         if now < self.quiet_until:
@@ -64,15 +66,15 @@ class Damping:
         )
 
     def quiet_for(self, now: float) -> float:
-        """For how many seconds more nothing but `unknown` is to be said; 0 when anything may be."""
+        """The remaining seconds of the quiet time, 0 if there is none."""
         return max(0.0, self.quiet_until - now)
 
 
 @dataclass(frozen=True, slots=True)
 class Flapping:
-    """A pod that is said to be unknown because its status changed `changes` times in a short time.
+    """A pod that is published as unknown because its status changed `changes` times in a short time.
 
-    That began `quiet_since` seconds ago, and lasts `quiet_for` seconds more.
+    Its quiet time began `quiet_since` seconds ago and lasts `quiet_for` more seconds.
     """
 
     changes: int

@@ -1,12 +1,14 @@
-"""Is this version of a pod still being deployed? Then its failures are no verdict yet.
+"""Is this version of a pod still being deployed? Then its failures do not make the pod critical.
 
-p2 writes a new manifest into intent; the node's preparer then installs it, stops what ran before, launches it, and
-writes it into reality. A manifest that is not in reality when it is first seen is being deployed. That ends with the
-first success, of the new version: while reality names another one, it is that one that answers. So the start of the
-pod, after reality followed, is still part of it; and where nobody writes reality, the first success is its end as well.
+p2 writes a new manifest into intent. The preparer of the node then installs it, stops the old version, launches the new
+one, and writes the manifest into reality. A manifest that is not in reality when it is first read is being deployed.
+The deployment ends with the first success of the new version. While reality has another version, that version answers
+the probes. So the start of the pod after the change of reality is part of the deployment. Where nobody writes reality,
+the first success ends the deployment.
 
-Versions are told apart by p2's SHA, as its preparer does it. The SHA ignores what p2 does not know, such as `interval`
-or `expect_status` below `status:`, so a change of those is no deployment: the preparer does not touch the pod either.
+Versions are distinguished by p2's SHA, as in the preparer. The SHA ignores fields that p2 does not know, such as
+`interval` or `expect_status` below `status:`. A change of these is no deployment: the preparer does not restart
+the pod.
 
 Source: pkg/preparer of square/p2, for the order of the steps.
 """
@@ -18,7 +20,7 @@ from reconcilers.health import HealthState
 
 
 class Reality(Enum):
-    """What the tree of what really runs says of a pod, beside the manifest that is intended."""
+    """How the manifest of a pod in reality compares with its manifest in intent."""
 
     UNREAD = "unread"
     ABSENT = "absent"
@@ -28,34 +30,37 @@ class Reality(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One version of a pod on its way. Times are seconds since the epoch; it began when it was first `seen`."""
+    """The deployment of one version of a pod. It began when the version was first `seen` (seconds since the epoch)."""
 
     seen: float
     reality: Reality
 
     @classmethod
-    def begun(cls, reality: Reality, told: HealthState | None, seen: float) -> "Deployment | None":
-        """For a manifest that is seen for the first time. None when it runs already, or when an earlier run of ours
-        `told` the world how it is: it was critical after its grace, or had its first success."""
-        if reality is Reality.SAME or told is HealthState.CRITICAL:
+    def begun(cls, reality: Reality, published: HealthState | None, seen: float) -> "Deployment | None":
+        """Returns the deployment of a manifest that is read for the first time, None if there is none.
+
+        There is none if the version runs already. `published` is the state that an earlier run published of this
+        version: it was critical after its grace, or passing after its first success.
+        """
+        if reality is Reality.SAME or published is HealthState.CRITICAL:
             return None
-        if told is HealthState.PASSING and reality is not Reality.OTHER:
+        if published is HealthState.PASSING and reality is not Reality.OTHER:
             return None
         return cls(seen, reality)
 
-    def looked_at(self, reality: Reality) -> "Deployment | None":
-        """What is left of it now that reality was read; None when it had been over before anybody looked."""
+    def with_reality(self, reality: Reality) -> "Deployment | None":
+        """Returns the deployment after reality was read, None if the version already ran before."""
         if self.reality is Reality.UNREAD and reality is Reality.SAME:
             return None
         return replace(self, reality=reality)
 
     def after_success(self) -> "Deployment | None":
-        """None: over; unless it was another version that answered."""
+        """Returns the deployment after a success, None if that ended it. Another version may have answered."""
         return self if self.reality is Reality.OTHER else None
 
     def excuses(self, started: float, grace: float) -> bool:
-        """Whether a failure that `started` then is no verdict yet; never for longer than `grace` seconds.
+        """Whether a failure of a probe that `started` then does not count against the pod.
 
-        A clock that was set back since excuses nothing.
+        It counts after `grace` seconds, and when the clock was set back to before the deployment.
         """
         return 0 <= started - self.seen < grace

@@ -1,27 +1,25 @@
-"""Is a verdict still proven? A record that has to be written anew is asked this, one that stands never is.
+"""Is the evidence for a state recent enough to publish the state? Only records that must be written again need this.
 
-A check that is passing stays so between two probes, and what stands published for it stays too, also where probes are
-late: that takes nothing back from anybody. Another matter is a record that went while this process was frozen, with its
-session or its TTL. Readers have been told that nothing is known; what was found before the freeze is no reason to tell
-them otherwise, and the next probe is due at once.
+A published record stays published between two probes, also if probes are late. But a record may be lost while this
+process is frozen: its session or its TTL expires. Readers then know that the state is unknown. Results from before the
+freeze are no reason to tell them anything else, and the next probe is due at once.
 """
 
 from reconcilers.health import CheckHealth, HealthState
 from reconcilers.spec import CheckSpec, Unprobed
 
 LATENESS = 1.0
-"""Seconds that a probe and its result may be late; as much as a target that turned bad may be passing too long."""
+"""Seconds that a probe and its result may be late. A target that fails may be passing for as much too long."""
 
 
-def is_proven(spec: CheckSpec, health: CheckHealth, succeeded: float, now: float) -> bool:
-    """Whether the verdict may be published at `now` where it does not stand; only `passing` needs a proof.
+def is_proven(spec: CheckSpec, health: CheckHealth, last_success: float, now: float) -> bool:
+    """Whether the state may be published at `now` where it is not published. Only `passing` needs proof.
 
-    It is proven by a success that started at `succeeded`, for as long as no more probes were due since than have been
-    seen to miss, and the one that is under way has its timeout. So a miss that comes after a long silence proves
-    nothing, whatever the threshold. Times are seconds since the epoch; a success in the future is from before the clock
-    was set back, and of unknown age.
+    A success that started at `last_success` is proof until more probes were due than are known to have missed. The
+    probe that is under way has its timeout. So a miss after a long silence proves nothing, whatever the threshold is.
+    Times are seconds since the epoch. A success in the future is from before the clock was set back and proves nothing.
     """
     if health.state is not HealthState.PASSING or isinstance(spec.probe, Unprobed):
         return True
     next_is_known_within = (health.misses + 1) * spec.interval + spec.timeout + LATENESS
-    return -LATENESS <= now - succeeded <= next_is_known_within
+    return -LATENESS <= now - last_success <= next_is_known_within

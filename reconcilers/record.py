@@ -1,8 +1,8 @@
-"""The health record as it stands in Consul: p2's JSON, which p2's own tools read, and a few fields more.
+"""The health record in Consul: p2's JSON, which p2's tools read, with some more fields.
 
-It is read as p2 reads it, by the rules of Go's encoding/json: names of fields whatever their case, the last of several
-wins, null says nothing, unknown fields are passed over, and a status that nobody knows is `unknown`. All that p2 ever
-wrote is understood.
+It is decoded as p2 decodes it, by the rules of Go's encoding/json: the case of field names is ignored, the last of
+several equal names wins, null and unknown fields are ignored, and an unknown status becomes `unknown`. Records of all
+versions of p2 can be read.
 
 Source: pkg/kp and pkg/store/consul (WatchResult), pkg/health (ToHealthState) of square/p2, 2015 to 2020.
 """
@@ -23,7 +23,7 @@ from reconcilers.visible import json_visible
 MAX_OUTPUT = 4_096
 MAX_MESSAGE = 200
 SHORT = 64 * 1024
-"""Bytes that no record of ours has. Whatever stands in so many is read within 2 ms."""
+"""No record of Podpulse has more bytes. A value of this length is decoded within 2 ms."""
 CENTURY = timedelta(days=36_525)
 LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 STATES = frozenset(HealthState)
@@ -32,23 +32,23 @@ SHA = re.compile(r"[0-9a-f]{64}")
 GO_STRING = re.compile(
     r"([0-9-]{10} [0-9:]{8}(?:\.[0-9]{1,9})?) ([+-][0-9]{4}) [A-Z0-9+-]{1,9}(?: m=[+-][0-9.]{1,40})?", re.ASCII
 )
-"""How Go's `Time.String` writes a time, which p2's first records hold: `2015-07-16 15:01:02.5 -0700 PDT`."""
+"""The format of Go's `Time.String`, which p2's first records have: `2015-07-16 15:01:02.5 -0700 PDT`."""
 
-MISSHAPEN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError)
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class RecordError(ValueError):
-    """A value below `health/` that is no health record."""
+    """A value below `health/` is not a health record."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthRecord:
-    """What is published about one pod.
+    """The published health of one pod.
 
-    Two records are equal when there is nothing new to say: times, the sentence and the excerpt alone are no news. Times
-    are seconds since the epoch; `written` is set by a reader only. `manifest_sha` is p2's SHA of the manifest that was
-    probed, which is an older one while the newest is not understood; empty where p2 would not read it.
+    Two records are equal if readers need not know the difference: times, detail and output are not compared. Times
+    are seconds since the epoch. `written` is set by `decode` only. `manifest_sha` is p2's SHA of the manifest that was
+    probed. That is an older version while the newest is invalid. It is empty if p2 would not read the manifest.
     """
 
     key: PodKey
@@ -65,7 +65,7 @@ class HealthRecord:
 
     @classmethod
     def of(cls, key: PodKey, health: CheckHealth, last_probe: float, manifest_sha: str = "") -> "HealthRecord":
-        """The record that says `health`."""
+        """Returns the record of `health`."""
         output = (health.output or health.detail).encode("utf-8", "replace")[:MAX_OUTPUT].decode("utf-8", "ignore")
         return cls(
             key,
@@ -80,17 +80,18 @@ class HealthRecord:
 
     @property
     def excerpt(self) -> str:
-        """The excerpt of an answer; a record without one has its sentence in its place."""
+        """The excerpt of the response; "" if `output` has the detail in its place."""
         return self.output if self.output != self.detail else ""
 
     def is_news_after(self, published: "HealthRecord | None") -> bool:
-        """Whether readers of `published` are to be told this. So they are where an excerpt is no longer there that they
-        could read: perhaps it may not be published any more."""
+        """Whether readers of `published` must get this record.
+
+        They must also get it if it has no excerpt any more: perhaps the excerpt must not be published any more.
+        """
         return self != published or bool(published.excerpt and not self.excerpt)
 
     def damped(self, changes: int) -> "HealthRecord":
-        """The record that says of a flapping pod as much as is certain: what it was last seen as, and how often its
-        status changed."""
+        """Returns the record of a flapping pod: unknown, with its last status and the number of its changes."""
         seen = f"last seen {self.status}{f' ({self.reason})' if self.reason else ''}"
         return replace(
             self,
@@ -102,7 +103,7 @@ class HealthRecord:
         )
 
     def encode(self, now: float) -> bytes:
-        """p2's JSON, written at `now` (seconds since the epoch)."""
+        """Returns p2's JSON of a record that is written at `now` (seconds since the epoch)."""
         fields: dict[str, str | int] = {
             "Id": self.key.pod,
             "Node": self.key.node,
@@ -124,22 +125,22 @@ class HealthRecord:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled(HealthRecord):
-    """Something stands there, or may, that is not known to be ours. It equals no record, so nobody rests on it."""
+    """A record that may be published, but not certainly by this run. It equals no record, so it is written again."""
 
     @classmethod
     def of_record(cls, old: HealthRecord) -> "Unsettled":
-        """The same, in doubt."""
+        """Returns the same record as an uncertain one."""
         return cls(**{each.name: getattr(old, each.name) for each in fields(old)})
 
 
 def decode(data: bytes) -> HealthRecord:
-    """Read a record, of whatever time.
+    """Reads a record of any version of p2 or Podpulse.
 
     Raises:
-        RecordError: when it is none.
+        RecordError: `data` is not a record.
     """
     try:
-        fields = json.loads(data, object_pairs_hook=_said) if len(data) <= SHORT else _said_at_length(data)
+        fields = json.loads(data, object_pairs_hook=_fields_of) if len(data) <= SHORT else _fields_of_long(data)
         pod = fields.get("service") or fields.get("id")
         return HealthRecord(
             PodKey(_name(fields.get("node")), _name(pod)),
@@ -154,46 +155,46 @@ def decode(data: bytes) -> HealthRecord:
             int(fields.get("changes", 0)),
             _sha(fields.get("manifestsha")),
         )
-    except MISSHAPEN as error:
+    except MALFORMED as error:
         raise RecordError(f"not a health record: {str(error)[:MAX_MESSAGE]}") from None
 
 
 def timestamp(seconds: float, later: timedelta = timedelta()) -> str:
-    """RFC 3339 in UTC with microseconds, as Go's `time.Time` reads it."""
+    """Returns RFC 3339 in UTC with microseconds, as Go's `time.Time` reads it."""
     moment = datetime.fromtimestamp(seconds, UTC) + later
     return f"{moment.isoformat(timespec='microseconds').removesuffix('+00:00')}Z"
 
 
-def _said(pairs: list[tuple[str, object]]) -> Mapping[str, Any]:
-    """The fields that say something, by their names in lower case."""
+def _fields_of(pairs: list[tuple[str, object]]) -> Mapping[str, Any]:
+    """Returns the fields that are not null, by their names in lower case."""
     return {name.casefold(): value for name, value in pairs if value is not None}
 
 
-def _said_at_length(data: bytes) -> Mapping[str, Any]:
-    """The same of a long value: what a list or a mapping holds becomes no object, however many values that are."""
+def _fields_of_long(data: bytes) -> Mapping[str, Any]:
+    """As `_fields_of`, for a long value: lists and mappings are skipped, so that they do not become many objects."""
     fields = {name: bytes(raw) for name, raw in _FIELDS.decode(data).items()}
-    return _said([(name, json.loads(raw)) for name, raw in fields.items() if raw[:1] not in {b"[", b"{"}])
+    return _fields_of([(name, json.loads(raw)) for name, raw in fields.items() if raw[:1] not in {b"[", b"{"}])
 
 
 def _name(text: object) -> str:
     if isinstance(text, str) and is_name(text):
         return text
-    raise ValueError("Node or Service is no name")
+    raise ValueError("Node or Service is not a valid name")
 
 
 def _text(text: object) -> str:
-    """What anybody can write on: JSON may hold halves of characters, which are none."""
+    """Returns valid Unicode text. JSON may have lone surrogates."""
     return str(text).encode("utf-8", "replace").decode()
 
 
 def _state(text: object) -> HealthState:
     if not isinstance(text, str):
-        raise TypeError("a status that is no text")
+        raise TypeError("the status is not a string")
     return HealthState(text) if text in STATES else HealthState.UNKNOWN
 
 
 def _reason(text: object) -> Reason:
-    """A reason that a later version may have is no reason to lose the status."""
+    """A reason of a later version is dropped, and the status kept."""
     return Reason(text) if isinstance(text, str) and text in REASONS else Reason.NONE
 
 
@@ -202,14 +203,14 @@ def _sha(text: object) -> str:
 
 
 def _seconds(text: object) -> float:
-    """Seconds since the epoch; 0 for a time that is not there, or before (Go's zero time).
+    """Returns seconds since the epoch, 0 for a missing time or one before the epoch (Go's zero time).
 
-    One without offset would depend on this machine.
+    A time without an offset is refused because it would depend on the time zone of this machine.
     """
     if not isinstance(text, str) or not text:
         return 0.0
     found = GO_STRING.fullmatch(text)
     moment = datetime.fromisoformat("".join(found.groups()) if found else text)
     if moment.tzinfo is None:
-        raise ValueError("a time without offset from UTC")
+        raise ValueError("a time has no offset from UTC")
     return min(max(0.0, moment.timestamp()), LATEST)

@@ -32,13 +32,13 @@ def test_a_manifest_is_being_deployed_that_does_not_run_and_of_which_nothing_was
 
 
 def test_one_that_turns_out_to_run_already_was_none() -> None:
-    assert Deployment(100.0, UNREAD).looked_at(SAME) is None
-    assert Deployment(100.0, UNREAD).looked_at(OTHER) == Deployment(100.0, OTHER)
+    assert Deployment(100.0, UNREAD).with_reality(SAME) is None
+    assert Deployment(100.0, UNREAD).with_reality(OTHER) == Deployment(100.0, OTHER)
 
 
 @pytest.mark.parametrize("before", [ABSENT, OTHER])
 def test_a_version_that_was_launched_has_yet_to_start(before: Reality) -> None:
-    launched = Deployment(100.0, before).looked_at(SAME)
+    launched = Deployment(100.0, before).with_reality(SAME)
     assert launched == Deployment(100.0, SAME)
     assert launched.after_success() is None
 
