@@ -7,7 +7,6 @@ Source of the fields and their defaults: p2's wiki page "Health Checks" and pkg/
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
