@@ -23,7 +23,7 @@ targets have several pods each, so there may be twice as many."""
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One measurement: how many checks and seconds it has, and how many lie between probes, unless told otherwise."""
+    """One measurement, with its default number of checks, its duration and the interval between probes in seconds."""
 
     run: Callable[[Work, Say], Report]
     checks: int
@@ -46,28 +46,30 @@ SCENARIOS: Mapping[str, Scenario] = {
 }
 
 HELP = """\
-Measures podpulse on this machine, and its peers at the same work.
+Measures podpulse on this machine, and its peers with the same work.
 
-Targets are nginx on many ports of one loopback address, plain or with a private CA. `steady` runs the whole
-`podpulse run` (a Consul with the manifests beside it, health published, metrics scraped every 5 s), then a Consul agent
-with its own HTTP checks, then blackbox_exporter, one after the other on the same targets. Probes are counted, and their
-lateness is taken, in nginx's log: how much later than one interval after the one before a request came. CPU is user and
-system time of the whole process, its start not counted. Every probe has a fresh connection; the table says how many had
-not.
+The targets are nginx on many ports of one loopback address, plain or with a private CA. `steady` measures three probers
+one after the other on the same targets: the whole `podpulse run` (with a Consul that has the manifests, published
+health, and metrics scraped every 5 s), a Consul agent with its own HTTP checks, and blackbox_exporter. Probes are
+counted in nginx's log. The lateness of a probe is the time since the previous probe minus one interval. CPU is the user
+and system time of the whole process without its start. Every probe should use a new connection; the table says how
+many did not.
 
-scenarios (--checks and --seconds of each unless given):
-  steady      2000, 30 s   CPU, memory, lateness, beside the peers
-  hang       10000, 30 s   half of the targets accept and never answer: how late are the others, how many descriptors
-  mass-start 10000, 10 s   so many manifests appear at once beside 100 running pods (--seconds: watched after that)
-  scrape     10000, 30 s   how long /metrics takes, and how late probes get by it (half the time without, half with a
-                           scrape each second)
-  page       10000, 30 s   CPU of an answer of the page and of the API, and how long it takes, asked one after the other
-  intent      1000, 60 s   one more manifest is written each second: when does its target get the first request
-  changes     1000         so many targets fail at one moment: when do Consul's readers know, after how many requests;
-                           published to the KV store, then to the agent's checks; --set publish=[kv,agent]: both
-  quiet       1000, 60 s   nothing changes: what is asked of Consul, and is anything written but renewals
-  workers     1000         starting and stopping workers in the engine alone: time and descriptors
-  endurance   2000, 2700 s probes every second, five manifests a second change, a fault a minute: does anything grow?
+scenarios, with their default --checks and --seconds:
+  steady      2000, 30 s   CPU, memory and lateness, compared with the peers
+  hang       10000, 30 s   half of the targets accept and never answer: lateness of the others, descriptors
+  mass-start 10000, 10 s   that many manifests appear at once while 100 pods run (--seconds: watched after that)
+  scrape     10000, 30 s   the duration of a scrape of /metrics, and the lateness of probes without scrapes and with one
+                           scrape a second, for half of the time each
+  page       10000, 30 s   CPU and duration of one request to the page and one to the API, in sequence
+  intent      1000, 60 s   one manifest a second is written: the time until its target gets the first request
+  changes     1000         that many targets fail at the same moment: the time until readers of Consul see it, and the
+                           number of requests; published to the KV store, then to the agent's checks;
+                           --set publish=[kv,agent]: both
+  quiet       1000, 60 s   nothing changes: the requests to Consul, and whether anything but renewals is written
+  overload   20000, 120 s  more checks than a share of one core can run (--quota, --busy)
+  workers     1000         time and descriptors for starting and stopping workers in the engine alone
+  endurance   2000, 2700 s probes every second, five changed manifests a second, one fault a minute: does anything grow?
 """
 EXAMPLES = """\
 examples:
@@ -77,9 +79,9 @@ examples:
   tests/bench/run --scenario intent --checks 10000
   tests/bench/run --checks 100 --interval 1 --seconds 5 --set max_in_flight=64
 
-Close other programs first: a figure from a busy machine says little. What is not on PATH is taken from the Debian
-archive, into .cache, without root. Without nginx nothing can be measured; a peer that cannot be had is named in the
-table and the JSON.
+Close other programs first, because figures from a busy machine are not reliable. Programs that are not on PATH are
+unpacked from the Debian archive into .cache, without root. nginx is required. A peer that is not available is named in
+the table and the JSON.
 
 exit code: 0 when the scenario was run, 1 when it could not be run, 2 for wrong use, 3 with --enforce when a figure is
 above its limit
@@ -108,26 +110,34 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tests/bench/run", description=HELP, epilog=EXAMPLES, formatter_class=_Wide)
-    parser.add_argument("--scenario", choices=SCENARIOS, default="steady", metavar="NAME", help="steady unless given")
-    parser.add_argument("--checks", type=_checks, metavar="N", help="how many checks, at most 16000 (overload: 32000)")
+    parser.add_argument("--scenario", choices=SCENARIOS, default="steady", metavar="NAME", help="the scenario [steady]")
+    parser.add_argument(
+        "--checks", type=_checks, metavar="N", help="the number of checks, at most 16000 (overload: 32000)"
+    )
     parser.add_argument("--interval", type=_positive, metavar="S", help="seconds between probes [5]")
-    parser.add_argument("--seconds", type=_positive, metavar="S", help="how long to measure")
+    parser.add_argument("--seconds", type=_positive, metavar="S", help="the duration of the measurement")
     parser.add_argument("--scheme", choices=("http", "https"), default="http")
     parser.add_argument(
         "--peers", type=_peers, default=tuple(NAMES), metavar="LIST", help="consul,blackbox or none [both]"
     )
     parser.add_argument("--set", type=_setting, action="append", default=[], metavar="FIELD=VALUE", help="a field of "
-                        "podpulse's configuration, such as max_in_flight=64; may be given again")  # fmt: skip
-    parser.add_argument("--busy", type=int, default=0, metavar="N", help="busy loops beside it (overload) [0]")
-    parser.add_argument("--quota", type=_positive, default=1.0, metavar="SHARE", help="of a core (overload) [1]")
+                        "podpulse's configuration, such as max_in_flight=64; can be repeated")  # fmt: skip
+    parser.add_argument(
+        "--busy", type=int, default=0, metavar="N", help="busy loops that compete for the CPU (overload) [0]"
+    )
+    parser.add_argument(
+        "--quota", type=_positive, default=1.0, metavar="SHARE", help="podpulse's share of a core (overload) [1]"
+    )
     parser.add_argument("--enforce", action="store_true", help="exit with 3 when a figure is above its limit")
     parser.add_argument("--list", action="store_true", help="print the names of the scenarios, and measure nothing")
-    parser.add_argument("--json", action="store_true", help="JSON on standard output; the table goes to standard error")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON to standard output and the table to standard error"
+    )
     return parser
 
 
 class _Wide(argparse.RawDescriptionHelpFormatter):
-    """As wide as the texts above, wherever the help is shown."""
+    """As wide as the texts above, whatever the terminal."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=24, width=120)

@@ -23,15 +23,15 @@ from tests.faults.story import Broken
 ROOT = Path(__file__).resolve().parents[2]
 KEPT, BROKE, WRONG_USE = 0, 1, 2
 SHOWN = 5
-"""Of each promise; a fault that breaks one mostly breaks it for many pods."""
+"""Findings that are printed per promise. A fault that breaks a promise usually breaks it for many pods."""
 LONG = 150.0
-"""Seconds from which on faults may last for long, and heavy ones come too."""
+"""Runs of at least so many seconds contain the long form of faults and the faults that take a minute."""
 
 HELP = """\
-Runs a controller, a real Consul and real targets through faults, and judges afterwards which promises were broken.
+Runs a controller, a real Consul and real targets with faults, and then checks which promises were broken.
 
-Everything that is random comes from the seed. The history of a run in which a promise was broken is kept, and
---replay judges it again.
+The seed determines everything that is random. The history of a run that broke a promise is kept, and --replay checks
+it again.
 """
 EXAMPLES = """\
 examples:
@@ -43,7 +43,7 @@ exit code: 0 when every promise held, 1 when one was broken, 2 for wrong use
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run or replay; the answer is the exit code."""
+    """Runs or replays and returns the exit code."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that all that was started ends too
     if options.list:
@@ -120,7 +120,7 @@ def _keep(folder: Path, history: Path, log: str) -> None:
 
 
 def _say(begin: float, *, loud: bool) -> Say:
-    """Progress, where somebody looks."""
+    """Returns a function that prints progress if standard error is a terminal, or always if `loud`."""
 
     def say(what: str) -> None:
         if sys.stderr.isatty() or loud:
@@ -141,31 +141,31 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=120),
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="what is random comes from it [1]")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="the seed of everything random [1]")
     parser.add_argument(
-        "--minutes", type=_positive, default=3.0, metavar="M", help="how long changes and faults go on [3]"
+        "--minutes", type=_positive, default=3.0, metavar="M", help="the duration of changes and faults [3]"
     )
     parser.add_argument("--faults", type=_faults, default=tuple(FAULTS.values()), metavar="LIST",
-                        help="these only, by name and with commas; none: no faults [all]")  # fmt: skip
-    parser.add_argument("--pods", type=int, default=30, metavar="N", help="how many pods there may be [30]")
+                        help="only these faults, by name, separated by commas; none: no faults [all]")  # fmt: skip
+    parser.add_argument("--pods", type=int, default=30, metavar="N", help="the largest number of pods [30]")
     parser.add_argument("--interval", type=_positive, default=1.0, metavar="S", help="seconds between probes [1]")
     parser.add_argument("--change", type=_positive, default=1.0, metavar="S", help="seconds between two changes [1]")
     parser.add_argument("--pause", type=_positive, nargs=2, default=[1.0, 12.0], metavar=("LEAST", "MOST"),
                         help="seconds between two faults [1 12]")  # fmt: skip
-    parser.add_argument("--each", action="store_true", help="every fault once instead, a settled state after each")
+    parser.add_argument("--each", action="store_true", help="every fault once, with a settled state after each")
     parser.add_argument(
         "--alone", action="store_true", help="one Consul agent instead of a cluster of three and a client"
     )
     parser.add_argument(
-        "--acl", action="store_true", help="the same, and what no token allows is denied: for the faults of the token"
+        "--acl", action="store_true", help="like --alone, with ACLs and default deny: for the faults of the token"
     )
-    parser.add_argument("--without", type=promises, default=(), metavar="LIST", help="promises that are not judged")
+    parser.add_argument("--without", type=promises, default=(), metavar="LIST", help="promises that are not checked")
     parser.add_argument(
-        "--keep", type=Path, default=Path(), metavar="DIR", help="where the history of a failed run goes [.]"
+        "--keep", type=Path, default=Path(), metavar="DIR", help="the folder for the history of a failed run [.]"
     )
-    parser.add_argument("--replay", type=Path, metavar="FILE", help="judge this history, and run nothing")
-    parser.add_argument("--verbose", action="store_true", help="say what goes on, also where no terminal is")
-    parser.add_argument("--list", action="store_true", help="name the faults, and run nothing")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="check this history, and run nothing")
+    parser.add_argument("--verbose", action="store_true", help="print progress even if standard error is no terminal")
+    parser.add_argument("--list", action="store_true", help="list the faults, and run nothing")
     return parser
 
 

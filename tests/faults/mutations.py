@@ -1,8 +1,8 @@
-"""Shows of every promise that a run of faults notices when it is broken: `python -m tests.faults.mutations`.
+"""Shows for every promise that a run of faults notices when it is broken: `python -m tests.faults.mutations`.
 
-For each mutant one line of the controller is replaced in a copy of the project, and its judge runs there. It must name
-the promise; the same judge must find nothing in a copy in which nothing was replaced. That the controller of the run
-was the copy's is seen by the bytecode that Python left beside the replaced line's file, where there was none before.
+For each mutant one line of the controller is replaced in a copy of the project, and the mutant's judge runs in that
+copy. The judge must report the promise as broken, and must find nothing in an unchanged copy. The bytecode that Python
+writes next to the changed file shows that the run used the copy's code.
 """
 
 import argparse
@@ -26,19 +26,20 @@ from tests.support.program import Programs
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("controller", "reconcilers", "tests", "deploy")
 SEEDS = (6, 7, 8)
-"""A mutant that survived one is given to the next: what a busy machine takes from a run is taken off by its checker."""
+"""A mutant that survives one seed runs with the next. The checker subtracts the time that a busy machine took from a
+run, which may hide a delay."""
 WITHIN = 300.0
 FOUND, SURVIVED, WRONG_USE = 0, 1, 2
 TOO_LATE = 128 + signal.SIGTERM
-"""The exit code of a judge that was ended: it judges nothing before its end."""
+"""The exit code of a judge that was terminated. It has judged nothing."""
 BYTECODE = frozenset({"PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"})
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """How a judge ended: its exit code and its report, one line for each thing that it found; `trouble` is the rest.
+    """The result of a judge: its exit code, its report with one line per finding, and any other output as `trouble`.
 
-    `used` tells whether it ran the code of its tree.
+    `used` is true when the judge ran the code of its tree.
     """
 
     code: int
@@ -47,21 +48,21 @@ class Said:
     used: bool = True
 
     def of(self, promise: str) -> str:
-        """The first that it found of a promise, without its name; "" for nothing."""
+        """Returns the first finding about a promise, without the promise's name; "" if there is none."""
         lines = (line for line in self.report if line.startswith(f"{promise} ("))
         return next((line.partition(") at ")[2] for line in lines), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a mutant was found by a judge that can be relied on, and the evidence, or why not."""
+    """Whether a reliable judge found a mutant. `words` is the evidence, or the reason why not."""
 
     found: bool
     words: str
 
 
 def verdict(mutant: Mutant, plain: Said, broken: Said) -> Verdict:
-    """What the judge says of the `broken` copy counts where it finds nothing in the `plain` one."""
+    """The judge's finding in the `broken` copy counts only if the judge finds nothing in the `plain` copy."""
     if plain.code:
         return Verdict(False, f"the judge complains without it: {' / '.join(plain.report) or plain.trouble}")
     if not (plain.used and broken.used):
@@ -73,17 +74,17 @@ def verdict(mutant: Mutant, plain: Said, broken: Said) -> Verdict:
 
 
 class Judges:
-    """Runs judges in trees of their own."""
+    """Runs judges, each in a copy of the project."""
 
     def __init__(self, programs: Programs) -> None:
         self._programs = programs
 
     def plain(self, judge: str) -> Said:
-        """What it says where nothing is broken."""
+        """Runs a judge in an unchanged copy."""
         return self._in_a_copy(judge, None, SEEDS[0])
 
     def broken(self, mutant: Mutant) -> Said:
-        """What it says of a mutant, at the latest with the last seed."""
+        """Runs a mutant's judge until it finds the mutant, with one seed after the other."""
         for seed in SEEDS:
             said = self._in_a_copy(mutant.judge, mutant, seed)
             if said.of(mutant.promise):
@@ -109,7 +110,7 @@ class Judges:
 
 
 def copy(place: Path) -> Path:
-    """The project as it stands, without any bytecode; what was fetched for it is only linked to."""
+    """Copies the project without bytecode. Downloaded tools are linked."""
     for folder in COPIED:
         shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(ROOT / "pyproject.toml", place / "pyproject.toml")
@@ -119,7 +120,7 @@ def copy(place: Path) -> Path:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Break what is asked for, and print a table; the answer is the exit code."""
+    """Runs the chosen mutants, prints a table and returns the exit code."""
     options = _parser().parse_args(arguments)
     chosen = [mutant for mutant in MUTANTS if mutant.promise in options.only]
     try:
@@ -139,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _judged(chosen: Sequence[Mutant], jobs: int) -> Iterator[tuple[Mutant, Verdict]]:
-    """Each with its verdict, as soon as that is known."""
+    """Yields each mutant with its verdict as soon as it is known."""
     wanted = list(dict.fromkeys(mutant.judge for mutant in chosen))
     with ThreadPoolExecutor(jobs) as pool, Programs() as programs:
         judges = Judges(programs)
@@ -159,13 +160,13 @@ def _shown(mutant: Mutant, verdict: Verdict) -> bool:
 
 
 def _row(mutant: Mutant, said: str) -> str:
-    """In the README's words."""
+    """Returns one row of the table."""
     broken = f"`{mutant.function}`: `{mutant.line}` -> `{mutant.instead}`, so {mutant.why}"
     return f"| {mutant.promise} | {broken} | {mutant.judge}{said and ': ' + said} |"
 
 
 def environment(tree: Path) -> Mapping[str, str]:
-    """The tree's code comes before what is installed, in the run and in the controller that it starts."""
+    """The environment in which the run and its controller import the tree's code, and not the installed code."""
     kept = {name: text for name, text in os.environ.items() if name not in BYTECODE}
     return kept | {"PYTHONPATH": str(tree)}
 
@@ -173,9 +174,9 @@ def environment(tree: Path) -> Mapping[str, str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tests.faults.mutations", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", type=promises, default=tuple(PROMISES), metavar="LIST",
-                        help="these promises, with commas [all]")  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many runs go at the same time [2]")
-    parser.add_argument("--list", action="store_true", help="print what would be broken, and run nothing")
+                        help="only these promises, separated by commas [all]")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="the number of runs at the same time [2]")
+    parser.add_argument("--list", action="store_true", help="print the mutants, and run nothing")
     return parser
 
 
