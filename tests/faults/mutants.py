@@ -254,11 +254,11 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "H1",
-        "Tracked.observe",
+        "Tracked.record",
         "self.counts[result.outcome] += 1",
-        "self.counts[result.outcome] += after is not before",
+        "self.counts[result.outcome] = 1",
         "changes",
-        "only news is counted",
+        "probes are not added up",
     ),
     Mutant(
         "I1",
