@@ -90,7 +90,7 @@ above its limit
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one scenario and returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.list:
         print(*SCENARIOS, sep="\n")
         return DONE
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
     return DONE
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tests/bench/run", description=HELP, epilog=EXAMPLES, formatter_class=_Wide)
     parser.add_argument("--scenario", choices=SCENARIOS, default="steady", metavar="NAME", help="the scenario [steady]")
     parser.add_argument(

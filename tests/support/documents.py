@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 OPERATIONS = ROOT / "deploy" / "operations.md"
+FIGURES = ROOT / "deploy" / "figures.md"
 SECURITY = ROOT / "SECURITY.md"
 DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "deploy").glob("*.md")))
 GUIDES = tuple(path for path in DOCUMENTS if path.name != "CHANGELOG.md")

@@ -15,7 +15,7 @@ import pytest
 SETTING = """
 set -euo pipefail
 ip link set lo up
-trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 """
 
 NAMESPACE = (

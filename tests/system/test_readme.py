@@ -19,7 +19,7 @@ import pytest
 
 from tests.support import program, sandbox
 from tests.support.consul import Agent
-from tests.support.documents import blocks, least_rights
+from tests.support.documents import FIGURES, OPERATIONS, blocks, least_rights, text
 from tests.support.fleet import Fleet
 from tests.support.net import until
 from tests.support.signing import Signer, keyring
@@ -94,6 +94,11 @@ GIVEN = {
     "p2": f"{IN_CONSUL}{ISUP}{SIGNED_AND_NOT}",
     "consul-esm": f"{CONSUL.format(node='monitor')}{ISUP}",
     "blackbox": f"{IN_CONSUL}{ISUP}",
+    "agent-checks": f"{IN_CONSUL}{ISUP}",
+    "gatus": f"{IN_CONSUL}{ISUP}",
+    "wheel": FROM_WHEELS,
+    "memory": "",
+    "series": f"{IN_CONSUL}{ISUP}{SCHEDULED}{RUN}{PASSING}",
 }
 """What each example that is run takes for given."""
 
@@ -135,6 +140,26 @@ def upgrade(folder: Path) -> str:
         (folder / f"opt/podpulse-{one}/bin").symlink_to(Path(sys.executable).parent)
     (folder / "etc/podpulse/config.yaml").write_text("node_name: web1\naddress: 127.0.0.1\n")
     return moved(given("upgrade", folder) + commands("upgrade"), folder)
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the locked packages that Podpulse needs to be built and to run."""
+    folder = tmp_path_factory.mktemp("locked")
+    venv.create(folder / "fetching", with_pip=True)
+    fetch = (folder / "fetching/bin/pip", "download", "-q", "--require-hashes", "-d", folder / "wheels")
+    for name in ("requirements", "build-requirements"):
+        subprocess.run([*fetch, "-r", ROOT / f"deploy/{name}.txt"], check=True)
+    return folder / "wheels"
+
+
+def check_out(folder: Path, wheels: Path) -> None:
+    """Copy what a wheel is built from into `folder`, and link the locked packages there."""
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("controller", "reconcilers"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "wheels").symlink_to(wheels)
 
 
 def test_no_block_is_forgotten() -> None:
@@ -204,16 +229,26 @@ class TestExamples:
 
     @pytest.mark.slow
     @pytest.mark.timeout(600)
-    def test_an_installation(self, consul_binary: Path, tmp_path: Path) -> None:
+    def test_a_wheel_runs_without_the_checkout(self, wheels: Path, tmp_path: Path) -> None:
+        """Offline, from the locked packages. The folder of the commands is removed before the program runs."""
+        checkout = tmp_path / "checkout"
+        checkout.mkdir()
+        check_out(checkout, wheels)
+        sandbox.run(given("wheel", checkout) + f"export HOME={tmp_path}\n" + commands("wheel"), checkout, [], 300.0)
+        (built,) = (file.name for file in (checkout / "dist").iterdir())
+        assert built == f"podpulse-{version('podpulse')}-py3-none-any.whl"
+        shutil.rmtree(checkout)
+        (tmp_path / "isup.yaml").write_bytes(MANIFEST % b"isup")
+        podpulse = tmp_path / "podpulse/bin/podpulse"
+        said = sandbox.run(f"{podpulse} --version\n{podpulse} check-manifest isup.yaml --node web1", tmp_path, [])
+        assert f"podpulse, version {version('podpulse')}" in said
+        assert "http://web1:8000/_status" in said
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(600)
+    def test_an_installation(self, consul_binary: Path, wheels: Path, tmp_path: Path) -> None:
         """With pip and its hashes, from files that were fetched before; systemd's part is played by a function."""
-        venv.create(tmp_path / "fetching", with_pip=True)
-        fetch = (tmp_path / "fetching/bin/pip", "download", "-q", "--require-hashes", "-d", tmp_path / "wheels")
-        for name in ("requirements", "build-requirements"):
-            subprocess.run([*fetch, "-r", ROOT / f"deploy/{name}.txt"], check=True)
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
-            shutil.copy(ROOT / name, tmp_path)
-        for name in ("controller", "reconcilers"):
-            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        check_out(tmp_path, wheels)
         (tmp_path / "usr/local/bin").mkdir(parents=True)
         script = moved(given("install", tmp_path) + commands("install"), tmp_path)
         said = sandbox.run(f"{script}\n{tmp_path}/usr/local/bin/podpulse --version", tmp_path, [consul_binary], 300.0)
@@ -233,6 +268,31 @@ class TestExamples:
         assert "http://web1:8000/_status every 1s" in said, "as p2's later code checks"
         assert "! stray  not signed" in said
         assert re.findall('"Key": *"([^"]+)', said) == ["health/isup/web1"]
+
+    def test_moving_from_agent_checks(self, consul_binary: Path, tmp_path: Path) -> None:
+        said = sandbox.run(given("agent-checks", tmp_path) + commands("agent-checks"), tmp_path, [consul_binary])
+        assert '"web"' in said, "Consul has the service, and it passes"
+
+    def test_moving_from_gatus(self, consul_binary: Path, tmp_path: Path) -> None:
+        said = sandbox.run(given("gatus", tmp_path) + commands("gatus"), tmp_path, [consul_binary])
+        assert "A row of 2 such results makes the pod passing" in said
+
+    @pytest.mark.slow
+    def test_the_memory_without_consul(self, tmp_path: Path) -> None:
+        """The figure depends on the machine's libraries, so only its order is judged."""
+        said = sandbox.run(given("memory", tmp_path) + commands("memory"), tmp_path, [])
+        few, many = (
+            float(number) for number in re.findall(r"^process_resident_memory_bytes (\S+)", said, re.MULTILINE)
+        )
+        assert few < many < 200e6
+
+    def test_the_number_of_series(self, consul_binary: Path, tmp_path: Path) -> None:
+        said = sandbox.run(given("series", tmp_path) + commands("series"), tmp_path, [consul_binary])
+        per_check, others = said.split()[-2:]
+        assert f"{per_check} for each check over HTTP" in text(FIGURES)
+        assert "about 300 for the controller" in text(FIGURES)
+        assert 250 <= int(others) < 350
+        assert f"| Prometheus | {per_check} series for each check" in text(OPERATIONS)
 
     def test_moving_from_consul_esm(self, consul_binary: Path, tmp_path: Path) -> None:
         said = sandbox.run(given("consul-esm", tmp_path) + commands("consul-esm"), tmp_path, [consul_binary])

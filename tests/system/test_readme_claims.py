@@ -14,6 +14,7 @@ from controller.consul.client import MAX_OPERATIONS
 from controller.intent import reality, watch
 from controller.publish import kv_keeper as keeper
 from reconcilers.spec import Output
+from tests.bench import __main__ as bench
 from tests.support.consul import Agent
 from tests.support.documents import (
     DOCUMENTS,
@@ -93,6 +94,14 @@ def test_every_verb_and_option_that_is_named_exists() -> None:
         assert verb in main.commands, verb
         given = {word for word in words if word.startswith("--")}
         assert given <= options(main.commands[verb]), f"{verb}: {given - options(main.commands[verb])}"
+
+
+def test_every_measurement_that_is_named_can_be_started() -> None:
+    named = [shlex.split(code)[1:] for code in inline() if code.startswith("tests/bench/run -")]
+    assert named
+    for arguments in named:
+        if arguments != ["--help"]:
+            assert bench.parser().parse_args(arguments).scenario in bench.SCENARIOS
 
 
 def test_every_metric_that_is_named_is_exported(consul: Agent, launch: Launch, fleet: Fleet) -> None:
