@@ -14,6 +14,7 @@ from urllib.parse import quote
 import re2
 from pydantic import BeforeValidator
 
+from reconcilers.escaping import quoted
 from reconcilers.guard import is_address
 from reconcilers.p2.goscalars import resolve
 from reconcilers.spec import is_name
@@ -250,7 +251,7 @@ def _range(item: object) -> tuple[int, int]:
 
 
 def _header(header: str, content: object) -> tuple[str, str]:
-    shown = repr(header if len(header) <= 40 else header[:40] + "…")
+    shown = quoted(header)
     if not HEADER_NAME.fullmatch(header):
         raise ValueError(f"expected the name of a header, found {shown}")
     if header.lower() in OWN_HEADERS:

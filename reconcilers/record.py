@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
+from reconcilers.escaping import safe_json, safe_utf8
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.spec import PodKey, is_name
-from reconcilers.visible import json_visible
 
 MAX_OUTPUT = 4_096
 MAX_MESSAGE = 200
@@ -66,7 +66,7 @@ class HealthRecord:
     @classmethod
     def of(cls, key: PodKey, health: CheckHealth, last_probe: float, manifest_sha: str = "") -> "HealthRecord":
         """Returns the record of `health`."""
-        output = (health.output or health.detail).encode("utf-8", "replace")[:MAX_OUTPUT].decode("utf-8", "ignore")
+        output = safe_utf8(health.output or health.detail, MAX_OUTPUT)
         return cls(
             key,
             health.state,
@@ -120,7 +120,7 @@ class HealthRecord:
         }
         if self.last_seen:
             fields |= {"LastSeen": self.last_seen.value, "Changes": self.changes}
-        return json_visible(_text(json.dumps(fields, ensure_ascii=False))).encode()
+        return safe_json(safe_utf8(json.dumps(fields, ensure_ascii=False))).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,8 @@ def decode(data: bytes) -> HealthRecord:
             PodKey(_name(fields.get("node")), _name(pod)),
             _state(fields.get("status", "")),
             _reason(fields.get("reason")),
-            _text(fields.get("detail", "")),
-            _text(fields.get("output", "")),
+            safe_utf8(str(fields.get("detail", ""))),
+            safe_utf8(str(fields.get("output", ""))),
             _seconds(fields.get("since")),
             _seconds(fields.get("lastprobe")),
             _seconds(fields.get("time")),
@@ -180,11 +180,6 @@ def _name(text: object) -> str:
     if isinstance(text, str) and is_name(text):
         return text
     raise ValueError("Node or Service is not a valid name")
-
-
-def _text(text: object) -> str:
-    """Returns valid Unicode text. JSON may have lone surrogates."""
-    return str(text).encode("utf-8", "replace").decode()
 
 
 def _state(text: object) -> HealthState:

@@ -24,6 +24,8 @@ from yaml.events import (
 )
 from yaml.reader import ReaderError
 
+from reconcilers.escaping import quoted
+
 Value = dict[str, "Value"] | list["Value"] | str | None
 
 MAX_BYTES = 64 * 1024
@@ -202,7 +204,7 @@ class _Builder:
         if event.value == "<<" and not event.style:
             self._refuse(event, "a merge key; aliases and merge keys are not accepted")
         if event.value in mapping:
-            self._refuse(event, f"the key {_shown(event.value)} for the second time")
+            self._refuse(event, f"the key {quoted(event.value)} for the second time")
         self._key = Plain(event.value) if self._exact and not event.style else event.value
 
     def _add(self, value: Value) -> None:
@@ -217,7 +219,7 @@ class _Builder:
 
     def _refuse_tag(self, event: ScalarEvent | MappingStartEvent | SequenceStartEvent) -> None:
         if event.tag is not None:
-            self._refuse(event, f"the tag {_shown(event.tag)}; tags are not accepted")
+            self._refuse(event, f"the tag {quoted(event.tag)}; tags are not accepted")
 
     @staticmethod
     def _refuse(event: yaml.Event, what: str) -> NoReturn:
@@ -269,9 +271,9 @@ class _OldScanner:
     def _scalar(self, event: ScalarEvent) -> None:
         written = self._text[_index(event.start_mark) : _index(event.end_mark)]
         if self._flows and not event.style and (found := ENDS_EARLY.search(written)):
-            self._refuse(event, f"a {found[0]!r} in {_shown(written)}, which stands in {{}} or []; expected quotes")
+            self._refuse(event, f"a {found[0]!r} in {quoted(written)}, which stands in {{}} or []; expected quotes")
         elif event.style == '"' and ESCAPED_SLASH.match(written):
-            self._refuse(event, f"the escape '\\/' in {_shown(written)}; expected '/'")
+            self._refuse(event, f"the escape '\\/' in {quoted(written)}; expected '/'")
         elif "\ufeff" in written:
             self._refuse(event, "a byte order mark within the text")
 
@@ -286,8 +288,3 @@ def _index(mark: _Mark | None) -> int:
 
 def _at(mark: _Mark | None, what: str) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {what}" if mark else what
-
-
-def _shown(text: str) -> str:
-    """`text` short and without control characters, for an error message."""
-    return repr(text if len(text) <= 40 else text[:40] + "…")

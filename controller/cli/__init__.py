@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
-from reconcilers.visible import visible_lines
+from reconcilers.escaping import safe_lines
 
 VERSION = click.version_option(package_name="podpulse", prog_name="podpulse")
 
@@ -64,7 +64,7 @@ class _Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
-            error.message = visible_lines(error.message)  # type: ignore[misc]
+            error.message = safe_lines(error.message)  # type: ignore[misc]
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's

@@ -12,7 +12,7 @@ from controller.cli.run import run
 from controller.cli.terminal import say
 from controller.config import Config
 from controller.runtime.bounded import BoundedBody
-from reconcilers.visible import visible
+from reconcilers.escaping import safe_line
 
 WITHIN = 2
 """Seconds for the answer."""
@@ -92,6 +92,6 @@ def _asked(url: str, cert: Path | None, key: Path | None) -> tuple[int, str]:
     except pycurl.error as error:
         if answer.overflow:
             raise click.ClickException(f"{url} answered with more than {MAX_BODY} bytes") from None
-        raise click.ClickException(f"no controller answers at {url}: {visible(str(error.args[-1]))}") from None
+        raise click.ClickException(f"no controller answers at {url}: {safe_line(str(error.args[-1]))}") from None
     finally:
         curl.close()

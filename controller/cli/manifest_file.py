@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from controller.cli.options import key_of
-from controller.cli.terminal import printable
+from reconcilers.escaping import safe_words
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import Rules
 from reconcilers.p2.manifest import refusal, sha_or_empty
@@ -38,7 +38,7 @@ class ManifestFile:
     def warnings(self) -> tuple[str, ...]:
         """What does not keep it from being used, but is hardly meant."""
         try:
-            unknown = [printable(str(warning)) for warning in warnings(self.data)]
+            unknown = [safe_words(str(warning)) for warning in warnings(self.data)]
         except ManifestError:
             return ()
         refused = refusal(self.data) if self.manifest else ""

@@ -17,17 +17,16 @@ from controller.cli import terminal
 from controller.cli.effective_manifests import addresses, listing, not_gone
 from controller.cli.manifest_file import usable
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
-from controller.cli.terminal import printable
 from controller.config import Config, ConfigError
 from controller.intent.source import SourceError
 from controller.runtime.bounded import BoundedBody
 from reconcilers.checks import located
 from reconcilers.checktext import changes, describe
+from reconcilers.escaping import safe_line, safe_words
 from reconcilers.gate import Entry, Listing
 from reconcilers.keys import intent_key, intent_prefix
 from reconcilers.manifest import ManifestError, parse
 from reconcilers.spec import Manifest, PodKey
-from reconcilers.visible import visible
 
 WITHIN = 10
 MAX_BODY = 16 * 1024 * 1024
@@ -265,10 +264,10 @@ def _show(planned: Plan, node: str, where: str, running: Collection[str], consol
     compared = f"the {len(running)} checks that run at {_shown(where)}" if where != NOTHING else "nothing that runs"
     console.print(f"Node {node}, compared with {compared}:\n")
     pods = (*planned.start, *planned.replace, *planned.stop, *planned.invalid, *planned.warnings)
-    width = max((len(visible(pod)) for pod in pods), default=0)
+    width = max((len(safe_line(pod)) for pod in pods), default=0)
 
     def line(mark: str, colour: str, pod: str, text: str) -> None:
-        console.print(Text.assemble("  ", (f"{mark} {visible(pod):{width}}", colour), f"  {printable(text)}"))
+        console.print(Text.assemble("  ", (f"{mark} {safe_line(pod):{width}}", colour), f"  {safe_words(text)}"))
 
     for pod, check in planned.start.items():
         line("+", "green", pod, f"{check.get('url', 'passing without a probe')} every {check['interval']}")

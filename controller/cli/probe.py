@@ -14,18 +14,17 @@ from rich.text import Text
 from controller.cli import terminal
 from controller.cli.effective_manifests import addresses
 from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load
-from controller.cli.terminal import printable
 from controller.config import Config, ConfigError
 from controller.intent.folder import manifest_path
 from controller.probes.once import probe_once
 from controller.probes.resolver import ask_system
 from reconcilers.checks import located
+from reconcilers.escaping import safe_line, safe_lines, safe_words
 from reconcilers.health import Certificate, Outcome, ProbeResult
 from reconcilers.keys import intent_key
 from reconcilers.manifest import ManifestError, parse, pod_id
 from reconcilers.record import timestamp
 from reconcilers.spec import CheckSpec, PodKey
-from reconcilers.visible import visible, visible_lines
 
 BAR = 30
 EXCERPT_LINES = 10
@@ -150,7 +149,7 @@ def _addresses(spec: CheckSpec) -> list[str]:
 
 def _explain(spec: CheckSpec, result: ProbeResult, console: Console) -> None:
     where = ", ".join(_addresses(spec)) or "no address"
-    console.print(Text.assemble((spec.key.pod, "bold"), f" on {spec.key.node}: ", (visible(spec.probe.url), "bold")))
+    console.print(Text.assemble((spec.key.pod, "bold"), f" on {spec.key.node}: ", (safe_line(spec.probe.url), "bold")))
     console.print(f"at {where}, within {spec.timeout:g} s\n")
     for phase in _phases(result):
         console.print(phase)
@@ -190,7 +189,7 @@ def _findings(result: ProbeResult) -> list[str]:
     if result.certificate.ends:
         findings += _certificate(result.certificate)
     if result.detail:
-        findings.append(printable(result.detail))
+        findings.append(safe_words(result.detail))
     return findings
 
 
@@ -199,14 +198,14 @@ def _certificate(certificate: Certificate) -> list[str]:
     day = time.strftime("%Y-%m-%d", time.gmtime(certificate.ends))
     said = [f"certificate expires on {day}, in {days:.0f} days" if days >= 0 else f"certificate expired on {day}"]
     if certificate.names:
-        said.append(f"  for {printable(certificate.names)}")
+        said.append(f"  for {safe_words(certificate.names)}")
     if certificate.issuer:
-        said.append(f"  signed by {printable(certificate.issuer)}")
+        said.append(f"  signed by {safe_words(certificate.issuer)}")
     return said
 
 
 def _excerpt(output: str, console: Console) -> None:
-    lines = visible_lines(output).splitlines()
+    lines = safe_lines(output).splitlines()
     for line in lines[:EXCERPT_LINES]:
         console.print(Text.assemble(("  | ", "dim"), line))
     if len(lines) > EXCERPT_LINES:

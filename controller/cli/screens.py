@@ -11,7 +11,8 @@ from rich.text import Text
 from controller.cli import table
 from controller.cli.following import View
 from controller.cli.inspection import InspectedPod
-from controller.cli.terminal import printable, say
+from controller.cli.terminal import say
+from reconcilers.escaping import safe_words
 from reconcilers.record import timestamp
 from reconcilers.spec import PodKey
 
@@ -95,7 +96,7 @@ def _state(sight: InspectedPod) -> str:
 
 
 def _detail(sight: InspectedPod) -> str:
-    detail = printable(sight.record.detail) if sight.record else ""
+    detail = safe_words(sight.record.detail) if sight.record else ""
     return f": {detail}" if detail else ""
 
 
@@ -108,7 +109,7 @@ class LiveTable:
 
     def show(self, view: View) -> None:
         if view.sights is None:
-            trouble = f": {printable(view.trouble)}" if view.trouble else " …"
+            trouble = f": {safe_words(view.trouble)}" if view.trouble else " …"
             self._live.update(Text(f"waiting for Consul{trouble}"), refresh=True)
         else:
             self._live.update(self._drawn(view.sights, view.trouble), refresh=True)
@@ -119,6 +120,6 @@ class LiveTable:
         totals = table.totals(sights)
         if len(worst) > room:
             totals += f"; {len(worst) - room} of them have no room here"
-        waiting = f"waiting: {printable(trouble)}" if trouble else ""
+        waiting = f"waiting: {safe_words(trouble)}" if trouble else ""
         rows = table.drawn([table.row(sight, now) for sight in worst[:room]], one_line=True)
         return Group(rows, Text(f"\n{totals}\n{waiting}", no_wrap=True, overflow="ellipsis"))

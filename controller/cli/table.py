@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.cli.inspection import InspectedPod
-from controller.cli.terminal import printable
+from reconcilers.escaping import safe_words
 from reconcilers.health import HealthState
 
 STYLES: Mapping[HealthState, str] = {
@@ -44,7 +44,7 @@ HEADS = tuple(name.upper() for name in Row._fields)
 def row(pod: InspectedPod, now: float) -> Row:
     """The row of a pod at `now`, in seconds since the epoch."""
     record = pod.record
-    detail = printable(record.detail) if record else "no health is published"
+    detail = safe_words(record.detail) if record else "no health is published"
     if pod.intent is None:
         detail = "; ".join(filter(None, ("not scheduled", detail)))
     if record is None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 import click
 
 from controller.runtime.standard_streams import STANDARD_ERROR, STANDARD_OUTPUT, keep_standard_streams
-from reconcilers.visible import json_visible, visible, visible_lines
+from reconcilers.escaping import safe_json, safe_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,12 +33,7 @@ ASCII = "podpulse.ascii"
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Write `text`, one line or several."""
-    click.echo(visible_lines(text), err=err, nl=nl)
-
-
-def printable(text: str) -> str:
-    """`text` on one line with single spaces, with everything escaped that a terminal would obey."""
-    return visible(" ".join(text.split()))
+    click.echo(safe_lines(text), err=err, nl=nl)
 
 
 def say_json(value: object, *, compact: bool = False) -> None:
@@ -47,7 +42,7 @@ def say_json(value: object, *, compact: bool = False) -> None:
     text = json.dumps(
         value, indent=None if compact else 2, separators=separators, ensure_ascii=_has_ascii_only(sys.stdout)
     )
-    click.echo(json_visible(text))
+    click.echo(safe_json(text))
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False) -> "Console":
@@ -66,7 +61,7 @@ def patience(what: str) -> Iterator[None]:
     spinner = "line" if _has_ascii_only(sys.stderr) else "dots"
     from rich.text import Text  # noqa: PLC0415
 
-    status = console(stderr=True).status(Text(visible_lines(what)), spinner=spinner)
+    status = console(stderr=True).status(Text(safe_lines(what)), spinner=spinner)
     soon = threading.Timer(SOON, status.start)
     soon.daemon = True
     soon.start()

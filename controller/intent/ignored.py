@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
+from reconcilers.escaping import quoted
 from reconcilers.ignored import Ignored
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class IgnoredKeys:
         names = self._names
         if not names:
             return ""
-        shown = ", ".join(repr(name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…") for name in names[:MAX_NAMED])
+        shown = ", ".join(quoted(name, MAX_NAME) for name in names[:MAX_NAMED])
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         pods = "pod is" if len(names) == 1 else "pods are"
         return (

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from controller.consul.client import AgentCheck, AgentService
 from controller.consul.ownership import OWNER
 from controller.publish.services import Service
+from reconcilers.escaping import safe_lines, safe_utf8
 from reconcilers.health import HealthState
 from reconcilers.record import MAX_OUTPUT, HealthRecord, Unsettled
 from reconcilers.spec import PodKey, is_name
-from reconcilers.visible import visible_lines
 
 ID_PREFIX = "podpulse:"
 NEW = "critical"
@@ -116,7 +116,7 @@ def _output(record: HealthRecord) -> str:
     reason = f" ({record.reason})" if record.reason else ""
     headline = f"{record.status}{reason}" + (f": {record.detail}" if record.detail else "")
     lines = [headline, *record.excerpt.splitlines()]
-    return visible_lines("\n".join(lines)).encode("utf-8", "replace")[:MAX_OUTPUT].decode("utf-8", "ignore")
+    return safe_utf8(safe_lines("\n".join(lines)), MAX_OUTPUT)
 
 
 def _headline(output: str) -> str:

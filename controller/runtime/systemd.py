@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeats
-from reconcilers.visible import visible
+from reconcilers.escaping import safe_line
 
 STATUS_PERIOD = 5.0
 HEARTBEAT_LIMIT = 30.0
@@ -68,7 +68,7 @@ class ServiceManager:
 
     def _tell(self, *lines: str) -> None:
         """Send one datagram. Nobody there to read it is no trouble of ours, nor is one who does not keep up."""
-        text = "\n".join(visible(line) for line in lines)
+        text = "\n".join(safe_line(line) for line in lines)
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as way:
             way.setblocking(False)
             way.sendto(text.encode(), self._address)

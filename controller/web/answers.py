@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controller.web.stream import gathered
-from reconcilers.visible import json_visible, visible_lines
+from reconcilers.escaping import safe_json, safe_lines
 
 PLAIN = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
@@ -54,10 +54,10 @@ def answer(parts: Iterable[bytes], content_type: str, headers: Mapping[str, str]
 
 
 def plain(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(visible_lines(text), status, {"Content-Type": PLAIN, **NO_STORE, **(headers or {})})
+    return Response(safe_lines(text), status, {"Content-Type": PLAIN, **NO_STORE, **(headers or {})})
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
     """An error as RFC 9457 has it; `more` are members of our own."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
-    return Response(json_visible(json.dumps(body)), status, {**NO_STORE, **(headers or {})}, media_type=PROBLEM)
+    return Response(safe_json(json.dumps(body)), status, {**NO_STORE, **(headers or {})}, media_type=PROBLEM)

@@ -21,9 +21,9 @@ from controller.web.manifest_text import shown
 from controller.web.pod_page import PodPage, listing, pages, within
 from controller.web.pod_views import PodSnapshot, PodState, PodView, PodViews
 from controller.web.query import Paging, PodQuery
+from reconcilers.escaping import safe_lines
 from reconcilers.p2.manifest import sha_or_empty
 from reconcilers.spec import Manifest, PodKey
-from reconcilers.visible import visible_lines
 
 REFRESH = 5
 REFRESH_MANY = 15
@@ -167,7 +167,7 @@ def _templates() -> jinja2.Environment:
 
 def _shown_safely(value: object) -> object:
     """What others wrote has no character that reorders or hides what stands beside it; our own markup stays."""
-    return visible_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return safe_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _excerpt(sight: PodView) -> str:

@@ -1,4 +1,4 @@
-"""Times and durations for a person, and text that any encoding can hold."""
+"""Times and durations for a person."""
 
 import time
 from datetime import UTC, datetime
@@ -35,8 +35,3 @@ def iso(seconds: float) -> str:
 def instant(seconds: float) -> datetime | None:
     """The same as a value; None for 0, which is never."""
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
-
-
-def sound(text: str) -> str:
-    """`text` without what no UTF-8 can hold: a pod may have sent half a surrogate pair."""
-    return text.encode("utf-8", "replace").decode()

@@ -8,11 +8,11 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from reconcilers.escaping import safe_json
 from reconcilers.health import CheckHealth, HealthState
 from reconcilers.p2.manifest import sha
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, PodKey, Unprobed
-from reconcilers.visible import json_visible
 from tests.support.site import HOSTILE, NODE, NOW, Site
 
 GOOD = b"id: good\nstatus_port: 80\n"
@@ -223,7 +223,7 @@ def test_what_a_pod_sends_is_nothing_that_a_terminal_obeys(site: Site) -> None:
         "/pods?state=%C2%9B",
     ):
         _, body = site.get(ROOT + path)
-        assert json_visible(body) == body
+        assert safe_json(body) == body
         assert "31m" in body or path in {"/checks", "/pods?state=%C2%9B"}
     assert json.loads(site.get(f"{ROOT}/pods/{NODE}/evil")[1])["probe"]["detail"] == text
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from reconcilers.escaping import safe_lines
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
-from reconcilers.visible import visible_lines
 from tests.support.cli import run
 from tests.support.controller import COMMAND, environment
 from tests.support.fake_http import FakeServer, Reply
@@ -145,7 +145,7 @@ def test_what_a_pod_answers_is_nothing_that_a_terminal_obeys(
 ) -> None:
     said = in_process(folder, arguments, monkeypatch)
     assert "grün" in said
-    assert visible_lines(said) == said
+    assert safe_lines(said) == said
 
 
 def test_json_has_the_value_that_the_pod_answered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_what_a_controller_answers_is_nothing_that_a_terminal_obeys(
 ) -> None:
     said = in_process(folder, [*PLAN, "--controller", controller, *more], monkeypatch)
     assert "grün" in said
-    assert visible_lines(said) == said
+    assert safe_lines(said) == said
 
 
 @pytest.mark.parametrize("content", ["id: isup\n", "id: [\n"])
@@ -169,7 +169,7 @@ def test_the_name_of_a_file_is_nothing_that_a_terminal_obeys(folder: Path, conte
     for arguments in (["check-manifest", file], ["check-config", file], ["probe", "--manifest", f"{file}.gone"]):
         said = run(*arguments).output
         assert "\\x1b[2J\\x9b31m.yaml" in said
-        assert visible_lines(said) == said
+        assert safe_lines(said) == said
 
 
 def test_an_address_is_written_as_it_is_and_holds_no_picture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

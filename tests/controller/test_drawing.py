@@ -4,7 +4,7 @@ import pytest
 
 from controller.health.history import PastProbe
 from controller.web.history_svg import drawing, phases
-from controller.web.texts import age, instant, iso, moment, sound, span
+from controller.web.texts import age, instant, iso, moment, span
 from reconcilers.health import Outcome, Phases, Reason
 
 
@@ -87,7 +87,3 @@ def test_times_are_told_in_utc() -> None:
     assert iso(1e9) == "2001-09-09T01:46:40Z"
     assert instant(0) is None
     assert str(instant(1e9)) == "2001-09-09 01:46:40+00:00"
-
-
-def test_text_that_no_encoding_can_hold_is_made_sound() -> None:
-    assert sound("\ud800ü") == "?ü"

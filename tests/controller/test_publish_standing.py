@@ -8,10 +8,10 @@ from controller.consul.client import AgentCheck, AgentService
 from controller.consul.ownership import is_ours
 from controller.publish.agent_service import Standing, agent_service, parse_service_id, service_id
 from controller.publish.services import ManifestServices, Service, ServiceNaming
+from reconcilers.escaping import safe_lines
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import MAX_OUTPUT, HealthRecord
 from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey
-from reconcilers.visible import visible_lines
 
 KEY = PodKey("web1", "isup")
 SERVICE = agent_service(KEY, Service("isup", 80, ("blue",), {"tier": "front"}))
@@ -81,7 +81,7 @@ def test_a_sentence_that_is_also_the_excerpt_is_said_once() -> None:
 def test_an_output_fits_and_holds_nothing_that_acts(detail: str, output: str) -> None:
     text = said(HealthRecord(KEY, HealthState.CRITICAL, Reason.STATUS, detail, output)).output
     assert len(text.encode()) <= MAX_OUTPUT
-    assert visible_lines(text) == text
+    assert safe_lines(text) == text
     assert text.startswith("critical (status)")
 
 

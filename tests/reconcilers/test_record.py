@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconcilers.escaping import safe_json
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import MAX_OUTPUT, HealthRecord, RecordError, Unsettled, decode, timestamp
 from reconcilers.spec import NAME, PodKey
-from reconcilers.visible import json_visible
 from tests.reconcilers.historic_records import FORMS, Form
 
 KEY = PodKey("web1", "isup")
@@ -118,7 +118,7 @@ def test_no_answers_body_stops_the_writing(body: str) -> None:
 @given(st.text(), st.text())
 def test_a_record_is_nothing_that_a_terminal_obeys_and_says_the_same(detail: str, output: str) -> None:
     data = HealthRecord(KEY, HealthState.CRITICAL, detail=detail, output=output).encode(NOW)
-    assert json_visible(data.decode()) == data.decode()
+    assert safe_json(data.decode()) == data.decode()
     assert (decode(data).detail, decode(data).output) == (detail, output)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from reconcilers.visible import json_visible, visible, visible_lines
+from reconcilers.escaping import safe_json, safe_line, safe_lines
 
 FIELDS = ("node", "pod", "state", "reason", "repeated", "seconds")
 """What an event may have in addition to its message, as `extra` of the call. In JSON each is a separate field."""
@@ -26,10 +26,10 @@ class LineFormatter(logging.Formatter):
         super().__init__("%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        return visible(super().formatMessage(record))
+        return safe_line(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
-        return visible_lines(super().formatException(ei))
+        return safe_lines(super().formatException(ei))
 
 
 class JsonFormatter(logging.Formatter):
@@ -46,7 +46,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name in FIELDS if (value := getattr(record, name, "")) not in {"", None}}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json_visible(json.dumps(line))
+        return safe_json(json.dumps(line))
 
 
 class JournalFormatter(logging.Formatter):

@@ -8,7 +8,8 @@ from controller.web.api.models import Model, Pod, Seconds
 from controller.web.history_svg import phases
 from controller.web.manifest_text import shown
 from controller.web.pod_views import PodSnapshot
-from controller.web.texts import instant, sound
+from controller.web.texts import instant
+from reconcilers.escaping import safe_utf8
 from reconcilers.health import NO_CERTIFICATE, HealthState, Outcome, Reason
 from reconcilers.p2.manifest import sha_or_empty
 from reconcilers.spec import CheckSpec, Manifest
@@ -120,7 +121,7 @@ class PodDetail(Pod):
         older = intent if intent and intent.error and intent.manifest else None
         return cls(
             **dict(Pod.of(seen.sight)),
-            why=sound(seen.why),
+            why=safe_utf8(seen.why),
             check=Check.of(check.spec) if check and check.spec.probe.url else None,
             probe=_probe(seen),
             history=_history(seen),
@@ -128,8 +129,8 @@ class PodDetail(Pod):
             published=_published(seen),
             manifest=_version(intent.data, understood) if intent else None,
             manifest_in_force=_version(older.good, older.manifest) if older else None,
-            manifest_error=sound(str(intent.error)) if intent and intent.error else "",
-            manifest_warnings=[sound(str(each)) for each in seen.warnings],
+            manifest_error=safe_utf8(str(intent.error)) if intent and intent.error else "",
+            manifest_warnings=[safe_utf8(str(each)) for each in seen.warnings],
         )
 
 
@@ -142,7 +143,7 @@ def _probe(seen: PodSnapshot) -> Probe | None:
         duration=last.duration,
         outcome=last.outcome,
         reason=last.reason,
-        detail=sound(last.detail),
+        detail=safe_utf8(last.detail),
         status_code=last.status_code,
         phases=[Phase(name=phase.name, seconds=phase.seconds) for phase in phases(last.phases)],
     )
@@ -169,8 +170,8 @@ def _certificate(seen: PodSnapshot) -> Certificate | None:
     shown = seen.last.certificate if seen.last else NO_CERTIFICATE
     return Certificate(
         expires=instant(shown.ends),
-        names=sound(shown.names),
-        issuer=sound(shown.issuer),
+        names=safe_utf8(shown.names),
+        issuer=safe_utf8(shown.issuer),
         verified=not tls.insecure_skip_verify,
     )
 
@@ -182,7 +183,7 @@ def _published(seen: PodSnapshot) -> Published | None:
     return Published(
         status=record.status,
         reason=record.reason,
-        detail=sound(record.detail),
+        detail=safe_utf8(record.detail),
         since=instant(record.since),
         manifest_sha=record.manifest_sha,
         in_doubt=seen.in_doubt,

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controller.web.pod_page import PodPage
 from controller.web.pod_views import DoubtfulField, InvalidManifest, PodState, PodView
-from controller.web.texts import instant, sound
+from controller.web.texts import instant
+from reconcilers.escaping import safe_utf8
 from reconcilers.health import Reason
 from reconcilers.options import OPTIONS, in_url
 
@@ -51,8 +52,8 @@ class Pod(Model):
             last_probe=instant(sight.probed),
             last_duration=None if sight.took < 0 else sight.took,
             reason=sight.reason,
-            detail=sound(sight.detail),
-            excerpt=sound(sight.output[:EXCERPT]),
+            detail=safe_utf8(sight.detail),
+            excerpt=safe_utf8(sight.output[:EXCERPT]),
             evidence=sight.evidence,
         )
 
@@ -110,8 +111,8 @@ class ManifestError(Model):
             node=invalid.key.node,
             pod=invalid.key.pod,
             since=instant(invalid.since),
-            field=sound(invalid.field),
-            problem=sound(invalid.problem),
+            field=safe_utf8(invalid.field),
+            problem=safe_utf8(invalid.problem),
             older_in_force=invalid.kept,
         )
 
@@ -144,8 +145,8 @@ class ManifestWarning(Model):
         return cls(
             node=doubtful.key.node,
             pod=doubtful.key.pod,
-            field=sound(doubtful.field),
-            problem=sound(doubtful.problem),
+            field=safe_utf8(doubtful.field),
+            problem=safe_utf8(doubtful.problem),
         )
 
 

@@ -24,10 +24,10 @@ from controller.web.api.openapi import description
 from controller.web.pod_page import listing, pages, within
 from controller.web.pod_views import PodViews
 from controller.web.query import Paging, PodQuery, QueryError
-from controller.web.texts import instant, sound
+from controller.web.texts import instant
 from reconcilers.checktext import describe
+from reconcilers.escaping import safe_json, safe_utf8
 from reconcilers.spec import CheckSpec, PodKey
-from reconcilers.visible import json_visible
 
 E = TypeVar("E")
 
@@ -102,7 +102,7 @@ class Api:
                 time=instant(self._views.clock()),
                 healthy=not healthy,
                 ready=not ready,
-                complaints=[sound(each) for each in dict.fromkeys((*healthy, *ready))],
+                complaints=[safe_utf8(each) for each in dict.fromkeys((*healthy, *ready))],
                 cut_off=self._views.cut_off(),
                 totals=Totals.of(self._views.totals()),
                 manifest_errors=len(self._views.invalid()),
@@ -139,12 +139,12 @@ def _check_list(node: str, checks: Sequence[CheckSpec]) -> Iterator[bytes]:
     yield f'{{"node":{json.dumps(node)},"checks":{{'.encode()
     for start in range(0, len(specs), PART):
         pods = (f"{json.dumps(pod)}:{json.dumps(describe(spec))}" for pod, spec in specs[start : start + PART])
-        yield f"{',' if start else ''}{json_visible(','.join(pods))}".encode()
+        yield f"{',' if start else ''}{safe_json(','.join(pods))}".encode()
     yield b"}}"
 
 
 def _json(body: BaseModel) -> Response:
-    return Response(json_visible(body.model_dump_json()), headers=NO_STORE, media_type=JSON)
+    return Response(safe_json(body.model_dump_json()), headers=NO_STORE, media_type=JSON)
 
 
 def _bad_query(error: QueryError) -> Response:

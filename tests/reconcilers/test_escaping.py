@@ -8,7 +8,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.visible import json_visible, visible, visible_lines
+from reconcilers.escaping import quoted, safe_json, safe_line, safe_lines, safe_utf8, safe_words
 
 OBEYED = frozenset(
     letter
@@ -30,38 +30,52 @@ DOCUMENT = st.recursive(
 
 @given(TEXT)
 def test_a_line_for_a_person_holds_nothing_that_a_terminal_obeys(text: str) -> None:
-    assert OBEYED.isdisjoint(visible(text))
+    assert OBEYED.isdisjoint(safe_line(text))
 
 
 @given(TEXT)
 def test_lines_keep_their_feeds_and_tabs_and_nothing_else_that_a_terminal_obeys(text: str) -> None:
-    assert OBEYED & set(visible_lines(text)) <= {"\n", "\t"}
+    assert OBEYED & set(safe_lines(text)) <= {"\n", "\t"}
 
 
 def test_every_character_that_a_terminal_obeys_is_escaped() -> None:
     for letter in OBEYED:
-        assert OBEYED.isdisjoint(visible(letter)), hex(ord(letter))
-        assert letter == "\n" or OBEYED.isdisjoint(json_visible(letter)), hex(ord(letter))
+        assert OBEYED.isdisjoint(safe_line(letter)), hex(ord(letter))
+        assert letter == "\n" or OBEYED.isdisjoint(safe_json(letter)), hex(ord(letter))
 
 
 @given(DOCUMENT, st.sampled_from([None, 2]), st.booleans())
 def test_json_keeps_its_value_and_holds_nothing_that_a_terminal_obeys(
     document: object, indent: int | None, ascii_only: bool
 ) -> None:
-    shown = json_visible(json.dumps(document, indent=indent, ensure_ascii=ascii_only))
+    shown = safe_json(json.dumps(document, indent=indent, ensure_ascii=ascii_only))
     assert OBEYED & set(shown) <= {"\n"}
     assert json.loads(shown) == document
 
 
 def test_what_can_be_printed_stays_as_it_is() -> None:
     text = "Grüße, 漢字, 🆎 and \\x1b"
-    assert visible(text) == json_visible(text) == visible_lines(text) == text
+    assert safe_line(text) == safe_json(text) == safe_lines(text) == text
 
 
 def test_an_escape_says_which_character_it_was() -> None:
-    assert visible("a\x1b[2Jb\u202ec\n") == "a\\x1b[2Jb\\u202ec\\n"
-    assert json_visible('"\x7f\u009b2J\U000e0001"') == '"\\u007f\\u009b2J\\udb40\\udc01"'
+    assert safe_line("a\x1b[2Jb\u202ec\n") == "a\\x1b[2Jb\\u202ec\\n"
+    assert safe_json('"\x7f\u009b2J\U000e0001"') == '"\\u007f\\u009b2J\\udb40\\udc01"'
 
 
 def test_the_line_ends_of_windows_are_line_ends() -> None:
-    assert visible_lines("one\r\ntwo\rthree") == "one\ntwo\\rthree"
+    assert safe_lines("one\r\ntwo\rthree") == "one\ntwo\\rthree"
+
+
+def test_lone_surrogates_are_replaced_and_a_limit_cuts_no_character() -> None:
+    assert safe_utf8("\ud800ü") == "?ü"
+    assert safe_utf8("aü", 2) == "a"
+
+
+def test_words_are_on_one_line_with_single_spaces() -> None:
+    assert safe_words(" a\n\tb  \x1b[2J ") == r"a b \x1b[2J"
+
+
+def test_a_quoted_text_is_short_and_escaped() -> None:
+    assert quoted("a\x1b") == r"'a\x1b'"
+    assert quoted("x" * 50, 3) == "'xxx…'"
