@@ -1,4 +1,4 @@
-"""What the command lines of the fault runs have in common."""
+"""The argument types that both command lines share."""
 
 import argparse
 
@@ -6,10 +6,10 @@ from tests.faults.checker import PROMISES
 
 
 def promises(text: str) -> tuple[str, ...]:
-    """Promises by their names, with commas between them.
+    """Parses names of promises that are separated by commas.
 
     Raises:
-        argparse.ArgumentTypeError: there is no such promise.
+        argparse.ArgumentTypeError: a promise does not exist.
     """
     names = tuple(text.split(","))
     if unknown := [name for name in names if name not in PROMISES]:

@@ -1,4 +1,4 @@
-"""What targets do: each behaviour by its name, and whether it is well."""
+"""The behaviours of targets by name, and whether a target that behaves so is healthy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tests.support.targets import Behaviour, answer, close, drip, hang, head, ra
 
 @dataclass(frozen=True, slots=True)
 class Does:
-    """`act` is None where the port is closed."""
+    """A behaviour. `act` is None if the port is closed."""
 
     good: bool
     act: Behaviour | None

@@ -1,4 +1,4 @@
-"""What a fault is: how it begins and is healed, what it excuses, and for how long it lasts."""
+"""A fault: how it is injected and healed, what it excuses, and how long it lasts."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,18 +12,21 @@ from tests.faults.stage import Stage
 Group = Literal["process", "line", "answers", "cluster", "keys", "acl"]
 
 Play = Callable[[Stage, Random], Iterator[None]]
-"""A generator: what stands before its `yield` begins the fault, what stands after heals it."""
+"""A generator. The code before its `yield` injects the fault, and the code after it heals the fault."""
 
 
 LIMITED = 33.0
-"""Seconds that a fault lasts which sets a limit: a little more than it may take until all is published under it."""
+"""The duration in seconds of a fault that limits requests. Everything must be published shortly before its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. `seconds` it lasts in a short run, `long` in a long one, and some there are `only_long`; before that,
-    its beginning `takes` so many. `cluster`: it needs several servers; `acl`: it needs a Consul that denies by
-    default."""
+    """One fault.
+
+    It takes `takes` seconds to inject, and lasts for `seconds` in a short run and for `long` in a long run. A fault
+    that is `only_long` occurs in long runs only. `cluster` means that it needs several servers, and `acl` that it
+    needs a Consul with default deny.
+    """
 
     name: str
     group: Group
@@ -39,7 +42,7 @@ class Fault:
 
     @contextmanager
     def on(self, stage: Stage, random: Random) -> Iterator[None]:
-        """Inject it, and heal it whatever happens in between; both are written down."""
+        """Injects the fault, and heals it even after an exception. Records both."""
         recorder: Recorder = stage.recorder
         play = self.play(stage, random)
         recorder.note(FaultBegan(recorder.now(), self.name, self.effects))

@@ -1,4 +1,4 @@
-"""What a run does and when: a pure function of its seed."""
+"""What a run does, and when. The plan is a pure function of the seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,15 +11,15 @@ from tests.faults.fault import Fault
 Change = Literal["schedule", "silence", "spoil", "remove", "turn"]
 WEIGHTS: dict[Change, int] = {"schedule": 5, "silence": 1, "spoil": 1, "remove": 2, "turn": 6}
 FIRST_SHARE = 0.7
-"""Of all pods, those that are there from the beginning; so many at least stay."""
+"""The share of all pods that exist from the start. At least half of them always remain."""
 SETTLING = 30.0
 QUIET = 0.5
-"""How often a change of a target makes it well."""
+"""The probability that a change of a target makes it healthy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """At `at` seconds after the curtain: a change of a pod. `argument` is a behaviour, or which broken manifest."""
+    """A change of a pod `at` seconds after the start. `argument` is a behaviour, or a broken manifest's number."""
 
     at: float
     change: Change
@@ -29,8 +29,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """A fault that lasts for `seconds`. The next one comes `pause` seconds after it was healed, or when everything is
-    right again."""
+    """A fault that lasts for `seconds`. The next fault begins `pause` seconds after this one was healed. Without a
+    `pause` it begins when the state is right again."""
 
     fault: Fault
     seconds: float
@@ -39,7 +39,7 @@ class Appointment:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`first` are the pods that are there at the beginning. Changes end with the faults, and not before `seconds`."""
+    """`first` are the pods that exist from the start. Changes end with the last fault, but not before `seconds`."""
 
     seconds: float
     first: Sequence[str]
@@ -49,7 +49,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds between two changes on average, and between two faults at least and at most."""
+    """The mean time between two changes, and the least and the most time between two faults, in seconds."""
 
     change: float = 1.0
     least: float = 1.0
@@ -58,14 +58,14 @@ class Pace:
 
 
 def make(seed: int, seconds: float, pods: Sequence[str], faults: Sequence[Fault], pace: Pace) -> Plan:
-    """The plan of a run. The same arguments give the same plan."""
+    """Returns the plan of a run. The same arguments give the same plan."""
     random = Random(seed)
     first = pods[: max(1, round(len(pods) * FIRST_SHARE))]
     return Plan(seconds, first, _steps(random, seconds, pods, first, pace), _faults(random, seconds, faults, pace))
 
 
 def each(seed: int, pods: Sequence[str], faults: Sequence[Fault], pace: Pace) -> Plan:
-    """Every fault once, in the order given, and a settled state after each."""
+    """Returns a plan with every fault once, in the given order, and a settled state after each fault."""
     made = make(seed, sum(fault.takes + fault.seconds for fault in faults) + SETTLING * len(faults), pods, (), pace)
     return replace(made, seconds=0.0, faults=[Appointment(fault, fault.seconds) for fault in faults])
 
@@ -90,7 +90,7 @@ def _steps(random: Random, seconds: float, pods: Sequence[str], first: Sequence[
 
 
 def _faults(random: Random, seconds: float, faults: Sequence[Fault], pace: Pace) -> Sequence[Appointment]:
-    """Each fault in turn, in an order that is shuffled anew when all have had theirs."""
+    """Returns the faults in random order. When all have occurred, they occur again in another random order."""
     found, at, deck = [], 0.0, list[Fault]()
     able = [fault for fault in faults if pace.long or not fault.only_long]
     while able:

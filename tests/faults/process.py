@@ -1,7 +1,7 @@
-"""The controller under test as a process that may be treated badly, all of it written down.
+"""Starts, stops and signals the controller under test, and records everything.
 
-Its standard error is a pipe whose reader can be stopped, or gone. Every start is another process of the same
-configuration; a second one of the same node may run beside it.
+Its standard error is a pipe whose reader can stop or close it. Every start creates a new process with the same
+configuration. A second controller of the same node can run at the same time.
 """
 
 import os
@@ -31,7 +31,7 @@ FILLING = b"." * 4095 + b"\n"
 
 
 class LogReader:
-    """Reads a pipe to its end into a file, unless it is told to rest or to leave."""
+    """Copies a pipe to a file until the end of the pipe, or until `rest` or `leave` is called."""
 
     def __init__(self, pipe: IO[bytes], path: Path) -> None:
         self._pipe = pipe
@@ -44,7 +44,7 @@ class LogReader:
         self._thread.start()
 
     def rest(self, pid: int) -> None:
-        """Read nothing more until `go`, and fill the pipe: not one byte more goes into it."""
+        """Stops reading until `go` is called, and fills the pipe so that no further byte fits."""
         self._resting = True
         pipe = os.open(f"/proc/{pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
         with suppress(BlockingIOError, BrokenPipeError):
@@ -56,7 +56,7 @@ class LogReader:
         self._resting = False
 
     def leave(self) -> None:
-        """Close the reading end: who writes is told so."""
+        """Closes the reading end, so that a write fails with EPIPE."""
         self._leaving = True
         self._thread.join()
 
@@ -77,12 +77,12 @@ class LogReader:
 
 
 class Process:
-    """One `podpulse run`."""
+    """One process of `podpulse run`."""
 
     def __init__(
         self, folder: Path, options: Mapping[str, Any], recorder: Recorder, clock: Clock | None = None
     ) -> None:
-        """With `clock` its wall clock is that one."""
+        """With `clock` the process uses that wall clock."""
         self._recorder = recorder
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "config.yaml"
@@ -107,16 +107,16 @@ class Process:
         return self._popen.pid
 
     def watched(self) -> Watched | None:
-        """What an observer needs; None while it does not listen."""
+        """Returns what the observer needs; None while the controller does not listen."""
         if not self._listening or self._ended:
             return None
         return Watched(self.pid, self.log.port, self.log.lines)
 
     def wait_listening(self) -> None:
-        """Until it says that it listens.
+        """Waits until the controller logs that it listens.
 
         Raises:
-            AssertionError: it ended, or took too long.
+            AssertionError: the process ended, or took too long.
         """
 
         def listens() -> bool:
@@ -145,7 +145,7 @@ class Process:
         return False
 
     def stop(self) -> None:
-        """SIGSTOP, and wait until it stands."""
+        """Sends SIGSTOP, and waits until all threads have stopped."""
         self._note("STOP")
         os.kill(self.pid, signal.SIGSTOP)
         until(lambda: stands_still(self.pid), what="every thread of the controller to stop")
@@ -155,12 +155,12 @@ class Process:
         self._note("CONT")
 
     def reload(self) -> None:
-        """SIGHUP."""
+        """Sends SIGHUP."""
         self._note("HUP")
         os.kill(self.pid, signal.SIGHUP)
 
     def terminate(self, times: int = 1, within: float = 15.0) -> None:
-        """SIGTERM, and wait for its end; one that does not come is written down by its absence, and forced."""
+        """Sends SIGTERM and waits for the exit. Kills the process if it does not exit; the history then has no exit."""
         for _ in range(times):
             self._note("TERM")
             with suppress(ProcessLookupError):
@@ -171,7 +171,7 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL, unless it has ended, and wait until it is gone."""
+        """Sends SIGKILL unless the process has ended, and waits for the exit."""
         if self._ended:
             return
         if self._popen.poll() is None:

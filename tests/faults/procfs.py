@@ -1,4 +1,4 @@
-"""What Linux says about a process: its sockets, memory, threads, and for how long it waited for a processor."""
+"""Reads facts about a process from /proc: its sockets, memory, threads, and its waiting time for a processor."""
 
 import os
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def sockets(pid: int) -> Descriptors:
 
 
 def links(pid: int) -> dict[str, str]:
-    """What each descriptor is."""
+    """Returns the target of each descriptor's link."""
     found = {}
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -46,7 +46,7 @@ def links(pid: int) -> dict[str, str]:
 
 
 def _peers(pid: int) -> dict[str, int]:
-    """The port at the other end of each TCP socket, by its inode."""
+    """Returns the remote port of each TCP socket by inode."""
     found = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
@@ -56,12 +56,12 @@ def _peers(pid: int) -> dict[str, int]:
 
 
 def _unix(pid: int) -> set[str]:
-    """Every socket that is no network's, by its inode."""
+    """Returns the inodes of all unix sockets."""
     return {line.split()[6] for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]}
 
 
 def resident(pid: int) -> int:
-    """Bytes in memory."""
+    """Returns the resident memory in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 
 
@@ -70,7 +70,7 @@ def threads(pid: int) -> int:
 
 
 def run_delay(pid: int) -> float:
-    """For how many seconds, all together, the threads of a process were ready and had no processor; 0 when unknown."""
+    """Returns the total time in seconds that runnable threads of a process waited for a processor; 0 if unknown."""
     total = 0
     with suppress(OSError, IndexError, ValueError):
         for task in Path(f"/proc/{pid}/task").iterdir():

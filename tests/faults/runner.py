@@ -1,4 +1,4 @@
-"""Runs a plan on a stage: changes in one thread, faults one after the other in another, and all healed at the end."""
+"""Runs a plan on a stage. One thread makes the changes, and another injects one fault after the other and heals it."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ Say = Callable[[str], None]
 
 
 def run(stage: Stage, plan: Plan, say: Say) -> None:
-    """The whole run, with its end."""
+    """Runs the whole plan, and waits for the settled state at the end."""
     stage.raise_curtain(*plan.first)
     begin = time.monotonic()
     faults = _Faults(stage, plan, say)
@@ -28,7 +28,7 @@ def run(stage: Stage, plan: Plan, say: Say) -> None:
 
 
 def take(stage: Stage, step: Step) -> None:
-    """One change."""
+    """Makes one change."""
     pods = stage.pods
     match step.change:
         case "schedule":
@@ -44,13 +44,13 @@ def take(stage: Stage, step: Step) -> None:
 
 
 def endure(stage: Stage, fault: Fault, seconds: float, random: Random) -> None:
-    """One fault, from its beginning until it is healed."""
+    """Injects a fault for `seconds`, and heals it."""
     with fault.on(stage, random):
         time.sleep(seconds)
 
 
 class _Faults:
-    """One fault after the other, in a thread of its own."""
+    """Injects one fault after the other in a thread."""
 
     def __init__(self, stage: Stage, plan: Plan, say: Say) -> None:
         self._stage = stage
@@ -64,7 +64,7 @@ class _Faults:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for the last fault to be healed; what went wrong with the stage itself is raised here."""
+        """Waits until the last fault is healed. Raises the exception that ended the thread, if any."""
         self._thread.join()
         if self._problem:
             raise self._problem

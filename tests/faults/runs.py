@@ -1,4 +1,4 @@
-"""The runs of CI: together they inject every fault of the catalogue but those that take a minute."""
+"""The runs of CI. Together they inject every fault of the catalogue, except those that take a minute."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,17 +8,17 @@ from tests.faults.catalogue import FAULTS
 from tests.faults.fault import Fault, Group
 
 SECONDS = 75.0
-"""About how long the faults of one short run take."""
+"""The approximate duration of the faults of one run, in seconds."""
 SETTLES_SOON = 2.0
 SETTLES: Mapping[Group, float] = {"keys": 12.0, "cluster": 4.0}
-"""Seconds that it usually takes until everything is right again after a fault. The controller reads its own keys again
-every 15 s."""
+"""The usual time in seconds from the end of a fault until the state is right again. It is long for keys, because the
+controller reads its own keys again every 15 s."""
 SEED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The options of `tests/faults/run`, and about how many seconds the run takes."""
+    """The options for `tests/faults/run`, and the approximate duration of the run in seconds."""
 
     options: Sequence[str]
     seconds: float
@@ -37,7 +37,7 @@ def every_run() -> Mapping[str, Run]:
 
 
 def injected(run: Run) -> frozenset[str]:
-    """The faults that a run names."""
+    """Returns the names of the faults that a run is given."""
     options = list(run.options)
     return frozenset(options[options.index("--faults") + 1].split(",")) if "--faults" in options else frozenset()
 

@@ -1,6 +1,6 @@
-"""Stops one thread of another process, and lets it go on: by ptrace, which SIGSTOP cannot do.
+"""Stops and resumes a single thread of another process with ptrace. SIGSTOP stops all threads.
 
-Whoever stops a thread must let it go on from the same thread of his own.
+The same thread must call `hold` and `release`.
 """
 
 import ctypes
@@ -22,10 +22,10 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 def hold(tid: int) -> None:
-    """Stop a thread where it is.
+    """Stops a thread.
 
     Raises:
-        OSError: it is gone, or we may not.
+        OSError: the thread has ended, or this process has no permission.
     """
     _trace(PTRACE_SEIZE, tid)
     _trace(PTRACE_INTERRUPT, tid)
@@ -33,7 +33,7 @@ def hold(tid: int) -> None:
 
 
 def release(tid: int) -> None:
-    """Let it go on; one that is gone meanwhile is none of our business."""
+    """Resumes a thread. Does nothing if the thread has ended."""
     with suppress(ProcessLookupError):
         _trace(PTRACE_DETACH, tid)
 
@@ -45,7 +45,7 @@ def _trace(request: int, tid: int) -> None:
 
 
 def polling(pid: int) -> Iterator[tuple[int, frozenset[str]]]:
-    """The threads that wait in epoll, each with what it waits for: `socket:[7]`, `anon_inode:[eventfd]`..."""
+    """Yields the threads that wait in epoll, each with the descriptors that it waits for, as `anon_inode:[eventfd]`."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(OSError, ValueError, IndexError):
             number, epoll, *_ = (task / "syscall").read_text().split()

@@ -1,8 +1,8 @@
-"""Programs that start others, run to their end: however that comes, nothing that they started is left.
+"""Runs programs that start other processes, and leaves none of these processes behind.
 
-`subprocess.run` kills what it waited for too long, and only that: what a run of faults or a benchmark has started then
-goes on, and what it does at its end, such as keeping its history, it does not do. Here each program leads a session of
-its own. It gets SIGTERM, and some time; then all of its session is killed.
+On a timeout `subprocess.run` kills only the program itself. The processes that a fault run or a benchmark has started
+would continue, and its own cleanup, such as keeping the history, would not run. Here each program leads a session of
+its own. It gets SIGTERM and some time to exit; then the whole session is killed.
 """
 
 import os
@@ -21,11 +21,11 @@ GRACE = 15.0
 """Seconds between SIGTERM and SIGKILL."""
 POLL = 0.05
 SHOWN = 4000
-"""Characters of each stream that are told of a program that took too long: the last ones."""
+"""How many of the last characters of each stream are reported for a program that took too long."""
 
 
 class Programs(AbstractContextManager["Programs"]):
-    """Runs programs, for any thread. What still runs at the end of the context is ended, and waited for."""
+    """Runs programs from any thread. The end of the context ends the programs that still run, and waits for them."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -47,10 +47,10 @@ class Programs(AbstractContextManager["Programs"]):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run it to its end, which the end of the context brings about too; the answer has all that it said.
+        """Runs a program until it exits, or until the context ends, and returns its complete output.
 
         Raises:
-            subprocess.TimeoutExpired: it took more than `within` seconds; what it had said is told with it.
+            subprocess.TimeoutExpired: the program took more than `within` seconds. The exception has its output.
             RuntimeError: the context has ended.
         """
         self._enter()
@@ -82,7 +82,7 @@ class Programs(AbstractContextManager["Programs"]):
             self._changed.notify_all()
 
     def _wait(self, process: subprocess.Popen[bytes], within: float) -> bool:
-        """Until it has ended, or is to be ended; False when it is too late."""
+        """Waits for the exit or the end of the context. Returns False after `within` seconds."""
         deadline = time.monotonic() + within
         while process.poll() is None and not self._over:
             if time.monotonic() > deadline:
@@ -94,13 +94,13 @@ class Programs(AbstractContextManager["Programs"]):
 def run(
     command: Sequence[str | Path], *, within: float, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a single one; see `Programs`."""
+    """Runs a single program; see `Programs.run`."""
     with Programs() as programs:
         return programs.run(command, within=within, cwd=cwd, env=env)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """It first, which may have much to do at its end, then whatever is left of its session."""
+    """Ends the program, which may need time for its cleanup, then the rest of its session."""
     try:
         if process.poll() is None:
             process.terminate()
