@@ -1,6 +1,6 @@
-"""Looks at everything from outside, and writes it down: Consul, the controller's web server, its process, the machine.
+"""Observes Consul, the controller's web server, its process and the machine from outside, and records what it sees.
 
-It shares no code with `controller` and `reconcilers`: its own HTTP client, its own reading of records and metrics.
+It shares no code with `controller` and `reconcilers`. It has its own HTTP client and its own parsers.
 """
 
 import base64
@@ -24,15 +24,15 @@ SIGNS = 0.5
 SCRAPES = 1.0
 NAP = 0.02
 DELAYS = 0.1
-"""Seconds between two looks at for how long the controller had to wait for a processor."""
+"""Seconds between two readings of how long the controller waited for a processor."""
 NOTABLE = 0.01
-"""Seconds of lost time from which on a stall is written down."""
+"""A stall is recorded if it took more than so many seconds."""
 ANSWER = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The controller as it runs now."""
+    """The current process of the controller."""
 
     pid: int
     port: int
@@ -40,27 +40,27 @@ class Watched:
 
 
 class Surroundings(Protocol):
-    """Where to look, at any moment."""
+    """Tells the observer where to look, at any moment."""
 
     def servers(self) -> Sequence[int]:
-        """HTTP ports of Consul's servers, on loopback; any of them may be dead."""
+        """The HTTP ports of Consul's servers on loopback. Some servers may not run."""
         ...
 
     def token(self) -> str: ...
 
     def watched(self) -> Watched | None:
-        """None while no controller listens."""
+        """Returns None while no controller listens."""
         ...
 
     def target_ports(self) -> frozenset[int]: ...
     def consul_port(self) -> int:
-        """Where the controller reaches Consul."""
+        """The port at which the controller reaches Consul."""
         ...
 
 
 @dataclass
 class Observer:
-    """Runs in threads of its own, from `start` to `stop`."""
+    """Runs in its own threads from `start` to `stop`."""
 
     recorder: Recorder
     around: Surroundings
@@ -96,19 +96,19 @@ class Observer:
             thread.join(ANSWER * 3)
 
     def known(self) -> dict[str, Record]:
-        """The records of the last look."""
+        """Returns the records of the last look."""
         return self._known
 
     def services(self) -> dict[str, str]:
-        """The status of every pod's service in the catalog at the last look."""
+        """Returns the status of each pod's service in the catalog at the last look."""
         return {pod: record.status for pod, record in self._services.items()}
 
     def looked(self) -> float:
-        """When the last look was sent, by the monotonic clock; 0 for never. Without a leader nothing is seen."""
+        """Returns the monotonic time at which the last look was sent; 0 for never. Without a leader a look fails."""
         return self._looked
 
     def sessions(self) -> frozenset[str]:
-        """The sessions of the last look."""
+        """Returns the sessions of the last look."""
         return frozenset(self._sessions or ())
 
     def _again_and_again(self, turn: Callable[[], None], gap: float) -> None:
@@ -121,7 +121,7 @@ class Observer:
     # Consul
 
     def _look(self) -> None:
-        """Whoever of the servers answers says what the leader says; nobody is asked again before the next turn."""
+        """Asks one server, which answers for the leader. After an error the next turn asks the next server."""
         ports = self.around.servers()
         port = ports[self._server % len(ports)]
         sent = time.monotonic()
@@ -139,7 +139,7 @@ class Observer:
         self.recorder.note(Look(sent, time.monotonic(), changed, gone, news))
 
     def _look_into_catalog(self) -> None:
-        """Where no server answers, nothing was seen."""
+        """Records nothing if the server does not answer."""
         ports = self.around.servers()
         sent = time.monotonic()
         try:
@@ -158,7 +158,7 @@ class Observer:
         self.recorder.note(CatalogLook(sent, time.monotonic(), changed, gone))
 
     def _ask(self, port: int, path: str) -> Any:
-        """None for 404."""
+        """Returns None for 404."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER)
         try:
             token = self.around.token()
@@ -200,17 +200,18 @@ class Observer:
         return status == 200, body.decode(errors="replace").strip()
 
     def _scrape(self) -> None:
+        """Reads the usage first, so that the connection of this scrape does not count as one of the controller's."""
         watched = self.around.watched()
         if not watched:
             return
+        with suppress(OSError):
+            self._use(watched)
         with suppress(OSError, http.client.HTTPException):
             sent = time.monotonic()
             status, body = fetch(watched.port, "/metrics")
             at = time.monotonic()
             if status == 200 and self._still(watched):
                 self.recorder.note(scrape_of(body.decode(), sent, at, watched.pid))
-        with suppress(OSError):
-            self._use(watched)
 
     def _use(self, watched: Watched) -> None:
         ends = sockets(watched.pid)
@@ -235,7 +236,7 @@ class Observer:
     # the machine
 
     def _naps(self) -> None:
-        """Sleep a little again and again: what that takes too long was taken from us."""
+        """Records how much longer a short sleep takes than asked for: the machine took that time."""
         last = time.monotonic()
         while not self._stopped.is_set():
             time.sleep(NAP)
@@ -245,7 +246,7 @@ class Observer:
             last = now
 
     def _delays(self) -> None:
-        """The controller's share of that is what the kernel says that its threads waited for a processor."""
+        """Records how long the controller's threads waited for a processor, as the kernel reports it."""
         watched, now = self.around.watched(), time.monotonic()
         if not watched:
             return
@@ -257,7 +258,7 @@ class Observer:
 
 
 def fetch(port: int, path: str) -> tuple[int, bytes]:
-    """Ask a server on loopback."""
+    """Sends a GET to a server on loopback. Returns the status and the body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER)
     try:
         connection.request("GET", path)
@@ -271,7 +272,7 @@ _FRACTION = re.compile(r"\.(\d{1,6})\d*")
 
 
 def record_of(entry: dict[str, Any]) -> Record:
-    """A health key as Consul lists it; one whose value is no record has the status `?`."""
+    """Parses a health key as Consul lists it. The status is `?` if the value is not a record."""
     fields: dict[str, Any] = {}
     with suppress(ValueError, TypeError):
         read = json.loads(base64.b64decode(entry["Value"] or ""))
