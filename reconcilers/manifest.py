@@ -89,7 +89,7 @@ class _Document(BaseModel):
     @property
     def is_plain(self) -> bool:
         """Whether the target is asked without TLS."""
-        return self.status_http or self.status.http or self.status.kind == "tcp"
+        return self.status_http or self.status.http or "tls" in useless(self.status.kind)
 
 
 NAMES: Mapping[str, frozenset[str]] = {

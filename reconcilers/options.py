@@ -9,7 +9,7 @@ What a manifest says wins over a default. A default that contradicts what a mani
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -37,9 +37,9 @@ Delay = Annotated[float, BeforeValidator(duration(0, 86_400))]
 Threshold = Annotated[int, BeforeValidator(number(1, 1000))]
 Kind = Literal["http", "tcp", "grpc"]
 
+EVERY_KIND = frozenset(get_args(Kind))
 HTTP = frozenset({"http"})
 GRPC = frozenset({"grpc"})
-EVERY_KIND = HTTP | GRPC | {"tcp"}
 
 
 def in_url(_: object) -> str:
