@@ -7,6 +7,8 @@ import re
 from difflib import get_close_matches
 from functools import lru_cache
 
+from reconcilers.spec import PROBES
+
 SIMILAR = 0.66
 """How alike two names must be, from 0 to 1, as difflib has it."""
 
@@ -15,7 +17,7 @@ MAX_NAME = 40
 
 STATUS = "status_port, status_http and the options below status describe the check"
 CREDENTIALS = "write status.headers with an Authorization, where the controller's allow_headers is true"
-KIND = "status.kind is http, tcp or grpc; there are no other kinds of checks"
+KIND = f"status.kind is {', '.join(list(PROBES)[:-1])} or {list(PROBES)[-1]}; there are no other kinds of checks"
 TARGET = "the pod's node is asked, or localhost with status.localhost_only; status.tls.server_name is for certificates"
 URL = "write status_port, status.path, and status_http: true for a check without TLS"
 PLAIN = "write status_http: true for a check without TLS, with status_port and status.path"

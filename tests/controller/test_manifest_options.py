@@ -25,7 +25,7 @@ ALL: Mapping[str, Option] = {**OPTIONS, **{f"tls.{name}": option for name, optio
 NEEDED = {"tls.cert_file": f"key_file: {FILE}", "tls.key_file": f"cert_file: {FILE}"}
 """What an option needs beside it."""
 
-WITHOUT_EFFECT = {"http": {"tcp"}, "kind": {"tcp"}}
+WITHOUT_EFFECT = {"http": EVERY_KIND - OPTIONS["tls"].kinds, "kind": {OPTIONS["kind"].example}}
 """Kinds of checks in which an option says what is already true."""
 
 
