@@ -1,7 +1,6 @@
-"""The one place where parts are built and joined, and where the order of start and of stop is said.
+"""Builds and joins the parts of a controller, and defines the order in which they start and stop.
 
-Start goes with the data, from the far end to the near one, so that nothing arrives where nobody listens; stop goes the
-other way round.
+A part starts before the parts that send data to it, so no data is lost. They stop in the opposite order.
 """
 
 import logging
@@ -59,13 +58,13 @@ PUBLICATION_LINGER = 0.02
 STOP_STEP = 1.0
 STOP_WITHIN = 4.0
 LAST_STEP = 0.05
-"""Seconds that a part has to end: for each, for all together, and for each of those that come when all is used up."""
+"""Seconds for the end: of one part, of all parts together, and of a part that comes when that time is used up."""
 AFTER_LEAVE = 0.5
-"""Seconds of all together that are left to what ends after leave was taken of Consul, which gets the rest."""
+"""Seconds of STOP_WITHIN that are reserved for the parts that end after the keepers; the keepers get the rest."""
 
 
 class App:
-    """One controller for one node. `reread` reads its configuration again, as it was read the first time.
+    """The controller of one node. `reread` reads the configuration again from the same file and options.
 
     Raises:
         StartError: another one runs for this node, the folder for its state cannot be used, or libcurl is unsuitable.
@@ -74,7 +73,7 @@ class App:
     def __init__(self, config: Config, environ: Mapping[str, str], reread: Callable[[], Config]) -> None:
         check_libcurl()
         self.config = config
-        """As it was at the start; a reload may have put other values in force since."""
+        """The configuration at the start. A reload puts other values in force, but not here."""
         self._requests = Requests()
         self._heartbeats = Heartbeats()
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
@@ -113,11 +112,11 @@ class App:
         self._registrations = self._registration(environ)
         self._reloader = self._with_reloader(environ, reread)
         self._web = self._server()
-        self._beside: list[RealityWatch | AddressWatch | RegistrationKeeper] = []
+        self._others: list[RealityWatch | AddressWatch | RegistrationKeeper] = []
         if reality := self._backends.reality:
             heartbeat = self._heartbeats.new("reality", HEARTBEAT_LIMIT, asks=True)
-            self._beside.append(RealityWatch(reality, self._deployments.run, heartbeat))
-        self._beside += (*self._backends.watches, *self._registrations)
+            self._others.append(RealityWatch(reality, self._deployments.run, heartbeat))
+        self._others += (*self._backends.watches, *self._registrations)
         self._systemd = ServiceManager(environ, self._heartbeats, self._status)
         self._read_at_scrape()
 
@@ -127,17 +126,17 @@ class App:
         return self._web.port
 
     def start(self) -> None:
-        """Start all parts.
+        """Starts all parts.
 
         Raises:
-            StartError: the address is in use, or the folder is another controller's.
+            StartError: the address is in use, or another controller uses the folder.
         """
         try:
             self._web.start()
             for keeper in self._backends.keepers:
                 keeper.start()
-            for beside in self._beside:
-                beside.start()
+            for other in self._others:
+                other.start()
         except (ListenError, FolderInUse) as error:
             raise StartError(str(error)) from error
         for loop in (self._checking, *self._publishing.values()):
@@ -154,23 +153,23 @@ class App:
     # Called from signal handlers
 
     def request_stop(self) -> None:
-        """Ask for the end."""
+        """Requests the end."""
         self._requests.put(None)
 
     def request_reload(self) -> None:
-        """Ask for the configuration to be read again."""
+        """Requests a reload of the configuration."""
         self._requests.put(self._reloader.request)
 
     def request_release(self) -> None:
-        """Let the removals pass that the fuse holds."""
+        """Requests that the removals pass that the fuse holds."""
         self._requests.put(self._watch.release)
 
     def wait(self) -> None:
-        """Do what is asked for; returns when that is the end."""
+        """Serves requests until the end is requested."""
         self._requests.serve()
 
     def stop(self) -> None:
-        """End all parts, within five seconds even when Consul hangs."""
+        """Ends all parts, within five seconds even if Consul does not answer."""
         log.info("stopping")
         deadline = time.monotonic() + STOP_WITHIN
 
@@ -191,18 +190,20 @@ class App:
             self._canary.stop(step())
         self._engine.close(step())
         self._restart_state.stop(step())
-        left = self._reloader.config.on_stop == "keep" and self._restart_state.is_kept
-        self._stop_beside(step(), rest(AFTER_LEAVE), destroy=not left)
+        leaves_records = self._reloader.config.on_stop == "keep" and self._restart_state.is_kept
+        self._stop_talkers(step(), rest(AFTER_LEAVE), destroy=not leaves_records)
         self._web.stop(step())
         for client in self._backends.clients:
             client.close()
-        self._restart_state.release(left=left)
+        self._restart_state.release(left=leaves_records)
 
-    def _stop_beside(self, timeout: float, leave: float, *, destroy: bool) -> None:
-        """End what takes leave of Consul, all at once: each may have to wait for an answer that does not come, and what
-        is published is removed for up to `leave` seconds."""
+    def _stop_talkers(self, timeout: float, leave: float, *, destroy: bool) -> None:
+        """Ends the parts that talk to Consul at the end, in parallel: each may wait for an answer that does not come.
+
+        Keepers remove what was published for up to `leave` seconds.
+        """
         ends = [partial(keeper.stop, leave, destroy=destroy) for keeper in self._backends.keepers]
-        ends += [partial(beside.stop, timeout) for beside in self._beside]
+        ends += [partial(other.stop, timeout) for other in self._others]
         with ThreadPoolExecutor(len(ends), "stop") as pool:
             for ended in [pool.submit(end) for end in ends]:
                 ended.result()
@@ -230,7 +231,7 @@ class App:
             self._registrations,
             self._canary,
             self._on_manifests,
-            lambda: self._publish(self._followed()),
+            lambda: self._publish(self._known_pods()),
             lambda access: self._web.apply(access),  # noqa: PLW0108 -- the server is built later
         )
         return Reloader(
@@ -251,7 +252,7 @@ class App:
             return on_folders(config, *folders, self._heartbeats, self._publish_again, self._void)
         self._metrics.consul.expect(CONTROLLER_OPERATIONS)
         observe = self._metrics.consul.request
-        left = self._restart_state
+        restart = self._restart_state
         return on_consul(
             config,
             environ,
@@ -262,15 +263,15 @@ class App:
             self._void,
             self._expect,
             lambda: self._checks.add(self._manifests.intents().keys()),
-            left.session,
-            left.write_session,
+            restart.session,
+            restart.write_session,
         )
 
     def _expect(self, keys: Collection[PodKey]) -> None:
         self._watch.expect(keys)
 
     def _void(self) -> None:
-        """Nothing that was found so far makes a pod passing any more; all are probed now."""
+        """Voids all results, so that they make no pod passing any more, and probes every pod now."""
         self._healths.void()
         self._engine.probe_all(self._healths.count_again)
 
@@ -297,7 +298,7 @@ class App:
         )
 
     def _publishing_loops(self) -> Mapping[str, ControlLoop]:
-        """One for each place, so that none waits for another."""
+        """One loop for each place, so that no place waits for another."""
         return {
             place: ControlLoop(
                 queue,
@@ -351,38 +352,38 @@ class App:
             metrics.lease(lease.expires_at)
 
     def _notices(self) -> Sequence[str]:
-        """What the pages say beside what makes the controller unhealthy or unready."""
+        """The notices of the pages, in addition to what makes the controller unhealthy or not ready."""
         held = self._watch.held()
-        said = f"the removal of {held} pods is held: {self._watch.held_because()} (podpulse release-removals)"
+        removals = f"the removal of {held} pods is held: {self._watch.held_because()} (podpulse release-removals)"
         kept = self._engine.kept
         return (
             *self._reloader.complaints(),
             *([kept.sentence()] if kept.is_overloaded else ()),
-            *([said] if held else ()),
+            *([removals] if held else ()),
             *filter(None, [self._watch.ignored.notice()]),
         )
 
     def _on_manifests(self, keys: Collection[PodKey]) -> None:
-        """These are new, changed or gone."""
+        """Queues the pods whose manifests are new, changed or gone."""
         self._deployments.intend(keys)
         self._checks.add(keys)
 
     def _status(self) -> str:
-        """How we are, in one line for people."""
+        """The state of the controller in one line, for systemctl status."""
         return (
             "; ".join(self._readiness.complaints()) or f"ready; {len(self._manifests)} pods of {self.config.node_name}"
         )
 
     def _publish(self, keys: Collection[PodKey]) -> None:
-        """What is published of these is to be looked at, in every place."""
+        """Queues these pods for publication in every place."""
         for queue in self._publications.values():
             queue.add(keys)
 
     def _publish_again(self, place: str, keys: Collection[PodKey] | None) -> None:
-        """What was published of these pods in one place is gone or not ours any more; None: of all."""
-        self._publications[place].add(self._followed() if keys is None else keys)
+        """Queues pods whose records in one place were lost or taken over; None stands for all pods."""
+        self._publications[place].add(self._known_pods() if keys is None else keys)
 
-    def _followed(self) -> Collection[PodKey]:
+    def _known_pods(self) -> Collection[PodKey]:
         return [each.spec.key for each in self._healths.all()]
 
 

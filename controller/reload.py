@@ -43,8 +43,8 @@ class Value(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a configuration is put in force with. `reconcile` wants pods to be looked at again, and `publish_again` what
-    is published of all of them."""
+    """The parts that a reload changes. `reconcile` queues pods for the checks, `publish_again` queues all pods for
+    publication."""
 
     manifests: ManifestStore
     engine: ProbeEngine
@@ -55,10 +55,10 @@ class Parts:
     reconcile: Callable[[Collection[PodKey]], None]
     publish_again: Callable[[], None]
     admit: Callable[[WebAccess], bool]
-    """Who may see the page; False when that is not all in force at once."""
+    """Puts the users of the page in force. Returns False if another part of the file needs a restart."""
 
     def apply(self, config: Config, environ: Mapping[str, str]) -> None:
-        """Put a configuration in force that is known to be good."""
+        """Puts a configuration in force that was checked before."""
         logs.set_level(config.log_level)
         self.backends.apply(config)
         for each in self.registrations:
@@ -66,7 +66,7 @@ class Parts:
         self.desired.apply(config.damping_rules())
         self.engine.apply(ca_file=str(config.ca_file), guard=config.guard(environ))
         if self.canary:
-            self.canary.window = config.canary_window
+            self.canary.apply(config.canary_window)
         self.reconcile(self.manifests.apply(config.rules()))
         self.publish_again()
 

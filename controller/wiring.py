@@ -1,4 +1,4 @@
-"""Where manifests come from and where health goes: Consul, or folders. Decided here, and nobody else knows."""
+"""Where manifests come from and where health goes: Consul or folders. No other module knows the difference."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,43 +29,45 @@ from reconcilers.spec import PodKey
 
 REGISTRATION_DEADLINE = 2.0
 KNOWN_WITHIN = 3.0
-"""Seconds that are waited for what stands from an earlier run: for a session that is taken over, before its keys are
-looked at, and for the agent's services. What becomes known later is seen to then."""
+"""Seconds to wait at the start for what an earlier run left: for its session, before its keys are read, and for the
+services of the agent. What becomes known later is handled then."""
 
 
 class Keeper(Protocol):
-    """Something with a thread that keeps what we published alive."""
+    """A thread that keeps published records alive."""
 
     def start(self) -> None: ...
 
     def stop(self, timeout: float, *, destroy: bool) -> None:
-        """End it; with `destroy` also what we published, else that stays for whoever starts next, or runs out."""
+        """Ends the thread. With `destroy`, removes the records; else they stay for the next run, or expire."""
         ...
 
 
 class LeaseKeeper(Keeper, Protocol):
-    """What readers of our health can tell by that we live."""
+    """Shows readers of the published health that its publisher is alive."""
 
     def current(self) -> str | None:
-        """Its name; None while there is none, and nothing can be published."""
+        """Returns the name of the lease; None while there is none and nothing can be published."""
         ...
 
     def why(self) -> str:
-        """What keeps us from having it, as far as is known; else ""."""
+        """Returns why there is no lease; "" if that is not known or there is one."""
         ...
 
     def expires_at(self) -> float:
-        """When it ends unless it is renewed, in seconds since the epoch; 0 when there is none."""
+        """Returns when the lease expires unless it is renewed, in seconds since the epoch; 0 if there is none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """What is different between Consul and folders. `sinks` are the places where health goes, by their names; each is
-    written by a thread of its own. `clients` are to be closed at the end. `reality` says what really runs, where
-    somebody may know and it matters. `watches` keep the addresses up to date. `take` puts another configuration in
-    force, as far as that goes without a restart. `holders` are who else has this node. Where it
-    `asks`, whoever reads or writes waits for an answer of others, who may be slow."""
+    """What differs between Consul and folders.
+
+    `sinks` are the places where health is published, by name; each has its own thread. `clients` are closed at the end.
+    `reality` reads which pods run, if a startup grace needs that. `watches` keep addresses up to date. `apply` puts the
+    live part of a configuration in force. `holders` are other controllers of this node. With `asks`, reads and writes
+    wait for Consul, which may be slow.
+    """
 
     source: Source
     sinks: Mapping[str, HealthSink]
@@ -88,8 +90,10 @@ def on_folders(
     publish_again: Callable[[str, Collection[PodKey] | None], None],
     void: Callable[[], None],
 ) -> Backends:
-    """Manifests from one folder, health into the other. `publish_again` is told where all records were lost; `void` is
-    called before that where they were lost unnoticed."""
+    """Reads manifests from one folder and publishes health into the other.
+
+    `publish_again` is called when all records were lost. `void` is called before that if the loss was not noticed.
+    """
     sink = DirectorySink(healths)
 
     def lapsed() -> None:
@@ -114,12 +118,12 @@ def on_consul(
     session: str,
     note_session: Callable[[str], None],
 ) -> Backends:
-    """Manifests from Consul; health into its KV store under a session, into the local agent's services, or both.
+    """Reads manifests from Consul; publishes health to its KV store under a session, to services of the agent, or both.
 
-    `publish_again` is told in which place records were lost and of which pods, or None for all of them. Where a session
-    or a TTL has ended unnoticed, `void` is called before: what was found is no evidence any more. `session` is
-    the one that an earlier run left, if any, and `note_session` is told of each that we publish under. `expect` is told
-    of the pods whose services an earlier run left, and `moved` when the node's address is another one.
+    `publish_again` is called with the place in which records were lost and their pods; None stands for all pods. If a
+    session or a TTL ended unnoticed, `void` is called before, because earlier results are no evidence any more.
+    `session` is the session of an earlier run, or "". `note_session` is called with each new session. `expect` is
+    called with the pods whose services an earlier run left, and `moved` when the address of the node changes.
     """
     settings, node = config.consul_settings(environ), config.node_name
     services = ManifestServices(manifests, _naming(config))
@@ -135,7 +139,7 @@ def on_consul(
         publish_again("kv", None)
 
     def leftovers() -> Collection[PodKey]:
-        """Those of a session that is taken over, which Consul has to confirm; the agent's were told to `expect`."""
+        """The pods of a session that is taken over, once Consul has confirmed it. `expect` gets those of the agent."""
         if lease and session:
             lease.wait(KNOWN_WITHIN)
         if renewals:
@@ -143,8 +147,8 @@ def on_consul(
         return keys.leftovers(node) if keys else ()
 
     def apply(config: Config) -> None:
-        for each in (*renewing, *clients):
-            each.apply(config.consul_settings(environ))
+        for one in (*renewing, *clients):
+            one.apply(config.consul_settings(environ))
         services.apply(_naming(config))
 
     holders = Holders()
@@ -186,7 +190,7 @@ def registration(
     ready: Complaints,
     holders: Holders,
 ) -> Sequence[RegistrationKeeper]:
-    """What makes this controller known to Consul, where there is one and it is wanted."""
+    """Registers this controller in Consul, if the configuration wants that."""
     if config.intent_dir or not config.registers:
         return ()
     scheme = config.page_scheme

@@ -34,10 +34,14 @@ class Canary:
     ) -> None:
         self._target = target
         self._healths = healths
-        self.window = window
+        self._window = window
         """Checks that have failed for longer than this many seconds do not count."""
         self._wall_clock = wall_clock
         self._thread = BackgroundThread(self._turn, heartbeat, delay=PERIOD)
+
+    def apply(self, window: float) -> None:
+        """Sets the seconds within which everything must have begun to fail. For any thread."""
+        self._window = window
 
     def start(self) -> None:
         self._thread.start()
@@ -57,15 +61,15 @@ class Canary:
         if cut_off and not self._healths.cut_off:
             why = f"every check fails and {self._name()} cannot be reached either: this node is cut off"
             log.warning("%s", why)
-            self._healths.declare_cut_off(why, self._wall_clock() - self.window)
+            self._healths.declare_cut_off(why, self._wall_clock() - self._window)
         elif self._healths.cut_off and not cut_off:
             log.warning("this node is not cut off any more")
             self._healths.end_cut_off()
 
     def _everything_failed(self) -> bool:
-        """While the node is cut off, checks that have failed for longer than `window` count too."""
+        """While the node is cut off, checks that have failed for longer than the window count too."""
         since = [tracked.assessment.failing_since for tracked in self._healths.all() if tracked.last]
-        return everything_failed(since, self._wall_clock(), float("inf") if self._healths.cut_off else self.window)
+        return everything_failed(since, self._wall_clock(), float("inf") if self._healths.cut_off else self._window)
 
     def _answers(self) -> bool:
         """Whether the canary accepts a connection. A name that cannot be encoded (`a..b`) raises UnicodeError."""

@@ -271,8 +271,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "R1",
         "App.stop",
-        "self._stop_beside(step(), rest(AFTER_LEAVE), destroy=not left)",
-        "self._stop_beside(step(), rest(AFTER_LEAVE), destroy=True)",
+        "self._stop_talkers(step(), rest(AFTER_LEAVE), destroy=not leaves_records)",
+        "self._stop_talkers(step(), rest(AFTER_LEAVE), destroy=True)",
         "terminated",
         "the session ends with the process",
     ),
