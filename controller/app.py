@@ -78,13 +78,13 @@ class App:
         self._heartbeats = Heartbeats()
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
         self._checks = self._queue("checks")
-        self._manifests = ManifestStore(config.rules())
+        self._manifests = ManifestStore(config.rules(), faults=self._heartbeats.faults)
         self._restart_state = _restart_state(config, environ, self._heartbeats)
         self._backends = self._connect(environ)
         self._places = Places(self._backends.sinks)
         self._publications = {place: self._queue(f"publication-{place}") for place in self._backends.sinks}
         grace = config.startup_grace if self._backends.reality else 0.0
-        self._deployments = Deployments(grace, self._manifests, self._places)
+        self._deployments = Deployments(grace, self._manifests, self._places, faults=self._heartbeats.faults)
         self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited)
         self._engine = ProbeEngine(
             self._healths,

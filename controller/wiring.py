@@ -125,7 +125,7 @@ def on_consul(
     `session` is the session of an earlier run, or "". `note_session` is called with each new session. `expect` is
     called with the pods whose services an earlier run left, and `moved` when the address of the node changes.
     """
-    settings, node = config.consul_settings(environ), config.node_name
+    settings, node, faults = config.consul_settings(environ), config.node_name, heartbeats.faults
     services = ManifestServices(manifests, _naming(config))
     renewing: list[ConsulClient] = []
     clients: list[ConsulClient] = []
@@ -162,12 +162,17 @@ def on_consul(
         heartbeat = heartbeats.new("session", 30, asks=True)
         lease = SessionKeeper(renewing[0], node, published_under, heartbeat, on_end=void, resume=session)
         keepers.append(lease)
-        keys = sinks["kv"] = KvSink(client(), lease, lambda: manifests.intents().keys(), holders=holders)
+        keys = sinks["kv"] = KvSink(client(), lease, lambda: manifests.intents().keys(), holders=holders, faults=faults)
         lost = partial(publish_again, "kv")
         keepers.append(KeyKeeper(keys.look_again, lost, heartbeats.new("kv-look", 30, asks=True)))
     if "agent" in config.publish:
         agent = sinks["agent"] = AgentSink(
-            client(), services, partial(publish_again, "agent"), void=void, ttl=config.service.ttl
+            client(),
+            services,
+            partial(publish_again, "agent"),
+            void=void,
+            ttl=config.service.ttl,
+            faults=faults,
         )
         renewals = TtlKeeper(agent, node, expect, heartbeats.new("agent-ttl", 30, asks=True))
         keepers.append(renewals)

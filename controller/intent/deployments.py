@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
+from controller.runtime.faults import Faults
 from reconcilers.deployment import Deployment, Reality
-from reconcilers.gate import Entry, Listing
+from reconcilers.gate import Listing
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.ports import Manifests
 from reconcilers.record import HealthRecord
@@ -33,7 +34,9 @@ class Deployments:
         manifests: Manifests,
         sink: Published,
         wall_clock: Callable[[], float] = time.time,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults()
         self._grace = grace
         self._manifests = manifests
         self._sink = sink
@@ -66,7 +69,9 @@ class Deployments:
         seen before."""
         known = self._reality
         reality = {
-            key: old if (old := known.get(key)) and old[0] == entry.version else _named(entry)
+            key: old
+            if (old := known.get(key)) and old[0] == entry.version
+            else (entry.version, self._sha(key, entry.data))
             for key, entry in listing.entries.items()
         }
         with self._lock:
@@ -110,8 +115,10 @@ class Deployments:
         if not manifest or not manifest.check:
             return None
         version, known = manifest.check.version, self._intent.get(key)
-        return known if known and known[0] == version else (version, p2manifest.sha_or_empty(version.data))
+        return known if known and known[0] == version else (version, self._sha(key, version.data))
 
-
-def _named(entry: Entry) -> tuple[tuple[int, ...], str]:
-    return entry.version, p2manifest.sha_or_empty(entry.data)
+    def _sha(self, key: PodKey, data: bytes) -> str:
+        """p2's SHA of a manifest, or "" where p2 would not read it or an unexpected exception prevents it."""
+        with self._faults.contain(f"p2's SHA of {key}"):
+            return p2manifest.sha_or_empty(data)
+        return ""

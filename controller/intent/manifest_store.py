@@ -11,12 +11,16 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
+from controller.runtime.faults import Faults
 from reconcilers.gate import Entry, Listing
 from reconcilers.manifest import ManifestError, parse
 from reconcilers.options import Rules
 from reconcilers.spec import NO_VERSION, Manifest, ManifestVersion, PodKey
 
 log = logging.getLogger(__name__)
+
+UNEXPECTED = ManifestError("", "a fault in Podpulse prevents that this manifest is read; the log has the exception")
+"""The error of a manifest whose parsing raised an unexpected exception. The next listing makes it be parsed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,10 @@ class ManifestStore:
         rules: Rules,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        faults: Faults | None = None,
     ) -> None:
         self._rules = rules
+        self._faults = faults or Faults()
         self._clock = clock
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
@@ -70,6 +76,10 @@ class ManifestStore:
                 with self._lock:
                     self._intents[key] = self._understand(key, entry, self._intents.get(key), now)
                 changed.add(key)
+            elif old.error is UNEXPECTED:
+                with self._lock:
+                    if self._read_again(key, old, now):
+                        changed.add(key)
         self._note_change(changed)
         return frozenset(changed)
 
@@ -121,20 +131,27 @@ class ManifestStore:
         return self._intents.copy()
 
     def _understand(self, key: PodKey, entry: Entry, old: Intent | None, now: float) -> Intent:
-        try:
-            parsed = parse(key, entry.data, self._rules)
-            if parsed.warnings and (old is None or old.good != entry.data):
-                told = "; ".join(map(str, parsed.warnings))
-                log.warning("manifest of %s: %s", key, told, extra={"node": key.node, "pod": key.pod})
-            version = self._version(entry.data, old, now)
-            check = parsed.check and replace(parsed.check, version=version)
-            return Intent(entry.version, entry.data, replace(parsed, check=check), version)
-        except ManifestError as error:
+        """The pod's manifest from these bytes. An unexpected exception is an error of this manifest alone."""
+        error = UNEXPECTED
+        with self._faults.contain(f"manifest of {key}"):
+            try:
+                return self._parse(key, entry, old, now)
+            except ManifestError as known:
+                error = known
             if old is None or (old.version, str(old.error)) != (entry.version, str(error)):
                 log.warning("manifest of %s is invalid: %s", key, error, extra={"node": key.node, "pod": key.pod})
-            since = old.invalid_since if old and old.error else self._wall_clock()
-            manifest, in_force = (old.manifest, old.in_force) if old else (None, NO_VERSION)
-            return Intent(entry.version, entry.data, manifest, in_force, error, since)
+        since = old.invalid_since if old and old.error else self._wall_clock()
+        manifest, in_force = (old.manifest, old.in_force) if old else (None, NO_VERSION)
+        return Intent(entry.version, entry.data, manifest, in_force, error, since)
+
+    def _parse(self, key: PodKey, entry: Entry, old: Intent | None, now: float) -> Intent:
+        parsed = parse(key, entry.data, self._rules)
+        if parsed.warnings and (old is None or old.good != entry.data):
+            warnings = "; ".join(map(str, parsed.warnings))
+            log.warning("manifest of %s: %s", key, warnings, extra={"node": key.node, "pod": key.pod})
+        version = self._version(entry.data, old, now)
+        check = parsed.check and replace(parsed.check, version=version)
+        return Intent(entry.version, entry.data, replace(parsed, check=check), version)
 
     def _version(self, data: bytes, old: Intent | None, now: float) -> ManifestVersion:
         """The version that `data` is. The same bytes keep their serial number, also when they are read again."""

@@ -96,7 +96,7 @@ class ProbeEngine:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
-        self._prober = Prober(ca_file, self._guard, max_in_flight, ask, clock, wall_clock)
+        self._prober = Prober(ca_file, self._guard, max_in_flight, ask, clock, wall_clock, heartbeat.faults)
         self._workers: dict[PodKey, Worker] = {}
         self._schedule: Schedule[Worker] = Schedule()
         self._queue: DueQueue[Worker] = DueQueue()
@@ -182,10 +182,8 @@ class ProbeEngine:
     def _run(self) -> None:
         while not self._closing:
             self._heartbeat.beat()
-            try:
+            with self._heartbeat.faults.contain("step of the probe engine"):
                 self._step()
-            except Exception:
-                log.exception("the probe engine failed in one step; going on")
         for worker in list(self._workers.values()):
             self._drop(worker)
         self._prober.close()

@@ -16,6 +16,7 @@ from controller.probes.schedule import Schedule
 from controller.probes.target_resolver import TargetResolver
 from controller.probes.transfer import Transfer, Verdict, Where
 from controller.probes.worker import Worker
+from controller.runtime.faults import Faults
 from controller.runtime.plain_files import Reading
 from reconcilers.guard import Guard
 from reconcilers.health import Outcome, Phases, ProbeResult, Reason
@@ -42,12 +43,13 @@ class Prober:
         ask: Callable[[str], Answer],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        faults: Faults,
     ) -> None:
         self.max_in_flight = max_in_flight
         self._clock = clock
         self._wall_clock = wall_clock
         self.multi = Multi(clock)
-        self.resolver = Resolver(self.multi.wake, ask, clock)
+        self.resolver = Resolver(self.multi.wake, ask, clock, faults)
         self._targets = TargetResolver(self.resolver, guard)
         self._pool = TransferPool(ca_file, self.multi.opened)
         self._in_flight: dict[pycurl.Curl, Worker] = {}

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from controller.runtime.faults import Faults
+
 TTL = 30.0
 STALE = 300.0
 RETRY = 1.0
@@ -69,7 +71,9 @@ class Resolver:
         on_answer: Callable[[], None],
         ask: Callable[[str], Answer] = ask_system,
         clock: Callable[[], float] = time.monotonic,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults()
         self._on_answer = on_answer
         self._ask = ask
         self._clock = clock
@@ -107,7 +111,9 @@ class Resolver:
 
     def _run(self) -> None:
         while (name := self._wanted.get()) is not None:
-            answer = self._ask(name)
+            answer = Answer((), f"{name} cannot be resolved: unexpected exception, see the log", temporary=True)
+            with self._faults.contain(f"lookup of {name}"):
+                answer = self._ask(name)
             with self._lock:
                 self._keep(self._entries[name], answer)
                 self.answers += 1

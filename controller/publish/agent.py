@@ -30,6 +30,7 @@ from controller.publish.agent_service import (
 )
 from controller.publish.services import ServiceDirectory
 from controller.runtime.boottime import boottime
+from controller.runtime.faults import Faults
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
@@ -68,7 +69,9 @@ class AgentSink:
         void: Callable[[], None] = lambda: None,
         ttl: float = TTL,
         clock: Callable[[], float] = boottime,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults()
         self.period = ttl / RENEWALS
         self._client = client
         self._directory = directory
@@ -158,8 +161,9 @@ class AgentSink:
         lost: list[PodKey] = []
         try:
             for _, key in due[: math.ceil(share * len(self._known))]:
-                if not self._renewed(key):
-                    lost.append(key)
+                with self._faults.contain(f"renewal of {service_id(key)}", but=(ConsulError,)):
+                    if not self._renewed(key):
+                        lost.append(key)
         finally:
             if lost:
                 self._on_lost(lost)
@@ -178,10 +182,11 @@ class AgentSink:
             return
         due.sort(key=lambda key: (known[key].status == HealthState.PASSING, known[key].told))
         for key in due[:most]:
-            if self._renewed(key):
-                self._register_as_it_stands(key)
-            else:
-                self._on_lost([key])
+            with self._faults.contain(f"registration of {service_id(key)}", but=(ConsulError,)):
+                if self._renewed(key):
+                    self._register_as_it_stands(key)
+                else:
+                    self._on_lost([key])
 
     def withdraw_all(self, within: float) -> None:
         """Remove every service of ours, as far as `within` seconds go; also after `cancel`.

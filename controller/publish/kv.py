@@ -30,6 +30,7 @@ from controller.consul.client import (
 from controller.consul.holders import HELD, Holders
 from controller.publish.batches import SizeLimit, batches, body_size, halves
 from controller.runtime.boottime import boottime
+from controller.runtime.faults import Faults
 from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, health_key, parse_health_key
 from reconcilers.record import HealthRecord, RecordError, Unsettled, decode
@@ -84,7 +85,9 @@ class KvSink:
         holders: Holders | None = None,
         clock: Callable[[], float] = boottime,
         wall_clock: Callable[[], float] = time.time,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults()
         self._client = client
         self._lease = lease
         self._scheduled = scheduled
@@ -177,7 +180,7 @@ class KvSink:
                 key for text in self._client.list_keys(HEALTH) if (key := parse_health_key(text)) and key.node == node
             ]
             pairs, unread = self._read(keys)
-            known = {key: _record(key, pair, session) for key, pair in pairs.items()}
+            known = {key: self._record(key, pair, session) for key, pair in pairs.items()}
             known |= {key: Unsettled(key, HealthState.UNKNOWN, detail=UNREADABLE) for key in unread}
             self._left = frozenset(known)
             self._holders.forget_all_but(known)
@@ -223,7 +226,7 @@ class KvSink:
         believed = self._known
         settled = [key for key in keys if not isinstance(believed.get(key), Unsettled)]
         pairs, unread = self._read(settled)
-        seen = {key: _record(key, pair, session) for key, pair in pairs.items()}
+        seen = {key: self._record(key, pair, session) for key, pair in pairs.items()}
         others = {key for key in settled if key not in unread and seen.get(key) != believed.get(key)}
         if others:
             self._known = {key: record for key, record in believed.items() if key not in others}
@@ -336,15 +339,17 @@ class KvSink:
             unread.update(key for key in batch if key not in found)
         return found, unread
 
-
-def _record(key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
-    try:
-        record = decode(pair.value)
-    except RecordError as error:
-        return Unsettled(key, HealthState.UNKNOWN, detail=str(error))
-    if record.key == key and session and pair.session == session:
-        return record
-    return Unsettled.of_record(replace(record, key=key))
+    def _record(self, key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
+        """The record that was read. It is `Unsettled` where it is not known to be ours, or cannot be decoded."""
+        with self._faults.contain(f"record of {key}"):
+            try:
+                record = decode(pair.value)
+            except RecordError as error:
+                return Unsettled(key, HealthState.UNKNOWN, detail=str(error))
+            if record.key == key and session and pair.session == session:
+                return record
+            return Unsettled.of_record(replace(record, key=key))
+        return Unsettled(key, HealthState.UNKNOWN, detail="an unexpected exception prevented that it is decoded")
 
 
 def _reading(key: PodKey) -> Sequence[Operation]:

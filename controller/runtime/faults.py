@@ -29,13 +29,15 @@ class Faults:
             return dict(self._counts)
 
     @contextmanager
-    def contain(self, item: str) -> Iterator[None]:
-        """Suppress every exception of the body, and count it.
+    def contain(self, item: str, *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Suppress every exception of the body `but` these, and count it.
 
         It is logged with its trace, unless the body failed for this `item` at the same place the last time.
         """
         try:
             yield
+        except but:
+            raise
         except Exception as error:
             place = type(error), *extract_tb(error.__traceback__)[-1][:2]
             with self._lock:

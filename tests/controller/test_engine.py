@@ -410,7 +410,7 @@ def test_an_exception_in_the_observer_does_not_end_the_engine(
     bench.engine.start([spec(target, interval=0.1)])
     bench.results.after(PodKey("web1", "isup"), 5)
     bench.engine.close(10)
-    assert "the probe engine failed in one step; going on" in caplog.text
+    assert "step of the probe engine: unexpected exception; everything else goes on" in caplog.text
 
 
 def test_the_pulse_beats_while_nothing_is_to_do(bench: Bench) -> None:

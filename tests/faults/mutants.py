@@ -215,10 +215,10 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "E2",
         "ManifestStore._understand",
-        "except ManifestError as error:",
-        "except LookupError as error:",
+        "manifest, in_force = (old.manifest, old.in_force) if old else (None, NO_VERSION)",
+        "manifest, in_force = None, NO_VERSION",
         "changes",
-        "a manifest that cannot be understood ends the watch",
+        "a manifest that cannot be understood ends the check of its pod",
     ),
     Mutant(
         "F1",

@@ -1,0 +1,88 @@
+"""The controller with faults that nobody foresaw: `unforeseen.py FAULT,... python -m controller ARGUMENT...`.
+
+Each fault is the name of one of `FAULTS`: the first call of that function raises. Threads that act every few seconds
+act every second, so that a test sees their next turn soon.
+"""
+
+import functools
+import runpy
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from controller.consul import addresses, session
+from controller.consul.registration import RegistrationKeeper
+from controller.health import canary, state_saver
+from controller.intent import manifest_store
+from controller.intent.deployments import Deployments
+from controller.intent.watch import IntentWatch
+from controller.publish import folder
+from controller.publish.agent import AgentSink
+from controller.publish.kv import KvSink
+from controller.publish.kv_keeper import KeyKeeper
+from controller.reload import Reloader
+
+SECOND = 1.0
+FAULTY_POD = "faulty"
+"""The pod whose manifest the fault of the parser hits."""
+
+FAULTS: dict[str, tuple[Any, str]] = {
+    "parser": (manifest_store, "parse"),
+    "watch": (IntentWatch, "_take"),
+    "leftovers": (KvSink, "leftovers"),
+    "reality": (Deployments, "run"),
+    "canary": (canary.Canary, "_look"),
+    "state": (state_saver.StateSaver, "_look"),
+    "session": (session.SessionKeeper, "_hold"),
+    "kv-look": (KvSink, "look_again"),
+    "agent-ttl": (AgentSink, "look"),
+    "registration": (RegistrationKeeper, "_renew"),
+    "address": (addresses.CatalogAddress, "refresh"),
+    "reload": (Reloader, "_turn"),
+    "lease": (folder.DirectoryLease, "_touch"),
+}
+
+
+def inject(name: str) -> None:
+    """Make the first call of this function raise; the parser's first one for `FAULTY_POD`."""
+    owner, attribute = FAULTS[name]
+    setattr(owner, attribute, _failing_once(name, getattr(owner, attribute)))
+
+
+def _failing_once(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    lock, raised = threading.Lock(), list[str]()
+
+    @functools.wraps(real)
+    def call(*arguments: Any, **named: Any) -> Any:
+        is_meant = name != "parser" or arguments[0].pod == FAULTY_POD
+        is_meant = is_meant and not (name == "lease" and threading.current_thread() is threading.main_thread())
+        with lock:
+            is_first = is_meant and not raised
+            raised.extend([name] if is_first else [])
+        if is_first:
+            raise RuntimeError(f"injected into {name}")
+        return real(*arguments, **named)
+
+    return call
+
+
+def hurry() -> None:
+    """Let threads act every second."""
+    session.RENEWAL = addresses.PERIOD = state_saver.PERIOD = folder.RENEWAL = SECOND
+    (KeyKeeper.__init__.__kwdefaults__ or {})["period"] = SECOND
+
+
+def main(faults: str, _python: str, _option: str, module: str, *arguments: str) -> None:
+    hurry()
+    for name in faults.split(","):
+        inject(name)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
