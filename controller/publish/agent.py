@@ -367,16 +367,15 @@ class AgentSink:
             )
 
     def _is_registered(self, key: PodKey) -> bool:
-        standing = self._known.get(key)
-        return standing is not None and standing.is_registered_as(self._described(key))
+        return bool((one := self._known.get(key)) and one.is_registered_as(self._described(key)))
 
     def _described(self, key: PodKey) -> AgentService | None:
         service = self._directory.describe(key)
         return agent_service(key, service) if service else None
 
     def _take(self, found: Mapping[PodKey, Standing]) -> set[PodKey]:
-        """Believe the agent; the answer names the pods for which that is news. Services that we did not publish are let
-        be before `leftovers` was asked for, and those of another node always."""
+        """Accept what the agent has. Returns the pods whose service has changed. Services that we did not publish are
+        ignored until `leftovers` was called, and services of another node always."""
         lost = self._known.keys() - found.keys()
         changed = {key for key, standing in found.items() if self._is_news(key, standing)}
         for key in lost:

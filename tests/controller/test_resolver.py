@@ -1,6 +1,7 @@
 """Names: answered from memory, looked up beside whoever asks, and a resolver in trouble is no pod's fault."""
 
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from controller.probes.resolver import RETRY, STALE, THREADS, TTL, Answer, Resolver, ask_system
+from controller.runtime.faults import Faults
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import PodKey
 from tests.support import targets
@@ -279,3 +281,29 @@ def test_never_more_than_max_in_flight_are_sent_when_a_name_that_hung_is_answere
         held.append(connected(target.port))
     bench.engine.close(10)
     assert 1 <= max(held) <= 3
+
+
+def test_an_unexpected_exception_costs_one_lookup_and_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    answer, done = Answer(("192.0.2.7",)), threading.Semaphore(0)
+    clock = FakeClock()
+
+    def ask(name: str) -> Answer:
+        if name.startswith("bad"):
+            raise ZeroDivisionError
+        return answer
+
+    faults = Faults()
+    resolver = Resolver(done.release, ask, clock, faults)
+    resolver.start()
+    for number in range(2 * THREADS):
+        resolver.lookup(f"bad{number}")
+        assert done.acquire(timeout=10)
+    failed = resolver.lookup("bad0")
+    assert failed is not None
+    assert failed.temporary
+    resolver.lookup("good")
+    assert done.acquire(timeout=10)
+    assert resolver.lookup("good") == answer
+    resolver.stop()
+    assert faults.counts() == {"dns": 2 * THREADS}
+    assert len(caplog.messages) == 2 * THREADS

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from controller.health.store import HealthStore
-from controller.intent.manifest_store import ManifestStore
+from controller.intent.manifest_store import UNEXPECTED, ManifestStore
+from controller.runtime.faults import Faults
 from reconcilers.adoption import Inherited
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
@@ -110,6 +111,21 @@ def test_unknown_fields_are_logged_once_per_version_with_what_was_meant(
     )
     store.replace(listing((A, 3, b"# again\n" + odd)))
     assert len(caplog.records) == 2
+
+
+def test_an_unexpected_exception_is_an_error_of_its_manifest_alone(caplog: pytest.LogCaptureFixture) -> None:
+    faults = Faults()
+    store = ManifestStore(Rules(), faults=faults)
+    store.replace(listing((A, 1, good(A))))
+    unforeseen: bytes = None  # type: ignore[assignment]
+    assert store.replace(listing((A, 2, unforeseen), (B, 1, good(B)))) == {A, B}
+    assert (port(store, A), port(store, B)) == (80, 80)
+    assert store.intents()[A].error is UNEXPECTED
+    assert store.replace(listing((A, 2, unforeseen), (B, 1, good(B)))) == frozenset()
+    assert sum(faults.counts().values()) == 2
+    assert caplog.messages == ["manifest of web1/a: unexpected exception; everything else goes on"]
+    assert store.replace(listing((A, 3, good(A, 81)))) == {A}
+    assert (port(store, A), store.intents()[A].error) == (81, None)
 
 
 def test_a_manifest_is_invalid_since_its_first_broken_version() -> None:

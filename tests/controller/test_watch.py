@@ -360,3 +360,18 @@ def test_what_is_found_late_of_a_pod_that_is_there_is_looked_at(make: Make) -> N
     bench.source.doubtful_read = False
     bench.show(listing(3, [A, B]))
     assert bench.announced.batches == [{A, B}, {B}, {C}]
+
+
+def test_what_an_exception_kept_from_being_announced_is_announced_with_the_next_listing(make: Make) -> None:
+    class Failing(Announced):
+        def __call__(self, keys: Collection[PodKey]) -> None:
+            if A in keys and not self.failed:
+                self.failed = True
+                raise ZeroDivisionError
+            super().__call__(keys)
+
+        failed = False
+
+    bench = make(announced=Failing())
+    bench.show(listing(1, [A]), listing(2, [A, B]))
+    assert bench.announced.keys() == {A, B}

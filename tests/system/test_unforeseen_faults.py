@@ -1,5 +1,6 @@
 """An exception that nobody foresaw costs one turn: it is logged once and counted, and the next change is still seen."""
 
+import itertools
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -89,7 +90,7 @@ def test_every_thread_goes_on_after_an_exception_that_nobody_foresaw(
         until(lambda name=service: name in services(consul), what=f"{service} to be there again")  # type: ignore[misc]
     until(lambda: "next" in saved(controller), what="the restart state to be saved")
     reread(controller)
-    deploy(consul, fleet, target)
+    see_reality(consul, fleet, target)
     target.behave(answer(503))
     outside.refuse()
     until(lambda: controller.metrics().sum("podpulse_cut_off") == 1, 15.0, "the canary to be asked")
@@ -115,13 +116,24 @@ def reread(controller: Controller) -> None:
     until(lambda: "configuration reloaded" in controller.log, what="a reload")
 
 
-def deploy(consul: Agent, fleet: Fleet, target: Target) -> None:
-    """A new version of a pod fails while it is deployed, and becomes critical when p2's preparer says that it runs."""
-    target.behave(answer(503), "/b")
-    fleet.write("b", fleet.manifest("b") + b"config: {version: 2}\n")
-    until(lambda: (fleet.health("b") or {}).get("Reason") == "deploying", what="a new version to be deployed")
-    consul.put("reality/web1/b", fleet.manifest("b") + b"config: {version: 2}\n")
-    until(lambda: fleet.status("b") == "critical", what="the new version to run")
+def see_reality(consul: Agent, fleet: Fleet, target: Target) -> None:
+    """A success of the version that really runs does not end the deployment of a new version."""
+    consul.put("reality/web1/b", fleet.manifest("b"))
+    versions = itertools.count()
+
+    def is_deploying_after_successes() -> bool:
+        target.behave(answer(200), "/b")
+        fleet.write("b", fleet.manifest("b") + f"config: {{version: {next(versions)}}}\n".encode())
+        fleet.wait_asked("b", 3)
+        target.behave(answer(503), "/b")
+        until(lambda: reason(fleet), what="a failure to be published")
+        return reason(fleet) == "deploying"
+
+    until(is_deploying_after_successes, 20.0, "the reality of the pod to be seen")
+
+
+def reason(fleet: Fleet) -> str:
+    return str((fleet.health("b") or {}).get("Reason") or "")
 
 
 def test_the_lease_of_a_folder_is_renewed_after_an_exception_that_nobody_foresaw(
