@@ -276,7 +276,7 @@ class App:
         self._engine.probe_all(self._healths.count_again)
 
     def _inherited(self, spec: CheckSpec) -> Inherited | None:
-        return self._restart_state.take_over(spec, self._places.standing(spec.key))
+        return self._restart_state.take_over(spec, self._places.published_without_break(spec.key))
 
     def _registration(self, environ: Mapping[str, str]) -> Sequence[RegistrationKeeper]:
         observe = self._metrics.consul.request

@@ -113,7 +113,7 @@ class HealthSink(Protocol):
 
     def published(self, key: PodKey) -> HealthRecord | None: ...
 
-    def standing(self, key: PodKey) -> HealthRecord | None:
+    def published_without_break(self, key: PodKey) -> HealthRecord | None:
         """Returns the record of a pod, of this run or an earlier run, if it has been published without a break."""
         ...
 

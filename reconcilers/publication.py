@@ -46,5 +46,5 @@ class HealthReconciler:
 
     def _is_still_published(self, record: HealthRecord) -> bool:
         """Whether readers have had this status without a break, although the record must be written again."""
-        unbroken = self._sink.standing(record.key)
+        unbroken = self._sink.published_without_break(record.key)
         return unbroken is not None and unbroken.status is record.status

@@ -93,7 +93,7 @@ class AgentSink:
             return standing.record if standing else None
         return standing.in_doubt().record
 
-    def standing(self, key: PodKey) -> HealthRecord | None:
+    def published_without_break(self, key: PodKey) -> HealthRecord | None:
         """What was told the agent, by us or by an earlier run, and has not run out since. A critical check may be one
         that has."""
         found = self._now(key)

@@ -197,7 +197,7 @@ class DirectorySink:
         """See `HealthSink`."""
         return self._published.get(key)
 
-    def standing(self, key: PodKey) -> HealthRecord | None:
+    def published_without_break(self, key: PodKey) -> HealthRecord | None:
         """What was published here, by us or by an earlier run; a lease that had run out took its records with it."""
         return self._published.get(key)
 

@@ -109,7 +109,7 @@ class KvSink:
         record, session = self._known.get(key), self._lease.current()
         return Unsettled.of_record(record) if record and session and session != self._session else record
 
-    def standing(self, key: PodKey) -> HealthRecord | None:
+    def published_without_break(self, key: PodKey) -> HealthRecord | None:
         """What an earlier run published under the session that is ours now, so that it has stood all the time."""
         record = self.published(key)
         return None if isinstance(record, Unsettled) else record

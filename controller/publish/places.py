@@ -25,9 +25,9 @@ class Places:
             return found[0]
         return Unsettled.of_record(next(record for record in found if record))
 
-    def standing(self, key: PodKey) -> HealthRecord | None:
+    def published_without_break(self, key: PodKey) -> HealthRecord | None:
         """What stands since an earlier run: passing only if all say so, else as the first one has it."""
-        first, *others = (sink.standing(key) for sink in self._sinks)
+        first, *others = (sink.published_without_break(key) for sink in self._sinks)
         if first is None or first.status is not HealthState.PASSING:
             return first
         return first if all(other and other.status is HealthState.PASSING for other in others) else None

@@ -1,4 +1,4 @@
-"""Everything fails at once: is this node cut off, or are its pods down? Pods and canary are real sockets."""
+"""All checks fail at once: is this node cut off, or are its pods down? Pods and canary are real sockets."""
 
 import time
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Node:
         stack.callback(self.engine.close, 10)
 
     def run(self, pods: int = MIN_CHECKS) -> None:
-        """Probe so many pods twice a second, and wait until all are passing."""
+        """Probe `pods` more pods twice a second, and wait until all pods are passing."""
         for number in range(len(self.targets), len(self.targets) + pods):
             self.targets.append(self._stack.enter_context(Target()))
             self.engine.start([spec(self.targets[-1], f"pod-{number}", interval=0.5)])
@@ -81,7 +81,7 @@ def node(authority: Authority) -> Iterator[Node]:
         yield Node(stack, authority.file)
 
 
-def test_when_everything_fails_and_the_canary_is_silent_no_pod_is_blamed(
+def test_if_all_checks_fail_and_the_canary_does_not_answer_the_pods_are_unknown(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     node.run()
@@ -97,13 +97,16 @@ def test_when_everything_fails_and_the_canary_is_silent_no_pod_is_blamed(
     assert health[0].detail == (
         f"every check fails and 127.0.0.1:{node.outside.port} cannot be reached either: this node is cut off"
     )
-    until(lambda: node.announced.keys() == {node.key(number) for number in range(MIN_CHECKS)}, what="news to publish")
+    until(
+        lambda: node.announced.keys() == {node.key(number) for number in range(MIN_CHECKS)},
+        what="the changes to be announced",
+    )
     assert [record.getMessage() for record in caplog.records if record.name == "controller.health.canary"] == [
         health[0].detail
     ]
 
 
-def test_a_name_that_nobody_could_resolve_is_a_silent_canary_and_the_look_goes_on(node: Node) -> None:
+def test_a_canary_whose_name_cannot_be_resolved_does_not_answer_and_the_thread_goes_on(node: Node) -> None:
     node.run()
     node.watch(("a..b", 80))
     node.lose()
@@ -112,7 +115,7 @@ def test_a_name_that_nobody_could_resolve_is_a_silent_canary_and_the_look_goes_o
     node.wait(PASSING, *[CRITICAL] * (MIN_CHECKS - 1))
 
 
-def test_while_it_lasts_failures_are_our_own(node: Node) -> None:
+def test_while_the_node_is_cut_off_failures_are_our_own_fault(node: Node) -> None:
     node.run()
     node.outside.refuse()
     node.watch()
@@ -124,7 +127,7 @@ def test_while_it_lasts_failures_are_our_own(node: Node) -> None:
     assert node.states() == [UNKNOWN] * MIN_CHECKS
 
 
-def test_it_may_last_longer_than_failures_count_as_late_ones(node: Node) -> None:
+def test_the_node_stays_cut_off_for_longer_than_the_window(node: Node) -> None:
     node.run()
     node.outside.refuse()
     node.watch(window=4.0)
@@ -137,7 +140,7 @@ def test_it_may_last_longer_than_failures_count_as_late_ones(node: Node) -> None
     assert {result.outcome for result in node.last()} == {Outcome.LOCAL}
 
 
-def test_one_success_ends_it_and_those_that_still_fail_are_to_blame(node: Node) -> None:
+def test_one_success_ends_the_cut_off_and_checks_that_still_fail_are_critical(node: Node) -> None:
     node.run()
     node.outside.refuse()
     node.watch()
@@ -148,7 +151,7 @@ def test_one_success_ends_it_and_those_that_still_fail_are_to_blame(node: Node) 
     assert node.healths.cut_off == ""
 
 
-def test_a_canary_that_answers_again_ends_it(node: Node) -> None:
+def test_an_answer_of_the_canary_ends_the_cut_off(node: Node) -> None:
     node.run()
     node.outside.refuse()
     node.watch()
@@ -159,7 +162,7 @@ def test_a_canary_that_answers_again_ends_it(node: Node) -> None:
     assert node.healths.cut_off == ""
 
 
-def test_when_the_canary_answers_the_pods_are_down(node: Node) -> None:
+def test_if_the_canary_answers_the_pods_are_critical(node: Node) -> None:
     node.run()
     node.watch()
     node.lose()
@@ -168,7 +171,7 @@ def test_when_the_canary_answers_the_pods_are_down(node: Node) -> None:
     assert (node.healths.cut_off, node.count(0, Outcome.LOCAL)) == ("", 0)
 
 
-def test_while_a_check_succeeds_the_canary_is_not_asked(node: Node) -> None:
+def test_while_one_check_succeeds_the_canary_is_not_probed(node: Node) -> None:
     node.run(MIN_CHECKS + 1)
     node.outside.refuse()
     node.watch()
@@ -180,7 +183,7 @@ def test_while_a_check_succeeds_the_canary_is_not_asked(node: Node) -> None:
     assert node.healths.cut_off == ""
 
 
-def test_a_few_checks_that_fail_say_nothing_of_the_node(node: Node) -> None:
+def test_too_few_failing_checks_are_no_evidence_about_the_node(node: Node) -> None:
     node.run(MIN_CHECKS - 1)
     node.watch()
     node.lose()
@@ -190,7 +193,7 @@ def test_a_few_checks_that_fail_say_nothing_of_the_node(node: Node) -> None:
     assert node.outside.accepted() == []
 
 
-def test_what_was_critical_for_long_stays_so(node: Node) -> None:
+def test_a_check_that_has_been_critical_for_long_stays_critical(node: Node) -> None:
     node.run(MIN_CHECKS + 1)
     node.lose(node.targets[0])
     node.wait(CRITICAL, *[PASSING] * MIN_CHECKS)
@@ -205,7 +208,7 @@ def test_what_was_critical_for_long_stays_so(node: Node) -> None:
     assert health[0].reason is Reason.REFUSED
 
 
-def test_a_black_hole_for_a_canary_is_silent_too(node: Node) -> None:
+def test_a_canary_that_accepts_no_connection_does_not_answer(node: Node) -> None:
     node.run()
     with BlackHole() as hole:
         node.watch(("127.0.0.1", hole.port))
@@ -213,7 +216,7 @@ def test_a_black_hole_for_a_canary_is_silent_too(node: Node) -> None:
         node.wait(*[UNKNOWN] * MIN_CHECKS)
 
 
-def test_the_canary_may_be_a_unix_socket(node: Node, tmp_path: Path) -> None:
+def test_the_canary_can_be_a_unix_socket(node: Node, tmp_path: Path) -> None:
     node.run()
     node.watch(str(tmp_path / "consul.sock"))
     node.lose()
@@ -221,7 +224,7 @@ def test_the_canary_may_be_a_unix_socket(node: Node, tmp_path: Path) -> None:
     assert str(tmp_path / "consul.sock") in node.healths.cut_off
 
 
-def test_it_stops_soon(node: Node) -> None:
+def test_the_canary_stops_within_seconds(node: Node) -> None:
     canary = node.watch()
     began = time.monotonic()
     canary.stop(10)

@@ -115,11 +115,11 @@ def test_what_ran_out_while_we_were_frozen_is_lost_and_not_renewed(consul: Agent
     with sink_at(consul, clock=clock) as bench:
         bench.sink.write([PASSING, *named(1)], [])
         clock.advance(TTL)
-        assert bench.sink.standing(ISUP) == HealthRecord(ISUP, HealthState.PASSING)
+        assert bench.sink.published_without_break(ISUP) == HealthRecord(ISUP, HealthState.PASSING)
         bench.sink.renew(0.1)
         clock.advance(TTL / 2)
         bench.asked.clear()
-        assert bench.sink.standing(PodKey("web1", "pod0")) is None
+        assert bench.sink.published_without_break(PodKey("web1", "pod0")) is None
         assert isinstance(bench.sink.published(PodKey("web1", "pod0")), Unsettled)
         assert bench.sink.published(ISUP) == PASSING
         bench.sink.renew(1.0)
@@ -127,7 +127,7 @@ def test_what_ran_out_while_we_were_frozen_is_lost_and_not_renewed(consul: Agent
         assert bench.asked == ["update_check"], "of the one that stands"
         assert bench.voids == 1
         assert bench.sink.write(named(1), []) == {}, "as soon as there is evidence"
-        assert bench.sink.standing(PodKey("web1", "pod0"))
+        assert bench.sink.published_without_break(PodKey("web1", "pod0"))
 
 
 def test_what_ran_out_while_we_were_frozen_is_not_let_into_dns_without_evidence(consul: Agent) -> None:
@@ -230,7 +230,7 @@ def test_checks_that_ran_out_while_none_of_our_clocks_went_on_are_not_renewed(co
         assert "update_check" not in bench.asked
         assert bench.voids == 1
         assert set(bench.lost) == {ISUP, PodKey("web1", "pod0"), PodKey("web1", "pod1")}
-        assert bench.sink.standing(ISUP) is None
+        assert bench.sink.published_without_break(ISUP) is None
         bench.sink.renew(1.0)
         assert bench.voids == 1, "that is known by now"
 

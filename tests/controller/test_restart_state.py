@@ -237,11 +237,11 @@ def test_a_check_takes_its_state_over_once(tmp_path: Path) -> None:
     )
     saver = StateSaver(StateFile(tmp_path, "web1"), heartbeat())
     assert saver.dampings() == {KEY: DAMPING}
-    standing = HealthRecord.of(KEY, HEALTH, now)
-    inherited = saver.take_over(SPEC, standing)
+    published = HealthRecord.of(KEY, HEALTH, now)
+    inherited = saver.take_over(SPEC, published)
     assert inherited is not None
     assert (inherited.health.state, inherited.health.failures) == (HealthState.CRITICAL, 4)
-    assert saver.take_over(SPEC, standing) is None
+    assert saver.take_over(SPEC, published) is None
 
 
 def test_the_last_save_also_has_the_states_that_no_check_has_taken_over(tmp_path: Path) -> None:

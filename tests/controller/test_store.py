@@ -1,4 +1,4 @@
-"""What is known of manifests and health: the last good one wins, and only evidence counts."""
+"""The stores of manifests and of health: the last good manifest is kept, and only evidence changes a state."""
 
 from dataclasses import replace
 
@@ -233,7 +233,7 @@ def state(healths: HealthStore, key: PodKey = A) -> HealthState:
     return found[0].state
 
 
-def test_a_followed_check_is_unknown_until_its_first_result(healths: HealthStore, announced: Announced) -> None:
+def test_a_new_check_is_unknown_until_its_first_result(healths: HealthStore, announced: Announced) -> None:
     assert healths.health(A) is None
     healths.follow([(SPEC, 1)])
     assert state(healths) is HealthState.UNKNOWN
@@ -271,7 +271,9 @@ def test_another_version_is_announced_with_the_next_result_of_the_same_worker(
     assert health.version.serial == 2
 
 
-def test_results_of_another_generation_or_of_nobody_are_dropped(healths: HealthStore, announced: Announced) -> None:
+def test_results_of_another_generation_or_of_an_unknown_pod_are_dropped(
+    healths: HealthStore, announced: Announced
+) -> None:
     healths.observe([result()])
     healths.follow([(SPEC, 2)])
     healths.observe([result(generation=1), result(generation=3)])
@@ -280,7 +282,7 @@ def test_results_of_another_generation_or_of_nobody_are_dropped(healths: HealthS
     assert (tracked.counts[Outcome.SUCCESS], list(tracked.history), announced.batches) == (0, [], [])
 
 
-def test_a_successor_starts_without_evidence_and_keeps_counters_and_history(healths: HealthStore) -> None:
+def test_another_worker_of_a_pod_starts_without_evidence_and_keeps_counters_and_history(healths: HealthStore) -> None:
     healths.follow([(SPEC, 1)])
     healths.observe([result()])
     healths.follow([(SPEC, 2)])
@@ -301,7 +303,7 @@ def test_a_successor_starts_without_evidence_and_keeps_counters_and_history(heal
         (Output.NEVER, True, ""),
     ],
 )
-def test_an_excerpt_that_a_successor_may_not_keep_is_forgotten_at_once(
+def test_an_excerpt_that_the_new_check_must_not_keep_is_dropped_at_once(
     healths: HealthStore, output: Output, left: str, *, failed: bool
 ) -> None:
     """Its first probe may be an hour away."""
@@ -315,7 +317,7 @@ def test_an_excerpt_that_a_successor_may_not_keep_is_forgotten_at_once(
     assert tracked.last.output == left
 
 
-def test_the_version_of_health_is_another_one_with_news_alone(healths: HealthStore) -> None:
+def test_the_version_of_the_store_changes_only_with_a_state(healths: HealthStore) -> None:
     versions = [healths.version]
 
     def looked() -> None:
@@ -343,14 +345,14 @@ def test_a_forgotten_pod_has_no_health_and_is_announced(healths: HealthStore, an
     assert healths.health(A) is None
 
 
-def test_health_tells_the_time_of_the_last_probe(healths: HealthStore) -> None:
+def test_health_has_the_time_of_the_last_probe(healths: HealthStore) -> None:
     healths.follow([(SPEC, 1)])
     assert healths.health(A)[1:] == (0.0,)  # type: ignore[index]
     healths.observe([result(started=7.0), result(started=9.0)])
     assert healths.health(A)[1:] == (9.0,)  # type: ignore[index]
 
 
-def test_of_a_pod_that_is_not_probed_there_is_a_state_and_no_probe(healths: HealthStore) -> None:
+def test_a_pod_that_is_not_probed_has_a_state_but_no_probe(healths: HealthStore) -> None:
     healths.follow([(SPEC, 1)])
     healths.observe([result(generation=1)])
     healths.follow([(replace(SPEC, probe=Unprobed()), 2)])
@@ -361,7 +363,7 @@ def test_of_a_pod_that_is_not_probed_there_is_a_state_and_no_probe(healths: Heal
     found = healths.health(A)
     assert found
     assert found[1] == 0.0, "the time of the last probe"
-    assert len(list(tracked.history)) == 1, "that of the pod's former check"
+    assert len(list(tracked.history)) == 1, "the one of the old check"
 
 
 def test_transitions_are_counted(healths: HealthStore) -> None:
@@ -380,7 +382,7 @@ def test_the_log_says_what_changed_and_why(healths: HealthStore, caplog: pytest.
     assert [record.getMessage() for record in caplog.records] == ["web1/a is passing", "web1/a is critical: why"]
 
 
-def test_a_successor_has_an_initial_delay_of_its_own() -> None:
+def test_another_worker_of_a_pod_has_its_own_initial_delay() -> None:
     clock = FakeClock(1_000.0)
     healths = HealthStore(Announced(), wall_clock=clock)
     delayed = replace(SPEC, initial_delay=30.0)
@@ -400,7 +402,9 @@ def test_a_successor_has_an_initial_delay_of_its_own() -> None:
 WHY = "this node is cut off"
 
 
-def test_criticals_that_began_lately_are_taken_back_and_announced(healths: HealthStore, announced: Announced) -> None:
+def test_checks_that_became_critical_lately_become_unknown_and_are_announced(
+    healths: HealthStore, announced: Announced
+) -> None:
     other = replace(SPEC, key=B)
     healths.follow([(SPEC, 1), (other, 1)])
     healths.observe([failed(10.0), replace(failed(90.0), key=B)])
@@ -416,7 +420,7 @@ def test_criticals_that_began_lately_are_taken_back_and_announced(healths: Healt
     assert tracked.transitions == 2
 
 
-def test_while_cut_off_failures_are_our_own_and_successes_are_successes(healths: HealthStore) -> None:
+def test_while_cut_off_failures_are_our_own_fault_and_successes_count(healths: HealthStore) -> None:
     healths.follow([(SPEC, 1)])
     healths.observe([result(started=1.0)])
     healths.declare_cut_off(WHY, since=0.0)
@@ -464,7 +468,7 @@ def test_a_pod_that_is_being_deployed_is_not_critical_before_its_first_success(a
     assert (state(healths), healths.deploying()) == (HealthState.CRITICAL, 0)
 
 
-def test_nothing_to_take_back_is_no_news(healths: HealthStore, announced: Announced) -> None:
+def test_a_cut_off_that_changes_no_state_is_not_announced(healths: HealthStore, announced: Announced) -> None:
     healths.follow([(SPEC, 1)])
     healths.declare_cut_off(WHY, since=0.0)
     assert announced.batches == []
@@ -517,20 +521,20 @@ def test_by_the_same_rules_what_was_not_understood_is_looked_at_again(caplog: py
     assert store.manifest(A) is not None
 
 
-# What may be published anew
+# Proof
 
 
-def test_after_a_long_silence_only_a_success_proves_what_is_passing(announced: Announced) -> None:
+def test_after_a_long_silence_only_a_success_proves_that_a_pod_is_passing(announced: Announced) -> None:
     now = FakeClock(1_000.0)
     healths = HealthStore(announced, wall_clock=now)
     healths.follow([(replace(SPEC, failure_threshold=3), 1)])
-    assert healths.is_proven(A), "nothing is claimed"
+    assert healths.is_proven(A), "unknown needs no proof"
     healths.observe([result(started=1_000.0)])
     assert healths.is_proven(A)
     now.advance(3_600.0)
     assert not healths.is_proven(A)
     healths.observe([result(started=1_004.0)])
-    assert not healths.is_proven(A), "the answer to what was asked before"
+    assert not healths.is_proven(A), "that probe started before the silence"
     healths.observe([failed(started=now.now)])
     assert not healths.is_proven(A), "the first miss of three"
     assert state(healths) is HealthState.PASSING
@@ -539,7 +543,7 @@ def test_after_a_long_silence_only_a_success_proves_what_is_passing(announced: A
     assert announced.batches == [{A}]
 
 
-def test_evidence_that_was_voided_is_replaced_only_by_probes_that_began_since(announced: Announced) -> None:
+def test_voided_evidence_is_replaced_only_by_probes_that_started_later(announced: Announced) -> None:
     healths = HealthStore(announced, wall_clock=FakeClock(1_000.0))
     healths.follow([(SPEC, 1)])
     healths.observe([result(started=1_000.0)])
@@ -548,14 +552,14 @@ def test_evidence_that_was_voided_is_replaced_only_by_probes_that_began_since(an
     assert (healths.is_proven(A), state(healths)) == (False, HealthState.PASSING)
     healths.count_again()
     healths.observe([result(started=1_000.0)])
-    assert not healths.is_proven(A), "the second time, no probe has begun since"
+    assert not healths.is_proven(A), "no probe has started since evidence was voided the second time"
     healths.count_again()
     assert not healths.is_proven(A)
     healths.observe([result(started=1_000.0)])
     assert healths.is_proven(A)
 
 
-def test_a_probe_that_evidence_was_voided_under_is_counted_and_decides_nothing(announced: Announced) -> None:
+def test_a_probe_that_ended_because_evidence_was_voided_is_counted_and_changes_nothing(announced: Announced) -> None:
     healths = HealthStore(announced)
     healths.follow([(SPEC, 1)])
     healths.observe([result()])
@@ -568,7 +572,7 @@ def test_a_probe_that_evidence_was_voided_under_is_counted_and_decides_nothing(a
 
 
 @pytest.mark.parametrize(("outcome", "proven"), [(Outcome.SUCCESS, True), (Outcome.FAILURE, False)])
-def test_the_last_probe_of_an_earlier_run_is_a_proof_if_it_was_a_success(outcome: Outcome, proven: bool) -> None:
+def test_the_last_probe_of_an_earlier_run_is_proof_if_it_was_a_success(outcome: Outcome, proven: bool) -> None:
     before = Inherited(CheckHealth(HealthState.PASSING, since=5.0), last=result(7, outcome, started=999.0))
     healths = HealthStore(Announced(), wall_clock=FakeClock(1_000.0), inherit=lambda _: before)
     healths.follow([(SPEC, 1)])
@@ -578,17 +582,17 @@ def test_the_last_probe_of_an_earlier_run_is_a_proof_if_it_was_a_success(outcome
     assert not healths.is_proven(A), "another check is proven by its own probes"
 
 
-# What an earlier run knew
+# The state of an earlier run
 
 
-def test_a_check_that_goes_on_tells_when_its_last_probe_was() -> None:
+def test_the_time_of_the_last_probe_is_returned_for_a_check_that_continues() -> None:
     inherited = {A: Inherited(CheckHealth(), last=result(7, started=3.0)), B: Inherited(CheckHealth())}
     healths = HealthStore(Announced(), inherit=lambda spec: inherited.get(spec.key))
     others = [replace(SPEC, key=PodKey("web1", "other"))]
     assert healths.follow([(spec, 1) for spec in (SPEC, replace(SPEC, key=B), *others)]) == {A: 3.0}
 
 
-def test_a_check_goes_on_where_an_earlier_run_ended_and_is_looked_at() -> None:
+def test_a_check_continues_where_an_earlier_run_ended_and_is_announced() -> None:
     announced, before = Announced(), CheckHealth(HealthState.CRITICAL, since=5.0, failures=3)
     healths = HealthStore(announced, inherit=lambda spec: Inherited(before, 4.0) if spec.key == A else None)
     healths.follow([(SPEC, 1), (replace(SPEC, key=B), 2)])

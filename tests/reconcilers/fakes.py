@@ -101,7 +101,7 @@ class FakeSink:
     def published(self, key: PodKey) -> HealthRecord | None:
         return self.records.get(key)
 
-    def standing(self, key: PodKey) -> HealthRecord | None:
+    def published_without_break(self, key: PodKey) -> HealthRecord | None:
         return self.records.get(key)
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:

@@ -1,4 +1,4 @@
-"""What is taken over from an earlier run: only what is of the same check, and the newer of what is known."""
+"""What is taken over from an earlier run: only the state of an equal check, and the newer of two sources."""
 
 from dataclasses import replace
 from math import inf, nan
@@ -44,7 +44,7 @@ def record(health: CheckHealth, written: float = 990.0) -> HealthRecord:
     return replace(HealthRecord.of(KEY, health, 989.0), written=written)
 
 
-def test_a_verdict_over_another_version_of_the_manifest_is_a_hint() -> None:
+def test_of_a_state_about_another_version_of_the_manifest_only_the_counts_are_used() -> None:
     other = replace(SPEC, version=ManifestVersion(3, MANIFEST + b"# another\n"))
     assert identity(other) == identity(SPEC)
     adopted = adopt(other, saved(PASSING), record(PASSING), NOW)
@@ -73,12 +73,12 @@ def test_a_last_probe_that_was_a_success_is_the_last_success(last: ProbeResult |
     assert Inherited(PASSING, 960.0, last).assessment == Assessment(PASSING, 960.0, last_success)
 
 
-def test_what_agrees_with_what_stands_goes_on_as_it_was() -> None:
+def test_a_saved_state_that_equals_the_published_one_continues() -> None:
     assert adopt(SPEC, saved(PASSING), record(PASSING), NOW) == Inherited(PASSING, 960.0, LAST)
     assert adopt(SPEC, saved(CRITICAL), record(CRITICAL), NOW) == Inherited(CRITICAL, 960.0, LAST)
 
 
-def test_the_excerpt_comes_from_the_published_record_which_alone_has_it() -> None:
+def test_the_excerpt_comes_from_the_published_record() -> None:
     published = record(replace(CRITICAL, output="no disk"))
     assert adopt(SPEC, saved(CRITICAL), published, NOW) == Inherited(replace(CRITICAL, output="no disk"), 960.0, LAST)
     assert adopt(SPEC, saved(replace(CRITICAL, reason=Reason.BODY)), published, NOW) == Inherited(
@@ -86,7 +86,7 @@ def test_the_excerpt_comes_from_the_published_record_which_alone_has_it() -> Non
     )
 
 
-def test_what_was_published_after_the_saving_is_the_truth_and_its_counts_are_not_known() -> None:
+def test_a_record_published_after_the_saving_wins_and_has_no_counts() -> None:
     published = record(replace(CRITICAL, output="no disk"), written=999.0)
     assert adopt(SPEC, saved(PASSING), published, NOW) == Inherited(
         CheckHealth(
@@ -101,21 +101,21 @@ def test_what_was_published_after_the_saving_is_the_truth_and_its_counts_are_not
     )
 
 
-def test_what_was_published_late_and_agrees_takes_no_counts_away() -> None:
+def test_an_equal_record_published_after_the_saving_keeps_the_counts() -> None:
     assert adopt(SPEC, saved(CRITICAL), record(CRITICAL, written=999.0), NOW) == Inherited(CRITICAL, 960.0, LAST)
 
 
-def test_what_was_saved_after_the_publishing_is_the_truth_where_it_claims_less() -> None:
+def test_a_state_saved_after_the_publishing_wins_if_it_is_not_passing() -> None:
     assert adopt(SPEC, saved(CRITICAL), record(PASSING), NOW) == Inherited(CRITICAL, 960.0, LAST)
 
 
-def test_nothing_is_passing_by_what_was_saved_alone() -> None:
+def test_a_saved_state_alone_never_makes_a_check_passing() -> None:
     adopted = adopt(SPEC, saved(PASSING), record(CRITICAL), NOW)
     assert adopted is not None
     assert (adopted.health.state, adopted.health.successes) == (HealthState.CRITICAL, 0)
 
 
-def test_a_flapping_pod_is_what_it_was_last_seen_as() -> None:
+def test_a_flapping_pod_has_the_state_that_was_last_seen() -> None:
     flapping = record(PASSING).damped(5)
     assert adopt(SPEC, saved(PASSING), flapping, NOW) == Inherited(PASSING, 960.0, LAST)
     flapping = record(CRITICAL).damped(5)
@@ -124,7 +124,7 @@ def test_a_flapping_pod_is_what_it_was_last_seen_as() -> None:
     assert (adopted.health.state, adopted.health.reason) == (HealthState.UNKNOWN, Reason.FLAPPING)
 
 
-def test_where_nothing_stood_all_the_time_counts_are_a_hint_and_no_verdict() -> None:
+def test_without_a_published_record_only_the_counts_are_used() -> None:
     adopted = adopt(SPEC, saved(PASSING), None, NOW)
     assert adopted == Inherited(CheckHealth(successes=2, failures=1, misses=1, born=890.0))
     assert adopted is not None
@@ -133,16 +133,16 @@ def test_where_nothing_stood_all_the_time_counts_are_a_hint_and_no_verdict() -> 
 
 
 @pytest.mark.parametrize("now", [998.0 + HINT, 997.0])
-def test_a_hint_that_is_old_or_of_the_future_says_nothing(now: float) -> None:
+def test_old_counts_and_counts_of_the_future_are_not_used(now: float) -> None:
     assert adopt(SPEC, saved(PASSING), None, now) is None
 
 
 @pytest.mark.parametrize("health", [PASSING, CRITICAL, CheckHealth(misses=2, born=890.0)])
-def test_a_clock_that_was_set_back_takes_no_counts_away(health: CheckHealth) -> None:
+def test_the_counts_are_kept_when_the_clock_was_set_back(health: CheckHealth) -> None:
     assert adopt(SPEC, saved(health, at=500.0), record(health), 502.0) == Inherited(health, 960.0, LAST)
 
 
-def test_a_check_that_is_another_one_by_now_begins_anew() -> None:
+def test_a_changed_check_starts_without_the_saved_state() -> None:
     assert adopt(replace(SPEC, interval=6.0), saved(PASSING), record(PASSING), NOW) is None
 
 
@@ -156,7 +156,7 @@ def test_a_check_that_is_another_one_by_now_begins_anew() -> None:
         replace(PASSING, misses=-1),
     ],
 )
-def test_what_nobody_can_have_counted_is_not_believed(odd: CheckHealth) -> None:
+def test_an_impossible_state_is_not_used(odd: CheckHealth) -> None:
     assert adopt(SPEC, replace(saved(odd), at=998.0), record(PASSING), NOW) is None
     assert adopt(SPEC, saved(PASSING, last=None), record(PASSING), NOW) is not None
     assert adopt(SPEC, saved(PASSING, failing_since=nan), record(PASSING), NOW) is None
@@ -179,10 +179,10 @@ def test_equal_checks_have_the_same_identity() -> None:
         replace(SPEC, probe=HttpGet("web1", 8000, "/_status", Tls(cert_file="ca.pem"))),
     ],
 )
-def test_checks_that_differ_in_anything_have_another_identity(other: CheckSpec) -> None:
+def test_checks_that_differ_in_any_field_have_another_identity(other: CheckSpec) -> None:
     assert identity(other) != identity(SPEC)
 
 
 def test_an_identity_is_the_same_in_every_version() -> None:
-    """What is saved by one version is read by the next: whoever changes this makes every upgrade begin anew."""
+    """One version of the program reads what another one saved. A change here makes every upgrade lose its states."""
     assert identity(SPEC) == "0ee21ffcb6826f481a6b384e"

@@ -1,4 +1,4 @@
-"""CheckReconciler: after each look exactly those checks run that good manifests ask for."""
+"""CheckReconciler: afterwards, exactly the checks run that the last good manifests ask for."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ def test_a_check_of_localhost_needs_no_address() -> None:
     assert world.workers.specs == {A: check(A, host="localhost")}
 
 
-def test_nothing_is_done_twice() -> None:
+def test_a_running_check_is_not_started_again() -> None:
     world = World()
     world.manifests.ask(check(A))
     for _ in range(3):
@@ -90,7 +90,7 @@ def test_a_removed_pod_is_stopped_and_forgotten() -> None:
     assert world.healths.forgotten == [A]
 
 
-def test_a_manifest_that_asks_for_no_check_any_more_stops_it() -> None:
+def test_a_manifest_without_a_check_stops_the_worker() -> None:
     world = World(check(A, address="10.0.0.1"))
     world.manifests[A] = Manifest(A, None)
     world.reconciler.reconcile([A])
@@ -105,7 +105,7 @@ def test_a_pod_that_never_had_a_worker_is_forgotten_too() -> None:
     assert world.healths.forgotten == [A]
 
 
-def test_without_the_nodes_address_what_runs_goes_on_and_is_looked_at_again() -> None:
+def test_without_the_nodes_address_its_workers_go_on_and_its_keys_are_retried() -> None:
     world = World(check(A, address="10.0.0.1"))
     world.addresses.clear()
     world.manifests.ask(check(A, 8001))
@@ -117,14 +117,14 @@ def test_without_the_nodes_address_what_runs_goes_on_and_is_looked_at_again() ->
     assert world.healths.forgotten == [B]
 
 
-def test_an_address_error_without_words_is_an_error_all_the_same() -> None:
+def test_an_address_error_without_a_message_is_an_error() -> None:
     world = World()
     world.addresses.silent = True
     world.manifests.ask(check(A))
     assert world.reconciler.reconcile([A])[A].error
 
 
-def test_only_the_given_keys_are_looked_at() -> None:
+def test_only_the_given_keys_are_reconciled() -> None:
     world = World(check(B, address="10.0.0.1"))
     world.manifests.ask(check(A))
     world.manifests.ask(check(C))
@@ -137,7 +137,7 @@ PORTS = st.dictionaries(st.sampled_from(PODS), st.sampled_from([8000, 8001, None
 
 
 @given(st.lists(PORTS, min_size=1, max_size=5))
-def test_after_every_look_exactly_what_manifests_ask_for_runs(history: list[dict[PodKey, int | None]]) -> None:
+def test_after_each_reconciliation_exactly_the_desired_checks_run(history: list[dict[PodKey, int | None]]) -> None:
     world = World()
     for ports in history:
         world.manifests.clear()

@@ -1,4 +1,4 @@
-"""p2's throttle: a bucket of changes, a quiet time, whole steps."""
+"""p2's throttle: a bucket of tokens, a quiet time, and tokens that come back in whole steps."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ WORDS = {"P": HealthState.PASSING, "C": HealthState.CRITICAL}
 
 
 def written(capacity: int, updates: str, every: float = 0.0) -> str:
-    """What is published for a sequence of statuses, `every` so many seconds: P, C, or u for unknown."""
+    """What is published for a sequence of statuses, one every `every` seconds: P, C, or u for unknown."""
     damping, out = Damping.fresh(DampingRules(capacity, 15.0, 60.0)), ""
     for number, word in enumerate(updates):
         damping = damping.after(WORDS[word], number * every)
@@ -33,11 +33,11 @@ def written(capacity: int, updates: str, every: float = 0.0) -> str:
         (0, "PCPCPC", 0, "PCPCPC"),
     ],
 )
-def test_the_vectors_of_p2_and_their_kin(capacity: int, updates: str, every: float, expected: str) -> None:
+def test_the_test_vectors_of_p2_and_similar_ones(capacity: int, updates: str, every: float, expected: str) -> None:
     assert written(capacity, updates, every) == expected
 
 
-def test_the_quiet_time_ends_when_it_was_said_to() -> None:
+def test_the_quiet_time_ends_after_its_length() -> None:
     damping = Damping.fresh(DampingRules(1, 15.0, 60.0)).after(HealthState.PASSING, 100.0)
     assert damping.quiet_for(100.0) == 60.0
     assert damping.quiet_for(159.0) == 1.0
@@ -53,7 +53,7 @@ def test_changes_are_counted_since_the_bucket_was_last_full() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(HealthState)), st.floats(0, 30)), max_size=60))
-def test_tokens_stay_within_the_bucket_and_only_changes_cost(steps: list[tuple[HealthState, float]]) -> None:
+def test_tokens_stay_within_the_bucket_and_only_changes_take_tokens(steps: list[tuple[HealthState, float]]) -> None:
     damping, now = Damping.fresh(DampingRules(5, 15.0, 60.0)), 0.0
     for status, pause in steps:
         now += pause
@@ -63,7 +63,7 @@ def test_tokens_stay_within_the_bucket_and_only_changes_cost(steps: list[tuple[H
         damping = after
 
 
-def test_other_rules_leave_a_pod_at_most_their_tokens() -> None:
+def test_with_other_rules_a_pod_has_at_most_their_capacity() -> None:
     damping = Damping.fresh(DampingRules(5, 15.0, 60.0)).after(HealthState.PASSING, 100.0)
     assert damping.under(DampingRules(5, 15.0, 60.0)) is damping
     assert damping.under(DampingRules(2, 15.0, 60.0)).tokens == 2

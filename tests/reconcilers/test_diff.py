@@ -1,4 +1,4 @@
-"""Plans: applied to what runs they give what should run, and touch nothing else."""
+"""A plan turns the running checks into the desired checks, and changes nothing else."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def apply(plan: Plan, actual: dict[PodKey, CheckSpec]) -> dict[PodKey, CheckSpec
     return left
 
 
-def test_what_is_missing_starts_what_is_surplus_stops_and_what_changed_does_both() -> None:
+def test_missing_checks_start_surplus_checks_stop_and_changed_checks_do_both() -> None:
     plan = diff({A: check(A), B: check(B, 8001)}, {B: check(B), C: check(C)})
     assert plan == Plan(stop=(B, C), start=(check(A), check(B, 8001)))
     assert plan
@@ -54,14 +54,16 @@ def test_another_version_of_the_same_check_is_an_update_and_no_restart() -> None
 
 
 @given(SPECS, SPECS)
-def test_a_plan_turns_what_runs_into_what_should_run(
+def test_a_plan_turns_the_running_checks_into_the_desired_checks(
     desired: dict[PodKey, CheckSpec], actual: dict[PodKey, CheckSpec]
 ) -> None:
     assert apply(diff(desired, actual), actual) == desired
 
 
 @given(SPECS, SPECS)
-def test_a_plan_leaves_alone_what_is_equal(desired: dict[PodKey, CheckSpec], actual: dict[PodKey, CheckSpec]) -> None:
+def test_a_plan_does_not_restart_equal_checks(
+    desired: dict[PodKey, CheckSpec], actual: dict[PodKey, CheckSpec]
+) -> None:
     plan = diff(desired, actual)
     equal = {key for key in desired.keys() & actual.keys() if desired[key] == actual[key]}
     assert equal.isdisjoint(plan.stop)

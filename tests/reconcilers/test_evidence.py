@@ -1,4 +1,4 @@
-"""For how long a verdict that does not stand published may be published."""
+"""For how long a state that is not published may be published."""
 
 import math
 
@@ -37,8 +37,8 @@ def test_passing_is_proven_by_a_success_until_the_next_probe_has_ended(misses: i
 
 
 @given(st.sampled_from(sorted(set(HealthState) - {HealthState.PASSING})), st.floats(0, 1e10), st.floats(0, 1e10))
-def test_nothing_else_needs_a_proof(state: HealthState, succeeded: float, now: float) -> None:
-    assert is_proven(SPEC, CheckHealth(state, Reason.TIMEOUT, since=100.0), succeeded, now)
+def test_nothing_else_needs_a_proof(state: HealthState, last_success: float, now: float) -> None:
+    assert is_proven(SPEC, CheckHealth(state, Reason.TIMEOUT, since=100.0), last_success, now)
 
 
 @given(st.floats(0, 1e10))

@@ -18,7 +18,7 @@ LETTERS = {
     "r": (Outcome.FAILURE, Reason.REFUSED),
     "l": (Outcome.LOCAL, Reason.LOCAL),
 }
-"""A history is a word: a success, a failure by timeout, one by refusal, a fault of our own."""
+"""A history is a string of letters: success, failure by timeout, failure by refusal, our own fault."""
 
 HISTORIES = st.text("sfrl", max_size=40)
 THRESHOLDS = st.integers(1, 4)
@@ -45,7 +45,7 @@ def run(history: str, failures: int, successes: int, delay: float = 0.0) -> list
 
 
 def model(history: str, failures: int, successes: int) -> HealthState:
-    """The state, found from the whole history at once instead of from counts."""
+    """The state, computed from the whole history instead of from counts."""
     if not history:
         return HealthState.UNKNOWN
     last_run = "".join(takewhile(lambda letter: (letter == "s") == (history[-1] == "s"), reversed(history)))
@@ -87,7 +87,7 @@ def test_thresholds_count_results_in_a_row(failures: int, successes: int, histor
     assert word(run(history, failures, successes)) == states
 
 
-def test_a_check_that_was_not_probed_is_unknown_without_verdict() -> None:
+def test_a_check_that_was_not_probed_is_unknown_without_a_verdict() -> None:
     health = CheckHealth()
     assert (health.state, health.reason, health.since) == (HealthState.UNKNOWN, Reason.NONE, 0.0)
 
@@ -101,19 +101,19 @@ def test_a_state_begins_with_the_probe_that_changed_it() -> None:
     assert [health.since for health in run("ssfrfss", 1, 1)[1:]] == [1001, 1001, 1003, 1003, 1003, 1006, 1006]
 
 
-def test_an_unknown_by_our_own_fault_begins_with_it() -> None:
+def test_unknown_because_of_our_own_fault_begins_with_that_result() -> None:
     first = run("l", 1, 1)[-1]
     assert (first.state, first.reason, first.since, first.detail) == (HealthState.UNKNOWN, Reason.LOCAL, 1001.0, "l1")
 
 
-def test_reason_sentence_and_excerpt_are_of_the_result_that_changed_state_or_reason() -> None:
+def test_reason_detail_and_output_are_those_of_the_result_that_changed_state_or_reason() -> None:
     healths = run("sffrrs", 1, 1)[1:]
     assert [health.detail for health in healths] == ["s1", "f2", "f2", "r4", "r4", "s6"]
     assert [health.output for health in healths] == ["body 1", "body 2", "body 2", "body 4", "body 4", "body 6"]
     assert [health.reason.value for health in healths] == ["", "timeout", "timeout", "refused", "refused", ""]
 
 
-def test_our_own_fault_does_not_speak_for_a_critical_pod() -> None:
+def test_our_own_fault_does_not_change_a_critical_check() -> None:
     healths = run("fll", 1, 1)
     assert healths[-1].reason is Reason.TIMEOUT
     assert healths[-1].detail == "f1"
@@ -225,7 +225,7 @@ def test_critical_begins_only_with_enough_failures_since_the_last_success(
 
 
 @given(HISTORIES, THRESHOLDS, THRESHOLDS)
-def test_our_own_fault_leads_nowhere_but_to_unknown(history: str, failures: int, successes: int) -> None:
+def test_our_own_fault_changes_a_state_only_to_unknown(history: str, failures: int, successes: int) -> None:
     for letter, (before, after) in zip(history, pairwise(run(history, failures, successes)), strict=True):
         if letter == "l" and after.state is not before.state:
             assert after.state is HealthState.UNKNOWN
@@ -254,7 +254,7 @@ def test_since_moves_exactly_with_the_state(history: str, failures: int, success
 
 
 @given(HISTORIES)
-def test_with_thresholds_of_one_a_pods_own_result_is_the_state(history: str) -> None:
+def test_with_thresholds_of_one_each_result_of_the_pod_is_the_state(history: str) -> None:
     for letter, health in zip(history, run(history, 1, 1)[1:], strict=True):
         if letter != "l":
             assert health.state is (HealthState.PASSING if letter == "s" else HealthState.CRITICAL)
@@ -284,14 +284,14 @@ def test_a_miss_within_the_initial_delay_counts_only_after_a_success(
     assert [health.since for health in healths[1:]] == [int(digit) and 1_000.0 + int(digit) for digit in verdicts]
 
 
-def test_a_clock_that_was_set_back_makes_no_miss_uncounted() -> None:
-    """Else nothing would be critical until the clock is where it was."""
+def test_misses_are_counted_when_the_clock_was_set_back() -> None:
+    """Otherwise no check would become critical until the clock reaches its old time."""
     for delay in (0.0, 30.0):
         born_later = CheckHealth(born=5_000.0)
         assert born_later.after(result("f", 1), spec(1, 1, delay)).state is HealthState.CRITICAL
 
 
-def test_what_did_not_count_leaves_nothing_behind() -> None:
+def test_results_that_are_not_counted_change_nothing() -> None:
     healths = run("flrf", 1, 1, delay=100.0)
     assert all(health is healths[0] for health in healths)
 
@@ -309,7 +309,7 @@ def test_an_initial_delay_only_drops_the_misses_at_the_beginning(
 
 
 @given(HISTORIES, THRESHOLDS, THRESHOLDS, st.integers(0, 45))
-def test_the_initial_delay_never_holds_up_a_success(history: str, failures: int, successes: int, delay: int) -> None:
+def test_the_initial_delay_never_delays_passing(history: str, failures: int, successes: int, delay: int) -> None:
     for delayed, prompt in zip(
         run(history, failures, successes, delay), run(history, failures, successes), strict=True
     ):
@@ -317,7 +317,7 @@ def test_the_initial_delay_never_holds_up_a_success(history: str, failures: int,
             assert delayed.state is HealthState.PASSING
 
 
-def test_a_birth_outlives_every_result() -> None:
+def test_born_never_changes() -> None:
     assert {health.born for health in run("sfrlsssff", 2, 2, 5.0)} == {1_000.0}
 
 

@@ -1,4 +1,4 @@
-"""Everything failing at once is news about this node, a few that fail are not."""
+"""All checks failing at once is evidence about this node; a few failing checks are not."""
 
 import pytest
 from hypothesis import given
@@ -28,7 +28,9 @@ TIMES = st.sampled_from([WELL, LATELY, LONG, 970.5, 969.5, NOW])
         ([NOW] * MIN_CHECKS, True),
     ],
 )
-def test_all_that_were_well_must_fail_and_be_several(failing_since: list[float], verdict: bool) -> None:
+def test_all_checks_that_were_well_must_fail_and_there_must_be_several(
+    failing_since: list[float], verdict: bool
+) -> None:
     assert everything_failed(iter(failing_since), NOW, WINDOW) is verdict
 
 
@@ -38,7 +40,7 @@ def test_one_check_that_is_well_clears_the_node(failing_since: list[float]) -> N
 
 
 @given(st.lists(TIMES), st.integers(0, 50))
-def test_checks_that_failed_long_ago_say_nothing(failing_since: list[float], more: int) -> None:
+def test_checks_that_have_failed_for_long_are_ignored(failing_since: list[float], more: int) -> None:
     before = everything_failed(failing_since, NOW, WINDOW)
     assert everything_failed([LONG] * more + failing_since, NOW, WINDOW) is before
 

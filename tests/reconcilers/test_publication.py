@@ -1,4 +1,4 @@
-"""HealthReconciler: writes news, withdraws what has no worker, is silent else."""
+"""HealthReconciler: writes changed records, deletes those of pods without a worker, and nothing else."""
 
 from dataclasses import replace
 
@@ -32,28 +32,28 @@ def test_a_first_verdict_is_written() -> None:
     assert (record.since, record.last_probe) == (100.0, 300.0)
 
 
-def test_what_is_published_already_is_not_written_again() -> None:
+def test_an_equal_record_is_not_written_again() -> None:
     sink = FakeSink(HealthRecord.of(A, GOOD, 5.0))
     reconciler, _ = parts(sink, a=GOOD)
     assert reconciler.reconcile([A, B]) == {}
     assert sink.writes == []
 
 
-def test_another_state_or_reason_is_news() -> None:
+def test_another_state_or_reason_is_written() -> None:
     sink = FakeSink(HealthRecord.of(A, GOOD, 5.0), HealthRecord.of(B, BAD, 5.0))
     reconciler, _ = parts(sink, a=BAD, b=CheckHealth(HealthState.CRITICAL, Reason.REFUSED, since=200.0))
     reconciler.reconcile([A, B])
     assert sink.writes == [([A, B], [])]
 
 
-def test_another_sentence_alone_is_no_news() -> None:
+def test_another_detail_alone_is_not_written() -> None:
     sink = FakeSink(HealthRecord.of(A, BAD, 5.0))
     reconciler, _ = parts(sink, a=CheckHealth(HealthState.CRITICAL, Reason.TIMEOUT, 900.0, "another", "body"))
     reconciler.reconcile([A])
     assert sink.writes == []
 
 
-def test_an_excerpt_that_may_not_be_published_any_more_is_taken_back_once() -> None:
+def test_an_excerpt_that_must_not_be_published_any_more_is_removed_once() -> None:
     sink = FakeSink(HealthRecord.of(A, replace(GOOD, output="secret"), 5.0), HealthRecord.of(B, GOOD, 5.0))
     reconciler, _ = parts(sink, a=GOOD, b=replace(GOOD, output="news"))
     for _ in range(2):
@@ -62,7 +62,7 @@ def test_an_excerpt_that_may_not_be_published_any_more_is_taken_back_once() -> N
     assert "secret" not in sink.records[A].encode(0.0).decode()
 
 
-def test_a_pod_without_worker_is_withdrawn_once() -> None:
+def test_the_record_of_a_pod_without_a_worker_is_deleted_once() -> None:
     sink = FakeSink(HealthRecord.of(A, GOOD, 5.0))
     reconciler, _ = parts(sink)
     for _ in range(2):
@@ -71,7 +71,7 @@ def test_a_pod_without_worker_is_withdrawn_once() -> None:
     assert sink.records == {}
 
 
-def test_a_check_without_verdict_leaves_what_is_published() -> None:
+def test_the_published_record_is_kept_while_a_check_has_no_verdict() -> None:
     old = HealthRecord.of(A, GOOD, 5.0)
     sink = FakeSink(old)
     reconciler, wanted = parts(sink)
@@ -88,7 +88,7 @@ def test_an_unknown_that_is_a_verdict_is_written() -> None:
     assert sink.records[A].status is HealthState.UNKNOWN
 
 
-def test_everything_goes_in_one_write_and_failures_come_back_per_pod() -> None:
+def test_all_pods_are_written_at_once_and_failures_are_returned_per_pod() -> None:
     sink = FakeSink(HealthRecord.of(C, GOOD, 5.0))
     sink.broken = {B: "the session is gone"}
     reconciler, _ = parts(sink, a=GOOD, b=BAD)
@@ -96,7 +96,7 @@ def test_everything_goes_in_one_write_and_failures_come_back_per_pod() -> None:
     assert sink.writes == [([A, B], [C])]
 
 
-def test_after_a_failed_write_the_next_look_writes_the_newest_state() -> None:
+def test_after_a_failed_write_the_newest_state_is_written() -> None:
     sink = FakeSink()
     sink.broken = {A: "no leader"}
     reconciler, wanted = parts(sink, a=BAD)
@@ -107,7 +107,7 @@ def test_after_a_failed_write_the_next_look_writes_the_newest_state() -> None:
     assert sink.records[A].status is HealthState.PASSING
 
 
-def test_what_is_less_than_the_truth_is_looked_at_again_when_it_is_time() -> None:
+def test_a_damped_pod_is_reconciled_again_at_the_end_of_its_quiet_time() -> None:
     sink = FakeSink()
     reconciler, wanted = parts(sink)
     record = HealthRecord.of(A, BAD, 300.0).damped(2)
@@ -117,7 +117,7 @@ def test_what_is_less_than_the_truth_is_looked_at_again_when_it_is_time() -> Non
     assert sink.writes == [([A], [])]
 
 
-def test_a_failed_write_of_what_is_less_than_the_truth_is_tried_again_at_once() -> None:
+def test_a_failed_write_of_a_damped_record_is_retried_with_the_back_off() -> None:
     sink = FakeSink()
     sink.broken = {A: "no session"}
     reconciler, wanted = parts(sink)
@@ -128,7 +128,7 @@ def test_a_failed_write_of_what_is_less_than_the_truth_is_tried_again_at_once() 
 OLD = Desired(HealthRecord.of(A, GOOD, 300.0), proven=False)
 
 
-def test_what_is_not_proven_is_not_written_where_it_does_not_stand_until_it_is() -> None:
+def test_an_unproven_record_is_not_written_until_it_is_proven() -> None:
     sink = FakeSink()
     reconciler, wanted = parts(sink)
     wanted[A] = OLD
@@ -140,7 +140,7 @@ def test_what_is_not_proven_is_not_written_where_it_does_not_stand_until_it_is()
     assert sink.records[A].status is HealthState.PASSING
 
 
-def test_what_is_not_proven_replaces_nothing_that_stands() -> None:
+def test_an_unproven_record_replaces_no_published_record() -> None:
     sink = FakeSink(HealthRecord.of(A, BAD, 5.0))
     reconciler, wanted = parts(sink)
     wanted[A] = OLD
@@ -148,7 +148,7 @@ def test_what_is_not_proven_replaces_nothing_that_stands() -> None:
     assert sink.records[A].status is HealthState.CRITICAL
 
 
-def test_what_stands_is_let_be_though_probes_are_late() -> None:
+def test_a_published_record_is_kept_when_probes_are_late() -> None:
     sink = FakeSink(HealthRecord.of(A, GOOD, 5.0))
     reconciler, wanted = parts(sink)
     wanted[A] = OLD
@@ -157,15 +157,15 @@ def test_what_stands_is_let_be_though_probes_are_late() -> None:
 
 
 class Doubtful(FakeSink):
-    """All of it has stood since an earlier run, and is to be written once more."""
+    """Its records have been published since an earlier run, and must be written again."""
 
     def published(self, key: PodKey) -> HealthRecord | None:
         found = self.records.get(key)
         return replace(found, reason=Reason.LOCAL) if found else None
 
 
-def test_what_has_stood_all_the_time_may_be_written_once_more() -> None:
-    """A restart changes nothing: the agent's check would run out meanwhile."""
+def test_an_unproven_record_that_was_published_without_a_break_is_written_again() -> None:
+    """After a restart, the TTL of the check in the agent would expire otherwise."""
     sink = Doubtful(HealthRecord.of(A, GOOD, 5.0))
     reconciler, wanted = parts(sink)
     wanted[A] = OLD
