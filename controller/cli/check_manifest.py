@@ -49,38 +49,38 @@ def check_manifest(files: tuple[Path, ...], node: str | None, config_file: Path 
     with explained():
         config = load(config_file, {}, {"node": node}) if config_file else None
         rules = config.rules() if config else LENIENT
-        found = [read(file, config.node_name if config else node, rules) for file in files]
+        manifests = [read(file, config.node_name if config else node, rules) for file in files]
     if as_json:
-        say_json([_fields(each) for each in found])
+        say_json([_fields(each) for each in manifests])
     else:
-        for each in found:
+        for each in manifests:
             _show(each)
-    sys.exit(1 if any(each.errors for each in found) else 0)
+    sys.exit(1 if any(each.errors for each in manifests) else 0)
 
 
-def _fields(found: ManifestFile) -> dict[str, Any]:
-    check = found.manifest.check if found.manifest else None
+def _fields(file: ManifestFile) -> dict[str, Any]:
+    check = file.manifest.check if file.manifest else None
     return {
-        "file": str(found.path),
-        "id": found.pod or None,
-        "sha": found.sha or None,
+        "file": str(file.path),
+        "id": file.pod or None,
+        "sha": file.sha or None,
         "check": describe(check) if check else None,
-        "error": "\n".join(found.errors) or None,
-        "warnings": found.warnings,
+        "error": "\n".join(file.errors) or None,
+        "warnings": file.warnings,
     }
 
 
-def _show(found: ManifestFile) -> None:
-    for error in found.errors:
-        say(f"{found.path}: {error}", err=True)
-    if found.manifest:
-        sha = f"SHA {found.sha}" if found.sha else "no SHA, because p2 would not read it"
-        say(f"{found.path}: {_asked(found.manifest)}; {sha}")
-    for warning in found.warnings:
-        say(f"{found.path}: warning: {warning}")
+def _show(file: ManifestFile) -> None:
+    for error in file.errors:
+        say(f"{file.path}: {error}", err=True)
+    if file.manifest:
+        sha = f"SHA {file.sha}" if file.sha else "no SHA, because p2 would not read it"
+        say(f"{file.path}: {_summary(file.manifest)}; {sha}")
+    for warning in file.warnings:
+        say(f"{file.path}: warning: {warning}")
 
 
-def _asked(manifest: Manifest) -> str:
+def _summary(manifest: Manifest) -> str:
     if manifest.check:
         return f"{manifest.check.probe.url or 'passing without a probe'} every {manifest.check.interval:g} s"
     return "paused" if manifest.paused else "asks for no check"

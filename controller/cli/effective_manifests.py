@@ -1,4 +1,4 @@
-"""What a configuration makes of manifests, for verbs that look at checks without running a controller."""
+"""Manifests and addresses as a configuration has them, for verbs that show checks without running a controller."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ from reconcilers.spec import PodKey
 
 
 @contextmanager
-def addresses(config: Config) -> Iterator[Addresses]:
-    """Where nodes are reached, as the controller would find it."""
+def known_addresses(config: Config) -> Iterator[Addresses]:
+    """The addresses of nodes, as the controller would find them."""
     if config.address != "catalog":
         yield FixedAddress(None if config.address == "name" else config.address)
         return
@@ -28,24 +28,23 @@ def addresses(config: Config) -> Iterator[Addresses]:
         yield catalog
 
 
-def listing(config: Config, intent_dir: Path | None) -> Listing:
-    """All manifests of the node, as they stand in a folder or in Consul.
+def list_manifests(config: Config, intent_dir: Path | None) -> Listing:
+    """Returns all manifests of the node from a folder or from Consul.
 
     Raises:
         SourceError: the folder cannot be read, or Consul has no leader.
-        ConsulError: Consul did not answer, or refused.
     """
     if folder := intent_dir or config.intent_dir:
         return DirectorySource(folder, config.node_name, tuple).next(0)
     with client_of(config) as client:
-        found = client.list_manifests(config.tree, config.node_name)
-    if found.doubt:
-        raise SourceError(f"{intent_prefix(config.tree, config.node_name)} is not known: {found.doubt}")
-    return found
+        listing = client.list_manifests(config.tree, config.node_name)
+    if listing.doubt:
+        raise SourceError(f"{intent_prefix(config.tree, config.node_name)} is not known: {listing.doubt}")
+    return listing
 
 
-def not_gone(config: Config, keys: Collection[PodKey]) -> Collection[PodKey]:
-    """Those of `keys`, which a listing from Consul lacks, that a single read each does not confirm to be gone.
+def unconfirmed_removals(config: Config, keys: Collection[PodKey]) -> Collection[PodKey]:
+    """Returns the keys, all missing from a listing, whose removal a single read of each does not confirm.
 
     Raises:
         SourceError: Consul did not answer.

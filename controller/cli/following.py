@@ -1,7 +1,7 @@
-"""Pods as they change, for `podpulse watch`: by blocking queries on Consul's trees, or by looking into folders.
+"""Pods as they change, for `podpulse watch`: by blocking queries on Consul's trees, or by polling folders.
 
-It reads for a person or a script and decides nothing, so a listing is believed as it is. Trouble is told, never raised,
-once anything was read: who watches wants to go on watching.
+A listing is shown as it is, because nothing is decided by it. After the first successful read, an error is shown and
+not raised, so that the watch goes on.
 """
 
 import threading
@@ -34,7 +34,7 @@ STOP_WITHIN = 2.0
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is known: `sights` is None before the first answer, `trouble` why nothing newer can be read, or empty."""
+    """The known pods. `sights` is None before the first answer. `trouble` says why the last read failed, or is ""."""
 
     sights: Sequence[InspectedPod] | None = None
     trouble: str = ""
@@ -72,7 +72,7 @@ class Follower:
         return 0.0
 
     def _read(self) -> None:
-        """Read one listing. After an error, or when the index went backwards, the next one does not wait."""
+        """Reads one listing. After an error, or when the index went backwards, the next query does not block."""
         stopped = self._thread.stopped
         while not self._bucket.take(time.monotonic()) and not stopped.wait(self._bucket.wait(time.monotonic())):
             pass
@@ -81,19 +81,19 @@ class Follower:
         if index >= since:
             self._index = index
         self._bucket.refill = MIN_GAP + GAP_PER_POD * len(listed)
-        self._take({pair.key: pair for pair in listed})
+        self._store({pair.key: pair for pair in listed})
 
-    def _take(self, pairs: Mapping[str, KvPair]) -> None:
-        """A return is no proof of a change: the contents are compared."""
+    def _store(self, pairs: Mapping[str, KvPair]) -> None:
+        """Compares the contents, because a blocking query also returns without a change."""
         if pairs != self.pairs or self.trouble:
-            self._tell(pairs, None)
+            self._publish(pairs, None)
 
     def _on_error(self, state: RetryCallState) -> None:
         problem = state.outcome.exception() if state.outcome else None
         if self.trouble is None and isinstance(problem, ConsulError):
-            self._tell(self.pairs, problem)
+            self._publish(self.pairs, problem)
 
-    def _tell(self, pairs: Mapping[str, KvPair] | None, trouble: ConsulError | None) -> None:
+    def _publish(self, pairs: Mapping[str, KvPair] | None, trouble: ConsulError | None) -> None:
         with self._news:
             self.pairs, self.trouble = pairs, trouble
             self.version += 1
@@ -101,9 +101,9 @@ class Follower:
 
 
 class ConsulPods:
-    """The pods of the fleet, or those of one node; or what is published of the pods of one name, scheduled or not.
+    """The pods of the fleet or of one node; or the records of the pods of one name, scheduled or not.
 
-    A context manager: inside, it follows them.
+    A context manager: it follows the pods while it is entered.
     """
 
     def __init__(self, client: Callable[[], ConsulClient], node: str | None, pod: str | None, wait: float) -> None:
@@ -129,10 +129,10 @@ class ConsulPods:
             follower.stop()
 
     def next(self, within: float) -> View:
-        """What is known after the next change, or when `within` seconds are over.
+        """Returns the view after the next change, or after `within` seconds.
 
         Raises:
-            ConsulRefused: before everything was read once; somebody must mend something first.
+            ConsulRefused: before everything was read once, because only an operator can correct that.
         """
         with self._news:
             self._news.wait_for(lambda: self._versions() != self._seen, within)
@@ -157,7 +157,7 @@ class ConsulPods:
         return View(inspection.joined(intents, {}, self._decoded(), self._node, self._pod), trouble)
 
     def _decoded(self) -> dict[PodKey, HealthRecord | None]:
-        """Every record, of which only those are decoded that changed."""
+        """Returns every record. Only changed records are decoded again."""
         before, self._records = self._records, {}
         for name, pair in (self._health.pairs or {}).items():
             known = before.get(name)
@@ -166,7 +166,7 @@ class ConsulPods:
 
 
 class FolderPods:
-    """The pods of a folder of manifests, with what is published into another one."""
+    """The pods of a folder of manifests, with their health from another folder."""
 
     def __init__(self, intents: Path, healths: Path | None, node: str, pod: str | None) -> None:
         self._read = partial(inspection.from_folders, intents, healths, node, pod)
@@ -178,7 +178,7 @@ class FolderPods:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held."""
+        """Nothing is to be released."""
 
     def next(self, within: float) -> View:
         """See `ConsulPods`.

@@ -1,4 +1,4 @@
-"""`podpulse healthy`: whether the controller of this machine is, for whoever supervises it."""
+"""`podpulse healthy`: asks the controller of this machine whether it is healthy, for a supervisor."""
 
 import os
 from itertools import pairwise
@@ -14,14 +14,14 @@ from controller.config import Config
 from controller.runtime.bounded import BoundedBody
 from reconcilers.escaping import safe_line
 
-WITHIN = 2
+TIMEOUT = 2
 """Seconds for the answer."""
 MAX_BODY = 64 * 1024
 FIRST = Path("/proc/1/cmdline")
 RUN = frozenset({("podpulse", "run"), ("controller", "run")})
-"""A program and its verb, as they stand in a command line."""
-OF_THE_PAGE = ("node", "listen", "intent_dir", "health_dir")
-"""The options of `run` that the page depends on, and those without which its configuration may not be good."""
+"""A program and its verb in a command line."""
+PAGE_OPTIONS = ("node", "listen", "intent_dir", "health_dir")
+"""The options of `run` that the address of the page depends on, or without which its configuration may be invalid."""
 
 
 @click.command()
@@ -51,14 +51,14 @@ def healthy(file: Path | None, client_cert: Path | None, client_key: Path | None
         config = load(file, {}, {}) if file else _of_process_1()
         if config.web_access.needs_client and not client_cert:
             raise click.ClickException("the page asks clients for a certificate: expected --client-cert, --client-key")
-        status, text = _asked(f"{config.page_url}/-/healthy", client_cert, client_key)
+        status, text = _get(f"{config.page_url}/-/healthy", client_cert, client_key)
     if status != 200:
         raise click.ClickException(f"{config.page_url} answered {status}: {'; '.join(text.splitlines())[:1000]}")
     say("healthy")
 
 
 def _of_process_1() -> Config:
-    """As `podpulse run` has been started there, perhaps by an init; else as it would be started here."""
+    """The configuration of the `podpulse run` of process 1, perhaps below an init; else that of a start here."""
     try:
         words = [os.fsdecode(word) for word in FIRST.read_bytes().split(b"\0")[:-1]]
     except OSError:
@@ -66,11 +66,11 @@ def _of_process_1() -> Config:
     pairs = [(Path(program).name, verb) for program, verb in pairwise(words)]
     started = next((number for number, pair in enumerate(pairs, 2) if pair in RUN), len(words))
     options = run.make_context("run", words[started:]).params
-    return load(options["file"], {}, {name: options[name] for name in OF_THE_PAGE})
+    return load(options["file"], {}, {name: options[name] for name in PAGE_OPTIONS})
 
 
-def _asked(url: str, cert: Path | None, key: Path | None) -> tuple[int, str]:
-    """The status and what was said, on one line.
+def _get(url: str, cert: Path | None, key: Path | None) -> tuple[int, str]:
+    """Returns the status and the text of the answer.
 
     Raises:
         ClickException: there is no answer.
@@ -79,7 +79,7 @@ def _asked(url: str, cert: Path | None, key: Path | None) -> tuple[int, str]:
     curl = pycurl.Curl()
     curl.setopt(pycurl.URL, url)
     curl.setopt(pycurl.NOPROXY, "*")
-    curl.setopt(pycurl.TIMEOUT, WITHIN)
+    curl.setopt(pycurl.TIMEOUT, TIMEOUT)
     curl.setopt(pycurl.WRITEFUNCTION, answer.write)
     curl.setopt(pycurl.SSL_VERIFYPEER, 0)
     curl.setopt(pycurl.SSL_VERIFYHOST, 0)

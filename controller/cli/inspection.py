@@ -1,4 +1,4 @@
-"""What `podpulse inspect` shows: for each pod and node, what is scheduled and what its health is, in p2's shapes.
+"""The answer of `podpulse inspect`: the manifests and the health of each pod on each node, in p2's shapes.
 
 Source of the shapes: p2's wiki page "Health Checks" (`health_check`), pkg/inspect of square/p2 (the other fields).
 """
@@ -26,7 +26,7 @@ UNKNOWN = {"status": HealthState.UNKNOWN.value, "output": ""}
 
 @dataclass(frozen=True, slots=True)
 class InspectedPod:
-    """One pod on one node: its manifests as they stand in intent and reality, and what is published about it."""
+    """One pod on one node: its manifests in intent and reality, and its published health."""
 
     key: PodKey
     intent: bytes | None
@@ -35,10 +35,10 @@ class InspectedPod:
 
 
 def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | None) -> list[InspectedPod]:
-    """All pods of the fleet, or those of one node or one name.
+    """Returns all pods of the fleet, or those of one node or one name.
 
     Raises:
-        ConsulError: Consul did not answer, or refused.
+        ConsulError: Consul did not answer, or refused the request.
     """
     below = f"{node}/" if node else ""
     intents = manifests(tree, client.list_pairs(f"{tree}/{below}"))
@@ -51,10 +51,10 @@ def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | No
 
 
 def _healths(client: ConsulClient, node: str | None, pod: str | None) -> Iterator[KvPair]:
-    """The health records of one node, or all, or those of one pod.
+    """Yields all health records, or those of one node or of one pod.
 
-    They stand by pod and not by node, and have up to 4 KiB of output each: for one node only the others' names are
-    asked for.
+    The keys start with the pod, and a record has up to 4 KiB of output. So for one node, only the names of all keys are
+    listed, and then the records of the node are read.
     """
     below = f"{HEALTH}{pod}/" if pod else HEALTH
     if not node:
@@ -65,7 +65,7 @@ def _healths(client: ConsulClient, node: str | None, pod: str | None) -> Iterato
 
 
 def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None) -> list[InspectedPod]:
-    """The same without Consul. Records of a controller that does not live any more say nothing, as in Consul.
+    """The same without Consul. Records of a controller that has ended are ignored, as they are removed in Consul.
 
     Raises:
         SourceError: the folder of manifests cannot be read.
@@ -81,18 +81,18 @@ def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None
 def as_tree(pods: Iterable[InspectedPod]) -> dict[str, dict[str, Any]]:
     """`{pod: {node: {...}}}`, as p2-inspect prints it."""
     tree: dict[str, dict[str, Any]] = {}
-    for key, fields in _shown(pods):
+    for key, fields in _with_fields(pods):
         tree.setdefault(key.pod, {})[key.node] = fields
     return tree
 
 
 def as_list(pods: Iterable[InspectedPod]) -> list[dict[str, Any]]:
-    """`[{"node": ..., "pod": ..., ...}]`: the same in one row."""
-    return [{"node": key.node, "pod": key.pod, **fields} for key, fields in _shown(pods)]
+    """`[{"node": ..., "pod": ..., ...}]`: the same as a list."""
+    return [{"node": key.node, "pod": key.pod, **fields} for key, fields in _with_fields(pods)]
 
 
 def manifests(tree: str, pairs: Iterable[KvPair]) -> dict[PodKey, bytes]:
-    """The manifests among what stands below a tree; p2's pods with a UUID are not shown."""
+    """Returns the manifests among the pairs below a tree. p2's pods with a UUID are not shown."""
     return {
         key: pair.value
         for pair in pairs
@@ -107,7 +107,7 @@ def joined(
     node: str | None,
     pod: str | None,
 ) -> list[InspectedPod]:
-    """Every pod of which anything is known, or those of one node or one name, in order."""
+    """Returns every pod with a manifest or a record, or those of one node or one name, sorted."""
     return [
         InspectedPod(key, intents.get(key), realities.get(key), records.get(key))
         for key in sorted(intents.keys() | realities.keys() | records.keys())
@@ -116,15 +116,15 @@ def joined(
 
 
 def decoded(value: bytes) -> HealthRecord | None:
-    """The record, in any of the forms it ever had; None for what is none."""
+    """Returns the record, in any of its historical forms; None if the value is not a record."""
     try:
         return decode(value)
     except RecordError:
         return None
 
 
-def _shown(pods: Iterable[InspectedPod]) -> Iterator[tuple[PodKey, dict[str, Any]]]:
-    """A manifest that stands on a thousand nodes is read once."""
+def _with_fields(pods: Iterable[InspectedPod]) -> Iterator[tuple[PodKey, dict[str, Any]]]:
+    """A manifest that a thousand nodes share is parsed once."""
     read: dict[bytes | None, _Launched] = {}
     for pod in pods:
         for manifest in (pod.intent, pod.reality):
@@ -135,14 +135,14 @@ def _shown(pods: Iterable[InspectedPod]) -> Iterator[tuple[PodKey, dict[str, Any
 
 @dataclass(frozen=True, slots=True)
 class _Launched:
-    """A manifest as p2 names it, and what it launches."""
+    """The SHA of a manifest and the versions of its launchables."""
 
     sha: str = ""
     versions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def _launched(manifest: bytes | None) -> _Launched:
-    """Empty for a manifest that is not there, or that p2 would not read."""
+    """Returns empty values for a missing manifest, or one that p2 would not read."""
     if manifest is None:
         return _Launched()
     try:
@@ -153,7 +153,7 @@ def _launched(manifest: bytes | None) -> _Launched:
 
 
 def _fields(pod: InspectedPod, intent: _Launched, reality: _Launched) -> dict[str, Any]:
-    """A pod without record is unknown: that is what a missing key means to p2's tools too."""
+    """A pod without a record is unknown, because a missing key means that to p2's tools too."""
     record = pod.record
     health = {"status": record.status.value, "output": record.output} if record else UNKNOWN
     fields: dict[str, Any] = {

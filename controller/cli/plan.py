@@ -1,4 +1,4 @@
-"""`podpulse plan`: what a controller would start, replace and stop, before it does."""
+"""`podpulse plan`: which checks a controller would start, replace and stop."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from controller.cli import terminal
-from controller.cli.effective_manifests import addresses, listing, not_gone
+from controller.cli.effective_manifests import known_addresses, list_manifests, unconfirmed_removals
 from controller.cli.manifest_file import usable
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
 from controller.config import Config, ConfigError
@@ -28,20 +28,20 @@ from reconcilers.keys import intent_key, intent_prefix
 from reconcilers.manifest import ManifestError, parse
 from reconcilers.spec import Manifest, PodKey
 
-WITHIN = 10
+TIMEOUT = 10
 MAX_BODY = 16 * 1024 * 1024
 NOTHING = "none"
 FILTERED = "warning: the token may not read everything below {}: manifests that it may not read are not in this plan"
 Check = Mapping[str, str]
-"""A check as `reconcilers.checktext.told` tells it."""
+"""A check as `reconcilers.checktext.describe` describes it."""
 
 
 class NoController(Exception):
-    """The controller that is to be compared with did not answer; the message says why."""
+    """The controller to compare with did not answer as expected. The message says why."""
 
 
 class _Checks(msgspec.Struct, frozen=True):
-    """What `/api/v1/checks` answers."""
+    """The answer of `/api/v1/checks`."""
 
     node: str
     checks: dict[str, dict[str, str]]
@@ -49,8 +49,7 @@ class _Checks(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would happen to each pod; `invalid` pods keep what runs for them, if anything does. `warnings` are about
-    fields of manifests that are ignored."""
+    """What would happen to each pod. Checks of `invalid` pods go on. `warnings` name ignored fields of manifests."""
 
     start: Mapping[str, Check]
     replace: Mapping[str, Sequence[tuple[str, str, str]]]
@@ -111,8 +110,8 @@ def plan(
     """
     with explained(ConfigError, SourceError):
         config = load(config_file, consul, {"node": node, "node_address": node_address})
-        found = listing(config, intent_dir)
-        wanted = _overlaid(found, config.node_name, files, without)
+        listing = list_manifests(config, intent_dir)
+        wanted = _overlaid(listing, config.node_name, files, without)
         where = controller or config.page_url
         try:
             running = {} if where == NOTHING else _running(where, config.node_name, controller_ca)
@@ -122,7 +121,7 @@ def plan(
             terminal.say(f"{error}; compared with nothing", err=True)
             running, where = {}, NOTHING
         if not (intent_dir or config.intent_dir):
-            _confirm(config, found, {PodKey(config.node_name, pod) for pod in running})
+            _confirm(config, listing, {PodKey(config.node_name, pod) for pod in running})
         planned = _plan(config, wanted, running)
     if as_json:
         terminal.say_json(_fields(planned))
@@ -131,41 +130,41 @@ def plan(
     sys.exit(1 if exit_code and planned else 0)
 
 
-def _overlaid(found: Listing, node: str, files: Sequence[Path], without: Sequence[str]) -> Listing:
-    entries = dict(found.entries)
+def _overlaid(listing: Listing, node: str, files: Sequence[Path], without: Sequence[str]) -> Listing:
+    entries = dict(listing.entries)
     for number, (key, file) in enumerate(usable(files, node)):
         entries[key] = Entry((0, number), file.data)
     for pod in without:
         entries.pop(key_of(pod, node), None)
-    return replace(found, entries=entries)
+    return replace(listing, entries=entries)
 
 
-def _confirm(config: Config, found: Listing, running: Collection[PodKey]) -> None:
-    """A check that runs is planned to be stopped only where its manifest is gone, and not merely hidden from our token.
+def _confirm(config: Config, listing: Listing, running: Collection[PodKey]) -> None:
+    """Checks that the manifest of each running check without one is gone, and not only hidden from the token.
 
     Raises:
-        SourceError: where that is not known.
+        SourceError: that is not confirmed.
     """
-    if found.filtered:
+    if listing.filtered:
         terminal.say(FILTERED.format(intent_prefix(config.tree, config.node_name)), err=True)
-    missing = running - found.entries.keys()
-    if missing and (unread := not_gone(config, missing)):
+    missing = running - listing.entries.keys()
+    if missing and (unread := unconfirmed_removals(config, missing)):
         key = intent_key(config.tree, min(unread))
         raise SourceError(f"no plan: a check runs for {key}, and a single read does not say that it is gone")
 
 
 def _running(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
-    """The checks of a running controller, by pod.
+    """Returns the checks of a running controller, by pod.
 
     Raises:
-        NoController: it did not answer, or with something else, or is another node's.
+        NoController: it did not answer, its answer is unknown, or it is the controller of another node.
     """
     answer = BoundedBody(MAX_BODY)
     curl = pycurl.Curl()
     curl.setopt(pycurl.URL, f"{url.rstrip('/')}/api/v1/checks")
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.NOPROXY, "*")
-    curl.setopt(pycurl.TIMEOUT, WITHIN)
+    curl.setopt(pycurl.TIMEOUT, TIMEOUT)
     curl.setopt(pycurl.WRITEFUNCTION, answer.write)
     if ca_file:
         curl.setopt(pycurl.CAINFO, str(ca_file))
@@ -174,44 +173,46 @@ def _running(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
         status = curl.getinfo(pycurl.RESPONSE_CODE)
     except pycurl.error as error:
         if answer.overflow:
-            raise NoController(f"{_shown(url)} answered with more than {MAX_BODY} bytes") from None
-        raise NoController(f"no controller answers at {_shown(url)}: {error.args[-1]}") from None
+            raise NoController(f"{_shown_url(url)} answered with more than {MAX_BODY} bytes") from None
+        raise NoController(f"no controller answers at {_shown_url(url)}: {error.args[-1]}") from None
     finally:
         curl.close()
     try:
-        said = msgspec.json.decode(bytes(answer.data) if status == 200 else b"", type=_Checks)
+        answered = msgspec.json.decode(bytes(answer.data) if status == 200 else b"", type=_Checks)
     except (msgspec.MsgspecError, RecursionError):
-        raise NoController(f"{_shown(url)} answered with status {status}, and names no checks") from None
-    if said.node != node:
-        raise NoController(f"the controller at {_shown(url)} is that of node {said.node!r}, not of {node!r}")
-    return said.checks
+        raise NoController(f"{_shown_url(url)} answered with status {status}, and names no checks") from None
+    if answered.node != node:
+        raise NoController(f"the controller at {_shown_url(url)} is that of node {answered.node!r}, not of {node!r}")
+    return answered.checks
 
 
-def _shown(url: str) -> str:
-    """Without what stands before an @, which may be a password."""
+def _shown_url(url: str) -> str:
+    """Returns the URL without the part before an @, which may be a password."""
     scheme, _, rest = url.rpartition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2]
 
 
 def _plan(config: Config, wanted: Listing, running: Mapping[str, Check]) -> Plan:
-    manifests, invalid = _understood(config, wanted)
-    asked = _asked(config, manifests)
+    manifests, invalid = _parsed(config, wanted)
+    checks = _effective_checks(config, manifests)
     return Plan(
-        start={pod: check for pod, check in asked.items() if pod not in running},
+        start={pod: check for pod, check in checks.items() if pod not in running},
         replace={
             pod: differences
-            for pod, check in asked.items()
+            for pod, check in checks.items()
             if pod in running and (differences := changes(running[pod], check))
         },
-        stop={pod: _why_gone(manifests.get(pod)) for pod in sorted(running) if pod not in asked and pod not in invalid},
-        same=[pod for pod, check in asked.items() if running.get(pod) == check],
+        stop={
+            pod: _stop_reason(manifests.get(pod)) for pod in sorted(running) if pod not in checks and pod not in invalid
+        },
+        same=[pod for pod, check in checks.items() if running.get(pod) == check],
         invalid=invalid,
         warnings={pod: [str(each) for each in found.warnings] for pod, found in manifests.items() if found.warnings},
     )
 
 
-def _understood(config: Config, wanted: Listing) -> tuple[dict[str, Manifest], dict[str, str]]:
-    """The manifests by pod, and what is wrong with those that cannot be understood."""
+def _parsed(config: Config, wanted: Listing) -> tuple[dict[str, Manifest], dict[str, str]]:
+    """Returns the manifests by pod, and the errors of those that cannot be used."""
     manifests, invalid, rules = {}, {}, config.rules()
     for key, entry in sorted(wanted.entries.items()):
         try:
@@ -221,19 +222,19 @@ def _understood(config: Config, wanted: Listing) -> tuple[dict[str, Manifest], d
     return manifests, invalid
 
 
-def _asked(config: Config, manifests: Mapping[str, Manifest]) -> dict[str, Check]:
-    asked: dict[str, Check] = {}
-    with addresses(config) as known:
+def _effective_checks(config: Config, manifests: Mapping[str, Manifest]) -> dict[str, Check]:
+    checks: dict[str, Check] = {}
+    with known_addresses(config) as addresses:
         for pod, manifest in manifests.items():
             if manifest.check:
                 try:
-                    asked[pod] = describe(located(manifest.check, known))
+                    checks[pod] = describe(located(manifest.check, addresses))
                 except LookupError as error:
                     raise click.ClickException(str(error)) from None
-    return asked
+    return checks
 
 
-def _why_gone(manifest: Manifest | None) -> str:
+def _stop_reason(manifest: Manifest | None) -> str:
     if manifest is None:
         return "no manifest asks for it any more"
     return "paused" if manifest.paused else "its manifest asks for no check any more"
@@ -254,14 +255,14 @@ def _fields(planned: Plan) -> dict[str, Any]:
 
 
 def _place(config: Config) -> str:
-    """The node, and where in Consul Enterprise its manifests are."""
+    """Returns the node, with its namespace and partition in Consul Enterprise."""
     settings = config.consul_settings(os.environ)
     namespace = f", namespace {settings.namespace}" if settings.namespace else ""
     return f"{config.node_name}{namespace}" + (f", partition {settings.partition}" if settings.partition else "")
 
 
 def _show(planned: Plan, node: str, where: str, running: Collection[str], console: Console) -> None:
-    compared = f"the {len(running)} checks that run at {_shown(where)}" if where != NOTHING else "nothing that runs"
+    compared = f"the {len(running)} checks that run at {_shown_url(where)}" if where != NOTHING else "nothing that runs"
     console.print(f"Node {node}, compared with {compared}:\n")
     pods = (*planned.start, *planned.replace, *planned.stop, *planned.invalid, *planned.warnings)
     width = max((len(safe_line(pod)) for pod in pods), default=0)

@@ -1,4 +1,4 @@
-"""`podpulse probe`: one probe of a pod, now, explained phase by phase."""
+"""`podpulse probe`: probes a pod once and explains the result phase by phase."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from controller.cli import terminal
-from controller.cli.effective_manifests import addresses
+from controller.cli.effective_manifests import known_addresses
 from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load
 from controller.config import Config, ConfigError
 from controller.intent.folder import manifest_path
@@ -115,10 +115,10 @@ def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Pa
 
 
 def _located(spec: CheckSpec, config: Config) -> CheckSpec:
-    """The check with the address that the controller would connect to."""
-    with addresses(config) as known:
+    """Returns the check with the address that the controller would connect to."""
+    with known_addresses(config) as addresses:
         try:
-            return located(spec, known)
+            return located(spec, addresses)
         except LookupError as error:
             raise click.ClickException(str(error)) from None
 
@@ -165,7 +165,7 @@ def _explain(spec: CheckSpec, result: ProbeResult, console: Console) -> None:
 
 
 def _phases(result: ProbeResult) -> Iterator[Text]:
-    """One line a phase, with a bar of its share; the phases that the probe did not come to have none."""
+    """One line per phase with a bar of its share. A phase that the probe did not reach has no bar."""
     spent = result.phases._asdict()
     words = {PHASES[name]: _milliseconds(seconds) if seconds else "-" for name, seconds in spent.items()}
     words["in all"] = _milliseconds(result.duration)
@@ -196,12 +196,12 @@ def _findings(result: ProbeResult) -> list[str]:
 def _certificate(certificate: Certificate) -> list[str]:
     days = (certificate.ends - time.time()) / DAY
     day = time.strftime("%Y-%m-%d", time.gmtime(certificate.ends))
-    said = [f"certificate expires on {day}, in {days:.0f} days" if days >= 0 else f"certificate expired on {day}"]
+    lines = [f"certificate expires on {day}, in {days:.0f} days" if days >= 0 else f"certificate expired on {day}"]
     if certificate.names:
-        said.append(f"  for {safe_words(certificate.names)}")
+        lines.append(f"  for {safe_words(certificate.names)}")
     if certificate.issuer:
-        said.append(f"  signed by {safe_words(certificate.issuer)}")
-    return said
+        lines.append(f"  signed by {safe_words(certificate.issuer)}")
+    return lines
 
 
 def _excerpt(output: str, console: Console) -> None:
@@ -213,7 +213,7 @@ def _excerpt(output: str, console: Console) -> None:
 
 
 def _consequence(spec: CheckSpec, outcome: Outcome) -> str:
-    """What the controller makes of such results."""
+    """How such results change the state of the pod."""
     match outcome:
         case Outcome.SUCCESS:
             return f"{_in_a_row(spec.success_threshold)} makes the pod passing."

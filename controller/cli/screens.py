@@ -1,4 +1,4 @@
-"""How `podpulse watch` shows what it knows: lines where a script may read, a live table on a terminal."""
+"""The output of `podpulse watch`: lines for scripts, a live table on a terminal."""
 
 import time
 from collections.abc import Sequence
@@ -21,31 +21,31 @@ OTHER_LINES = 5
 
 
 class Screen(Protocol):
-    """Where a view is shown."""
+    """Shows views."""
 
     def show(self, view: View) -> None:
-        """Show what is known now, changed or not."""
+        """Shows the current view, whether or not it changed."""
         ...
 
 
 class TroubleLines:
-    """Says on standard error when nothing can be read, once, and when it can again."""
+    """Reports once on standard error that nothing can be read, and once that reading works again."""
 
     def __init__(self) -> None:
-        self._told = ""
+        self._reported = ""
 
     def show(self, view: View) -> None:
-        if view.trouble and not self._told:
+        if view.trouble and not self._reported:
             say(f"waiting: {view.trouble}", err=True)
-        elif self._told and not view.trouble:
+        elif self._reported and not view.trouble:
             say("it can be read again", err=True)
-        self._told = view.trouble
+        self._reported = view.trouble
 
 
 class StatusLines:
-    """p2-watch's form: every node of one pod and its status, sorted, and a blank line, whenever one is another.
+    """p2-watch's form: at each change, the nodes of one pod with their status, sorted, and a blank line.
 
-    The node is the one that the record names, as p2 has it.
+    The node is the one that the record names, as in p2.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class StatusLines:
 
 
 class ChangeLines:
-    """A line for every pod whose status or reason is another than before; at first, for all."""
+    """A line for every pod whose status or reason changed; at the start, a line for every pod."""
 
     def __init__(self) -> None:
         self._trouble = TroubleLines()
@@ -91,7 +91,7 @@ class ChangeLines:
 
 
 def _state(sight: InspectedPod) -> str:
-    """The status, and the reason if there is one: what makes a line worth it."""
+    """The status, and the reason if there is one. A line is written when this changes."""
     return f"{table.state(sight)} {sight.record.reason if sight.record else ''}".rstrip()
 
 
@@ -101,7 +101,7 @@ def _detail(sight: InspectedPod) -> str:
 
 
 class LiveTable:
-    """A table that is drawn anew with every change and every second; what has no room below is only counted."""
+    """A table that is drawn at every change and every second. Pods that do not fit on the screen are only counted."""
 
     def __init__(self, live: Live, console: Console) -> None:
         self._live = live
