@@ -1,104 +1,175 @@
-"""Describes a target's certificates, and explains in a sentence why one was not accepted.
+"""Describes a target's certificates, and explains in a sentence why one was not accepted."""
 
-The source is libcurl's CERTINFO, which libcurl fills also when verification failed.
-"""
-
-import contextlib
-import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from ipaddress import ip_address
 
-from controller.probes.chains import Authorities, Chains
+from cryptography import x509
+from OpenSSL import crypto
+from service_identity import VerificationError
+from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+from service_identity.exceptions import CertificateError
+
+from controller.probes.failure import Objection
 from reconcilers.health import NO_CERTIFICATE, Certificate
 
 MAX_TEXT = 200
 """Characters that are kept of each name."""
 
-Chain = Sequence[Sequence[tuple[str, str]]]
-"""The certificates as the target sent them, its own first. Each is a sequence of (field name, text) pairs."""
+HOSTNAME_MISMATCH = 62
+PROBLEMS = {
+    7: "has a signature that is not valid",
+    13: "has a start that cannot be read",
+    14: "has an expiry that cannot be read",
+    22: "has a chain that is too long",
+    24: "is not one of an authority, but has signed another certificate",
+    25: "does not allow as many intermediate certificates as the chain has (path length)",
+    26: "is not meant for servers (extended key usage)",
+    28: "is rejected by the authorities file",
+    32: "may not sign certificates (key usage)",
+    34: "has a critical extension that OpenSSL does not know",
+    47: "is for a name that the name constraints of its authority do not permit",
+    48: "is for a name that the name constraints of its authority exclude",
+    66: "has a key that is too weak: at least RSA with 2,048 bits, or an elliptic curve, is needed",
+    67: "has a key that is too weak: at least RSA with 2,048 bits, or an elliptic curve, is needed",
+    68: "is signed with a digest that is too weak, such as SHA-1: at least SHA-256 is needed",
+}
+"""What errors of OpenSSL's verification (X509_STORE_CTX_get_error(3)) say of a certificate. `explain` knows more."""
 
-# Results of OpenSSL's verification (X509_STORE_CTX_get_error(3)) that have a sentence here
-NAME_MISMATCH = frozenset({0, 1, 62})
-NOT_YET_VALID = 9
-EXPIRED = 10
-SELF_SIGNED = 18
-SELF_SIGNED_IN_CHAIN = 19
-UNKNOWN_ISSUER = frozenset({20, 21})
 
-
-def describe(chain: Chain, accepted_until: float = 0.0) -> Certificate:
+def describe(chain: Sequence[crypto.X509], accepted_until: float = 0.0) -> Certificate:
     """Returns what people and metrics need of a chain; `NO_CERTIFICATE` for an empty one.
 
-    `accepted_until` is in seconds since the epoch; 0 if the chain was not verified or not accepted.
+    `chain` is as the target sent it, its own certificate first. `accepted_until` is in seconds since the epoch; 0 if
+    the chain was not verified or not accepted.
     """
     if not chain:
         return NO_CERTIFICATE
-    expires = min(_times(chain, "Expire date"), default=0.0)
-    names = _names(chain).replace("DNS:", "").replace("IP Address:", "")
-    return Certificate(expires, names, _issuer(chain), accepted_until)
+    names = _names(chain[0]).replace("DNS:", "").replace("IP Address:", "")
+    return Certificate(min(_times(chain, expiry), default=0.0), names, _issuer(chain[0]), accepted_until)
 
 
-def accepted_until(chain: Chain, chains: Chains, authorities: Authorities) -> float:
-    """Returns until when a chain that is accepted now stays accepted, in seconds since the epoch.
+def explain(objections: Sequence[Objection], chain: Sequence[crypto.X509], host: str, *, by_expired: bool) -> str:
+    """Returns why the certificate was not accepted for `host`: the first of OpenSSL's `objections`.
 
-    This is never later than the end of the target's own certificate.
+    `by_expired`: an authority that we trust has signed the certificate, and has expired.
     """
-    own = _time(chain[0], "Expire date")
-    return chains.accepted_until([_field(each, "Cert") for each in chain], authorities, time.time()) or own
+    match objections[0].code:
+        case 18:
+            sentence = "the certificate is self-signed"
+        case 19:
+            sentence = "the certificate's chain ends in an authority of its own that is not trusted"
+        case 20 | 21 if by_expired:
+            sentence = "the authority that signed the certificate has expired"
+        case 20 | 21:
+            issuer = _issuer(chain[0])
+            sentence = (
+                f"the certificate is signed by an authority that is not trusted{f' ({issuer})' if issuer else ''}"
+            )
+        case 9:
+            sentence = f"certificate not valid before {_day(_times(chain, start) or [0.0], max)}"
+        case 10:
+            sentence = _expired(chain)
+        case 62:
+            names = _names(chain[0])
+            sentence = f"the certificate is not for {host}{f' but for {names}' if names else '; it names no host'}"
+        case code:
+            problem = PROBLEMS.get(code, f"fails the verification with error {code} of OpenSSL")
+            sentence = f"{_which(objections[0])} {problem}"
+    return sentence
 
 
-def explain(verdict: int, chain: Chain, host: str) -> str:
-    """Returns why the certificate was not accepted for `host`; "" if there is none, or if the result is not known here.
+def _which(objection: Objection) -> str:
+    if not objection.depth:
+        return "the certificate"
+    return f"the certificate of the authority {_subject(objection.certificate)}"
 
-    `verdict` is OpenSSL's result. libcurl checks the name itself; OpenSSL's result is then 0 or 1.
+
+def is_for(certificate: crypto.X509, host: str) -> bool:
+    """Returns whether `host`, a name or an IP address, is among the certificate's subject alternative names."""
+    with suppress(VerificationError, CertificateError, ValueError):
+        parsed = certificate.to_cryptography()
+        if _is_address(host):
+            verify_certificate_ip_address(parsed, host)
+        else:
+            verify_certificate_hostname(parsed, host)
+        return True
+    return False
+
+
+def expiry(certificate: crypto.X509) -> float:
+    """Returns the end of a certificate's validity in seconds since the epoch.
+
+    OpenSSL reads it, because it also accepts certificates whose serial number is invalid.
+
+    Raises:
+        ValueError: the date cannot be read.
     """
-    if not chain:
-        return ""
-    if verdict in NAME_MISMATCH:
-        names = _names(chain)
-        return f"the certificate is not for {host}{f' but for {names}' if names else '; it names no host at all'}"
-    if verdict in UNKNOWN_ISSUER:
-        issuer = _issuer(chain)
-        return f"the certificate is signed by an authority that is not trusted{f' ({issuer})' if issuer else ''}"
-    sentences = {
-        NOT_YET_VALID: f"certificate not valid before {_day(_times(chain, 'Start date') or [0.0], max)}",
-        EXPIRED: _expired(chain),
-        SELF_SIGNED: "the certificate is self-signed",
-        SELF_SIGNED_IN_CHAIN: "the certificate's chain ends in an authority of its own that is not trusted",
-    }
-    return sentences.get(verdict, "")
+    return _seconds(certificate.get_notAfter())
 
 
-def _time(certificate: Sequence[tuple[str, str]], field: str) -> float:
-    with contextlib.suppress(ValueError):
-        return float(ssl.cert_time_to_seconds(_field(certificate, field)))
-    return 0.0
+def start(certificate: crypto.X509) -> float:
+    """Returns the beginning of a certificate's validity; see `expiry`."""
+    return _seconds(certificate.get_notBefore())
 
 
-def _field(certificate: Sequence[tuple[str, str]], name: str) -> str:
-    return next((text for field, text in certificate if field == name), "")
+def _seconds(asn1: bytes | None) -> float:
+    text = (asn1 or b"").decode()
+    return datetime.fromisoformat(f"{text[:8]}T{text[8:]}").timestamp()
 
 
-def _times(chain: Chain, field: str) -> list[float]:
-    return [seconds for each in chain if (seconds := _time(each, field))]
+def _times(chain: Sequence[crypto.X509], read: Callable[[crypto.X509], float]) -> list[float]:
+    times = []
+    for each in chain:
+        with suppress(ValueError):
+            times.append(read(each))
+    return times
 
 
 def _day(times: Iterable[float], which: Callable[[Iterable[float]], float]) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(which(times)))
 
 
-def _expired(chain: Chain) -> str:
+def _expired(chain: Sequence[crypto.X509]) -> str:
     """Names the target's own certificate first. If no sent certificate has expired, one of our authorities has."""
     for certificates in (chain[:1], chain):
-        if past := [seconds for seconds in _times(certificates, "Expire date") if seconds < time.time()]:
+        if past := [seconds for seconds in _times(certificates, expiry) if seconds < time.time()]:
             return f"certificate expired on {_day(past, min)}"
     return "the authority that signed the certificate has expired"
 
 
-def _names(chain: Chain) -> str:
-    names = _field(chain[0], "X509v3 Subject Alternative Name") or _field(chain[0], "Subject")
-    return names[:MAX_TEXT]
+def _names(certificate: crypto.X509) -> str:
+    with suppress(ValueError, x509.ExtensionNotFound):
+        found = certificate.to_cryptography().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [f"DNS:{each}" for each in found.get_values_for_type(x509.DNSName)]
+        names += [f"IP Address:{each}" for each in found.get_values_for_type(x509.IPAddress)]
+        if names:
+            return ", ".join(names)[:MAX_TEXT]
+    return _subject(certificate)
 
 
-def _issuer(chain: Chain) -> str:
-    return _field(chain[0], "Issuer")[:MAX_TEXT]
+def _issuer(certificate: crypto.X509) -> str:
+    with suppress(ValueError):
+        return _text(certificate.to_cryptography().issuer)
+    return ""
+
+
+def _subject(certificate: crypto.X509) -> str:
+    with suppress(ValueError):
+        return _text(certificate.to_cryptography().subject)
+    return ""
+
+
+def _text(name: x509.Name) -> str:
+    parts = [f"{each.rfc4514_attribute_name} = {each.value!s}" for each in name]
+    return ", ".join(parts)[:MAX_TEXT]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

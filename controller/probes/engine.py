@@ -1,7 +1,7 @@
 """The probe engine: all probes of this process, in one thread.
 
 Other threads say which checks are to run; the probe thread starts them on their ticks, reads what came back and hands
-the results on. It waits in one place only, `Multi.turn`, and does nothing that could block.
+the results on. It waits in one place only, `Loop.turn`, and does nothing that could block.
 """
 
 import logging
@@ -118,7 +118,7 @@ class ProbeEngine:
     def close(self, timeout: float) -> None:
         """End all probes and the thread; returns when it is gone, or after `timeout` seconds."""
         self._closing = True
-        self._prober.multi.wake()
+        self._prober.loop.wake()
         self._prober.resolver.stop()
         self._thread.join(timeout)
 
@@ -175,7 +175,7 @@ class ProbeEngine:
 
     def _post(self, command: Start | Stop | Update | Renew | ProbeAll) -> None:
         self._commands.append(command)
-        self._prober.multi.wake()
+        self._prober.loop.wake()
 
     # The probe thread
 
@@ -239,7 +239,8 @@ class ProbeEngine:
         self._prober.renew(ca_file, guard, replaced)
         for worker in self._workers.values():
             worker.where = None
-            worker.certificate_due = 0.0
+            worker.certificate_due = worker.openssl_until = 0.0
+            worker.drop_kept()
 
     def _probe_all(self) -> None:
         """Let all be due, and nothing be under way. What was under way, or has just ended, counts as our own fault."""
@@ -261,7 +262,7 @@ class ProbeEngine:
         self._workers[worker.spec.key] = worker
         self._reuses = self._reuses or worker.spec.probe.reuse
         if self._reuses:
-            self._prober.multi.keep_connections(keepable(len(self._workers), self._prober.max_in_flight))
+            self._prober.keepable = keepable(len(self._workers), self._prober.max_in_flight)
         spec = worker.spec
         asked = spec.version.read_at if now - spec.interval < spec.version.read_at <= now else now
         worker.in_phase = next_on_phase(spec.key, spec.interval, now, self._epoch)
@@ -296,7 +297,7 @@ class ProbeEngine:
 
     def _start_some(self, now: float) -> None:
         """Start as many as may start in this turn, those first that have waited longest."""
-        left = self._admission.allow(self._prober.multi.lag, len(self._queue))
+        left = self._admission.allow(self._prober.loop.lag, len(self._queue))
         while left and self._queue and self._prober.has_room:
             worker = self._queue.pop(now)
             if worker.running:

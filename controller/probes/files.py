@@ -1,76 +1,113 @@
-"""Reads the files of a check's TLS options and gives libcurl copies of them.
+"""The TLS contexts of the checks, built from files that are read once and never by OpenSSL itself.
 
-libcurl and OpenSSL open files in the probe thread at each handshake, without a deadline. The owner of such a file could
-replace it by a FIFO at any moment and so block every probe. So this module reads each file with
-`controller.runtime.plain_files`, and libcurl opens only our copy.
+OpenSSL and rustls would open a file in the probe thread, without a deadline. The owner of a file that a check names
+could replace it by a FIFO at any moment and so block every probe. So `controller.runtime.plain_files` reads each file.
 """
 
-import errno
 import itertools
-import os
-import weakref
-from collections.abc import Collection
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 
-import pycurl
+import rtls
+from OpenSSL import SSL, crypto
 
-from controller.probes.chains import Chains
+from controller.probes.client_pair import ClientPair, client_pair
+from controller.probes.tls import OpenSslSession, RustlsSession, Session, Unsure, openssl_context, rustls_context
+from controller.probes.trust import Trust
 from controller.runtime.plain_files import Content, Reading, read
 from reconcilers.spec import Tls
 
 MAX_KEY = 256 * 1024
-"""Bytes of a certificate with its chain, and of a key. Every transfer has its own copy."""
-MAX_SEALED = 8
-"""How many files of authorities get a descriptor. libcurl gets any further ones as bytes and parses them at each
-handshake."""
-MAX_PAIRS = 64
-"""How many pairs of certificate and key are kept. Any further ones are read again for each new transfer."""
+"""Bytes of a certificate with its chain, and of a key."""
+MAX_SETTINGS = 256
+"""How many contexts are kept. The one that was not used for the longest time is built again when it is needed."""
 MAX_READINGS = 10_000
 """How many readings of files are remembered, including files that no check names any more."""
-UNABLE = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
-"""Errors of a system that does not allow such files."""
-
-Options = dict[int, int | str | bytes]
+AGAIN = 3600.0
+"""Seconds after which a target that only OpenSSL accepts is tried with rustls again."""
 
 _serial = itertools.count(1)
 
 
-class Sealed:
-    """An in-memory file with a path that is valid for the life of this object. `name` is the path of its source.
+class TlsSettings:
+    """What the connections of checks with equal TLS options share. The contexts are built when they are first
+    needed, and again when an authority begins or ends to be valid."""
 
-    A path is never used twice in this process, because libcurl caches authorities, connections and sessions by path.
-    """
+    def __init__(
+        self,
+        trust: Trust,
+        pair: ClientPair | None,
+        alpn: str,
+        *,
+        verify: bool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.trust = trust
+        self.verifies = verify
+        self.has_certificate = pair is not None
+        self._pair = pair
+        self._alpn = alpn
+        self._clock = clock
+        self._until = -math.inf
+        self._rustls: rtls.SSLContext | Unsure | None = None
+        self._openssl: SSL.Context | None = None
 
-    def __init__(self, data: bytes, name: str) -> None:
-        self.name = name
-        descriptor = os.memfd_create("podpulse-tls", os.MFD_CLOEXEC)
-        weakref.finalize(self, os.close, descriptor)
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(data)
-        detour = "".join("/." if bit == "1" else "/" for bit in f"{next(_serial):b}")
-        self.path = f"/proc/self/fd{detour}/{descriptor}"
+    def rustls(self, name: str) -> Session:
+        """Returns a session that verifies that the target is `name`.
+
+        Raises:
+            Unsure: rustls cannot use these files or this name.
+        """
+        self._refresh()
+        if self._rustls is None:
+            try:
+                self._rustls = rustls_context(self._pem(), self._pair, self._alpn, verify=self.verifies)
+            except Unsure as error:
+                self._rustls = error
+        if isinstance(self._rustls, Unsure):
+            raise self._rustls
+        try:
+            return RustlsSession(self._rustls, name)
+        except (rtls.SSLError, ValueError) as error:  # rustls refuses names that are not host names
+            raise Unsure(str(error)) from None
+
+    def openssl(self, name: str) -> OpenSslSession:
+        """Returns a session that knows why it fails."""
+        self._refresh()
+        if self._openssl is None:
+            authorities = self.trust.valid(self._clock())
+            self._openssl = openssl_context(authorities, self._pair, self._alpn, verify=self.verifies)
+        return OpenSslSession(self._openssl, name, verify=self.verifies)
+
+    def _refresh(self) -> None:
+        if (now := self._clock()) >= self._until:
+            self._until = self.trust.changes_at(now)
+            self._rustls = self._openssl = None
+
+    def _pem(self) -> bytes:
+        return b"".join(crypto.dump_certificate(crypto.FILETYPE_PEM, each) for each in self.trust.valid(self._clock()))
 
 
 class TlsFiles:
-    """Reads each file once, until it is `replaced`. Authorities without a descriptor are read for each new transfer."""
+    """Reads each file once, until it is `replaced`."""
 
     def __init__(self, ca_file: str) -> None:
-        self.chains = Chains()
         self.ca_file = ca_file
-        self._sealed: dict[str, Sealed] = {}
-        self._alive: weakref.WeakSet[Sealed] = weakref.WeakSet()
-        self._pairs: dict[tuple[str, ...], Options] = {}
+        self._trusts: dict[str, Trust] = {}
+        self._pairs: dict[tuple[str, ...], ClientPair] = {}
+        self._settings: OrderedDict[tuple[str, str, str, bool, str], TlsSettings] = OrderedDict()
         self._read: dict[tuple[str, ...], Reading] = {}
 
     def renew(self, ca_file: str, replaced: Collection[str]) -> None:
-        """Use the authorities of `ca_file` from now on, and read the files `replaced` again.
-
-        The caller must not use earlier transfers for new probes.
-        """
+        """Use the authorities of `ca_file` from now on, and read the files `replaced` again."""
         self.ca_file = ca_file
+        self._settings.clear()
         if self.is_full:
             replaced = {path for paths in self._read for path in paths}
         for path in replaced:
-            self._sealed.pop(path, None)
+            self._trusts.pop(path, None)
         for paths in [paths for paths in self._read if not set(paths).isdisjoint(replaced)]:
             del self._read[paths]
             self._pairs.pop(paths, None)
@@ -83,57 +120,45 @@ class TlsFiles:
         """Returns the first reading of each file that is in use. Safe for any thread."""
         return list(self._read.values())
 
-    def options(self, tls: Tls) -> tuple[Options, Sealed | None]:
-        """Returns libcurl's options for these files, and the object that must live as long as a transfer uses them.
+    def settings(self, tls: Tls, alpn: str = "") -> TlsSettings:
+        """Returns the contexts for these options.
 
         Raises:
-            ValueError: a file cannot be read; the message names the file and the cause.
+            ValueError: a file cannot be read or used; the message names the file and the cause.
             OSError: this process has no descriptor or memory left.
         """
-        authorities = self._authorities(tls.ca_file or self.ca_file)
-        if isinstance(authorities, Sealed):
-            return {pycurl.CAINFO: authorities.path} | self._own(tls), authorities
-        return {pycurl.CAINFO_BLOB: authorities} | self._own(tls), None
+        key = (tls.ca_file or self.ca_file, tls.cert_file, tls.key_file, tls.insecure_skip_verify, alpn)
+        if key not in self._settings:
+            self._settings[key] = self._new(key[0], tls, alpn)
+            if len(self._settings) > MAX_SETTINGS:
+                self._settings.popitem(last=False)
+        self._settings.move_to_end(key)
+        return self._settings[key]
 
-    def _authorities(self, path: str) -> Sealed | bytes:
-        if sealed := self._sealed.get(path):
-            return sealed
-        content = read(path)
-        self._note((path,), content)
-        data = content.data
-        if len(self._sealed) >= MAX_SEALED:
-            self._sealed.clear()  # a transfer that uses one keeps it alive
-        if len(self._alive) >= MAX_SEALED or (sealed := _sealed(data, path)) is None:
-            return data
-        self._sealed[path] = sealed
-        self._alive.add(sealed)
-        return sealed
+    def _new(self, ca_file: str, tls: Tls, alpn: str) -> TlsSettings:
+        return TlsSettings(self._trust(ca_file), self._pair(tls), alpn, verify=not tls.insecure_skip_verify)
 
-    def _own(self, tls: Tls) -> Options:
-        """Returns the client certificate and key. The empty passphrase stops OpenSSL from asking on the terminal."""
+    def _trust(self, path: str) -> Trust:
+        if path not in self._trusts:
+            content = read(path)
+            self._note((path,), content)
+            try:
+                self._trusts[path] = Trust(content.data)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+        return self._trusts[path]
+
+    def _pair(self, tls: Tls) -> ClientPair | None:
         if not tls.cert_file:
-            return {}
-        pair = (tls.cert_file, tls.key_file)
-        if pair not in self._pairs:
-            cert, key = (read(path, MAX_KEY) for path in pair)
-            self._note(pair, cert, key)
-            if len(self._pairs) >= MAX_PAIRS:
-                del self._pairs[next(iter(self._pairs))]
-            self._pairs[pair] = {pycurl.SSLCERT_BLOB: cert.data, pycurl.SSLKEY_BLOB: key.data, pycurl.KEYPASSWD: ""}
-        return self._pairs[pair]
+            return None
+        paths = (tls.cert_file, tls.key_file)
+        if paths not in self._pairs:
+            cert, key = (read(path, MAX_KEY) for path in paths)
+            self._note(paths, cert, key)
+            self._pairs[paths] = client_pair(tls, cert.data, key.data)
+        return self._pairs[paths]
 
     def _note(self, paths: tuple[str, ...], *contents: Content) -> None:
-        """Keeps the first reading: a transfer may still use it until the file is replaced."""
+        """Keeps the first reading: a context may still use it until the file is replaced."""
         if paths not in self._read:
             self._read[paths] = Reading(paths, tuple(each.stamp for each in contents), next(_serial))
-
-
-def _sealed(data: bytes, name: str) -> Sealed | None:
-    """Returns None if the system does not support it: a system call filter, or no /proc."""
-    try:
-        sealed = Sealed(data, name)
-    except OSError as error:
-        if error.errno in UNABLE:
-            return None
-        raise
-    return sealed if os.access(sealed.path, os.R_OK) else None

@@ -1,64 +1,223 @@
-"""HTTP and HTTPS probes: the request, and which answers are healthy."""
+"""HTTP and HTTPS probes: the request, how the answer is read, and which answers are healthy."""
 
-import pycurl
+import re
+from importlib.metadata import version
+from typing import NamedTuple
 
-from controller.probes.files import TlsFiles
-from controller.probes.transfer import MAX_EXCERPT, MAX_READ, Transfer, Verdict
+import httptools
+
+from controller.probes.exchange import Exchange
+from controller.probes.failure import Cause, Failure
+from controller.probes.verdict import Verdict, bracketed
 from reconcilers.fields import compiled
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import CheckSpec, HttpGet
 
-
-def profile(probe: HttpGet) -> object:
-    """Returns the key of the transfers that this probe can use. Probes with the same profile share transfers."""
-    return (probe.method, probe.headers, probe.tls, probe.reuse, bool(probe.expect_body), _host_header(probe))
-
-
-def transfer(probe: HttpGet, files: TlsFiles) -> Transfer:
-    """Returns a new transfer for probes of this profile."""
-    made = Transfer(probe.tls, files, reuse=probe.reuse, kept=MAX_READ if probe.expect_body else MAX_EXCERPT)
-    made.curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-    if probe.method == "HEAD":
-        made.curl.setopt(pycurl.NOBODY, 1)
-    if headers := [*_host_header(probe), *(f"{name}: {value}" for name, value in probe.headers)]:
-        made.curl.setopt(pycurl.HTTPHEADER, headers)
-    return made
+ALPN = ""
+MAX_READ = 64 * 1024
+"""Bytes of the answer that are read, head and body together."""
+MAX_EXCERPT = 4 * 1024
+USER_AGENT = f"podpulse/{version('podpulse')}"
+DEFAULT_PORTS = {False: 80, True: 443}
+STATUS_LINE = re.compile(rb"HTTP/[0-9.]+ [1-9][0-9][0-9][ \r\n]")
+REQUEST_TIMEOUT = 408
+"""With this status a server ends an idle connection (RFC 9110, 15.5.9)."""
 
 
-def url(probe: HttpGet) -> str:
-    """Returns the URL for libcurl. Its host is the name for SNI and for the verification of the certificate."""
-    if probe.tls and probe.tls.server_name:
-        return f"https://{probe.tls.server_name}:{probe.port}{probe.path}"
-    return probe.url
+class Prepared(NamedTuple):
+    """The request, how many bytes of a body are kept, and whether the method is HEAD."""
+
+    request: bytes
+    kept: int
+    is_head: bool
 
 
-def answered(transfer: Transfer, spec: CheckSpec) -> Verdict:
+class HttpExchange:
+    """Reads one answer in HTTP/1.1, and any informational answers (1xx) before it."""
+
+    __slots__ = (
+        "_has_trailers",
+        "_head",
+        "_is_head",
+        "_is_sized",
+        "_kept",
+        "_parser",
+        "_size",
+        "body",
+        "failure",
+        "has_begun",
+        "has_head",
+        "is_done",
+        "is_keepable",
+        "request",
+        "status",
+    )
+
+    def __init__(self, prepared: "Prepared") -> None:
+        self.request, self._kept, self._is_head = prepared
+        self._size = 0
+        self._head = b""
+        self._is_sized = self._has_trailers = False
+        self.body = bytearray()
+        self.status = 0
+        self.has_head = self.has_begun = self.is_done = self.is_keepable = False
+        self.failure: Failure | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True,
+            lenient_optional_lf_after_cr=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
+
+    def receive(self, data: bytes) -> bytes:
+        self.has_begun = True
+        if not self.status:
+            self._check_start(data)
+        if not self.has_head:
+            self._size += len(data)
+        if not self.is_done:
+            self._feed(data)
+        if not self.is_done and self._size > MAX_READ:
+            self._cut()
+        return b""
+
+    def _check_start(self, data: bytes) -> None:
+        """Only the start of the answer tells another protocol from a malformed status line."""
+        self._head += data[: 16 - len(self._head)]
+        if not b"HTTP/".startswith(self._head[:5]):
+            self._fail(Cause.NOT_HTTP)
+        elif len(self._head) == 16 and not STATUS_LINE.match(self._head):
+            self._fail(Cause.STATUS_LINE)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.status = self._parser.get_status_code()
+            self.is_done = self.has_head = True
+        except httptools.HttpParserError as error:
+            if not self.is_done:
+                self._fail(Cause.MALFORMED if self.status else Cause.STATUS_LINE, str(error))
+
+    def _cut(self) -> None:
+        """A body that is too long is judged by what was read of it."""
+        if self.has_head and not self._has_trailers:
+            self.is_done = True
+        else:
+            self._fail(Cause.HEAD_TOO_LONG)
+
+    def end(self, *, clean: bool) -> None:
+        if self.is_done:
+            return
+        self.is_done = True
+        if not self.has_begun:
+            self.failure = Failure(Cause.EMPTY)
+        elif self.has_head and (self._is_sized or not clean):
+            self.failure = Failure(Cause.CUT_SHORT)
+        elif not self.status:
+            self.failure = Failure(Cause.STATUS_LINE)
+
+    @property
+    def is_stale(self) -> bool:
+        return self.status == REQUEST_TIMEOUT
+
+    def excerpt(self) -> str:
+        """Returns the first `MAX_EXCERPT` bytes of the body as text."""
+        return self.body[:MAX_EXCERPT].decode("utf-8", "replace") if self.body else ""
+
+    def _fail(self, cause: Cause, words: str = "") -> None:
+        self.is_done = True
+        self.failure = Failure(cause, words=words)
+
+    # What httptools calls
+
+    def on_status(self, _: bytes) -> None:
+        self._note_status()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.status:
+            self._note_status()
+        if self.has_head:
+            self._has_trailers = True
+            self._size += len(name) + len(value)
+        if b"\0" in value:
+            self._fail(Cause.MALFORMED, "a NUL byte in a header")
+        if len(name) == 14 and name.lower() == b"content-length":
+            self._is_sized = True
+        elif len(name) == 17 and name.lower() == b"transfer-encoding":
+            self._is_sized = True
+            if value.strip().lower() not in (b"chunked", b"identity"):
+                self._fail(Cause.MALFORMED, f"Transfer-Encoding: {value[:99].decode('latin-1')}")
+
+    def on_headers_complete(self) -> None:
+        self._note_status()
+        if self.status >= 200 or self.status == 101:
+            self.has_head = True
+            self._size = 0
+            if self._is_head and not self.is_done:
+                self.is_done = True
+                self.is_keepable = bool(self._parser.should_keep_alive())
+
+    def on_body(self, data: bytes) -> None:
+        self._size += len(data)
+        if (room := self._kept - len(self.body)) > 0:
+            self.body += data[:room]
+
+    def on_message_complete(self) -> None:
+        if self.has_head and not self.is_done:
+            self.is_keepable = bool(self._parser.should_keep_alive())
+            self.is_done = True
+        else:
+            self._is_sized = False
+
+    def _note_status(self) -> None:
+        self.status = int(self._parser.get_status_code())
+        if self.status < 100:
+            self.status = 0
+            self._fail(Cause.STATUS_LINE)
+
+
+def prepared(probe: HttpGet) -> Prepared:
+    """Returns what is the same in all probes of a check. Headers of the check replace those that every probe has."""
+    host = bracketed(probe.host)
+    by_name = bool(probe.tls and probe.tls.server_name)
+    port = "" if probe.port == DEFAULT_PORTS[probe.tls is not None] and not by_name else f":{probe.port}"
+    given = {name.lower() for name, _ in probe.headers}
+    defaults = [("Host", f"{host}{port}"), ("User-Agent", USER_AGENT), ("Accept", "*/*")]
+    headers = [*(each for each in defaults if each[0].lower() not in given), *probe.headers]
+    lines = [f"{probe.method} {probe.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
+    kept = MAX_READ if probe.expect_body else MAX_EXCERPT
+    return Prepared("\r\n".join(lines).encode(), kept, probe.method == "HEAD")
+
+
+def exchange(prepared: Prepared, _: Exchange | None) -> HttpExchange:
+    """Returns a new exchange for one probe."""
+    return HttpExchange(prepared)
+
+
+def verdict(answer: Exchange, spec: CheckSpec) -> Verdict:
     """Returns the verdict on an answer, of which at most `MAX_READ` bytes were read."""
-    probe, status = spec.probe, transfer.status()
-    assert isinstance(probe, HttpGet)  # noqa: S101 - the engine asks the kind that the probe is of
-    output = transfer.excerpt() if spec.output.keeps(success=False) else ""
+    probe = spec.probe
+    assert isinstance(probe, HttpGet)  # noqa: S101 - the kind is chosen by the probe's type
+    assert isinstance(answer, HttpExchange)  # noqa: S101 - as above
+    status, output = answer.status, answer.excerpt() if spec.output.keeps(success=False) else ""
     if not any(low <= status <= high for low, high in probe.expect_status):
         reason = Reason.REDIRECT if 300 <= status < 400 else Reason.STATUS
         return Verdict(Outcome.FAILURE, reason, f"answered with status {status}", output, status)
-    if not transfer.has_head:
+    if not answer.has_head:
         detail = "the connection was closed in the middle of the answer's headers"
         return Verdict(Outcome.FAILURE, Reason.PROTOCOL, detail, output, status)
-    if probe.expect_body and not compiled(probe.expect_body).search(_as_utf8(transfer.body)):
+    if probe.expect_body and not compiled(probe.expect_body).search(_as_utf8(answer.body)):
         detail = f"the body does not match {probe.expect_body[:200]!r}"
         return Verdict(Outcome.FAILURE, Reason.BODY, detail, output, status)
     return Verdict(Outcome.SUCCESS, output=output if spec.output.keeps(success=True) else "", status_code=status)
 
 
-def failed(transfer: Transfer, code: int, message: str, spec: CheckSpec) -> Verdict:
-    """Returns the verdict on a transfer that ended with an error. A too long body is judged by what was read of it."""
-    if code == pycurl.E_WRITE_ERROR and transfer.is_cut:
-        return answered(transfer, spec)
-    return transfer.failed(code, message, spec)
-
-
-def _host_header(probe: HttpGet) -> tuple[str, ...]:
-    """The Host header names the check's host, even when TLS uses another server name."""
-    return (f"Host: {probe.host}:{probe.port}",) if probe.tls and probe.tls.server_name else ()
+def excerpt(answer: Exchange) -> str:
+    """Returns what is shown of an answer that failed."""
+    assert isinstance(answer, HttpExchange)  # noqa: S101 - as above
+    return answer.excerpt()
 
 
 def _as_utf8(body: bytearray) -> bytes:

@@ -1,8 +1,13 @@
-"""Decides whether the end of a transfer is evidence about the pod or about this controller."""
+"""Decides whether the end of a probe is evidence about the pod or about this controller."""
 
-import pycurl
+from collections.abc import Sequence
 
-from controller.probes.transfer import Transfer, Verdict
+from controller.probes import certificate
+from controller.probes.failure import Cause
+from controller.probes.files import TlsSettings
+from controller.probes.running_probe import RunningProbe
+from controller.probes.trust import parsed
+from controller.probes.verdict import Verdict, bracketed, reason, sentence
 from controller.probes.worker import Worker
 from reconcilers.health import Outcome, Reason
 
@@ -12,39 +17,64 @@ IMPATIENCE = frozenset({Reason.TIMEOUT, Reason.TLS, Reason.PROTOCOL})
 """The reasons of a probe whose server gave up because we sent nothing for too long."""
 
 
-def judge(worker: Worker, transfer: Transfer, code: int, message: str) -> Verdict:
-    """Returns the verdict on a transfer that libcurl ended with `code` (0 for success) and `message`.
+def judge(worker: Worker, probe: RunningProbe, sent: Sequence[bytes], settings: TlsSettings | None) -> Verdict:
+    """Returns the verdict on a probe that ended. `sent` are the certificates that the target sent, as DER."""
+    assert worker.kind is not None  # noqa: S101 - a probe in flight has a kind
+    failure, spec = probe.failure, worker.spec
+    if failure is None:
+        return worker.kind.verdict(probe.exchange, spec)
+    if failure.cause is Cause.CERTIFICATE and settings:
+        chain = parsed(sent)
+        expired = settings.trust.is_expired(chain, worker.started_wall)
+        detail = certificate.explain(failure.objections, chain, worker.server_name, by_expired=expired)
+    else:
+        detail = sentence(failure, _where(worker), worker.server_name)
+    why = reason(failure)
+    if why in IMPATIENCE and probe.lost > spec.timeout * OUR_SHARE:
+        return _delayed(probe, detail)
+    outcome = Outcome.LOCAL if why is Reason.LOCAL else Outcome.FAILURE
+    output = worker.kind.excerpt(probe.exchange) if spec.output.keeps(success=False) else ""
+    return Verdict(outcome, why, detail, output, probe.exchange.status)
 
-    libcurl's own timeout is far longer than the engine's. It fires only if the engine did not run for that long.
-    """
-    assert worker.kind is not None  # noqa: S101 - a worker in flight has a kind
-    if code == pycurl.E_OK:
-        return worker.kind.answered(transfer, worker.spec)
-    if code == pycurl.E_OPERATION_TIMEDOUT:
-        return Verdict(Outcome.LOCAL, Reason.LOCAL, "this controller stood still until the probe was over")
-    verdict = worker.kind.failed(transfer, code, message, worker.spec)
-    if verdict.reason in IMPATIENCE and transfer.lost > worker.spec.timeout * OUR_SHARE:
-        return _delayed(transfer, verdict.detail)
-    return verdict
 
-
-def deadline(worker: Worker, transfer: Transfer) -> float:
+def deadline(worker: Worker, probe: RunningProbe) -> float:
     """Returns when the probe times out. The pod gets back the time that this controller used, at most one timeout."""
-    return worker.started + worker.spec.timeout + min(transfer.lost, worker.spec.timeout)
+    return worker.started + worker.spec.timeout + min(probe.lost, worker.spec.timeout)
 
 
-def overdue(worker: Worker, transfer: Transfer) -> Verdict:
-    """Returns the verdict on a transfer that did not end before its `deadline`."""
-    assert worker.kind is not None  # noqa: S101 - a worker in flight has a kind
+def overdue(worker: Worker, probe: RunningProbe) -> Verdict:
+    """Returns the verdict on a probe that did not end before its `deadline`."""
+    assert worker.kind is not None  # noqa: S101 - a probe in flight has a kind
     spec = worker.spec
     if worker.dns > spec.timeout * OUR_SHARE:
         detail = f"of {spec.timeout:g} s, {worker.dns:.2f} went by until {spec.probe.host} was resolved"
         return Verdict(Outcome.LOCAL, Reason.DNS, f"{detail}: too few were left for an answer")
-    verdict = worker.kind.failed(transfer, pycurl.E_OPERATION_TIMEDOUT, "", spec)
-    return _delayed(transfer, verdict.detail) if transfer.lost > spec.timeout else verdict
+    detail = _timeout(worker, probe)
+    if probe.lost > spec.timeout:
+        return _delayed(probe, detail)
+    output = worker.kind.excerpt(probe.exchange) if spec.output.keeps(success=False) else ""
+    return Verdict(Outcome.FAILURE, Reason.TIMEOUT, detail, output, probe.exchange.status)
 
 
-def _delayed(transfer: Transfer, detail: str) -> Verdict:
+def _timeout(worker: Worker, probe: RunningProbe) -> str:
+    seconds = f"{worker.spec.timeout:g} s"
+    match probe.stage():
+        case "body":
+            return f"the answer was not complete after {seconds}"
+        case "answer":
+            return f"connected, then nothing for {seconds}"
+        case "handshake":
+            return f"connected, then no TLS handshake for {seconds}"
+        case _:
+            return f"no connection to {_where(worker)} for {seconds}"
+
+
+def _where(worker: Worker) -> str:
+    spec = worker.spec
+    return f"{bracketed(spec.address or spec.probe.host)}:{spec.probe.port}"
+
+
+def _delayed(probe: RunningProbe, detail: str) -> Verdict:
     return Verdict(
-        Outcome.LOCAL, Reason.LOCAL, f"this controller kept the pod waiting for {transfer.lost:.2f} s: {detail}"
+        Outcome.LOCAL, Reason.LOCAL, f"this controller kept the pod waiting for {probe.lost:.2f} s: {detail}"
     )

@@ -6,15 +6,19 @@ Belongs to the probe thread, but for `wake`.
 import logging
 from collections.abc import Callable, Collection
 
-import pycurl
+from OpenSSL import SSL, crypto
 
+from controller.probes.connection import NEXT_ADDRESS
+from controller.probes.failure import Cause
+from controller.probes.files import TlsFiles, TlsSettings
 from controller.probes.judgement import deadline, judge, overdue
-from controller.probes.multi import Multi
-from controller.probes.pool import TransferPool
+from controller.probes.loop import Loop
 from controller.probes.resolver import Answer, Resolver
+from controller.probes.running_probe import RunningProbe
 from controller.probes.schedule import Schedule
+from controller.probes.target import Target
 from controller.probes.target_resolver import TargetResolver
-from controller.probes.transfer import Transfer, Verdict, Where
+from controller.probes.verdict import Verdict
 from controller.probes.worker import Worker
 from controller.runtime.faults import Faults
 from controller.runtime.plain_files import Reading
@@ -48,12 +52,17 @@ class Prober:
         self.max_in_flight = max_in_flight
         self._clock = clock
         self._wall_clock = wall_clock
-        self.multi = Multi(clock)
-        self.resolver = Resolver(self.multi.wake, ask, clock, faults)
+        self.loop = Loop(clock)
+        self.resolver = Resolver(self.loop.wake, ask, clock, faults)
         self._targets = TargetResolver(self.resolver, guard)
-        self._pool = TransferPool(ca_file, self.multi.opened)
-        self._in_flight: dict[pycurl.Curl, Worker] = {}
-        self._unsent: dict[Transfer, None] = {}
+        self._files = TlsFiles(ca_file)
+        self._in_flight: dict[RunningProbe, None] = {}
+        self._ended: list[RunningProbe] = []
+        self._kept = 0
+        self.keepable = 0
+        """How many connections may be kept."""
+        self._next_addresses: Schedule[RunningProbe] = Schedule()
+        self._unsent: dict[RunningProbe, None] = {}
         """Those in flight whose request was not sent when they were last looked at, the oldest first."""
         self._deadlines: Schedule[tuple[Worker, float, bool]] = Schedule()
         self._waiting: dict[Worker, None] = {}
@@ -72,7 +81,8 @@ class Prober:
         is the pod's time, so it only has to end."""
         if self._waiting or self._is_sending():
             return WATCHFUL
-        return min(idle, self._deadlines.next_tick() - self._clock()) if self._in_flight else idle
+        ticks = min(self._deadlines.next_tick(), self._next_addresses.next_tick())
+        return min(idle, ticks - self._clock()) if self._in_flight else idle
 
     def _is_sending(self) -> bool:
         while self._unsent and (oldest := next(iter(self._unsent))).is_sent:
@@ -82,9 +92,10 @@ class Prober:
     def turn(self, timeout: float, few: int) -> None:
         """Wait up to `timeout` seconds for something to do, and do it. Of the probes whose name is known by then only a
         `few` are sent."""
-        self.multi.turn(timeout)
+        self.loop.turn(timeout)
         if self._waiting:
             self._look_again(few)
+        self._try_next_addresses()
         self._collect()
         self._end_overdue()
 
@@ -100,19 +111,20 @@ class Prober:
 
     def files(self) -> Collection[Reading]:
         """See `TlsFiles.readings`."""
-        return self._pool.files()
+        return self._files.readings()
 
     def renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
         """From now on these authorities and this guard are in force, and these files' content is another one."""
-        self._pool.renew(ca_file, replaced)
+        self._files.renew(ca_file, replaced)
         self._targets.apply(guard)
 
     def drop(self, worker: Worker) -> None:
         """End what is under way for it; there is no result."""
         self._waiting.pop(worker, None)
         worker.waiting = False
-        if worker.transfer:
-            self._release(worker.transfer, worker)
+        if worker.probe:
+            self._release(worker.probe, keep=False)
+        worker.drop_kept()
 
     def disregard(self, worker: Worker) -> None:
         """End what is under way for it; the result is that it proves nothing."""
@@ -121,8 +133,7 @@ class Prober:
         self.drop(worker)
 
     def close(self) -> None:
-        self._pool.clear()
-        self.multi.close()
+        self.loop.close()
 
     def launch(self, worker: Worker) -> None:
         """Begin one probe: at once where the way is known, else when its name is resolved."""
@@ -149,9 +160,9 @@ class Prober:
 
     def _go(self, worker: Worker) -> None:
         match self._targets.find(worker):
-            case Where() as where:
+            case Target() as target:
                 worker.waiting = False
-                self._send(worker, where)
+                self._send(worker, target)
             case Verdict() as verdict:
                 worker.waiting = False
                 self._conclude(worker, verdict, Phases(dns=worker.dns))
@@ -183,7 +194,7 @@ class Prober:
 
     def _give_up(self, worker: Worker) -> None:
         worker.waiting = False
-        if not self.has_room and isinstance(self._targets.find(worker), Where):
+        if not self.has_room and isinstance(self._targets.find(worker), Target):
             verdict = Verdict(Outcome.LOCAL, Reason.LOCAL, self.full())
         else:
             detail = f"{worker.spec.probe.host} was not resolved within {worker.spec.timeout:g} s"
@@ -194,62 +205,86 @@ class Prober:
         """What is said of a probe for which there is no room."""
         return f"not probed: {self.max_in_flight} probes are in flight already, the limit of this controller"
 
-    def _send(self, worker: Worker, where: Where) -> None:
-        certinfo = worker.wants_certificate(worker.started)
+    def _send(self, worker: Worker, target: Target) -> None:
         try:
-            transfer = self._pool.get(worker)
-            transfer.prepare(worker.url, worker.spec.timeout, where, certinfo=certinfo)
-        except (pycurl.error, ValueError, OSError) as error:
+            settings = self._settings(worker)
+            probe = RunningProbe(worker, self.loop, target, settings, self._clock, self._ended.append)
+            worker.probe = probe
+            self._in_flight[probe] = None
+            probe.begin(worker.started + worker.dns + worker.lost, worker.lost)
+        except (ValueError, OSError, SSL.Error, crypto.Error) as error:
+            if worker.probe:
+                self._release(worker.probe, keep=False)
             detail = f"the probe could not be sent: {error}"
             self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail), Phases(dns=worker.dns))
             return
-        worker.transfer = transfer
-        self._in_flight[transfer.curl] = worker
-        self.multi.add(transfer.curl)
-        transfer.began(worker.started + worker.dns + worker.lost, self._clock(), worker.lost)
-        self._unsent[transfer] = None
-        self._deadlines.add((worker, worker.started, False), deadline(worker, transfer))
+        self._unsent[probe] = None
+        self._deadlines.add((worker, worker.started, False), deadline(worker, probe))
+        if len(target.addresses) > 1:
+            self._next_addresses.add(probe, self._clock() + NEXT_ADDRESS)
+
+    def _settings(self, worker: Worker) -> TlsSettings | None:
+        tls = worker.spec.probe.tls
+        if tls is None or worker.kind is None:
+            return None
+        if self._files.is_full:
+            self._files.renew(self._files.ca_file, ())
+        return self._files.settings(tls, worker.kind.ALPN)
 
     def _collect(self) -> None:
-        """Read which transfers ended; whatever comes of one, the others are read too."""
-        if not self._in_flight:
+        """Read which probes ended. A fault in one does not affect the others."""
+        if not self._ended:
             return
-        for curl, code, message in list(self.multi.ended()):
-            worker = self._in_flight[curl]
-            transfer = worker.transfer
-            assert transfer is not None  # noqa: S101 - a worker in flight has one
+        ended, self._ended[:] = self._ended[:], []
+        for probe in ended:
+            worker = probe.worker
+            if worker.probe is not probe:
+                continue
             try:
-                verdict, phases = self._read(worker, transfer, code, message)
+                verdict, phases = self._read(worker, probe)
             except Exception as error:  # noqa: BLE001 - it is logged, once
                 verdict = self._fault(worker, "how the probe ended could not be read", error)
                 phases = Phases(dns=worker.dns)
             self._conclude(worker, verdict, phases)
-            self._release(transfer, worker)
+            self._release(probe, keep=True)
+
+    def _try_next_addresses(self) -> None:
+        now = self._clock()
+        for _, probe in self._next_addresses.pop_due(now):
+            if probe.worker.probe is probe and probe.connection and probe.connection.has_next:
+                probe.connection.try_next()
+                self._next_addresses.add(probe, now + NEXT_ADDRESS)
 
     def _end_overdue(self) -> None:
-        """End the transfers whose time was over when the sockets were looked at, and for which nothing was ready then.
+        """End the probes whose time was over when the sockets were looked at, and for which nothing was ready then.
 
-        Of one that was read from just now there may be more to read: it is looked at once more.
+        A probe that was read from just now may have more to read: it gets another look.
         """
-        looked = self.multi.looked
+        looked = self.loop.looked
         for _, (worker, started, again) in self._deadlines.pop_due(looked):
-            if (transfer := worker.transfer) is None or worker.started != started:
+            if (probe := worker.probe) is None or worker.started != started:
                 continue
-            if (end := deadline(worker, transfer)) > looked:
+            if (end := deadline(worker, probe)) > looked:
                 self._deadlines.add((worker, started, again), end)
-            elif transfer.handled_at >= looked and not again:
+            elif probe.handled_at >= looked and not again:
                 self._deadlines.add((worker, started, True), looked + WATCHFUL)
             else:
-                took = self._clock() - worker.started - worker.dns
-                self._conclude(worker, overdue(worker, transfer), transfer.phases(worker.dns, took))
-                self._release(transfer, worker)
+                self._conclude(worker, overdue(worker, probe), probe.phases(worker.dns, self._clock()))
+                self._release(probe, keep=False)
 
-    def _read(self, worker: Worker, transfer: Transfer, code: int, message: str) -> tuple[Verdict, Phases]:
-        verdict = judge(worker, transfer, code, message)
-        accepted = verdict.reason is not Reason.CERTIFICATE
-        if worker.wants_certificate(worker.started) or not accepted:
-            worker.saw_certificate(transfer.seen_certificate(), accepted=accepted)
-        return verdict, transfer.phases(worker.dns)
+    def _read(self, worker: Worker, probe: RunningProbe) -> tuple[Verdict, Phases]:
+        phases = probe.phases(worker.dns, self._clock())
+        refused = probe.failure is not None and probe.failure.cause is Cause.CERTIFICATE
+        settings = self._settings(worker) if worker.spec.probe.tls else None
+        session = probe.connection.session if probe.connection else None
+        wants = worker.wants_certificate(worker.started) and not probe.is_kept
+        sent = session.chain() if session and (wants or refused) else ()
+        verdict = judge(worker, probe, sent, settings)
+        if settings and (wants or refused):
+            accepted = settings.verifies and session is not None and session.is_ready
+            seen = settings.trust.certificate(sent, worker.started_wall, accepted=accepted)
+            worker.saw_certificate(seen, accepted=not refused)
+        return verdict, phases
 
     def _fault(self, worker: Worker, what: str, error: Exception) -> Verdict:
         """The verdict over a probe in which we failed. A trace is logged once for each way to fail: there may be
@@ -260,12 +295,12 @@ class Prober:
             log.error("%s: %s; of more like it nothing is logged", worker.spec.key, what, exc_info=error)
         return Verdict(Outcome.LOCAL, Reason.LOCAL, f"{what}: {type(error).__name__}, a fault of this controller")
 
-    def _release(self, transfer: Transfer, worker: Worker) -> None:
-        del self._in_flight[transfer.curl]
-        self._unsent.pop(transfer, None)
-        worker.transfer = None
-        self.multi.remove(transfer.curl, transfer, transfer.sockets)
-        self._pool.give(transfer, worker)
+    def _release(self, probe: RunningProbe, *, keep: bool) -> None:
+        worker = probe.worker
+        del self._in_flight[probe]
+        self._unsent.pop(probe, None)
+        worker.probe = None
+        probe.keep_or_close(keep=keep and worker.running and worker.spec.probe.reuse and self.keepable > 0)
 
     def _conclude(self, worker: Worker, verdict: Verdict, phases: Phases) -> None:
         self._freed.append(worker)

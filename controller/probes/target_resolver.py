@@ -1,7 +1,8 @@
 """Finds where a probe connects: it resolves the name and lets the guard check the addresses."""
 
 from controller.probes.resolver import Answer, Resolver
-from controller.probes.transfer import Verdict, Where, where
+from controller.probes.target import Target, in_turns
+from controller.probes.verdict import Verdict
 from controller.probes.worker import Worker
 from reconcilers.guard import Guard, is_address
 from reconcilers.health import Outcome, Reason
@@ -26,7 +27,7 @@ class TargetResolver:
         """Use `guard` from now on. The caller must forget the targets that were found before."""
         self._guard = guard
 
-    def find(self, worker: Worker) -> Where | Verdict | None:
+    def find(self, worker: Worker) -> Target | Verdict | None:
         """Returns where to connect; or a verdict that ends the probe; or None while the name is being resolved."""
         if worker.kind is None:
             return ASSUMED
@@ -38,8 +39,8 @@ class TargetResolver:
         if worker.where is None or worker.resolved is not answer:
             if isinstance(found := self._judge(worker, answer), Verdict):
                 return found
-            worker.where, worker.resolved = found.after(worker.where) if worker.where else found, answer
-            if is_address(worker.spec.address or ""):
+            worker.where, worker.resolved = found, answer
+            if is_address(worker.spec.probe.host if worker.spec.address is None else worker.spec.address):
                 worker.resolved = GIVEN
         return worker.where
 
@@ -54,7 +55,7 @@ class TargetResolver:
             return Answer((name,))
         return LOOPBACK if name == "localhost" else self._resolver.lookup(name)
 
-    def _judge(self, worker: Worker, answer: Answer) -> Where | Verdict:
+    def _judge(self, worker: Worker, answer: Answer) -> Target | Verdict:
         probe = worker.spec.probe
         if not answer.addresses:
             outcome, reason = (Outcome.LOCAL, Reason.LOCAL) if answer.temporary else (Outcome.FAILURE, Reason.DNS)
@@ -63,4 +64,4 @@ class TargetResolver:
         allowed = tuple(address for address, objection in objections.items() if not objection)
         if not allowed:
             return Verdict(Outcome.LOCAL, Reason.DENIED, next(iter(objections.values())))
-        return where(probe.host, probe.port, allowed)
+        return Target(in_turns(allowed), probe.port)

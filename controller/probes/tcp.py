@@ -1,35 +1,46 @@
 """TCP probes: open a connection and close it again. Nothing is sent."""
 
-import pycurl
-
-from controller.probes.files import TlsFiles
-from controller.probes.transfer import Transfer, Verdict
+from controller.probes.exchange import Exchange
+from controller.probes.failure import Failure
+from controller.probes.verdict import Verdict
 from reconcilers.health import Outcome
 from reconcilers.spec import CheckSpec, TcpConnect
 
-
-def profile(_: TcpConnect) -> object:
-    """All TCP probes share their transfers."""
-    return "tcp"
+ALPN = ""
 
 
-def transfer(_: TcpConnect, files: TlsFiles) -> Transfer:
-    """Returns a new transfer that ends when it is connected. libcurl closes the connection when it is removed."""
-    made = Transfer(None, files, reuse=False, kept=0)
-    made.curl.setopt(pycurl.CONNECT_ONLY, 1)
-    return made
+class TcpExchange:
+    """Is done as soon as the connection is open."""
+
+    __slots__ = ("failure",)
+
+    request = b""
+    is_done = True
+    has_begun = is_keepable = is_stale = False
+    status = 0
+
+    def __init__(self) -> None:
+        self.failure: Failure | None = None
+
+    def receive(self, _: bytes) -> bytes:
+        return b""
+
+    def end(self, *, clean: bool) -> None: ...
 
 
-def url(probe: TcpConnect) -> str:
-    """Returns a URL. libcurl needs a scheme, but sends nothing."""
-    return f"http://{probe.host}:{probe.port}/"
+def prepared(_: TcpConnect) -> None:
+    """Nothing is the same in all probes of a check."""
 
 
-def answered(_: Transfer, __: CheckSpec) -> Verdict:
+def exchange(_: None, __: Exchange | None) -> TcpExchange:
+    """Returns a new exchange for one probe."""
+    return TcpExchange()
+
+
+def verdict(_: Exchange, __: CheckSpec) -> Verdict:
     """Returns success: the connection was opened."""
     return Verdict(Outcome.SUCCESS)
 
 
-def failed(transfer: Transfer, code: int, message: str, spec: CheckSpec) -> Verdict:
-    """Returns the verdict on a connection that could not be opened."""
-    return transfer.failed(code, message, spec)
+def excerpt(_: Exchange) -> str:
+    return ""

@@ -1,28 +1,39 @@
 """One check that runs, and the kinds that it can be of."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
-
-import pycurl
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from controller.probes import grpc, http, tcp
-from controller.probes.files import TlsFiles
-from controller.probes.transfer import Transfer, Verdict, Where
+from controller.probes.connection import Connection
+from controller.probes.exchange import Exchange
+from controller.probes.target import Target
+from controller.probes.verdict import Verdict
 from reconcilers.health import NO_CERTIFICATE, Certificate
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, TcpConnect
+
+if TYPE_CHECKING:
+    from controller.probes.running_probe import RunningProbe
 
 CERTIFICATE_EVERY = 60.0
 """Seconds for which a certificate that was accepted is not read again: reading one costs as much as a plain probe."""
 
 
 class Kind(Protocol):
-    """One protocol: how a transfer is set up, and what its end means. See `http` for the words."""
+    """One protocol. See `http` for the words."""
 
-    def profile(self, probe: Any, /) -> object: ...
-    def transfer(self, probe: Any, files: TlsFiles, /) -> Transfer: ...
-    def url(self, probe: Any, /) -> str: ...
-    def answered(self, transfer: Transfer, spec: CheckSpec, /) -> Verdict: ...
-    def failed(self, transfer: Transfer, code: int, message: str, spec: CheckSpec, /) -> Verdict: ...
+    ALPN: str
+
+    def prepared(self, probe: Any, /) -> Any: ...
+    def exchange(self, prepared: Any, previous: Exchange | None, /) -> Exchange: ...
+    def verdict(self, answer: Exchange, spec: CheckSpec, /) -> Verdict: ...
+    def excerpt(self, answer: Exchange, /) -> str: ...
+
+
+class Kept(NamedTuple):
+    """A connection that is kept for the next probe, and the last exchange on it."""
+
+    connection: Connection
+    exchange: Exchange
 
 
 KINDS: Mapping[type, Kind] = {HttpGet: http, TcpConnect: tcp, GrpcHealth: grpc}
@@ -47,19 +58,20 @@ class Worker:
         "due",
         "generation",
         "in_phase",
+        "kept",
         "kind",
         "last",
         "lost",
         "missed",
-        "profile",
+        "openssl_until",
+        "prepared",
+        "probe",
         "resolved",
         "running",
-        "share",
+        "server_name",
         "spec",
         "started",
         "started_wall",
-        "transfer",
-        "url",
         "version",
         "waiting",
         "wanted",
@@ -70,8 +82,10 @@ class Worker:
         self.spec = spec
         self.generation = generation
         self.kind = KINDS.get(type(spec.probe))
-        self.profile = (type(spec.probe), self.kind.profile(spec.probe) if self.kind else None)
-        self.url = self.kind.url(spec.probe) if self.kind else ""
+        self.prepared = self.kind.prepared(spec.probe) if self.kind else None
+        self.server_name = (spec.probe.tls and spec.probe.tls.server_name) or spec.probe.host
+        self.kept: Kept | None = None
+        self.openssl_until = 0.0
         self.running = True
         self.waiting = False
         self.due = 0.0
@@ -82,12 +96,11 @@ class Worker:
         self.started = 0.0
         self.started_wall = 0.0
         self.dns = self.lost = 0.0
-        self.transfer: Transfer | None = None
-        self.where: Where | None = None
+        self.probe: RunningProbe | None = None
+        self.where: Target | None = None
         self.resolved: object = None
         self.certificate_due = 0.0
         self.certificate = NO_CERTIFICATE
-        self.share = _session_share() if spec.probe.tls and spec.probe.tls.resume else None
 
     @property
     def interval(self) -> float:
@@ -96,7 +109,22 @@ class Worker:
     @property
     def is_busy(self) -> bool:
         """Whether a probe is under way."""
-        return self.transfer is not None or self.waiting
+        return self.probe is not None or self.waiting
+
+    def new_exchange(self, previous: Exchange | None) -> Exchange:
+        """Returns the exchange of the next probe; `previous` is the last one on the same connection."""
+        assert self.kind is not None  # noqa: S101 - a worker without a kind sends nothing
+        return self.kind.exchange(self.prepared, previous)
+
+    def keep(self, connection: Connection, exchange: Exchange) -> None:
+        """Keep a connection for the next probe."""
+        self.kept = Kept(connection, exchange)
+
+    def drop_kept(self) -> None:
+        """Close the kept connection."""
+        if self.kept:
+            self.kept.connection.close()
+            self.kept = None
 
     def wants_certificate(self, now: float) -> bool:
         return self.spec.probe.tls is not None and now >= self.certificate_due
@@ -108,10 +136,3 @@ class Worker:
         left = certificate.ends - self.started_wall
         wait = left if 0 < left < CERTIFICATE_EVERY else CERTIFICATE_EVERY
         self.certificate_due = self.started + wait if accepted and certificate.expires else 0.0
-
-
-def _session_share() -> pycurl.CurlShare:
-    """Where one check's TLS session is kept: libcurl's own memory of sessions is for a few dozen targets."""
-    share = pycurl.CurlShare()
-    share.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_SSL_SESSION)
-    return share

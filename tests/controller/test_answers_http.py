@@ -9,7 +9,7 @@ from itertools import repeat
 
 import pytest
 
-from controller.probes.transfer import MAX_EXCERPT, MAX_READ
+from controller.probes.http import MAX_EXCERPT, MAX_READ
 from reconcilers.health import Outcome, ProbeResult, Reason
 from tests.support import faults, targets
 from tests.support.authority import Authority
@@ -87,7 +87,7 @@ CASES = [
     Case("has a header of many lines", flood(OK + b"X: y\r\n", b" more\r\n" * 99), Reason.PROTOCOL, TOO_LONG, 200),
     Case("has headers of 10 MB", flood(OK, b"X: %b\r\n" % (b"y" * 99)), Reason.PROTOCOL, TOO_LONG, 200),
     Case(
-        "has endless small headers", flood(OK, b"X: y\r\n" * 99), Reason.PROTOCOL, ".*Too many response headers.*", 200
+        "has endless small headers", flood(OK, b"X: y\r\n" * 99), Reason.PROTOCOL, TOO_LONG, 200
     ),
     Case("has endless trailers", flood(CHUNKED + b"0\r\n", b"X: %b\r\n" % (b"y" * 99)), Reason.PROTOCOL, TOO_LONG, 200),
     Case("floods 100 Continue", flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 99), Reason.PROTOCOL, TOO_LONG, 100),
@@ -124,21 +124,21 @@ CASES = [
         "has two lengths",
         raw(OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
         Reason.PROTOCOL,
-        "the answer cannot be understood: Invalid Content-Length.*",
+        "the answer cannot be understood: .*Content-Length",
         200,
     ),
     Case(
         "has a negative length",
         raw(OK + b"Content-Length: -5\r\n\r\nhello"),
         Reason.PROTOCOL,
-        "the answer cannot be understood: Invalid Content-Length.*",
+        "the answer cannot be understood: .*Content-Length",
         200,
     ),
     Case(
-        "has a bad chunk", raw(CHUNKED + b"xyz\r\n"), Reason.PROTOCOL, "the answer cannot be understood: chunk.*", 200
+        "has a bad chunk", raw(CHUNKED + b"xyz\r\n"), Reason.PROTOCOL, "the answer cannot be understood: Invalid character in chunk size", 200
     ),
-    Case("has NUL in a header", raw(OK + b"X: a\0b\r\n\r\n"), Reason.PROTOCOL, ".*cannot be understood: NUL.*", 200),
-    Case("has no colon in a header", raw(OK + b"X\r\n\r\n"), Reason.PROTOCOL, ".*cannot be understood: Header.*", 200),
+    Case("has NUL in a header", raw(OK + b"X: a\0b\r\n\r\n"), Reason.PROTOCOL, ".*cannot be understood: a NUL byte.*", 200),
+    Case("has no colon in a header", raw(OK + b"X\r\n\r\n"), Reason.PROTOCOL, ".*cannot be understood: Invalid header.*", 200),
     # It ends too early
     Case("truncates its body", raw(OK + b"Content-Length: 50\r\n\r\nshort"), Reason.PROTOCOL, CUT_SHORT, 200),
     Case("truncates a chunk", raw(CHUNKED + b"50\r\nshort"), Reason.PROTOCOL, CUT_SHORT, 200),

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from controller.probes.resolver import TTL, Answer
-from controller.probes.transfer import where
 from reconcilers.guard import Guard
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import CheckSpec, PodKey, Tls
@@ -237,22 +236,6 @@ def test_a_kept_connection_belongs_to_one_host_whatever_name_tls_asks_for(bench:
         probe_often(bench, fixed, https(one.port, "other", tls=tls, reuse=True, interval=OFTEN), count=4)
         assert {hit.path for hit in one.hits()} == {"/one"}
         assert {hit.path for hit in other.hits()} == {"/other"}
-
-
-def test_several_addresses_are_remembered_under_the_hosts_own_name() -> None:
-    [connect_to] = where("web1", 80, ("10.0.0.1", "::1")).connect_to
-    assert connect_to.startswith("::")
-    assert connect_to.endswith(".web1:")
-    assert where("web1", 80, ("10.0.0.1", "::1")).resolve == [f"{connect_to[2:]}80:10.0.0.1,[::1]"]
-    assert where("web1", 80, ("::1",)).connect_to == ["::[::1]:"]
-
-
-def test_other_addresses_have_another_name_and_the_same_in_another_order_have_not() -> None:
-    first, turned = where("web1", 80, ("10.0.0.1", "10.0.0.2")), where("web1", 80, ("10.0.0.2", "10.0.0.1"))
-    assert turned.connect_to == first.connect_to
-    assert turned.resolve != first.resolve
-    assert where("web1", 80, ("10.0.0.1", "10.0.0.3")).connect_to != first.connect_to
-    assert where("web2", 80, ("10.0.0.1", "10.0.0.2")).connect_to != first.connect_to
 
 
 class Names:

@@ -1,0 +1,239 @@
+"""One connection to a target: opened at the first address that answers, with TLS if wanted; bytes out and in."""
+
+import errno
+import select
+import socket
+from _socket import socket as Socket  # noqa: N812 - the class without the file interface costs half as much
+from collections.abc import Sequence
+from typing import Protocol
+
+from controller.probes.failure import Cause, Failure
+from controller.probes.loop import Loop
+from controller.probes.tls import Session, TlsError, Unsure
+
+STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+CHUNK = 16_384
+HUNG_UP = select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
+READABLE = select.EPOLLIN | HUNG_UP
+MAX_HANDSHAKE = 1024 * 1024
+"""Bytes of a TLS handshake that are read."""
+NEXT_ADDRESS = 0.2
+"""Seconds after which the next address is tried as well (RFC 8305, 5)."""
+
+
+class ConnectionOwner(Protocol):
+    """Handles what happens on a connection."""
+
+    def on_open(self) -> None:
+        """It is connected."""
+        ...
+
+    def on_ready(self) -> None:
+        """It can carry a request: it is connected, and the TLS handshake is complete."""
+        ...
+
+    def on_data(self, data: bytes) -> None: ...
+
+    def on_end(self, *, clean: bool) -> None:
+        """The target closed it. `clean` is False for TLS without close_notify."""
+        ...
+
+    def on_failure(self, failure: Failure) -> None: ...
+
+    def on_unsure(self) -> None:
+        """TLS failed, and only OpenSSL can tell why."""
+        ...
+
+    def on_handled(self, since: float, *, failed: bool) -> None:
+        """Events were handled that were not there before `since`. `failed` means that one was an error."""
+        ...
+
+
+class Connection:
+    """Everything happens in the thread of `loop`. `address` is the one that it is connected to."""
+
+    __slots__ = (
+        "_addresses",
+        "_attempts",
+        "_errno",
+        "_loop",
+        "_owner",
+        "_port",
+        "_read",
+        "_sock",
+        "_unsent",
+        "address",
+        "fd",
+        "session",
+    )
+
+    def __init__(self, loop: Loop, owner: ConnectionOwner, session: Session | None) -> None:
+        self._loop = loop
+        self._owner = owner
+        self.session = session
+        self._sock: Socket | None = None
+        self._attempts: dict[int, tuple[Socket, str]] = {}
+        self._addresses: list[str] = []
+        self._port = 0
+        self._errno = 0
+        self._unsent = b""
+        self._read = 0
+        self.address = ""
+        self.fd = -1
+
+    @property
+    def has_next(self) -> bool:
+        """Whether there is another address to try while none has answered."""
+        return bool(self._addresses) and self._sock is None
+
+    def open(self, addresses: Sequence[str], port: int) -> None:
+        """Begin to connect to the first address. The owner calls `try_next` after `NEXT_ADDRESS` seconds."""
+        self._addresses, self._port = list(addresses), port
+        self.try_next()
+
+    def try_next(self) -> None:
+        """Begin to connect to the next address."""
+        while self._addresses:
+            address = self._addresses.pop(0)
+            try:
+                sock = Socket(socket.AF_INET6 if ":" in address else socket.AF_INET, STREAM)
+            except OSError as error:
+                self._note(error.errno or 0)
+                continue
+            code = sock.connect_ex((address, self._port))
+            if code in (0, errno.EINPROGRESS):
+                self._attempts[sock.fileno()] = sock, address
+                self._loop.watch(sock.fileno(), self)
+                return
+            self._note(code)
+            sock.close()
+        if not self._attempts:
+            self._owner.on_failure(Failure(Cause.CONNECT, errno=self._errno))
+
+    def _note(self, code: int) -> None:
+        """A refusal tells less than any other error."""
+        if not self._errno or code != errno.ECONNREFUSED:
+            self._errno = code
+
+    def give(self, owner: ConnectionOwner) -> None:
+        """Call `owner` from now on."""
+        self._owner = owner
+
+    def is_idle(self) -> bool:
+        """Returns whether a kept connection is still open, and nothing came on it."""
+        assert self._sock is not None  # noqa: S101 - only an open connection is kept
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def send(self, data: bytes) -> None:
+        """Send `data`, encrypted if there is TLS. What the socket does not take is sent when it is writable."""
+        if self.session is not None:
+            self.session.write(data)
+            data = self.session.outgoing()
+        self._transmit(data)
+
+    def close(self) -> None:
+        for fd, (sock, _) in self._attempts.items():
+            self._loop.forget(fd)
+            sock.close()
+        self._attempts.clear()
+        if self._sock is not None:
+            self._loop.forget(self.fd)
+            self._sock.close()
+            self._sock = None
+        self._addresses.clear()
+        self.fd = -1
+
+    # Called by the loop
+
+    def ready(self, fd: int, events: int, since: float) -> None:
+        try:
+            if self._sock is None and not self._connected(fd, events):
+                return
+            if self._unsent:
+                self._transmit(b"")
+            if events & READABLE and self.fd == fd:
+                self._receive(events)
+        except BlockingIOError:
+            pass
+        except Unsure:
+            self._owner.on_unsure()
+        except TlsError as error:
+            self._owner.on_failure(error.failure)
+        except OSError as error:
+            self._owner.on_failure(Failure(Cause.RESET, errno=error.errno or 0))
+        finally:
+            self._owner.on_handled(since, failed=bool(events & select.EPOLLERR))
+
+    def _connected(self, fd: int, events: int) -> bool:
+        """Returns whether this socket is connected. The first one that is closes the others."""
+        sock, address = self._attempts.pop(fd)
+        if events & HUNG_UP and (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+            self._note(code)
+            self._loop.forget(fd)
+            sock.close()
+            self.try_next()
+            return False
+        for other, (attempt, _) in self._attempts.items():
+            self._loop.forget(other)
+            attempt.close()
+        self._attempts.clear()
+        self._addresses.clear()
+        self._sock, self.fd, self.address = sock, fd, address
+        self._owner.on_open()
+        if self._sock is None:
+            return False
+        if self.session is None:
+            self._owner.on_ready()
+        else:
+            self._transmit(self.session.outgoing())
+        return True
+
+    def _transmit(self, data: bytes) -> None:
+        if (data := self._unsent + data if self._unsent else data) and self._sock is not None:
+            try:
+                sent = self._sock.send(data, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                sent = 0
+            self._unsent = data[sent:] if sent < len(data) else b""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the kernel has taken everything."""
+        return not self._unsent
+
+    def _receive(self, events: int) -> None:
+        """Reads until nothing is left: an edge is reported once. A short read is the last, unless the end came."""
+        while self._sock is not None:
+            data = self._sock.recv(CHUNK)
+            if not data:
+                self._owner.on_end(clean=self.session is None or self.session.is_closed)
+                return
+            was_short = len(data) < CHUNK and not events & HUNG_UP
+            if self.session is not None:
+                data = self._decrypted(self.session, data)
+            if data:
+                self._owner.on_data(data)
+            if self.session is not None and self.session.is_closed and self._sock is not None:
+                self._owner.on_end(clean=True)
+                return
+            if was_short:
+                return
+
+    def _decrypted(self, session: Session, data: bytes) -> bytes:
+        was_ready = session.is_ready
+        if not was_ready:
+            self._read += len(data)
+            if self._read > MAX_HANDSHAKE:
+                raise TlsError(Failure(Cause.TLS_OTHER, words="a handshake of more than 1 MiB"))
+        plain = session.receive(data)
+        if session.is_ready and not was_ready:
+            self._owner.on_ready()
+        elif out := session.outgoing():
+            self._transmit(out)
+        return plain

@@ -1,0 +1,221 @@
+"""One unary call over HTTP/2, without I/O: as much of RFC 9113 as a client needs that has one stream at a time.
+
+A general library costs several times as much per call, because it keeps the state of many streams.
+"""
+
+import struct
+from collections.abc import Sequence
+
+import hpack
+
+from controller.probes.failure import Cause, Failure
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+MAX_READ = 64 * 1024
+MAX_FRAME = 16_384
+"""The largest payload of a frame that a peer may send: the initial value of SETTINGS_MAX_FRAME_SIZE."""
+DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 9
+END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
+NO_PUSH = struct.pack(">HI", 0x2, 0)
+"""SETTINGS_ENABLE_PUSH = 0."""
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """Returns one frame."""
+    return struct.pack(">I", len(payload) << 8 | kind) + struct.pack(">BI", flags, stream) + payload
+
+
+class UnaryCall:
+    """Sends one request and reads headers, body and trailers of the answer.
+
+    `previous` is the call before it on the same connection. `headers` has the last value of each header and trailer,
+    with names in lower case.
+    """
+
+    __slots__ = (
+        "_block",
+        "_buffer",
+        "_decoder",
+        "_ends",
+        "_is_first",
+        "_size",
+        "_stream",
+        "body",
+        "failure",
+        "has_begun",
+        "headers",
+        "is_done",
+        "is_going",
+        "is_keepable",
+        "request",
+        "status",
+    )
+
+    def __init__(self, block: bytes, message: bytes, previous: "UnaryCall | None" = None) -> None:
+        self._stream: int = previous._stream + 2 if previous else 1  # noqa: SLF001 - the same class
+        self._decoder: hpack.Decoder = previous._decoder if previous else hpack.Decoder(MAX_READ)  # noqa: SLF001
+        self._is_first = previous is None
+        self._buffer: bytes = previous._buffer if previous else b""  # noqa: SLF001
+        self._block: bytes | None = None
+        self._ends = False
+        self._size = 0
+        self.body = bytearray()
+        self.headers: dict[str, str] = {}
+        self.status = 0
+        self.failure: Failure | None = None
+        self.is_done = self.has_begun = self.is_keepable = False
+        self.is_going = False
+        """Whether the server has announced with GOAWAY that it ends the connection."""
+        self.request = (
+            (PREFACE + frame(SETTINGS, 0, 0, NO_PUSH) if self._is_first else b"")
+            + frame(HEADERS, END_HEADERS, self._stream, block)
+            + frame(DATA, END_STREAM, self._stream, message)
+        )
+
+    @property
+    def is_stale(self) -> bool:
+        return self.is_going and not self.has_begun
+
+    def receive(self, data: bytes) -> bytes:
+        """Handle bytes from the server. Returns the acknowledgements that have to be sent."""
+        self._buffer += data
+        self._size += len(data)
+        if self._size > MAX_READ and not self.is_done:
+            self._fail(Cause.HEAD_TOO_LONG)
+        replies = b""
+        while not self.is_done and len(self._buffer) >= 9:
+            length = int.from_bytes(self._buffer[:3])
+            kind, flags, stream = self._buffer[3], self._buffer[4], int.from_bytes(self._buffer[5:9]) & 0x7FFFFFFF
+            if self._is_first and (kind != SETTINGS or stream or length % 6):
+                self._fail(Cause.NOT_HTTP2)
+                break
+            if length > MAX_FRAME:
+                self._fail(Cause.MALFORMED, "a frame that is too long")
+                break
+            if len(self._buffer) < 9 + length:
+                break
+            self._is_first = False
+            payload, self._buffer = self._buffer[9 : 9 + length], self._buffer[9 + length :]
+            replies += self._handle(kind, flags, stream, payload)
+        if self._is_first and not self.is_done and not _may_be_settings(self._buffer):
+            self._fail(Cause.NOT_HTTP2)
+        return replies
+
+    def end(self, *, clean: bool) -> None:  # noqa: ARG002 - HTTP/2 has its own end of an answer
+        if self.is_done:
+            return
+        self.is_done = True
+        if self.is_going:
+            self.failure = Failure(Cause.GOAWAY)
+        else:
+            self.failure = Failure(Cause.CUT_SHORT if self.has_begun else Cause.EMPTY)
+
+    def _handle(self, kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        if self._block is not None and (kind != CONTINUATION or stream != self._stream):
+            self._fail(Cause.MALFORMED, "a header block that is interrupted")
+            return b""
+        match kind:
+            case 4 if not flags & ACK:
+                return frame(SETTINGS, ACK, 0)
+            case 6 if not flags & ACK:
+                return frame(PING, ACK, 0, payload)
+            case 7:
+                self._on_goaway(payload)
+            case 5:
+                self._fail(Cause.MALFORMED, "a PUSH_PROMISE that was not allowed")
+            case 0 | 1 | 3 | 9 if stream == self._stream:
+                self._on_stream(kind, flags, payload)
+        return b""
+
+    def _on_goaway(self, payload: bytes) -> None:
+        """A server that shuts down may still answer this stream if it has not refused it."""
+        self.is_going = True
+        last = int.from_bytes(payload[:4]) & 0x7FFFFFFF
+        if last < self._stream:
+            self._fail(Cause.GOAWAY)
+
+    def _on_stream(self, kind: int, flags: int, payload: bytes) -> None:
+        self.has_begun = True
+        try:
+            if kind in (DATA, HEADERS):
+                payload = _without_padding(kind, flags, payload)
+            if kind == RST_STREAM:
+                self._on_reset(int.from_bytes(payload[:4]))
+            elif kind == DATA:
+                self.body += payload
+                self._finish_if(flags & END_STREAM)
+            else:
+                self._on_block(kind, flags, payload)
+        except (ValueError, hpack.HPACKError) as error:
+            self._fail(Cause.MALFORMED, str(error))
+
+    def _on_block(self, kind: int, flags: int, payload: bytes) -> None:
+        if kind == HEADERS:
+            self._block, self._ends = payload, bool(flags & END_STREAM)
+        else:
+            self._block = (self._block or b"") + payload
+        if not flags & END_HEADERS:
+            return
+        for name, value in self._decoder.decode(self._block, raw=True):
+            self.headers[bytes(name).decode("latin-1").lower()] = bytes(value).decode("latin-1")
+        self._block = None
+        text = self.headers.get(":status", "")
+        self.status = int(text) if text.isascii() and text.isdigit() and len(text) == 3 else 0
+        if not self.status:
+            self._fail(Cause.STATUS_LINE)
+        elif self.status < 200:
+            self.headers.clear()
+        else:
+            self._finish_if(self._ends)
+
+    def _on_reset(self, code: int) -> None:
+        """After a complete answer RST_STREAM only stops what we still send."""
+        self._fail(Cause.MALFORMED, f"the server reset the stream with error {code}")
+
+    def _finish_if(self, ended: int | bool) -> None:
+        if ended and not self.is_done:
+            self.is_done = True
+            self.is_keepable = not self.is_going
+
+    def _fail(self, cause: Cause, words: str = "") -> None:
+        if not self.is_done:
+            self.is_done = True
+            self.failure = Failure(cause, words=words)
+
+
+def header_block(headers: Sequence[tuple[str, str]]) -> bytes:
+    """Returns the header fields of a request, encoded without the dynamic table: the same bytes in each call."""
+    return b"".join(_literal(name.encode(), value.encode()) for name, value in headers)
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    """Returns a header field that is never put into the dynamic table (RFC 7541, 6.2.2), so that requests do not depend
+    on each other."""
+    return b"\x00" + _length(len(name)) + name + _length(len(value)) + value
+
+
+def _length(number: int) -> bytes:
+    """Returns an integer with a prefix of 7 bits (RFC 7541, 5.1)."""
+    if number < 127:
+        return bytes([number])
+    encoded, number = bytearray([127]), number - 127
+    while number > 127:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*encoded, number])
+
+
+def _without_padding(kind: int, flags: int, payload: bytes) -> bytes:
+    start, end = 0, len(payload)
+    if flags & PADDED:
+        if not payload or payload[0] >= len(payload):
+            raise ValueError("a frame with more padding than it has room for")
+        start, end = 1, end - payload[0]
+    if kind == HEADERS and flags & PRIORITY:
+        start += 5
+    return payload[start:end]
+
+
+def _may_be_settings(start: bytes) -> bool:
+    """Returns whether `start`, fewer than 9 bytes, can begin a SETTINGS frame."""
+    return not start[:1].strip(b"\0") and (len(start) < 4 or start[3] == SETTINGS)

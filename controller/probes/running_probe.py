@@ -1,0 +1,272 @@
+"""One probe in flight: its connections, and how much of its time this controller has used.
+
+A probe may need more than one connection. A kept connection that fails is evidence of nothing, so the probe is repeated
+on a new one. A handshake that fails with rustls is repeated with OpenSSL, whose verdict counts.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from controller.probes.connection import Connection
+from controller.probes.exchange import Exchange
+from controller.probes.failure import Cause, Failure
+from controller.probes.files import AGAIN, TlsSettings
+from controller.probes.loop import Loop
+from controller.probes.target import Target
+from controller.probes.tls import OpenSslSession, Session, Unsure
+from controller.probes.worker import Worker
+from reconcilers.health import Phases
+from reconcilers.spec import GrpcHealth
+
+RIGHT_AFTER = 1.0
+"""Seconds after the handshake within which an end of the connection counts as the target's refusal."""
+
+
+class RunningProbe:
+    """Belongs to the probe thread. `on_end` is called once, when the probe has an answer or has failed.
+
+    `lost` is how many seconds of the probe's time this controller may have used: from when an event was, or may have
+    been, ready until it was handled. It counts only until the request is sent: until then the pod waits for us.
+    `handled_at` is the time of the last handled event.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_first_at",
+        "_is_openssl",
+        "_is_over",
+        "_loop",
+        "_on_end",
+        "_open_at",
+        "_ready_at",
+        "_settings",
+        "_start",
+        "_target",
+        "_was_sent",
+        "connection",
+        "exchange",
+        "failure",
+        "handled_at",
+        "is_kept",
+        "is_sent",
+        "lost",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        worker: Worker,
+        loop: Loop,
+        target: Target,
+        settings: TlsSettings | None,
+        clock: Callable[[], float],
+        on_end: Callable[["RunningProbe"], None],
+    ) -> None:
+        self.worker = worker
+        self._loop = loop
+        self._target = target
+        self._settings = settings
+        self._clock = clock
+        self._on_end = on_end
+        self._is_openssl = self._is_over = False
+        self.failure: Failure | None = None
+        self.is_sent = self.is_kept = self._was_sent = False
+        self.lost = self.handled_at = 0.0
+        self._start = self._open_at = self._ready_at = self._first_at = 0.0
+        self.exchange: Exchange
+        self.connection: Connection | None = None
+
+    def begin(self, started: float, lost: float) -> None:
+        """Begin to connect, or send the request on the kept connection.
+
+        The probe was due at `started`. `lost` seconds of its time were used before.
+        """
+        self.handled_at, self.lost = started, lost
+        kept, self.worker.kept = self.worker.kept, None
+        if kept and self._can_use(kept.connection):
+            self._send_on(kept.connection, kept.exchange)
+        else:
+            if kept:
+                kept.connection.close()
+            self._open(openssl=self.worker.openssl_until > self._clock())
+        self._handle(started)
+
+    def _can_use(self, connection: Connection) -> bool:
+        fresh = self.worker.wants_certificate(self.worker.started)
+        return not fresh and connection.address in self._target.addresses and connection.is_idle()
+
+    def _send_on(self, connection: Connection, previous: Exchange) -> None:
+        self.is_kept = True
+        self.connection = connection
+        connection.give(self)
+        self._start = self._open_at = self._ready_at = self._clock()
+        self.exchange = self.worker.new_exchange(previous)
+        self._request()
+
+    def _open(self, *, openssl: bool) -> None:
+        self.is_kept, self.is_sent, self._is_openssl = False, False, openssl
+        self._start, self._open_at, self._ready_at, self._first_at = self._clock(), 0.0, 0.0, 0.0
+        self.exchange = self.worker.new_exchange(None)
+        self.connection = Connection(self._loop, self, self._session())
+        self.connection.open(self._target.addresses, self._target.port)
+
+    def _session(self) -> Session | None:
+        if self._settings is None:
+            return None
+        if not self._is_openssl:
+            with suppress(Unsure):
+                return self._settings.rustls(self.worker.server_name)
+            self._is_openssl = True
+        return self._settings.openssl(self.worker.server_name)
+
+    def _request(self) -> None:
+        assert self.connection is not None  # noqa: S101 - it is ready
+        if self.exchange.is_done:
+            self._finish()
+            return
+        self.is_sent = True
+        try:
+            self.connection.send(self.exchange.request)
+        except OSError as error:
+            self.on_failure(Failure(Cause.CONNECT if not self.is_kept else Cause.RESET, errno=error.errno or 0))
+
+    # Called by the connection
+
+    def on_open(self) -> None:
+        self._open_at = self._clock()
+
+    def on_ready(self) -> None:
+        self._ready_at = self._clock() if self._settings else self._open_at
+        if self._settings and not self._is_alpn_agreed():
+            self._fail(Failure(Cause.NO_HTTP2))
+        else:
+            self._request()
+
+    def _is_alpn_agreed(self) -> bool:
+        wanted = self.worker.kind.ALPN if self.worker.kind else ""
+        session = self.connection.session if self.connection else None
+        return not wanted or session is None or session.alpn() == wanted
+
+    def on_data(self, data: bytes) -> None:
+        exchange = self.exchange
+        reply = exchange.receive(data)
+        if not self._first_at and exchange.has_begun:
+            self._first_at = self._clock()
+        if exchange.is_done:
+            self._finish()
+        elif reply and self.connection is not None:
+            self.connection.send(reply)
+
+    def on_end(self, *, clean: bool) -> None:
+        if self._settings and not self._ready_at:
+            self._fail(Failure(Cause.TLS_CLOSED))
+            return
+        self.exchange.end(clean=clean)
+        self._finish()
+
+    def on_failure(self, failure: Failure) -> None:
+        if failure.cause is Cause.RESET and self._settings and not self._ready_at and not self.is_kept:
+            failure = Failure(Cause.TLS_RESET, errno=failure.errno)
+        self._fail(failure)
+
+    def on_unsure(self) -> None:
+        self._fail(Failure(Cause.TLS_OTHER))
+
+    def on_handled(self, since: float, *, failed: bool) -> None:
+        del failed
+        self._handle(since)
+
+    # The end
+
+    def _finish(self) -> None:
+        """The exchange is done."""
+        if self.exchange.failure or (self.is_kept and self.exchange.is_stale):
+            self._fail(self.exchange.failure or Failure(Cause.EMPTY))
+            return
+        if self._is_openssl:
+            self.worker.openssl_until = self._clock() + AGAIN
+        self._end(None)
+
+    def _fail(self, failure: Failure) -> None:
+        if self._is_over:
+            return
+        if self.is_kept:
+            self._close()
+            self._open(openssl=self.worker.openssl_until > self._clock())
+        elif self._settings and not self._is_openssl and self._is_tls(failure):
+            self._close()
+            self._open(openssl=True)
+        else:
+            self._end(self._explained(failure))
+
+    def _is_tls(self, failure: Failure) -> bool:
+        """Returns whether TLS may be the cause: a target may refuse our certificate right after the handshake."""
+        if failure.cause in (Cause.CONNECT, Cause.NO_HTTP2) or self.exchange.has_begun:
+            return False
+        return not self._ready_at or self._clock() - self._ready_at < RIGHT_AFTER
+
+    def _explained(self, failure: Failure) -> Failure:
+        """In TLS 1.3 a target refuses a missing client certificate only after the handshake. Whether its alert can be
+        read then depends on timing."""
+        session = self.connection.session if self.connection else None
+        if not isinstance(session, OpenSslSession) or self.exchange.has_begun or not self._settings:
+            return failure
+        if self._settings.has_certificate or failure.cause in (Cause.CERTIFICATE, Cause.CONNECT) or not self._ready_at:
+            return failure
+        if session.demands_certificate:
+            return Failure(Cause.CLIENT_CERTIFICATE)
+        if isinstance(self.worker.spec.probe, GrpcHealth) and self._clock() - self._ready_at < RIGHT_AFTER:
+            return Failure(Cause.TURNED_AWAY)
+        return failure
+
+    def _end(self, failure: Failure | None) -> None:
+        self._is_over = True
+        self.failure = failure
+        self._on_end(self)
+
+    def keep_or_close(self, *, keep: bool) -> None:
+        """Release the connection; keep it for the next probe of the worker if `keep` and if it can serve one."""
+        connection = self.connection
+        self._is_over = True
+        if connection is None:
+            return
+        if keep and not self.failure and self.exchange.is_done and self.exchange.is_keepable:
+            self.worker.keep(connection, self.exchange)
+            self.connection = None
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    # Times
+
+    def _handle(self, since: float) -> None:
+        now = self._clock()
+        if not self._was_sent:
+            self.lost += now - max(self.handled_at, since)
+        self._was_sent = self.is_sent
+        self.handled_at = now
+
+    def phases(self, dns: float, now: float) -> Phases:
+        """Returns how long each phase took until `now`, including the phase in which the probe ended."""
+        if not self._open_at:
+            return Phases(dns, now - self._start)
+        connect = self._open_at - self._start
+        if not self._ready_at:
+            return Phases(dns, connect, now - self._open_at)
+        tls = self._ready_at - self._open_at
+        if not self.is_sent:
+            return Phases(dns, connect, tls)
+        first = self._first_at or now
+        return Phases(dns, connect, tls, first - self._ready_at, now - first)
+
+    def stage(self) -> str:
+        """Returns what a timeout interrupts: "connect", "handshake", "answer" or "body"."""
+        if self._first_at and self.is_sent:
+            return "body"
+        if self.is_sent:
+            return "answer"
+        return "handshake" if self._open_at else "connect"
