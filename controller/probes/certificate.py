@@ -13,6 +13,7 @@ from service_identity.cryptography import verify_certificate_hostname, verify_ce
 from service_identity.exceptions import CertificateError
 
 from controller.probes.failure import Objection
+from controller.probes.text import sound
 from reconcilers.health import NO_CERTIFICATE, Certificate
 
 MAX_TEXT = 200
@@ -146,7 +147,7 @@ def _names(certificate: crypto.X509) -> str:
         names = [f"DNS:{each}" for each in found.get_values_for_type(x509.DNSName)]
         names += [f"IP Address:{each}" for each in found.get_values_for_type(x509.IPAddress)]
         if names:
-            return ", ".join(names)[:MAX_TEXT]
+            return sound(", ".join(names)[:MAX_TEXT])
     return _subject(certificate)
 
 
@@ -164,7 +165,7 @@ def _subject(certificate: crypto.X509) -> str:
 
 def _text(name: x509.Name) -> str:
     parts = [f"{each.rfc4514_attribute_name} = {each.value!s}" for each in name]
-    return ", ".join(parts)[:MAX_TEXT]
+    return sound(", ".join(parts)[:MAX_TEXT])
 
 
 def _is_address(host: str) -> bool:

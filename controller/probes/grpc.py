@@ -109,7 +109,7 @@ def serving_status(body: bytes) -> int:
         match kind:
             case 0:
                 value, at = _read_varint(body, at)
-                status = value if number == SERVING_STATUS else status
+                status = value & 0xFFFFFFFF if number == SERVING_STATUS else status
             case 1 | 5:
                 at += 8 if kind == 1 else 4
             case 2:

@@ -15,7 +15,7 @@ from reconcilers.spec import CheckSpec, HttpGet
 
 ALPN = ""
 MAX_READ = 64 * 1024
-"""Bytes of the answer that are read, head and body together."""
+"""Bytes of the body that are read, and of the headers before it, with any informational answers."""
 MAX_EXCERPT = 4 * 1024
 USER_AGENT = f"podpulse/{version('podpulse')}"
 DEFAULT_PORTS = {False: 80, True: 443}
@@ -36,7 +36,7 @@ class HttpExchange:
     """Reads one answer in HTTP/1.1, and any informational answers (1xx) before it."""
 
     __slots__ = (
-        "_has_trailers",
+        "_framing",
         "_head",
         "_is_head",
         "_is_sized",
@@ -55,9 +55,9 @@ class HttpExchange:
 
     def __init__(self, prepared: "Prepared") -> None:
         self.request, self._kept, self._is_head = prepared
-        self._size = 0
+        self._size = self._framing = 0
         self._head = b""
-        self._is_sized = self._has_trailers = False
+        self._is_sized = False
         self.body = bytearray()
         self.status = 0
         self.has_head = self.has_begun = self.is_done = self.is_keepable = False
@@ -74,12 +74,13 @@ class HttpExchange:
         self.has_begun = True
         if not self.status:
             self._check_start(data)
-        if not self.has_head:
-            self._size += len(data)
-        if not self.is_done:
-            self._feed(data)
-        if not self.is_done and self._size > MAX_READ:
-            self._cut()
+        while data and not self.is_done:
+            if not (room := MAX_READ - self._framing):
+                self._fail(Cause.HEAD_TOO_LONG)
+                break
+            part, data = data[:room], data[room:]
+            self._framing += len(part)
+            self._feed(part)
         return b""
 
     def _check_start(self, data: bytes) -> None:
@@ -97,15 +98,7 @@ class HttpExchange:
             self.status = self._parser.get_status_code()
             self.is_done = self.has_head = True
         except httptools.HttpParserError as error:
-            if not self.is_done:
-                self._fail(Cause.MALFORMED if self.status else Cause.STATUS_LINE, str(error))
-
-    def _cut(self) -> None:
-        """A body that is too long is judged by what was read of it."""
-        if self.has_head and not self._has_trailers:
-            self.is_done = True
-        else:
-            self._fail(Cause.HEAD_TOO_LONG)
+            self._fail(Cause.MALFORMED if self.status else Cause.STATUS_LINE, str(error))
 
     def end(self, *, clean: bool) -> None:
         if self.is_done:
@@ -127,20 +120,24 @@ class HttpExchange:
         return self.body[:MAX_EXCERPT].decode("utf-8", "replace") if self.body else ""
 
     def _fail(self, cause: Cause, words: str = "") -> None:
-        self.is_done = True
-        self.failure = Failure(cause, words=words)
+        if not self.is_done:
+            self.is_done = True
+            self.failure = Failure(cause, words=words)
 
-    # What httptools calls
+    # What httptools calls. It goes on after the end of the answer if more bytes came with it.
+
+    def on_message_begin(self) -> None:
+        if self.is_done:
+            self.is_keepable = False
 
     def on_status(self, _: bytes) -> None:
         self._note_status()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.is_done:
+            return
         if not self.status:
             self._note_status()
-        if self.has_head:
-            self._has_trailers = True
-            self._size += len(name) + len(value)
         if b"\0" in value:
             self._fail(Cause.MALFORMED, "a NUL byte in a header")
         if len(name) == 14 and name.lower() == b"content-length":
@@ -152,17 +149,23 @@ class HttpExchange:
 
     def on_headers_complete(self) -> None:
         self._note_status()
-        if self.status >= 200 or self.status == 101:
+        if not self.is_done and (self.status >= 200 or self.status == 101):
             self.has_head = True
-            self._size = 0
-            if self._is_head and not self.is_done:
+            self._framing = 0
+            if self._is_head:
                 self.is_done = True
                 self.is_keepable = bool(self._parser.should_keep_alive())
 
     def on_body(self, data: bytes) -> None:
+        """A body that is too long is judged by what was read of it."""
+        if self.is_done:
+            self.is_keepable = False
+            return
+        self._framing = 0
         self._size += len(data)
         if (room := self._kept - len(self.body)) > 0:
             self.body += data[:room]
+        self.is_done = self._size > MAX_READ
 
     def on_message_complete(self) -> None:
         if self.has_head and not self.is_done:
@@ -172,6 +175,8 @@ class HttpExchange:
             self._is_sized = False
 
     def _note_status(self) -> None:
+        if self.is_done:
+            return
         self.status = int(self._parser.get_status_code())
         if self.status < 100:
             self.status = 0

@@ -3,6 +3,7 @@
 A general library costs several times as much per call, because it keeps the state of many streams.
 """
 
+import re
 import struct
 from collections.abc import Sequence
 
@@ -14,10 +15,12 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_READ = 64 * 1024
 MAX_FRAME = 16_384
 """The largest payload of a frame that a peer may send: the initial value of SETTINGS_MAX_FRAME_SIZE."""
-DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 9
+DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 NO_PUSH = struct.pack(">HI", 0x2, 0)
 """SETTINGS_ENABLE_PUSH = 0."""
+NAME = re.compile(rb":?[!#$%&'*+.^_`|~0-9a-z-]+")
+"""The name of a header field: a token without upper case (RFC 9113, 8.2.1)."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -38,6 +41,8 @@ class UnaryCall:
         "_decoder",
         "_ends",
         "_is_first",
+        "_owed",
+        "_read",
         "_size",
         "_stream",
         "body",
@@ -59,6 +64,10 @@ class UnaryCall:
         self._block: bytes | None = None
         self._ends = False
         self._size = 0
+        self._owed = b""
+        """Acknowledgements that came with the end of the answer. They are sent before the next request."""
+        self._read = 0
+        """Bytes of DATA frames, which the next call returns to the server's flow-control window of the connection."""
         self.body = bytearray()
         self.headers: dict[str, str] = {}
         self.status = 0
@@ -67,10 +76,15 @@ class UnaryCall:
         self.is_going = False
         """Whether the server has announced with GOAWAY that it ends the connection."""
         self.request = (
-            (PREFACE + frame(SETTINGS, 0, 0, NO_PUSH) if self._is_first else b"")
+            (previous._debt() if previous else PREFACE + frame(SETTINGS, 0, 0, NO_PUSH))  # noqa: SLF001
             + frame(HEADERS, END_HEADERS, self._stream, block)
             + frame(DATA, END_STREAM, self._stream, message)
         )
+
+    def _debt(self) -> bytes:
+        """Returns what the server waits for after this call."""
+        window = frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", self._read)) if self._read else b""
+        return self._owed + window
 
     @property
     def is_stale(self) -> bool:
@@ -99,6 +113,8 @@ class UnaryCall:
             replies += self._handle(kind, flags, stream, payload)
         if self._is_first and not self.is_done and not _may_be_settings(self._buffer):
             self._fail(Cause.NOT_HTTP2)
+        if self.is_done:
+            self._owed = replies
         return replies
 
     def end(self, *, clean: bool) -> None:  # noqa: ARG002 - HTTP/2 has its own end of an answer
@@ -111,7 +127,7 @@ class UnaryCall:
             self.failure = Failure(Cause.CUT_SHORT if self.has_begun else Cause.EMPTY)
 
     def _handle(self, kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-        if self._block is not None and (kind != CONTINUATION or stream != self._stream):
+        if (self._block is not None) != (kind == CONTINUATION) or (self._block is not None and stream != self._stream):
             self._fail(Cause.MALFORMED, "a header block that is interrupted")
             return b""
         match kind:
@@ -136,11 +152,15 @@ class UnaryCall:
 
     def _on_stream(self, kind: int, flags: int, payload: bytes) -> None:
         self.has_begun = True
+        if kind == DATA:
+            self._read += len(payload)
         try:
             if kind in (DATA, HEADERS):
                 payload = _without_padding(kind, flags, payload)
             if kind == RST_STREAM:
                 self._on_reset(int.from_bytes(payload[:4]))
+            elif kind == DATA and not self.status:
+                self._fail(Cause.STATUS_LINE)
             elif kind == DATA:
                 self.body += payload
                 self._finish_if(flags & END_STREAM)
@@ -157,6 +177,8 @@ class UnaryCall:
         if not flags & END_HEADERS:
             return
         for name, value in self._decoder.decode(self._block, raw=True):
+            if not NAME.fullmatch(bytes(name)):
+                raise ValueError("a header field whose name is not valid")
             self.headers[bytes(name).decode("latin-1").lower()] = bytes(value).decode("latin-1")
         self._block = None
         text = self.headers.get(":status", "")

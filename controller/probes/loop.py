@@ -73,11 +73,11 @@ class Loop:
         self.lag = handling + self._away
         self.since = since = self._woke - before - self.lag
         owners = self._owners
-        for fd, mask in events:
-            if owner := owners.get(fd):
-                owner.ready(fd, mask, since)
-            elif fd == self._wake:
+        for fd, mask, owner in [(fd, mask, owners.get(fd)) for fd, mask in events]:
+            if fd == self._wake:
                 os.eventfd_read(self._wake)
+            elif owner and owners.get(fd) is owner:  # this turn may have closed it, and given its number to another
+                owner.ready(fd, mask, since)
 
     def close(self) -> None:
         with self._lock:

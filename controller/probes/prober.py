@@ -6,8 +6,6 @@ Belongs to the probe thread, but for `wake`.
 import logging
 from collections.abc import Callable, Collection
 
-from OpenSSL import SSL, crypto
-
 from controller.probes.connection import NEXT_ADDRESS
 from controller.probes.failure import Cause
 from controller.probes.files import TlsFiles, TlsSettings
@@ -18,6 +16,7 @@ from controller.probes.running_probe import RunningProbe
 from controller.probes.schedule import Schedule
 from controller.probes.target import Target
 from controller.probes.target_resolver import TargetResolver
+from controller.probes.tls import UNUSABLE
 from controller.probes.verdict import Verdict
 from controller.probes.worker import Worker
 from controller.runtime.faults import Faults
@@ -156,6 +155,8 @@ class Prober:
             self._go(worker)
         except Exception as error:  # noqa: BLE001 - it is logged, once
             worker.waiting = False
+            if worker.probe:
+                self._release(worker.probe, keep=False)
             self._conclude(worker, self._fault(worker, "the probe could not be sent", error), Phases(dns=worker.dns))
 
     def _go(self, worker: Worker) -> None:
@@ -212,7 +213,7 @@ class Prober:
             worker.probe = probe
             self._in_flight[probe] = None
             probe.begin(worker.started + worker.dns + worker.lost, worker.lost)
-        except (ValueError, OSError, SSL.Error, crypto.Error) as error:
+        except UNUSABLE as error:
             if worker.probe:
                 self._release(worker.probe, keep=False)
             detail = f"the probe could not be sent: {error}"

@@ -13,7 +13,7 @@ from controller.probes.failure import Cause, Failure
 from controller.probes.files import AGAIN, TlsSettings
 from controller.probes.loop import Loop
 from controller.probes.target import Target
-from controller.probes.tls import OpenSslSession, Session, Unsure
+from controller.probes.tls import UNUSABLE, OpenSslSession, Session, TlsError, Unsure
 from controller.probes.worker import Worker
 from reconcilers.health import Phases
 from reconcilers.spec import GrpcHealth
@@ -127,8 +127,13 @@ class RunningProbe:
         self.is_sent = True
         try:
             self.connection.send(self.exchange.request)
+        except Unsure:
+            self.on_unsure()
+        except TlsError as error:
+            self.on_failure(error.failure)
         except OSError as error:
-            self.on_failure(Failure(Cause.CONNECT if not self.is_kept else Cause.RESET, errno=error.errno or 0))
+            cause = Cause.RESET if self.is_kept or self._settings else Cause.CONNECT
+            self.on_failure(Failure(cause, errno=error.errno or 0))
 
     # Called by the connection
 
@@ -149,6 +154,9 @@ class RunningProbe:
 
     def on_data(self, data: bytes) -> None:
         exchange = self.exchange
+        if self._is_over:
+            exchange.is_keepable = False
+            return
         reply = exchange.receive(data)
         if not self._first_at and exchange.has_begun:
             self._first_at = self._clock()
@@ -158,6 +166,9 @@ class RunningProbe:
             self.connection.send(reply)
 
     def on_end(self, *, clean: bool) -> None:
+        if self._is_over:
+            self.exchange.is_keepable = False
+            return
         if self._settings and not self._ready_at:
             self._fail(Failure(Cause.TLS_CLOSED))
             return
@@ -180,6 +191,8 @@ class RunningProbe:
 
     def _finish(self) -> None:
         """The exchange is done."""
+        if self._is_over:
+            return
         if self.exchange.failure or (self.is_kept and self.exchange.is_stale):
             self._fail(self.exchange.failure or Failure(Cause.EMPTY))
             return
@@ -191,13 +204,19 @@ class RunningProbe:
         if self._is_over:
             return
         if self.is_kept:
-            self._close()
-            self._open(openssl=self.worker.openssl_until > self._clock())
+            self._repeat(openssl=self.worker.openssl_until > self._clock())
         elif self._settings and not self._is_openssl and self._is_tls(failure):
-            self._close()
-            self._open(openssl=True)
+            self._repeat(openssl=True)
         else:
             self._end(self._explained(failure))
+
+    def _repeat(self, *, openssl: bool) -> None:
+        """Make the probe once more, on a new connection."""
+        self._close()
+        try:
+            self._open(openssl=openssl)
+        except UNUSABLE as error:
+            self._end(Failure(Cause.LOCAL, words=str(error)))
 
     def _is_tls(self, failure: Failure) -> bool:
         """Returns whether TLS may be the cause: a target may refuse our certificate right after the handshake."""

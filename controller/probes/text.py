@@ -4,8 +4,7 @@
 def sound(text: str) -> str:
     """Returns `text` with U+FFFD for everything that is not a printable character.
 
-    libcurl quotes bytes of the target in its messages. pycurl returns bytes that are not UTF-8 as lone surrogates,
-    which cannot be encoded.
+    Lone surrogates stand for bytes that are not UTF-8. They cannot be encoded.
     """
     if text.isprintable():
         return text

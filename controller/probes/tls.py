@@ -23,6 +23,8 @@ FATAL = 2
 CLOSE_NOTIFY, USER_CANCELED = 0, 90
 PROTOCOL_VERSION = 70
 CHUNK = 65_536
+UNUSABLE = (ValueError, OSError, SSL.Error, crypto.Error)
+"""What is raised when a session cannot be made: a file, a name or the memory of this process is at fault."""
 
 
 class Session(Protocol):
@@ -37,7 +39,7 @@ class Session(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Encrypt `data`; `outgoing` returns it."""
+        """Encrypt `data`; `outgoing` returns it. It raises the errors of `receive`."""
         ...
 
     def receive(self, data: bytes) -> bytes:
@@ -84,7 +86,10 @@ class RustlsSession:
         return self._outgoing.read()
 
     def write(self, data: bytes) -> None:
-        self._object.write(data)
+        try:
+            self._object.write(data)
+        except rtls.SSLError as error:
+            raise Unsure(str(error)) from None
 
     def receive(self, data: bytes) -> bytes:
         try:
@@ -149,7 +154,10 @@ class OpenSslSession:
         return b"".join(parts)
 
     def write(self, data: bytes) -> None:
-        self._connection.send(data)
+        try:
+            self._connection.send(data)
+        except SSL.Error as error:
+            raise TlsError(self._failure(error)) from None
 
     def receive(self, data: bytes) -> bytes:
         if self._is_first and data[0] not in RECORD_TYPES:

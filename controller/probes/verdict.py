@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 
 from controller.probes.failure import Cause, Failure
+from controller.probes.text import sound
 from reconcilers.health import Outcome, Reason
 
 LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -89,12 +90,12 @@ def sentence(failure: Failure, where: str, host: str) -> str:
         case Cause.CONNECT:
             return f"no connection to {where}: {os.strerror(failure.errno)}"
         case Cause.LOCAL:
-            return f"the probe could not be sent: {failure.words}"
+            return f"the probe could not be sent: {sound(failure.words)}"
         case Cause.TLS_ALERT:
             text = ALERTS.get(failure.alert, SENTENCES[Cause.TLS_OTHER])
         case _:
             text = SENTENCES[failure.cause]
-    return text.format(where=where, host=host, words=failure.words)
+    return text.format(where=where, host=host, words=sound(failure.words))
 
 
 def bracketed(address: str) -> str:

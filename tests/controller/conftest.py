@@ -20,7 +20,7 @@ def bench(authority: Authority, capfd: pytest.CaptureFixture[str]) -> Iterator[B
     bench = Bench(authority.file)
     yield bench
     bench.engine.close(10)
-    assert "Traceback" not in capfd.readouterr().err, "an exception was swallowed in one of libcurl's callbacks"
+    assert "Traceback" not in capfd.readouterr().err, "an exception was swallowed in a callback of OpenSSL"
 
 
 @pytest.fixture

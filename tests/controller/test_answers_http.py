@@ -86,9 +86,7 @@ CASES = [
     Case("has one header of 10 MB", flood(OK + b"X: ", b"x" * 16_384), Reason.PROTOCOL, TOO_LONG, 200),
     Case("has a header of many lines", flood(OK + b"X: y\r\n", b" more\r\n" * 99), Reason.PROTOCOL, TOO_LONG, 200),
     Case("has headers of 10 MB", flood(OK, b"X: %b\r\n" % (b"y" * 99)), Reason.PROTOCOL, TOO_LONG, 200),
-    Case(
-        "has endless small headers", flood(OK, b"X: y\r\n" * 99), Reason.PROTOCOL, TOO_LONG, 200
-    ),
+    Case("has endless small headers", flood(OK, b"X: y\r\n" * 99), Reason.PROTOCOL, TOO_LONG, 200),
     Case("has endless trailers", flood(CHUNKED + b"0\r\n", b"X: %b\r\n" % (b"y" * 99)), Reason.PROTOCOL, TOO_LONG, 200),
     Case("floods 100 Continue", flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 99), Reason.PROTOCOL, TOO_LONG, 100),
     Case("floods Early Hints", flood(b"", b"HTTP/1.1 103 E\r\nL: x\r\n\r\n" * 99), Reason.PROTOCOL, TOO_LONG, 103),
@@ -135,10 +133,26 @@ CASES = [
         200,
     ),
     Case(
-        "has a bad chunk", raw(CHUNKED + b"xyz\r\n"), Reason.PROTOCOL, "the answer cannot be understood: Invalid character in chunk size", 200
+        "has a bad chunk",
+        raw(CHUNKED + b"xyz\r\n"),
+        Reason.PROTOCOL,
+        "the answer cannot be understood: Invalid character in chunk size",
+        200,
     ),
-    Case("has NUL in a header", raw(OK + b"X: a\0b\r\n\r\n"), Reason.PROTOCOL, ".*cannot be understood: a NUL byte.*", 200),
-    Case("has no colon in a header", raw(OK + b"X\r\n\r\n"), Reason.PROTOCOL, ".*cannot be understood: Invalid header.*", 200),
+    Case(
+        "has NUL in a header",
+        raw(OK + b"X: a\0b\r\n\r\n"),
+        Reason.PROTOCOL,
+        ".*cannot be understood: a NUL byte.*",
+        200,
+    ),
+    Case(
+        "has no colon in a header",
+        raw(OK + b"X\r\n\r\n"),
+        Reason.PROTOCOL,
+        ".*cannot be understood: Invalid header.*",
+        200,
+    ),
     # It ends too early
     Case("truncates its body", raw(OK + b"Content-Length: 50\r\n\r\nshort"), Reason.PROTOCOL, CUT_SHORT, 200),
     Case("truncates a chunk", raw(CHUNKED + b"50\r\nshort"), Reason.PROTOCOL, CUT_SHORT, 200),

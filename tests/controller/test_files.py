@@ -1,18 +1,18 @@
 """Files that a check names: read once, by us, and only where they are ordinary files. Nobody stops us by one."""
 
-import gc
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from controller.probes.files import MAX_KEY, MAX_SEALED, Sealed
-from controller.runtime.plain_files import MAX_SIZE, contents, unreadable
+from controller.probes.files import MAX_KEY, MAX_SETTINGS, TlsFiles
+from controller.runtime.plain_files import MAX_SIZE, contents, stamp, unreadable
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import CheckSpec, Tls
 from tests.faults.procfs import links
@@ -68,16 +68,83 @@ def test_what_grows_while_it_is_read_is_too_long(tmp_path: Path) -> None:
         contents("/proc/self/maps", 100)
 
 
-def test_a_path_of_sealed_bytes_is_never_used_again() -> None:
-    seen = set()
-    for number in range(100):
-        sealed = Sealed(b"%d" % number, "a")
-        assert Path(sealed.path).read_bytes() == b"%d" % number
-        seen.add(sealed.path)
-    assert len(seen) == 100
-    path = sealed.path
-    del sealed
-    assert not Path(path).exists()
+# The contexts
+
+
+def test_a_file_is_read_once_until_it_is_replaced(own: Tls, authority: Authority, tmp_path: Path) -> None:
+    files = TlsFiles(own.ca_file)
+    first = files.settings(own)
+    other = Authority(tmp_path / "other")
+    cert, key = other.files("client")
+    for path, content in ((own.ca_file, other.file), (own.cert_file, cert), (own.key_file, key)):
+        Path(path).write_bytes(content.read_bytes())
+    assert files.settings(own) is first
+    files.renew(own.ca_file, [])
+    renewed = files.settings(own)
+    assert (renewed.trust, renewed._pair) == (first.trust, first._pair)
+    files.renew(own.ca_file, [own.ca_file, own.key_file])
+    renewed = files.settings(own)
+    assert renewed.trust is not first.trust
+    assert renewed._pair
+    assert (renewed._pair.certificate_pem, renewed._pair.key_pem) == (cert.read_bytes(), key.read_bytes())
+
+
+@pytest.mark.parametrize("change", ["ca_file", "cert_file", "insecure_skip_verify", "alpn"])
+def test_checks_with_equal_options_share_a_context_and_no_others(own: Tls, authority: Authority, change: str) -> None:
+    files = TlsFiles(own.ca_file)
+    cert, key = map(str, authority.files("client"))
+    changed = {
+        "ca_file": replace(own, ca_file=str(authority.file)),
+        "cert_file": replace(own, cert_file=cert, key_file=key),
+        "insecure_skip_verify": replace(own, insecure_skip_verify=True),
+        "alpn": own,
+    }
+    first = files.settings(own)
+    other = files.settings(changed[change], "h2" if change == "alpn" else "")
+    assert other is not first
+    assert files.settings(own) is files.settings(replace(own, ca_file="")) is first, "the same file is named"
+    assert files.settings(replace(own, server_name="web1")) is first, "a name belongs to a connection"
+
+
+def test_of_very_many_contexts_the_one_that_was_not_used_for_longest_is_built_again(own: Tls, tmp_path: Path) -> None:
+    files = TlsFiles(own.ca_file)
+    first, second = files.settings(own), files.settings(Tls())
+    for number in range(MAX_SETTINGS - 1):
+        copy = tmp_path / f"ca-{number}.pem"
+        copy.write_bytes(Path(own.ca_file).read_bytes())
+        files.settings(Tls(ca_file=str(copy)))
+        assert files.settings(own) is first
+    assert len(files._settings) == MAX_SETTINGS
+    assert files.settings(Tls()) is not second
+
+
+def test_readings_name_each_file_with_the_stamp_of_what_was_read_first(own: Tls) -> None:
+    files = TlsFiles(own.ca_file)
+    assert list(files.readings()) == []
+    files.settings(own)
+    paths = [(own.ca_file,), (own.cert_file, own.key_file)]
+    first = list(files.readings())
+    assert [each.paths for each in first] == paths
+    assert [each.stamps for each in first] == [tuple(map(stamp, each)) for each in paths]
+    files.renew(own.ca_file, [own.key_file])
+    assert [each.paths for each in files.readings()] == paths[:1]
+    files.settings(own)
+    again = list(files.readings())
+    assert again[0] == first[0]
+    assert again[1].number > first[1].number, "another reading of the same files"
+
+
+def test_a_file_that_cannot_be_used_is_read_again_when_it_is_replaced(own: Tls) -> None:
+    good = Path(own.ca_file).read_bytes()
+    files = TlsFiles(own.ca_file)
+    Path(own.ca_file).write_text("garbage")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"{own.ca_file}: expected at least one certificate in PEM"):
+            files.settings(own)
+    assert [each.paths for each in files.readings()] == [(own.ca_file,)], "a file that is replaced is noticed"
+    Path(own.ca_file).write_bytes(good)
+    files.renew(own.ca_file, [own.ca_file])
+    assert files.settings(own).verifies
 
 
 # In the engine
@@ -143,9 +210,7 @@ def go_on(bench: Bench, *checks: CheckSpec) -> None:
         bench.results.after(check.key, len(bench.results.all(check.key)) + 1)
 
 
-def test_a_certificate_that_is_long_is_not_copied_into_every_transfer(
-    bench: Bench, demanding: Target, own: Tls
-) -> None:
+def test_a_certificate_that_is_too_long_is_named(bench: Bench, demanding: Target, own: Tls) -> None:
     with Path(own.cert_file).open("ab") as file:
         file.write(b"\n" * MAX_KEY)
     result = bench.result(https(demanding.port, "long", tls=own))
@@ -205,22 +270,17 @@ def lock(path: str) -> None:
     )
 
 
-def test_descriptors_for_authorities_are_few_however_many_files_are_named(
-    bench: Bench, secure: Target, authority: Authority, tmp_path: Path
+def test_no_descriptor_of_a_file_is_kept_however_many_files_are_named(
+    bench: Bench, demanding: Target, own: Tls, tmp_path: Path
 ) -> None:
     checks = []
-    for number in range(MAX_SEALED + 5):
+    for number in range(20):
         file = tmp_path / f"ca-{number}.pem"
-        file.write_bytes(authority.file.read_bytes())
-        checks.append(https(secure.port, f"pod-{number}", tls=Tls(ca_file=str(file)), interval=0.3))
+        file.write_bytes(Path(own.ca_file).read_bytes())
+        checks.append(https(demanding.port, f"pod-{number}", tls=replace(own, ca_file=str(file)), interval=0.3))
     bench.engine.start(checks)
     for check in checks:
-        bench.results.after(check.key, 3)
+        bench.results.after(check.key, 2)
     assert {one.outcome for one in bench.results.all()} == {SUCCESS}
-    gc.collect()  # other tests' engines have such copies too
-    assert 0 < copies() <= MAX_SEALED
-
-
-def copies() -> int:
-    """How many of this process' descriptors are such copies."""
-    return sum("memfd:podpulse-tls" in link for link in links(os.getpid()).values())
+    kept = [link for link in links(os.getpid()).values() if link.endswith(".pem") or "memfd" in link]
+    assert kept == []

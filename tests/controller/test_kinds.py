@@ -82,7 +82,10 @@ GRPC_CASES: dict[str, tuple[Reason, str]] = {
     "TLS to plain": (Reason.TLS, r"localhost:\d+ does not speak TLS"),
     "a web server": (Reason.PROTOCOL, "the answer is not HTTP/2, which gRPC needs"),
     "a secure web server": (Reason.PROTOCOL, r"localhost:\d+ does not offer HTTP/2 by ALPN, which gRPC needs"),
-    "a secure web server without it": (Reason.PROTOCOL, r"localhost:\d+ does not offer HTTP/2 by ALPN, which gRPC needs"),
+    "a secure web server without it": (
+        Reason.PROTOCOL,
+        r"localhost:\d+ does not offer HTTP/2 by ALPN, which gRPC needs",
+    ),
     "silent": (Reason.TIMEOUT, "connected, then nothing for 0.6 s"),
     "closes": (Reason.PROTOCOL, "the connection was closed without an answer"),
     "garbage": (Reason.PROTOCOL, "the answer is not HTTP/2, which gRPC needs"),

@@ -13,7 +13,7 @@ from controller.health.store import HealthStore
 from controller.probes import http
 from controller.probes.resolver import Answer
 from controller.probes.text import sound
-from controller.probes.transfer import Verdict
+from controller.probes.verdict import Verdict
 from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, HttpGet, Output, PodKey, Tls
 from tests.support import targets
@@ -76,7 +76,7 @@ def fails(*_: object) -> Verdict:
     raise ZeroDivisionError
 
 
-BROKEN = SimpleNamespace(profile=http.profile, transfer=http.transfer, url=http.url, answered=fails, failed=fails)
+BROKEN = SimpleNamespace(ALPN=http.ALPN, prepared=http.prepared, exchange=http.exchange, verdict=fails, excerpt=fails)
 """HTTP, but for reading an answer."""
 
 
@@ -190,11 +190,11 @@ def test_text_of_a_target_is_made_sound(text: str, expected: str) -> None:
     assert sound(text).isprintable()
 
 
-def test_what_libcurl_quotes_of_a_target_can_be_written_everywhere(bench: Bench, target: Target) -> None:
-    target.greeting = grpc_answer([], [(b"Bad\xff\x1b", b"v")])
-    result = bench.result(grpc(target.port, "odd"))
+def test_what_is_quoted_of_a_target_can_be_written_everywhere(bench: Bench, target: Target) -> None:
+    target.behave(targets.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Bad\xff\x1b[31m\r\n\r\n"))
+    result = bench.result(spec(target))
     assert result.reason is Reason.PROTOCOL
-    assert "name: [Bad\ufffd" in result.detail
+    assert result.detail == "the answer cannot be understood: Transfer-Encoding: Bad\xff\ufffd[31m"
     assert result.detail.isprintable()
     result.detail.encode()
 
@@ -209,6 +209,13 @@ def test_a_certificate_with_bytes_that_are_no_text_is_read_like_any_other(
     assert result.detail == ("" if insecure else "the certificate is self-signed")
     assert result.certificate.names == "localhost"
     assert result.certificate.expires > time.time()
+
+
+def test_a_header_field_of_grpc_with_an_invalid_name_cannot_be_understood(bench: Bench, target: Target) -> None:
+    target.greeting = grpc_answer([(b"grpc-status", b"0")], [(b"Bad\xff\x1b", b"v")])
+    result = bench.result(grpc(target.port, "odd"))
+    assert result.reason is Reason.PROTOCOL
+    assert result.detail == "the answer cannot be understood: a header field whose name is not valid"
 
 
 # Our own time

@@ -1,19 +1,20 @@
-"""Files of certificates that are replaced while we run: noticed when they stand, and used by new connections."""
+"""Files of certificates that are replaced while the controller runs: they are noticed once they are complete, and new
+connections use them."""
 
 import dataclasses
 import os
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import pycurl
 import pytest
+from OpenSSL import crypto
 
 from controller.config.certificate_files import Rotation
 from controller.consul.client import ConsulClient, ConsulRefused, ConsulUnavailable
 from controller.probes import files
-from controller.probes.files import MAX_SEALED, Options, TlsFiles
-from controller.probes.pool import TransferPool
-from controller.probes.worker import Worker
+from controller.probes.client_pair import ClientPair
+from controller.probes.files import MAX_SETTINGS, TlsFiles
 from controller.runtime.pem_files import unusable
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import Tls
@@ -58,18 +59,25 @@ class Watched:
 
     def __init__(self, tls: Tls, ca_file: Path) -> None:
         self.files = TlsFiles(str(ca_file))
-        self._tls = tls
+        self.tls = tls
         self._ca_file = str(ca_file)
         self._rotation = Rotation()
         self.read()
 
-    def read(self) -> Options:
-        """As for a new transfer."""
-        options, self.sealed = self.files.options(self._tls)
-        return options
+    def read(self) -> tuple[bytes, ClientPair | None]:
+        """Returns what a new connection uses: the authorities as PEM, and the pair of certificate and key."""
+        settings = self.files.settings(self.tls)
+        trusted = settings.trust.valid(time.time())
+        return b"".join(crypto.dump_certificate(crypto.FILETYPE_PEM, each) for each in trusted), settings._pair
 
     def authorities(self) -> bytes:
-        return Path(str(self.read()[pycurl.CAINFO])).read_bytes()
+        return self.read()[0]
+
+    def own(self) -> tuple[bytes, bytes]:
+        """Returns certificate and key, as PEM."""
+        pair = self.read()[1]
+        assert pair
+        return pair.certificate_pem, pair.key_pem
 
     def look(self) -> Collection[str]:
         """The files that were replaced, in order; they are read anew."""
@@ -112,15 +120,15 @@ def test_a_file_that_was_replaced_is_told_of_once_it_stands(
 def test_a_file_that_is_replaced_between_two_readings_counts_as_it_was_read_first(
     bundle: Path, authority: Authority, successor: Authority
 ) -> None:
-    """A transfer that was made by the first one is used again."""
+    """The contexts of the first reading may still be in use when the file is read again."""
     watched = Watched(Tls(), bundle)
     before = bundle.read_bytes()
     replace_by(bundle, successor.file)
-    for number in range(2 * MAX_SEALED):
+    for number in range(MAX_SETTINGS + 1):
         copy = bundle.with_name(f"copy-{number}")
         copy.write_bytes(before)
-        watched.files.options(Tls(ca_file=str(copy)))
-    watched.read()
+        watched.files.settings(Tls(ca_file=str(copy)))
+    assert watched.authorities() == before
     assert [watched.look() for _ in range(2)] == [[], [str(bundle)]]
 
 
@@ -133,8 +141,7 @@ def test_a_folder_whose_link_is_swapped_as_kubernetes_does_is_told_of(
     watched.look()
     assert watched.look() == sorted(map(str, (mount.ca, mount.cert, mount.key)))
     assert watched.authorities() == successor.file.read_bytes()
-    own = watched.read()
-    assert (own[pycurl.SSLCERT_BLOB], own[pycurl.SSLKEY_BLOB]) == (mount.cert.read_bytes(), mount.key.read_bytes())
+    assert watched.own() == (mount.cert.read_bytes(), mount.key.read_bytes())
 
 
 class Mount:
@@ -215,7 +222,7 @@ def test_a_certificate_and_its_key_are_replaced_together_or_not_at_all(
     assert caplog.text.count(f"{cert} and {key} replaced, and cannot be used") == 1
     replace_by(key, new_key)
     assert [watched.look() for _ in range(3)] == [[], [str(cert), str(key)], []]
-    assert watched.read()[pycurl.SSLCERT_BLOB] == new_cert.read_bytes()
+    assert watched.own() == (new_cert.read_bytes(), new_key.read_bytes())
 
 
 def test_a_pair_of_which_one_was_read_before_and_one_after_it_was_replaced_is_read_again(
@@ -224,10 +231,13 @@ def test_a_pair_of_which_one_was_read_before_and_one_after_it_was_replaced_is_re
     cert, key = pair
     new_cert, new_key = successor.files("client")
     replace_by(key, new_key)
-    watched = Watched(Tls(cert_file=str(cert), key_file=str(key)), bundle)
+    watched = Watched(Tls(), bundle)
+    watched.tls = Tls(cert_file=str(cert), key_file=str(key))
+    with pytest.raises(ValueError, match=f"{key}: does not belong to the certificate in {cert}"):
+        watched.read()
     replace_by(cert, new_cert)
     assert [watched.look() for _ in range(2)] == [[], [str(cert), str(key)]]
-    assert watched.read()[pycurl.SSLCERT_BLOB] == new_cert.read_bytes()
+    assert watched.own() == (new_cert.read_bytes(), new_key.read_bytes())
 
 
 def test_a_file_that_a_pipe_takes_the_place_of_is_not_opened_and_told_of_when_it_is_back(
@@ -241,18 +251,20 @@ def test_a_file_that_a_pipe_takes_the_place_of_is_not_opened_and_told_of_when_it
 
 
 def test_however_many_files_are_named_what_is_known_of_them_is_bounded(
-    bundle: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    bundle: Path, authority: Authority, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "MAX_READINGS", 5)
-    monkeypatch.setattr(files, "MAX_PAIRS", 2)
-    pool = TransferPool(str(bundle), lambda *_: None)
-    cert, key = pair
-    for number in range(20):
-        copy = cert.with_name(f"copy-{number}.pem")
-        copy.write_bytes(cert.read_bytes())
-        check = https(1, f"pod-{number}", tls=Tls(cert_file=str(copy), key_file=str(key)))
-        pool.get(Worker(check, 0)).close()
-        assert len(pool.files()) <= 6
+    monkeypatch.setattr(files, "MAX_SETTINGS", 2)
+    cert, key = authority.files("client")
+    with Target(authority.server()) as target:
+        for number in range(20):
+            copy = cert.with_name(f"copy-{number}.pem")
+            copy.write_bytes(cert.read_bytes())
+            tls = Tls(cert_file=str(copy), key_file=str(key))
+            assert bench.result(https(target.port, f"pod-{number}", tls=tls)).outcome is Outcome.SUCCESS
+            assert len(bench.engine.files()) <= 6
+            known = bench.engine._prober._files
+            assert max(len(known._settings), len(known._pairs), len(known._trusts)) <= 6
 
 
 # Probes
@@ -266,14 +278,13 @@ def bench(bundle: Path) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["the engine's", "the check's own"])
-@pytest.mark.parametrize("resume", [False, True], ids=["full handshakes", "resumed sessions"])
 def test_replaced_authorities_are_asked_from_the_next_probe_on(
-    bench: Bench, authority: Authority, successor: Authority, bundle: Path, tmp_path: Path, own: bool, resume: bool
+    bench: Bench, authority: Authority, successor: Authority, bundle: Path, tmp_path: Path, own: bool
 ) -> None:
     mine = tmp_path / "own.pem"
     mine.write_bytes(bundle.read_bytes())
     file = mine if own else bundle
-    tls = Tls(ca_file=str(mine) if own else "", resume=resume)
+    tls = Tls(ca_file=str(mine) if own else "")
     with Target(authority.server()) as target:
         check = https(target.port, "a", tls=tls, interval=0.2)
         bench.engine.start([check])
@@ -288,13 +299,12 @@ def test_replaced_authorities_are_asked_from_the_next_probe_on(
         assert (str(file),) in {each.paths for each in bench.engine.files()}
 
 
-@pytest.mark.parametrize("resume", [False, True], ids=["full handshakes", "resumed sessions"])
 def test_a_replaced_client_certificate_is_shown_from_the_next_probe_on(
-    bench: Bench, authority: Authority, successor: Authority, resume: bool
+    bench: Bench, authority: Authority, successor: Authority
 ) -> None:
     cert, key = successor.files("client")
     with Target(authority.demanding()) as target:
-        check = https(target.port, "a", tls=Tls(cert_file=str(cert), key_file=str(key), resume=resume), interval=0.2)
+        check = https(target.port, "a", tls=Tls(cert_file=str(cert), key_file=str(key)), interval=0.2)
         bench.engine.start([check])
         until(lambda: bench.results.all(check.key))
         assert bench.results.all(check.key)[-1].outcome is Outcome.FAILURE

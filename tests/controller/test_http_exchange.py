@@ -1,0 +1,269 @@
+"""How one answer in HTTP/1.1 is read, byte by byte and without a socket."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.probes.failure import Cause
+from controller.probes.http import MAX_EXCERPT, MAX_READ, HttpExchange, Prepared, prepared
+from controller.probes.verdict import sentence
+from reconcilers.spec import HttpGet, Tls
+
+OK = b"HTTP/1.1 200 OK\r\n"
+SIZED = OK + b"Content-Length: 2\r\n\r\nok"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def exchange(*, is_head: bool = False, kept: int = MAX_READ) -> HttpExchange:
+    return HttpExchange(Prepared(b"", kept, is_head))
+
+
+def read(*parts: bytes, is_head: bool = False, clean: bool | None = None) -> HttpExchange:
+    """Returns the exchange after these bytes, and after the end of the connection where `clean` is given.
+
+    A connection on which more comes than one answer is not kept.
+    """
+    answer = exchange(is_head=is_head)
+    for part in parts:
+        if part and not answer.is_done:
+            answer.receive(part)
+        elif part:
+            answer.is_keepable = False
+    if clean is not None:
+        answer.end(clean=clean)
+    return answer
+
+
+def told(answer: HttpExchange) -> tuple[bool, str, int, bytes]:
+    """Returns what a verdict is made of."""
+    failure = sentence(answer.failure, "web1:80", "web1") if answer.failure else ""
+    return answer.is_done, failure, answer.status, bytes(answer.body)
+
+
+def cause(answer: HttpExchange) -> Cause | None:
+    return answer.failure.cause if answer.failure else None
+
+
+# Any split of the bytes gives the same result
+
+HEADS = st.sampled_from([b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 503 No\r\n", b"HTTP/1.1 204 \r\n", b"HTTP/1.1 408 X\n"])
+INFORMATIONAL = st.sampled_from([b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 E\r\nLink: <a>\r\n\r\n" * 2])
+HEADERS = st.lists(
+    st.sampled_from([b"X: y\r\n", b"Connection: close\r\n", b"Set-Cookie: a\r\n", b"E:\r\n"]), max_size=3
+)
+BODIES = st.sampled_from(
+    [
+        b"Content-Length: 5\r\n\r\nhello",
+        b"Content-Length: 0\r\n\r\n",
+        b"\r\nuntil the end",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;a=b\r\n, w\r\n0\r\nX-Trailer: z\r\n\r\n",
+        b"Content-Length: 9\r\n\r\nshort",
+    ]
+)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> bytes:
+    headers = b"".join(draw(HEADERS))
+    return draw(INFORMATIONAL) + draw(HEADS) + headers + draw(BODIES)
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> bytes:
+    """An answer with some bytes replaced, and perhaps more bytes after it."""
+    answer = draw(answers()) + draw(
+        st.sampled_from([b"", b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", b"\r\n", b"x"])
+    )
+    start = draw(st.integers(0, len(answer)))
+    end = draw(st.integers(start, min(len(answer), start + 3)))
+    return answer[:start] + draw(st.binary(max_size=3)) + answer[end:]
+
+
+@st.composite
+def splits(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> tuple[bytes, list[bytes]]:
+    data = draw(whole)
+    cuts = sorted(draw(st.sets(st.integers(0, len(data)))))
+    return data, [data[start:end] for start, end in pairwise([0, *cuts, len(data)])]
+
+
+@given(splits(answers()), st.booleans(), st.booleans())
+def test_any_split_of_an_answer_is_read_alike(split: tuple[bytes, list[bytes]], is_head: bool, clean: bool) -> None:
+    data, parts = split
+    whole = read(data, is_head=is_head)
+    every = [read(*parts, is_head=is_head), read(*(bytes([each]) for each in data), is_head=is_head)]
+    for answer in every:
+        assert (told(answer), answer.has_head) == (told(whole), whole.has_head)
+        assert answer.is_keepable == whole.is_keepable
+        assert answer.is_stale == whole.is_stale
+    for answer in (whole, *every):
+        answer.end(clean=clean)
+        assert told(answer) == told(whole)
+        assert answer.is_done
+
+
+@given(splits(broken()), st.booleans(), st.booleans())
+def test_any_split_of_a_broken_answer_is_read_alike(
+    split: tuple[bytes, list[bytes]], is_head: bool, clean: bool
+) -> None:
+    data, parts = split
+    whole = read(data, is_head=is_head, clean=clean)
+    for every in (parts, [bytes([each]) for each in data]):
+        assert told(read(*every, is_head=is_head, clean=clean)) == told(whole)
+
+
+@given(st.lists(st.binary(max_size=300)), st.booleans())
+def test_whatever_comes_is_read_without_an_exception(parts: list[bytes], clean: bool) -> None:
+    answer = read(*parts, clean=clean)
+    assert answer.is_done
+    assert len(answer.body) <= MAX_READ
+
+
+# Informational answers, HEAD, and where an answer ends
+
+
+def test_informational_answers_are_passed_over() -> None:
+    answer = read(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: <a>\r\n\r\n" + SIZED)
+    assert (told(answer), answer.is_keepable) == ((True, "", 200, b"ok"), True)
+
+
+def test_an_answer_that_ends_with_an_informational_one_has_its_status() -> None:
+    answer = read(b"HTTP/1.1 100 Continue\r\n\r\n", clean=True)
+    assert (told(answer), answer.has_head) == ((True, "", 100, b""), False)
+
+
+@pytest.mark.parametrize("more", [b"", b"Upgrade: websocket\r\nConnection: upgrade\r\n"])
+def test_a_switch_of_protocols_is_an_answer(more: bytes) -> None:
+    answer = read(b"HTTP/1.1 101 Switching\r\n" + more + b"\r\n", clean=True)
+    assert (told(answer), answer.has_head) == ((True, "", 101, b""), True)
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 99\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_an_answer_to_head_ends_with_its_headers(length: bytes) -> None:
+    answer = read(OK + length + b"\r\n", is_head=True)
+    assert told(answer) == (True, "", 200, b"")
+    body = read(OK + length + b"\r\nx", is_head=True)
+    assert told(body) == (True, "", 200, b"")
+
+
+@pytest.mark.parametrize(
+    ("answer", "keepable"),
+    [
+        (SIZED, True),
+        (CHUNKED + b"2\r\nok\r\n0\r\n\r\n", True),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", True),
+        (SIZED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), False),
+        (SIZED.replace(b"1.1", b"1.0"), False),
+        (SIZED + SIZED, False),
+    ],
+    ids=["sized", "chunked", "204", "close", "HTTP/1.0", "two answers"],
+)
+def test_a_connection_is_kept_only_where_it_can_serve_another_request(answer: bytes, keepable: bool) -> None:
+    found = read(answer)
+    assert (found.is_done, found.failure, found.is_keepable) == (True, None, keepable)
+
+
+def test_bytes_after_the_answer_change_nothing_of_it() -> None:
+    answer = read(SIZED + b"HTTP/1.1 500 No\r\nX: a\0b\r\nContent-Length: 4\r\n\r\nbody")
+    assert told(answer) == (True, "", 200, b"ok")
+
+
+def test_408_may_be_the_answer_to_an_idle_connection() -> None:
+    assert read(b"HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n").is_stale
+    assert not read(SIZED).is_stale
+
+
+@pytest.mark.parametrize(
+    ("data", "clean", "expected"),
+    [
+        (b"", True, Cause.EMPTY),
+        (b"HTT", True, Cause.STATUS_LINE),
+        (b"HTTP/1.1 20", True, Cause.STATUS_LINE),
+        (OK + b"X: y\r\n", True, None),
+        (OK + b"Content-Length: 3\r\n\r\nok", True, Cause.CUT_SHORT),
+        (CHUNKED + b"2\r\nok\r\n", True, Cause.CUT_SHORT),
+        (OK + b"\r\nok", True, None),
+        (OK + b"\r\nok", False, Cause.CUT_SHORT),
+        (b"SSH-2.0-OpenSSH\r\n", True, Cause.NOT_HTTP),
+        (b"HTTP/1.1 099 Odd\r\n\r\n", True, Cause.STATUS_LINE),
+        (b"HTTP/1.1 2x0 Odd\r\n\r\n", True, Cause.STATUS_LINE),
+        (OK + b"X: a\0b\r\n\r\n", True, Cause.MALFORMED),
+        (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n", True, Cause.MALFORMED),
+        (CHUNKED + b"xyz\r\n", True, Cause.MALFORMED),
+    ],
+)
+def test_what_ends_an_answer_is_told_apart(data: bytes, clean: bool, expected: Cause | None) -> None:
+    assert cause(read(data, clean=clean)) is expected
+
+
+# Limits
+
+
+@pytest.mark.parametrize("step", [1000, 16_384, 10 * MAX_READ])
+@pytest.mark.parametrize(("over", "expected"), [(0, None), (1, Cause.HEAD_TOO_LONG)])
+def test_a_head_may_have_64_kib_however_it_comes(step: int, over: int, expected: Cause | None) -> None:
+    end = b"\r\nContent-Length: 0\r\n\r\n"
+    data = OK + b"X: " + b"x" * (MAX_READ + over - len(OK) - 3 - len(end)) + end
+    assert len(data) == MAX_READ + over
+    answer = read(*(data[at : at + step] for at in range(0, len(data), step)))
+    assert (answer.is_done, cause(answer)) == (True, expected)
+
+
+@pytest.mark.parametrize("step", [1000, 16_384, 10 * MAX_READ])
+@pytest.mark.parametrize("over", [0, 1, 100_000])
+def test_of_a_body_64_kib_are_read_however_it_comes(step: int, over: int) -> None:
+    length = MAX_READ + over
+    data = OK + b"Content-Length: %d\r\n\r\n" % length + b"x" * length
+    answer = read(*(data[at : at + step] for at in range(0, len(data), step)))
+    assert told(answer) == (True, "", 200, b"x" * MAX_READ)
+    assert answer.is_keepable == (over == 0)
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (OK, b"X: y\r\n"),
+        (OK + b"X: ", b"y" * 100),
+        (CHUNKED + b"2\r\nok\r\n0\r\n", b"X: y\r\n"),
+        (CHUNKED + b"2\r\nok\r\n0\r\nX: ", b"y" * 100),
+        (CHUNKED + b"2;a=", b"b" * 100),
+    ],
+    ids=["100 Continue", "headers", "one header", "trailers", "one trailer", "an extension of a chunk"],
+)
+def test_what_never_ends_around_a_body_is_given_up(start: bytes, more: bytes) -> None:
+    answer = read(start, *[more] * (MAX_READ // len(more) + 2))
+    assert (answer.is_done, cause(answer)) == (True, Cause.HEAD_TOO_LONG)
+
+
+def test_many_small_chunks_are_one_body() -> None:
+    answer = read(CHUNKED, *[b"1\r\nx\r\n"] * (MAX_READ // 2), b"0\r\n\r\n")
+    assert told(answer) == (True, "", 200, b"x" * (MAX_READ // 2))
+
+
+def test_no_more_of_a_body_is_kept_than_is_needed() -> None:
+    answer = exchange(kept=MAX_EXCERPT)
+    answer.receive(OK + b"Content-Length: 10000\r\n\r\n" + b"x" * 10_000)
+    assert (answer.is_done, len(answer.body)) == (True, MAX_EXCERPT)
+
+
+# The request
+
+
+@pytest.mark.parametrize(
+    ("probe", "host"),
+    [
+        (HttpGet("web1", 80, "/"), b"web1"),
+        (HttpGet("web1", 8080, "/"), b"web1:8080"),
+        (HttpGet("web1", 443, "/", Tls()), b"web1"),
+        (HttpGet("web1", 443, "/", Tls(server_name="a.example")), b"web1:443"),
+        (HttpGet("fd00::1", 8080, "/"), b"[fd00::1]:8080"),
+        (HttpGet("web1", 80, "/", headers=(("host", "other"),)), b"other"),
+    ],
+)
+def test_the_request_names_the_host_and_the_port_that_is_not_the_schemes(probe: HttpGet, host: bytes) -> None:
+    lines = prepared(probe).request.split(b"\r\n")
+    assert lines[0] == b"GET / HTTP/1.1"
+    assert [line.partition(b": ")[2] for line in lines if line.lower().startswith(b"host: ")] == [host]
+    assert lines[-2:] == [b"", b""]
