@@ -1,9 +1,8 @@
-"""The answer to a scrape: Prometheus' text format or OpenMetrics, of the stores as they are now and of a registry.
+"""The text of a scrape, in Prometheus' text format or OpenMetrics, from the stores and a registry.
 
-Series about single checks are written here by hand, because prometheus_client needs over ten times as long, and
-10,000 checks have 350,000 of them. They are read from the stores anew at each scrape, and nothing is remembered in
-between: the series of a removed pod are gone with it. Text is joined some checks at a time, so no single call holds
-the interpreter for long while probes are due.
+The series of single checks are rendered here, because prometheus_client takes over ten times as long, and 10,000 checks
+have 350,000 series. They are read from the stores at each scrape and not kept, so the series of a removed pod disappear
+with it. Text is joined for some checks at a time, so that no call holds the interpreter for long while probes are due.
 
 Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ and
 https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
@@ -39,7 +38,7 @@ def render(
     damped: Collection[PodKey],
     form: Format,
 ) -> Iterator[bytes]:
-    """Everything that a scrape gets, in parts. `damped` are the pods that flap."""
+    """Returns the text of a scrape in parts. `damped` are the pods that flap."""
     checks = [(_labels(check.spec.key), check) for check in healths.all()]
     yield from _checks(checks, form)
     yield from _flags(FLAPPING, [(labels, check.spec.key in damped) for labels, check in checks], form)
@@ -55,7 +54,7 @@ def render(
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: `name` is without the `_total` that a counter's samples bear."""
+    """One metric family. `name` is without the suffix `_total` of a counter's samples."""
 
     name: str
     kind: str
@@ -63,7 +62,7 @@ class Family:
 
     @property
     def sample(self) -> str:
-        """The name of its samples, which HELP and TYPE bear too, but in OpenMetrics."""
+        """The name of its samples. HELP and TYPE have it too, except in OpenMetrics."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
     def head(self, form: Format) -> bytes:
@@ -120,13 +119,13 @@ OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], int]], ...] = (
         lambda intent: intent.manifest is not None and intent.manifest.paused,
     ),
 )
-"""What each manifest is asked, whether or not it asks for a check."""
+"""The families with one sample per manifest, whether or not it has a check."""
 
 HOLE = "\0"
 
 
 def _one_of(family: Family, label: str, values: Iterable[str], chosen: str) -> list[str]:
-    """One line for each of `values`, 1 for the chosen one, in pieces that the labels of a check join."""
+    """Returns one line per value, 1 for the chosen one, split where the labels of a check go."""
     lines = [f'{family.sample}{{{HOLE},{label}="{value}"}} {value == chosen:d}\n' for value in values]
     return "".join(lines).split(HOLE)
 
@@ -234,10 +233,10 @@ def _flags(family: Family, flags: Sequence[tuple[str, int]], form: Format) -> It
 
 
 def _labels(key: PodKey) -> str:
-    return f'node="{_escaped(key.node)}",pod="{_escaped(key.pod)}"'
+    return f'node="{_label_value(key.node)}",pod="{_label_value(key.pod)}"'
 
 
-def _escaped(value: str) -> str:
+def _label_value(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 

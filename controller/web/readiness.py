@@ -1,6 +1,6 @@
-"""Whether this controller is ready: it knows the manifests, and what it finds gets published.
+"""Whether this controller is ready: it has read the manifests, and it publishes health in time.
 
-Only asked, by `/-/ready`, the page and the metrics; nothing waits here.
+`/-/ready`, the page and the metrics read this. It never blocks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +10,11 @@ from reconcilers.spec import PodKey
 
 STALE_WATCH = 30.0
 UNPUBLISHED = 30.0
-"""Seconds after which what was to be published, or withdrawn, should have been."""
+"""Seconds within which a record should be published or withdrawn."""
 
 
 class LeaseStatus(Protocol):
-    """What is published under; see `wiring.LeaseKeeper`."""
+    """The lease under which health is published; see `wiring.LeaseKeeper`."""
 
     def current(self) -> str | None: ...
 
@@ -25,14 +25,16 @@ class Publishing(Protocol):
     """The control loop of one place where health is published."""
 
     def overdue(self, seconds: float) -> Mapping[PodKey, str]:
-        """The pods that have been waiting for so long, and why each failed the last time."""
+        """Returns the pods that have waited for so long, with the error of the last attempt."""
         ...
 
 
 class Readiness:
-    """`silence` is for how many seconds the manifests have not been read, None before they were. `rival` says
-    who else has this node, "" for nobody. `places` are the loops that publish, by the names of their
-    places."""
+    """Combines the conditions of readiness.
+
+    `silence` returns the seconds since the manifests were read, None before the first time. `rival` describes another
+    controller of this node, "" if there is none. `places` are the publishing loops by the names of their places.
+    """
 
     def __init__(
         self,
@@ -47,11 +49,11 @@ class Readiness:
         self._places = places
 
     def complaints(self) -> Sequence[str]:
-        """One sentence for each thing that is wrong; empty when nothing is."""
+        """Returns one sentence per problem."""
         return [*self._of_the_watch(), *self._of_the_lease(), *self._of_a_rival(), *self._of_the_places()]
 
     def unpublished(self, place: str) -> int:
-        """How many pods are not published, or not withdrawn, as they should be, and have not been for long."""
+        """Returns the number of pods whose record is overdue to be published or withdrawn."""
         return len(self._places[place].overdue(UNPUBLISHED))
 
     def _of_the_watch(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from controller.web.texts import moment
+from controller.web.time_text import moment
 from reconcilers.damping import Flapping
 from reconcilers.health import Certificate, CheckHealth, HealthState, Outcome, ProbeResult
 from reconcilers.p2.manifest import sha

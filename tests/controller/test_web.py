@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from controller.web.chunks import SENT_AT_ONCE, in_chunks
 from controller.web.server import ListenError, WebServer
-from controller.web.stream import SENT_AT_ONCE, gathered
 from tests.support.net import until
 from tests.support.site import NODE, Site
 
@@ -247,7 +247,7 @@ def test_between_two_pieces_of_a_long_answer_others_are_made() -> None:
     order: list[str] = []
 
     async def make(name: str) -> None:
-        pieces = gathered([b"x" * SENT_AT_ONCE] * 3)
+        pieces = in_chunks([b"x" * SENT_AT_ONCE] * 3)
         while await anext(pieces, None):
             order.append(name)
 

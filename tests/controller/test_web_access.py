@@ -203,7 +203,7 @@ def test_what_is_remembered_is_bounded() -> None:
     async def come_in() -> None:
         for name in users:
             encoded = base64.b64encode(f"{name}:s3cret".encode()).decode()
-            assert await basic_auth._is_welcome(f"Basic {encoded}", "")
+            assert await basic_auth._is_authenticated(f"Basic {encoded}", "")
 
     asyncio.run(come_in())
     assert len(basic_auth._right) == REMEMBERED

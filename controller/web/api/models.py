@@ -1,4 +1,4 @@
-"""The API's answers as types. The OpenAPI description is made of them, so that it cannot say anything else.
+"""The API's responses as types. The OpenAPI description is generated from them, so it always agrees.
 
 Times are RFC 3339 in UTC, null for never; durations are seconds.
 """
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controller.web.pod_page import PodPage
 from controller.web.pod_views import DoubtfulField, InvalidManifest, PodState, PodView
-from controller.web.texts import instant
+from controller.web.time_text import instant
 from reconcilers.escaping import safe_utf8
 from reconcilers.health import Reason
 from reconcilers.options import OPTIONS, in_url
@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Model(BaseModel):
-    """What they have in common."""
+    """The base of all types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,18 +43,18 @@ class Pod(Model):
     evidence: str = Field(description='How far the probes are on the way to another state, such as "1 of 3 misses".')
 
     @classmethod
-    def of(cls, sight: PodView) -> "Pod":
+    def of(cls, view: PodView) -> "Pod":
         return cls(
-            node=sight.key.node,
-            pod=sight.key.pod,
-            state=sight.state,
-            since=instant(sight.since),
-            last_probe=instant(sight.probed),
-            last_duration=None if sight.took < 0 else sight.took,
-            reason=sight.reason,
-            detail=safe_utf8(sight.detail),
-            excerpt=safe_utf8(sight.output[:EXCERPT]),
-            evidence=sight.evidence,
+            node=view.key.node,
+            pod=view.key.pod,
+            state=view.state,
+            since=instant(view.since),
+            last_probe=instant(view.probed),
+            last_duration=None if view.took < 0 else view.took,
+            reason=view.reason,
+            detail=safe_utf8(view.detail),
+            excerpt=safe_utf8(view.output[:EXCERPT]),
+            evidence=view.evidence,
         )
 
 
@@ -84,14 +84,14 @@ class PodList(Model):
     totals: Totals = Field(description="Of all pods, whatever was asked for.")
 
     @classmethod
-    def of(cls, seen: PodPage) -> "PodList":
+    def of(cls, page: PodPage) -> "PodList":
         return cls(
-            pods=[Pod.of(sight) for sight in seen.pods],
-            matching=seen.matching,
-            page=seen.paging.page,
-            pages=seen.pages,
-            per_page=seen.paging.per_page,
-            totals=Totals.of(seen.totals),
+            pods=[Pod.of(view) for view in page.pods],
+            matching=page.matching,
+            page=page.paging.page,
+            pages=page.pages,
+            per_page=page.paging.per_page,
+            totals=Totals.of(page.totals),
         )
 
 

@@ -1,11 +1,10 @@
-"""The description of the API, OpenAPI 3.1. Its schemas are those of the types that the answers are made of."""
+"""The description of the API in OpenAPI 3.1. Its schemas are those of the response types."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from controller.web.answers import PROBLEM
 from controller.web.api.detail import PodDetail
 from controller.web.api.models import (
     CheckList,
@@ -18,13 +17,14 @@ from controller.web.api.models import (
     Totals,
 )
 from controller.web.query import Paging, PodQuery
+from controller.web.responses import PROBLEM
 
 Json = dict[str, Any]
 MODELS = (PodList, PodDetail, CheckList, ManifestErrorList, ManifestWarningList, Status, Totals, Problem)
 
 
 def description(version: str) -> Json:
-    """The whole document; `version` is the program's."""
+    """Returns the whole document; `version` is the program's."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -83,7 +83,7 @@ def _get(operation: str, summary: str, model: type[Model], parameters: list[Json
 
 
 def _events() -> Json:
-    """OpenAPI 3.1 has no words for what the events of a stream hold."""
+    """OpenAPI 3.1 cannot describe the content of a stream's events, so the text does."""
     said = (
         "Server-sent events. `change` comes when there may be something new to see, at most once a second; its data "
         "are the totals, as in Totals. The stream ends after some minutes, and is to be asked for again."
@@ -110,7 +110,7 @@ def _reference(model: type[Model]) -> Json:
 
 
 def _parameters(model: type[Paging]) -> list[Json]:
-    """The fields of a query as parameters."""
+    """Returns the fields of a query as parameters."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return [
         {"name": name, "in": "query", "description": field.pop("description"), "schema": field}

@@ -10,8 +10,8 @@ import bcrypt
 import pytest
 
 from controller.config.web_access import WebAccess
-from controller.web.gate import is_from_here
 from controller.web.server import WebServer
+from controller.web.trusted_hosts import is_from_here
 from tests.support.site import NODE, Site
 
 HASH = bcrypt.hashpw(b"s3cret", bcrypt.gensalt(4)).decode()
@@ -56,7 +56,7 @@ def test_the_full_name_that_this_machines_own_file_gives_it_is_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
     hosts, name = tmp_path / "hosts", socket.gethostname()
-    monkeypatch.setattr("controller.web.gate.HOSTS", hosts)
+    monkeypatch.setattr("controller.web.trusted_hosts.HOSTS", hosts)
     if there:
         hosts.write_text(
             f"127.0.0.1 localhost\n127.0.1.1\t{name}.corp.example {name} # self.example\n10.0.0.9 db.example\n"
