@@ -98,17 +98,17 @@ class Web:
         if self._reload is None:
             return plain("not enabled: set enable_lifecycle\n", 403)
         if "origin" in request.headers:
-            return plain("a browser sent this for a page: nothing here asks for a reload, so another site does\n", 403)
+            return plain("a browser sent this request: no page of this server reloads, so another site sent it\n", 403)
         if refusal := await _refused_body(request):
             return refusal
         if self._reloads_wanted > RELOADS:
-            return plain("other reloads are under way: ask again later\n", 503, RETRY_AFTER)
+            return plain("other reloads are in progress; try again later\n", 503, RETRY_AFTER)
         self._reloads_wanted += 1
         try:
             async with self._reloading:
                 return plain(f"{await asyncio.to_thread(self._reload)}\n", 200)
         except ConfigError as error:
-            return plain(f"the configuration before stays in force: {error}\n", 500)
+            return plain(f"the previous configuration stays in force: {error}\n", 500)
         finally:
             self._reloads_wanted -= 1
 
@@ -129,7 +129,7 @@ async def _refused_body(request: Request) -> Response | None:
             if size > MAX_BODY:
                 return plain(f"expected no body, or one of at most {MAX_BODY} bytes\n", 413, {"Connection": "close"})
     except ClientDisconnect:
-        return plain("the body did not come to its end\n", 400)
+        return plain("the body is incomplete\n", 400)
     return None
 
 

@@ -58,12 +58,14 @@ class BasicAuth:
             if not is_admitted and _asks_for_health(scope):
                 scope, is_admitted = {**scope, ANONYMOUS: True}, True
         except _TooManyGuesses:
-            await PlainTextResponse("too many passwords are being looked at\n", 503, BUSY)(scope, receive, send)
+            await PlainTextResponse("too many passwords are being checked; try again later\n", 503, BUSY)(
+                scope, receive, send
+            )
             return
         if is_admitted:
             await self._app(scope, receive, send)
         else:
-            await PlainTextResponse("who are you?\n", 401, REFUSAL)(scope, receive, send)
+            await PlainTextResponse("a user name and a password are required\n", 401, REFUSAL)(scope, receive, send)
 
     def apply(self, users: Mapping[str, str]) -> None:
         """Replaces the users, and forgets all remembered passwords if they changed. For any thread."""

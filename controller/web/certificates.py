@@ -68,7 +68,7 @@ class RenewedContext:
                 self._current = self._tls.context()
                 log.info("the page's certificate was read again: %s", self._tls.cert_file)
             except OSError as error:
-                log.warning("the page's certificate stays what it was: %s", self._tls.trouble(error))
+                log.warning("the page keeps its previous certificate: %s", self._tls.trouble(error))
         return self._current
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:

@@ -23,7 +23,7 @@ HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 EVERY_HOST = "*"
 MISDIRECTED = (
     "the Host of this request is not a name of this machine\n"
-    "ask by localhost or an IP address, or add the name to allowed_hosts in the configuration and start anew\n"
+    "use localhost or an IP address, or add the name to allowed_hosts in the configuration and restart\n"
 )
 CLOSE = {"Connection": "close", "Cache-Control": "no-store"}
 NO_STORE = {"Cache-Control": "no-store"}

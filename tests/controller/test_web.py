@@ -79,7 +79,7 @@ def test_a_reload_says_what_came_of_it(site: Site) -> None:
     site.broken = "podpulse.yaml: listen: expected HOST:PORT"
     response, text = site.get("/-/reload", "POST")
     assert response.status == 500
-    assert text == "the configuration before stays in force: podpulse.yaml: listen: expected HOST:PORT\n"
+    assert text == "the previous configuration stays in force: podpulse.yaml: listen: expected HOST:PORT\n"
     assert site.get("/-/reload")[0].status == 405
 
 

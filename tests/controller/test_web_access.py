@@ -143,7 +143,7 @@ def test_a_renewed_certificate_is_used_and_a_broken_one_is_not(
     (tmp_path / "cert.pem").write_text("nothing")
     assert ask(server, context=trusting(successor)) == (200, "hello\n")
     assert "certificate was read again" in caplog.text
-    assert "certificate stays what it was" in caplog.text
+    assert "the page keeps its previous certificate" in caplog.text
 
 
 # Passwords

@@ -73,7 +73,7 @@ def test_a_name_that_another_site_gave_our_loopback_address_is_refused(site: Sit
     for path in ("/", "/metrics", "/api/v1/pods", "/-/ready", "/nowhere"):
         status, answer = said(site.server, f"GET {path} HTTP/1.1\nHost: {host}\nConnection: close\n\n")
         assert status == 421
-        assert answer.endswith("add the name to allowed_hosts in the configuration and start anew\n")
+        assert answer.endswith("add the name to allowed_hosts in the configuration and restart\n")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class Check(Model):
     """What is checked, and how."""
 
     url: str
-    address: str | None = Field(description="Where is connected to instead of what the name resolves to.")
+    address: str | None = Field(description="The address that is connected to instead of those of the name.")
     interval: Seconds
     timeout: Seconds
     failure_threshold: int
@@ -71,7 +71,7 @@ class PastProbe(Model):
 
 
 class Certificate(Model):
-    """The certificate that the target showed."""
+    """The certificate that the target sent."""
 
     expires: datetime | None = Field(
         description="Until when it is accepted by the chain that verifies it; where none does, when the first of all "
@@ -83,18 +83,18 @@ class Certificate(Model):
 
 
 class Published(Model):
-    """What is known to stand where health goes."""
+    """The published record, as far as it is known."""
 
     status: HealthState
     reason: Reason
     detail: str
     since: datetime | None
     manifest_sha: str = Field(description='Of the manifest that was probed, as p2 computes it; "" where not known.')
-    in_doubt: bool = Field(description="Whether it is not known to be ours, and so about to be written again.")
+    in_doubt: bool = Field(description="Whether the record may not be ours, so that it will be written again.")
 
 
 class ManifestVersion(Model):
-    """A manifest as it stands; what may be secret in it is left out."""
+    """A version of the manifest, without values that may be secret."""
 
     text: str
     sha: str = Field(description='As p2 computes it; "" for one that p2 would not read.')
@@ -109,8 +109,8 @@ class PodDetail(Pod):
     history: list[PastProbe] = Field(description="The last 100 probes, the oldest first.")
     certificate: Certificate | None
     published: Published | None
-    manifest: ManifestVersion | None = Field(description="As it stands.")
-    manifest_in_force: ManifestVersion | None = Field(description="Where that is an older one.")
+    manifest: ManifestVersion | None = Field(description="The newest version.")
+    manifest_in_force: ManifestVersion | None = Field(description="If an older version is in force.")
     manifest_error: str
     manifest_warnings: list[str] = Field(description="About fields of the manifest in force that are ignored.")
 

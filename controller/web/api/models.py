@@ -37,9 +37,9 @@ class Pod(Model):
     since: datetime | None = Field(description="When the state began.")
     last_probe: datetime | None
     last_duration: Seconds | None
-    reason: Reason = Field(description='Why it is not passing; "" where there is nothing to say.')
-    detail: str = Field(description="What is the matter, in a few words.")
-    excerpt: str = Field(description="The beginning of the answer that led to this state.")
+    reason: Reason = Field(description='Why it is not passing; "" without a reason.')
+    detail: str = Field(description="A short description of the problem.")
+    excerpt: str = Field(description="The beginning of the response that led to this state.")
     evidence: str = Field(description='How far the probes are on the way to another state, such as "1 of 3 misses".')
 
     @classmethod
@@ -81,7 +81,7 @@ class PodList(Model):
     page: int
     pages: int
     per_page: int
-    totals: Totals = Field(description="Of all pods, whatever was asked for.")
+    totals: Totals = Field(description="Of all pods, without the filter.")
 
     @classmethod
     def of(cls, page: PodPage) -> "PodList":
@@ -133,7 +133,7 @@ class ManifestErrorList(Page):
 
 
 class ManifestWarning(Model):
-    """A field of a manifest that is in force and does not do what it seems to."""
+    """A field of a manifest in force that has no effect."""
 
     node: str
     pod: str
@@ -157,7 +157,7 @@ class ManifestWarningList(Page):
 
 
 class Status(Model):
-    """How the controller itself is."""
+    """The state of the controller itself."""
 
     node: str
     version: str
@@ -204,7 +204,7 @@ CheckTexts = Annotated[
 
 
 class CheckList(Model):
-    """The checks that run, each told field by field in the words of manifests."""
+    """The checks that run, field by field in the words of manifests."""
 
     node: str
-    checks: dict[str, CheckTexts] = Field(description="By pod; values of headers are told as digests.")
+    checks: dict[str, CheckTexts] = Field(description="By pod; values of headers are digests.")

@@ -57,7 +57,7 @@ def _paths() -> Json:
             _parameters(Paging),
             400,
         ),
-        "/status": _get("getStatus", "How the controller itself is", Status),
+        "/status": _get("getStatus", "The state of the controller itself", Status),
         "/events": _events(),
         "/openapi.json": {
             "get": {
@@ -91,7 +91,7 @@ def _events() -> Json:
     return {
         "get": {
             "operationId": "streamEvents",
-            "summary": "Word of changes",
+            "summary": "Changes as server-sent events",
             "description": said,
             "responses": {
                 "200": _content("The stream", "text/event-stream", {"type": "string"}),
