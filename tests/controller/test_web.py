@@ -87,7 +87,7 @@ def test_a_page_of_another_site_cannot_have_a_browser_ask_for_a_reload(site: Sit
     site.broken = "nobody is to get here"
     for origin in ("https://elsewhere.example", "null"):
         response, text = site.get("/-/reload", "POST", Origin=origin)
-        assert (response.status, text.partition(":")[0]) == (403, "a browser sent this for a page")
+        assert (response.status, text.partition(":")[0]) == (403, "a browser sent this request")
 
 
 class Patient(Site):
