@@ -60,6 +60,7 @@ class SessionKeeper:
         *,
         on_end: Callable[[], None] = lambda: None,
         resume: str = "",
+        renewal: float = RENEWAL,
         clock: Callable[[], float] = boottime,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -68,6 +69,7 @@ class SessionKeeper:
         self._on_new = on_new
         self._on_end = on_end
         self._heartbeat = heartbeat
+        self._renewal = renewal
         self._clock = clock
         self._wall_clock = wall_clock
         self._lease = Lease(resume, clock(), 0.0) if resume else None
@@ -121,7 +123,7 @@ class SessionKeeper:
         """Renew the session, or take a new one; the answer is how long to rest, in seconds."""
         if self._lease is None:
             self._retrying(self._create)
-            return RENEWAL
+            return self._renewal
         sent = self._clock()
         try:
             ttl = self._client.session_renew(self._lease.session)
@@ -135,7 +137,7 @@ class SessionKeeper:
             self._lease = None
             return 0.0
         self._hold(self._lease.session, sent, ttl)
-        return max(0.0, sent + RENEWAL - self._clock())
+        return max(0.0, sent + self._renewal - self._clock())
 
     def _create(self) -> None:
         """A server that has just started may deny a session that it has not read yet from its own log: destroyed for

@@ -17,6 +17,8 @@ from tests.support.consul import Agent
 from tests.support.fake_http import Asked, FakeServer, Reply
 from tests.support.net import until
 
+RENEWAL = 0.5
+
 
 class Clock:
     """Real time, and what a test adds to it."""
@@ -38,7 +40,9 @@ def keeping(
     """A keeper that runs, and the sessions it told about; stopped afterwards."""
     told: list[str] = []
     client, heartbeat = ConsulClient(settings), Heartbeat("session", 30, clock)
-    keeper = SessionKeeper(client, "web1", told.append, heartbeat, on_end=on_end, resume=resume, clock=clock)
+    keeper = SessionKeeper(
+        client, "web1", told.append, heartbeat, on_end=on_end, resume=resume, renewal=RENEWAL, clock=clock
+    )
     keeper.start()
     try:
         yield keeper, told

@@ -50,27 +50,9 @@ def server(
 
 
 def held(server: WebServer) -> int:
-    """How many accepted connections to the server this process holds.
-
-    The kernel's table is no snapshot: it repeats rows when connections come and go while it is read. So each socket
-    is counted once.
-    """
-    port, ours = f":{server.port:04X}", {_what_is(each) for each in _open()}
+    """How many connections to it this process holds, of those that it accepted: only these have an inode."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    accepted = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(port) and row[3] != LISTENS}
-    return len(accepted & ours)
-
-
-def _what_is(descriptor: str) -> str:
-    try:
-        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
-    except FileNotFoundError:
-        return "closed meanwhile"
-
-
-def _open() -> list[str]:
-    """The descriptors of this process."""
-    return [each.name for each in Path("/proc/self/fd").iterdir()]
+    return sum(row[1].endswith(f":{server.port:04X}") and row[3] != LISTENS and row[9] != "0" for row in rows)
 
 
 def test_however_many_connections_are_silent_few_are_held_and_who_asks_is_answered(
@@ -81,7 +63,8 @@ def test_however_many_connections_are_silent_few_are_held_and_who_asks_is_answer
         ends.enter_context(connect(page))
         if number % 50 == 0:
             assert ask(page, context=trusted) == (200, "hello\n")
-        assert held(page) <= CONNECTIONS + BLUR
+        if number % 10 == 0:  # a silent connection that is held too much stays, and the next look sees it
+            assert held(page) <= CONNECTIONS + BLUR
     for _ in range(10):
         assert ask(page, context=trusted) == (200, "hello\n")
     until(lambda: 0 < held(page) <= CONNECTIONS, what="no more are held than may be")
@@ -157,7 +140,9 @@ def test_without_a_descriptor_nobody_is_let_in_until_there_is_one(
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as taken:
         taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, _open())) + 20, hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (max(int(each.name) for each in Path("/proc/self/fd").iterdir()) + 20, hard)
+        )
         with suppress(OSError):
             while True:
                 taken.callback(os.close, os.dup(client.fileno()))
