@@ -18,7 +18,7 @@ The one-way path, and where each step stands::
     WorkQueue "checks" -> ControlLoop -> CheckReconciler thread "reconcile" reconcilers/checks.py, diff.py
        |    stop first and wait until stopped, then start
        v
-    ProbeEngine: schedule -> libcurl -> ProbeResult      thread "probe"     controller/probes/, reconcilers/guard.py
+    ProbeEngine: schedule -> libcurl -> ProbeResult      thread "probe"     controller/probes/, target_guard.py
        v
     HealthStore.observe: Assessment.after(result)                           controller/health/store.py, health.py
        |    not yet in reality? it is being deployed      thread "reality"   intent/deployments.py, deployment.py

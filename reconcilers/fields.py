@@ -15,9 +15,9 @@ import re2
 from pydantic import BeforeValidator
 
 from reconcilers.escaping import quoted
-from reconcilers.guard import is_address
 from reconcilers.p2.goscalars import resolve
 from reconcilers.spec import is_name
+from reconcilers.target_guard import is_address
 from reconcilers.yamltext import Plain
 
 MAX_TEXT = 2_048

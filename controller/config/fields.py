@@ -12,8 +12,8 @@ from controller.config.keyring import Keyring
 from controller.consul.settings import ADDRESS, NAME, settings_from_environment
 from controller.runtime.plain_files import unreadable
 from reconcilers.fields import headers, is_host
-from reconcilers.guard import Allowance
 from reconcilers.spec import is_name
+from reconcilers.target_guard import Allowance
 
 TOKEN = re.compile(r"[!-~]{0,4096}")
 HOST_AND_PORT = "HOST:PORT"

@@ -32,9 +32,9 @@ from controller.consul.settings import ConsulSettings, settings_from_environment
 from controller.runtime.plain_files import unreadable
 from reconcilers.damping import DampingRules
 from reconcilers.fields import Boolean, number
-from reconcilers.guard import CONSUL_PORTS, Guard
 from reconcilers.options import P2_CODE, CheckOptions, Delay, Rules
 from reconcilers.spec import Output
+from reconcilers.target_guard import CONSUL_PORTS, Guard
 
 EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104, nothing is bound here
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")

@@ -19,9 +19,9 @@ from controller.intent.source import Source, SourceError
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.retry import until_stopped
-from reconcilers.bucket import TokenBucket
 from reconcilers.gate import GateDecision, Listing, RemovalGate
 from reconcilers.spec import PodKey
+from reconcilers.token_bucket import TokenBucket
 
 log = logging.getLogger(__name__)
 

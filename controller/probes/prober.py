@@ -18,8 +18,8 @@ from controller.probes.transfer import Transfer, Verdict, Where
 from controller.probes.worker import Worker
 from controller.runtime.faults import Faults
 from controller.runtime.plain_files import Reading
-from reconcilers.guard import Guard
 from reconcilers.health import Outcome, Phases, ProbeResult, Reason
+from reconcilers.target_guard import Guard
 
 log = logging.getLogger(__name__)
 
