@@ -153,8 +153,11 @@ class RemovalGate:
         total: int,
         now: float,
     ) -> GateDecision:
-        """Holds lost and unconfirmed pods. The fuse does not count lost pods. It counts unconfirmed pods only if there are
-        so many suspects that only a sample was read."""
+        """Holds lost and unconfirmed pods.
+
+        The fuse does not count lost pods. It counts unconfirmed pods only if there are so many suspects that only a
+        sample was read.
+        """
         self._lost -= self._released - unconfirmed
         kept = self._lost | unconfirmed
         gone = suspects - (kept if len(suspects) <= CONFIRM_ALL else self._lost)
