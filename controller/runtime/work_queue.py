@@ -22,7 +22,7 @@ BACKOFF_CAP = 5.0
 
 
 class QueueMetrics(Protocol):
-    """What a queue tells about itself; seconds where it says how long."""
+    """The metrics of a queue. Durations are in seconds."""
 
     def added(self) -> None: ...
     def got(self, waited: float) -> None: ...
@@ -57,32 +57,31 @@ class WorkQueue(Generic[K]):
         return self._closed
 
     def working(self) -> list[float]:
-        """For how many seconds each key that was handed out has been worked on."""
+        """For each key in work, the seconds since it was handed out."""
         with self._changed:
             now = self._clock()
             return [now - since for since in self._working.values()]
 
     def overdue(self, seconds: float) -> dict[K, float]:
-        """The keys on which work was asked for over `seconds` seconds ago and has not succeeded since, and for how many
-        seconds each has been waiting."""
+        """The keys that have waited for success for over `seconds` seconds, each with the seconds that it has waited."""
         now = self._clock()
         return {key: now - asked for key, asked in self._asked.copy().items() if now - asked > seconds}
 
     def add(self, keys: Iterable[K]) -> None:
-        """Ask for work on these keys."""
+        """Queue these keys."""
         with self._changed:
             for key in keys:
                 self._add(key)
             self._changed.notify_all()
 
     def add_after(self, key: K, delay: float) -> None:
-        """Ask for work on `key` in `delay` seconds, or earlier if that was asked for already."""
+        """Queue `key` in `delay` seconds, or earlier if it already has an earlier timer."""
         with self._changed:
             self._add_at(key, self._clock() + delay)
             self._changed.notify_all()
 
     def retry(self, key: K) -> int:
-        """Ask for work on a key that failed, after its back-off; the answer is how often it failed in a row."""
+        """Queue a failed key after its back-off. Returns how often it has failed in a row."""
         with self._changed:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             self._add_at(key, self._clock() + min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(failures - 1, 30)))
@@ -119,7 +118,7 @@ class WorkQueue(Generic[K]):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Hand out nothing more; who waits in `take` returns."""
+        """Hand out no more keys, and end a waiting `get_batch`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
