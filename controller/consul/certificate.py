@@ -1,6 +1,6 @@
-"""Our certificate and key for Consul, which may be replaced while we run, one file after the other.
+"""The client certificate and key for Consul. Their files may be replaced at run time, one after the other.
 
-A pair that does not fit is not used: what was read before stays in force until it does.
+A certificate and a key that do not match are not used. Until they match, the previous pair stays in force.
 """
 
 from contextlib import suppress

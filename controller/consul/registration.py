@@ -1,9 +1,9 @@
 """Registers this controller as a service of the local Consul agent, so that Prometheus and people find it there.
 
-A TTL check tells Consul that we live: unlike an HTTP check it also works where the agent cannot reach the address that
-the page listens on, and it runs out by itself when we die. The service is then left in place, critical, because who
-watches us is to notice; a clean stop removes it. Nothing else at the agent is ever touched. The agent hands the service
-on to the catalog with the token that it was registered with, so with another token it is registered anew.
+A TTL check shows Consul that the controller is alive. Unlike an HTTP check, it also works where the agent cannot reach
+the address of the page, and it expires when the controller dies. The service then remains, critical, so that monitoring
+notices. A clean stop removes it. No other service of the agent is changed. The agent writes the service to the catalog
+with the token of its registration. After a change of the token, the service is registered again.
 """
 
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 TTL = 15.0
 PERIOD = 3.0
-"""Seconds between two signs of life; so long it takes, too, until an agent that forgot us knows us again."""
+"""Seconds between two renewals. An agent that lost the service has it again after this time."""
 LONGEST_REST = 60.0
 CONNECT_WITHIN = 1.0
 NOTES = f"The controller itself. Critical when it stands still, or when nothing was heard of it for {TTL:g} s."
@@ -33,7 +33,7 @@ Complaints = Callable[[], Sequence[str]]
 
 
 def controller_service(node: str, version: str, scheme: str, host: str, port: int) -> AgentService:
-    """How a controller is registered. One that listens on all addresses is reached at the agent's own."""
+    """The service of a controller. One that listens on all addresses is reached at the agent's address."""
     meta = {"node": node, "version": version, "scheme": scheme, OWNER[0]: OWNER[1]}
     return AgentService(controller_id(node), NAME, port, (), meta, "" if _is_wildcard(host) else host)
 
@@ -133,7 +133,7 @@ class RegistrationKeeper:
         self._registered = token if self._tell(service) else ""
 
     def _registered_now(self, service: AgentService) -> AgentService | None:
-        """What the agent has under our id."""
+        """The service with our id at the agent."""
         return next((one for one in self._client.agent_services(service.id) if one.id == service.id), None)
 
     def _lives(self, other: AgentService) -> bool:
@@ -160,11 +160,11 @@ class RegistrationKeeper:
         return self._registered == self._client.token_mark()
 
     def _tell(self, service: AgentService) -> bool:
-        """False when the agent knows no such check (any more)."""
+        """Update the check. Returns False when the agent does not know it."""
         return self._client.update_check(service.id, *self._words())
 
     def _words(self) -> tuple[str, str]:
-        """What the check says: its status, and why."""
+        """The status and the output of the check."""
         stuck, unready = self._healthy(), self._ready()
         status = "critical" if stuck else "warning" if unready else "passing"
         return status, "\n".join([*stuck, *unready]) or "ok"
@@ -186,7 +186,7 @@ class RegistrationKeeper:
 
 
 def _is_same(one: AgentService, other: AgentService) -> bool:
-    """Whether both are reached at the same place, as no two controllers are at a time."""
+    """Whether both have the same address and port. Two running controllers never do."""
     return (one.address, one.port) == (other.address, other.port)
 
 

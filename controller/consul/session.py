@@ -1,8 +1,8 @@
 """Keeps one Consul session alive: the lease under which health is published.
 
-Consul deletes every key that the session holds when it is not renewed, so nobody reads the health of pods that nobody
-probes any more. A deadline of our own, counted from the *sending* of the last good renewal on a clock that also goes on
-while the machine is suspended, says when to stop writing; Consul's own is later. It knows nothing of keys and values.
+When the session is not renewed, Consul deletes every key that it holds, so that nobody reads the health of pods that
+are no longer probed. Our own deadline for writing counts from the *sending* of the last successful renewal, on a clock
+that continues while the machine is suspended. Consul's deadline is later. This module does not know keys and values.
 """
 
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 TTL = 10
 """Seconds: the shortest that Consul allows by default. Where it allows only longer ones, the shortest is used."""
 RENEWAL = 5.0
-"""Seconds between two renewals, also of a session with a longer TTL: so soon it is known that Consul has ended it."""
+"""Seconds between two renewals, also with a longer TTL, so that the end of a session is noticed early."""
 RETRY_CAP = 2.0
 
 
@@ -99,17 +99,17 @@ class SessionKeeper:
         self._thread.stop(timeout)
 
     def current(self) -> str | None:
-        """The session to write with; None while there is none that is ours without doubt."""
+        """The session to write with, or None while no session is certainly ours."""
         lease = self._lease
         return lease.session if lease and self._clock() < lease.deadline else None
 
     def expires_at(self) -> float:
-        """When the lease ends unless it is renewed, in seconds since the epoch; 0 when there is none."""
+        """When the lease ends unless it is renewed, in seconds since the epoch. 0 if there is none."""
         lease = self._lease
         return lease.expires if lease else 0.0
 
     def why(self) -> str:
-        """What keeps us from having a session, or from renewing it; "" for nothing that is known."""
+        """Why there is no session, or why it cannot be renewed. "" if there is no known problem."""
         return self._problem.text
 
     def _leave(self) -> None:
@@ -120,7 +120,7 @@ class SessionKeeper:
         self._client.close()
 
     def _turn(self) -> float:
-        """Renew the session, or take a new one; the answer is how long to rest, in seconds."""
+        """Renew the session, or create one. Returns the seconds until the next turn."""
         if self._lease is None:
             self._retrying(self._create)
             return self._renewal

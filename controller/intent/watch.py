@@ -144,8 +144,8 @@ class IntentWatch:
         self._let_go(self._gate.judge(listing, absent, self._clock()))
 
     def _absent(self, listing: Listing) -> Collection[PodKey]:
-        """The pods that the listing lacks and that single reads confirm as removed. A failed read confirms nothing and is
-        repeated soon; it does not affect the rest of the listing."""
+        """The pods that the listing lacks and that single reads confirm as removed. A failed read confirms nothing
+        and is repeated soon. It does not affect the rest of the listing."""
         self._unread = False
         suspects = self._gate.sample(listing)
         if not suspects or listing.doubt:
@@ -158,7 +158,7 @@ class IntentWatch:
             return ()
 
     def _take_found(self) -> None:
-        """Pass the pods of `expect` to the gate. Pods with a manifest are announced, because it may ask for no check."""
+        """Pass the pods of `expect` to the gate. Those with a manifest are announced: it may ask for no check."""
         found: set[PodKey] = set()
         while not self._found.empty():
             found.update(self._found.get())
@@ -172,7 +172,7 @@ class IntentWatch:
         self.ignored.replace(listing.ignored)
 
     def _let_go(self, verdict: GateDecision) -> None:
-        """Announce the pods that may be removed. A leftover of an earlier run is announced although it has no manifest."""
+        """Announce the pods that may be removed. Leftovers of an earlier run are announced without a manifest."""
         self._report(verdict)
         if verdict.removed:
             self._store.remove(verdict.removed)

@@ -14,9 +14,9 @@ from controller.consul.client import MAX_OPERATIONS, MAX_TRANSACTION_BYTES, Oper
 T = TypeVar("T")
 
 AGAIN = 300.0
-"""Seconds for which a limit that was found is believed."""
+"""Seconds for which a discovered limit is used."""
 ENVELOPE = 64
-"""Bytes of a transaction's body beside its operations."""
+"""Bytes of a transaction's body in addition to its operations."""
 
 
 class SizeLimit:

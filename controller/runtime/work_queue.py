@@ -63,7 +63,7 @@ class WorkQueue(Generic[K]):
             return [now - since for since in self._working.values()]
 
     def overdue(self, seconds: float) -> dict[K, float]:
-        """The keys that have waited for success for over `seconds` seconds, each with the seconds that it has waited."""
+        """The keys that have waited for success for over `seconds` seconds, each with its seconds."""
         now = self._clock()
         return {key: now - asked for key, asked in self._asked.copy().items() if now - asked > seconds}
 
