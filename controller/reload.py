@@ -1,7 +1,7 @@
-"""Another configuration for a controller that runs: read and checked as a whole, then put in force; else all stays.
+"""Reloads the configuration: it is read and checked as a whole, and applied only if it is valid.
 
-What did not change goes on without a break: a check is stopped and started only when the check itself is another one.
-Files of certificates that were replaced are noticed here too, without being asked for.
+A check is restarted only if the check itself has changed. Replaced certificate files are noticed here too, without a
+request.
 """
 
 import logging
@@ -30,9 +30,9 @@ from reconcilers.spec import PodKey
 log = logging.getLogger(__name__)
 
 WEB = "web_config_file"
-"""The option whose file is read again with the configuration: its users are live, the rest of it is not."""
+"""The option whose file is reloaded with the configuration. Only its users apply without a restart."""
 LOOK_EVERY = 2.0
-"""Seconds between two looks at the files of certificates."""
+"""Seconds between two checks for replaced certificate files."""
 
 
 class Value(Protocol):
@@ -87,7 +87,7 @@ class Reloader:
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = config
-        """What is in force."""
+        """The configuration in force."""
         self._environ = environ
         self._load = load
         self._parts = parts
@@ -115,13 +115,13 @@ class Reloader:
         self._thread.wake()
 
     def complaints(self) -> Sequence[str]:
-        """Why the last reload failed, or which options wait for a restart."""
+        """Why the last reload failed, or which options need a restart."""
         if self._failure:
             return [f"the configuration could not be reloaded, the one before stays in force: {self._failure}"]
         return [f"a new value waits for a restart: {', '.join(self._waiting)}"] if self._waiting else []
 
     def reload(self) -> str:
-        """Reload now; the answer says in a sentence what came of it.
+        """Reload now. Returns the result as a sentence.
 
         Raises:
             ConfigError: the configuration is not good, and nothing has changed.

@@ -1,4 +1,4 @@
-"""Who else holds the health keys of our node: mostly another controller, which knows nothing of us.
+"""Other sessions that hold health keys of our node. Usually they belong to another controller of the node.
 
 Two controllers of one node may run on machines, or as users, that do not see each other's lock file. Consul lets only
 one of them hold each key, and knows where the one is that has registered itself.
@@ -11,7 +11,7 @@ from reconcilers.spec import PodKey
 
 NAME = "podpulse"
 HELD = "lock is already held"
-"""What Consul says of a key that another session holds."""
+"""Consul's error for a key that another session holds."""
 
 
 def controller_id(node: str) -> str:
@@ -39,7 +39,7 @@ class Holders:
         self._why: dict[PodKey, str] = {}
 
     def rival(self) -> str:
-        """Who holds a key that we could not write; "" for nobody."""
+        """Who holds a key that we could not write, or ""."""
         return next(iter(self._why.copy().values()), "")
 
     def owner(self) -> str:
@@ -48,7 +48,7 @@ class Holders:
         return "" if self.holds_some else self.rival()
 
     def complaint(self) -> str:
-        """Why this node may not be ours alone; "" where nothing speaks for that."""
+        """Why another controller of this node seems to run, or ""."""
         return self.rival() or self.elsewhere
 
     def note(self, client: ConsulClient, sessions: Mapping[PodKey, str]) -> Mapping[PodKey, str]:
@@ -59,12 +59,12 @@ class Holders:
         return {key: self._why[key] for key in sessions}
 
     def forget(self, keys: Collection[PodKey]) -> None:
-        """These are ours, or nobody's."""
+        """No other session holds these keys."""
         for key in keys:
             self._why.pop(key, None)
 
     def forget_all_but(self, keys: Collection[PodKey]) -> None:
-        """Nothing stands at the others."""
+        """No other session holds any keys but these."""
         self.forget(self._why.keys() - set(keys))
 
     def _registered(self, client: ConsulClient, node: str) -> str:

@@ -1,7 +1,7 @@
 """Health as JSON files in a folder, `<pod>.json`: the embedded default, for use without Consul.
 
-A file in the folder is locked by the one process that writes there, and touched while it lives: a reader takes records
-for stale when the touching stopped, as Consul drops the keys of a session that is not renewed.
+The process that writes there locks one file in the folder, and touches it from time to time. Readers treat the records
+as stale when the file is no longer touched, as Consul deletes the keys of a session that is not renewed.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class FolderInUse(OSError):
 
 
 class DirectoryLease:
-    """Says that this process publishes into a folder, and that it lives: the folder's counterpart of a session.
+    """Shows that this process publishes into a folder and is alive. It corresponds to a Consul session.
 
     Where this process was frozen for longer than the TTL, the records are removed, and `on_lapse` is called: readers
     have taken them for stale, and touching the lease would make them look fresh. `void` is called before: what was
@@ -108,11 +108,11 @@ class DirectoryLease:
         return self._touched + TTL
 
     def current(self) -> str | None:
-        """What the lease is called, or None when it is lost."""
+        """The name of the lease, or None if it is lost."""
         return str(self._path) if self._file is not None and time.time() < self.expires_at() else None
 
     def why(self) -> str:
-        """What kept us from renewing the lease the last time; "" for nothing."""
+        """Why the last renewal of the lease failed, or ""."""
         return self._problem.text
 
     def _turn(self) -> float:
@@ -129,7 +129,7 @@ class DirectoryLease:
         return RENEWAL
 
     def _take_at_last(self) -> None:
-        """What was written meanwhile nobody has believed."""
+        """Take the folder after an error. No reader has used records that were written before."""
         try:
             self._take()
         except OSError as error:
@@ -150,7 +150,7 @@ class DirectoryLease:
             return 0.0
 
     def _forget(self) -> None:
-        """Say that nobody lives here. The lease's file stays: another process may be about to lock it."""
+        """Mark the lease as ended. Its file remains, because another process may be about to lock it."""
         self._clear()
         with contextlib.suppress(OSError):
             os.utime(self._path, (0, 0))
@@ -190,7 +190,7 @@ class DirectorySink:
         return self._published.keys()
 
     def forget(self) -> None:
-        """What was published here is gone."""
+        """Forget the published records, because they were removed."""
         self._published = {}
 
     def published(self, key: PodKey) -> HealthRecord | None:
