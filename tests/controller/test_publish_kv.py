@@ -384,7 +384,7 @@ def test_a_conflict_about_operations_that_were_not_asked_for_is_not_consuls() ->
     reply = Reply(409, b'{"Errors": [{"OpIndex": 7, "What": "?"}]}')
     with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address)) as client:
         failed = KvSink(client, Lease("abc")).write([PASSING], [])
-    assert "not an answer of Consul's" in failed[ISUP]
+    assert "not a valid answer of Consul" in failed[ISUP]
 
 
 def test_what_stands_otherwise_than_believed_is_found_by_a_second_look(bench: Bench) -> None:
