@@ -71,23 +71,23 @@ class TtlKeeper:
                 self._on_found(self._sink.leftovers(self._node))
                 self._found.set()
             elif self._tick % TICKS == 0:
-                self._sink.look()
+                self._sink.refresh()
             self._sink.renew(HASTE / TICKS)
             self._tick += 1
         except ConsulError as error:
             self._tick = 0
             self._warn(f"checks cannot be renewed, after their TTL they turn critical: {error}")
         else:
-            self._register_anew()
+            self._register_again()
         return self._sink.period / TICKS
 
-    def _register_anew(self) -> None:
+    def _register_again(self) -> None:
         """Register some services again. After an error, checks are only renewed for a period."""
         if self._rest:
             self._rest -= 1
             return
         try:
-            self._sink.register_anew(math.ceil(REGISTRATIONS * self._sink.period / TICKS))
+            self._sink.register_again(math.ceil(REGISTRATIONS * self._sink.period / TICKS))
             self._problem.clear()
         except ConsulError as error:
             self._rest = TICKS

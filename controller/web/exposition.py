@@ -75,43 +75,43 @@ Lines = Callable[[str, Tracked], str]
 
 SUCCESS = Family("probe_success", "gauge", "Whether the last probe succeeded.")
 DURATION = Family("probe_duration_seconds", "gauge", "How long the last probe took.")
-STATUS = Family("probe_http_status_code", "gauge", "HTTP status of the last probe's answer, 0 if none was read.")
+STATUS = Family("probe_http_status_code", "gauge", "HTTP status of the last probe's response, 0 if none was received.")
 EXPIRY = Family(
     "probe_ssl_earliest_cert_expiry",
     "gauge",
-    "When the first of all certificates that the target sent expires, in seconds since the epoch, needed or not.",
+    "The earliest expiry of all certificates that the target sent, needed or not, in seconds since the epoch.",
 )
 CHAIN_EXPIRY = Family(
     "probe_ssl_last_chain_expiry_timestamp_seconds",
     "gauge",
-    "Until when the target's certificate is accepted, in seconds since the epoch; of verified ones alone.",
+    "When the verified chain of the target's certificate expires, in seconds since the epoch.",
 )
 PHASES = Family("probe_http_duration_seconds", "gauge", "How long the parts of the last probe took.")
-REASON = Family("podpulse_probe_failure_reason", "gauge", "Why the last probe failed; all are 0 if it did not.")
+REASON = Family("podpulse_probe_failure_reason", "gauge", "Why the last probe failed; all are 0 if it succeeded.")
 LAST = Family("podpulse_last_probe_timestamp_seconds", "gauge", "When the last probe started.")
-PROBES = Family("podpulse_probes", "counter", "Probes that ended, by result; local ones failed by our own fault.")
+PROBES = Family("podpulse_probes", "counter", "Finished probes, by result; local failures say nothing about the pod.")
 HEALTH = Family("podpulse_health", "gauge", "The state of the check, by its thresholds.")
 TRANSITIONS = Family("podpulse_health_transitions", "counter", "Changes of the state of the check.")
-INTERVAL = Family("podpulse_check_interval_seconds", "gauge", "How often the check is to be probed.")
+INTERVAL = Family("podpulse_check_interval_seconds", "gauge", "The interval of the check's probes.")
 FLAPPING = Family(
     "podpulse_flapping", "gauge", "Whether the pod is published as unknown because its status changes too often."
 )
 
 OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], int]], ...] = (
     (
-        Family("podpulse_manifest_invalid", "gauge", "Whether the newest manifest of the pod is not understood."),
+        Family("podpulse_manifest_invalid", "gauge", "Whether the newest manifest of the pod is invalid."),
         lambda intent: intent.error is not None,
     ),
     (
         Family(
             "podpulse_manifest_in_force",
             "gauge",
-            "Whether any version of the pod's manifest is in force; if not, the pod is not checked at all.",
+            "Whether a version of the pod's manifest is in force; if not, the pod is not checked.",
         ),
         lambda intent: intent.manifest is not None,
     ),
     (
-        Family("podpulse_manifest_warnings", "gauge", "Fields of the manifest in force that are unknown and ignored."),
+        Family("podpulse_manifest_warnings", "gauge", "Unknown fields of the manifest in force, which are ignored."),
         lambda intent: sum(warning.count for warning in intent.manifest.warnings) if intent.manifest else 0,
     ),
     (
@@ -125,7 +125,7 @@ HOLE = "\0"
 
 
 def _one_of(family: Family, label: str, values: Iterable[str], chosen: str) -> list[str]:
-    """Returns one line per value, 1 for the chosen one, split where the labels of a check go."""
+    """Returns one line per value, 1 for the chosen one, split at the place of a check's labels."""
     lines = [f'{family.sample}{{{HOLE},{label}="{value}"}} {value == chosen:d}\n' for value in values]
     return "".join(lines).split(HOLE)
 
@@ -158,7 +158,7 @@ def _chain_expiry(labels: str, check: Tracked) -> str:
 
 
 def _phases(labels: str, check: Tracked) -> str:
-    """Named as blackbox_exporter does."""
+    """The names of the phases are blackbox_exporter's."""
     if not check.last:
         return ""
     dns, connect, tls, first_byte, transfer = check.last.phases
@@ -217,7 +217,7 @@ FAMILIES: tuple[tuple[Family, Lines], ...] = (
 
 
 def _checks(labelled: Sequence[tuple[str, Tracked]], form: Format) -> Iterator[bytes]:
-    """All families of all checks; the format wants the lines of one family together."""
+    """Renders all families of all checks. The format requires the lines of a family to be together."""
     for family, lines in FAMILIES:
         yield family.head(form)
         for start in range(0, len(labelled), CHUNK):
@@ -225,7 +225,7 @@ def _checks(labelled: Sequence[tuple[str, Tracked]], form: Format) -> Iterator[b
 
 
 def _flags(family: Family, flags: Sequence[tuple[str, int]], form: Format) -> Iterator[bytes]:
-    """A family that is a small number for each pod."""
+    """Renders a family with a small number for each pod."""
     yield family.head(form)
     for start in range(0, len(flags), CHUNK):
         lines = [f"{family.name}{{{labels}}} {flag:d}\n" for labels, flag in flags[start : start + CHUNK]]
@@ -241,7 +241,7 @@ def _label_value(value: str) -> str:
 
 
 class _WithoutCreated(Collector):
-    """A registry without the `_created` series: they double every counter, and Prometheus stores them."""
+    """A registry without the `_created` series, which would double the number of counters in Prometheus."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

@@ -14,7 +14,7 @@ UNPUBLISHED = 30.0
 
 
 class LeaseStatus(Protocol):
-    """The lease under which health is published; see `wiring.LeaseKeeper`."""
+    """The lease of the published health; see `wiring.LeaseKeeper`."""
 
     def current(self) -> str | None: ...
 
@@ -50,13 +50,13 @@ class Readiness:
 
     def complaints(self) -> Sequence[str]:
         """Returns one sentence per problem."""
-        return [*self._of_the_watch(), *self._of_the_lease(), *self._of_a_rival(), *self._of_the_places()]
+        return [*self._of_watch(), *self._of_lease(), *self._of_rival(), *self._of_places()]
 
     def unpublished(self, place: str) -> int:
         """Returns the number of pods whose record is overdue to be published or withdrawn."""
         return len(self._places[place].overdue(UNPUBLISHED))
 
-    def _of_the_watch(self) -> Sequence[str]:
+    def _of_watch(self) -> Sequence[str]:
         match self._silence():
             case None:
                 return ["the manifests have not been read yet"]
@@ -64,23 +64,21 @@ class Readiness:
                 return [f"the manifests were last read {seconds:.0f} s ago"]
         return []
 
-    def _of_the_lease(self) -> Sequence[str]:
+    def _of_lease(self) -> Sequence[str]:
         if self._lease is None or self._lease.current():
             return []
         return [f"the lease is lost, no health can be published: {self._lease.why() or 'it was not renewed in time'}"]
 
-    def _of_a_rival(self) -> Sequence[str]:
-        return [f"this node is not ours alone: {why}"] if (why := self._rival()) else []
+    def _of_rival(self) -> Sequence[str]:
+        return [f"another controller seems to run for this node: {rival}"] if (rival := self._rival()) else []
 
-    def _of_the_places(self) -> Sequence[str]:
-        found = []
+    def _of_places(self) -> Sequence[str]:
+        complaints = []
         for place, loop in self._places.items():
             if overdue := loop.overdue(UNPUBLISHED):
-                key, why = next(
-                    ((key, why) for key, why in overdue.items() if why), (next(iter(overdue)), "no answer yet")
-                )
-                found.append(
+                key, error = next((item for item in overdue.items() if item[1]), (next(iter(overdue)), "no answer yet"))
+                complaints.append(
                     f"{len(overdue)} pods have not been published ({place}) for over {UNPUBLISHED:.0f} s, "
-                    f"{key} among them: {why}"
+                    f"such as {key}: {error}"
                 )
-        return found
+        return complaints

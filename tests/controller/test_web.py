@@ -142,8 +142,8 @@ def test_a_reload_waits_for_its_body_which_is_short(site: Site) -> None:
 
 
 def test_a_notice_stands_on_the_page_and_makes_nobody_unready(site: Site) -> None:
-    site.noticed = ["a new value waits for a restart: listen"]
-    assert "a new value waits for a restart: listen" in site.get("/")[1]
+    site.noticed = ["new values need a restart: listen"]
+    assert "new values need a restart: listen" in site.get("/")[1]
     assert site.get("/-/ready")[0].status == site.get("/-/healthy")[0].status == 200
 
 

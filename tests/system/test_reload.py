@@ -93,7 +93,7 @@ def test_a_bad_configuration_changes_nothing_and_is_said_everywhere(
     controller.hang_up()
     until(lambda: controller.metrics().sum(SUCCESSFUL) == 0)
     assert controller.metrics().sum(SUCCESS_TIME) == loaded
-    assert "the configuration could not be reloaded, the one before stays in force" in controller.get("/").text
+    assert "the configuration could not be reloaded, the previous one stays in force" in controller.get("/").text
     until(lambda: said in controller.log)
     assert controller.get("/-/ready").status == 200
     fleet.wait_asked("a", 3)
@@ -114,13 +114,13 @@ def test_an_option_that_needs_a_restart_is_named_and_stays(consul: Agent, launch
     controller = launch(consul)
     controller.reload(listen="127.0.0.1:1", publish=["agent"], log_level="debug", consul={"address": "127.0.0.1:1"})
     reloaded(controller)
-    said = "changed: log_level; needs a restart, and stays as it was: publish, listen, consul.address"
-    assert said in controller.log
-    assert "a new value waits for a restart: publish, listen, consul.address" in controller.get("/").text
+    expected = "changed: log_level; unchanged until a restart: publish, listen, consul.address"
+    assert expected in controller.log
+    assert "new values need a restart: publish, listen, consul.address" in controller.get("/").text
     assert controller.metrics().sum(SUCCESSFUL) == 1
     controller.reload(listen="127.0.0.1:0", publish=["kv"], consul={"address": consul.address})
     reloaded(controller, 2)
-    assert "waits for a restart" not in controller.get("/").text
+    assert "need a restart" not in controller.get("/").text
 
 
 def test_over_http_it_reloads_where_that_is_enabled(consul: Agent, launch: Launch, fleet: Fleet) -> None:

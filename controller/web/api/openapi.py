@@ -83,16 +83,16 @@ def _get(operation: str, summary: str, model: type[Model], parameters: list[Json
 
 
 def _events() -> Json:
-    """OpenAPI 3.1 cannot describe the content of a stream's events, so the text does."""
-    said = (
-        "Server-sent events. `change` comes when there may be something new to see, at most once a second; its data "
-        "are the totals, as in Totals. The stream ends after some minutes, and is to be asked for again."
+    """The text describes the events of the stream, because OpenAPI 3.1 cannot."""
+    description = (
+        "Server-sent events. A `change` event is sent when something may have changed, at most once a second. Its data "
+        "has the schema Totals. The server ends the stream after some minutes, and the client must connect again."
     )
     return {
         "get": {
             "operationId": "streamEvents",
             "summary": "Changes as server-sent events",
-            "description": said,
+            "description": description,
             "responses": {
                 "200": _content("The stream", "text/event-stream", {"type": "string"}),
                 "503": _content("Too many streams are open", PROBLEM, _reference(Problem)),
