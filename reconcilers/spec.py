@@ -12,7 +12,7 @@ reach other endpoints of Consul's API."""
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` may be a segment of a Consul key or of a URL."""
+    """Returns whether `text` may be a segment of a Consul key or of a URL."""
     return NAME.fullmatch(text) is not None
 
 
@@ -118,7 +118,7 @@ class Output(StrEnum):
     NEVER = "never"
 
     def keeps(self, *, success: bool) -> bool:
-        """Whether a probe with this result keeps the excerpt."""
+        """Returns whether a probe with this result keeps the excerpt."""
         return self is Output.ALWAYS or (self is Output.FAILURES and not success)
 
 
@@ -150,13 +150,12 @@ UNKNOWN_ADDRESS = ""
 
 @dataclass(frozen=True, slots=True)
 class CheckSpec:
-    """One check, complete: a worker needs nothing else to run it.
+    """One check, with everything that a worker needs to run it.
 
-    `address` is where to connect instead of what the host's name resolves to (the name is kept for Host, SNI and
-    verification): an IP address, or another name; None resolves the name, `UNKNOWN_ADDRESS` cannot be connected to.
-    Times are seconds; until `initial_delay` has passed, or the first success, there is no verdict. `output` says of
-    which probes an excerpt of the answer is kept. `version` is the version of the manifest that asks for the check. It
-    is not compared: a check that is the same in two versions goes on.
+    `address` is an IP address or a name to connect to instead of the host; Host, SNI and verification keep the host's
+    name. None connects to the host itself. No connection to `UNKNOWN_ADDRESS` is possible. Times are in seconds. There
+    is no verdict until `initial_delay` has passed or a probe succeeds. `output` says which probes keep an excerpt.
+    `version` is the manifest's version. It is not compared: a new version with an equal check does not restart it.
     """
 
     key: PodKey
@@ -173,9 +172,9 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True)
 class FieldWarning:
-    """Something in a manifest that can be used and is hardly meant: `field` is its path, `problem` says what it is.
+    """A field of a manifest that is accepted, but is probably a mistake. `field` is its path.
 
-    `count` is of how many fields it speaks, where they are too many to be named.
+    `count` is the number of fields, if they are too many to be named.
     """
 
     field: str
@@ -188,10 +187,9 @@ class FieldWarning:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest that was understood. `check` is None for a pod that asks for none (no `status_port`, unless such pods
-    are taken for passing), or that asks for a pause (`paused`).
+    """A valid manifest. `check` is None if `paused`, or without `status_port` (unless such pods count as passing).
 
-    `warnings` are about fields that nobody here or in p2 knows: counted and shown, never refused.
+    `warnings` are about fields that neither Podpulse nor p2 knows. They are counted and shown, never refused.
     """
 
     key: PodKey

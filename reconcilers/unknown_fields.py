@@ -79,7 +79,7 @@ INSTEAD = {
 
 
 def advice(section: str, name: str, known: tuple[str, ...]) -> str:
-    """What to write in a manifest instead of `name`, which stands in `section` ("" for the top); "" where nobody knows.
+    """Returns what to write in a manifest instead of `name` in `section` ("" for the top level); "" if unknown.
 
     `known` are the dotted names of all fields.
     """
@@ -103,8 +103,8 @@ def nearest(section: str, name: str, known: tuple[str, ...]) -> str:
         return ""
     by_name: dict[str, list[str]] = {}
     for path in known:
-        for said in {path.rpartition(".")[2], path.removeprefix(f"{section}.")}:
-            by_name.setdefault(_plain(said), []).append(path)
+        for known_name in {path.rpartition(".")[2], path.removeprefix(f"{section}.")}:
+            by_name.setdefault(_plain(known_name), []).append(path)
     for alike in get_close_matches(_plain(name), by_name, n=1, cutoff=SIMILAR):
         return min(by_name[alike], key=lambda path: path.rpartition(".")[0] != section)
     return ""

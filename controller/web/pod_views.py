@@ -13,7 +13,7 @@ from typing import NamedTuple
 from controller.health.store import HealthStore, Tracked
 from controller.intent.manifest_store import Intent, ManifestStore
 from reconcilers.damping import Flapping
-from reconcilers.explanation import Situation, evidence, explain
+from reconcilers.explanation import Situation, explain, progress
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.record import HealthRecord, Unsettled
 from reconcilers.spec import CheckSpec, FieldWarning, PodKey
@@ -84,7 +84,7 @@ class PodView(NamedTuple):
     @property
     def evidence(self) -> str:
         """How far the probes are on the way to another state; "" if they are not on the way."""
-        return evidence(self.health, self.check.spec) if self.check and self.health else ""
+        return progress(self.health, self.check.spec) if self.check and self.health else ""
 
 
 @dataclass(frozen=True, slots=True)

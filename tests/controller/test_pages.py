@@ -220,7 +220,7 @@ def test_a_pod_whose_new_manifest_is_broken_shows_both_and_the_error(site: Site)
 @pytest.mark.parametrize(
     ("manifest", "why"),
     [
-        (b"id: a\n", "names no port"),
+        (b"id: a\n", "has no status_port"),
         (b"id: a\nstatus_port: 80\nstatus: {paused: true}\n", "asks for a pause"),
         (b"id: [\n", "its manifest is not understood"),
         (b"id: a\nstatus_port: 80\n", "is being started"),
