@@ -18,6 +18,7 @@ from controller.runtime.boottime import boottime
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.log.once import LogOnce
 from controller.runtime.plain_files import contents, is_unwritable
+from controller.runtime.start_error import StartError
 from reconcilers.record import HealthRecord, decode
 from reconcilers.spec import PodKey
 
@@ -32,7 +33,7 @@ MAX_AHEAD = 2.0
 """Seconds by which a lease may be in the future: file systems round, and have their own clocks."""
 
 
-class FolderInUse(OSError):
+class FolderInUse(StartError):
     """Another process publishes into this folder."""
 
 
@@ -134,7 +135,7 @@ class DirectoryLease:
         """Tries to take the folder after an error."""
         try:
             self._take()
-        except OSError as error:
+        except (OSError, FolderInUse) as error:
             log.debug("nothing can be published yet: %s", error)
             return
         log.info("health is published into %s from now on", self._path.parent)

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from controller.config.web_access import WebAccess
+from controller.runtime.start_error import StartError
 from controller.web.basic_auth import BasicAuth
 from controller.web.certificates import RenewedContext
 from controller.web.connection import Connection, admits_all
@@ -28,7 +29,7 @@ OPEN_ACCESS = WebAccess()
 """Access for everybody, without TLS."""
 
 
-class ListenError(Exception):
+class ListenError(StartError):
     """The address cannot be listened on; the message names it and says why."""
 
 

@@ -61,7 +61,8 @@ def test_systemd_starts_hardens_watches_and_stops_it(builder: Builder, tmp_path:
         assert token_of(machine) == TOKEN
 
         told = machine.run("/opt/podpulse/bin/podpulse release-removals --config /etc/podpulse/config.yaml")
-        assert told == f"told process {machine.show(UNIT, 'MainPID')}: what the fuse holds may go"
+        process = machine.show(UNIT, "MainPID")
+        assert told == f"sent SIGUSR1 to process {process}: it releases the removals that the fuse holds"
 
         machine.run(f"echo {ROTATED} >/etc/podpulse/consul-token; systemctl reload {UNIT}")
         assert token_of(machine) == TOKEN, "a copy, which a reload does not renew"
