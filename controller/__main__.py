@@ -1,7 +1,7 @@
-"""`podpulse`, also as `python -m controller`: what a signal does from the first moment, then the verb.
+"""The program `podpulse`, also `python -m controller`. It installs signal handlers and then runs the verb.
 
-Signals come first, the imports after them: those take half a second and more. As process 1 of a container, the kernel
-drops each signal that has no handler yet; elsewhere, SIGHUP without a handler ends the process. This module may import
+The handlers come before the imports, which take half a second or more. In process 1 of a container, the kernel drops a
+signal that has no handler. In another process, SIGHUP without a handler ends the process. So this module imports
 nothing that takes time.
 """
 
@@ -11,14 +11,14 @@ import sys
 from types import FrameType
 
 ENDED_BY_SIGTERM = frozenset({"run", "isup", "watch"})
-"""The verbs that go on until a signal ends them, with the exit code 0."""
+"""The verbs that run until a signal ends them, with the exit code 0."""
 
 
 def main() -> None:
     if set(sys.argv[1:2]) & ENDED_BY_SIGTERM:
         _listen()
     elif signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends us without a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports prints no traceback
     from controller.cli import main as verbs  # noqa: PLC0415 - see above
     from controller.cli.terminal import ended_well  # noqa: PLC0415
 
@@ -28,8 +28,10 @@ def main() -> None:
 
 
 def _listen() -> None:
-    """Nothing is held and nothing is published before the verb has handlers of its own, and by `isup` never, which has
-    none: so an end is an end at once, and there is nothing to read again or to release."""
+    """Ends the process at once on SIGTERM and SIGINT, and ignores SIGHUP and SIGUSR1, until the verb has own handlers.
+
+    Before that, nothing is published or locked, and there is nothing to reload or release. `isup` keeps these handlers.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     for number in (signal.SIGHUP, signal.SIGUSR1):

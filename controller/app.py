@@ -17,7 +17,6 @@ from controller.consul.addresses import AddressWatch
 from controller.consul.operations import CONTROLLER_OPERATIONS
 from controller.consul.registration import RegistrationKeeper
 from controller.health.canary import Canary
-from controller.health.node_lock import NodeTaken
 from controller.health.restart_state import RestartState
 from controller.health.store import HealthStore
 from controller.intent.deployments import Deployments
@@ -26,7 +25,6 @@ from controller.intent.reality import HEARTBEAT_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
 from controller.probes.engine import ProbeEngine
 from controller.publish.desired import DesiredHealth
-from controller.publish.folder import FolderInUse
 from controller.publish.places import Places
 from controller.reload import Parts, Reloader
 from controller.runtime.control_loop import ControlLoop, stop_together
@@ -42,7 +40,7 @@ from controller.web import exposition
 from controller.web.app import Web
 from controller.web.pod_views import PodViews
 from controller.web.readiness import Readiness
-from controller.web.server import ListenError, WebServer
+from controller.web.server import WebServer
 from controller.wiring import Backends, on_consul, on_folders, registration
 from reconcilers.adoption import Inherited
 from reconcilers.checks import CheckReconciler
@@ -131,14 +129,11 @@ class App:
         Raises:
             StartError: the address is in use, or another controller uses the folder.
         """
-        try:
-            self._web.start()
-            for keeper in self._backends.keepers:
-                keeper.start()
-            for other in self._others:
-                other.start()
-        except (ListenError, FolderInUse) as error:
-            raise StartError(str(error)) from error
+        self._web.start()
+        for keeper in self._backends.keepers:
+            keeper.start()
+        for other in self._others:
+            other.start()
         for loop in (self._checking, *self._publishing.values()):
             loop.start()
         self._engine.run()
@@ -392,7 +387,5 @@ def _restart_state(config: Config, environ: Mapping[str, str], heartbeats: Heart
     is_required = config.state_dir is not None or "STATE_DIRECTORY" in environ
     try:
         return RestartState(folder, config.node_name, heartbeats, is_required=is_required)
-    except NodeTaken as error:
-        raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"state_dir: {folder} cannot be used: {error}") from error

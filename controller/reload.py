@@ -1,7 +1,7 @@
-"""Another configuration for a controller that runs: read and checked as a whole, then put in force; else all stays.
+"""Reloads the configuration: it is read and checked as a whole, and applied only if it is valid.
 
-What did not change goes on without a break: a check is stopped and started only when the check itself is another one.
-Files of certificates that were replaced are noticed here too, without being asked for.
+A check is restarted only if the check itself has changed. Replaced certificate files are noticed here too, without a
+request.
 """
 
 import logging
@@ -30,14 +30,13 @@ from reconcilers.spec import PodKey
 log = logging.getLogger(__name__)
 
 WEB = "web_config_file"
-"""The option whose file is read again with the configuration: its users are live, the rest of it is not."""
-LOOK_EVERY = 2.0
-"""Seconds between two looks at the files of certificates."""
+"""The option whose file is reloaded with the configuration. Only its users apply without a restart."""
+FILES_PERIOD = 2.0
+"""Seconds between two checks for replaced certificate files."""
+NOT_RELOADED = "the configuration could not be reloaded, the previous one stays in force"
 
 
 class Value(Protocol):
-    """A number that somebody shows."""
-
     def set(self, value: float, /) -> None: ...
 
 
@@ -61,8 +60,8 @@ class Parts:
         """Puts a configuration in force that was checked before."""
         logs.set_level(config.log_level)
         self.backends.apply(config)
-        for each in self.registrations:
-            each.apply(config.consul_settings(environ))
+        for registration in self.registrations:
+            registration.apply(config.consul_settings(environ))
         self.desired.apply(config.damping_rules())
         self.engine.apply(ca_file=str(config.ca_file), guard=config.guard(environ))
         if self.canary:
@@ -87,7 +86,7 @@ class Reloader:
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = config
-        """What is in force."""
+        """The configuration in force."""
         self._environ = environ
         self._load = load
         self._parts = parts
@@ -103,40 +102,39 @@ class Reloader:
         self._succeeded()
 
     def start(self) -> None:
-        self._look()
+        self._renew_certificates()
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
         self._thread.stop(timeout)
 
     def request(self) -> None:
-        """Ask for a reload."""
         self._is_requested.set()
         self._thread.wake()
 
     def complaints(self) -> Sequence[str]:
-        """Why the last reload failed, or which options wait for a restart."""
+        """Returns why the last reload failed, or which options need a restart."""
         if self._failure:
-            return [f"the configuration could not be reloaded, the one before stays in force: {self._failure}"]
-        return [f"a new value waits for a restart: {', '.join(self._waiting)}"] if self._waiting else []
+            return [f"{NOT_RELOADED}: {self._failure}"]
+        return [f"new values need a restart: {', '.join(self._waiting)}"] if self._waiting else []
 
     def reload(self) -> str:
-        """Reload now; the answer says in a sentence what came of it.
+        """Reloads now. Returns the result as a sentence.
 
         Raises:
-            ConfigError: the configuration is not good, and nothing has changed.
+            ConfigError: the configuration is invalid and nothing has changed, or a part failed to apply it.
         """
         with self._lock:
             self._tell("reloading")
             try:
                 return self._reload()
             except ConfigError as error:
-                self._failed(str(error))
+                self._fail(str(error))
                 raise
             except Exception as error:
-                log.exception("a part did not take the new configuration")
-                self._failed(repr(error))
-                raise ConfigError(f"a part did not take it: {error!r}") from error
+                log.exception("a part failed to apply the new configuration")
+                self._fail(repr(error))
+                raise ConfigError(f"a part failed to apply it: {error!r}") from error
             finally:
                 self._tell("ready")
 
@@ -155,15 +153,15 @@ class Reloader:
         return self._report([one.name for one in changed if one.live])
 
     def _check(self, wanted: Config, config: Config) -> None:
-        """What only somebody who runs can say of a configuration: of all of it, and of what would be in force.
+        """Checks the files and variables that the new configuration `wanted` and its reloadable part `config` name.
 
         Raises:
             ConfigError: it cannot be put in force.
         """
-        for each in (wanted, config):
-            each.consul_settings(self._environ)
+        for candidate in (wanted, config):
+            candidate.consul_settings(self._environ)
             try:
-                _ = each.web_access
+                _ = candidate.web_access
             except WebAccessError as error:
                 raise ConfigError(f"{WEB}: {error}") from None
         consul = config.consul_settings(self._environ)
@@ -176,16 +174,16 @@ class Reloader:
             raise ConfigError(problem)
 
     def _report(self, live: Sequence[str]) -> str:
-        said = f"configuration reloaded; changed: {', '.join(live) or 'nothing'}"
+        text = f"configuration reloaded; changed: {', '.join(live) or 'nothing'}"
         if self._waiting:
-            said += f"; needs a restart, and stays as it was: {', '.join(self._waiting)}"
-        log.log(logging.WARNING if self._waiting else logging.INFO, "%s", said)
-        return said
+            text += f"; unchanged until a restart: {', '.join(self._waiting)}"
+        log.log(logging.WARNING if self._waiting else logging.INFO, "%s", text)
+        return text
 
-    def _failed(self, why: str) -> None:
-        self._failure = why
+    def _fail(self, error: str) -> None:
+        self._failure = error
         self._successful.set(0)
-        log.error("the configuration could not be reloaded, the one before stays in force: %s", why)
+        log.error("%s: %s", NOT_RELOADED, error)
 
     def _succeeded(self) -> None:
         self._successful.set(1)
@@ -196,11 +194,11 @@ class Reloader:
             self._is_requested.clear()
             with suppress(ConfigError):
                 self.reload()
-        self._look()
-        return LOOK_EVERY
+        self._renew_certificates()
+        return FILES_PERIOD
 
-    def _look(self) -> None:
-        """See whether files of certificates were replaced. Those for Consul are looked at by who speaks to it."""
+    def _renew_certificates(self) -> None:
+        """Uses replaced certificate files for probes. The Consul clients watch their own files."""
         engine = self._parts.engine
         if replaced := self._rotation.look(engine.files()):
             log.info("%s replaced; new connections of probes use it", ", ".join(sorted(replaced)))

@@ -30,13 +30,13 @@ class CheckReconciler:
                     desired[key] = spec
             except LookupError as error:
                 waiting[key] = Result(error=f"no address of {key.node}: {error}")
-        plan = diff(desired, self._workers.running(key for key in keys if key not in waiting))
-        if plan.stop:
-            self._workers.stop(plan.stop)
-        if plan.start:
-            self._workers.start(plan.start)
-        if plan.update:
-            self._workers.update(plan.update)
+        steps = diff(desired, self._workers.running(key for key in keys if key not in waiting))
+        if steps.stop:
+            self._workers.stop(steps.stop)
+        if steps.start:
+            self._workers.start(steps.start)
+        if steps.update:
+            self._workers.update(steps.update)
         if gone := [key for key in keys if key not in desired and key not in waiting]:
             self._followed.forget(gone)
         return waiting

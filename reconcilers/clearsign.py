@@ -1,10 +1,10 @@
-"""A text signed by PGP's cleartext framework: what was signed, taken out of its wrapping.
+"""Reads the plaintext of a message signed with PGP's cleartext signature framework.
 
-No signature is computed here, and nobody may conclude from `signed` that one is good: it says only that there is one.
-Whoever can tell is handed to `verified`, and gets the raw bytes, as they stand in Consul.
+This module checks no signature itself. `Clearsigned.signed` only says that there is a signature, which may be bad.
+`verified` passes the raw bytes to a function that checks the signature.
 
-Source: RFC 9580 (and RFC 4880), section 7. Where the RFC leaves freedom, as p2 does: the message may stand among other
-text, which is not part of it, and what is not a complete message is ordinary text.
+Source: RFC 9580 (and RFC 4880), section 7. Where the RFC leaves freedom, this module reads as p2 does: other text may
+surround the message and is not part of it, and an incomplete message is ordinary text.
 """
 
 import re
@@ -19,23 +19,23 @@ DASH = b"- "
 
 
 class ClearsignError(ValueError):
-    """A signed message that is not well formed; the message says what was found."""
+    """A signed message is not well formed. The text of the error says what was found."""
 
 
 class SignatureError(ClearsignError):
-    """A text whose signature is not good, or that has none; the message says why."""
+    """A text has no good signature. The text of the error says why."""
 
 
 Verify = Callable[[bytes], bytes]
-"""Gives the text of a clearsigned message, of which at least one signature is good; raises `SignatureError` else."""
+"""Returns the text of a clearsigned message. Raises `SignatureError` if none of its signatures is good."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clearsigned:
-    """What was signed, each line ended by `\\n`, without blanks at its end; if nothing was, all bytes as they are.
+    """The plaintext of a signed message, or all bytes of an unsigned text.
 
-    `hashes` are the names in the `Hash` headers, as they are given. `alone` says that nothing but blanks stands before
-    and after the message.
+    Lines of a signed message end with `\\n` and have no trailing blanks. `hashes` are the unchanged names of the `Hash`
+    headers. `alone` says that there are only blanks before and after the message.
     """
 
     plaintext: bytes
@@ -45,11 +45,11 @@ class Clearsigned:
 
 
 def read(data: bytes) -> Clearsigned:
-    """Take the plaintext out of a clearsigned message.
+    """Returns the plaintext of a clearsigned message.
 
     Raises:
-        ClearsignError: for a complete message with a header other than `Hash`, which no signature would protect, and
-            for one whose signature has no place to stand.
+        ClearsignError: a complete message has a header other than `Hash`, which a signature would not protect, or its
+            signature does not begin with headers and an empty line.
     """
     begin = BEGIN.search(data)
     if begin is None:
@@ -60,7 +60,7 @@ def read(data: bytes) -> Clearsigned:
     _, end, after = b"\n".join(lines[signature:]).partition(END)
     if not end:
         return Clearsigned(data, signed=False)
-    if not _is_armor(lines[signature + 1 :]):
+    if not _is_armored(lines[signature + 1 :]):
         raise ClearsignError("a signed message whose signature does not begin with headers and an empty line")
     plaintext = b"".join(_unescaped(line) + b"\n" for line in lines[blank + 1 : signature])
     hashes = tuple(name for line in lines[:blank] for name in _hashes(line))
@@ -69,27 +69,27 @@ def read(data: bytes) -> Clearsigned:
 
 
 def verified(data: bytes, verify: Verify) -> bytes:
-    """The plaintext of a message with a good signature that stands alone: what is used is exactly what was signed.
+    """Returns the plaintext of a message with a good signature and without other text around it.
 
-    Two readers of one message need not agree on where it begins and what is escaped in it, and a signature says
-    nothing about a text that only one of them sees. So they have to agree.
+    Two readers of one message may disagree on where it begins and what is escaped. A signature does not cover a text
+    that only one of them reads, so `verify` must return the same text as `read`.
 
     Raises:
-        SignatureError: the text is not signed, or more stands there than what is signed, or the signature is not good.
+        SignatureError: the text is not signed, has text around the message, or has no good signature.
         ClearsignError: as `read`.
     """
     message = read(data)
     if not message.signed:
-        raise SignatureError("not signed, and require_signature asks for a signature")
+        raise SignatureError("not signed, but require_signature is set")
     if not message.alone:
-        raise SignatureError("text before or after the signed message, of which no signature speaks")
+        raise SignatureError("text before or after the signed message, which the signature does not cover")
     lines = verify(data).split(b"\n")
     if b"".join(_without_blanks(line) + b"\n" for line in lines) != message.plaintext:
-        raise SignatureError("the text that is signed is not the one that is read here")
+        raise SignatureError("the signed text differs from the text that is read")
     return message.plaintext
 
 
-def _is_armor(lines: list[bytes]) -> bool:
+def _is_armored(lines: list[bytes]) -> bool:
     blank = next((number for number, line in enumerate(lines) if not line.strip()), None)
     return blank is not None and all(b": " in line for line in lines[:blank])
 

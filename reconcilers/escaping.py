@@ -14,7 +14,7 @@ NOT_ASCII = re.compile(r"[^ -~]+")
 
 def safe_line(text: str) -> str:
     """Returns `text` on one line, with Python's escapes for unprintable characters (`\\x9b`, `\\u202e`, `\\n`)."""
-    return text if text.isprintable() else NOT_ASCII.sub(lambda run: _each(run[0], _python_escape), text)
+    return text if text.isprintable() else NOT_ASCII.sub(lambda run: _escape_unprintable(run[0], _python_escape), text)
 
 
 def safe_lines(text: str) -> str:
@@ -30,7 +30,7 @@ def safe_words(text: str) -> str:
 
 def safe_json(text: str) -> str:
     """Returns JSON of the same value, with escapes for unprintable characters. Line feeds between values stay."""
-    return text if text.isprintable() else NOT_ASCII.sub(lambda run: _each(run[0], _json_escape), text)
+    return text if text.isprintable() else NOT_ASCII.sub(lambda run: _escape_unprintable(run[0], _json_escape), text)
 
 
 def safe_utf8(text: str, limit: int | None = None) -> str:
@@ -43,7 +43,7 @@ def quoted(text: str, limit: int = 40) -> str:
     return repr(text if len(text) <= limit else f"{text[:limit]}…")
 
 
-def _each(run: str, escape: Callable[[str], str]) -> str:
+def _escape_unprintable(run: str, escape: Callable[[str], str]) -> str:
     return "".join(letter if _is_shown(letter) else escape(letter) for letter in run)
 
 

@@ -1,7 +1,4 @@
-"""Why a pod is in its state, in one sentence for a person: thresholds, reasons, damping and manifests, put into words.
-
-The page, the API and the command line say the same sentence, so it is decided here and nowhere else.
-"""
+"""One sentence that says why a pod is in its state. The page, the API and the command line show the same sentence."""
 
 from dataclasses import dataclass, replace
 
@@ -12,10 +9,10 @@ from reconcilers.spec import CheckSpec, Manifest, Unprobed
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What is known of one pod.
+    """What is known about one pod.
 
-    `health`, `spec` and `last` are those of its probe worker; None: there is no worker, or no probe yet. `manifest` is
-    the one in force, and `error` says what is wrong with a newer version. `cut_off` says why failures count as our own.
+    `health`, `spec` and `last` come from its probe worker; None if there is no worker, or no probe yet. `manifest` is
+    in force, and `error` says what is wrong with a newer version. `cut_off` says why failures are this node's fault.
     """
 
     health: CheckHealth | None = None
@@ -28,23 +25,23 @@ class Situation:
 
 
 def explain(pod: Situation) -> str:
-    """One sentence, with its full stop."""
+    """Returns one sentence with its full stop."""
     match pod:
         case Situation(health=CheckHealth() as health, spec=CheckSpec() as spec):
-            return f"{_checked(pod, health, spec)}{_about_to_change(pod, spec)}."
+            return f"{_state(pod, health, spec)}{_pending_change(pod, spec)}."
         case Situation(manifest=None, error=""):
-            return "Nothing is known of it: it has neither a manifest nor a probe worker."
+            return "It is unknown, because it has neither a manifest nor a probe worker."
         case Situation(manifest=None):
-            return f"Nothing is checked, because its manifest is not understood: {_inner(pod.error)}."
+            return f"Nothing is checked, because its manifest is not understood: {pod.error.rstrip('.')}."
         case Situation(manifest=Manifest(paused=True)):
             return "Nothing is checked, because its manifest asks for a pause."
         case Situation(manifest=Manifest(check=None)):
-            return "Nothing is checked, because its manifest names no port to ask."
+            return "Nothing is checked, because its manifest has no status_port."
     return "It is unknown, because its probe worker is being started."
 
 
-def evidence(health: CheckHealth, spec: CheckSpec) -> str:
-    """How far the probes are on the way to another state, "" when they are not: `1 of 3 misses`."""
+def progress(health: CheckHealth, spec: CheckSpec) -> str:
+    """Returns how many of the results are counted that change the state, as in `1 of 3 misses`; "" if none is."""
     if health.state is HealthState.PASSING and health.misses:
         return f"{health.misses} of {spec.failure_threshold} misses"
     if health.state is not HealthState.PASSING and health.successes:
@@ -52,77 +49,59 @@ def evidence(health: CheckHealth, spec: CheckSpec) -> str:
     return ""
 
 
-def _checked(pod: Situation, health: CheckHealth, spec: CheckSpec) -> str:
+def _state(pod: Situation, health: CheckHealth, spec: CheckSpec) -> str:
     if isinstance(spec.probe, Unprobed):
-        return "It is taken for passing without a probe, because its manifest names no port to ask"
+        return "It is taken for passing without a probe, because its manifest has no status_port"
     if pod.flapping:
         return _flapping(pod.flapping, health)
-    match health.state:
-        case HealthState.PASSING:
-            return _passing(health, spec, pod.last)
-        case HealthState.CRITICAL:
-            return _critical(health, spec)
+    if health.state is HealthState.PASSING:
+        return _passing(health, spec, pod.last)
+    if health.successes:
+        state = "still critical" if health.state is HealthState.CRITICAL else "unknown"
+        return f"It is {state}, {_too_few(health.successes, spec.success_threshold, 'successes', 'make it passing')}"
+    if health.state is HealthState.CRITICAL:
+        return f"It is critical, because {_probes(health.failures)} failed{_reason(health)}"
     return _unknown(pod, health, spec)
 
 
 def _flapping(flapping: Flapping, health: CheckHealth) -> str:
+    changed = "once" if flapping.changes == 1 else f"{flapping.changes} times"
     return (
-        f"It is said to be unknown for {flapping.quiet_for:.0f} s more, because its status changed "
-        f"{_times(flapping.changes)} in a short time; it was last seen {health.state}{_because(health)}"
+        f"It is published as unknown for {flapping.quiet_for:.0f} s more, because its status changed {changed} in a "
+        f"short time; it was last seen {health.state}{_reason(health)}"
     )
 
 
 def _passing(health: CheckHealth, spec: CheckSpec, last: ProbeResult | None) -> str:
     if not health.misses:
         return f"It is passing, because {_probes(spec.success_threshold)} succeeded and none has failed since"
-    seen = f" ({_inner(last.detail)})" if last and last.detail else ""
-    return (
-        f"It is still passing, because only {health.misses} of the {_in_a_row(spec.failure_threshold, 'failures')} "
-        f"that would end it {_have(health.misses)} been seen{seen}"
-    )
-
-
-def _critical(health: CheckHealth, spec: CheckSpec) -> str:
-    if health.successes:
-        return (
-            f"It is still critical, because only {health.successes} of the "
-            f"{_in_a_row(spec.success_threshold, 'successes')} that make it passing {_have(health.successes)} been seen"
-        )
-    return f"It is critical, because {_probes(health.failures)} failed{_because(health)}"
+    seen = _too_few(health.misses, spec.failure_threshold, "failures", "would change its state")
+    return f"It is still passing, {seen}" + (f" ({last.detail.rstrip('.')})" if last and last.detail else "")
 
 
 def _unknown(pod: Situation, health: CheckHealth, spec: CheckSpec) -> str:
-    if pod.last is None and not (health.since or health.misses or health.successes):
+    if pod.last is None and not (health.since or health.misses):
         return "It is unknown, because it has not been probed yet"
-    if health.successes:
-        return (
-            f"It is unknown, because only {health.successes} of the "
-            f"{_in_a_row(spec.success_threshold, 'successes')} that make it passing {_have(health.successes)} been seen"
-        )
     if health.reason:
         return _no_evidence(health, pod.cut_off)
     if not health.misses:
         return f"It is unknown, because failures do not count in its first {spec.initial_delay:g} s"
-    return (
-        f"It is unknown, because only {health.misses} of the {_in_a_row(spec.failure_threshold, 'failures')} "
-        f"that make it critical {_have(health.misses)} been seen"
-    )
+    return f"It is unknown, {_too_few(health.misses, spec.failure_threshold, 'failures', 'make it critical')}"
 
 
 def _no_evidence(health: CheckHealth, cut_off: str) -> str:
-    """What speaks neither for the pod nor against it."""
     match health.reason:
         case Reason.DEPLOYING:
-            return f"It is unknown and not critical yet, because it is {_inner(health.detail)}"
+            return f"It is unknown and not critical yet, because it is {health.detail.rstrip('.')}"
         case Reason.LOCAL if cut_off:
-            return f"It is unknown, because failures say nothing about it: {_inner(cut_off)}"
-    return f"It is unknown, because what failed is no evidence against it{_because(health)}"
+            return f"It is unknown, because failures are no evidence against it: {cut_off.rstrip('.')}"
+    return f"It is unknown, because the failures are no evidence against it{_reason(health)}"
 
 
-def _about_to_change(pod: Situation, spec: CheckSpec) -> str:
-    """What is being deployed: the worker that runs is not the one that the manifest asks for."""
+def _pending_change(pod: Situation, spec: CheckSpec) -> str:
+    """Returns how the check of the worker differs from that of the manifest; "" if it does not."""
     if pod.manifest is None:
-        return "; its manifest is gone, and the check goes on until that is certain"
+        return "; its manifest is gone, and the check continues until the removal is confirmed"
     if pod.manifest.check is None:
         return "; its manifest does not ask for a check any more, and the worker is being stopped"
     if replace(pod.manifest.check, address=spec.address) != spec:
@@ -130,28 +109,16 @@ def _about_to_change(pod: Situation, spec: CheckSpec) -> str:
     return ""
 
 
-def _because(health: CheckHealth) -> str:
-    """The reason and what was seen, to be put at the end."""
+def _reason(health: CheckHealth) -> str:
     if not health.reason or health.state is HealthState.PASSING:
         return ""
-    return f" with the reason {health.reason}: {_inner(health.detail)}" if health.detail else f" ({health.reason})"
-
-
-def _inner(sentence: str) -> str:
-    return sentence.rstrip(".")
+    return f" with the reason {health.reason}: {health.detail.rstrip('.')}" if health.detail else f" ({health.reason})"
 
 
 def _probes(count: int) -> str:
     return "the last probe" if count <= 1 else f"{count} probes in a row"
 
 
-def _in_a_row(count: int, what: str) -> str:
-    return f"{count} {what} in a row"
-
-
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+def _too_few(seen: int, threshold: int, results: str, effect: str) -> str:
+    have = "has" if seen == 1 else "have"
+    return f"because only {seen} of the {threshold} {results} in a row that {effect} {have} been seen"

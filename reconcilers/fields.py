@@ -1,7 +1,7 @@
-"""How the scalars of a manifest or a configuration are read: what each may be, and what is said when it is not.
+"""Validators of the fields of a manifest or a configuration. They raise only `ValueError`.
 
-YAML's text arrives as it stood there (`reconcilers.yamltext`); a `Plain` scalar stood there without quotes. Python's
-own numbers and booleans come from code only. Nothing here raises anything but `ValueError`.
+Scalars of YAML arrive as unchanged text (`reconcilers.yamltext`); a `Plain` scalar was not quoted. Numbers and booleans
+of Python come only from code.
 """
 
 import posixpath
@@ -15,9 +15,9 @@ import re2
 from pydantic import BeforeValidator
 
 from reconcilers.escaping import quoted
-from reconcilers.guard import is_address
 from reconcilers.p2.goscalars import resolve
 from reconcilers.spec import is_name
+from reconcilers.target_guard import is_address
 from reconcilers.yamltext import Plain
 
 MAX_TEXT = 2_048
@@ -38,7 +38,7 @@ STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 UNESCAPED = "/?:@!$&'()*+,;=~%"
 FILE = re.compile(rf"(?:/[ -~]{{0,{MAX_TEXT - 1}}})?")
 HOST = re.compile(r"(?=.*[A-Za-z_-])[A-Za-z0-9_.-]{1,254}")
-"""What is not taken for an IP address: not only digits and dots."""
+"""Names that are not taken for an IP address: they have other characters than digits and dots."""
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 HEADER_VALUE = re.compile(rf"[!-~](?:[ -~]{{0,{MAX_TEXT - 2}}}[!-~])?")
 
@@ -48,11 +48,11 @@ OWN_HEADERS = frozenset(
         *("content-length", "transfer-encoding", "te", "trailer", "expect"),
     }
 )
-"""What belongs to the connection and the framing of requests; another value would break them."""
+"""Headers of the connection and of the framing of requests, which another value would break."""
 
 
 class Expression(Protocol):
-    """A compiled regular expression; `programsize` is how many steps each byte may cost."""
+    """A compiled regular expression. `programsize` is the maximum number of steps for each byte."""
 
     @property
     def programsize(self) -> int: ...
@@ -61,7 +61,7 @@ class Expression(Protocol):
 
 
 def expectation(kind: str, message: str) -> str:
-    """What is wrong with a field, of pydantic's `kind` and `message` of an error: none of its words, or of Python's."""
+    """Returns what was expected of a field, in plain words, from the `kind` and `message` of pydantic's error."""
     match kind:
         case "extra_forbidden":
             return "no such option"
@@ -85,7 +85,7 @@ def boolean(value: object) -> bool:
 
 
 def number(low: int, high: int) -> Callable[[object], int]:
-    """A reader of plain decimal numbers: nothing that some reader of YAML might take for octal, a time, or text."""
+    """Returns a reader of plain decimal numbers, which no YAML reader takes for octal, a time, or text."""
 
     def read(value: object) -> int:
         found = int(value) if isinstance(value, Plain) and DECIMAL.fullmatch(value) else value
@@ -97,7 +97,7 @@ def number(low: int, high: int) -> Callable[[object], int]:
 
 
 def port(value: object) -> int:
-    """A port, in every way in which p2 reads a number: `8000`, `8_000`, `0x1f40`, `8000.0`, and `010` for 8."""
+    """Reads a port as p2 reads a number: `8000`, `8_000`, `0x1f40`, `8000.0`, and `010` for 8."""
     found = resolve(value) if isinstance(value, Plain) else value
     if isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found < 65_536:
         return int(found)
@@ -118,7 +118,7 @@ def duration(low: float, high: float) -> Callable[[object], float]:
 
 
 def go_duration(seconds: float) -> str:
-    """`seconds`, to the millisecond, as a manifest would say it."""
+    """Returns `seconds`, to the millisecond, as a manifest writes a duration."""
     whole, milli = divmod(round(seconds * 1000), 1000)
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -133,7 +133,7 @@ def name(value: object) -> str:
 
 
 def host(value: object) -> str:
-    """The name of a host, which may become part of a URL; "" for none."""
+    """Reads the name of a host, which may become part of a URL; "" for none."""
     if isinstance(value, str) and (not value or is_name(value)):
         return str(value)
     raise ValueError("expected a host's name of letters, digits, '.', '_' and '-'")
@@ -147,7 +147,7 @@ def text(value: object) -> str:
 
 
 def is_host(text: str) -> bool:
-    """Whether a resolver can be asked for it: an IP address, or a name in labels of 1 to 63 characters."""
+    """Whether `text` is an IP address, or a name that a resolver accepts: labels of 1 to 63 characters."""
     if is_address(text):
         return True
     try:
@@ -157,18 +157,17 @@ def is_host(text: str) -> bool:
 
 
 def file(value: object) -> str:
-    """The path of a file of this host; "" for none. What reads it takes ASCII only."""
+    """Reads the path of a file of this host; "" for none. The libraries that open the file accept ASCII only."""
     if isinstance(value, str) and FILE.fullmatch(value):
         return str(value)
     raise ValueError(f"expected a file's absolute path in ASCII, of at most {MAX_TEXT} characters")
 
 
 def path(value: object) -> str:
-    """A path and perhaps a query, as they go into the URL; escapes such as `%2F` stay as they are.
+    """Reads the path of a URL, with or without a query; escapes such as `%2F` are kept.
 
-    The path is cleaned as p2 does it: `..`, `//`, and a slash at the end of the text. A fragment (`#...`) is cut. What
-    may not stand in a request is escaped. "" stays, and stands for the default: an empty path is p2's way of saying
-    none.
+    The path is cleaned as p2 does it: `..`, `//`, and a slash at the end of the text. A fragment (`#...`) is cut.
+    Characters that a request may not have are escaped. "" is kept and means the default, as in p2.
     """
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise ValueError(f"expected a path of at most {MAX_TEXT} characters")
@@ -183,9 +182,9 @@ def path(value: object) -> str:
 
 
 def regex(value: object) -> str:
-    """A regular expression in RE2's syntax, which is Go's; it takes linear time whatever the text.
+    """Reads a regular expression in RE2's syntax, which is Go's. A search takes linear time.
 
-    Linear in the size of the compiled program too, which may be far longer than the text that it was made of.
+    The time is also linear in the size of the compiled program, which may be much longer than the expression.
     """
     if not isinstance(value, str) or len(value) > MAX_REGEX:
         raise ValueError(f"expected a regular expression of at most {MAX_REGEX} characters")
@@ -199,13 +198,13 @@ def regex(value: object) -> str:
 
 
 def compiled(pattern: str) -> Expression:
-    """The expression, ready to search in UTF-8; `re2` keeps the last ones compiled."""
+    """Returns the expression, ready to search UTF-8. `re2` caches the last expressions."""
     expression: Expression = re2.compile(pattern.encode(), _OPTIONS)
     return expression
 
 
 def statuses(value: object) -> tuple[tuple[int, int], ...]:
-    """Ranges of HTTP status codes, from one or a list of `200` and `200-299`."""
+    """Reads ranges of HTTP status codes: one or a list of `200` and `200-299`."""
     items = value if isinstance(value, list) else [value]
     if not 1 <= len(items) <= MAX_STATUSES:
         raise ValueError(f"expected from 1 to {MAX_STATUSES} status codes or ranges of them")
@@ -213,7 +212,7 @@ def statuses(value: object) -> tuple[tuple[int, int], ...]:
 
 
 def headers(value: object) -> tuple[tuple[str, str], ...]:
-    """Headers of a request, from a mapping of names to values."""
+    """Reads the headers of a request from a mapping of names to values."""
     if not isinstance(value, dict):
         raise ValueError("expected a mapping of header names to values")
     if len({header.lower() for header in value}) < len(value) or len(value) > MAX_HEADERS:

@@ -1,15 +1,15 @@
-"""May this listing remove pods?
+"""Decides whether a listing may remove pods.
 
-A listing from Consul that lost pods is not yet true: a token whose rights were narrowed gets a silently shorter list
-with no error. So additions and changes are believed at once, by whoever reads the listing; removals pass through here:
+A listing that lacks pods is not trusted at once: a token whose rights were reduced gets a shorter list without an
+error. The reader of a listing accepts additions and changes immediately. Removals must pass this gate:
 
-* the listing must be sound (`Listing.doubt` is empty) and newer than the last one that showed the pod;
-* where the index went back, what was missing then is kept for itself, and what was shown since is judged as ever;
-* single consistent reads must confirm that the keys are gone; one that they do not confirm is kept for itself, and all
-  are where they are so many that only a sample is asked for;
-* where Consul says that ACLs filtered the listing, a sample proves nothing: each suspect needs its own read;
-* when very many go at once, a fuse holds each of them for a while of undisturbed confirmation, whatever else comes or
-  goes meanwhile; only its return ends the holding of a pod early, or a person who releases it.
+* The listing must be sound (`Listing.doubt` is empty) and newer than the last listing that contained the pod.
+* If the index went back, the pods that were missing then are held. The other pods are decided as usual.
+* Single consistent reads must confirm that the keys are gone. A pod whose removal is not confirmed is held. If there
+  are so many pods that only a sample is read, one unconfirmed pod holds all of them.
+* If Consul says that ACLs filtered the listing, a sample proves nothing: each missing pod needs its own read.
+* If very many pods vanish at once, a fuse holds each of them until its removal has been confirmed for some time without
+  interruption. A pod leaves the fuse early only if it returns, or if a person releases it.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -30,7 +30,7 @@ LOST = "they were missing when the index went back, and it has not passed the ol
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One manifest as it stands at its source. `version` differs whenever the bytes may differ."""
+    """One manifest of a source. `version` differs whenever the bytes may differ."""
 
     version: tuple[int, ...]
     data: bytes
@@ -38,11 +38,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All manifests of a node as one answer showed them.
+    """All manifests of a node, as of one answer.
 
-    `doubt` says why a key's absence proves nothing here (there is no leader); empty when it does prove something.
-    `filtered` says that ACLs hid keys, so that an absent key may be one of them. `ignored` are the names that
-    are no pod's to check, as they stand after the node's, and why.
+    `doubt` says why the absence of a key proves nothing (for example: there is no leader); "" if the absence is
+    evidence. `filtered` says that ACLs hid keys, so an absent key may be hidden. `ignored` are the names after the
+    node's that are not pods to check, and why.
     """
 
     index: int
@@ -54,7 +54,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """What the gate lets through: `removed` may go now, `held` is kept although the listing lacks it, for `reason`."""
+    """`removed` may be removed now. `held` is kept for `reason`, although the listing lacks it."""
 
     removed: frozenset[PodKey] = frozenset()
     held: frozenset[PodKey] = frozenset()
@@ -63,13 +63,13 @@ class GateDecision:
 
 @dataclass(slots=True)
 class RemovalGate:
-    """Remembers which pods were seen, at which index, and which removals the fuse holds since when.
+    """Remembers at which index each pod was last seen, and since when the fuse holds a removal.
 
-    `_lost` are the pods that were missing when the index went back, as when Consul came back empty or as it once was:
-    no later index proves their removal before it passes the old one. They are held for themselves, and keep no other
-    from going that was seen since.
+    `_lost` are the pods that were missing when the index went back, for example because Consul restarted empty or from
+    a backup. Until the index passes the old one, it does not prove their removal. They are held, and do not delay the
+    removal of pods that were seen later.
 
-    A doubtful listing takes the `_since` of a fused pod away: its clock starts anew with the next confirmation.
+    A doubtful listing deletes the `_since` of a fused pod: its time starts again with the next confirmation.
     """
 
     fuse_seconds: float = FUSE_SECONDS
@@ -81,17 +81,19 @@ class RemovalGate:
     _released: frozenset[PodKey] = field(default=frozenset(), init=False)
 
     def expect(self, keys: Iterable[PodKey]) -> None:
-        """Treat these as seen before the first listing: pods of an earlier run, removed like any other."""
+        """Treats pods of a previous run as seen before the first listing. They are removed like other pods."""
         for key in keys:
             self._seen.setdefault(key, 0)
 
     def suspects(self, listing: Listing) -> frozenset[PodKey]:
-        """The pods that were known and are missing from `listing`."""
+        """Returns the known pods that are missing from `listing`."""
         return frozenset(self._seen.keys() - listing.entries.keys())
 
     def sample(self, listing: Listing) -> tuple[PodKey, ...]:
-        """Which suspects of `listing` to confirm by a single read each: all; or some spread over them, where they are
-        many and ACLs hid nothing."""
+        """Returns the suspects of `listing` to confirm by a single read each.
+
+        These are all suspects, or an even sample if there are many and ACLs hid no keys.
+        """
         ordered = sorted(self.suspects(listing))
         if listing.filtered or len(ordered) <= CONFIRM_ALL:
             return tuple(ordered)
@@ -99,9 +101,9 @@ class RemovalGate:
         return tuple(ordered[last * step // (CONFIRM_SAMPLE - 1)] for step in range(CONFIRM_SAMPLE))
 
     def judge(self, listing: Listing, absent: Collection[PodKey], now: float) -> GateDecision:
-        """Decide over the suspects of `listing`, and remember it.
+        """Decides about the suspects of `listing`, and remembers the decision.
 
-        `absent` are those of the `sample` that were answered with "no such key". `now` is seconds of a monotonic clock.
+        `absent` are the pods of the `sample` whose key did not exist. `now` is seconds of a monotonic clock.
         """
         suspects = self.suspects(listing)
         total = len(self._seen)
@@ -120,20 +122,19 @@ class RemovalGate:
         return self._let_go(listing, suspects, self._unconfirmed(listing, absent), total, now)
 
     def disturb(self) -> None:
-        """The source failed in between: what the fuse holds must be confirmed for its whole time anew."""
+        """Restarts the time of each pod in the fuse, because the source failed in between."""
         self._since.clear()
 
     def release(self) -> frozenset[PodKey]:
-        """Let what the fuse holds now, and what was lost when the index went back, pass with the next listing that
-        confirms it; the answer names these pods.
+        """Releases and returns the pods that the fuse holds and those that were lost when the index went back.
 
-        A listing that is doubted still removes nothing: that is no question of patience.
+        The next listing that confirms their removal removes them. A doubtful listing still removes nothing.
         """
         self._released = self._fused | self._lost
         return self._released
 
     def recheck_in(self, now: float) -> float | None:
-        """Seconds until the fuse gives way for the first pod that it holds; None when no such clock runs."""
+        """Returns the seconds until the fuse releases its first pod; None if no time runs."""
         if not self._since:
             return None
         return max(0.0, min(self._since.values()) + self.fuse_seconds - now)
@@ -152,8 +153,11 @@ class RemovalGate:
         total: int,
         now: float,
     ) -> GateDecision:
-        """What was lost is kept, and what is not confirmed. The fuse does not count what was lost, and what is not
-        confirmed only where there are so many suspects that one look may not have asked for all of them."""
+        """Holds lost and unconfirmed pods.
+
+        The fuse does not count lost pods. It counts unconfirmed pods only if there are so many suspects that only a
+        sample was read.
+        """
         self._lost -= self._released - unconfirmed
         kept = self._lost | unconfirmed
         gone = suspects - (kept if len(suspects) <= CONFIRM_ALL else self._lost)
@@ -165,7 +169,7 @@ class RemovalGate:
         return GateDecision(verdict.removed, verdict.held | kept, reason)
 
     def _fuse(self, suspects: frozenset[PodKey], gone: int, total: int, now: float) -> GateDecision:
-        """Those that it held before, and that are not confirmed now, stay its own; their clock starts anew."""
+        """A pod that was held before and is not confirmed now stays in the fuse, and its time starts again."""
         fused = (suspects if _is_mass(gone, total) else self._fused & suspects) - self._released
         since = {key: self._since.get(key, now) for key in fused}
         self._since = {key: began for key, began in since.items() if now - began < self.fuse_seconds}
@@ -179,5 +183,5 @@ class RemovalGate:
 
 
 def _is_mass(gone: int, total: int) -> bool:
-    """Whether so many are gone that a mistake is likelier than a wish: most at once, or all of several."""
+    """Whether so many pods are gone that a mistake is likely: a large share at once, or all of several."""
     return (gone > FUSE_PODS and gone > FUSE_SHARE * total) or (gone == total and total > 1)

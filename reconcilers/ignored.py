@@ -1,4 +1,4 @@
-"""Which of the keys below `intent/<node>/` are a pod's to check, and why another one is not."""
+"""Which keys below `intent/<node>/` are pods to check, and why the other keys are ignored."""
 
 from enum import StrEnum
 
@@ -8,8 +8,8 @@ from reconcilers.spec import PodKey
 
 
 class Ignored(StrEnum):
-    """Why a key is no pod's to check: it is one of p2's UUID pods, the pod's name is not accepted (`x y`, `a/b`), or it
-    is no manifest at all (a folder's own key, another file)."""
+    """Why a key is ignored: it is a UUID pod of p2, the pod's name is not accepted (`x y`, `a/b`), or it is not a
+    manifest (the key of a folder, another file)."""
 
     UUID = "uuid"
     NAME = "name"
@@ -17,7 +17,7 @@ class Ignored(StrEnum):
 
 
 def pod_of(tree: str, node: str, text: str, value: bytes) -> PodKey | Ignored:
-    """The pod whose manifest stands at the key `text`, or why none is checked for it."""
+    """Returns the pod whose manifest has the key `text`, or why the key is ignored."""
     key = parse_intent_key(tree, text)
     if key and key.node == node:
         return Ignored.UUID if is_uuid_pod(key.pod, value) else key

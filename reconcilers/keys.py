@@ -7,17 +7,17 @@ HOOKS = "hooks/"
 
 
 def intent_prefix(tree: str, node: str) -> str:
-    """The prefix to list for one node, with its trailing slash: without it `web1` would list web10's pods too."""
+    """The prefix of one node's keys. Without the trailing slash, `web1` would list the pods of web10 too."""
     return f"{tree}/{node}/"
 
 
 def intent_key(tree: str, key: PodKey) -> str:
-    """Where a pod's manifest stands; `tree` is `intent` or `reality`."""
+    """Returns the key of a pod's manifest; `tree` is `intent` or `reality`."""
     return f"{intent_prefix(tree, key.node)}{key.pod}"
 
 
 def parse_intent_key(tree: str, text: str) -> PodKey | None:
-    """The pod of a key; None for a key that is no pod's (other segments, or a name that is not allowed)."""
+    """Returns the pod of a key; None if the key has other segments or a name that is not allowed."""
     match text.split("/"):
         case [first, node, pod] if first == tree and is_name(node) and is_name(pod):
             return PodKey(node, pod)
@@ -26,17 +26,17 @@ def parse_intent_key(tree: str, text: str) -> PodKey | None:
 
 
 def hook_key(pod: str) -> str:
-    """Where a hook's manifest stands: p2 runs it on every node, so it has none."""
+    """Returns the key of a hook's manifest. The key has no node, because p2 runs a hook on every node."""
     return f"{HOOKS}{pod}"
 
 
 def health_key(key: PodKey) -> str:
-    """Where a pod's health stands."""
+    """Returns the key of a pod's health."""
     return f"{HEALTH}{key.pod}/{key.node}"
 
 
 def parse_health_key(text: str) -> PodKey | None:
-    """The pod of a health key, or None."""
+    """Returns the pod of a health key; None for another key."""
     match text.split("/"):
         case ["health", pod, node] if is_name(node) and is_name(pod):
             return PodKey(node, pod)

@@ -1,7 +1,7 @@
-"""The bytes of one intent key, understood: p2's manifest, of which the check is what matters here.
+"""Parses p2's manifest from the bytes of one intent key, for its check.
 
-Strict where the field is ours to act on, lenient where p2 is: keys that nobody knows are counted, not refused. The only
-exception that leaves this file is `ManifestError`.
+Fields that describe the check are validated strictly. Unknown fields are counted, not refused, as in p2. The only
+exception that this module raises is `ManifestError`.
 
 Source of the fields and their defaults: p2's wiki page "Health Checks" and pkg/manifest of square/p2.
 """
@@ -35,7 +35,7 @@ UNKNOWN = "unknown field, ignored"
 DEFAULT_PATH = "/_status"
 
 CONFIDENTIAL = "headers"
-"""The field whose values no error may show: they end up in logs and on the page."""
+"""The field whose values no error may show, because errors are logged and shown on the page."""
 
 P2_FIELDS = frozenset(
     {
@@ -53,9 +53,9 @@ P2_FIELDS = frozenset(
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be used. `field` is the path of what is wrong, "" for the document as a whole.
+    """A manifest that cannot be used. `field` is the path of the wrong field, "" for the whole document.
 
-    The message is about the first field that is wrong; `others` are the errors of the other fields.
+    The message is about the first wrong field. `others` are the errors of the other fields.
     """
 
     def __init__(self, field: str, problem: str, others: Sequence["ManifestError"] = ()) -> None:
@@ -66,7 +66,7 @@ class ManifestError(ValueError):
 
     @classmethod
     def of(cls, errors: Sequence["ManifestError"]) -> "ManifestError":
-        """One error that tells of all of them; there is at least one."""
+        """Combines errors, of which there is at least one."""
         return cls(errors[0].field, errors[0].problem, errors[1:])
 
     @property
@@ -88,7 +88,7 @@ class _Document(BaseModel):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the target is asked without TLS."""
+        """Whether the probe uses no TLS."""
         return self.status_http or self.status.http or "tls" in useless(self.status.kind)
 
 
@@ -107,11 +107,11 @@ class _Identity(BaseModel):
 
 
 def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
-    """Understand the manifest that stands at `key`.
+    """Parses the manifest of `key`.
 
     Raises:
-        ManifestError: with the path of each wrong field and what was expected. Fields that are each good, but cannot
-            be in force together, are looked for only when every single field is good.
+        ManifestError: with the path of each wrong field and what was expected. Contradictions between fields are
+            reported only if each field is valid.
     """
     said = _load(data, rules.verify)
     document = _validated(_Document, said)
@@ -128,19 +128,19 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
 
 
 def pod_id(data: bytes) -> str:
-    """The pod's name as a manifest gives it; for tools that write a manifest to a key which does not exist yet.
+    """Returns the pod's name in a manifest, for tools that write the manifest to a new key.
 
     Raises:
-        ManifestError: it gives none, or one that no pod can have. Other fields may be wrong nevertheless.
+        ManifestError: the name is missing or not allowed. Other fields are not validated.
     """
     return _validated(_Identity, _load(data, None)).id
 
 
 def warnings(data: bytes) -> tuple[FieldWarning, ...]:
-    """About the fields that are not known; also of a manifest of which other fields are wrong.
+    """Returns warnings about unknown fields, even if other fields are wrong.
 
     Raises:
-        ManifestError: there are no fields to look at.
+        ManifestError: the document is not a mapping.
     """
     return tuple(_warnings(_load(data, None)))
 
@@ -156,7 +156,7 @@ def _warnings(said: dict[str, Any]) -> Iterator[FieldWarning]:
 
 
 def _unknown(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The section and the name of each field that nobody knows."""
+    """Yields the section and the name of each unknown field."""
     sections: dict[str, Any] = {"": said, "status": said.get("status")}
     sections["status.tls"] = sections["status"].get("tls") if isinstance(sections["status"], dict) else None
     for section, fields in sections.items():
@@ -181,7 +181,7 @@ def _check(key: PodKey, document: _Document, options: CheckOptions, rules: Rules
 
 
 def _contradictions(key: PodKey, document: _Document, rules: Rules) -> Iterator[ManifestError]:
-    """What is said but could never come into force is an error, not a silence."""
+    """Yields an error for each field that could not have an effect."""
     status, said = document.status, document.status.model_fields_set
     if document.id != key.pod:
         yield ManifestError("id", f"expected the pod's name as in its key, {key.pod!r}, got {_shown(document.id)}")
@@ -204,7 +204,7 @@ def _missing_files(tls: TlsOptions, rules: Rules) -> Iterator[ManifestError]:
 
 
 def _load(data: bytes, verify: clearsign.Verify | None) -> dict[str, Any]:
-    """The document without its nulls: a field that is null says nothing."""
+    """Loads the document without its null fields, which count as absent."""
     try:
         document = yamltext.load(clearsign.verified(data, verify) if verify else clearsign.read(data).plaintext)
     except (clearsign.ClearsignError, yamltext.YamlError) as error:
@@ -235,7 +235,7 @@ def _wrong(error: ErrorDetails) -> ManifestError:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """Where the error is; its last part may be a name that somebody else chose."""
+    """The path of an error. Its last part may be an arbitrary name."""
     return ".".join(name if is_name(name) and len(name) <= MAX_SHOWN else _shown(name) for name in map(str, location))
 
 

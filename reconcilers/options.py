@@ -165,20 +165,20 @@ class CheckOptions(BaseModel):
     ] = True
 
     def over(self, defaults: "CheckOptions") -> "CheckOptions":
-        """What is said here, and `defaults` for the rest.
+        """Returns these options, and `defaults` for those that were not given.
 
-        A default timeout is cut to a shorter interval; a default method gives way to an expected body, and a default
-        expectation of a body to the method HEAD.
+        A default timeout is reduced to a shorter interval. A default method HEAD becomes GET if a body is expected, and
+        a default `expect_body` is removed if the method HEAD was given.
 
         Raises:
-            OptionError: two things are said that cannot both be in force.
+            OptionError: two given options contradict each other.
         """
         said = self.said()
         merged = CheckOptions.model_construct(**{**dict(defaults), **said, "tls": self._tls_over(defaults)})
         return merged.model_copy(update=_giving_way(merged, said))
 
     def said(self) -> Mapping[str, Any]:
-        """The options that were given, by name."""
+        """Returns the options that were given, by name."""
         return {name: getattr(self, name) for name in CheckOptions.model_fields if name in self.model_fields_set}
 
     def _tls_over(self, defaults: "CheckOptions") -> TlsOptions:
@@ -254,7 +254,7 @@ def _attributes(target: type, kind: str) -> tuple[tuple[str, str], ...]:
 
 
 class OptionError(ValueError):
-    """An option that cannot be in force beside another; `name` is the option's. `others` are further such errors."""
+    """The option `name` contradicts another option. `others` are further such errors."""
 
     def __init__(self, name: str, problem: str, others: Sequence["OptionError"] = ()) -> None:
         super().__init__(f"{name}: {problem}")
@@ -268,7 +268,7 @@ class OptionError(ValueError):
 
 
 def _giving_way(merged: CheckOptions, said: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults that have to change, with their new values."""
+    """Returns the defaults that have to change, with their new values."""
     changes: dict[str, Any] = {}
     errors = []
     if merged.timeout > merged.interval:
@@ -290,16 +290,16 @@ def _giving_way(merged: CheckOptions, said: Mapping[str, Any]) -> dict[str, Any]
 P2_CODE = CheckOptions.model_validate(
     {"interval": "1s", "timeout": "1s", "method": "HEAD", "expect_status": ["200-299"]}
 )
-"""How p2's code of 2020 checks, where it differs from p2's page."""
+"""The options of p2's code of 2020 that differ from p2's page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the operator says about manifests: defaults, whether they may set headers, and which files there are.
+    """The operator's rules for manifests.
 
-    `unreadable` says why a file cannot be used, or "". `verify` gives what is signed in a manifest; without it none
-    need be signed. `assume_passing` takes a pod without port for passing; else it has no check. `allow_output` bounds
-    what is kept of answers, whatever a manifest says.
+    `unreadable` returns why a file cannot be used, or "". `verify` returns the signed text of a manifest; None if
+    manifests need no signature. `assume_passing` makes a pod without a port passing; otherwise it has no check.
+    `allow_output` limits which excerpts of answers are kept, whatever a manifest says.
     """
 
     defaults: CheckOptions = field(default_factory=CheckOptions)

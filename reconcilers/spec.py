@@ -1,7 +1,4 @@
-"""What is to be checked: pods and their checks, as frozen values.
-
-Two checks are the same exactly when their `CheckSpec`s are equal; nobody compares them field by field.
-"""
+"""Pods and their checks as frozen values. Two checks are the same if their `CheckSpec`s are equal."""
 
 import re
 from collections.abc import Mapping
@@ -10,18 +7,18 @@ from enum import StrEnum
 from typing import Literal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-"""What a node, a pod or a service may be called. Everything else never becomes part of a key or a URL:
-with `..` in it a key would reach other endpoints of Consul's API."""
+"""The allowed names of nodes, pods and services. Other names never become part of a key or a URL: a key with `..` would
+reach other endpoints of Consul's API."""
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` may stand in a Consul key or a URL as one segment."""
+    """Returns whether `text` may be a segment of a Consul key or of a URL."""
     return NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class PodKey:
-    """One pod on one node; the only thing that work queues carry."""
+    """One pod on one node. Work queues carry nothing else."""
 
     node: str
     pod: str
@@ -32,10 +29,10 @@ class PodKey:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How a TLS connection is made and verified; "" for a file means none, or the controller's own authorities.
+    """How a TLS connection is made and verified. "" means no file; for `ca_file`, the controller's authorities.
 
-    `server_name` is the name to ask for and to verify instead of the host's. `resume` lets later handshakes resume the
-    session of an earlier one: cheaper, and the certificate is not sent and verified anew each time.
+    `server_name` replaces the host's name for SNI and verification. `resume` lets a handshake resume a session. This is
+    cheaper, but the certificate is not sent and verified each time.
     """
 
     ca_file: str = ""
@@ -48,11 +45,11 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class HttpGet:
-    """One HTTP request, without body. `tls` None is plain HTTP.
+    """One HTTP request without a body. `tls` None means plain HTTP.
 
-    Healthy is a status within one of the `expect_status` ranges (both ends included) and a body in which
-    `expect_body` (RE2's syntax) is found, if given. `headers` are sent as they are. `reuse` keeps the connection for
-    the next probe. `path` was percent-encoded by whoever built this, `host` is a checked name.
+    An answer is healthy if its status is in one of the `expect_status` ranges (both ends included) and its body matches
+    `expect_body` (RE2's syntax), if given. `headers` are sent unchanged. `reuse` keeps the connection for the next
+    probe. `path` is percent-encoded. `host` is a validated name.
     """
 
     host: str
@@ -72,7 +69,7 @@ class HttpGet:
 
 @dataclass(frozen=True, slots=True)
 class TcpConnect:
-    """A connection that is opened and closed again; healthy when it is accepted."""
+    """Opens a connection and closes it. Healthy if the connection is accepted."""
 
     host: str
     port: int
@@ -86,7 +83,7 @@ class TcpConnect:
 
 @dataclass(frozen=True, slots=True)
 class GrpcHealth:
-    """grpc.health.v1.Health/Check for `service` ("" is the server as a whole); healthy when it is SERVING."""
+    """grpc.health.v1.Health/Check for `service` ("" is the whole server). Healthy if it is SERVING."""
 
     host: str
     port: int
@@ -101,7 +98,7 @@ class GrpcHealth:
 
 @dataclass(frozen=True, slots=True)
 class Unprobed:
-    """Nothing is sent: a pod that has no port to ask at is taken for healthy."""
+    """Sends nothing: a pod without a port is assumed to be healthy."""
 
     host: str = ""
     port: int = 0
@@ -114,14 +111,14 @@ class Unprobed:
 
 
 class Output(StrEnum):
-    """Of which probes an excerpt of the answer is kept, and so published and shown."""
+    """Which probes keep an excerpt of the answer, which is then published and shown."""
 
     ALWAYS = "always"
     FAILURES = "failures"
     NEVER = "never"
 
     def keeps(self, *, success: bool) -> bool:
-        """Whether the excerpt is kept of a probe that ended so."""
+        """Returns whether a probe with this result keeps the excerpt."""
         return self is Output.ALWAYS or (self is Output.FAILURES and not success)
 
 
@@ -148,18 +145,17 @@ NO_VERSION = ManifestVersion()
 """The version of a check that no manifest of this run asks for. Its serial number is 0."""
 
 UNKNOWN_ADDRESS = ""
-"""Of a node whose address could not be found out: its pods cannot be probed, and that is our fault and not theirs."""
+"""The address of a node whose address is not known. Its pods cannot be probed, which is the controller's fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckSpec:
-    """One check, complete: a worker needs nothing else to run it.
+    """One check, with everything that a worker needs to run it.
 
-    `address` is where to connect instead of what the host's name resolves to (the name is kept for Host, SNI and
-    verification): an IP address, or another name; None resolves the name, `UNKNOWN_ADDRESS` cannot be connected to.
-    Times are seconds; until `initial_delay` has passed, or the first success, there is no verdict. `output` says of
-    which probes an excerpt of the answer is kept. `version` is the version of the manifest that asks for the check. It
-    is not compared: a check that is the same in two versions goes on.
+    `address` is an IP address or a name to connect to instead of the host; Host, SNI and verification keep the host's
+    name. None connects to the host itself. No connection to `UNKNOWN_ADDRESS` is possible. Times are in seconds. There
+    is no verdict until `initial_delay` has passed or a probe succeeds. `output` says which probes keep an excerpt.
+    `version` is the manifest's version. It is not compared: a new version with an equal check does not restart it.
     """
 
     key: PodKey
@@ -176,9 +172,9 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True)
 class FieldWarning:
-    """Something in a manifest that can be used and is hardly meant: `field` is its path, `problem` says what it is.
+    """A field of a manifest that is accepted, but is probably a mistake. `field` is its path.
 
-    `count` is of how many fields it speaks, where they are too many to be named.
+    `count` is the number of fields, if they are too many to be named.
     """
 
     field: str
@@ -191,10 +187,9 @@ class FieldWarning:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest that was understood. `check` is None for a pod that asks for none (no `status_port`, unless such pods
-    are taken for passing), or that asks for a pause (`paused`).
+    """A valid manifest. `check` is None if `paused`, or without `status_port` (unless such pods count as passing).
 
-    `warnings` are about fields that nobody here or in p2 knows: counted and shown, never refused.
+    `warnings` are about fields that neither Podpulse nor p2 knows. They are counted and shown, never refused.
     """
 
     key: PodKey

@@ -1,4 +1,4 @@
-"""Fields that nobody knows: which known one was probably meant, or what to write instead of another system's word.
+"""Advice about unknown fields: the known field that was probably meant, or the equivalent of another system's field.
 
 Names are compared without case, dashes and underscores: `failureThreshold` is `failure_threshold`.
 """
@@ -10,10 +10,10 @@ from functools import lru_cache
 from reconcilers.spec import PROBES
 
 SIMILAR = 0.66
-"""How alike two names must be, from 0 to 1, as difflib has it."""
+"""The minimum similarity of two names, from 0 to 1, as difflib computes it."""
 
 MAX_NAME = 40
-"""Longer names are not compared: that takes the square of their length."""
+"""Longer names are not compared, because a comparison takes quadratic time."""
 
 STATUS = "status_port, status_http and the options below status describe the check"
 CREDENTIALS = "write status.headers with an Authorization, where the controller's allow_headers is true"
@@ -79,7 +79,7 @@ INSTEAD = {
 
 
 def advice(section: str, name: str, known: tuple[str, ...]) -> str:
-    """What to write in a manifest instead of `name`, which stands in `section` ("" for the top); "" where nobody knows.
+    """Returns what to write in a manifest instead of `name` in `section` ("" for the top level); "" if unknown.
 
     `known` are the dotted names of all fields.
     """
@@ -89,22 +89,22 @@ def advice(section: str, name: str, known: tuple[str, ...]) -> str:
 
 
 def did_you_mean(field: str) -> str:
-    """To be put behind what is wrong; "" without a field."""
+    """Returns a question to append to an error; "" without a field."""
     return f"; did you mean {field}?" if field else ""
 
 
 @lru_cache(maxsize=1024)
 def nearest(section: str, name: str, known: tuple[str, ...]) -> str:
-    """The known field that `name` is most like, one of the same section before one of another; "" if there is none.
+    """Returns the known field that is most similar to `name`, preferably of the same section; "" if there is none.
 
-    It may be like the field's name with its section's: `status_path` is `status.path`.
+    `name` is also compared with the names of fields together with their section: `status_path` is `status.path`.
     """
     if len(name) > MAX_NAME:
         return ""
     by_name: dict[str, list[str]] = {}
     for path in known:
-        for said in {path.rpartition(".")[2], path.removeprefix(f"{section}.")}:
-            by_name.setdefault(_plain(said), []).append(path)
+        for known_name in {path.rpartition(".")[2], path.removeprefix(f"{section}.")}:
+            by_name.setdefault(_plain(known_name), []).append(path)
     for alike in get_close_matches(_plain(name), by_name, n=1, cutoff=SIMILAR):
         return min(by_name[alike], key=lambda path: path.rpartition(".")[0] != section)
     return ""

@@ -1,11 +1,10 @@
-"""YAML from strangers, read without building anything before it was found harmless.
+"""Reads untrusted YAML.
 
-The only file that imports yaml. libyaml's events are read one by one and turned into plain dicts and lists, so there is
-no moment at which a merge bomb could be expanded or a tag could construct something: aliases, tags, several
-documents, too much depth or too many events end the reading there. No recursion, whatever the input.
+Only this file imports yaml. It builds dicts and lists from libyaml's events, without recursion. An alias, a tag, a
+second document, too much depth or too many events end the reading: no alias is expanded, and no tag builds an object.
 
-Scalars stay text. YAML 1.1 guesses (`010` is 8, `22:22` is 1342, `no` is false) depend on the reader; here the field
-that receives the scalar says what it means, and sees whether it was quoted: `Plain` was not.
+Scalars stay text, because YAML 1.1 gives them a type by their form (`010` is 8, `22:22` is 1342, `no` is false). The
+field that receives a scalar decides its type. It can tell whether the scalar was quoted: a `Plain` one was not.
 """
 
 import re
@@ -31,24 +30,24 @@ Value = dict[str, "Value"] | list["Value"] | str | None
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 20
 MAX_EVENTS = 40_000
-"""How much there may be to read, in bounded time: an event costs about a microsecond, so 50 ms at most on one core of a
-usual server. 64 KiB of short keys and values are some 15,000 events; only what is hostile has more than 40,000."""
+"""The limit bounds the time: an event costs about a microsecond, so at most 50 ms on one core of a usual server. 64 KiB
+of short keys and values are about 15,000 events. Only a hostile text has more than 40,000."""
 
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 ENDS_EARLY = re.compile(r":(?![ \t\r\n\x85\u2028\u2029]|\Z)|\?")
 ESCAPED_SLASH = re.compile(r'"(?:[^\\]|\\[^/])*\\/', re.DOTALL)
-"""What go-yaml does not read in a scalar: in flow style without quotes, and with double quotes."""
+"""The texts that go-yaml refuses in a scalar: in flow style without quotes, and with double quotes."""
 
 
 class Plain(str):
-    """A scalar that stood there without quotes: only such a one can be a number, a boolean or null."""
+    """A scalar without quotes. Only this kind can be a number, a boolean or null."""
 
     __slots__ = ()
 
 
 class _Mark(Protocol):
-    """A place in the text; libyaml and PyYAML each have their own class for it. Both count from 0."""
+    """A place in the text, counted from 0. libyaml and PyYAML have different classes for it."""
 
     line: int
     column: int
@@ -57,9 +56,8 @@ class _Mark(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a key and its value stand, in characters from the beginning of the text: the key from `start` to before
-    `end`, and its value before `next`, where whatever comes next begins. So all between `end` and `next` is the value,
-    or a mark or a comment beside it."""
+    """The place of a key and its value, in characters from the beginning of the text. The key is [`start`, `end`). The
+    value is within [`end`, `next`), together with punctuation and comments. `next` is where the next event begins."""
 
     start: int
     end: int
@@ -67,18 +65,17 @@ class Place:
 
 
 class YamlError(ValueError):
-    """Text that is not acceptable YAML; the message says what was found, where, and what was expected."""
+    """A text is not acceptable YAML. The message says what was found, where, and what was expected."""
 
 
 def load(data: bytes, *, exact: bool = False) -> Value:
-    """Read one YAML document.
+    """Reads one YAML document.
 
     Returns dicts with text keys, lists, `Plain` or `str` scalars, and None for an unquoted null or an empty document.
-    `exact` keeps what was written: an unquoted null stays the `Plain` text that stood for it, and keys are `Plain` too
-    where they were not quoted.
+    With `exact`, an unquoted null stays `Plain` text, and unquoted keys are `Plain` too.
 
     Raises:
-        YamlError: for everything that is not one small, plain document.
+        YamlError: the text is not one small, plain document.
     """
     builder = _Builder(exact)
     _read(data, builder.handle)
@@ -86,8 +83,9 @@ def load(data: bytes, *, exact: bool = False) -> Value:
 
 
 def places(data: bytes, name: str) -> list[Place]:
-    """Where a key `name` stands in a document that `load` would read, however deep and however it is written; those
-    within the value of another one are left out. A byte order mark does not count.
+    """Returns the places of each key `name` in a document, at any depth and in any spelling.
+
+    Keys within the value of another key `name` are left out. A byte order mark at the beginning is not counted.
 
     Raises:
         YamlError: as `load`.
@@ -98,10 +96,10 @@ def places(data: bytes, name: str) -> list[Place]:
 
 
 def refused_by_go(data: bytes) -> str:
-    """What of a text that `load` reads go-yaml v2 does not read, with its place; "" where it reads all of it.
+    """Returns the first part of a text that `load` reads but go-yaml v2 refuses, with its place; "" if there is none.
 
-    go-yaml's scanner is an older libyaml: it knows YAML 1.1 only, and ends a scalar without quotes at a colon or a
-    question mark where it stands in flow style. At a byte order mark within the text it may panic.
+    go-yaml's scanner is an older libyaml. It knows YAML 1.1 only. In flow style, a scalar without quotes ends at a
+    colon or a question mark. A byte order mark within the text may cause a panic.
 
     Raises:
         YamlError: as `load`.
@@ -152,7 +150,7 @@ class _Builder:
 
     @property
     def depth(self) -> int:
-        """In how many mappings and lists the next event stands."""
+        """The number of mappings and lists around the next event."""
         return len(self._stack)
 
     def handle(self, event: yaml.Event) -> None:
@@ -204,7 +202,7 @@ class _Builder:
         if event.value == "<<" and not event.style:
             self._refuse(event, "a merge key; aliases and merge keys are not accepted")
         if event.value in mapping:
-            self._refuse(event, f"the key {quoted(event.value)} for the second time")
+            self._refuse(event, f"the key {quoted(event.value)} appears twice")
         self._key = Plain(event.value) if self._exact and not event.style else event.value
 
     def _add(self, value: Value) -> None:
@@ -227,7 +225,7 @@ class _Builder:
 
 
 class _Finder:
-    """Finds the keys of one name by the marks of the events, of which a `_Builder` knows what they are."""
+    """Finds the keys of one name by the marks of events. A `_Builder` tells which events are keys."""
 
     def __init__(self, name: str) -> None:
         self.places: list[Place] = []
@@ -248,7 +246,7 @@ class _Finder:
 
 
 class _OldScanner:
-    """Looks in every event for what libyaml's scanner of 2006 stumbles over; keeps the first that it finds."""
+    """Searches events for the first text that libyaml's scanner of 2006 refuses."""
 
     def __init__(self, text: str) -> None:
         self.found = ""
@@ -271,7 +269,7 @@ class _OldScanner:
     def _scalar(self, event: ScalarEvent) -> None:
         written = self._text[_index(event.start_mark) : _index(event.end_mark)]
         if self._flows and not event.style and (found := ENDS_EARLY.search(written)):
-            self._refuse(event, f"a {found[0]!r} in {quoted(written)}, which stands in {{}} or []; expected quotes")
+            self._refuse(event, f"a {found[0]!r} in {quoted(written)} within {{}} or []; expected quotes")
         elif event.style == '"' and ESCAPED_SLASH.match(written):
             self._refuse(event, f"the escape '\\/' in {quoted(written)}; expected '/'")
         elif "\ufeff" in written:

@@ -17,6 +17,9 @@ from tests.support.setup import NOT_SET_UP, require
 
 ROOT = Path(__file__).resolve().parent.parent
 
+LONGEST = ("test_image.py", "test_restart.py", "test_readme.py")
+"""The files that take longest. They begin first, so that no process of pytest-xdist is left with one at the end."""
+
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us beside others has it ignored for all
 
 settings.register_profile("shared", deadline=None)
@@ -75,6 +78,10 @@ def _of_prometheus(program: str) -> Path:
     """A program of Prometheus' package: the one on PATH, or the Debian archive's."""
     require("promtool")
     return Path(shutil.which(program) or ROOT / ".cache" / "prometheus" / "usr" / "bin" / program)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

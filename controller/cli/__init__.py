@@ -1,4 +1,4 @@
-"""The command line. A verb translates its options, calls one part of the controller and reports what went wrong.
+"""The command line. A verb translates its options, calls one part of the controller and reports errors.
 
 A verb's module is imported when the verb is used. So `--version`, `--help` and the completion of verbs import
 nothing of the controller.
@@ -27,21 +27,21 @@ class Verb(NamedTuple):
 VERBS = {
     "acl-policy": Verb("policy", "acl_policy", "Print the least ACL policy that a controller needs."),
     "bin2pod": Verb("bin2pod", "bin2pod", "Make a pod of EXECUTABLE: a tar.gz and a manifest."),
-    "check-config": Verb("check_config", "check_config", "Say whether the configuration FILE can be used."),
+    "check-config": Verb("check_config", "check_config", "Report whether the configuration FILE is valid."),
     "check-manifest": Verb(
-        "check_manifest", "check_manifest", "Say what manifests ask for, or what is wrong with them."
+        "check_manifest", "check_manifest", "Report the checks that manifests define, and their errors."
     ),
-    "completion": Verb("completion", "completion", "Print the script that has SHELL complete podpulse."),
+    "completion": Verb("completion", "completion", "Print the completion script for SHELL."),
     "healthy": Verb("healthy", "healthy", "Ask the controller of this machine whether it is healthy."),
-    "inspect": Verb("inspect", "inspect", "Show what is scheduled and how healthy it is."),
-    "isup": Verb("isup", "isup_command", "Be a pod to try things on: always healthy."),
-    "plan": Verb("plan", "plan", "Say what would start, be replaced and stop."),
-    "probe": Verb("probe", "probe", "Probe POD once, from here, and explain what was seen."),
-    "release-removals": Verb("release", "release_removals", "Let the pods go whose removal the fuse holds."),
+    "inspect": Verb("inspect", "inspect", "Show scheduled pods and their health."),
+    "isup": Verb("isup", "isup_command", "Serve as an always healthy pod, to try checks with."),
+    "plan": Verb("plan", "plan", "Show which checks would start, change and stop."),
+    "probe": Verb("probe", "probe", "Probe POD once from here and explain the result."),
+    "release-removals": Verb("release", "release_removals", "Release the removals that the fuse holds."),
     "run": Verb("run", "run", "Run the controller of one node, until SIGTERM."),
     "schedule": Verb("schedule", "schedule", "Write MANIFESTS to the intent tree."),
     "unschedule": Verb("schedule", "unschedule", "Remove POD's manifest from the intent tree."),
-    "watch": Verb("watch", "watch", "Show how healthy pods are, as it changes."),
+    "watch": Verb("watch", "watch", "Show the health of pods as it changes, until Ctrl-C."),
 }
 
 
@@ -49,16 +49,16 @@ class _Commands(UserDict[str, Any]):
     """The verbs by name. A verb's module is imported when its command is looked up."""
 
     def __getitem__(self, name: str) -> click.Command:
-        found = super().__getitem__(name)
-        if isinstance(found, Verb):
-            module = import_module(f"controller.cli.{found.module}")
-            found = self[name] = VERSION(getattr(module, found.function))
-        return found  # type: ignore[no-any-return]
+        verb = super().__getitem__(name)
+        if isinstance(verb, Verb):
+            module = import_module(f"controller.cli.{verb.module}")
+            verb = self[name] = VERSION(getattr(module, verb.function))
+        return verb  # type: ignore[no-any-return]
 
 
 class _Verbs(click.Group):
-    """Lists the verbs without importing them. Whatever an error quotes is made safe to show: an argument, the name of a
-    file, Consul's answer."""
+    """Lists the verbs without importing them. Escapes error messages, which may quote an argument, a file's name or
+    Consul's answer."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -85,8 +85,8 @@ class _Verbs(click.Group):
 def main() -> None:
     """The health checker of a Consul fleet.
 
-    Pod manifests are in Consul's KV under intent/<node>/<pod>. `podpulse run` probes what they ask for, publishes the
-    health to Consul and exports it to Prometheus.
+    Pod manifests are in Consul's KV under intent/<node>/<pod>. `podpulse run` probes the pods as their manifests
+    define, publishes the health to Consul and exports it to Prometheus.
 
     \b
     A first look, without Consul:
@@ -95,8 +95,9 @@ def main() -> None:
       podpulse run --intent-dir pods --health-dir health --address 127.0.0.1
       podpulse watch --intent-dir pods --health-dir health
 
-    Consul is found as the consul command finds it: by CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and the like, or by each
-    verb's options. Results are written to standard output, and errors and warnings to standard error. The exit code is
-    0 on success, 1 on failure, 2 for wrong usage, and else as the verb's own help says. Colours are used on terminals
-    only, and NO_COLOR switches them off. `podpulse completion` prints the completion script for your shell.
+    The verbs use the environment variables of the consul command (CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, ...), and their
+    options override these. Defaults are in square brackets. Results are written to standard output, and errors and
+    warnings to standard error. The exit code is 0 on success, 1 on failure, 2 for wrong usage; the help of a verb names
+    others. Colours are used on terminals only, and NO_COLOR switches them off. `podpulse completion` prints the
+    completion script for your shell.
     """

@@ -1,4 +1,4 @@
-"""The least rights that a controller needs where Consul's ACLs deny by default, said from its configuration."""
+"""The least rights that a configuration needs in a Consul whose ACLs deny by default."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Access = Literal["read", "list", "write"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of a policy: `resource "name" { policy = "access" }`, and what it is for."""
+    """One line of a policy: `resource "name" { policy = "access" }`, and its purpose."""
 
     resource: str
     name: str
@@ -26,22 +26,22 @@ class Rule:
 
 
 def least(config: Config, agent_node: str | None = None, *, any_node: bool, lists: bool) -> Sequence[Rule]:
-    """The rules without any of which something of `config` does not work; none where it does without Consul.
+    """Returns the rules that `config` needs; none if it does not use Consul.
 
-    `agent_node` is what the agent calls its node, where that is not `node_name`. With `any_node` one token serves every
-    node. `lists` is for agents with `acl.enable_key_list_policy`, where reading is not enough to list.
+    `agent_node` is the agent's name of its node if that differs from `node_name`. With `any_node`, one token serves
+    every node. `lists` is for agents with `acl.enable_key_list_policy`, which need a right to list.
     """
     return () if config.intent_dir else tuple(_rules(config, agent_node or config.node_name, any_node, lists))
 
 
 def hcl(rules: Sequence[Rule]) -> str:
-    """The rules as a policy for `consul acl policy create -rules @FILE`, each with its purpose as a comment."""
+    """Returns the rules as a policy for `consul acl policy create -rules @FILE`, with their purposes as comments."""
     width = max((len(str(rule)) for rule in rules), default=0)
     return "".join(f"{rule!s:<{width}}  # {rule.purpose}\n" for rule in rules)
 
 
 def heading(settings: ConsulSettings) -> str:
-    """In Consul Enterprise, where the policy and its token are to be made; else nothing."""
+    """Returns where to create the policy and its token in Consul Enterprise; else ""."""
     places = (("namespace", settings.namespace), ("partition", settings.partition))
     options = " ".join(f"-{name} {text}" for name, text in places if text)
     return f"# to be created with {options}\n" if options else ""
@@ -69,5 +69,5 @@ def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iter
 
 
 def _covered(config: Config) -> bool:
-    """Whether the pods' own rule allows to register the controller too."""
+    """Whether the rule for pods allows the controller to be registered too."""
     return "agent" in config.publish and NAME.startswith(config.service.name_prefix)

@@ -1,4 +1,4 @@
-"""`podpulse bin2pod`: a pod made of one executable."""
+"""`podpulse bin2pod`: makes a pod of one executable."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from controller.cli.pod_archive import PackError, Pod, pack
 from controller.cli.terminal import console, say, say_json
 
 BIG = 16 * 1024 * 1024
-"""Bytes; of a smaller file nobody would see the progress."""
+"""Bytes. A smaller file is packed too fast for a progress bar."""
 
 
 def _config(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -28,21 +28,23 @@ def _config(_context: click.Context, _option: click.Parameter, given: tuple[str,
 
 @click.command()
 @click.argument("executable", type=FILE)
-@click.option("--id", "pod", metavar="ID", help="The pod's name [the name of the file].")
-@click.option(
-    "--location", metavar="URL", default="", help="Where the tar will be had; {} is its name [its path here]."
-)
+@click.option("--id", "pod", metavar="ID", help="The pod's id [the name of EXECUTABLE].")
+@click.option("--location", metavar="URL", default="", help="URL of the tar; {} is its name [its path].")
 @click.option(
     "--work-dir",
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     default=".",
-    help="Where tar and manifest are written [here].",
+    help="The folder for tar and manifest [the current one].",
 )
 @click.option(
-    "--config", metavar="NAME=VALUE", multiple=True, callback=_config, help="For the manifest's config; many times."
+    "--config",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_config,
+    help="Add to `config` of the manifest; repeatable.",
 )
-@click.option("--status-port", type=click.IntRange(1, 65_535), help="Have the pod checked on this port.")
-@click.option("--status-http", is_flag=True, help="Check it without TLS.")
+@click.option("--status-port", type=click.IntRange(1, 65_535), help="The port of the pod's status page [no check].")
+@click.option("--status-http", is_flag=True, help="Check over HTTP instead of HTTPS.")
 def bin2pod(
     executable: Path,
     pod: str | None,
@@ -54,10 +56,10 @@ def bin2pod(
 ) -> None:
     """Make a pod of EXECUTABLE: a tar.gz and a manifest.
 
-    The tar holds bin/launch; the manifest is <id>.yaml. Both are written into the work folder, over what stood there.
-    What was written is said as JSON: tar_path, manifest_path and final_location, which is where the manifest says that
-    the tar is. Equal executables give equal tars, to the byte. The tar is named <id>_<40 digits>.tar.gz, and must keep
-    that form where it is put: p2 reads the version from it. A big file's progress is shown on a terminal.
+    The tar contains the executable as bin/launch. The manifest is <id>.yaml. Existing files of these names are
+    overwritten. Standard output has JSON with tar_path, manifest_path and final_location, the location of the tar in
+    the manifest. Equal executables give identical tars. The tar is named <id>_<40 digits>.tar.gz. Keep this form where
+    you upload it, because p2 reads the version from it. A terminal shows the progress for a large file.
 
     \b
     Examples:
@@ -67,16 +69,16 @@ def bin2pod(
 
     \b
     Exit codes:
-      0  written
-      1  the executable cannot be read, or nothing be written
-      2  wrong use
+      0  both files are written
+      1  the executable cannot be read, or a file cannot be written
+      2  wrong usage
     """
     key = key_of(executable.name if pod is None else pod, None)
     wanted = Pod(key.pod, location, config, status_port or 0, status_http)
     with explained(PackError), _progress(executable) as progress:
         packed = pack(executable, wanted, work_dir, progress)
     if not packed.has_version:
-        say(f"Warning: p2 could not read a version from {packed.location!r}; expected {packed.tar.name!r}", err=True)
+        say(f"Warning: p2 cannot read a version from {packed.location!r}; expected {packed.tar.name!r}", err=True)
     paths = {"tar_path": packed.tar, "manifest_path": packed.manifest, "final_location": packed.location}
     say_json({name: str(path) for name, path in paths.items()})
 
@@ -87,7 +89,7 @@ def _progress(executable: Path) -> Iterator[Callable[[int], object]]:
     if size < BIG or not sys.stderr.isatty():
         yield lambda _: None
         return
-    from rich.progress import (  # noqa: PLC0415 - only where a bar is shown
+    from rich.progress import (  # noqa: PLC0415 - imported only to show a bar
         BarColumn,
         DownloadColumn,
         Progress,

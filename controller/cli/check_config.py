@@ -1,4 +1,4 @@
-"""`podpulse check-config`: what is wrong with a configuration file, before it is used."""
+"""`podpulse check-config`: reports what is wrong with a configuration file."""
 
 import os
 from pathlib import Path
@@ -15,9 +15,10 @@ from controller.config.model import ConfigError
 @click.command("check-config")
 @click.argument("file", type=FILE)
 def check_config(file: Path) -> None:
-    """Say whether the configuration FILE can be used.
+    """Report whether the configuration FILE is valid.
 
-    That it is good is said on standard output; else every field that is wrong, on standard error.
+    If it is, standard output says so and lists notes about options without effect. If it is not, standard error has
+    one line per wrong field, with the expected value. The certificates and keys that the file names are checked too.
 
     \b
     Examples:
@@ -25,19 +26,19 @@ def check_config(file: Path) -> None:
 
     \b
     Exit codes:
-      0  it can
-      1  it cannot
-      2  wrong use
+      0  the configuration is valid
+      1  the configuration is invalid
+      2  wrong usage
     """
     with explained(ConfigError):
         config = configuration.load(file, {})
         consul = config.consul_settings(os.environ)
-    wrong = (
+    problems = (
         wrong_for_consul(consul),
         wrong_authorities("ca_file", str(config.ca_file)),
         wrong_for_checks(config.defaults.tls),
     )
-    if problem := next(filter(None, wrong), ""):
+    if problem := next(filter(None, problems), ""):
         raise click.ClickException(f"{file}: {problem}")
     say(f"{file}: good")
     for note in config.notes:

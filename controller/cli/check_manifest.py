@@ -1,4 +1,4 @@
-"""`podpulse check-manifest`: what is wrong with a manifest, before it is used."""
+"""`podpulse check-manifest`: reports what is wrong with manifests."""
 
 import sys
 from pathlib import Path
@@ -15,23 +15,23 @@ from reconcilers.spec import Manifest
 
 @click.command("check-manifest")
 @click.argument("files", type=FILE, nargs=-1, required=True)
-@click.option("--node", metavar="NAME", help="The node that is to run the pods [the host's name].")
+@click.option("--node", metavar="NAME", help="The node that runs the pods [the host's name].")
 @click.option(
     "--config",
     "config_file",
     type=FILE,
-    help="Check as a controller on this host would with this configuration [headers and files are not checked].",
+    help="Apply this configuration, as a controller on this host does [headers and files are not checked].",
 )
-@click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check_manifest(files: tuple[Path, ...], node: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Say what manifests ask for, or what is wrong with them.
+    """Report the checks that manifests define, and their errors.
 
-    On standard output a line for each good one, with its SHA as p2 computes it, and a warning for every field that is
-    not known, and of what p2 itself would not read. On standard error a line for every wrong field, with what was
-    expected. Fields that do not fit together are looked for when each of them is good.
+    Standard output has one line per valid manifest, with its SHA as p2 computes it, and warnings about unknown fields
+    and about what p2 itself would not read. Standard error has one line per wrong field, with the expected value.
+    Contradictions between fields are reported only if each single field is valid.
 
-    With --json there is a list on standard output, in the order of the files: file, id, sha, check (as `plan --json`
-    has it; null where nothing is to be probed), error (null, or a line for every wrong field) and warnings.
+    With --json, standard output has a list in the order of FILES: file, id, sha, check (as in `plan --json`; null if
+    there is none), error (null, or one line per wrong field) and warnings.
 
     \b
     Examples:
@@ -41,9 +41,9 @@ def check_manifest(files: tuple[Path, ...], node: str | None, config_file: Path 
 
     \b
     Exit codes:
-      0  every one can be used
-      1  one of them cannot, or the configuration cannot
-      2  wrong use
+      0  all manifests are valid
+      1  a manifest or the configuration is invalid
+      2  wrong usage
     """
     check_names({"--node": node})
     with explained():
@@ -83,4 +83,4 @@ def _show(file: ManifestFile) -> None:
 def _summary(manifest: Manifest) -> str:
     if manifest.check:
         return f"{manifest.check.probe.url or 'passing without a probe'} every {manifest.check.interval:g} s"
-    return "paused" if manifest.paused else "asks for no check"
+    return "paused" if manifest.paused else "no check"

@@ -1,4 +1,4 @@
-"""`podpulse completion`: the script that has a shell complete verbs, options and files."""
+"""`podpulse completion`: prints the completion script of a shell."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -13,23 +13,23 @@ VARIABLE = "_PODPULSE_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script that has SHELL complete podpulse.
+    """Print the completion script for SHELL.
 
-    It completes verbs, options, files, and what an option may be.
+    It completes verbs, options, files, and the values of options.
 
     \b
     Examples:
-      eval "$(podpulse completion bash)"                                         # this session, or ~/.bashrc
-      podpulse completion bash > /etc/bash_completion.d/podpulse                 # everybody
+      eval "$(podpulse completion bash)"                                         # this shell; or in ~/.bashrc
+      podpulse completion bash > /etc/bash_completion.d/podpulse                 # all users
       podpulse completion zsh > "${fpath[1]}/_podpulse"
       podpulse completion fish > ~/.config/fish/completions/podpulse.fish
 
     \b
     Exit codes:
-      0  printed
-      2  wrong use
+      0  the script was printed
+      2  wrong usage
     """
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.ClickException(f"this version of click knows no completion for {shell}")
+        raise click.ClickException(f"this version of click has no completion for {shell}")
     say(kind(context.find_root().command, {}, PROGRAM, VARIABLE).source())

@@ -23,10 +23,10 @@ from controller.intent.watch import BURST, GAP_PER_POD, MIN_GAP
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.retry import until_stopped
-from reconcilers.bucket import TokenBucket
 from reconcilers.keys import HEALTH, parse_health_key
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
+from reconcilers.token_bucket import TokenBucket
 
 POLL = 0.25
 STOP_WITHIN = 2.0

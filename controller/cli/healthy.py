@@ -1,4 +1,4 @@
-"""`podpulse healthy`: asks the controller of this machine whether it is healthy, for a supervisor."""
+"""`podpulse healthy`: asks the controller of this machine for /-/healthy, for a supervisor."""
 
 import os
 from itertools import pairwise
@@ -25,16 +25,16 @@ PAGE_OPTIONS = ("node", "listen", "intent_dir", "health_dir")
 
 
 @click.command()
-@click.option("--config", "file", type=FILE, help="The controller's configuration [as the controller of a container].")
-@click.option("--client-cert", type=FILE, help="A certificate to show, where the page asks clients for one.")
-@click.option("--client-key", type=FILE, help="Its key.")
+@click.option("--config", "file", type=FILE, help="The controller's configuration [that of process 1, as below].")
+@click.option("--client-cert", type=FILE, help="Client certificate, if the page demands one.")
+@click.option("--client-key", type=FILE, help="Key of --client-cert [in the same file].")
 def healthy(file: Path | None, client_cert: Path | None, client_key: Path | None) -> None:
     """Ask the controller of this machine whether it is healthy.
 
-    It is asked at the address of its page, over TLS where it speaks that, for /-/healthy: whether every thread turns.
-    This machine itself needs no password for it. The server's certificate is not checked, as nothing secret is sent.
-    Without --config the configuration is that of process 1 where this is `podpulse run`, as in a container, with its
-    options; else that of CONFIG_PATH, or the defaults. One line says what came of it.
+    The verb requests /-/healthy from the address of the controller's page, with TLS if the page has it. The answer says
+    whether all threads make progress. A request from this machine needs no password. The server's certificate is not
+    verified, because the request has no secrets. Without --config, the verb uses the configuration and the options of
+    process 1 if that is `podpulse run`, as in a container; else the configuration of CONFIG_PATH, else the defaults.
 
     \b
     Examples:
@@ -44,13 +44,13 @@ def healthy(file: Path | None, client_cert: Path | None, client_key: Path | None
     \b
     Exit codes:
       0  healthy
-      1  not healthy, or no answer within 2 s, or the configuration cannot be used
-      2  wrong use
+      1  not healthy, no answer within 2 s, or an invalid configuration
+      2  wrong usage
     """
     with explained():
         config = load(file, {}, {}) if file else _of_process_1()
         if config.web_access.needs_client and not client_cert:
-            raise click.ClickException("the page asks clients for a certificate: expected --client-cert, --client-key")
+            raise click.ClickException("the page demands a client certificate: expected --client-cert, --client-key")
         status, text = _get(f"{config.page_url}/-/healthy", client_cert, client_key)
     if status != 200:
         raise click.ClickException(f"{config.page_url} answered {status}: {'; '.join(text.splitlines())[:1000]}")
@@ -58,14 +58,14 @@ def healthy(file: Path | None, client_cert: Path | None, client_key: Path | None
 
 
 def _of_process_1() -> Config:
-    """The configuration of the `podpulse run` of process 1, perhaps below an init; else that of a start here."""
+    """Returns the configuration of `podpulse run` in process 1, also below an init, else that of a start from here."""
     try:
         words = [os.fsdecode(word) for word in FIRST.read_bytes().split(b"\0")[:-1]]
     except OSError:
         words = []
     pairs = [(Path(program).name, verb) for program, verb in pairwise(words)]
-    started = next((number for number, pair in enumerate(pairs, 2) if pair in RUN), len(words))
-    options = run.make_context("run", words[started:]).params
+    start = next((number for number, pair in enumerate(pairs, 2) if pair in RUN), len(words))
+    options = run.make_context("run", words[start:]).params
     return load(options["file"], {}, {name: options[name] for name in PAGE_OPTIONS})
 
 
@@ -73,7 +73,7 @@ def _get(url: str, cert: Path | None, key: Path | None) -> tuple[int, str]:
     """Returns the status and the text of the answer.
 
     Raises:
-        ClickException: there is no answer.
+        ClickException: there is no answer, or it is too long.
     """
     answer = BoundedBody(MAX_BODY)
     curl = pycurl.Curl()

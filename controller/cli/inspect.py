@@ -1,4 +1,4 @@
-"""`podpulse inspect`: what is scheduled, and how it is."""
+"""`podpulse inspect`: shows scheduled pods and their health."""
 
 import socket
 import time
@@ -16,15 +16,15 @@ from controller.intent.source import SourceError
 
 
 @click.command()
-@click.option("--pod", metavar="POD", help="Only pods of this name.")
-@click.option("--node", metavar="NAME", help="Only pods of this node.")
+@click.option("--pod", metavar="POD", help="Only pods of this name [all].")
+@click.option("--node", metavar="NAME", help="Only pods of this node [all; with --intent-dir the host's name].")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["tree", "list", "table"]),
     default="tree",
     show_default=True,
-    help="tree: JSON, {pod: {node: {...}}}; list: JSON, [{node, pod, ...}]; table: for people.",
+    help="tree: JSON {pod: {node: {...}}}; list: JSON [{node, pod, ...}]; table: text.",
 )
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
@@ -37,12 +37,12 @@ def inspect(
     health_dir: Path | None,
     consul: Mapping[str, Any],
 ) -> None:
-    """Show what is scheduled and how healthy it is.
+    """Show scheduled pods and their health.
 
-    The fields are those of p2-inspect (health_check, health, intent_manifest_sha, intent_locations, intent_versions,
-    and the same of reality), and more: scheduled, reason, detail, since, last_probe, probed_manifest_sha. A pod without
-    published health is unknown. Without any pod the tree is {} and the list null, as with p2-inspect. The table is in
-    colour on a terminal (unless NO_COLOR is set), and in plain columns elsewhere.
+    The JSON has the fields of p2-inspect (health_check, health, intent_manifest_sha, intent_locations, intent_versions,
+    and the same of reality), and in addition scheduled, reason, detail, since, last_probe and probed_manifest_sha. A
+    pod without published health is unknown. Without any pod, the tree is {} and the list is null, as with p2-inspect.
+    The table has colours on a terminal (unless NO_COLOR is set) and plain columns elsewhere.
 
     \b
     Examples:
@@ -53,34 +53,33 @@ def inspect(
 
     \b
     Exit codes:
-      0  shown, whatever the health
-      1  Consul did not answer, or refused; a folder cannot be read
-      2  wrong use
+      0  the pods were shown, whatever their health
+      1  Consul did not answer or refused, or a folder cannot be read
+      2  wrong usage
     """
     check_names({"--node": node, "--pod": pod})
     if health_dir and not intent_dir:
         raise click.UsageError("--health-dir: expected --intent-dir too")
     with explained(SourceError):
         if intent_dir:
-            sights = inspection.from_folders(intent_dir, health_dir, node or socket.gethostname(), pod)
+            pods = inspection.from_folders(intent_dir, health_dir, node or socket.gethostname(), pod)
         else:
             with client(consul) as consul_client:
-                sights = inspection.from_consul(consul_client, "intent", node, pod)
+                pods = inspection.from_consul(consul_client, "intent", node, pod)
         if form == "table":
-            _show(sights)
+            _show(pods)
         else:
-            shown = inspection.as_tree(sights) if form == "tree" else inspection.as_list(sights) or None
-            say_json(shown)
+            say_json(inspection.as_tree(pods) if form == "tree" else inspection.as_list(pods) or None)
 
 
-def _show(sights: Sequence[InspectedPod]) -> None:
+def _show(pods: Sequence[InspectedPod]) -> None:
     from controller.cli import table  # noqa: PLC0415 - rich is imported only for a table
 
     now = time.time()
-    rows = sorted(table.row(sight, now) for sight in sights)
+    rows = sorted(table.row(pod, now) for pod in pods)
     terminal = console()
     if terminal.is_terminal and not terminal.is_dumb_terminal:
         terminal.print(table.drawn(rows))
-        say(f"\n{table.totals(sights)}")
+        say(f"\n{table.totals(pods)}")
     else:
         say(table.columns(rows))

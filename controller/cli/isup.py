@@ -1,4 +1,4 @@
-"""`podpulse isup`: a pod to try things on."""
+"""`podpulse isup`: a small HTTP server to try checks with."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from controller.cli.options import FILE, explained
 @click.command("isup")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="Port to listen on.")
-@click.option("--cert", type=FILE, help="Certificate, PEM: answer over HTTPS.")
-@click.option("--key", type=FILE, help="Its key, unless it stands in the same file.")
-@click.option("--env", "show_secrets", is_flag=True, help="Do not mask variables that look like secrets.")
+@click.option("--cert", type=FILE, help="Certificate (PEM) to answer over HTTPS [HTTP].")
+@click.option("--key", type=FILE, help="Key of the certificate [in the same file].")
+@click.option("--env", "show_secrets", is_flag=True, help="Show variables that look like secrets [masked].")
 @click.argument("words", nargs=-1)
 def isup_command(
     host: str, port: int, cert: Path | None, key: Path | None, show_secrets: bool, words: tuple[str, ...]
 ) -> None:
-    """Be a pod to try things on: always healthy.
+    """Serve as an always healthy pod, to try checks with.
 
-    Every request on /_status is answered with WORDS and the environment, one a line. A controller that probes it
-    publishes the answer in Consul, so start it with an empty environment, as below. Values of variables whose names
-    look like secrets (TOKEN, PASSWORD, KEY, ...) are masked, and so are URLs with a user in them.
+    It answers requests for /_status with WORDS and its environment, one item per line. A controller that probes it
+    publishes the answer in Consul, so start it with an empty environment as in the examples. The values of variables
+    with names that suggest a secret (TOKEN, PASSWORD, KEY, ...) and URLs that contain a user are masked.
 
     \b
     Examples:
@@ -32,8 +32,8 @@ def isup_command(
     \b
     Exit codes:
       0  ended by SIGTERM or Ctrl-C
-      1  the port is taken, or the certificate cannot be used
-      2  wrong use
+      1  the port is in use, or the certificate is unusable
+      2  wrong usage
     """
     with explained():
         isup.serve(host, port, words, cert, key, show_secrets=show_secrets)

@@ -1,4 +1,4 @@
-"""Manifests in files that the command line is given: what each asks for, and what is wrong with it."""
+"""Manifests in files from the command line: their content, errors and warnings."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from reconcilers.spec import Manifest, PodKey
 LENIENT = Rules(allow_headers=True)
 """Which manifests the tools accept: the controller that will run the pod may refuse headers, or miss a file."""
 NAMELESS = "unknown"
-"""In place of the name of a pod whose manifest has no good one, and so is refused for that."""
+"""The name of a pod whose manifest is refused because its own name is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ManifestFile:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What does not keep it from being used, but is hardly meant."""
+        """Faults that do not prevent the use of the manifest."""
         try:
             unknown = [safe_words(str(warning)) for warning in warnings(self.data)]
         except ManifestError:
@@ -46,7 +46,7 @@ class ManifestFile:
 
 
 def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:
-    """The manifest of a file, as `node` (None: this host) would understand it by `rules`.
+    """Returns the manifest of a file, parsed for `node` (None: this host) by `rules`.
 
     Raises:
         OSError: the file cannot be read.
@@ -60,15 +60,15 @@ def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:
 
 
 def usable(paths: Iterable[Path], node: str | None) -> list[tuple[PodKey, ManifestFile]]:
-    """The keys and the manifests of files that some controller can use.
+    """Returns the keys and manifests of the files.
 
     Raises:
-        click.ClickException: one of them cannot be used; every wrong field of all is named.
+        click.ClickException: one of the files cannot be used. The message names every wrong field.
     """
-    found = [read(path, node) for path in paths]
-    if errors := [f"{each.path}: {error}" for each in found for error in each.errors]:
+    files = [read(path, node) for path in paths]
+    if errors := [f"{each.path}: {error}" for each in files for error in each.errors]:
         raise click.ClickException("\n".join(errors))
-    return [(each.manifest.key, each) for each in found if each.manifest]
+    return [(each.manifest.key, each) for each in files if each.manifest]
 
 
 def _pod(data: bytes) -> str:

@@ -1,7 +1,7 @@
-"""What the verbs share: how to reach Consul, which pod is meant, and how an error is reported.
+"""What the verbs share: the options for Consul, the key of a pod, and the report of errors.
 
-The configuration and Consul's client are imported by the functions that use them: a verb that needs neither starts in a
-third of the time.
+The functions import the configuration and Consul's client only when they are called. A verb that needs neither starts
+in a third of the time.
 """
 
 import functools
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_WAIT = 10.0
-"""Seconds. p2's tools wait longer; but a Consul whose index was set back answers no sooner than the wait is over."""
+"""Seconds. p2's tools wait longer. But a Consul whose index was reset answers only at the end of the wait."""
 
 HEADER = re.compile(r"([^=:]+)[=:] *(.*)", re.DOTALL)
 
@@ -43,9 +43,8 @@ def _duration(_context: click.Context, _option: click.Parameter, text: str | Non
 
 
 def _headers(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
-    """Names and values of `K=V` or `K: V`. No error shows a value: it may be a secret."""
-    found = [HEADER.fullmatch(text) for text in given]
-    pairs = [(each[1], each[2]) for each in found if each]
+    """Parses `K=V` and `K: V`. No error shows a value, because it may be a secret."""
+    pairs = [(match[1], match[2]) for text in given if (match := HEADER.fullmatch(text))]
     if len(pairs) < len(given):
         raise click.BadParameter("expected NAME=VALUE or 'NAME: VALUE'")
     if len(dict(pairs)) < len(pairs):
@@ -57,39 +56,41 @@ CONSUL_OPTIONS = {
     "address": click.option(
         "--consul", "address", metavar="ADDR", help="Consul's address [env CONSUL_HTTP_ADDR; 127.0.0.1:8500]."
     ),
-    "token": click.option("--token", metavar="TOKEN", help="ACL token; --token-file keeps it out of the process list."),
-    "token_file": click.option("--token-file", type=FILE, help="File with the ACL token, read again when it changes."),
+    "token": click.option(
+        "--token", metavar="TOKEN", help="ACL token, visible in the process list [env CONSUL_HTTP_TOKEN]."
+    ),
+    "token_file": click.option("--token-file", type=FILE, help="File with the ACL token [env CONSUL_HTTP_TOKEN_FILE]."),
     "namespace": click.option(
         "--namespace", metavar="NAME", help="Namespace of Consul Enterprise [env CONSUL_NAMESPACE; default]."
     ),
     "partition": click.option(
         "--partition", metavar="NAME", help="Admin partition of Consul Enterprise [env CONSUL_PARTITION; default]."
     ),
-    "https": click.option("--https", is_flag=True, help="Speak TLS to Consul."),
-    "ca_file": click.option(
-        "--tls-ca-file", "ca_file", type=FILE, help="CA bundle that Consul's certificate is checked with."
+    "https": click.option("--https", is_flag=True, help="Use TLS to Consul [env CONSUL_HTTP_SSL]."),
+    "ca_file": click.option("--tls-ca-file", "ca_file", type=FILE, help="CA bundle for Consul [env CONSUL_CACERT]."),
+    "cert_file": click.option(
+        "--tls-cert-file", "cert_file", type=FILE, help="Client certificate [env CONSUL_CLIENT_CERT]."
     ),
-    "cert_file": click.option("--tls-cert-file", "cert_file", type=FILE, help="Client certificate for Consul."),
-    "key_file": click.option("--tls-key-file", "key_file", type=FILE, help="Its key."),
+    "key_file": click.option("--tls-key-file", "key_file", type=FILE, help="Its key [env CONSUL_CLIENT_KEY]."),
     "headers": click.option(
         "--header",
         "headers",
         metavar="NAME=VALUE",
         multiple=True,
         callback=_headers,
-        help="Send this header with every request to Consul, for a proxy before it. May be given more than once.",
+        help="Send this header with every request to Consul, for a proxy; repeatable.",
     ),
     "wait": click.option(
         "--wait",
         metavar="DURATION",
         callback=_duration,
-        help="How long Consul may hold a request that waits for a change; over 10s counts as 10s [10s].",
+        help="How long Consul may hold a request that waits for a change, at most 10s [10s].",
     ),
 }
 
 
 def consul_options(function: F) -> F:
-    """Add the options that say how to reach Consul; the function gets them as one mapping, `consul`, for `load`."""
+    """Adds the options for Consul. The function gets them as one mapping, `consul`, for `load`."""
 
     @functools.wraps(function)
     def wrapper(**kwargs: Any) -> Any:
@@ -111,7 +112,7 @@ def _as_https(address: str | None) -> str:
 
 @contextmanager
 def explained(*kinds: type[Exception]) -> Iterator[None]:
-    """Report OSError and errors of these kinds as one message on standard error, with the exit code 1."""
+    """Reports OSError and errors of these kinds as one message on standard error, with exit code 1."""
     expected: tuple[type[Exception], ...] = (OSError, *kinds)
     try:
         yield
@@ -122,13 +123,13 @@ def explained(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def client(consul: Mapping[str, Any]) -> "AbstractContextManager[ConsulClient]":
-    """A client as the options say; see `client_of`."""
+    """Returns a client for these options; see `client_of`."""
     return client_of(load(None, consul, {}))
 
 
 @contextmanager
 def client_of(config: "Config") -> "Iterator[ConsulClient]":
-    """A client for a few requests. On a terminal, a request that takes long is shown. Consul's errors are reported."""
+    """Yields a client for a few requests. A terminal shows when a request takes long. Consul's errors are reported."""
     from controller.config import ConfigError  # noqa: PLC0415 - see above
     from controller.consul.client import ConsulClient, ConsulError  # noqa: PLC0415
 
@@ -139,7 +140,7 @@ def client_of(config: "Config") -> "Iterator[ConsulClient]":
 
 
 def load(file: Path | None, consul: Mapping[str, Any], options: Mapping[str, Any]) -> "Config":
-    """Read the configuration, over which options win. An error in it is reported."""
+    """Reads the configuration. The options override it. Errors in it are reported."""
     from controller import config as configuration  # noqa: PLC0415 - see above
 
     with explained(configuration.ConfigError):
@@ -147,7 +148,7 @@ def load(file: Path | None, consul: Mapping[str, Any], options: Mapping[str, Any
 
 
 def overrides(consul: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by the dotted names that their fields have in the configuration."""
+    """Returns the options by the dotted names of their fields in the configuration."""
     names = {"node": "node_name", "node_address": "address"}
     return {
         **{names.get(name, name): value for name, value in options.items()},
@@ -156,14 +157,14 @@ def overrides(consul: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str
 
 
 def check_names(options: Mapping[str, str | None]) -> None:
-    """Refuse what no node and no pod can be called; an option that was not given is None."""
+    """Refuses values that cannot be the name of a node or pod. None stands for an option that was not given."""
     for option, name in options.items():
         if name is not None and not is_name(name):
             raise click.UsageError(f"{option}: expected a name, got {name[:60]!r}")
 
 
 def key_of(pod: str, node: str | None) -> PodKey:
-    """The pod's key; names that could reach other keys are refused here."""
+    """Returns the pod's key. Names that could lead to other keys are refused."""
     node = socket.gethostname() if node is None else node
     for what, name in (("node", node), ("pod", pod)):
         if not is_name(name):

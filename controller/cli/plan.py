@@ -1,4 +1,4 @@
-"""`podpulse plan`: which checks a controller would start, replace and stop."""
+"""`podpulse plan`: shows which checks a controller would start, change and stop."""
 
 import os
 import sys
@@ -64,17 +64,17 @@ class Plan:
 
 @click.command()
 @click.argument("files", type=FILE, nargs=-1)
-@click.option("--without", metavar="POD", multiple=True, help="As if this pod were not scheduled; may be given again.")
+@click.option("--without", metavar="POD", multiple=True, help="Plan as if POD were not scheduled; repeatable.")
 @click.option(
-    "--config", "config_file", type=FILE, envvar="CONFIG_PATH", help="The configuration to plan with [env CONFIG_PATH]."
+    "--config", "config_file", type=FILE, envvar="CONFIG_PATH", help="The planned configuration [env CONFIG_PATH]."
 )
-@click.option("--node", metavar="NAME", help="The node whose pods are looked at [the host's name].")
-@click.option("--address", "node_address", metavar="WHERE", help="Where the pods are: name, catalog or an IP address.")
+@click.option("--node", metavar="NAME", help="The node of the pods [the host's name].")
+@click.option("--address", "node_address", metavar="WHERE", help="Address of the pods: name, catalog or an IP address.")
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
-@click.option("--controller", metavar="URL", help="Compare with this controller, or with none [the page of `listen`].")
-@click.option("--controller-ca", type=FILE, help="Authorities that the controller's certificate is checked with.")
-@click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
-@click.option("--exit-code", is_flag=True, help="Exit with 1 when there is anything to do, as git diff does.")
+@click.option("--controller", metavar="URL", help="Compare with this controller, or with `none` [the one at `listen`].")
+@click.option("--controller-ca", type=FILE, help="CA bundle to verify the controller's certificate [libcurl's].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if the plan has changes, as git diff does.")
 @consul_options
 def plan(
     files: tuple[Path, ...],
@@ -89,24 +89,24 @@ def plan(
     exit_code: bool,
     consul: Mapping[str, Any],
 ) -> None:
-    """Say what would start, be replaced and stop.
+    """Show which checks would start, change and stop.
 
-    What manifests ask for, under a configuration, is compared with the checks of the controller that runs; nothing is
-    touched. FILES are manifests that are taken for scheduled. The token is to read what the controller's does: where
-    a check runs whose manifest it may not read, there is no plan.
+    It compares the checks that the scheduled manifests define with the checks of the running controller. It changes
+    nothing. FILES are manifests that are added to the scheduled ones. The ACL token needs the rights of the
+    controller's token: there is no plan if it may not read the manifest of a running check.
 
     \b
     Examples:
-      podpulse plan isup.yaml                 what scheduling this would change
-      podpulse plan --without isup            what unscheduling would
-      podpulse plan --config new.yaml         what another configuration would
-      podpulse plan --controller none         all that is asked for
+      podpulse plan isup.yaml                 # what `schedule isup.yaml` would change
+      podpulse plan --without isup            # what `unschedule isup` would change
+      podpulse plan --config new.yaml         # what another configuration would change
+      podpulse plan --controller none         # all checks that the manifests define
 
     \b
     Exit codes:
       0  the plan was made
-      1  it could not be made, or --exit-code was given and there is something to do
-      2  wrong use
+      1  the plan could not be made, or with --exit-code: it has changes
+      2  wrong usage
     """
     with explained(ConfigError, SourceError):
         config = load(config_file, consul, {"node": node, "node_address": node_address})
@@ -118,7 +118,7 @@ def plan(
         except NoController as error:
             if controller:
                 raise click.ClickException(str(error)) from None
-            terminal.say(f"{error}; compared with nothing", err=True)
+            terminal.say(f"{error}; the plan starts from no running checks", err=True)
             running, where = {}, NOTHING
         if not (intent_dir or config.intent_dir):
             _confirm(config, listing, {PodKey(config.node_name, pod) for pod in running})
@@ -143,14 +143,16 @@ def _confirm(config: Config, listing: Listing, running: Collection[PodKey]) -> N
     """Checks that the manifest of each running check without one is gone, and not only hidden from the token.
 
     Raises:
-        SourceError: that is not confirmed.
+        SourceError: the removal is not confirmed.
     """
     if listing.filtered:
         terminal.say(FILTERED.format(intent_prefix(config.tree, config.node_name)), err=True)
     missing = running - listing.entries.keys()
     if missing and (unread := unconfirmed_removals(config, missing)):
         key = intent_key(config.tree, min(unread))
-        raise SourceError(f"no plan: a check runs for {key}, and a single read does not say that it is gone")
+        raise SourceError(
+            f"no plan: a check runs for {key}, and a single read does not confirm that the key was deleted"
+        )
 
 
 def _running(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
@@ -173,20 +175,20 @@ def _running(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
         status = curl.getinfo(pycurl.RESPONSE_CODE)
     except pycurl.error as error:
         if answer.overflow:
-            raise NoController(f"{_shown_url(url)} answered with more than {MAX_BODY} bytes") from None
-        raise NoController(f"no controller answers at {_shown_url(url)}: {error.args[-1]}") from None
+            raise NoController(f"{_without_user(url)} answered with more than {MAX_BODY} bytes") from None
+        raise NoController(f"no controller answers at {_without_user(url)}: {error.args[-1]}") from None
     finally:
         curl.close()
     try:
         answered = msgspec.json.decode(bytes(answer.data) if status == 200 else b"", type=_Checks)
     except (msgspec.MsgspecError, RecursionError):
-        raise NoController(f"{_shown_url(url)} answered with status {status}, and names no checks") from None
+        raise NoController(f"{_without_user(url)} answered with status {status} and without checks") from None
     if answered.node != node:
-        raise NoController(f"the controller at {_shown_url(url)} is that of node {answered.node!r}, not of {node!r}")
+        raise NoController(f"the controller at {_without_user(url)} is that of node {answered.node!r}, not of {node!r}")
     return answered.checks
 
 
-def _shown_url(url: str) -> str:
+def _without_user(url: str) -> str:
     """Returns the URL without the part before an @, which may be a password."""
     scheme, _, rest = url.rpartition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2]
@@ -207,7 +209,7 @@ def _plan(config: Config, wanted: Listing, running: Mapping[str, Check]) -> Plan
         },
         same=[pod for pod, check in checks.items() if running.get(pod) == check],
         invalid=invalid,
-        warnings={pod: [str(each) for each in found.warnings] for pod, found in manifests.items() if found.warnings},
+        warnings={pod: [*map(str, each.warnings)] for pod, each in manifests.items() if each.warnings},
     )
 
 
@@ -236,8 +238,8 @@ def _effective_checks(config: Config, manifests: Mapping[str, Manifest]) -> dict
 
 def _stop_reason(manifest: Manifest | None) -> str:
     if manifest is None:
-        return "no manifest asks for it any more"
-    return "paused" if manifest.paused else "its manifest asks for no check any more"
+        return "its manifest is gone"
+    return "paused" if manifest.paused else "its manifest has no check any more"
 
 
 def _fields(planned: Plan) -> dict[str, Any]:
@@ -262,7 +264,7 @@ def _place(config: Config) -> str:
 
 
 def _show(planned: Plan, node: str, where: str, running: Collection[str], console: Console) -> None:
-    compared = f"the {len(running)} checks that run at {_shown_url(where)}" if where != NOTHING else "nothing that runs"
+    compared = "no running checks" if where == NOTHING else f"the {len(running)} checks of {_without_user(where)}"
     console.print(f"Node {node}, compared with {compared}:\n")
     pods = (*planned.start, *planned.replace, *planned.stop, *planned.invalid, *planned.warnings)
     width = max((len(safe_line(pod)) for pod in pods), default=0)
@@ -276,12 +278,10 @@ def _show(planned: Plan, node: str, where: str, running: Collection[str], consol
         for number, (name, old, new) in enumerate(differences):
             text = f"{name}: {old or '(none)'} -> {new or '(none)'}"
             line("~" if not number else " ", "yellow", pod if not number else "", text)
-    for pod, why in planned.stop.items():
-        line("-", "red", pod, why)
+    for pod, reason in planned.stop.items():
+        line("-", "red", pod, reason)
     for pod, error in planned.invalid.items():
-        line(
-            "!", "bold red", pod, f"{error}; {'what runs for it goes on' if pod in running else 'nothing runs for it'}"
-        )
+        line("!", "bold red", pod, f"{error}; {'its old check keeps running' if pod in running else 'it has no check'}")
     for pod, warnings in planned.warnings.items():
         for warning in warnings:
             line("?", "yellow", pod, warning)

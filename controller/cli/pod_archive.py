@@ -1,6 +1,6 @@
 """A pod made of one executable: a tar.gz that p2 installs and starts, and the manifest that names it.
 
-The same executable gives the same tar.gz, byte for byte, whoever packs it and when: so it is named after what is in it.
+The same executable always gives the same tar.gz, byte for byte. The tar is named after a hash of its content.
 
 Source: bin/p2-bin2pod, and pkg/launch of square/p2, which takes the version from the tar's name: 40 hexadecimal digits
 behind a name of lower-case letters, digits, `-` and `_`.
@@ -27,12 +27,12 @@ VERSIONED = re.compile(r"[a-z0-9_-]+_[a-f0-9]{40}(-[a-z0-9]+)?\.tar\.gz")
 
 
 class PackError(Exception):
-    """No pod can be made of this; the message says why."""
+    """No pod can be made of the file. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What the manifest shall say. `{}` in `location` stands for the tar's name; empty means where it is written."""
+    """The content of the manifest. `{}` in `location` stands for the tar's name; an empty one for the tar's path."""
 
     id: str
     location: str = ""
@@ -41,10 +41,10 @@ class Pod:
     status_http: bool = False
 
     def manifest(self, location: str) -> bytes:
-        """As p2 would write it.
+        """Returns the manifest as p2 would write it.
 
         Raises:
-            PackError: p2 would not read it again.
+            PackError: p2 could not read it.
         """
         launchable = {"launchable_type": "hoist", "location": location}
         fields: dict[str, Any] = {
@@ -62,7 +62,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What was written, by absolute paths, and where the manifest says that the tar is to be had."""
+    """The written files, as absolute paths, and the location of the tar in the manifest."""
 
     tar: Path
     manifest: Path
@@ -75,10 +75,10 @@ class Packed:
 
 
 def pack(executable: Path, pod: Pod, folder: Path, progress: Callable[[int], object]) -> Packed:
-    """Write `<id>_<digits>.tar.gz` and `<id>.yaml` into `folder`; `progress` is told how many bytes more were read.
+    """Writes `<id>_<digits>.tar.gz` and `<id>.yaml` into `folder`. `progress` is called with the bytes of each read.
 
     Raises:
-        PackError: the executable changes meanwhile, or would be overwritten.
+        PackError: the executable changes during the packing, or would be overwritten.
         OSError: it cannot be read, or the folder not be written.
     """
     if not executable.is_file():
@@ -102,7 +102,7 @@ def pack(executable: Path, pod: Pod, folder: Path, progress: Callable[[int], obj
 
 
 class _Reader(io.RawIOBase):
-    """Reads a file, hashes what it read, and tells how much that was."""
+    """Reads a file, hashes the content and reports the progress."""
 
     def __init__(self, file: io.BufferedReader, progress: Callable[[int], object]) -> None:
         self._file = file
@@ -117,7 +117,7 @@ class _Reader(io.RawIOBase):
 
 
 def _write_tar(executable: Path, path: Path, progress: Callable[[int], object]) -> str:
-    """Write the tar.gz; the answer are digits of the SHA-256 of what was packed."""
+    """Writes the tar.gz. Returns the first digits of the SHA-256 of the executable."""
     with executable.open("rb") as file, path.open("wb") as out:
         size = os.fstat(file.fileno()).st_size
         reader = _Reader(file, progress)
@@ -138,7 +138,7 @@ def _write_tar(executable: Path, path: Path, progress: Callable[[int], object]) 
 
 
 def _entry(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
-    """Whose it is and when it was made is not said: that would be another tar for the next one who packs it."""
+    """Returns an entry without owner and time, because these would change the tar."""
     entry = tarfile.TarInfo(name)
     entry.type, entry.size, entry.mode = kind, size, 0o755
     return entry

@@ -1,4 +1,4 @@
-"""`podpulse acl-policy`: the rights that a configuration needs in Consul."""
+"""`podpulse acl-policy`: prints the Consul ACL policy that a configuration needs."""
 
 import os
 from pathlib import Path
@@ -13,15 +13,15 @@ from controller.config import ConfigError
 
 @click.command("acl-policy")
 @click.option("--config", "file", type=FILE, envvar="CONFIG_PATH", help="Configuration file, YAML [env CONFIG_PATH].")
-@click.option("--node", metavar="NAME", help="This node's name [as configured, or the host's name].")
-@click.option("--agent-node", metavar="NAME", help="What Consul's agent calls its node, if that is another name.")
-@click.option("--any-node", is_flag=True, help="For one token that the controllers of all nodes share.")
-@click.option("--list-policy", is_flag=True, help="For agents with acl.enable_key_list_policy.")
+@click.option("--node", metavar="NAME", help="The controller's node [as configured, else the host's name].")
+@click.option("--agent-node", metavar="NAME", help="The node name of the Consul agent, if it is another one.")
+@click.option("--any-node", is_flag=True, help="Allow all nodes, for one token that all controllers share.")
+@click.option("--list-policy", is_flag=True, help="Use the policy `list`, for agents with acl.enable_key_list_policy.")
 def acl_policy(file: Path | None, node: str | None, agent_node: str | None, any_node: bool, list_policy: bool) -> None:
     """Print the least ACL policy that a controller needs.
 
-    It is that of one configuration, written to standard output in HCL, a rule a line, each with what it is for. Nothing
-    is printed for a configuration without Consul.
+    The policy depends on the configuration. It is printed as HCL, with one rule per line and a comment that says what
+    the rule is for. Nothing is printed if the configuration does not use Consul.
 
     \b
     Examples:
@@ -32,8 +32,8 @@ def acl_policy(file: Path | None, node: str | None, agent_node: str | None, any_
     \b
     Exit codes:
       0  the policy was printed
-      1  the configuration cannot be used
-      2  wrong use
+      1  the configuration is invalid
+      2  wrong usage
     """
     with explained(ConfigError):
         config = load(file, {}, {"node": node})

@@ -33,27 +33,27 @@ COLOURS = {Outcome.SUCCESS: "green", Outcome.FAILURE: "red", Outcome.LOCAL: "mag
 VERDICTS = {
     Outcome.SUCCESS: "a success",
     Outcome.FAILURE: "a failure",
-    Outcome.LOCAL: "no evidence: our own fault, not the pod's",
+    Outcome.LOCAL: "no evidence: the fault is on this machine, not in the pod",
 }
 PHASES = {
     "dns": "resolve the name",
     "connect": "connect",
     "tls": "TLS handshake",
     "first_byte": "wait for the answer",
-    "transfer": "read it",
+    "transfer": "read the answer",
 }
 
 
 @click.command()
 @click.argument("pod", required=False)
-@click.option("--manifest", "file", type=FILE, help="Probe what this manifest asks for; it need not be scheduled.")
+@click.option("--manifest", "file", type=FILE, help="Probe the check of this manifest, which need not be scheduled.")
 @click.option("--node", metavar="NAME", help="The pod's node [the host's name].")
 @click.option(
     "--config", "config_file", type=FILE, envvar="CONFIG_PATH", help="The controller's configuration [env CONFIG_PATH]."
 )
-@click.option("--address", "node_address", metavar="WHERE", help="Where the pod is: name, catalog or an IP address.")
+@click.option("--address", "node_address", metavar="WHERE", help="Address of the pod: name, catalog or an IP address.")
 @click.option("--intent-dir", type=FOLDER, help="Read the manifest from this folder instead of Consul.")
-@click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @consul_options
 def probe(
     pod: str | None,
@@ -65,10 +65,10 @@ def probe(
     as_json: bool,
     consul: Mapping[str, Any],
 ) -> None:
-    """Probe POD once, from here, and explain what was seen.
+    """Probe POD once from here and explain the result.
 
-    The manifest is read from the intent tree, or from a file. The probe is just what `podpulse run` would send, with
-    the same deadline and the same guards; nothing is published.
+    The manifest is read from the intent tree or from a file. The probe is the same that `podpulse run` sends, with the
+    same deadline and the same denied addresses. Nothing is published.
 
     \b
     Examples:
@@ -78,10 +78,10 @@ def probe(
 
     \b
     Exit codes:
-      0  a success
-      1  a failure, or there is no check to run
-      2  wrong use
-      3  it says nothing about the pod: our own fault
+      0  the probe succeeded
+      1  the probe failed, or the manifest has no check
+      2  wrong usage
+      3  the fault is on this machine and says nothing about the pod
     """
     if (pod is None) == (file is None):
         raise click.UsageError("expected either POD or --manifest FILE")
@@ -90,7 +90,7 @@ def probe(
         key, data = _manifest(config, pod, file, intent_dir)
         manifest = parse(key, data, config.rules())
         if manifest.check is None:
-            raise click.ClickException(f"{key}: {'paused' if manifest.paused else 'asks for no check'}")
+            raise click.ClickException(f"{key}: {'paused' if manifest.paused else 'the manifest has no check'}")
         spec = _located(manifest.check, config)
         result = probe_once(spec, ca_file=str(config.ca_file), guard=config.guard(os.environ))
     if as_json:
@@ -110,7 +110,7 @@ def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Pa
     with client_of(config) as client:
         pair = client.get(intent_key(config.tree, key))
     if pair is None:
-        raise click.ClickException(f"{intent_key(config.tree, key)} is not there: {key.pod} is not scheduled")
+        raise click.ClickException(f"{intent_key(config.tree, key)} does not exist: {key.pod} is not scheduled")
     return key, pair.value
 
 
@@ -168,7 +168,7 @@ def _phases(result: ProbeResult) -> Iterator[Text]:
     """One line per phase with a bar of its share. A phase that the probe did not reach has no bar."""
     spent = result.phases._asdict()
     words = {PHASES[name]: _milliseconds(seconds) if seconds else "-" for name, seconds in spent.items()}
-    words["in all"] = _milliseconds(result.duration)
+    words["total"] = _milliseconds(result.duration)
     widest, longest = max(map(len, words)), max(map(len, words.values()))
     lines = [f"{what:<{widest}}  {took:>{longest}}" for what, took in words.items()]
     for line, seconds in zip(lines, spent.values(), strict=False):
@@ -209,7 +209,7 @@ def _excerpt(output: str, console: Console) -> None:
     for line in lines[:EXCERPT_LINES]:
         console.print(Text.assemble(("  | ", "dim"), line))
     if len(lines) > EXCERPT_LINES:
-        console.print(f"  | … {len(lines) - EXCERPT_LINES} lines more", style="dim")
+        console.print(f"  | … {len(lines) - EXCERPT_LINES} more lines", style="dim")
 
 
 def _consequence(spec: CheckSpec, outcome: Outcome) -> str:

@@ -1,4 +1,4 @@
-"""`podpulse release-removals`: what the removal gate holds without a doubt may go."""
+"""`podpulse release-removals`: releases the removals that the controller's fuse holds."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from controller.config import Config
 from controller.health.node_lock import HolderUnseen, holder
 
 INSTALLED = Path("/var/lib/podpulse")
-"""Where the unit of deploy/systemd has its state; only the service itself is told so by systemd."""
+"""The state folder of the unit in deploy/systemd. systemd sets STATE_DIRECTORY for the service alone."""
 
 
 @click.command("release-removals")
@@ -24,45 +24,46 @@ INSTALLED = Path("/var/lib/podpulse")
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help=f"The controller's state_dir [as run finds it, then {INSTALLED}].",
+    help=f"The controller's state_dir [the default of `run`, then {INSTALLED}].",
 )
 def release_removals(file: Path | None, node: str | None, state_dir: Path | None) -> None:
-    """Let the pods go whose removal the fuse holds.
+    """Release the removals that the fuse holds.
 
-    It is the controller of this node that holds it, because very many went at once, or because they were missing when
-    Consul came back empty or as it once was. They are removed with the next listing that confirms it: the former within
-    some two seconds instead of after a minute, the latter within ten. What is held for another reason (no leader, a key
-    that the token may not read) stays held, and the log says so. It is told by a signal, SIGUSR1: so this runs on the
-    controller's own host, or in its container, as its user or as root.
+    The fuse of this node's controller holds removals if very many pods disappeared at once, or if pods were missing
+    after Consul lost its data or was restored from an old snapshot. Use this verb if the removals are intended. The
+    controller then removes the pods when the next listing confirms it: in the first case within about 2 s instead of
+    after a minute, in the second within 10 s. Removals that are held for another reason (no leader, or a key that the
+    token may not read) stay held, and the log says so. The verb sends SIGUSR1 to the controller. So it must run on the
+    controller's host or in its container, as the same user or as root.
 
     \b
     Examples:
-      podpulse release-removals --config /etc/podpulse/config.yaml      under systemd, as root
-      docker exec CONTAINER podpulse release-removals --node NODE       where `run` was told a --node
+      podpulse release-removals --config /etc/podpulse/config.yaml      # under systemd, as root
+      docker exec CONTAINER podpulse release-removals --node NODE       # if `run` has --node
       nomad alloc exec -task podpulse ALLOCATION podpulse release-removals --config /local/config.yaml
 
     \b
     Exit codes:
-      0  the controller was told; its log and podpulse_removals_held say what came of it
-      1  no controller of this node runs here, or it may not be told
-      2  wrong use
+      0  the signal was sent; the controller's log and podpulse_removals_held show the result
+      1  no controller of this node runs here, or the permission to signal it is missing
+      2  wrong usage
     """
     with explained():
         config = load(file, {}, {"node": node, "state_dir": state_dir})
         process = _controller(_folders(config, os.environ), config.node_name)
         os.kill(process, signal.SIGUSR1)
-    say(f"told process {process}: what the fuse holds may go")
+    say(f"sent SIGUSR1 to process {process}: it releases the removals that the fuse holds")
 
 
 def _folders(config: Config, environ: Mapping[str, str]) -> Sequence[Path]:
-    """Where its state may be: where it was said to be, else in the user's own folder or the unit's."""
-    own = config.state_folder(environ)
-    said = config.state_dir or config.health_dir or environ.get("STATE_DIRECTORY")
-    return (own,) if said or own == INSTALLED else (own, INSTALLED)
+    """Returns the folders that may have the state: the configured one, else that of the user and that of the unit."""
+    folder = config.state_folder(environ)
+    is_configured = config.state_dir or config.health_dir or environ.get("STATE_DIRECTORY")
+    return (folder,) if is_configured or folder == INSTALLED else (folder, INSTALLED)
 
 
 def _controller(folders: Sequence[Path], node: str) -> int:
-    """The process of the controller, by the first of `folders` in which it holds its lock."""
+    """Returns the process id of the controller, from the first of `folders` in which it holds its lock."""
     for folder in folders:
         try:
             if process := holder(folder, node):
@@ -70,10 +71,10 @@ def _controller(folders: Sequence[Path], node: str) -> int:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:
-            raise click.ClickException(f"{error}: expected the controller's user, or root") from error
+            raise click.ClickException(f"{error}: run this as the controller's user or as root") from error
         except HolderUnseen as error:
             raise click.ClickException(str(error)) from error
     places = " or ".join(map(str, folders))
     raise click.ClickException(
-        f"no controller of node {node} runs here with its state in {places}; are these its --node and --state-dir?"
+        f"no controller of node {node} runs here with its state in {places}; check --node and --state-dir"
     )

@@ -1,4 +1,4 @@
-"""`podpulse run`: the controller itself."""
+"""`podpulse run`: the controller."""
 
 import faulthandler
 import gc
@@ -20,31 +20,32 @@ from controller.runtime.start_error import StartError
 logger = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (20_000, 20, 50)
-"""Nearly nothing here is cyclic: looking for cycles every 700 new objects, as is the default, finds none."""
+"""Almost no object is cyclic. With the default, the collector would search for cycles after 700 new objects."""
 
 SWITCH_INTERVAL = 0.0001
-"""Seconds for which a thread may keep the interpreter when another wants it: a fiftieth of the default."""
+"""Seconds that a thread may keep the interpreter while another thread waits for it: a fiftieth of the default."""
 
 
 @click.command()
 @click.option("--config", "file", type=FILE, envvar="CONFIG_PATH", help="Configuration file, YAML [env CONFIG_PATH].")
-@click.option("--node", metavar="NAME", help="This node's name [the host's name].")
+@click.option("--node", metavar="NAME", help="The node whose pods are checked [the host's name].")
 @click.option(
-    "--address", "node_address", metavar="WHERE", help="Where pods are probed: name, catalog or an IP address [name]."
+    "--address", "node_address", metavar="WHERE", help="Address of the pods: name, catalog or an IP address [name]."
 )
 @click.option(
-    "--listen", metavar="HOST:PORT", help="Where page and metrics are served; :PORT is every address [127.0.0.1:9815]."
+    "--listen", metavar="HOST:PORT", help="Address of page and metrics; :PORT is every address [127.0.0.1:9815]."
 )
-@click.option("--intent-dir", type=FOLDER, help="Take manifests from this folder instead of Consul.")
+@click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Publish health into this folder instead of Consul.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What to log [info].")
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log it, to standard error [text].")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Log level [info].")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Format of the log [text].")
 @consul_options
 def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
-    """Run the controller of one node, until SIGTERM. SIGHUP reads the configuration again.
+    """Run the controller of one node, until SIGTERM.
 
-    It probes the node's pods, publishes their health to Consul, and serves page and metrics. What it does is logged to
-    standard error. An option here wins over the configuration file, and the file over Consul's usual variables.
+    It probes the pods of the node, publishes their health to Consul, and serves a page and metrics. It logs to standard
+    error. SIGHUP makes it read the configuration again. Options override the configuration file, and the file overrides
+    Consul's environment variables.
 
     \b
     Examples:
@@ -54,11 +55,11 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
 
     \b
     Exit codes:
-      0  ended by SIGTERM or Ctrl-C; its health is left to a successor, or withdrawn (on_stop)
-      1  it cannot start: the configuration, its port, or a folder that another controller has
-      2  wrong use
+      0  ended by SIGTERM or Ctrl-C; the published health is kept or removed, see on_stop
+      1  it cannot start: the configuration is invalid, or another process uses its port or its folder
+      2  wrong usage
     """
-    from controller import config as configuration  # noqa: PLC0415 - `healthy` needs the options of this verb alone
+    from controller import config as configuration  # noqa: PLC0415 - `healthy` imports only the options of this verb
     from controller.app import App  # noqa: PLC0415
     from controller.runtime import log  # noqa: PLC0415
 
@@ -67,7 +68,7 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
     load = partial(configuration.load, file, overrides(consul, options))
     with explained(configuration.ConfigError, StartError):
         reloads: list[object] = []
-        signal.signal(signal.SIGHUP, lambda *_: reloads.append(None))  # what is read below may be the file before
+        signal.signal(signal.SIGHUP, lambda *_: reloads.append(None))  # the file may change after it was read
         config = load()
         log.configure(config.log_level, config.log_format)
         for note in config.notes:
@@ -84,10 +85,5 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL)
         app.wait()
         app.stop()
-        for number in (
-            signal.SIGTERM,
-            signal.SIGINT,
-            signal.SIGHUP,
-            signal.SIGUSR1,
-        ):  # Python's own end takes handlers away, but not this
-            signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)  # the interpreter removes handlers at its end, but keeps this

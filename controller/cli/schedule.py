@@ -1,4 +1,4 @@
-"""`podpulse schedule` and `unschedule`: what shall run where."""
+"""`podpulse schedule` and `podpulse unschedule`: add manifests to the intent tree, and remove them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import click
 
-from controller.cli.manifest_file import ManifestFile, usable
+from controller.cli.manifest_file import usable
 from controller.cli.options import FILE, FOLDER, client, consul_options, explained, key_of
 from controller.cli.terminal import say, say_json
 from controller.consul.client import ConsulClient, Operation
@@ -20,15 +20,9 @@ from reconcilers.spec import PodKey
 
 @click.command()
 @click.argument("manifests", type=FILE, nargs=-1, required=True)
-@click.option("--node", metavar="NAME", help="The node that is to run the pods [the host's name].")
-@click.option(
-    "--hook", is_flag=True, help="Write them as hooks of p2's, which every node runs: hooks/<id>. --node is ignored."
-)
-@click.option(
-    "--uuid-pod",
-    is_flag=True,
-    help="Write them as pods with a UUID, of which one node may have several: intent/<node>/<uuid> and pods/<uuid>.",
-)
+@click.option("--node", metavar="NAME", help="The node that runs the pods [the host's name].")
+@click.option("--hook", is_flag=True, help="Write p2 hooks, which every node runs: hooks/<id>. Ignores --node.")
+@click.option("--uuid-pod", is_flag=True, help="Write p2 pods with a UUID: intent/<node>/<uuid> and pods/<uuid>.")
 @click.option("--intent-dir", type=FOLDER, help="Write to this folder instead of Consul.")
 @consul_options
 def schedule(
@@ -41,10 +35,10 @@ def schedule(
 ) -> None:
     """Write MANIFESTS to the intent tree.
 
-    The key of each is intent/<node>/<id of the manifest>. If a controller could not use one of them, none is written.
-    Fields that are not known, and what p2 itself would not read, are named on standard error. What was written is said
-    as JSON, a line for each, in p2-schedule's form. Neither hooks nor pods with a UUID are checked, as with p2: they
-    are for its preparer.
+    Each manifest is written to the key intent/<node>/<id>. If one manifest is invalid, none is written. Standard error
+    lists unknown fields, and what p2 itself would not read. Standard output has one line of JSON per manifest, in the
+    format of p2-schedule. With --uuid-pod, one node can run several pods of the same id. Podpulse does not probe hooks
+    and pods with a UUID: only p2's preparer uses them.
 
     \b
     Examples:
@@ -56,15 +50,18 @@ def schedule(
 
     \b
     Exit codes:
-      0  all are written
-      1  one cannot be used, and none is written; or Consul did not take one, and those before it are written
-      2  wrong use
+      0  all manifests are written
+      1  a manifest is invalid and none is written; or Consul refused one, and only those before it are written
+      2  wrong usage
     """
     _refuse_contradictions(hook, uuid_pod, intent_dir)
     with explained():
-        found = _usable(manifests, node)
+        files = usable(manifests, node)
+        for _, file in files:
+            for warning in file.warnings:
+                say(f"{file.path}: warning: {warning}", err=True)
         with nullcontext() if intent_dir else client(consul) as consul_client:
-            for key, file in found:
+            for key, file in files:
                 uuid = str(uuid4()) if uuid_pod else ""
                 if consul_client:
                     _put(consul_client, key, file.data, hook, uuid)
@@ -75,9 +72,9 @@ def schedule(
 
 @click.command()
 @click.argument("pod")
-@click.option("--node", metavar="NAME", help="The node it was scheduled on [the host's name].")
-@click.option("--hook", is_flag=True, help="Remove the hook POD: hooks/<pod>. --node is ignored.")
-@click.option("--uuid-pod", is_flag=True, help="POD is the UUID that `schedule --uuid-pod` said; the node is known.")
+@click.option("--node", metavar="NAME", help="The node of the pod [the host's name].")
+@click.option("--hook", is_flag=True, help="Remove the p2 hook hooks/<pod>. Ignores --node.")
+@click.option("--uuid-pod", is_flag=True, help="POD is a UUID that `schedule --uuid-pod` printed.")
 @click.option("--intent-dir", type=FOLDER, help="Remove from this folder instead of Consul.")
 @consul_options
 def unschedule(
@@ -85,8 +82,8 @@ def unschedule(
 ) -> None:
     """Remove POD's manifest from the intent tree.
 
-    Its checks stop and its health is withdrawn. Nothing is printed. A pod that is not there is no error, except for a
-    UUID, whose node nobody could know.
+    The controller then stops the checks of the pod and removes its health. Nothing is printed. It is not an error if
+    the manifest does not exist. With --uuid-pod it is one, because the node of an unknown UUID is unknown.
 
     \b
     Examples:
@@ -96,9 +93,9 @@ def unschedule(
 
     \b
     Exit codes:
-      0  not there any more
-      1  Consul did not answer, or refused; no pod has that UUID
-      2  wrong use
+      0  the manifest does not exist any more
+      1  Consul did not answer or refused, or no pod has this UUID
+      2  wrong usage
     """
     _refuse_contradictions(hook, uuid_pod, intent_dir)
     with explained():
@@ -110,25 +107,17 @@ def unschedule(
                 _delete(consul_client, key, hook, _keys(consul_client, pod, node) if uuid_pod else ())
 
 
-def _usable(manifests: Sequence[Path], node: str | None) -> list[tuple[PodKey, ManifestFile]]:
-    """All of them, after what is to be warned of."""
-    found = usable(manifests, node)
-    for _, file in found:
-        for warning in file.warnings:
-            say(f"{file.path}: warning: {warning}", err=True)
-    return found
-
-
 def _refuse_contradictions(hook: bool, uuid_pod: bool, intent_dir: Path | None) -> None:
     if hook and uuid_pod:
-        raise click.UsageError("--hook and --uuid-pod: expected one of them")
+        raise click.UsageError("--hook and --uuid-pod: expected at most one of them")
     if intent_dir and (hook or uuid_pod):
-        given = "--hook" if hook else "--uuid-pod"
-        raise click.UsageError(f"{given} and --intent-dir: in a folder there are ordinary pods only")
+        raise click.UsageError(
+            f"{'--hook' if hook else '--uuid-pod'} and --intent-dir: a folder has ordinary pods only"
+        )
 
 
 def _write(folder: Path, key: PodKey, data: bytes) -> None:
-    """A reader sees the old file or the new one, never a part of one."""
+    """Writes the file atomically: a reader sees the old content or the new content."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f".{key.pod}.new"
     unfinished.write_bytes(data)
@@ -142,7 +131,9 @@ def _put(consul: ConsulClient, key: PodKey, data: bytes, hook: bool, uuid: str) 
     try:
         entries = uuidpods.entries(uuid, key.node, data)
     except UnicodeDecodeError:
-        raise click.ClickException("--uuid-pod: expected a manifest in UTF-8 also outside of what is signed") from None
+        raise click.ClickException(
+            "--uuid-pod: expected a manifest in UTF-8, also outside of the signed text"
+        ) from None
     _commit(consul, [Operation("set", name, value) for name, value in entries.items()])
 
 
@@ -154,17 +145,17 @@ def _delete(consul: ConsulClient, key: PodKey, hook: bool, uuid_keys: Sequence[s
 
 
 def _keys(consul: ConsulClient, uuid: str, node: str | None) -> Sequence[str]:
-    """What stands in Consul for a UUID; its node is known there, unless only the pointer is left."""
+    """Returns the keys of a pod with a UUID. Consul knows its node; `node` is used if only the pointer is left."""
     if not uuidpods.UUID.fullmatch(uuid):
         raise click.UsageError(f"--uuid-pod: expected a UUID, got {uuid[:60]!r}")
     pod = consul.get(uuidpods.pod_key(uuid))
     node = (uuidpods.node_of(pod.value) if pod else None) or node
     if not node:
-        raise click.ClickException(f"no pod has the UUID {uuid}; with --node what points at it would be removed")
+        raise click.ClickException(f"no pod has the UUID {uuid}; with --node, a pointer to it is removed")
     return uuidpods.keys(uuid, node)
 
 
 def _commit(consul: ConsulClient, operations: Sequence[Operation]) -> None:
-    """Both keys, or none."""
+    """Writes both keys, or none."""
     for problem in consul.transaction(operations).failed.values():
         raise click.ClickException(f"Consul refused: {problem}")

@@ -1,7 +1,7 @@
-"""What verbs write, and what is different where a person sits at a terminal.
+"""The output of the verbs, and its differences on a terminal.
 
-All that a verb says goes through here. `say` escapes what a terminal would obey, `say_json` the same in JSON, and
-`console` takes no word of others for markup or an emoji. A console is given only text that is safe already.
+All output of a verb goes through this module. `say` escapes control characters, `say_json` does so in JSON, and
+`console` interprets no text as markup or an emoji. A console is given only text that is safe already.
 """
 
 import codecs
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SOON = 1.0
-"""Seconds within which an answer needs no excuse."""
+"""Seconds before a wait is shown."""
 LOOKALIKES = {"█": "#", "…": "...", "━": "-", "╸": "-", "╺": "-"}
-"""What stands for our own characters where only ASCII can be written."""
+"""Replacements of our own characters where only ASCII can be written."""
 ASCII = "podpulse.ascii"
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Write `text`, one line or several."""
+    """Writes `text`, one line or several."""
     click.echo(safe_lines(text), err=err, nl=nl)
 
 
 def say_json(value: object, *, compact: bool = False) -> None:
-    """Write `value` as JSON: indented, or `compact` on one line."""
+    """Writes `value` as JSON: indented, or `compact` on one line."""
     separators = (",", ":") if compact else None
     text = json.dumps(
         value, indent=None if compact else 2, separators=separators, ensure_ascii=_has_ascii_only(sys.stdout)
@@ -46,7 +46,7 @@ def say_json(value: object, *, compact: bool = False) -> None:
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False) -> "Console":
-    """A terminal for rich that takes text for text: `[::]` is no markup, and `:ab:` no emoji."""
+    """Returns a console of rich that prints text as it is: `[::]` is not markup, and `:ab:` is not an emoji."""
     from rich.console import Console  # noqa: PLC0415 - most verbs do not need rich
 
     return Console(stderr=stderr, soft_wrap=soft_wrap, highlight=False, markup=False, emoji=False)
@@ -54,7 +54,7 @@ def console(*, stderr: bool = False, soft_wrap: bool = False) -> "Console":
 
 @contextmanager
 def patience(what: str) -> Iterator[None]:
-    """On a terminal, say what is waited for when it takes its time, and wipe it away when it is over."""
+    """On a terminal, shows what is waited for after a second, and removes that at the end."""
     if not sys.stderr.isatty():
         yield
         return
@@ -74,12 +74,12 @@ def patience(what: str) -> Iterator[None]:
 
 
 class _Output(io.TextIOWrapper):
-    """A standard stream, whose place it takes. `lost` is why it could not be written, if that has happened."""
+    """Replaces a standard stream. `lost` is the error of a write that failed."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         said = os.environ.get("PYTHONIOENCODING") or os.environ.get("PYTHONUTF8")
         self.ascii_only = not (_is_utf8(stream.encoding) and (said or _is_utf8(locale.getencoding())))
-        """Whether some characters cannot be read there. Python itself writes UTF-8 in the locale C too."""
+        """Whether the reader can read ASCII only. Python itself writes UTF-8 in the locale C too."""
         self.lost: OSError | None = None
         at_once, through = stream.line_buffering, stream.write_through
         super().__init__(stream.detach(), "utf-8", "backslashreplace", line_buffering=at_once, write_through=through)
@@ -104,8 +104,8 @@ class _Output(io.TextIOWrapper):
 
 
 def ended_well(verbs: Callable[[], None]) -> NoReturn:
-    """Run the command line to its end. Standard output that cannot be written is a sentence on standard error and the
-    exit code 1, and no word where nobody reads it any more; it is never a traceback."""
+    """Runs the command line and exits. If standard output cannot be written, this is reported on standard error, with
+    the exit code 1. A reader that has gone is not reported. Neither causes a traceback."""
     output, errors = _prepared()
     code: str | int | None = None
     try:
@@ -136,7 +136,7 @@ def is_lost() -> bool:
 
 
 def _prepared() -> tuple[_Output, _Output]:
-    """Standard output and standard error, so that what becomes of them is known. Closed streams lead to /dev/null."""
+    """Replaces standard output and standard error. Closed streams lead to /dev/null."""
     keep_standard_streams()
     codecs.register_error(ASCII, _in_ascii)
     if sys.stdin is None:

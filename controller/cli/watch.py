@@ -1,4 +1,4 @@
-"""`podpulse watch`: how pods are, as it changes."""
+"""`podpulse watch`: shows the health of pods as it changes."""
 
 import os
 import signal
@@ -22,25 +22,24 @@ from controller.consul.client import ConsulClient, ConsulError
 from controller.intent.source import SourceError
 
 REFRESH = 1.0
-"""Seconds after which the ages in the table are told anew."""
+"""Seconds between updates of the ages in the table."""
 
 
 @click.command()
-@click.option("--node", metavar="NAME", help="Only pods of this node.")
-@click.option("--health", "pod", metavar="POD", help="Only this pod, in p2-watch's form: `<node> <status>` lines.")
+@click.option("--node", metavar="NAME", help="Only pods of this node [all; with --intent-dir the host's name].")
+@click.option("--health", "pod", metavar="POD", help="Only this pod, in p2-watch's format: lines of `<node> <status>`.")
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
 @consul_options
 def watch(
     node: str | None, pod: str | None, intent_dir: Path | None, health_dir: Path | None, consul: Mapping[str, Any]
 ) -> None:
-    """Show how healthy pods are, as it changes.
+    """Show the health of pods as it changes, until Ctrl-C.
 
-    It goes on until Ctrl-C. On a terminal it is a table, the worst first; PROBED is the probe after which the health
-    was last published. Elsewhere each change is a line: time, node, pod, status, reason and detail; `gone` for a pod
-    that is not known any more. With --health, the nodes of one pod and their status are printed sorted, a blank line
-    behind them, again at every change. When Consul does not answer this is said once, and it is asked again until it
-    does.
+    A terminal shows a live table with the worst pods first. PROBED is the time since the probe after which the health
+    was last published. Elsewhere each change is one line: time, node, pod, status, reason and detail. The status is
+    `gone` if the pod does not exist any more. With --health, each change prints all nodes of the pod with their status,
+    sorted and followed by a blank line. If Consul does not answer, watch reports it once and retries.
 
     \b
     Examples:
@@ -53,7 +52,7 @@ def watch(
     Exit codes:
       0  ended by Ctrl-C or SIGTERM
       1  Consul refused at the start, or a folder cannot be read
-      2  wrong use
+      2  wrong usage
     """
     check_names({"--node": node, "--health": pod})
     if health_dir and not intent_dir:

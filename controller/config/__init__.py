@@ -1,4 +1,4 @@
-"""The configuration: one YAML file, ours or p2's, checked as a whole before anything starts.
+"""The configuration: one YAML file, Podpulse's or p2's, checked as a whole before anything starts.
 
 Command-line options win over the file, and the file wins over Consul's usual environment variables.
 """
@@ -24,7 +24,7 @@ OPTIONS = tuple(option_names(Config))
 
 
 def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
-    """Read and check a configuration file; `overrides` are dotted fields (`consul.address`) of the command line.
+    """Reads and checks a configuration file. `overrides` are dotted fields (`consul.address`) from the command line.
 
     Raises:
         ConfigError: naming the file, the field and what was expected.
@@ -33,7 +33,7 @@ def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
     source = _read(path) if path else Source({})
     document = source.document
     if overrides.get("consul.token") is not None:
-        _set(document, ["consul", "token_file"], None)  # a token file wins over a token: not the file's over ours
+        _set(document, ["consul", "token_file"], None)  # an option --token replaces the token file
     for name, value in overrides.items():
         if value is not None:
             _set(document, name.split("."), value)
@@ -64,7 +64,7 @@ def _read(path: Path) -> Source:
 
 
 def _set(document: dict[str, Any], path: list[str], value: object) -> None:
-    """Set a dotted field. What stands where a section belongs stays, for the check of the whole to complain about."""
+    """Sets a dotted field. A value in place of a section is kept, so that the validation reports it."""
     for name in path[:-1]:
         section = document.get(name)
         if section is None:

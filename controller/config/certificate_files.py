@@ -1,7 +1,7 @@
-"""Files of authorities, certificates and keys that are replaced while we run.
+"""Files of authorities, certificates and keys that are replaced while the controller runs.
 
-A file counts as replaced when it is another one than the one that was read, looks the same at two looks in a row, so
-that nobody is told of one that is being written, and can be used. A certificate and its key count together.
+A file counts as replaced when it differs from the file that was read, is unchanged between two looks, and can be used.
+So a file that is still being written is not reported. A certificate and its key count together.
 """
 
 import logging
@@ -16,13 +16,13 @@ log = logging.getLogger(__name__)
 
 
 def wrong_authorities(option: str, path: str) -> str:
-    """What is wrong with the bundle that an option names, in a sentence, or ""."""
+    """Returns what is wrong with the bundle that an option names, as a sentence; "" if it is good."""
     problem = unusable(path)
     return f"{option}: expected certificates of authorities, got {path}: {problem}" if problem else ""
 
 
 def wrong_for_consul(settings: ConsulSettings) -> str:
-    """The same of the files that requests to Consul need."""
+    """The same for the files that requests to Consul need."""
     if settings.token_file and (problem := unreadable(settings.token_file)):
         return f"consul.token_file: expected a file that can be read, got {settings.token_file}: {problem}"
     if settings.ca_file and (problem := wrong_authorities("consul.ca_file", settings.ca_file)):
@@ -31,14 +31,14 @@ def wrong_for_consul(settings: ConsulSettings) -> str:
 
 
 def wrong_for_checks(tls: TlsOptions) -> str:
-    """The same of the files that probes use where a manifest names none."""
+    """The same for the files that probes use when a manifest names none."""
     if tls.ca_file and (problem := wrong_authorities("defaults.tls.ca_file", tls.ca_file)):
         return problem
     return wrong_pair("defaults.tls", tls.cert_file, tls.key_file)
 
 
 def wrong_pair(section: str, cert_file: str, key_file: str) -> str:
-    """What is wrong with the certificate and the key of a section, in a sentence, or ""; it may have none."""
+    """The same for the certificate and the key of a section, which may have none."""
     if not cert_file or not (problem := unfit(cert_file, key_file)):
         return ""
     expected = f"expected a certificate with its key in {section}.key_file"
@@ -46,14 +46,14 @@ def wrong_pair(section: str, cert_file: str, key_file: str) -> str:
 
 
 class Rotation:
-    """Compares what was read with what is there."""
+    """Compares the files that were read with the files on disk."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, ...], tuple[Stamp | None, ...]] = {}
         self._judged: dict[tuple[str, ...], tuple[int, tuple[Stamp | None, ...]]] = {}
 
     def look(self, readings: Collection[Reading]) -> frozenset[str]:
-        """The files that were replaced since they were read so, each time that they were told once."""
+        """Returns the files that were replaced since they were read. Each replacement is returned once."""
         before, self._seen = self._seen, {each.paths: tuple(map(stamp, each.paths)) for each in readings}
         self._judged = {paths: judged for paths, judged in self._judged.items() if paths in self._seen}
         replaced = set[str]()

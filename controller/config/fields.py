@@ -1,4 +1,4 @@
-"""Fields of the configuration: what each accepts, and what it says it expected."""
+"""The fields of the configuration: what each accepts, and the message for other values."""
 
 import re
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from controller.config.keyring import Keyring
 from controller.consul.settings import ADDRESS, NAME, settings_from_environment
 from controller.runtime.plain_files import unreadable
 from reconcilers.fields import headers, is_host
-from reconcilers.guard import Allowance
 from reconcilers.spec import is_name
+from reconcilers.target_guard import Allowance
 
 TOKEN = re.compile(r"[!-~]{0,4096}")
 HOST_AND_PORT = "HOST:PORT"
@@ -49,10 +49,10 @@ def _canary(text: object) -> object:
 
 
 def listening(text: object) -> tuple[str, int]:
-    """Host and port to listen on; the host is "" for every address.
+    """Returns the host and port to listen on. The host is "" for all addresses.
 
     Raises:
-        ValueError: it is neither HOST:PORT nor :PORT.
+        ValueError: the text is neither HOST:PORT nor :PORT.
     """
     expected = f"{HOST_AND_PORT}, or :PORT for every address"
     if isinstance(text, str) and text.startswith(":") and text.count(":") == 1:
@@ -61,10 +61,10 @@ def listening(text: object) -> tuple[str, int]:
 
 
 def host_and_port(text: object, expected: str = HOST_AND_PORT) -> tuple[str, int]:
-    """What stands before and after the last colon.
+    """Returns the host and port of HOST:PORT.
 
     Raises:
-        ValueError: it is something else; the message says that `expected` was.
+        ValueError: the text has another form. The message names what was `expected`.
     """
     host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -115,7 +115,7 @@ def _publish(value: object) -> tuple[str, ...]:
 
 
 def _meta(value: object) -> dict[str, str]:
-    """Meta of a Consul service: Consul's own limits."""
+    """Checks the meta of a Consul service by Consul's own limits."""
     if not isinstance(value, dict) or len(value) > 60:
         raise ValueError("expected a mapping of at most 60 names to values")
     for name, content in value.items():

@@ -1,7 +1,7 @@
-"""Who may sign manifests: the certificates of a keyring, and what they say of a signature.
+"""Who may sign manifests: the certificates of a keyring, and the verification of signatures with them.
 
-The only file that knows pysequoia, and so OpenPGP itself. What is accepted as strong enough is Sequoia's standard
-policy: neither SHA-1 nor keys that can be broken today.
+Only this file uses pysequoia, and so OpenPGP. Sequoia's standard policy decides what is strong enough: it accepts
+neither SHA-1 nor keys that can be broken today.
 """
 
 import re
@@ -24,19 +24,19 @@ MAX_SAID = 160
 
 
 class KeyringError(ValueError):
-    """A file that is no keyring; the message says what was expected."""
+    """A file that is not a keyring. The message says what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Certificate:
-    """One certificate; `fault` says why it can never be used, or ""."""
+    """One certificate. `fault` says why it can never be used; "" if it can."""
 
     cert: Cert
     expires: datetime | None = None
     fault: str = ""
 
     def objection(self) -> str:
-        """Why a signature by it does not count today, or ""."""
+        """Returns why a signature with this certificate is not valid today; "" if it is."""
         key = _short(self.cert.fingerprint)
         if self.cert.is_revoked:
             return f"signed by key {key}, which was revoked"
@@ -46,7 +46,7 @@ class _Certificate:
 
 
 class Keyring:
-    """Certificates that are trusted to sign manifests. It is as the file was when it was read."""
+    """Certificates that are trusted to sign manifests, as the file had them when it was read."""
 
     def __init__(self, path: Path) -> None:
         """Read a keyring, ASCII-armored or binary, as `gpg --export` writes it.
@@ -63,13 +63,13 @@ class Keyring:
             raise KeyringError(next(iter(self.notes), "expected at least one OpenPGP certificate"))
 
     def __eq__(self, other: object) -> bool:
-        """Whether the files said the same."""
-        return isinstance(other, Keyring) and self._said() == other._said()
+        """Whether both have the same certificates."""
+        return isinstance(other, Keyring) and self._contents() == other._contents()
 
     def __hash__(self) -> int:
         return hash(frozenset(self._certificates))
 
-    def _said(self) -> dict[str, bytes]:
+    def _contents(self) -> dict[str, bytes]:
         return {fingerprint: bytes(each.cert) for fingerprint, each in self._certificates.items()}
 
     @property
@@ -82,7 +82,7 @@ class Keyring:
         ]
 
     def verify(self, message: bytes) -> bytes:
-        """See `reconcilers.clearsign.Verify`. A key that expired or was revoked since it signed does not count.
+        """See `reconcilers.clearsign.Verify`. A signature is invalid once its key expired or was revoked.
 
         A signing subkey is judged at the time of its signature: to take one back, revoke it or its certificate.
         """
@@ -102,7 +102,7 @@ class Keyring:
         return result.bytes
 
     def _add(self, cert: Cert) -> None:
-        """Take one certificate; the same one twice is one with what both say, such as a revocation."""
+        """Adds a certificate. Two copies of one are merged, for example one with a revocation."""
         if known := self._certificates.get(cert.fingerprint):
             cert = known.cert.merge(cert)
         keys = [cert.fingerprint]
@@ -115,7 +115,7 @@ class Keyring:
             self._of_key[key] = self._of_key[_key_id(key)] = cert.fingerprint
 
     def _objection(self, signers: Sequence[str], message: bytes) -> str:
-        """Why none of these signatures is good; "" when there is none that could be read."""
+        """Returns why none of these signatures is valid; "" if none could be read."""
         known = [key for key in signers if key in self._of_key]
         for key in known:
             if objection := self._certificates[self._of_key[key]].objection():
@@ -142,14 +142,14 @@ def _certificates(path: Path) -> list[Cert]:
 
 
 def _keys(cert: Cert) -> list[str]:
-    """The fingerprints of a certificate's keys, that of the primary one first."""
+    """Returns the fingerprints of a certificate's keys, the primary key first."""
     return [
         packet.fingerprint for packet in PacketPile.from_bytes(bytes(cert)) if packet.tag in KEYS and packet.fingerprint
     ]
 
 
 def _weakness(message: bytes) -> str:
-    """That the hash of the signature is too weak to be accepted, or ""."""
+    """Returns that the hash of the signature is too weak to be accepted; "" if it is not."""
     try:
         algorithm = Sig.from_bytes(message[message.rindex(SIGNATURE) :]).hash_algorithm
     except (RuntimeError, ValueError):
@@ -159,7 +159,7 @@ def _weakness(message: bytes) -> str:
 
 
 def _sentence(error: Exception) -> str:
-    """What Sequoia found, and its first cause; without the backtrace that follows where Rust is asked for one."""
+    """Returns Sequoia's message with its first cause, without a backtrace of Rust."""
     head, _, rest = str(error).partition("Stack backtrace")[0].strip().partition("\n")
     causes = CAUSE.findall(rest)
     return ": ".join([head, *causes[-1:]])[:MAX_SAID]

@@ -1,6 +1,6 @@
-"""What the options are called, which of them a reload puts in force, and which stay as they were until a restart.
+"""The names of the options, and which of them a reload puts in force.
 
-A field says so itself: `LIVE` among its metadata. Whatever bears no mark needs a restart.
+A field with `LIVE` among its metadata is put in force by a reload. Every other field needs a restart.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ S = TypeVar("S", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An option, by its dotted name, that has another value than before; whether that is `live` at once."""
+    """A changed option, by its dotted name. `live` is whether a reload puts it in force."""
 
     name: str
     live: bool
 
 
 def differences(old: BaseModel, new: BaseModel, above: str = "") -> Iterator[Difference]:
-    """What differs; a section that is not live as a whole is looked at field by field."""
+    """Yields the changed options. A section that is not live as a whole is compared field by field."""
     for name, before, after, live in _fields(old, new):
         if before == after:
             continue
@@ -34,7 +34,7 @@ def differences(old: BaseModel, new: BaseModel, above: str = "") -> Iterator[Dif
 
 
 def reloaded(old: S, new: S) -> S:
-    """What is in force after a reload: `new` where it is live, else `old`."""
+    """Returns the configuration in force after a reload: the new values of live fields, the old values of others."""
     kept: dict[str, Any] = {}
     for name, before, after, live in _fields(old, new):
         if before == after:
@@ -46,12 +46,12 @@ def reloaded(old: S, new: S) -> S:
 
 
 def option_name(model: type[BaseModel], field: str) -> str:
-    """How a field is called in the file."""
+    """Returns the name of a field in the file."""
     return model.model_fields[field].alias or field
 
 
 def option_names(model: type[BaseModel], above: str = "") -> Iterator[str]:
-    """Every option by its dotted name, and every section."""
+    """Yields the dotted name of every option and section."""
     for field, info in model.model_fields.items():
         name = f"{above}{option_name(model, field)}"
         yield name

@@ -1,4 +1,4 @@
-"""The configuration as one model, and what the parts of the controller ask of it."""
+"""The configuration as one model, and the values that the parts of the controller derive from it."""
 
 import os
 import socket
@@ -32,16 +32,16 @@ from controller.consul.settings import ConsulSettings, settings_from_environment
 from controller.runtime.plain_files import unreadable
 from reconcilers.damping import DampingRules
 from reconcilers.fields import Boolean, number
-from reconcilers.guard import CONSUL_PORTS, Guard
 from reconcilers.options import P2_CODE, CheckOptions, Delay, Rules
 from reconcilers.spec import Output
+from reconcilers.target_guard import CONSUL_PORTS, Guard
 
 EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104, nothing is bound here
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names file, field and what was expected."""
+    """A configuration that cannot be used. The message names the file, the field and the expected value."""
 
 
 def host_ca_file() -> Path:
@@ -86,22 +86,22 @@ class Config(Section):
     log_format: Literal["text", "json"] = "text"
     consul: ConsulSection = Field(default_factory=ConsulSection)
 
-    _passed_over: tuple[str, ...] = PrivateAttr(default=())
+    _ignored: tuple[str, ...] = PrivateAttr(default=())
 
     def model_post_init(self, context: Sequence[str] | None, /) -> None:
-        """Take the sentences about what stands in the file and is of no use here; they are the validation's context."""
-        self._passed_over = tuple(context or ())
+        """Stores the notes about ignored parts of the file, which are the context of the validation."""
+        self._ignored = tuple(context or ())
 
     @field_validator("defaults")
     @classmethod
-    def _complete(cls, said: CheckOptions, info: ValidationInfo) -> CheckOptions:
-        """The options without gap or contradiction: what is not said is as p2's page has it, or as p2's code."""
-        return said.over(P2_CODE if info.data.get("p2_compat") else CheckOptions())
+    def _complete(cls, given: CheckOptions, info: ValidationInfo) -> CheckOptions:
+        """Completes the options with the defaults of p2's documentation, or of p2's code with `p2_compat`."""
+        return given.over(P2_CODE if info.data.get("p2_compat") else CheckOptions())
 
     @field_validator("defaults", "service", "damping", "consul", mode="before")
     @classmethod
     def _an_empty_section(cls, value: object) -> object:
-        """A section that has all of its options commented out is null in YAML."""
+        """Accepts null: YAML has it for a section whose options are all commented out."""
         return {} if value is None else value
 
     @model_validator(mode="after")
@@ -122,22 +122,22 @@ class Config(Section):
 
     @property
     def listen_address(self) -> tuple[str, int]:
-        """Host and port; the host is "" for every address."""
+        """The host and port of the page. The host is "" for all addresses."""
         return listening(self.listen)
 
     @property
     def web_access(self) -> WebAccess:
-        """Who may see the page; everybody who reaches it, where no file says otherwise."""
+        """Who may see the page: everybody who can connect, unless a file restricts that."""
         return access.read(self.web_config_file) if self.web_config_file else WebAccess()
 
     @property
     def page_scheme(self) -> str:
-        """How the page is asked for: http or https."""
+        """The scheme of the page: http or https."""
         return "https" if self.web_access.tls_server_config else "http"
 
     @property
     def page_url(self) -> str:
-        """Where this host reaches the page."""
+        """The URL of the page for clients on this host."""
         host, port = self.listen_address
         if host in EVERY_ADDRESS:
             host = "127.0.0.1"
@@ -153,11 +153,11 @@ class Config(Section):
 
     @property
     def canary_window(self) -> float:
-        """Seconds within which everything must have begun to fail before the canary is asked."""
+        """Seconds within which all checks must have begun to fail before the canary is tried."""
         return 2 * self.defaults.interval + self.defaults.timeout
 
     def state_folder(self, environ: Mapping[str, str]) -> Path:
-        """Where this node's lock and state are kept: as configured, else systemd's, else the user's own."""
+        """The folder of the node's lock and state: the configured one, else systemd's, else the user's."""
         if self.state_dir or self.health_dir:
             return self.state_dir or Path(f"{self.health_dir}/.state")
         if given := environ.get("STATE_DIRECTORY"):
@@ -165,7 +165,7 @@ class Config(Section):
         return Path(environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state") / "podpulse"
 
     def rules(self) -> Rules:
-        """What the operator says about manifests."""
+        """The rules for manifests."""
         verify = self.require_signature.verify if self.require_signature else None
         return Rules(
             self.defaults,
@@ -178,20 +178,20 @@ class Config(Section):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What a person should know of a configuration that can be used, a sentence each."""
+        """Notes for the operator about a valid configuration, one sentence each."""
         keyring = self.require_signature.notes if self.require_signature else ()
-        return (*self._passed_over, *(f"require_signature: {note}" for note in keyring))
+        return (*self._ignored, *(f"require_signature: {note}" for note in keyring))
 
     def damping_rules(self) -> DampingRules:
         return DampingRules(self.damping.changes, self.damping.refill, self.damping.quiet)
 
     def guard(self, environ: Mapping[str, str]) -> Guard:
-        """Which addresses may be probed; Consul's own port is denied also where it is not the usual one."""
+        """Which addresses may be probed. Consul's own port is denied, whichever it is."""
         own = None if self.intent_dir else urlsplit(self.consul_settings(environ).address).port
         return Guard(CONSUL_PORTS | ({own} if own else set()), self.allow_addresses)
 
     def canary_target(self, environ: Mapping[str, str]) -> tuple[str, int] | str | None:
-        """Whom to ask whether this node is cut off: host and port, the path of a unix socket, or nobody."""
+        """The canary's target: host and port, the path of a unix socket, or None without a canary."""
         if self.canary != "consul":
             return None if self.canary == "none" else host_and_port(self.canary)
         if self.intent_dir:
@@ -201,10 +201,10 @@ class Config(Section):
         return settings.socket_path or (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
 
     def consul_settings(self, environ: Mapping[str, str]) -> ConsulSettings:
-        """How to reach Consul, with what is not configured taken from its usual environment variables.
+        """How to reach Consul. Its usual environment variables supply what is not configured.
 
         Raises:
-            ConfigError: a value cannot be understood.
+            ConfigError: a value is invalid.
         """
         section = self.consul.model_dump(exclude_none=True, exclude={"wait"})
         paths: dict[str, Any] = {

@@ -1,7 +1,7 @@
-"""p2's own configuration, read as ours: what stands under `preparer:` in the file that p2-preparer is started with.
+"""Translates p2's own configuration: the section `preparer:` of the file that p2-preparer is started with.
 
-Fields that say what we need as well are translated, those that say how pods are installed are passed over, and a name
-that p2 does not know is an error. What only Podpulse knows stands beside it under `podpulse:`, and wins.
+Fields with a counterpart in Podpulse are translated. Fields about installing pods are ignored. An unknown name is an
+error. Options of Podpulse are in the section `podpulse:` of the same file, and win.
 
 Source of the names: PreparerConfig in pkg/preparer of square/p2, in its versions of 2015 to 2020.
 """
@@ -27,7 +27,7 @@ LEVELS = {
     "debug": "debug",
     "trace": "debug",
 }
-"""logrus' levels, and ours."""
+"""The levels of logrus, and of Podpulse."""
 
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "node_name": ("node_name",),
@@ -41,7 +41,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "key_file": ("consul.key_file", "defaults.tls.key_file"),
     "log_level": (),
 }
-"""p2's fields, and ours for which they are taken as they are. p2 shows its certificate to Consul and to the pods."""
+"""p2's fields, and the options that get their values unchanged. p2 uses its certificate for Consul and for pods."""
 
 OF_INSTALLING = frozenset(
     {
@@ -71,28 +71,28 @@ OF_INSTALLING = frozenset(
         "require_file",
     }
 )
-"""How pods are fetched, installed and run: nothing that concerns their health, so nothing to speak of."""
+"""How pods are fetched, installed and run. These fields do not concern health, and are ignored without a note."""
 
 WORTH_A_NOTE = {
     "auth": "signatures are asked for where podpulse.require_signature names a keyring",
     "status_port": "it is p2-preparer's; page and metrics are where podpulse.listen says",
     "status_socket": "it is p2-preparer's; page and metrics are where podpulse.listen says",
 }
-"""What somebody might expect to have a meaning here, and why it has none."""
+"""Fields that have no effect although an operator might expect one, and why."""
 
 OFF = ("0", {"type": "none"})
 
 
 class PreparerError(ValueError):
-    """p2's configuration cannot be used; the message names the field and what was expected."""
+    """p2's configuration cannot be used. The message names the field and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The document of a configuration file in our own terms, and what its fields (dotted) are called in that file.
+    """The document of a configuration file as Podpulse's options, and the names of its fields (dotted) in that file.
 
-    `origins` are the names of those that came from elsewhere; the others stand below the section `own`, "" for none.
-    `notes` are sentences about what was passed over.
+    `origins` has the names of translated fields. Other fields are below the section `own`; "" stands for no section.
+    `notes` are sentences about ignored fields.
     """
 
     document: dict[str, Any]
@@ -101,7 +101,7 @@ class Source:
     notes: tuple[str, ...] = ()
 
     def name(self, ours: str) -> str:
-        """What a field is called in the file; one below a field that came from elsewhere is called like that."""
+        """Returns the name of a field in the file. A field below a translated field has the name of the latter."""
         parts = ours.split(".")
         above = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
         elsewhere = next((self.origins[each] for each in above if each in self.origins), "")
@@ -109,16 +109,16 @@ class Source:
 
 
 def is_p2s(document: Mapping[str, Any]) -> bool:
-    """Whether a document is p2's configuration rather than our own."""
+    """Whether a document is p2's configuration."""
     return SECTION in document
 
 
 def translate(document: Mapping[str, Any], ours: Collection[str]) -> Source:
-    """p2's configuration as ours, whose options are called `ours`.
+    """Translates p2's configuration. `ours` are the names of Podpulse's options.
 
     Raises:
-        PreparerError: a field that p2 does not know, a value that it would not take either, or one of our options where
-            p2 would not look for it.
+        PreparerError: a field that p2 does not know, a value that p2 would refuse too, or an option of Podpulse outside
+            of its section.
     """
     if misplaced := sorted(document.keys() & ours):
         raise PreparerError(f"{misplaced[0]}: expected below {OWN}, in a file with {SECTION}")
@@ -147,7 +147,7 @@ def _refuse_unknown(section: Mapping[str, Any]) -> None:
 
 
 def _fields(said: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Our fields, dotted; for each the name of p2's and the value."""
+    """Returns Podpulse's fields (dotted), each with the name of p2's field and its value."""
     if said.get("ca_file", said.get("ca_path")) != said.get("ca_path", said.get("ca_file")):
         raise PreparerError(f"{SECTION}.ca_path: expected the same as ca_file, its later name, or one of them alone")
     if ("cert_file" in said) != ("key_file" in said):
@@ -202,7 +202,7 @@ def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both documents in one; where both say something, `above` wins."""
+    """Merges two documents. Values of `above` win."""
     merged = {**below, **{name: value for name, value in above.items() if value is not None}}
     for name in below.keys() & merged.keys():
         if isinstance(below[name], dict) and isinstance(merged[name], dict):

@@ -1,4 +1,4 @@
-"""The sections of the configuration, each a mapping of its own."""
+"""The sections of the configuration."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ class DampingSection(Section):
 
 
 class ServiceSection(Section):
-    """What pods are called as services of the local agent; for `publish: agent`."""
+    """The names of pods as services of the local agent, for `publish: agent`."""
 
     name_prefix: Annotated[NamePrefix, LIVE] = ""
     meta_prefix: Annotated[MetaPrefix, LIVE] = "podpulse-"
@@ -43,7 +43,7 @@ class ServiceSection(Section):
 
 
 class ConsulSection(Section):
-    """How to reach Consul; what is absent comes from Consul's usual environment variables."""
+    """How to reach Consul. Consul's usual environment variables supply absent options."""
 
     address: ConsulAddress | None = None
     token: Annotated[Token | None, LIVE] = Field(default=None, repr=False)

@@ -1,7 +1,7 @@
-"""Who may ask, and over which connection: the web configuration file, in the shape that Prometheus' programs share.
+"""Access to the page: the web configuration file, in the format that Prometheus' programs share.
 
-Source of the fields: the documentation of prometheus/exporter-toolkit, "Web configuration". What cannot be had here is
-an error, never passed over: a file that promises a protection must give it.
+Source of the fields: the documentation of prometheus/exporter-toolkit, "Web configuration". An unsupported
+option is an error, because a file that promises a protection must give it.
 """
 
 import ssl
@@ -29,7 +29,7 @@ CIPHERS = {
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
 }
-"""Go's names of the suites of TLS 1.2 that are worth having, and OpenSSL's. Those of TLS 1.3 cannot be chosen."""
+"""Go's and OpenSSL's names of the supported suites of TLS 1.2. The suites of TLS 1.3 cannot be chosen."""
 
 HEADERS = frozenset(
     {
@@ -44,7 +44,7 @@ BCRYPT = ("$2a$", "$2b$", "$2y$")
 
 
 class WebAccessError(ValueError):
-    """A web configuration file that cannot be used; the message names the file, the field and what was expected."""
+    """A web configuration file that cannot be used. The message names the file, the field and what was expected."""
 
 
 def _hash(value: object) -> object:
@@ -75,7 +75,7 @@ class _Section(BaseModel):
 
 
 class TlsServer(_Section):
-    """How the page is served over TLS. Paths are as seen from the file that names them."""
+    """How the page is served over TLS. Paths are relative to the file that names them."""
 
     cert_file: Path
     key_file: Path
@@ -107,12 +107,12 @@ class TlsServer(_Section):
         return tuple(path for path in (self.cert_file, self.key_file, self.client_ca_file) if path)
 
     def below(self, folder: Path) -> "TlsServer":
-        """The same with its paths as seen from `folder`."""
+        """Returns a copy with paths relative to `folder`."""
         names = ("cert_file", "key_file", "client_ca_file")
         return self.model_copy(update={name: folder / path for name in names if (path := getattr(self, name))})
 
     def context(self) -> ssl.SSLContext:
-        """A new context of the files as they are now.
+        """Returns a new context with the current content of the files.
 
         Raises:
             OSError: a file cannot be read, or is no certificate or key (`ssl.SSLError`).
@@ -124,7 +124,7 @@ class TlsServer(_Section):
         return context
 
     def bare_context(self) -> ssl.SSLContext:
-        """A new context that has all but what stands in the files."""
+        """Returns a new context without the content of the files."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version, context.maximum_version = VERSIONS[self.min_version], VERSIONS[self.max_version]
         context.options |= ssl.OP_NO_RENEGOTIATION
@@ -134,7 +134,7 @@ class TlsServer(_Section):
         return context
 
     def trouble(self, error: OSError) -> str:
-        """Why there can be no `context`: which file is wrong, since OpenSSL does not say."""
+        """Returns which file prevents a `context`, because OpenSSL does not name it."""
         for file in self.files():
             try:
                 file.read_bytes()
@@ -149,7 +149,7 @@ class _HttpServer(_Section):
 
 
 class WebAccess(_Section):
-    """The whole file. HTTP/2 is not spoken here, whatever `http2` says: it is a permission."""
+    """The whole file. The page does not support HTTP/2: `http2` only permits it."""
 
     tls_server_config: TlsServer | None = None
     http_server_config: _HttpServer = Field(default_factory=_HttpServer)
@@ -157,7 +157,7 @@ class WebAccess(_Section):
 
     @property
     def needs_client(self) -> bool:
-        """Whether nobody gets an answer without a certificate."""
+        """Whether every client needs a certificate."""
         return bool(self.tls_server_config and self.tls_server_config.client_auth_type == "RequireAndVerifyClientCert")
 
     @property
@@ -173,7 +173,7 @@ FIELDS = (
 
 
 def read(file: Path) -> WebAccess:
-    """Read and check a web configuration file, and the certificates that it names.
+    """Reads and checks a web configuration file, and the certificates that it names.
 
     Raises:
         WebAccessError: naming the file, the field and what was expected; never a hash.

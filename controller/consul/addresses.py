@@ -11,8 +11,8 @@ from controller.consul.client import ConsulClient, ConsulError
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.log.once import LogOnce
-from reconcilers.guard import is_address
 from reconcilers.spec import UNKNOWN_ADDRESS, is_name
+from reconcilers.target_guard import is_address
 
 log = logging.getLogger(__name__)
 

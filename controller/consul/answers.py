@@ -1,8 +1,7 @@
-"""What Consul's answers say and its transactions take: shapes, and what does not have them.
+"""The shapes of Consul's answers and of the operations of a transaction.
 
-Every answer is decoded as the type that it must have: one of another shape ends at its first wrong value, whatever its
-size, and what nobody reads of it becomes no object. It ends in one of `MISSHAPEN`, which consul.py takes for "not
-Consul's answer".
+Every answer is decoded as the type that it must have. Decoding stops at the first value of another type, whatever the
+size of the answer, and raises one of `DECODE_ERRORS`. Fields that are not used become no objects.
 """
 
 import json
@@ -11,7 +10,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -27,15 +26,13 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 _UNKNOWN_CHECK = re.compile("does not have associated TTL|[Uu]nknown check")
 
-NO_ANSWER = Response(0, {}, b"")
-
-MISSHAPEN = (ValueError, RecursionError, msgspec.MsgspecError)
-"""What reading an answer of an unexpected shape ends in."""
+DECODE_ERRORS = (ValueError, RecursionError, msgspec.MsgspecError)
+"""What decoding an answer of an unexpected shape raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class KvPair:
-    """One key as it stands in Consul. `session` holds it, or is empty."""
+    """A key in Consul. `session` is the session that holds it, or ""."""
 
     key: str
     value: bytes
@@ -46,7 +43,7 @@ class KvPair:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step of a transaction."""
+    """An operation of a transaction."""
 
     verb: Literal["get", "get-tree", "set", "delete", "lock", "unlock", "check-session"]
     key: str
@@ -54,7 +51,7 @@ class Operation:
     session: str = ""
 
     def payload(self, namespace: str = "", partition: str = "") -> dict[str, Any]:
-        """As Consul reads it; in a transaction each operation names where its key is."""
+        """Returns the operation in Consul's form. Each operation of a transaction names its namespace and partition."""
         fields: dict[str, Any] = {"Verb": self.verb, "Key": self.key}
         fields |= {name: text for name, text in (("Namespace", namespace), ("Partition", partition)) if text}
         if self.verb in {"set", "lock", "unlock"}:
@@ -65,15 +62,15 @@ class Operation:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in a transaction's body, or a few more."""
+        """Bytes of the operation in the body of a transaction, or a few more."""
         return 320 + len(json.dumps(self.key)) + (len(self.value) + 2) // 3 * 4
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionResult:
-    """How a transaction ended: `failed` is empty, or names each failed operation and why, and nothing was changed.
+    """The result of a transaction. `failed` has the error of each failed operation. Consul then changes nothing.
 
-    `pairs` are what its operations touched, in their order; only a `get` shows the value, a `delete` shows nothing.
+    `pairs` has the keys of the operations, in their order. Only a `get` returns a value. A `delete` returns no key.
     """
 
     failed: Mapping[int, str] = field(default_factory=dict)
@@ -82,7 +79,7 @@ class TransactionResult:
 
 @dataclass(frozen=True, slots=True)
 class AgentService:
-    """A service as it is registered with one agent; without `address` it is reached at the agent's."""
+    """A service that is registered with an agent. Without `address`, it is reached at the agent's address."""
 
     id: str
     name: str
@@ -94,7 +91,7 @@ class AgentService:
 
 @dataclass(frozen=True, slots=True)
 class AgentCheck:
-    """A check of a service; `status` is passing, warning or critical, `notes` are for people."""
+    """A check of a service. `status` is passing, warning or critical. `notes` are for people."""
 
     id: str
     service: str
@@ -105,7 +102,7 @@ class AgentCheck:
 
 
 def doubt(answer: Response) -> str:
-    """Why a key's absence from this answer proves nothing; empty when it does."""
+    """Returns why a key that is missing in this answer may exist. "" if it surely does not exist."""
     match answer.headers.get("X-Consul-Knownleader"):
         case "true":
             return ""
@@ -116,17 +113,18 @@ def doubt(answer: Response) -> str:
 
 
 def is_filtered(answer: Response) -> bool:
-    """Whether ACLs hid something of this answer. Consul says so since 1.12; older ones never do."""
+    """Whether ACLs removed keys from this answer. Consul versions before 1.12 never say so."""
     return answer.headers.get("X-Consul-Results-Filtered-By-Acls") == "true"
 
 
-# --- the shapes, with Consul's own names ---
+# --- the types of answers, with Consul's own names ---
 
 T = TypeVar("T")
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Pair(Struct, frozen=True, gc=False):
-    Key: str
+    Key: _Text
     Value: bytes | None
     ModifyIndex: int
     CreateIndex: int
@@ -139,25 +137,25 @@ class _Result(Struct, frozen=True):
 
 class _Failure(Struct, frozen=True):
     OpIndex: int
-    What: str
+    What: _Text
 
 
-class _Done(Struct, frozen=True):
+class _Committed(Struct, frozen=True):
     Results: list[_Result] | None
 
 
-class _Undone(Struct, frozen=True):
+class _RolledBack(Struct, frozen=True):
     Errors: list[_Failure]
 
 
 class _Session(Struct, frozen=True):
-    ID: str
+    ID: _Text
     TTL: str = ""
 
 
 class _Service(Struct, frozen=True):
-    ID: str
-    Service: str
+    ID: _Text
+    Service: _Text
     Port: int
     Tags: list[str] | None
     Meta: dict[str, str] | None
@@ -165,16 +163,16 @@ class _Service(Struct, frozen=True):
 
 
 class _Check(Struct, frozen=True):
-    CheckID: str
+    CheckID: _Text
     ServiceID: str
     Name: str
     Notes: str
-    Status: str
+    Status: _Text
     Output: str
 
 
 class _AgentConfig(Struct, frozen=True):
-    NodeName: str
+    NodeName: _Text
 
 
 class _Agent(Struct, frozen=True):
@@ -182,7 +180,7 @@ class _Agent(Struct, frozen=True):
 
 
 class _Address(Struct, frozen=True):
-    Address: str
+    Address: _Text
 
 
 class _Node(Struct, frozen=True):
@@ -190,9 +188,9 @@ class _Node(Struct, frozen=True):
 
 
 _PAIRS = Decoder(list[_Pair])
-_KEYS = Decoder(list[str])
-_DONE = Decoder(_Done)
-_UNDONE = Decoder(_Undone)
+_KEYS = Decoder(list[_Text])
+_COMMITTED = Decoder(_Committed)
+_ROLLED_BACK = Decoder(_RolledBack)
 _SESSION = Decoder(_Session)
 _SESSIONS = Decoder(list[_Session])
 _SERVICES = Decoder(dict[str, _Service])
@@ -203,11 +201,11 @@ _TEXT = Decoder(str)
 _BOOLEAN = Decoder(bool)
 
 
-# --- what they say ---
+# --- reading answers ---
 
 
 def index_of(answer: Response) -> int:
-    """Consul's index: a number of at least 1; without it somebody else answered."""
+    """Returns Consul's index, which is at least 1. An answer without an index is not from Consul."""
     text = answer.headers.get("X-Consul-Index")
     if not (text and text.isascii() and text.isdigit() and 1 <= int(text[:20]) < 2**64):
         raise ValueError(f"the index is {text!r}")
@@ -215,82 +213,73 @@ def index_of(answer: Response) -> int:
 
 
 def pairs_of(answer: Response) -> list[KvPair]:
-    """Keys with their values."""
-    return [_pair(item) for item in _found(answer, _PAIRS)]
+    return [_pair(item) for item in _items(answer, _PAIRS)]
 
 
 def keys_of(answer: Response) -> list[str]:
-    """Keys without values."""
-    return [_named(key) for key in _found(answer, _KEYS)]
+    return _items(answer, _KEYS)
 
 
 def result_of(answer: Response, operations: int) -> TransactionResult:
-    """How a transaction of so many operations ended."""
     if answer.code == 409:
-        failed = {error.OpIndex: _named(error.What) for error in _UNDONE.decode(answer.content).Errors}
+        failed = {error.OpIndex: error.What for error in _ROLLED_BACK.decode(answer.content).Errors}
         if not failed or not failed.keys() <= set(range(operations)):
-            raise ValueError("a conflict that names none of the operations")
+            raise ValueError("the conflict names no operation of the transaction")
         return TransactionResult(failed)
-    return TransactionResult(pairs=[_pair(each.KV) for each in _read(answer, _DONE).Results or ()])
+    return TransactionResult(pairs=[_pair(each.KV) for each in _decode(answer, _COMMITTED).Results or ()])
 
 
 def session_of(answer: Response) -> str:
-    """The id of a new session."""
-    return _named(_read(answer, _SESSION).ID)
+    return _decode(answer, _SESSION).ID
 
 
 def renewed_ttl(answer: Response, session: str) -> int:
-    """The TTL in whole seconds for which Consul prolonged this session; 0 when it says that there is none."""
+    """Returns the TTL of the renewed session in whole seconds. 0 if Consul does not know the session."""
     if answer.code == 404:
         if session not in answer.beginning:
-            raise ValueError("404 without naming the session")
+            raise ValueError("404 without the id of the session")
         return 0
-    (renewed,) = _read(answer, _SESSIONS)
+    (renewed,) = _decode(answer, _SESSIONS)
     if session != renewed.ID:
-        raise ValueError("another session")
+        raise ValueError("the answer is about another session")
     if (seconds := int(_go_seconds(renewed.TTL))) < 1:
-        raise ValueError("a session without TTL")
+        raise ValueError("the session has no TTL")
     return seconds
 
 
-def done(answer: Response) -> None:
-    """Nothing, where Consul says that it was done."""
-    if not _read(answer, _BOOLEAN):
-        raise ValueError("neither true nor an error")
+def require_true(answer: Response) -> None:
+    if not _decode(answer, _BOOLEAN):
+        raise ValueError("the answer is false")
 
 
 def services_of(answer: Response) -> list[AgentService]:
-    """The services that an agent lists."""
     return [
-        AgentService(
-            _named(each.ID), _named(each.Service), each.Port, tuple(each.Tags or ()), each.Meta or {}, each.Address
-        )
-        for each in _read(answer, _SERVICES).values()
+        AgentService(each.ID, each.Service, each.Port, tuple(each.Tags or ()), each.Meta or {}, each.Address)
+        for each in _decode(answer, _SERVICES).values()
     ]
 
 
 def checks_of(answer: Response) -> list[AgentCheck]:
-    """The checks that an agent lists."""
     return [
-        AgentCheck(_named(each.CheckID), each.ServiceID, each.Name, each.Notes, _named(each.Status), each.Output)
-        for each in _read(answer, _CHECKS).values()
+        AgentCheck(each.CheckID, each.ServiceID, each.Name, each.Notes, each.Status, each.Output)
+        for each in _decode(answer, _CHECKS).values()
     ]
 
 
 def is_unknown_check(answer: Response) -> bool:
-    """Whether an agent said that it has no such TTL check: 404, or 500 up to Consul 1.9."""
+    """Whether the agent has no such TTL check. Consul answers 404, and up to version 1.9 500."""
     return answer.code == 404 or (answer.code == 500 and bool(_UNKNOWN_CHECK.search(answer.beginning)))
 
 
 def shortest_session_ttl(answer: Response) -> int:
-    """The shortest TTL in whole seconds that Consul allows a session (`session_ttl_min`), where it refused a shorter
-    one by this answer; 0 for any other answer."""
+    """Returns the shortest session TTL that Consul allows (`session_ttl_min`), in whole seconds, if this answer refuses
+    a shorter one. 0 for any other answer."""
     found = _TTL_BOUND.search(answer.beginning) if answer.code in {400, 500} else None
     return math.ceil(_go_seconds(found[1])) if found else 0
 
 
 def _go_seconds(text: str) -> float:
-    """Seconds of a duration as Go's `Duration.String` writes it, of a second or more: `10s`, `1m0s`, `24h0m0s`."""
+    """Returns the seconds of a Go duration of a second or more, such as `10s`, `1m0s` or `24h0m0s`."""
     found = _DURATION.fullmatch(text)
     if not found:
         raise ValueError(f"not a duration: {text[:20]!r}")
@@ -299,43 +288,35 @@ def _go_seconds(text: str) -> float:
 
 
 def node_name_of(answer: Response) -> str:
-    """What an agent's node is called."""
-    return _named(_read(answer, _AGENT).Config.NodeName)
+    return _decode(answer, _AGENT).Config.NodeName
 
 
 def address_of(answer: Response) -> str | None:
-    """The address of a node of the catalog; None for one that is not there."""
-    node = _read(answer, _NODE)
-    return _named(node.Node.Address) if node else None
+    """Returns the address of a node in the catalog. None if the catalog does not have the node."""
+    node = _decode(answer, _NODE)
+    return node.Node.Address if node else None
 
 
 def leader_of(answer: Response) -> str:
-    """The leader's address; empty when there is none."""
-    return _read(answer, _TEXT)
+    """Returns the address of Consul's leader. "" if there is none."""
+    return _decode(answer, _TEXT)
 
 
-def _read(answer: Response, decoder: Decoder[T]) -> T:
+def _decode(answer: Response, decoder: Decoder[T]) -> T:
     if answer.code != 200:
         raise ValueError(str(answer.code))
     return decoder.decode(answer.content)
 
 
-def _found(answer: Response, decoder: Decoder[list[T]]) -> list[T]:
-    """What is there is in the answer; for nothing Consul says 404."""
+def _items(answer: Response, decoder: Decoder[list[T]]) -> list[T]:
+    """Returns the items of a list, which is never empty: if there are no items, Consul answers 404."""
     if answer.code == 404:
         return []
-    found = _read(answer, decoder)
+    found = _decode(answer, decoder)
     if not found:
-        raise ValueError("an empty answer")
+        raise ValueError("the list is empty")
     return found
 
 
 def _pair(item: _Pair) -> KvPair:
-    return KvPair(_named(item.Key), item.Value or b"", item.ModifyIndex, item.Session or "", item.CreateIndex)
-
-
-def _named(text: str) -> str:
-    """`text`, where it is not empty."""
-    if not text:
-        raise ValueError("expected text, found none")
-    return text
+    return KvPair(item.Key, item.Value or b"", item.ModifyIndex, item.Session or "", item.CreateIndex)

@@ -1,6 +1,6 @@
-"""Our certificate and key for Consul, which may be replaced while we run, one file after the other.
+"""The client certificate and key for Consul. Their files may be replaced at run time, one after the other.
 
-A pair that does not fit is not used: what was read before stays in force until it does.
+A certificate and a key that do not match are not used. Until they match, the previous pair stays in force.
 """
 
 from contextlib import suppress
@@ -14,7 +14,7 @@ Options = dict[int, str | bytes]
 
 
 class ClientCertificate:
-    """What libcurl is given. For one thread."""
+    """The certificate options of libcurl. For one thread."""
 
     def __init__(self) -> None:
         self._seen: tuple[str | Stamp | None, ...] = ()
@@ -22,7 +22,7 @@ class ClientCertificate:
         self._options: Options = {}
 
     def options(self, cert_file: str, key_file: str) -> Options:
-        """The newest that fits; the files themselves, where none did yet: libcurl says what is wrong with them."""
+        """Returns the newest matching pair. Until a pair matches, returns the paths: libcurl reports the problem."""
         seen = (cert_file, key_file, stamp(cert_file), stamp(key_file))
         if seen != self._seen:
             self._seen = seen

@@ -1,21 +1,19 @@
-"""Consul in our words: beside `consul_endpoints` the only file that knows python-consul2.
+"""The client of Consul's API. Only this module and `endpoints` use python-consul2.
 
-Whatever goes wrong leaves this file as `ConsulUnavailable` or `ConsulRefused`.
+Every error is raised as `ConsulUnavailable` or `ConsulRefused`.
 """
 
 import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from controller.consul import parts as consul_parts
 from controller.consul.answers import (
+    DECODE_ERRORS,
     MAX_OPERATIONS,
     MAX_TRANSACTION_BYTES,
-    MISSHAPEN,
-    NO_ANSWER,
     AgentCheck,
     AgentService,
     KvPair,
@@ -23,7 +21,6 @@ from controller.consul.answers import (
     TransactionResult,
     address_of,
     checks_of,
-    done,
     doubt,
     index_of,
     is_filtered,
@@ -33,6 +30,7 @@ from controller.consul.answers import (
     node_name_of,
     pairs_of,
     renewed_ttl,
+    require_true,
     result_of,
     services_of,
     session_of,
@@ -42,6 +40,7 @@ from controller.consul.endpoints import Endpoints
 from controller.consul.operations import ControllerOp, Observe, ToolOp
 from controller.consul.settings import ConsulSettings, settings_from_environment
 from controller.consul.transport import (
+    NO_ANSWER,
     ConsulError,
     ConsulRefused,
     ConsulTooLarge,
@@ -81,10 +80,10 @@ LOCK_DELAY = 0.001
 
 
 class ConsulClient:
-    """Speaks to one agent over one connection. For one thread; only `cancel` may be called by others.
+    """A connection to one agent, for one thread. Other threads may call `cancel` and `apply` only.
 
-    Every method raises `ConsulUnavailable` or `ConsulRefused` and nothing else, within `timeout` seconds (a listing
-    that waits: the wait and a bit; sessions: two seconds).
+    Every method raises only `ConsulUnavailable` or `ConsulRefused`. It returns within `timeout` seconds; a blocking
+    query returns within its wait and a few seconds, and a method for sessions within two seconds.
     """
 
     def __init__(
@@ -100,53 +99,51 @@ class ConsulClient:
         self._observe = observe
         self._clock = clock
         self._http = CurlTransport(settings)
-        self._in_parts: dict[str, float] = {}
+        self._read_in_parts_until: dict[str, float] = {}
         self._api = Endpoints(self._http)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         self._http.close()
 
     def cancel(self) -> None:
-        """End the request in flight, and every later one until `reopen`, as unavailable. For any thread."""
+        """Let the current request, and every request until `reopen`, raise `ConsulUnavailable`. For any thread."""
         self._http.cancel()
 
     def apply(self, settings: ConsulSettings) -> None:
-        """Speak to Consul by these settings from the next request on. For any thread."""
+        """Use these settings from the next request on. For any thread."""
         self._http.apply(settings)
 
     def token_mark(self) -> str:
-        """Tells the token of the next request from other tokens, and does not give it away. Nothing is asked.
+        """Returns a digest of the token of the next request. No request is sent.
 
         Raises:
-            ConsulRefused: there is no usable token.
+            ConsulRefused: the token cannot be used.
         """
         return self._http.token_mark()
 
     def reopen(self) -> None:
-        """Let requests through again, after `cancel`."""
+        """Allow requests again after `cancel`."""
         self._http.reopen()
 
     # --- manifests ---
 
     def list_manifests(self, tree: str, node: str, index: int = 0, wait: float = 0.0) -> Listing:
-        """All manifests of a node; with an `index` of at least 1 after a change, or when `wait` seconds are over.
+        """Returns all manifests of a node. With an `index`, returns after a change or after `wait` seconds.
 
-        A manifest that does not even fit into an answer of its own is there, with bytes that no parser takes.
+        A manifest that is too large for an answer is listed with bytes that no parser accepts.
         """
         prefix = intent_prefix(tree, node)
 
         def wanted(key: str) -> bool:
             return parse_intent_key(tree, key) is not None
 
-        answer, pairs, others = self._tree("list_manifests", prefix, index, wait, wanted)
+        answer, pairs, others = self._read_tree("list_manifests", prefix, index, wait, wanted)
         entries: dict[PodKey, Entry] = {}
         ignored: dict[str, Ignored] = {}
         for pair in (*pairs, *(KvPair(key, consul_parts.TOO_LARGE, 0) for key in others)):
@@ -158,68 +155,58 @@ class ConsulClient:
         return Listing(index_of(answer), entries, doubt(answer), ignored, is_filtered(answer))
 
     def is_absent(self, key: str) -> bool:
-        """Whether Consul's leader itself says that there is no such key."""
-
-        def absent() -> bool:
-            answer = self._api.kv.get(key, consistency="consistent")
-            index_of(answer)
-            return not pairs_of(answer)
-
-        return self._ask("is_absent", absent)
+        """Whether Consul's leader says that the key does not exist."""
+        return self._request("is_absent", lambda: not self._pairs(key, consistency="consistent")[1])
 
     # --- keys ---
 
     def get(self, key: str) -> KvPair | None:
-        """One key, or None."""
-
-        def one() -> KvPair | None:
-            answer = self._api.kv.get(key)
-            index_of(answer)
-            return next(iter(pairs_of(answer)), None)
-
-        return self._ask("get", one)
+        return next(iter(self._request("get", lambda: self._pairs(key))[1]), None)
 
     def list_pairs(self, prefix: str) -> list[KvPair]:
-        """Every key below `prefix`, which ends with a slash, with its value."""
+        """Returns every key below `prefix`, which ends with a slash."""
         return self.next_pairs(prefix)[1]
 
     def next_pairs(self, prefix: str, index: int = 0, wait: float = 0.0) -> tuple[int, list[KvPair]]:
-        """The same behind Consul's index; with an `index` after a change, or when `wait` seconds are over.
+        """Returns the index and every key below `prefix`. With an `index`, returns after a change or `wait` seconds.
 
-        A tree that is too large for one answer is read in parts: then keys that stand more than two levels below
-        `prefix` may be missing, and those with a value that is too large by itself are.
+        A tree that is too large for one answer is read in parts. Then keys more than two levels below `prefix` may be
+        missing, and keys whose value is too large for an answer are missing.
         """
-        answer, pairs, too_large = self._tree("list_pairs", prefix, index, wait)
+        answer, pairs, too_large = self._read_tree("list_pairs", prefix, index, wait)
         if too_large:
-            log.warning("%s: %d keys are too large to be read, %s among them", prefix, len(too_large), min(too_large))
+            log.warning("%s: %d keys are too large to be read, for example %s", prefix, len(too_large), min(too_large))
         return index_of(answer), pairs
 
     def list_keys(self, prefix: str, separator: str = "") -> list[str]:
-        """Every key below `prefix`, without values: a twelfth of the cost; with a `separator` up to its next place."""
+        """Returns every key below `prefix`, at a twelfth of the cost of a listing with values. With a `separator`, keys
+        are cut off after its first occurrence behind `prefix`."""
         return self._keys(prefix, separator)[1]
 
     def put(self, key: str, value: bytes) -> None:
-        """Write a key that belongs to no session: a manifest, never health."""
-        self._ask("put", lambda: done(self._api.kv.put(key, value)))
+        """Write a key without a session, such as a manifest. Health keys are written by `transaction`."""
+        self._request("put", lambda: require_true(self._api.kv.put(key, value)))
 
     def delete(self, key: str) -> None:
-        """Remove a key; one that is not there is no error."""
-        self._ask("delete", lambda: done(self._api.kv.delete(key)))
+        """Delete a key. A missing key is no error."""
+        self._request("delete", lambda: require_true(self._api.kv.delete(key)))
 
     def transaction(self, operations: Sequence[Operation]) -> TransactionResult:
-        """Do all (up to 64, up to 512 KiB of body) or none. One that only reads is counted as `read_transaction`."""
+        """Carry out all operations, or none: up to 64, with a body of up to 512 KiB.
+
+        A transaction that only reads is counted as `read_transaction`.
+        """
         reads = all(operation.verb in {"get", "get-tree"} for operation in operations)
-        where = self._namespace, self._partition
-        payload = [operation.payload(*where) for operation in operations]
+        payload = [operation.payload(self._namespace, self._partition) for operation in operations]
         name: ControllerOp = "read_transaction" if reads else "transaction"
-        return self._ask(name, lambda: result_of(self._api.txn.put(payload), len(payload)))
+        return self._request(name, lambda: result_of(self._api.txn.put(payload), len(payload)))
 
     # --- sessions ---
 
     def session_create(self, name: str, ttl: int, node: str | None = None) -> tuple[str, int]:
-        """A session without checks whose keys are deleted with it; returns its id and its TTL in seconds.
+        """Create a session without checks, whose end deletes its keys. Returns its id and its TTL in seconds.
 
-        `ttl` is at least 10. Where Consul allows only longer ones, the session has the shortest TTL that it allows.
+        `ttl` is at least 10. If Consul allows only longer TTLs, the session has the shortest allowed TTL.
         """
 
         def create(ttl: int) -> str:
@@ -229,42 +216,41 @@ class ConsulClient:
 
         try:
             self._http.answer = NO_ANSWER
-            return self._ask("session_create", lambda: create(ttl), SESSION_DEADLINE), ttl
+            return self._request("session_create", lambda: create(ttl), SESSION_DEADLINE), ttl
         except ConsulError:
             if (shortest := shortest_session_ttl(self._http.answer)) <= ttl:
                 raise
-        return self._ask("session_create", lambda: create(shortest), SESSION_DEADLINE), shortest
+        return self._request("session_create", lambda: create(shortest), SESSION_DEADLINE), shortest
 
     def session_renew(self, session: str) -> int:
-        """The TTL in seconds for which the session goes on living; 0 where Consul does not know it (any more)."""
-        ask = self._api.session.renew
-        return self._ask("session_renew", lambda: renewed_ttl(ask(session), session), SESSION_DEADLINE)
+        """Renew a session. Returns its TTL in seconds. 0 if Consul does not know the session."""
+        renew = self._api.session.renew
+        return self._request("session_renew", lambda: renewed_ttl(renew(session), session), SESSION_DEADLINE)
 
     def session_destroy(self, session: str) -> None:
-        """End a session, and with it its keys; one that is gone is no error."""
-        self._ask("session_destroy", lambda: done(self._api.session.destroy(session)), SESSION_DEADLINE)
+        """Destroy a session and delete its keys. A missing session is no error."""
+        self._request("session_destroy", lambda: require_true(self._api.session.destroy(session)), SESSION_DEADLINE)
 
-    # --- services of this very agent ---
+    # --- services of the agent ---
 
     def agent_services(self, id_prefix: str) -> list[AgentService]:
-        """The agent's own services whose id begins so, as far as the token may read them."""
+        """Returns the services of the agent whose id begins with `id_prefix`, as far as the token may read them."""
         query = [("filter", f"ID matches {json.dumps('^' + id_prefix)}")]
-        return self._ask("agent_services", lambda: services_of(self._http.get(None, "/v1/agent/services", query)))
+        return self._request("agent_services", lambda: services_of(self._http.get(None, "/v1/agent/services", query)))
 
     def agent_checks(self, id_prefix: str) -> list[AgentCheck]:
-        """The checks of those services."""
+        """Returns the checks of the services whose id begins with `id_prefix`."""
         query = [("filter", f"ServiceID matches {json.dumps('^' + id_prefix)}")]
-        return self._ask("agent_checks", lambda: checks_of(self._http.get(None, "/v1/agent/checks", query)))
+        return self._request("agent_checks", lambda: checks_of(self._http.get(None, "/v1/agent/checks", query)))
 
     def register_service(
-        self, service: AgentService, check: AgentCheck, ttl: float, within: float | None = None
+        self, service: AgentService, check: AgentCheck, ttl: float, timeout: float | None = None
     ) -> None:
-        """Register `service`, or change it, with a check that is critical when it is not updated for `ttl` seconds.
+        """Register or change `service`, with a check that turns critical if it is not updated for `ttl` seconds.
 
-        A new check has the status of `check`, or is critical; one that is there keeps its status and output, and its
-        `ttl` begins anew. The agent passes both on with the token of this request. They are in the catalog when this
-        returns, which takes seconds while Consul has no leader. `within` is seconds, where it is to be less than for
-        others.
+        A new check has the status of `check`, or is critical. An existing check keeps its status and output, and its
+        `ttl` starts again. The agent writes both to the catalog with the token of this request, before this method
+        returns. That takes seconds while Consul has no leader. `timeout` is in seconds.
         """
         fields = {"CheckID": check.id, "Name": check.name, "Notes": check.notes, "TTL": f"{round(ttl * 1000)}ms"}
         fields |= {"Status": check.status} if check.status else {}
@@ -282,17 +268,16 @@ class ConsulClient:
             if answer.code != 200:
                 raise ValueError(str(answer.code))
 
-        self._ask("register_service", register, within)
+        self._request("register_service", register, timeout)
 
-    def deregister_service(self, service: str, within: float | None = None) -> None:
-        """Remove a service, by its id, and its checks; one that is not there is no error. `within` is seconds, where it
-        is to be less than for others."""
-        self._ask("deregister_service", lambda: self._api.agent.service.deregister(service), within)
+    def deregister_service(self, service: str, timeout: float | None = None) -> None:
+        """Remove the service with this id and its checks. A missing service is no error. `timeout` is in seconds."""
+        self._request("deregister_service", lambda: self._api.agent.service.deregister(service), timeout)
 
     def update_check(self, check: str, status: str, output: str) -> bool:
-        """Say what a TTL check has to say, for another TTL; False when the agent knows no such check.
+        """Set status and output of a TTL check and restart its TTL. Returns False if the agent does not know the check.
 
-        Not python-consul2's `ttl_pass`: that one puts the output into the URL.
+        python-consul2's `ttl_pass` is not used, because it writes the output into the URL.
         """
         data = json.dumps({"Status": status, "Output": output})
 
@@ -305,31 +290,31 @@ class ConsulClient:
                     raise
             return self._http.answer.code == 200
 
-        return self._ask("update_check", update)
+        return self._request("update_check", update)
 
     def agent_node(self) -> str:
-        """What the agent's node is called in the catalog. The token needs `agent` read."""
-        return self._ask("agent_node", lambda: node_name_of(self._api.agent.self()))
+        """Returns the name of the agent's node in the catalog. The token needs `agent` read."""
+        return self._request("agent_node", lambda: node_name_of(self._api.agent.self()))
 
     # --- the catalog ---
 
     def node_address(self, node: str) -> str | None:
-        """The node's address in the catalog; None for a node that is not there."""
+        """Returns the address of a node in the catalog. None if the catalog does not have the node."""
 
         def address() -> str | None:
             answer = self._api.catalog.node(node)
             index_of(answer)
             return address_of(answer)
 
-        return self._ask("node_address", address)
+        return self._request("node_address", address)
 
     def leader(self) -> str:
-        """The address of Consul's leader; empty when there is none."""
-        return self._ask("leader", lambda: leader_of(self._api.status.leader()))
+        """Returns the address of Consul's leader. "" if there is none."""
+        return self._request("leader", lambda: leader_of(self._api.status.leader()))
 
-    # --- what all have in common ---
+    # --- shared by the methods above ---
 
-    def _tree(
+    def _read_tree(
         self,
         operation: ControllerOp | ToolOp,
         prefix: str,
@@ -337,26 +322,27 @@ class ConsulClient:
         wait: float,
         wanted: Callable[[str], bool] | None = None,
     ) -> tuple[Response, list[KvPair], list[str]]:
-        """All below `prefix`, in one answer or else in parts: the answer that its index is of, the keys that were read,
-        and those that are too large. With `wanted`, in parts only such keys right below `prefix` are read, and the
-        others are named with the large ones."""
-
-        def listing() -> tuple[Response, list[KvPair]]:
-            answer = self._api.kv.get(prefix, recurse=True, **_blocking(index, wait))
-            index_of(answer)
-            return answer, pairs_of(answer)
-
-        if self._in_parts.get(prefix, 0.0) <= self._clock():
+        """Read all keys below `prefix`, in one answer or in parts. Returns the answer with the index, the pairs, and
+        the keys that are too large. If the tree is read in parts, the values of keys that are not `wanted` are not
+        read: these keys are returned with the keys that are too large."""
+        if self._read_in_parts_until.get(prefix, 0.0) <= self._clock():
             try:
-                return *self._ask(operation, listing, self._within(index, wait)), []
+                timeout = self._listing_timeout(index, wait)
+                blocking = _blocking(index, wait)
+                return *self._request(operation, lambda: self._pairs(prefix, recurse=True, **blocking), timeout), []
             except ConsulTooLarge:
-                log.info("%s is too large for one answer, and is read in parts", prefix)
-                self._in_parts[prefix] = self._clock() + consul_parts.AGAIN
+                log.info("%s is too large for one answer and is read in parts", prefix)
+                self._read_in_parts_until[prefix] = self._clock() + consul_parts.IN_PARTS_FOR
                 index = 0
         answer, keys = self._keys(prefix, "/", index, wait)
         others = [key for key in keys if wanted and not wanted(key)]
         parts = consul_parts.read(self, sorted(set(keys).difference(others)))
         return answer, parts.pairs, [*parts.too_large, *others]
+
+    def _pairs(self, key: str, **options: Any) -> tuple[Response, list[KvPair]]:
+        answer = self._api.kv.get(key, **options)
+        index_of(answer)
+        return answer, pairs_of(answer)
 
     def _keys(self, prefix: str, separator: str, index: int = 0, wait: float = 0.0) -> tuple[Response, list[str]]:
         def keys() -> tuple[Response, list[str]]:
@@ -364,15 +350,15 @@ class ConsulClient:
             index_of(answer)
             return answer, keys_of(answer)
 
-        return self._ask("list_keys", keys, self._within(index, wait))
+        return self._request("list_keys", keys, self._listing_timeout(index, wait))
 
-    def _within(self, index: int, wait: float) -> float:
-        """Seconds for a listing: Consul adds up to a sixteenth to the wait."""
+    def _listing_timeout(self, index: int, wait: float) -> float:
+        """Returns the timeout of a listing in seconds. Consul adds up to a sixteenth to the wait."""
         return wait + wait / 16 + BLOCKING_SLACK if index else self._timeout
 
-    def _ask(self, operation: ControllerOp | ToolOp, call: Callable[[], T], within: float | None = None) -> T:
+    def _request(self, operation: ControllerOp | ToolOp, call: Callable[[], T], timeout: float | None = None) -> T:
         started, outcome = self._clock(), "ok"
-        self._http.within = self._timeout if within is None else within
+        self._http.timeout = self._timeout if timeout is None else timeout
         try:
             return call()
         except ConsulRefused as error:
@@ -381,19 +367,16 @@ class ConsulClient:
         except ConsulUnavailable as error:
             outcome = "unavailable"
             raise ConsulUnavailable(f"{operation}: Consul at {self._address} {error}", sent=error.sent) from error
-        except MISSHAPEN as error:
-            outcome = "unavailable"
-            raise ConsulUnavailable(f"{operation}: Consul at {self._address} {self._said(error)}") from error
-        except AssertionError as error:  # how python-consul2 refuses an argument
+        except DECODE_ERRORS as error:
+            outcome, answer = "unavailable", self._http.answer
+            problem = f"answered {answer.code} {answer.excerpt!r}, which is not a valid answer of Consul ({error!r})"
+            raise ConsulUnavailable(f"{operation}: Consul at {self._address} {problem}") from error
+        except AssertionError as error:  # python-consul2 refuses an argument
             outcome = "refused"
-            raise ConsulRefused(f"{operation}: Consul at {self._address} was not asked: {error}") from error
+            raise ConsulRefused(f"{operation}: Consul at {self._address} was sent no request: {error}") from error
         finally:
             if self._observe:
                 self._observe(operation, outcome, self._clock() - started)
-
-    def _said(self, error: Exception) -> str:
-        answer = self._http.answer
-        return f"answered {answer.code} {answer.excerpt!r}, which is not an answer of Consul's ({error!r})"
 
 
 def _blocking(index: int, wait: float) -> dict[str, int | str]:

@@ -1,7 +1,7 @@
-"""python-consul2's API layer (`consul.base`) over our transport: it knows endpoints and parameters.
+"""python-consul2's endpoints and parameters (`consul.base`) with `CurlTransport`.
 
-Its client object is not used: that one reads environment variables, and lets them override what it was told. Nor is its
-reading of answers, which makes objects of whatever it is given: its methods return our transport's `Response`.
+Its client class is not used, because environment variables override its arguments. Its decoding of answers is not used,
+because it does not check their types. The methods return the `Response` of the transport.
 """
 
 from consul.base import Consul
@@ -10,7 +10,7 @@ from controller.consul.transport import CurlTransport
 
 
 class Endpoints:
-    """Those parts of python-consul2 that are used, and all that they want of a client object."""
+    """The endpoints that are used. `token`, `dc`, `consistency` and `http` are what they read from a client."""
 
     token = None
     dc = None

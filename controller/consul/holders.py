@@ -1,7 +1,7 @@
-"""Who else holds the health keys of our node: mostly another controller, which knows nothing of us.
+"""Other sessions that hold health keys of this node. Usually they belong to another controller.
 
 Two controllers of one node may run on machines, or as users, that do not see each other's lock file. Consul lets only
-one of them hold each key, and knows where the one is that has registered itself.
+one session hold each key, and lists the controller that is registered as a service.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,25 +11,26 @@ from reconcilers.spec import PodKey
 
 NAME = "podpulse"
 HELD = "lock is already held"
-"""What Consul says of a key that another session holds."""
+"""Consul's error for a key that another session holds."""
 
 
 def controller_id(node: str) -> str:
-    """The id of the service that a node's controller is registered as."""
+    """The id of the service of a node's controller."""
     return f"{NAME}-{node}"
 
 
 def page_of(service: AgentService, node: str) -> str:
-    """The URL of the page of a registered controller; one without address of its own is reached at its node's."""
+    """The URL of the page of a registered controller. Without an address, the name of its node is the host."""
     host = service.address or node
     return f"{service.meta.get('scheme', 'http')}://{f'[{host}]' if ':' in host else host}:{service.port}"
 
 
 class Holders:
-    """What is known of them. `elsewhere` is the one that is registered with Consul and lives, "" for none, and `page`
-    our own page; whoever registers us says both. `holds_some` says whether our session holds any key of this node.
+    """The sessions that hold keys of this node. `elsewhere` describes another registered controller that runs, "" if
+    there is none. `page` is the URL of this controller's page. `RegistrationKeeper` sets both. `holds_some` is True if
+    this controller's session holds any key of this node.
 
-    For any thread, but `note`, `forget` and `holds_some` are for the one that writes.
+    For any thread, but only the thread that writes health uses `note`, `forget` and `holds_some`.
     """
 
     def __init__(self) -> None:
@@ -39,40 +40,39 @@ class Holders:
         self._why: dict[PodKey, str] = {}
 
     def rival(self) -> str:
-        """Who holds a key that we could not write; "" for nobody."""
+        """Returns which other session holds a key that could not be written, or ""."""
         return next(iter(self._why.copy().values()), "")
 
     def owner(self) -> str:
-        """Who has this node instead of us: a rival, and we hold no key. A single key that somebody else locked does not
-        make its session another controller."""
+        """Returns the rival, or "" if this controller holds a key: then the rival may not be a controller."""
         return "" if self.holds_some else self.rival()
 
     def complaint(self) -> str:
-        """Why this node may not be ours alone; "" where nothing speaks for that."""
+        """Returns why another controller of this node seems to run, or ""."""
         return self.rival() or self.elsewhere
 
     def note(self, client: ConsulClient, sessions: Mapping[PodKey, str]) -> Mapping[PodKey, str]:
-        """These keys are held by these sessions, and not by ours; the answer says of each who that is."""
+        """Record the other sessions that hold these keys. Returns a description of the holder for each key."""
         for session in set(sessions.values()):
             keys = [key for key, holder in sessions.items() if holder == session]
-            self._why |= dict.fromkeys(keys, f"{HELD} by session {session}{self._registered(client, keys[0].node)}")
+            self._why |= dict.fromkeys(keys, f"{HELD} by session {session}{self._possible_owner(client, keys[0].node)}")
         return {key: self._why[key] for key in sessions}
 
     def forget(self, keys: Collection[PodKey]) -> None:
-        """These are ours, or nobody's."""
+        """Record that no other session holds these keys."""
         for key in keys:
             self._why.pop(key, None)
 
     def forget_all_but(self, keys: Collection[PodKey]) -> None:
-        """Nothing stands at the others."""
+        """Record that no other session holds any keys except these."""
         self.forget(self._why.keys() - set(keys))
 
-    def _registered(self, client: ConsulClient, node: str) -> str:
-        """Whose session that may be, with the page of the controller that is registered, unless it is ours."""
+    def _possible_owner(self, client: ConsulClient, node: str) -> str:
+        """Describes the possible owner of a session, with the page of another registered controller of the node."""
         try:
             found = client.agent_services(controller_id(node))
         except ConsulError:
             found = []
-        pages = [page_of(one, node) for one in found if one.id == controller_id(node)]
-        whose = f", which another controller of node {node} may have"
-        return f"{whose}: one is registered as {pages[0]}" if pages and pages[0] != self.page else whose
+        pages = [page_of(each, node) for each in found if each.id == controller_id(node)]
+        owner = f", possibly of another controller of node {node}"
+        return f"{owner}: one is registered as {pages[0]}" if pages and pages[0] != self.page else owner

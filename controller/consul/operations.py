@@ -1,4 +1,4 @@
-"""What is asked of Consul, by name: the label `op` of the metrics, a closed set that mypy holds the client to."""
+"""The names of all requests to Consul, which are the values of the metrics' label `op`. mypy checks their use."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
@@ -22,7 +22,7 @@ ControllerOp = Literal[
 ]
 ToolOp = Literal["get", "list_pairs", "put", "delete", "leader"]
 CONTROLLER_OPERATIONS: Sequence[str] = get_args(ControllerOp)
-"""What a controller may ask of Consul; the other operations are the command line's."""
+"""The operations of a controller. The others are used by the command line only."""
 
 Observe = Callable[[str, str, float], None]
-"""Told of each request: operation, outcome (ok, unavailable, refused), seconds."""
+"""Is called after each request with its operation, outcome (ok, unavailable, refused) and duration in seconds."""

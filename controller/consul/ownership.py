@@ -1,4 +1,4 @@
-"""The mark in the meta of every service that Podpulse registers. Nothing at the agent without it is ever touched."""
+"""The mark in the meta of every service that Podpulse registers. Services without this mark are never changed."""
 
 from controller.consul.answers import AgentService
 
@@ -6,5 +6,5 @@ OWNER = ("external-source", "podpulse")
 
 
 def is_ours(service: AgentService) -> bool:
-    """Whether it has our mark."""
+    """Whether a service has our mark."""
     return service.meta.get(OWNER[0]) == OWNER[1]

@@ -1,7 +1,7 @@
-"""Keys whose values are too many for one answer, read in parts: 64 keys, or whole subtrees, in a transaction.
+"""Reads keys in parts if they are too large for one answer: 64 keys, or whole subtrees, in a transaction.
 
-What does not fit into an answer is asked for by halves, a subtree at last key by key. So one value that is too large
-costs only itself, and keys that nobody wants cost nothing.
+A part that is too large for an answer is halved, and a single subtree is read key by key. So only a value that is too
+large by itself cannot be read, and keys that are not requested cost nothing.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,15 @@ from typing import Protocol
 from controller.consul.answers import MAX_OPERATIONS, KvPair, Operation, TransactionResult
 from controller.consul.transport import ConsulTooLarge
 
-AGAIN = 300.0
-"""Seconds for which a tree that was too large for one answer is read in parts at once."""
-
+IN_PARTS_FOR = 300.0
+"""Seconds before a tree that was too large is requested in one answer again."""
 
 TOO_LARGE = bytes(1024 * 1024)
-"""In place of a value that could not be read; no manifest is so long."""
+"""The value of a key that could not be read. No manifest is as long."""
 
 
-class Reads(Protocol):
-    """What is needed of a client."""
+class KvReader(Protocol):
+    """The methods of a client that `read` needs."""
 
     def list_keys(self, prefix: str, separator: str = "") -> list[str]: ...
 
@@ -29,37 +28,36 @@ class Reads(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What was read, and the keys whose value does not even fit into an answer of its own."""
+    """The pairs that were read, and the keys whose value alone is too large for an answer."""
 
     pairs: list[KvPair] = field(default_factory=list)
     too_large: list[str] = field(default_factory=list)
 
 
-def read(client: Reads, keys: Sequence[str]) -> Parts:
-    """The values of `keys`; of one that ends with a slash all that stands right below it, and perhaps more.
-
-    Keys that are gone meanwhile are left out, and so are those that our token may not read.
+def read(client: KvReader, keys: Sequence[str]) -> Parts:
+    """Returns the pairs of `keys`. For a key that ends with a slash, returns the pairs one level below it, and possibly
+    deeper ones. Keys that do not exist or that the token may not read are left out.
 
     Raises:
-        ConsulError: Consul did not answer, or refused.
+        ConsulError: Consul did not answer, or refused the request.
     """
     found = Parts()
-    left = _batches(keys)
-    while left:
-        batch = left.pop()
+    pending = _batches(keys)
+    while pending:
+        batch = pending.pop()
         try:
-            result = client.transaction([_reading(key) for key in batch])
+            result = client.transaction([Operation("get-tree" if key.endswith("/") else "get", key) for key in batch])
         except ConsulTooLarge:
-            left += _smaller(client, batch, found.too_large)
+            pending += _split(client, batch, found.too_large)
             continue
         if result.failed:
-            left += _batches([key for at, key in enumerate(batch) if at not in result.failed])
+            pending += _batches([key for at, key in enumerate(batch) if at not in result.failed])
         found.pairs.extend(result.pairs)
     return found
 
 
-def _smaller(client: Reads, batch: Sequence[str], too_large: list[str]) -> list[Sequence[str]]:
-    """The same in smaller parts; a single key that is too large has none."""
+def _split(client: KvReader, batch: Sequence[str], too_large: list[str]) -> list[Sequence[str]]:
+    """Splits a batch that is too large. A single key that is too large is added to `too_large`."""
     if len(batch) > 1:
         middle = len(batch) // 2
         return [batch[:middle], batch[middle:]]
@@ -72,7 +70,3 @@ def _smaller(client: Reads, batch: Sequence[str], too_large: list[str]) -> list[
 
 def _batches(keys: Sequence[str]) -> list[Sequence[str]]:
     return [keys[start : start + MAX_OPERATIONS] for start in range(0, len(keys), MAX_OPERATIONS)]
-
-
-def _reading(key: str) -> Operation:
-    return Operation("get-tree" if key.endswith("/") else "get", key)

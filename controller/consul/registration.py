@@ -1,9 +1,9 @@
 """Registers this controller as a service of the local Consul agent, so that Prometheus and people find it there.
 
-A TTL check tells Consul that we live: unlike an HTTP check it also works where the agent cannot reach the address that
-the page listens on, and it runs out by itself when we die. The service is then left in place, critical, because who
-watches us is to notice; a clean stop removes it. Nothing else at the agent is ever touched. The agent hands the service
-on to the catalog with the token that it was registered with, so with another token it is registered anew.
+A TTL check shows Consul that the controller is alive. Unlike an HTTP check, it also works where the agent cannot reach
+the address of the page, and it expires when the controller dies. The service then remains, critical, so that monitoring
+notices. A clean stop removes it. No other service of the agent is changed. The agent writes the service to the catalog
+with the token of its registration. After a change of the token, the service is registered again.
 """
 
 import logging
@@ -23,27 +23,27 @@ log = logging.getLogger(__name__)
 
 TTL = 15.0
 PERIOD = 3.0
-"""Seconds between two signs of life; so long it takes, too, until an agent that forgot us knows us again."""
-LONGEST_REST = 60.0
+"""Seconds between two renewals. A service that the agent has lost is registered again within this time."""
+LONGEST_PAUSE = 60.0
 CONNECT_WITHIN = 1.0
-NOTES = f"The controller itself. Critical when it stands still, or when nothing was heard of it for {TTL:g} s."
+NOTES = f"The controller. Critical when it hangs, or when it has not renewed this check for {TTL:g} s."
 
 Complaints = Callable[[], Sequence[str]]
-"""One sentence for each thing that is wrong; empty when nothing is."""
+"""Returns a sentence for each problem."""
 
 
 def controller_service(node: str, version: str, scheme: str, host: str, port: int) -> AgentService:
-    """How a controller is registered. One that listens on all addresses is reached at the agent's own."""
+    """The service of a controller. A controller that listens on all addresses is reached at the agent's address."""
     meta = {"node": node, "version": version, "scheme": scheme, OWNER[0]: OWNER[1]}
     return AgentService(controller_id(node), NAME, port, (), meta, "" if _is_wildcard(host) else host)
 
 
 class RegistrationKeeper:
-    """Runs in a thread called what its heartbeat is. `describe` is asked once, after `start`; the client is its own.
+    """Runs in a thread with the name of its heartbeat. `describe` is called once, by the thread.
 
-    A refusal of Consul is logged once, and tried again after a while that grows; nothing else depends on it. The same
-    holds while another controller of this node runs: it holds keys and we hold none, as `holders` know, or it is
-    registered elsewhere and answers there, which `holders` are told.
+    A refusal of Consul is logged once. The next attempt follows after a pause, which doubles with each refusal. The
+    service is also not registered while another controller of this node runs: it holds the keys of the node, as
+    `holders` says, or it is registered with another address and accepts connections there, which `holders` records.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class RegistrationKeeper:
         self._holders = holders
         self._clock = clock
         self._registered = ""
-        """The mark of the token that it is registered with, empty while it is not."""
-        self._may_stand = False
-        self._warned = False
-        self._rest = 0.0
+        """The digest of the token that the service is registered with, "" while it is not registered."""
+        self._may_be_registered = False
+        self._warned_of_loopback = False
+        self._pause = 0.0
         self._due = 0.0
         self._problem = LogOnce(log)
         self._service: AgentService | None = None
@@ -77,11 +77,11 @@ class RegistrationKeeper:
         self._thread.start()
 
     def apply(self, settings: ConsulSettings) -> None:
-        """Speak to Consul by these settings from the next request on. For any thread."""
+        """Use these settings from the next request on. For any thread."""
         self._client.apply(settings)
 
     def stop(self, timeout: float) -> None:
-        """End the thread and take the service away; wait up to `timeout` seconds for that."""
+        """End the thread and remove the service. Wait up to `timeout` seconds."""
         self._thread.stop(timeout)
 
     def _turn(self) -> float:
@@ -94,7 +94,7 @@ class RegistrationKeeper:
 
     def _leave(self) -> None:
         self._client.reopen()
-        if self._service and self._may_stand:
+        if self._service and self._may_be_registered:
             self._withdraw(self._service)
         self._client.close()
 
@@ -102,75 +102,72 @@ class RegistrationKeeper:
         """Renew the TTL check. Register the service when the agent does not know the check."""
         try:
             if owner := self._holders.owner():
-                self._yield(service)
+                self._remove_own(service)
                 raise ConsulRefused(owner)
-            if not (self._is_registered() and self._tell(service)):
+            if not (self._is_registered() and self._update_check(service)):
                 self._register(service)
-                self._announce(service)
-            self._rest = 0.0
+                self._log_registered(service)
+            self._pause = 0.0
             self._problem.clear()
         except ConsulError as error:
             self._registered = ""
             refused = isinstance(error, ConsulRefused) and not self._holders.owner()
-            self._rest = min(max(PERIOD, 2 * self._rest), LONGEST_REST) if refused else 0.0
+            self._pause = min(max(PERIOD, 2 * self._pause), LONGEST_PAUSE) if refused else 0.0
             self._warn(error)
-        self._due = self._clock() + self._rest
+        self._due = self._clock() + self._pause
 
     def _register(self, service: AgentService) -> None:
-        if other := self._registered_now(service):
+        if other := self._find(service):
             if not is_ours(other):
-                raise ConsulRefused(
-                    f"service {service.id!r} of the agent lacks {'='.join(OWNER)} in its meta: not ours"
-                )
-            if not _is_same(other, service) and self._lives(other):
+                raise ConsulRefused(f"the meta of service {service.id!r} lacks {'='.join(OWNER)}: it is not Podpulse's")
+            if not _is_same(other, service) and self._is_alive(other):
                 page = page_of(other, service.meta["node"])
-                self._holders.elsewhere = f"another controller of it runs at {page}"
+                self._holders.elsewhere = f"another controller of this node runs at {page}"
                 raise ConsulRefused(self._holders.elsewhere)
         self._holders.elsewhere = ""
-        self._may_stand = True
-        token, (status, _) = self._client.token_mark(), self._words()
+        self._may_be_registered = True
+        token, (status, _) = self._client.token_mark(), self._status_and_output()
         self._client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", NOTES, status), TTL)
-        self._registered = token if self._tell(service) else ""
+        self._registered = token if self._update_check(service) else ""
 
-    def _registered_now(self, service: AgentService) -> AgentService | None:
-        """What the agent has under our id."""
-        return next((one for one in self._client.agent_services(service.id) if one.id == service.id), None)
+    def _find(self, service: AgentService) -> AgentService | None:
+        """Returns the agent's service with the same id."""
+        return next((each for each in self._client.agent_services(service.id) if each.id == service.id), None)
 
-    def _lives(self, other: AgentService) -> bool:
-        """Whether a controller that is registered gave a sign of life lately, and accepts connections where we know how
-        it is reached."""
+    def _is_alive(self, other: AgentService) -> bool:
+        """Whether a registered controller has renewed its check, and accepts connections if its address is known."""
         checks = {check.id: check.status for check in self._client.agent_checks(other.id)}
         return checks.get(other.id, "critical") != "critical" and (not other.address or _accepts(other))
 
-    def _yield(self, service: AgentService) -> None:
-        """Take back what we registered: the node's keys are another controller's, which registers itself again."""
-        if self._may_stand and (stands := self._registered_now(service)) and _is_same(stands, service):
+    def _remove_own(self, service: AgentService) -> None:
+        """Remove the service unless another controller has registered it: that controller registers itself again."""
+        if self._may_be_registered and (found := self._find(service)) and _is_same(found, service):
             self._client.deregister_service(service.id)
-        self._may_stand, self._registered = False, ""
+        self._may_be_registered, self._registered = False, ""
 
-    def _announce(self, service: AgentService) -> None:
+    def _log_registered(self, service: AgentService) -> None:
         log.info("registered with Consul as service %s, id %s", service.name, service.id)
-        if _is_loopback(service.address) and not self._warned:
-            self._warned = True
+        if _is_loopback(service.address) and not self._warned_of_loopback:
+            self._warned_of_loopback = True
             log.warning(
-                "registered at %s, which only this host reaches, and a Prometheus on it: set listen", service.address
+                "registered at %s, which only this host and its Prometheus can reach: set listen", service.address
             )
 
     def _is_registered(self) -> bool:
         return self._registered == self._client.token_mark()
 
-    def _tell(self, service: AgentService) -> bool:
-        """False when the agent knows no such check (any more)."""
-        return self._client.update_check(service.id, *self._words())
+    def _update_check(self, service: AgentService) -> bool:
+        """Returns False if the agent does not know the check."""
+        return self._client.update_check(service.id, *self._status_and_output())
 
-    def _words(self) -> tuple[str, str]:
-        """What the check says: its status, and why."""
+    def _status_and_output(self) -> tuple[str, str]:
         stuck, unready = self._healthy(), self._ready()
         status = "critical" if stuck else "warning" if unready else "passing"
         return status, "\n".join([*stuck, *unready]) or "ok"
 
     def _withdraw(self, service: AgentService) -> None:
-        """Remove the service. The agent removes it from the catalog with the token that it was registered with, too."""
+        """Remove the service. The agent removes it from the catalog with the token of its last registration. If the
+        token has changed, the service is registered again first."""
         try:
             if not self._is_registered():
                 self._register(service)
@@ -181,12 +178,12 @@ class RegistrationKeeper:
     def _warn(self, error: ConsulError) -> None:
         """Log an error once for its type. `stop` cancels requests, which is not a problem."""
         if not self._thread.stopped.is_set():
-            text = f"not registered with Consul, so nobody finds this controller there: {error}"
+            text = f"not registered with Consul, so this controller cannot be found there: {error}"
             self._problem.warn(text, type(error))
 
 
 def _is_same(one: AgentService, other: AgentService) -> bool:
-    """Whether both are reached at the same place, as no two controllers are at a time."""
+    """Whether both have the same address and port. Two running controllers never do."""
     return (one.address, one.port) == (other.address, other.port)
 
 

@@ -1,8 +1,8 @@
 """Keeps one Consul session alive: the lease under which health is published.
 
-Consul deletes every key that the session holds when it is not renewed, so nobody reads the health of pods that nobody
-probes any more. A deadline of our own, counted from the *sending* of the last good renewal on a clock that also goes on
-while the machine is suspended, says when to stop writing; Consul's own is later. It knows nothing of keys and values.
+When the session is not renewed, Consul deletes every key that it holds, so that nobody reads the health of pods that
+are no longer probed. The controller's deadline for writing counts from the *sending* of the last successful renewal, on
+a clock that continues while the machine is suspended. Consul's deadline is later.
 """
 
 import logging
@@ -25,16 +25,16 @@ from controller.runtime.retry import RETRY_FIRST, until_stopped
 log = logging.getLogger(__name__)
 
 TTL = 10
-"""Seconds: the shortest that Consul allows by default. Where it allows only longer ones, the shortest is used."""
+"""Seconds. Consul's default minimum. If Consul allows only longer TTLs, the shortest allowed TTL is used."""
 RENEWAL = 5.0
-"""Seconds between two renewals, also of a session with a longer TTL: so soon it is known that Consul has ended it."""
+"""Seconds between two renewals. It does not grow with the TTL, so that the end of a session is noticed early."""
 RETRY_CAP = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A session, and until when it is ours without doubt: `deadline` is of the keeper's clock, `expires` in seconds
-    since the epoch. `ttl` is the session's own, in seconds."""
+    """A session that surely lives until `deadline` on the keeper's clock. `expires` is that time in seconds since the
+    epoch. `ttl` is in seconds."""
 
     session: str
     deadline: float
@@ -43,12 +43,12 @@ class Lease:
 
 
 class SessionKeeper:
-    """Runs in the thread "session"; everything public may be called by any thread.
+    """Runs in the thread "session". Every public method may be called by any thread.
 
-    `on_new` is called in that thread for each session that may be written with from now on: for a new one, and for one
-    that had passed its deadline and turned out to live (Consul was silent, and has not ended it). `on_end` is called
-    when Consul has ended a session, before there is another one. `resume` is a session of an earlier run of this
-    controller that is surely over: if it lives, it is taken on, and its keys with it.
+    The thread calls `on_new` for each session that can be used from now on: a new session, or a session that passed its
+    deadline while Consul did not answer and still exists. It calls `on_end` when Consul has ended a session, before it
+    creates the next one. `resume` is the session of an earlier run of this controller. That run must have ended. If the
+    session still exists, the keeper continues it and its keys remain.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class SessionKeeper:
         *,
         on_end: Callable[[], None] = lambda: None,
         resume: str = "",
+        renewal: float = RENEWAL,
         clock: Callable[[], float] = boottime,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -68,15 +69,16 @@ class SessionKeeper:
         self._on_new = on_new
         self._on_end = on_end
         self._heartbeat = heartbeat
+        self._renewal = renewal
         self._clock = clock
         self._wall_clock = wall_clock
         self._lease = Lease(resume, clock(), 0.0) if resume else None
         self._destroy = False
         self._problem = LogOnce(log)
-        self._said_ttl = TTL
+        self._logged_ttl = TTL
         self._confirmed = threading.Event()
         self._ended = ""
-        self._is_unannounced = False
+        self._is_new = False
         self._thread = BackgroundThread(self._turn, heartbeat, at_end=self._leave, interrupt=client.cancel)
         self._retrying = until_stopped(ConsulError, self._thread.stopped, self._on_error, RETRY_CAP)
 
@@ -84,44 +86,44 @@ class SessionKeeper:
         self._thread.start()
 
     def wait(self, timeout: float) -> bool:
-        """Wait until Consul has said for the first time which session is ours, at most `timeout` seconds."""
+        """Wait at most `timeout` seconds until Consul has confirmed a session for the first time."""
         return self._confirmed.wait(timeout)
 
     def stop(self, timeout: float, *, destroy: bool = True) -> None:
-        """End the thread, and with `destroy` the session and its keys; wait up to `timeout` seconds for that.
+        """End the thread. With `destroy`, also destroy the session and its keys. Wait up to `timeout` seconds.
 
-        Left alone, the session is renewed once more, and lives on with its keys for one to two TTLs: long enough for a
-        restart to `resume` it.
+        Without `destroy`, the session is renewed once more. It and its keys remain for one to two TTLs, so that the
+        next run can `resume` it.
         """
         self._destroy = destroy
         self._thread.stop(timeout)
 
     def current(self) -> str | None:
-        """The session to write with; None while there is none that is ours without doubt."""
+        """Returns the session to write with. None if no session surely lives."""
         lease = self._lease
         return lease.session if lease and self._clock() < lease.deadline else None
 
     def expires_at(self) -> float:
-        """When the lease ends unless it is renewed, in seconds since the epoch; 0 when there is none."""
+        """Returns when the lease ends unless it is renewed, in seconds since the epoch. 0 if there is none."""
         lease = self._lease
         return lease.expires if lease else 0.0
 
     def why(self) -> str:
-        """What keeps us from having a session, or from renewing it; "" for nothing that is known."""
+        """Returns why there is no session or why it cannot be renewed. "" if there is no known problem."""
         return self._problem.text
 
     def _leave(self) -> None:
         self._client.reopen()
         if self._lease:
-            self._end(self._lease)
+            self._release(self._lease)
         self._lease = None
         self._client.close()
 
     def _turn(self) -> float:
-        """Renew the session, or take a new one; the answer is how long to rest, in seconds."""
+        """Renew the session, or create one. Returns the seconds until the next turn."""
         if self._lease is None:
             self._retrying(self._create)
-            return RENEWAL
+            return self._renewal
         sent = self._clock()
         try:
             ttl = self._client.session_renew(self._lease.session)
@@ -129,66 +131,66 @@ class SessionKeeper:
             self._warn(f"the session cannot be renewed: {error}")
             return RETRY_FIRST if self._clock() - sent > RETRY_FIRST else RETRY_CAP / 2
         if not ttl:
-            log.warning("Consul has ended session %s; taking a new one", self._lease.session)
+            log.warning("Consul has ended session %s; creating a new one", self._lease.session)
             self._ended = self._lease.session
             self._on_end()
             self._lease = None
             return 0.0
-        self._hold(self._lease.session, sent, ttl)
-        return max(0.0, sent + RENEWAL - self._clock())
+        self._confirm(self._lease.session, sent, ttl)
+        return max(0.0, sent + self._renewal - self._clock())
 
     def _create(self) -> None:
-        """A server that has just started may deny a session that it has not read yet from its own log: destroyed for
-        good, it holds no key against the new one."""
+        """First destroys the session that Consul has ended. A Consul server that has just started may not have read the
+        session from its log yet; later, the session would hold the keys."""
         self._heartbeat.beat()
         if self._ended:
             self._client.session_destroy(self._ended)
             self._ended = ""
         sent = self._clock()
         session, ttl = self._client.session_create(self._name(), TTL)
-        self._hold(session, sent, ttl)
+        self._confirm(session, sent, ttl)
 
-    def _hold(self, session: str, sent: float, ttl: int) -> None:
-        """Consul has just confirmed that `session` lives. It is announced when it could not be written with before."""
-        self._is_unannounced |= self.current() is None
+    def _confirm(self, session: str, sent: float, ttl: int) -> None:
+        """Consul has confirmed that `session` lives. Calls `on_new` if the session could not be used before."""
+        self._is_new |= self.current() is None
         self._lease = Lease(session, sent + ttl, self._wall_clock() + ttl, ttl)
-        self._say_ttl(ttl)
+        self._log_ttl(ttl)
         self._problem.clear()
-        if self._is_unannounced:
+        if self._is_new:
             log.info("publishing under session %s", session)
             self._on_new(session)
-            self._is_unannounced = False
+            self._is_new = False
         self._confirmed.set()
 
-    def _say_ttl(self, ttl: int) -> None:
-        """Say it once when Consul allows only longer TTLs than ours, and once when that bound changes."""
-        if ttl != self._said_ttl:
-            self._said_ttl = ttl
+    def _log_ttl(self, ttl: int) -> None:
+        """Log once if Consul allows only longer TTLs than `TTL`, and again after each change of that bound."""
+        if ttl != self._logged_ttl:
+            self._logged_ttl = ttl
             log.warning(
-                "Consul allows no session TTL below %d s (session_ttl_min): what is published ends %d s after us",
+                "Consul allows no session TTL below %d s (session_ttl_min): health stays up to %d s after a crash",
                 ttl,
                 2 * ttl,
             )
 
     def _on_error(self, state: RetryCallState) -> None:
         if state.outcome:
-            self._warn(f"no session can be taken, no health is published: {state.outcome.exception()}")
+            self._warn(f"no session can be created, so no health is published: {state.outcome.exception()}")
 
     def _warn(self, problem: str) -> None:
         """Log a problem once. `stop` cancels requests, which is not a problem."""
         if not self._thread.stopped.is_set():
             self._problem.warn(problem)
 
-    def _end(self, lease: Lease) -> None:
+    def _release(self, lease: Lease) -> None:
         try:
             if self._destroy:
                 self._client.session_destroy(lease.session)
             else:
                 self._client.session_renew(lease.session)
         except ConsulError as error:
-            log.warning("session %s ends by itself within %d s: %s", lease.session, 2 * lease.ttl, error)
+            log.warning("session %s expires within %d s: %s", lease.session, 2 * lease.ttl, error)
 
     def _name(self) -> str:
-        """p2's form: `health:<node>:<pid>:<MMDD-HHMMSS>`."""
+        """Returns the name of a session in p2's form: `health:<node>:<pid>:<MMDD-HHMMSS>`."""
         started = datetime.fromtimestamp(self._wall_clock(), UTC)
         return f"health:{self._node}:{os.getpid()}:{started:%m%d-%H%M%S}"

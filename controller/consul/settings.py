@@ -1,7 +1,7 @@
-"""How to reach Consul: one frozen value, from explicit arguments and from Consul's usual environment variables.
+"""The settings of the Consul client, from arguments and from Consul's usual environment variables.
 
-The variables are read here and nowhere else: python-consul2's own reading lets them override explicit arguments, and
-turns verification off at `CONSUL_HTTP_SSL_VERIFY=1`.
+Only this module reads the variables. In python-consul2 they override explicit arguments, and
+`CONSUL_HTTP_SSL_VERIFY=1` turns verification off.
 """
 
 import re
@@ -22,16 +22,15 @@ FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 @dataclass(frozen=True, slots=True)
 class ConsulSettings:
-    """Where Consul's agent is and how to speak to it.
+    """How the client reaches Consul's agent. An empty field is not set.
 
-    `address` is `http://host:port`, `https://host:port`, either with the prefix of a path behind it, or `unix:///path`.
-    `http_auth` is `user:password` of HTTP's basic authentication. `namespace` and `partition` are Consul Enterprise's,
-    and go with every request. `token_file` is read again whenever it changes, and wins over `token`. Empty means not
-    given. Without `ca_file` and `ca_path` the system's authorities are trusted. `headers` go with every request, for a
-    proxy before Consul; they may be secrets.
+    `address` is `http://host:port` or `https://host:port`, either with a path prefix, or `unix:///path`. `http_auth` is
+    `user:password` for HTTP's basic authentication. `token_file` is read again after each change, and is used instead
+    of `token`. Without `ca_file` and `ca_path` the system's authorities are trusted. Every request has `headers`, which
+    may be secrets for a proxy, and the `namespace` and `partition` of Consul Enterprise.
 
     Raises:
-        ValueError: for an address of another form, a client certificate without key, or the reverse.
+        ValueError: the address has another form, or only one of the client certificate and its key is given.
     """
 
     address: str = DEFAULT_ADDRESS
@@ -71,17 +70,17 @@ class ConsulSettings:
 
     @property
     def authority(self) -> str:
-        """host:port, or `localhost` for a unix socket."""
+        """host:port, or `localhost` for a Unix socket."""
         return urlsplit(self.address).netloc or "localhost"
 
     @property
     def path_prefix(self) -> str:
-        """What stands before the path of every request; empty, or with a slash in front and none behind."""
+        """The prefix of the path of every request. "", or it begins with a slash and does not end with one."""
         return "" if self.scheme == "unix" else urlsplit(self.address).path
 
     @property
     def socket_path(self) -> str:
-        """The unix socket's path; empty for the others."""
+        """The path of the Unix socket. "" if `address` is a URL of HTTP."""
         return urlsplit(self.address).path if self.scheme == "unix" else ""
 
 
@@ -103,38 +102,40 @@ def settings_from_environment(
     namespace: str | None = None,
     partition: str | None = None,
 ) -> ConsulSettings:
-    """Settings from `CONSUL_HTTP_ADDR` and its kin, as the `consul` command reads them; what is given explicitly wins.
+    """Returns the settings of the arguments, and of Consul's environment variables where an argument is None.
+
+    `token` or `token_file` replaces both variables of the token, and `cert_file` or `key_file` both of the certificate.
 
     Raises:
-        ValueError: a value that cannot be understood.
+        ValueError: a value is invalid.
     """
-    own_token = token is not None or token_file is not None
-    own_pair = cert_file is not None or key_file is not None
+    has_token = token is not None or token_file is not None
+    has_certificate = cert_file is not None or key_file is not None
     verify = _boolean(environ, "CONSUL_HTTP_SSL_VERIFY", default=True)
     return ConsulSettings(
         address=_with_scheme(address) if address is not None else _address(environ),
-        token=token or "" if own_token else environ.get("CONSUL_HTTP_TOKEN", ""),
-        token_file=token_file or "" if own_token else environ.get("CONSUL_HTTP_TOKEN_FILE", ""),
-        ca_file=_either(ca_file, environ, "CONSUL_CACERT"),
-        ca_path=_either(ca_path, environ, "CONSUL_CAPATH"),
-        cert_file=cert_file or "" if own_pair else environ.get("CONSUL_CLIENT_CERT", ""),
-        key_file=key_file or "" if own_pair else environ.get("CONSUL_CLIENT_KEY", ""),
-        server_name=_either(server_name, environ, "CONSUL_TLS_SERVER_NAME"),
+        token=token or "" if has_token else environ.get("CONSUL_HTTP_TOKEN", ""),
+        token_file=token_file or "" if has_token else environ.get("CONSUL_HTTP_TOKEN_FILE", ""),
+        ca_file=_argument_or_variable(ca_file, environ, "CONSUL_CACERT"),
+        ca_path=_argument_or_variable(ca_path, environ, "CONSUL_CAPATH"),
+        cert_file=cert_file or "" if has_certificate else environ.get("CONSUL_CLIENT_CERT", ""),
+        key_file=key_file or "" if has_certificate else environ.get("CONSUL_CLIENT_KEY", ""),
+        server_name=_argument_or_variable(server_name, environ, "CONSUL_TLS_SERVER_NAME"),
         insecure_skip_verify=not verify if insecure_skip_verify is None else insecure_skip_verify,
         datacenter=datacenter or "",
         headers=headers,
-        http_auth=_either(http_auth, environ, "CONSUL_HTTP_AUTH"),
-        namespace=_either(namespace, environ, "CONSUL_NAMESPACE"),
-        partition=_either(partition, environ, "CONSUL_PARTITION"),
+        http_auth=_argument_or_variable(http_auth, environ, "CONSUL_HTTP_AUTH"),
+        namespace=_argument_or_variable(namespace, environ, "CONSUL_NAMESPACE"),
+        partition=_argument_or_variable(partition, environ, "CONSUL_PARTITION"),
     )
 
 
-def _either(explicit: str | None, environ: Mapping[str, str], name: str) -> str:
+def _argument_or_variable(explicit: str | None, environ: Mapping[str, str], name: str) -> str:
     return environ.get(name, "") if explicit is None else explicit
 
 
 def _address(environ: Mapping[str, str]) -> str:
-    """Asked for TLS, Consul's own client never falls back to http, whatever the address says."""
+    """`CONSUL_HTTP_SSL` turns a http address into https, as in Consul's own client."""
     address = _with_scheme(environ.get("CONSUL_HTTP_ADDR") or DEFAULT_ADDRESS)
     if _boolean(environ, "CONSUL_HTTP_SSL", default=False) and address.startswith("http://"):
         return "https://" + address.removeprefix("http://")
@@ -162,11 +163,11 @@ def _is_unix(address: str) -> bool:
 
 
 def _is_http(address: str) -> bool:
-    """Whether scheme, host, perhaps a port and perhaps the prefix of a path stand there, and nothing else."""
+    """Whether the address has a scheme, a host, at most a port and a path prefix, and nothing else."""
     try:
         parts = urlsplit(address)
-        alone = address == f"{parts.scheme}://{parts.netloc}{parts.path}" and parts.scheme in {"http", "https"}
-        is_place = is_host(parts.hostname or "") and parts.port != 0 and not set(parts.netloc) & set("@\\ ")
-        return alone and is_place and bool(PREFIX.fullmatch(parts.path))
+        is_plain = address == f"{parts.scheme}://{parts.netloc}{parts.path}" and parts.scheme in {"http", "https"}
+        is_authority = is_host(parts.hostname or "") and parts.port != 0 and not set(parts.netloc) & set("@\\ ")
+        return is_plain and is_authority and bool(PREFIX.fullmatch(parts.path))
     except ValueError:
         return False

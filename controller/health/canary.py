@@ -30,14 +30,16 @@ class Canary:
         heartbeat: Heartbeat,
         *,
         window: float,
+        period: float = PERIOD,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._target = target
         self._healths = healths
         self._window = window
         """Checks that have failed for longer than this many seconds do not count."""
+        self._period = period
         self._wall_clock = wall_clock
-        self._thread = BackgroundThread(self._turn, heartbeat, delay=PERIOD)
+        self._thread = BackgroundThread(self._turn, heartbeat, delay=period)
 
     def apply(self, window: float) -> None:
         """Sets the seconds within which everything must have begun to fail. For any thread."""
@@ -51,11 +53,11 @@ class Canary:
 
     def _turn(self) -> float:
         self._judge()
-        return PERIOD
+        return self._period
 
     def _judge(self) -> None:
         now = self._wall_clock()
-        if not self._healths.cut_off and self._healths.latest_failure < now - 2 * PERIOD:
+        if not self._healths.cut_off and self._healths.latest_failure < now - 2 * self._period:
             return
         cut_off = self._everything_failed() and not self._answers()
         if cut_off and not self._healths.cut_off:

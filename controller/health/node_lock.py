@@ -12,12 +12,14 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from controller.runtime.start_error import StartError
+
 SUFFIX = ".lock"
 SESSION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_BYTES = 128
 
 
-class NodeTaken(Exception):
+class NodeTaken(StartError):
     """Another controller runs for this node. The message has its process id."""
 
 

@@ -56,10 +56,13 @@ class StateSaver:
         self,
         file: StateFile,
         heartbeat: Heartbeat,
+        *,
+        period: float = PERIOD,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
         self._faults = heartbeat.faults
+        self._period = period
         self._wall_clock = wall_clock
         self._not_taken_over = file.read()
         self._checks: Known | None = None
@@ -68,7 +71,7 @@ class StateSaver:
         self._write_trouble = LogOnce(log)
         self._size_trouble = LogOnce(log)
         self._unwritable: set[PodKey] = set()
-        self._thread = BackgroundThread(self._turn, heartbeat, delay=PERIOD, at_end=self._save_at_end)
+        self._thread = BackgroundThread(self._turn, heartbeat, delay=period, at_end=self._save_at_end)
 
     def dampings(self) -> Mapping[PodKey, Damping]:
         """The flap damping of each pod at the end of the last run."""
@@ -91,7 +94,7 @@ class StateSaver:
     def _turn(self) -> float:
         if self._refresh(REFRESH_AFTER):
             self._save()
-        return PERIOD
+        return self._period
 
     def _save_at_end(self) -> None:
         self._refresh(0.0)

@@ -10,10 +10,10 @@ from reconcilers.keys import intent_key
 from reconcilers.spec import PodKey
 
 REFUSALS = 5
-"""Single reads that are refused in one look before the rest of it is left for the next one: a fleet whose tokens may
-not read everything must not keep Consul's leader busy with saying so."""
+"""After this many refused single reads, the remaining reads are left for the next call. Otherwise a fleet whose tokens
+may not read everything would keep Consul's leader busy with refusals."""
 LOOK = 5.0
-"""Seconds after which the rest of one look is left for the next one: the watch is to read the next listing soon."""
+"""Seconds after which the remaining single reads are left for the next call, so that the next listing is read soon."""
 
 
 class ConsulSource:
@@ -43,7 +43,7 @@ class ConsulSource:
             raise SourceError(str(error)) from error
 
     def next(self, wait: float) -> Listing:
-        """See `Source`. After an error, or when the index went backwards, the next one does not wait."""
+        """See `Source`. After an error, or when the index went back, the next call does not wait."""
         since, self._index = self._index, 0
         try:
             listing = self._client.list_manifests(self._tree, self._node, since, wait)
@@ -54,7 +54,7 @@ class ConsulSource:
         return listing
 
     def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
-        """See `Source`. What our token may not read is not known to be absent; it is asked for last the next time."""
+        """See `Source`. A key that our token may not read is not absent; the next call reads it last."""
         absent: set[PodKey] = set()
         refusals, deadline = 0, self._clock() + LOOK
         self._refused.intersection_update(keys)

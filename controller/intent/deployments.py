@@ -1,7 +1,7 @@
-"""Which pods are being deployed: the newest manifests in force, held against what really runs.
+"""Which pods are being deployed: the manifests in force, compared with the manifests that really run.
 
-Told by the threads "watch" and "reality", asked by the thread "probe". A pod that is not being deployed costs one look
-into a dictionary, and without a grace there is never any in it.
+The threads "watch" and "reality" write this state, and the thread "probe" reads it. For a pod that is not being
+deployed, a read is one lookup in a dictionary. Without a startup grace, the dictionary is always empty.
 """
 
 import threading
@@ -19,14 +19,14 @@ from reconcilers.spec import ManifestVersion, PodKey
 
 
 class Published(Protocol):
-    """What is known to stand published."""
+    """The records that are published, as far as known."""
 
     def published(self, key: PodKey) -> HealthRecord | None: ...
 
 
 class Deployments:
-    """`grace` is how many seconds failures are excused for at most; 0 is never. What stands published in `sink` tells
-    what an earlier run found out."""
+    """Failures of a pod are excused for at most `grace` seconds; 0 excuses none. The records published in `sink` show
+    what an earlier run has found."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class Deployments:
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._intent: dict[PodKey, tuple[ManifestVersion, str]] = {}
-        """The manifest that is in force, and p2's SHA of it, which takes longer than parsing."""
+        """The manifest in force, and p2's SHA of it. The SHA is kept because computing it takes longer than parsing."""
         self._reality: Mapping[PodKey, tuple[tuple[int, ...], str]] = {}
         self._missing = Reality.UNREAD
-        """What is said of a pod that is not in `_reality`."""
+        """The reality of a pod that is not in `_reality`."""
         self._under_way: dict[PodKey, Deployment] = {}
 
     def intend(self, keys: Collection[PodKey]) -> None:
-        """The manifests of these are new, changed or gone."""
+        """The manifests of these pods are new, changed or removed."""
         if not self._grace:
             return
         intent = {key: self._in_force(key) for key in keys}
@@ -65,8 +65,7 @@ class Deployments:
                     self._keep(key, self._begun(key, new[1]))
 
     def run(self, listing: Listing) -> None:
-        """These manifests are in reality, and no others, unless the listing was filtered: what it lacks is as it was
-        seen before."""
+        """Take over the manifests that really run. A pod that a filtered listing lacks keeps its previous reality."""
         known = self._reality
         reality = {
             key: old
@@ -89,7 +88,7 @@ class Deployments:
                     self._keep(key, deployment.after_success())
 
     def excuses(self, key: PodKey, started: float) -> bool:
-        """Whether a failure that started then (seconds since the epoch) is no verdict on this pod yet."""
+        """Whether a failure does not count yet. `started` is when its probe started, in seconds since the epoch."""
         deployment = self._under_way.get(key)
         return deployment is not None and deployment.excuses(started, self._grace)
 
@@ -105,7 +104,7 @@ class Deployments:
         return Deployment.begun(self._compare(key, sha), told, self._wall_clock())
 
     def _compare(self, key: PodKey, sha: str) -> Reality:
-        """A manifest that p2 would not read is never one that p2 deployed."""
+        """A manifest that p2 cannot read is never the one that p2 deployed."""
         if key not in self._reality:
             return self._missing
         return Reality.SAME if sha and self._reality[key][1] == sha else Reality.OTHER

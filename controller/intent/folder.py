@@ -21,12 +21,12 @@ MAX_BYTES = 512 * 1024
 
 
 def manifest_path(folder: Path, key: PodKey) -> Path:
-    """Where a pod's manifest stands."""
+    """The path of a pod's manifest."""
     return folder / f"{key.pod}{SUFFIX}"
 
 
 class DirectorySource:
-    """Implements `Source` on a folder. It is polled: that works on every file system, and costs one `scandir`."""
+    """Implements `Source` on a folder by polling. That works on every file system, and a poll is one `scandir`."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class DirectorySource:
         self._cancelled.set()
 
     def _changed(self) -> bool:
-        """Read the folder; whether anything in it is other than before."""
+        """Read the folder. Returns whether anything has changed."""
         try:
             entries = self._scan()
         except OSError as error:
@@ -99,9 +99,9 @@ class DirectorySource:
         return entries
 
     def _read(self, key: PodKey, file: "os.DirEntry[str]") -> Entry | None:
-        """The file's entry, read only when it changed; None when it went away meanwhile, or is no file.
+        """The entry of a file, or None if it is not a regular file or was removed. Only a changed file is read.
 
-        A file that cannot be read, or a link in a circle, is taken as it was before: it must not hold up the others.
+        A file that cannot be read, or a circular link, keeps its previous entry, so that it does not delay other files.
         """
         old = self._entries.get(key)
         try:
@@ -121,6 +121,6 @@ class DirectorySource:
 
 
 def _read(path: str) -> bytes:
-    """A file, or so much of a longer one that everybody refuses it."""
+    """The content of a file. Of a file that is too long, one byte more than the limit, so that it is refused."""
     with open(path, "rb") as file:  # noqa: PTH123 - an entry of a folder tells its path as text
         return file.read(MAX_BYTES + 1)

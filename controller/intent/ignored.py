@@ -1,4 +1,4 @@
-"""The keys beside the manifests that are no pod's to check: counted by reason, and named where a pod may be missed."""
+"""Keys that are not manifests of pods to check: counted by reason, and named if somebody may expect a check."""
 
 import logging
 from collections import Counter
@@ -14,14 +14,14 @@ MAX_NAME = 40
 
 
 class IgnoredKeys:
-    """What the last listing ignored. Written by the watch, read by any thread."""
+    """The ignored keys of the last listing. The watch writes them, and any thread may read them."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
         self._counts: Counter[Ignored] = Counter()
 
     def replace(self, ignored: Mapping[str, Ignored]) -> None:
-        """These are ignored now. Names that cannot be checked are logged when there are others than before."""
+        """Take over the ignored keys of a listing. New names that are not valid for a pod are logged."""
         names = sorted(name for name, reason in ignored.items() if reason is Ignored.NAME)
         news = bool(set(names) - set(self._names))
         self._names, self._counts = names, Counter(ignored.values())
@@ -29,11 +29,11 @@ class IgnoredKeys:
             log.warning("%s", self.notice())
 
     def count(self, reason: Ignored) -> int:
-        """How many there are for this reason."""
+        """The number of keys that are ignored for this reason."""
         return self._counts[reason]
 
     def notice(self) -> str:
-        """Which pods are not checked because of their names, "" while there are none."""
+        """A sentence about the pods that are not checked because of their names, or "" if there are none."""
         names = self._names
         if not names:
             return ""

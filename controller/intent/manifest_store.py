@@ -1,7 +1,7 @@
 """The last good manifest of each pod.
 
-The store has one lock, held for dictionary work or for reading one manifest. What it returns is frozen, so readers
-(metrics, page) need no lock of their own.
+The store holds its one lock for dictionary operations, or while it parses one manifest. Returned values are frozen, so
+readers (metrics, page) need no lock.
 """
 
 import logging
@@ -59,15 +59,15 @@ class ManifestStore:
         self._intents: dict[PodKey, Intent] = {}
         self._serials = count(1)
         self.version = 0
-        """Another number whenever any manifest is another one."""
+        """This number changes whenever any manifest changes."""
 
     def __len__(self) -> int:
         return len(self._intents)
 
     def replace(self, listing: Listing) -> frozenset[PodKey]:
-        """Take over what `listing` shows; the answer names the pods that are new or changed.
+        """Take over the manifests of `listing`. Returns the pods that are new or changed.
 
-        Only bytes whose version changed are parsed. Bytes that cannot be understood keep the last good manifest.
+        Only bytes whose version changed are parsed. When they are not valid, the last good manifest is kept.
         """
         changed, now = set(), self._clock()
         for key, entry in listing.entries.items():
@@ -84,16 +84,16 @@ class ManifestStore:
         return frozenset(changed)
 
     def remove(self, keys: Collection[PodKey]) -> None:
-        """Forget these."""
+        """Remove these pods."""
         with self._lock:
             removed = [key for key in keys if self._intents.pop(key, None)]
         self._note_change(removed)
 
     def apply(self, rules: Rules) -> frozenset[PodKey]:
-        """Read every manifest anew by these rules; the answer names the pods for which that is another one.
+        """Parse every manifest again with these rules. Returns the pods whose manifest has changed by that.
 
-        By the same rules only those are read that were not understood: a file that they name may be there by now. What
-        a listing brings meanwhile is read by the new rules, and waits for one manifest at most.
+        With unchanged rules, only invalid manifests are parsed again, because a file that they name may exist by now.
+        A concurrent listing is parsed with the new rules, and waits for at most one manifest.
         """
         changed, now = set(), self._clock()
         with self._lock:
@@ -107,7 +107,7 @@ class ManifestStore:
         return frozenset(changed)
 
     def _read_again(self, key: PodKey, old: Intent, now: float) -> bool:
-        """Whether that makes another manifest of it."""
+        """Parse a manifest again. Returns whether the result differs."""
         new = self._understand(key, Entry(old.version, old.data), old, now)
         differs = (new.manifest, str(new.error)) != (old.manifest, str(old.error))
         if differs:
@@ -119,7 +119,7 @@ class ManifestStore:
             self.version += bool(keys)
 
     def manifest(self, key: PodKey) -> Manifest | None:
-        """The last good manifest; None for a pod that has none."""
+        """The last good manifest, or None if there is none."""
         intent = self._intents.get(key)
         return intent.manifest if intent else None
 
@@ -127,7 +127,7 @@ class ManifestStore:
         return self._intents.get(key)
 
     def intents(self) -> Mapping[PodKey, Intent]:
-        """All pods, as they are now."""
+        """All pods at this moment."""
         return self._intents.copy()
 
     def _understand(self, key: PodKey, entry: Entry, old: Intent | None, now: float) -> Intent:

@@ -1,4 +1,4 @@
-"""What the watch needs from a source of manifests, and from whoever knows the addresses of nodes."""
+"""What the watch needs from a source of manifests."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -8,24 +8,24 @@ from reconcilers.spec import PodKey
 
 
 class SourceError(Exception):
-    """The source did not answer, or with something that cannot be believed; it is asked again."""
+    """The source did not answer, or its answer is not valid. The request is retried."""
 
 
 class Source(Protocol):
-    """Something that can list the manifests of a node. All methods raise `SourceError` only."""
+    """Lists the manifests of one node. All methods raise only `SourceError`."""
 
     def leftovers(self) -> Collection[PodKey]:
-        """Pods whose health an earlier run published: as if they had been listed before the first listing."""
+        """The pods whose health an earlier run published. They count as listed before the first listing."""
         ...
 
     def next(self, wait: float) -> Listing:
-        """The manifests as they are now; after the first time waits up to `wait` seconds for a change."""
+        """The current manifests. After the first call, it waits up to `wait` seconds for a change."""
         ...
 
     def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
-        """Which of these have no manifest, by looking at each of them alone."""
+        """Those of these pods that have no manifest, by a single read for each."""
         ...
 
     def cancel(self) -> None:
-        """End a `next` that waits, from another thread."""
+        """End a waiting `next`, from another thread."""
         ...

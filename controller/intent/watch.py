@@ -1,8 +1,8 @@
-"""The watch: reads one listing after the other, and hands on which pods changed.
+"""The watch: reads one listing after the other, and announces which pods changed.
 
-It holds what every source has in common: patience with errors, a limit on how often is read, and the gate that removals
-must pass. It never decides what a changed manifest means. What a listing shows is announced before anybody else is
-asked anything; only removals wait for the single reads that confirm them.
+It has what all sources need: retries after errors, a limit on the rate of reads, and the gate for removals. It never
+decides what a changed manifest means. New and changed pods are announced before any further request. Only removals wait
+for the single reads that confirm them.
 """
 
 import logging
@@ -19,27 +19,27 @@ from controller.intent.source import Source, SourceError
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.retry import until_stopped
-from reconcilers.bucket import TokenBucket
 from reconcilers.gate import GateDecision, Listing, RemovalGate
 from reconcilers.spec import PodKey
+from reconcilers.token_bucket import TokenBucket
 
 log = logging.getLogger(__name__)
 
 WAIT = 10.0
 WAIT_HOLDING = 2.0
-"""How long a source may wait for a change, in seconds; shorter while a person may release what the fuse holds, and
-where a removal could not be looked into."""
+"""Seconds that a source may wait for a change while removals are held or could not be confirmed."""
 PATIENCE = 3.0
-"""Seconds for which the first listing waits for what an earlier run left published, so that new checks can go on from
-there. What is found later is looked at then."""
+"""Seconds that the first listing waits for the leftovers of an earlier run, so that new checks can continue from them.
+Leftovers that are found later are handled then."""
 BURST = 2
 MIN_GAP = 0.02
 GAP_PER_POD = 1e-4
-"""Seconds between two listings in the long run, and what each pod adds: a big listing costs Consul's agent its time."""
+"""Average seconds between two listings: a minimum, and an addition for each pod, because a large listing costs Consul's
+agent more time."""
 
 
 class IntentWatch:
-    """Runs in the thread "watch"; what an earlier run left is read in the thread "leftovers", once."""
+    """Runs in the thread "watch". The thread "leftovers" reads once what an earlier run has published."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class IntentWatch:
         self._found: SimpleQueue[Collection[PodKey]] = SimpleQueue()
         self._release = threading.Event()
         self.ignored = IgnoredKeys()
-        """The keys of the last listing that are no pod's to check."""
+        """The keys of the last listing that are not manifests of pods to check."""
         self._last_good: float | None = None
         self._last_good_wall = 0.0
         self._failing_since: float | None = None
@@ -92,29 +92,29 @@ class IntentWatch:
         self._source.cancel()
 
     def expect(self, keys: Collection[PodKey]) -> None:
-        """An earlier run published health of these pods, which may have been found out late: as if they had been listed
-        before the next listing. For any thread."""
+        """Treat these pods, whose health an earlier run published, as if a previous listing had shown them. Any thread
+        may call this, also after the first listing."""
         self._found.put(keys)
 
     def silence(self) -> float | None:
-        """Seconds since the last good listing; None when there was none yet."""
+        """Seconds since the last successful listing. None before the first one."""
         return None if self._last_good is None else self._clock() - self._last_good
 
     def last_success(self) -> float:
-        """When the last good listing was read, in seconds since the epoch; 0 when there was none yet."""
+        """The time of the last successful listing in seconds since the epoch. 0 before the first one."""
         return self._last_good_wall
 
     def held(self) -> int:
-        """How many pods are kept although the last listing lacked them."""
+        """The number of pods that are kept although the last listing lacks them."""
         return len(self._verdict.held)
 
     def held_because(self) -> str:
-        """Why they are kept; "" while none is."""
+        """Why these pods are kept, or "" if there are none."""
         return self._verdict.reason
 
     def release(self) -> None:
-        """Let the removals pass that are held for want of time, or of an index that passes the old one, with the next
-        listing: a person knows that they are meant."""
+        """Let removals that are held pass with the next listing, because a person has confirmed them. They may be held
+        by the fuse, or because the index went back."""
         self._release.set()
 
     def _read_leftovers(self) -> None:
@@ -144,8 +144,8 @@ class IntentWatch:
         self._let_go(self._gate.judge(listing, absent, self._clock()))
 
     def _absent(self, listing: Listing) -> Collection[PodKey]:
-        """What single reads confirm to be gone of what the listing lacks. Reads that fail confirm nothing, and are
-        tried again soon; what else the listing says is as good as without them."""
+        """The pods that the listing lacks and that single reads confirm as removed. A failed read confirms nothing
+        and is repeated soon. It does not affect the rest of the listing."""
         self._unread = False
         suspects = self._gate.sample(listing)
         if not suspects or listing.doubt:
@@ -158,7 +158,7 @@ class IntentWatch:
             return ()
 
     def _take_found(self) -> None:
-        """The gate is to know what was found since the last time; where there is a manifest, it may not ask for it."""
+        """Pass the pods of `expect` to the gate. Those with a manifest are announced: it may ask for no check."""
         found: set[PodKey] = set()
         while not self._found.empty():
             found.update(self._found.get())
@@ -166,13 +166,13 @@ class IntentWatch:
         self._announce(found & self._store.intents().keys())
 
     def _take(self, listing: Listing) -> None:
-        """Announce what the listing shows; what it lacks is nobody's business yet."""
+        """Announce the new and changed pods of the listing. Pods that it lacks are handled later."""
         self._bucket.refill = MIN_GAP + GAP_PER_POD * len(listing.entries)
         self._announce(self._store.replace(listing))
         self.ignored.replace(listing.ignored)
 
     def _let_go(self, verdict: GateDecision) -> None:
-        """Announce what may be removed. A pod that an earlier run left is in no store, and is announced too."""
+        """Announce the pods that may be removed. Leftovers of an earlier run are announced without a manifest."""
         self._report(verdict)
         if verdict.removed:
             self._store.remove(verdict.removed)
@@ -194,12 +194,12 @@ class IntentWatch:
                 log.warning("not released: %d pods, as %s", kept, self._verdict.reason)
 
     def _pace(self) -> None:
-        """Wait for the bucket's next token."""
+        """Wait for the next token of the bucket."""
         while not self._bucket.take(self._clock()) and not self._thread.stopped.wait(self._bucket.wait(self._clock())):
             pass
 
     def _wait(self) -> float:
-        """How long the source may wait for a change: shorter while something is to be looked at again before."""
+        """Seconds that the source may wait for a change. Shorter while a removal must be judged again earlier."""
         recheck = 0.0 if self._unread else self._gate.recheck_in(self._clock())
         return self._longest if recheck is None else min(self._longest, WAIT_HOLDING, max(1.0, recheck))
 

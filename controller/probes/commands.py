@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from controller.probes.worker import Worker
-from reconcilers.guard import Guard
 from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.target_guard import Guard
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from controller.probes.worker import Worker
 from controller.runtime.descriptors import keepable
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.plain_files import Reading
-from reconcilers.bucket import TokenBucket
-from reconcilers.guard import Guard
 from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.target_guard import Guard
+from reconcilers.token_bucket import TokenBucket
 
 log = logging.getLogger(__name__)
 

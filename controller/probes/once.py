@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from controller.probes.engine import ProbeEngine
 from controller.runtime.heartbeat import Heartbeat
-from reconcilers.guard import Guard
 from reconcilers.health import ProbeResult
 from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.target_guard import Guard
 
 SLACK = 5.0
 """Seconds to wait beyond the probe's timeout. The engine ends every probe itself, so this wait is never used up."""

@@ -21,8 +21,8 @@ from controller.probes.verdict import Verdict
 from controller.probes.worker import Worker
 from controller.runtime.faults import Faults
 from controller.runtime.plain_files import Reading
-from reconcilers.guard import Guard
 from reconcilers.health import Outcome, Phases, ProbeResult, Reason
+from reconcilers.target_guard import Guard
 
 log = logging.getLogger(__name__)
 

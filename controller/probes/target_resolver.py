@@ -4,9 +4,9 @@ from controller.probes.resolver import Answer, Resolver
 from controller.probes.target import Target, in_turns
 from controller.probes.verdict import Verdict
 from controller.probes.worker import Worker
-from reconcilers.guard import Guard, is_address
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import UNKNOWN_ADDRESS
+from reconcilers.target_guard import Guard, is_address
 
 ASSUMED = Verdict(Outcome.SUCCESS, detail="taken for passing without a probe: the manifest has no status_port")
 LOOPBACK = Answer(("127.0.0.1", "::1"))

@@ -1,13 +1,13 @@
-"""Health as services of the local Consul agent, for DNS, the UI and the API: a service and a TTL check for each pod.
+"""Publishes health at the local Consul agent, for DNS, the UI and the API: one service with a TTL check for each pod.
 
-A service is ours when its id is `podpulse:<node>:<pod>` and its meta says `external-source: podpulse`; no other service
-is ever changed. Services outlive us: a restart within a TTL finds them as they were, later they are critical.
+A service is ours if its id is `podpulse:<node>:<pod>` and its meta has `external-source: podpulse`. Other services are
+never changed. The services outlive this process: a restart within the TTL finds them unchanged, a later one critical.
 
-The agent hands a service on to the catalog with the token that it was registered with. So every service is registered
-anew when our token has changed, and once after each start, when it is not known which token that was.
+The agent syncs a service to the catalog with the token of its registration. So every service is registered again when
+our token has changed, and once after each start, because the token of its registration is not known then.
 
-Telling a check its state needs no leader, registering waits for one. While a server hangs (not: is gone), the agent may
-answer nothing either: Consul 1.8 holds a lock while it hands on what it has. Checks that run out by it are mended.
+The update of a check needs no leader, a registration does. While a server hangs (but is not down), the agent may not
+answer either, because Consul 1.8 holds a lock while it syncs. Checks that expire because of this are repaired.
 """
 
 import logging
@@ -23,7 +23,7 @@ from controller.publish.agent_service import (
     ID_PREFIX,
     IN_DNS,
     NEW,
-    Standing,
+    ServiceState,
     agent_service,
     parse_service_id,
     service_id,
@@ -39,25 +39,25 @@ log = logging.getLogger(__name__)
 
 TTL = 20.0
 RENEWALS = 3
-"""How often a check is renewed within its TTL."""
-SILENCES = 2
-"""After so many requests in a row without answer the rest of a batch is not sent."""
+"""The number of renewals of a check within its TTL."""
+MAX_UNANSWERED = 2
+"""After this number of unanswered requests in a row the rest of a batch is not sent."""
 REGISTERING_PATIENCE = 1.0
-"""Seconds that the agent has to register a service anew: meanwhile no check is renewed."""
+"""Seconds to wait for the registration of a known service. No check is renewed meanwhile."""
 LEAVE_PATIENCE = 1.0
-"""Seconds that the agent has to remove one service at the end; when it does not, the rest is not tried."""
+"""Seconds to wait for the removal of one service at the exit. After a timeout the rest is not tried."""
 NOT_TRIED = "not tried, because the agent does not answer"
-NO_MANIFEST = "there is no manifest that says what service this pod is"
-RAN_OUT = "checks have run out meanwhile; what was found before is not told any more"
-LOST = "the agent does not know the check any more; it is to be registered again"
+NO_MANIFEST = "the pod has no manifest that describes its service"
+EXPIRED = "checks have expired meanwhile; health from before is not published"
+LOST = "the agent no longer has the check; it will be registered again"
 
 
 class AgentSink:
     """Implements `HealthSink`. Any thread may call it.
 
-    `on_lost` is told of pods that do not stand as they were published, so that somebody looks at them again; it must
-    not wait for this sink. `void` is called before that when checks have run out which were taken for renewed: what was
-    found before is no evidence any more. `ttl` is seconds. `client` is used by nobody else.
+    `on_lost` gets the pods whose services differ from what was published, and queues them for publication. It must not
+    wait for this sink. `void` is called before `on_lost` when checks have expired that were believed to be renewed:
+    health that was determined before is no longer evidence. `ttl` is in seconds. `client` is for this sink alone.
     """
 
     def __init__(
@@ -80,119 +80,120 @@ class AgentSink:
         self._ttl = ttl
         self._clock = clock
         self._notes = f"What Podpulse found. Critical when it has not been renewed for {ttl:g} s."
-        self._writing = threading.Lock()
+        self._write_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._known: dict[PodKey, Standing] = {}
+        self._known: dict[PodKey, ServiceState] = {}
         self._foreign: frozenset[PodKey] = frozenset()
         self._node = ""
 
     def published(self, key: PodKey) -> HealthRecord | None:
-        """What stands there, as far as known; `Unsettled` when the service is to look otherwise by now."""
-        standing = self._now(key)
-        if standing is None or standing.is_registered_as(self._described(key)):
-            return standing.record if standing else None
-        return standing.in_doubt().record
+        """Returns the record as far as it is known, `Unsettled` if the service must be registered differently now."""
+        if (state := self._current(key)) is None:
+            return None
+        return (state if state.is_registered_as(self._desired_service(key)) else state.unsettled()).record
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
-        """What was told the agent, by us or by an earlier run, and has not run out since. A critical check may be one
-        that has."""
-        found = self._now(key)
-        return HealthRecord(key, HealthState.PASSING) if found and found.status == HealthState.PASSING else None
+        """Returns a passing record if this or an earlier run published it and its check has not expired since. A
+        critical check may have expired."""
+        state = self._current(key)
+        return HealthRecord(key, HealthState.PASSING) if state and state.status == HealthState.PASSING else None
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
-        """See `HealthSink`. What only has to be told comes first: it needs no leader."""
-        with self._writing:
+        """See `HealthSink`. Updates of registered checks come first, because they need no leader."""
+        with self._write_lock:
             unregistered = {record.key for record in put if not self._is_registered(record.key)}
             try:
-                if any(record.status is HealthState.PASSING for record in put) and self._heed_expiry():
-                    raise ConsulRefused(RAN_OUT)
+                if any(record.status is HealthState.PASSING for record in put) and self._discard_if_expired():
+                    raise ConsulRefused(EXPIRED)
                 if unregistered or delete:
-                    self.look()
+                    self.refresh()
             except ConsulError as error:
-                return self._give_up([*(record.key for record in put), *delete], str(error))
+                return self._fail([*(record.key for record in put), *delete], str(error))
             ordered = sorted(put, key=lambda record: record.key in unregistered)
-            return self._attempt([*((record.key, record) for record in ordered), *((key, None) for key in delete)])
+            return self._write_each([*((record.key, record) for record in ordered), *((key, None) for key in delete)])
 
     def leftovers(self, node: str) -> Collection[PodKey]:
-        """Read what stands published for `node`, and remember it; the pods are to be looked at (again).
+        """Reads and remembers the services of `node`. Returns their pods, which are to be reconciled.
 
-        Nothing of it is renewed before its pod was probed: until then it may turn critical. What we had published
-        already, and does not stand so, is told to `on_lost`.
+        No check is renewed before its pod was probed, so it may turn critical until then. `on_lost` gets the pods that
+        this run has published already and whose services differ.
 
         Raises:
-            ConsulError: nothing is remembered then.
+            ConsulError: the services cannot be read, and nothing is remembered.
         """
         with self._lock:
-            found = self._listed()
+            states = self._read()
             if self._node != node:
-                self._look_whose_agent_it_is(node)
+                self._warn_about_other_node(node)
             self._node = node
-            ours = set(self._known)
-            lost = self._take(found) & ours
+            known_before = set(self._known)
+            lost = self._accept(states) & known_before
             left = frozenset(key for key in self._known if key.node == node)
         if lost:
             self._on_lost(lost)
         return left
 
-    def look(self) -> None:
-        """Compare what the agent has with what was published; `on_lost` is told of differences.
+    def refresh(self) -> None:
+        """Compares the agent's services with those published. `on_lost` gets the pods that differ.
 
         Raises:
-            ConsulError: the agent does not say.
+            ConsulError: the services cannot be read.
         """
         with self._lock:
-            changed = self._take(self._listed())
+            changed = self._accept(self._read())
         if changed:
             self._on_lost(changed)
 
     def renew(self, share: float) -> None:
-        """Renew checks that were told nothing for a period, oldest first: at most this share of all, but one at least.
+        """Renews checks that were not updated for a period, oldest first: at most this share of all, but at least one.
 
-        Where they have run out, because this process was frozen, they are not renewed but lost: Consul says that they
-        are critical, and what was known before the freeze is no reason to say otherwise.
+        Checks that have expired because this process was frozen are not renewed but lost: Consul reports them as
+        critical, and the health from before the freeze does not justify another status.
 
         Raises:
-            ConsulError: the agent does not answer; the rest was not tried.
+            ConsulError: the agent does not answer. The rest was not tried.
         """
         latest = self._clock() - self.period
-        due = sorted((one.told, key) for key, one in self._known.copy().items() if one.settled and one.told <= latest)
+        states = self._known.copy().items()
+        due = sorted((state.updated_at, key) for key, state in states if state.settled and state.updated_at <= latest)
         if due:
-            self._heed_expiry()
+            self._discard_if_expired()
         lost: list[PodKey] = []
         try:
             for _, key in due[: math.ceil(share * len(self._known))]:
                 with self._faults.contain(f"renewal of {service_id(key)}", but=(ConsulError,)):
-                    if not self._renewed(key):
+                    if not self._renew(key):
                         lost.append(key)
         finally:
             if lost:
                 self._on_lost(lost)
 
-    def register_anew(self, most: int) -> None:
-        """Register up to `most` services anew that were registered with another token than the one in force, those
-        first that DNS may have to leave out. Each check is told at the same moment what it says.
+    def register_again(self, most: int) -> None:
+        """Registers up to `most` services again whose token of registration is not the one in force.
+
+        Services that DNS may have to leave out come first. Each check is renewed just before its registration.
 
         Raises:
-            ConsulError: the agent does not answer, or refuses; the rest was not tried.
+            ConsulError: the agent does not answer, or refuses. The rest was not tried.
         """
         token = self._client.token_mark()
         known = self._known.copy()
-        due = [key for key, one in known.items() if one.settled and one.sound and one.token != token]
-        if due and self._heed_expiry():
+        due = [key for key, state in known.items() if state.settled and state.has_our_check and state.token != token]
+        if due and self._discard_if_expired():
             return
-        due.sort(key=lambda key: (known[key].status == HealthState.PASSING, known[key].told))
+        due.sort(key=lambda key: (known[key].status == HealthState.PASSING, known[key].updated_at))
         for key in due[:most]:
             with self._faults.contain(f"registration of {service_id(key)}", but=(ConsulError,)):
-                if self._renewed(key):
-                    self._register_as_it_stands(key)
+                if self._renew(key):
+                    self._register_unchanged(key)
                 else:
                     self._on_lost([key])
 
     def withdraw_all(self, within: float) -> None:
-        """Remove every service of ours, as far as `within` seconds go; also after `cancel`.
+        """Removes all our services, within `within` seconds. This works after `cancel`, too.
 
         Raises:
-            ConsulError: the agent does not answer, or refuses; the rest was not tried.
+            ConsulError: the agent does not answer in time, or refuses. The rest was not tried.
         """
         deadline = self._clock() + within
         self._client.reopen()
@@ -201,69 +202,69 @@ class AgentSink:
                 raise ConsulUnavailable(f"{len(keys) - done} could not be removed within {within:.1f} s", sent=False)
             self._withdraw(key, min(left, LEAVE_PATIENCE))
 
-    def _heed_expiry(self) -> bool:
-        """Where checks have run out that were taken for renewed, take what was found for void; whether that is so.
+    def _discard_if_expired(self) -> bool:
+        """Discards the known health if checks have expired that were believed to be renewed. Returns whether it did.
 
-        Where none of our clocks went on meanwhile, only the agent knows: what was told longest ago runs out first.
+        If our clocks stood still meanwhile, only the agent knows. The check that was updated first expires first.
         """
         known = self._known.copy()
-        told = [(one.told, key) for key, one in known.items() if one.settled and one.status in IN_DNS]
-        if not told:
+        updated = [(one.updated_at, key) for key, one in known.items() if one.settled and one.status in IN_DNS]
+        if not updated:
             return False
-        now, (_, first) = self._clock(), min(told)
-        if gone := [key for at, key in told if now - at > self._ttl]:
+        now, (_, first) = self._clock(), min(updated)
+        if overdue := [key for at, key in updated if now - at > self._ttl]:
             with self._lock:
-                self._known |= {key: one.at(now, self._ttl) for key in gone if (one := self._known.get(key))}
+                self._known |= {key: one.at(now, self._ttl) for key in overdue if (one := self._known.get(key))}
             self._void()
-            self._on_lost(gone)
+            self._on_lost(overdue)
             return True
         try:
-            with self._lock:  # nobody tells that check anything else meanwhile
+            with self._lock:  # no other thread updates this check meanwhile
                 checks = self._client.agent_checks(service_id(first)) if self._known.get(first) is known[first] else ()
         except ConsulRefused:
             return False
         if expired := any(check.id == service_id(first) and check.status == NEW for check in checks):
-            log.warning("checks have run out that were taken for renewed: their pods are probed before they pass")
+            log.warning("checks have expired that were believed to be renewed: their pods are probed before they pass")
             self._void()
-            self.look()
+            self.refresh()
         return expired
 
     # --- writing ---
 
-    def _attempt(self, wishes: Sequence[tuple[PodKey, HealthRecord | None]]) -> dict[PodKey, str]:
-        """Publish each record, withdraw where there is none; the answer names those that failed, and why."""
+    def _write_each(self, changes: Sequence[tuple[PodKey, HealthRecord | None]]) -> dict[PodKey, str]:
+        """Publishes each record, and withdraws pods without one. Returns the errors of the pods that failed."""
         failed: dict[PodKey, str] = {}
-        silences = 0
-        for at, (key, record) in enumerate(wishes):
+        unanswered = 0
+        for at, (key, record) in enumerate(changes):
             try:
                 if record:
                     if refused := self._publish(record):
                         failed[key] = refused
                 elif key in self._known:
                     self._withdraw(key)
-                silences = 0
+                unanswered = 0
             except ConsulError as error:
                 failed[key] = str(error)
-                self._doubt(key, refused=isinstance(error, ConsulRefused))
-                silences = silences + 1 if isinstance(error, ConsulUnavailable) else 0
-                if silences == SILENCES:
-                    return failed | self._give_up([key for key, _ in wishes[at + 1 :]], NOT_TRIED)
+                self._unsettle(key, refused=isinstance(error, ConsulRefused))
+                unanswered = unanswered + 1 if isinstance(error, ConsulUnavailable) else 0
+                if unanswered == MAX_UNANSWERED:
+                    return failed | self._fail([key for key, _ in changes[at + 1 :]], NOT_TRIED)
         return failed
 
     def _publish(self, record: HealthRecord) -> str:
-        """Register where needed, then tell. Registering once more brings news to the catalog that Consul would hold.
+        """Registers the service if needed, then updates its check. Returns an error, or "".
 
-        Where another name or port is refused, what stands is told and goes on being renewed; the answer says why. It is
-        empty otherwise.
+        If Consul would delay the change in the catalog, the service is registered once more. If a new name or port is
+        refused, the check of the old service is updated and still renewed, and the error is returned.
         """
-        service = self._described(record.key)
+        service = self._desired_service(record.key)
         if service is None:
             raise ConsulRefused(NO_MANIFEST)
         if record.key in self._foreign:
             raise ConsulRefused(f"the agent has a service {service.id!r} whose meta lacks {'='.join(OWNER)}: not ours")
-        before = self._now(record.key)
+        before = self._current(record.key)
         if before is None and record.reason is Reason.DEPLOYING:
-            return ""  # all that Consul could say of it is critical
+            return ""  # Consul could only show it as critical
         token = before.token if before else ""
         if before is None or not before.is_registered_as(service):
             try:
@@ -271,130 +272,127 @@ class AgentSink:
             except ConsulRefused as error:
                 if before is None:
                     raise
-                stands = Standing.wanted(record, before.service, before, token)
-                self._tell(record.key, replace(stands, sound=before.sound))
+                state = ServiceState.desired(record, before.service, before, token)
+                self._update_check(record.key, replace(state, has_our_check=before.has_our_check))
                 return str(error)
-        wanted = Standing.wanted(record, service, before, token)
-        self._tell(record.key, wanted)
-        if wanted.hides_news_after(before, self._client.token_mark()):
-            self._register_as_it_stands(record.key)
+        state = ServiceState.desired(record, service, before, token)
+        self._update_check(record.key, state)
+        if state.needs_registration_after(before, self._client.token_mark()):
+            self._register_unchanged(record.key)
         return ""
 
     def _withdraw(self, key: PodKey, within: float | None = None) -> None:
-        """Remove a service. The agent removes it from the catalog with the token that it was registered with, too."""
-        self._doubt(key)
-        standing = self._known.get(key)
-        if standing and standing.token != self._client.token_mark():
-            self._register(standing.service, within=within)
+        """Removes a service. The agent removes it from the catalog with the token of its registration, too."""
+        self._unsettle(key)
+        state = self._known.get(key)
+        if state and state.token != self._client.token_mark():
+            self._register(state.service, within=within)
         with self._lock:
             self._client.deregister_service(service_id(key), within)
             self._known.pop(key, None)
 
     def _register(self, service: AgentService, status: str = "", within: float | None = None) -> str:
-        """Register a service with its check; the answer is the mark of the token that it is registered with. A file of
-        the token that is replaced at this moment makes it an older one: then it is registered once more."""
+        """Registers a service with its check. Returns the mark of the token of the registration. If the token's file is
+        replaced meanwhile, the mark is that of the older token, and the service is registered once more later."""
         check = AgentCheck(service.id, service.id, "Podpulse", self._notes, status)
         with self._lock:
             token = self._client.token_mark()
             self._client.register_service(service, check, self._ttl, within)
         return token
 
-    def _register_as_it_stands(self, key: PodKey) -> None:
-        """Once more, right after its check was told what it says: what it said is not changed by that."""
-        if standing := self._known.get(key):
-            token = self._register(standing.service, standing.status, REGISTERING_PATIENCE)
+    def _register_unchanged(self, key: PodKey) -> None:
+        """Registers a known service again right after an update of its check. Its status stays the same."""
+        if state := self._known.get(key):
+            token = self._register(state.service, state.status, REGISTERING_PATIENCE)
             with self._lock:
-                if now := self._known.get(key):
-                    self._known[key] = replace(now, token=token)
+                if current := self._known.get(key):
+                    self._known[key] = replace(current, token=token)
 
-    def _tell(self, key: PodKey, standing: Standing) -> None:
+    def _update_check(self, key: PodKey, state: ServiceState) -> None:
         with self._lock:
-            told = self._clock()
-            if not self._client.update_check(service_id(key), standing.status, standing.output):
+            updated_at = self._clock()
+            if not self._client.update_check(service_id(key), state.status, state.output):
                 self._known.pop(key, None)
                 raise ConsulRefused(LOST)
-            self._known[key] = replace(standing, told=told)
+            self._known[key] = replace(state, updated_at=updated_at)
 
-    def _renewed(self, key: PodKey) -> bool:
-        """Say once more what a check says; False when that is not to be had. Unanswered, it has to wait a period."""
+    def _renew(self, key: PodKey) -> bool:
+        """Sends a check's status again. Returns False if it is lost. If unanswered, it is sent again after a period."""
         with self._lock:
-            standing = self._known.get(key)
-            if standing is None or not standing.settled:
+            state = self._known.get(key)
+            if state is None or not state.settled:
                 return True
-            standing = standing.at(self._clock(), self._ttl)
-            if not standing.settled:
-                self._known[key] = standing
+            state = state.at(self._clock(), self._ttl)
+            if not state.settled:
+                self._known[key] = state
                 return False
-            self._known[key] = replace(standing, told=self._clock())
+            self._known[key] = replace(state, updated_at=self._clock())
             try:
-                if self._client.update_check(service_id(key), standing.status, standing.output):
+                if self._client.update_check(service_id(key), state.status, state.output):
                     return True
             except ConsulRefused:
-                self._known[key] = standing.refused()
+                self._known[key] = state.after_refusal()
                 return False
             del self._known[key]
             return False
 
-    def _give_up(self, keys: Collection[PodKey], why: str) -> dict[PodKey, str]:
+    def _fail(self, keys: Collection[PodKey], error: str) -> dict[PodKey, str]:
         for key in keys:
-            self._doubt(key)
-        return dict.fromkeys(keys, why)
+            self._unsettle(key)
+        return dict.fromkeys(keys, error)
 
-    def _doubt(self, key: PodKey, *, refused: bool = False) -> None:
-        """It is not what it should be, or not known; until it is, it is not renewed."""
+    def _unsettle(self, key: PodKey, *, refused: bool = False) -> None:
+        """Marks a service whose state is wrong or unknown. It is not renewed until it is written again."""
         with self._lock:
-            if standing := self._known.get(key):
-                self._known[key] = standing.refused() if refused else standing.in_doubt()
+            if state := self._known.get(key):
+                self._known[key] = state.after_refusal() if refused else state.unsettled()
 
-    # --- what stands there ---
+    # --- the known state ---
 
-    def _now(self, key: PodKey) -> Standing | None:
-        standing = self._known.get(key)
-        return standing.at(self._clock(), self._ttl) if standing else None
+    def _current(self, key: PodKey) -> ServiceState | None:
+        state = self._known.get(key)
+        return state.at(self._clock(), self._ttl) if state else None
 
-    def _look_whose_agent_it_is(self, node: str) -> None:
-        """Warn where it is another node's: nothing else would say so."""
+    def _warn_about_other_node(self, node: str) -> None:
         try:
-            found = self._client.agent_node()
+            agent_node = self._client.agent_node()
         except ConsulError as error:
-            log.debug("whose agent it is cannot be told: %s", error)
+            log.debug("the node of the Consul agent cannot be read: %s", error)
             return
-        if found.casefold() != node.casefold():
-            log.warning(
-                "Consul's agent is that of node %s: the services of node %s's pods stand under it, and go when it goes",
-                found,
-                node,
-            )
+        if agent_node.casefold() != node.casefold():
+            text = "the Consul agent is that of node %s: the services of node %s's pods belong to it, and go with it"
+            log.warning(text, agent_node, node)
 
     def _is_registered(self, key: PodKey) -> bool:
-        return bool((one := self._known.get(key)) and one.is_registered_as(self._described(key)))
+        return bool((state := self._known.get(key)) and state.is_registered_as(self._desired_service(key)))
 
-    def _described(self, key: PodKey) -> AgentService | None:
+    def _desired_service(self, key: PodKey) -> AgentService | None:
         service = self._directory.describe(key)
         return agent_service(key, service) if service else None
 
-    def _take(self, found: Mapping[PodKey, Standing]) -> set[PodKey]:
-        """Accept what the agent has. Returns the pods whose service has changed. Services that we did not publish are
-        ignored until `leftovers` was called, and services of another node always."""
-        lost = self._known.keys() - found.keys()
-        changed = {key for key, standing in found.items() if self._is_news(key, standing)}
-        for key in lost:
+    def _accept(self, states: Mapping[PodKey, ServiceState]) -> set[PodKey]:
+        """Remembers the agent's services. Returns the pods whose service has changed.
+
+        Services that this run did not publish are ignored until `leftovers` is called, those of other nodes always.
+        """
+        changed = self._known.keys() - states.keys()
+        for key in changed:
             del self._known[key]
-        for key, standing in found.items():
-            if key in changed or (key in self._known and not self._known[key].settled):
-                self._known[key] = standing
-        return changed | lost
+        for key, state in states.items():
+            known = self._known.get(key)
+            if known and not known.settled:
+                self._known[key] = state
+            elif known.status != state.status if known else key.node == self._node:
+                self._known[key] = state
+                changed.add(key)
+        return changed
 
-    def _is_news(self, key: PodKey, standing: Standing) -> bool:
-        known = self._known.get(key)
-        return known.settled and known.status != standing.status if known else key.node == self._node
-
-    def _listed(self) -> dict[PodKey, Standing]:
-        """Our services as the agent has them; also remembers which of our ids are somebody else's."""
+    def _read(self) -> dict[PodKey, ServiceState]:
+        """Reads our services from the agent, and remembers which of our ids foreign services have."""
         services = {key: one for one in self._client.agent_services(ID_PREFIX) if (key := parse_service_id(one.id))}
         checks = {check.id: check for check in self._client.agent_checks(ID_PREFIX)}
         self._foreign = frozenset(key for key, one in services.items() if not is_ours(one))
         return {
-            key: Standing.found(key, services[key], checks.get(services[key].id), self._notes)
+            key: ServiceState.from_agent(key, services[key], checks.get(services[key].id), self._notes)
             for key in services.keys() - self._foreign
         }

@@ -1,7 +1,7 @@
-"""Keeps the checks of `AgentSink` from running out, and sees what the agent lost or was told by others, or has of an
-earlier run.
+"""Renews the TTL checks of `AgentSink`, and finds services that the agent lost, that others changed, or that an earlier
+run left.
 
-When this thread ends, so do the checks' passing verdicts: Consul turns them critical after their TTL.
+When this thread ends, Consul turns the checks critical after their TTL.
 """
 
 import logging
@@ -19,16 +19,16 @@ from reconcilers.spec import PodKey
 log = logging.getLogger(__name__)
 
 TICKS = 24
-"""How often in a period checks are renewed, a share each time; so they do not come all at once."""
+"""Turns in a period. Each turn renews a share of the checks, so that the requests are spread."""
 HASTE = 2.0
-"""How much faster than needed, to catch up after a pause."""
+"""Checks are renewed this many times faster than needed, to catch up after a pause."""
 REGISTRATIONS = 30.0
-"""How many services a second are registered anew: for each one the agent writes a file and asks Consul's leader."""
+"""Services a second that are registered again. For each one the agent writes a file and asks Consul's leader."""
 
 
 class TtlKeeper:
-    """Renews the TTLs of our services at the agent. `on_found` is called with the pods of `node` that an earlier run
-    left at the agent, as soon as the agent has answered."""
+    """Renews the TTLs of our services at the agent. `on_found` is called once with the pods of `node` whose services an
+    earlier run left, as soon as the agent has answered."""
 
     def __init__(
         self, sink: AgentSink, node: str, on_found: Callable[[Collection[PodKey]], None], heartbeat: Heartbeat
@@ -47,12 +47,12 @@ class TtlKeeper:
         self._thread.start()
 
     def wait(self, timeout: float) -> bool:
-        """Wait until `on_found` was told, at most `timeout` seconds."""
+        """Wait up to `timeout` seconds until `on_found` was called. Returns whether it was."""
         return self._found.wait(timeout)
 
     def stop(self, timeout: float, *, destroy: bool = False) -> None:
-        """End the thread, and with `destroy` the services, as far as `timeout` seconds go. Those that stay are found as
-        they are by whoever starts again within the TTL; after it Consul turns them critical."""
+        """End the thread, and with `destroy` remove the services, within `timeout` seconds. The next run finds services
+        that remain if it starts within the TTL; after that Consul turns them critical."""
         self._withdraw_within = timeout if destroy else 0.0
         self._thread.stop(timeout)
 
@@ -71,23 +71,23 @@ class TtlKeeper:
                 self._on_found(self._sink.leftovers(self._node))
                 self._found.set()
             elif self._tick % TICKS == 0:
-                self._sink.look()
+                self._sink.refresh()
             self._sink.renew(HASTE / TICKS)
             self._tick += 1
         except ConsulError as error:
             self._tick = 0
             self._warn(f"checks cannot be renewed, after their TTL they turn critical: {error}")
         else:
-            self._register_anew()
+            self._register_again()
         return self._sink.period / TICKS
 
-    def _register_anew(self) -> None:
-        """Some of those that need it. Where that is not to be had, checks are renewed alone for a period."""
+    def _register_again(self) -> None:
+        """Register some services again. After an error, checks are only renewed for a period."""
         if self._rest:
             self._rest -= 1
             return
         try:
-            self._sink.register_anew(math.ceil(REGISTRATIONS * self._sink.period / TICKS))
+            self._sink.register_again(math.ceil(REGISTRATIONS * self._sink.period / TICKS))
             self._problem.clear()
         except ConsulError as error:
             self._rest = TICKS

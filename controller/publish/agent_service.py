@@ -1,10 +1,11 @@
-"""One pod's service at the Consul agent: whose it is, what it is known to say, and in which words.
+"""The service of one pod at the Consul agent: its id, its registration, and the status and output of its check.
 
-Consul has no word for `unknown`. It is not evidence, so it neither takes a pod out of DNS nor lets one in: `warning`
-where the check was passing or warning before, which DNS goes on to answer, else `critical`.
+Consul has no status `unknown`. Unknown health is not evidence, so it neither removes a pod from DNS nor adds one. The
+check becomes `warning` if it was passing or warning before, because DNS still answers these, and else `critical`.
 """
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 from controller.consul.client import AgentCheck, AgentService
 from controller.consul.ownership import OWNER
@@ -16,68 +17,66 @@ from reconcilers.spec import PodKey, is_name
 
 ID_PREFIX = "podpulse:"
 NEW = "critical"
-"""What a check says that was registered and told nothing yet: Consul's own default."""
+"""The status of a check that was registered and not updated yet. This is Consul's default."""
 IN_DNS = frozenset({"passing", "warning"})
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What is known of one pod's service: how it is registered, what its check says, and when it was last told that
-    (seconds of a monotonic clock).
+class ServiceState:
+    """The known state of one pod's service: its registration, and the status and output of its check.
 
-    `sound` is False where its check is not as it should be. `token` is the mark of the token that it was registered
-    with, empty where that is not known: the agent passes a service on to the catalog with that token, whoever updates
-    the check.
+    `updated_at` is the time of the check's last update on a monotonic clock, in seconds, and 0 if it is not known.
+    `has_our_check` is False if the check is missing or is not ours. `token` is the mark of the token of the
+    registration, empty if it is not known. The agent syncs the service with that token, whoever updates the check.
     """
 
     record: HealthRecord
     service: AgentService
     status: str = NEW
     output: str = ""
-    told: float = 0.0
-    sound: bool = True
+    updated_at: float = 0.0
+    has_our_check: bool = True
     token: str = ""
 
     @classmethod
-    def found(cls, key: PodKey, service: AgentService, check: AgentCheck | None, notes: str) -> "Standing":
-        """As the agent has it: in doubt, until somebody writes it. Our check has these `notes`."""
+    def from_agent(cls, key: PodKey, service: AgentService, check: AgentCheck | None, notes: str) -> Self:
+        """The state that the agent reports. It is unsettled until it is written. Our check has these `notes`."""
         record = Unsettled(key, HealthState.UNKNOWN, detail="found at the agent")
         if check is None:
-            return cls(record, service, sound=False)
-        return cls(record, service, check.status, check.output, sound=check.notes == notes)
+            return cls(record, service, has_our_check=False)
+        return cls(record, service, check.status, check.output, has_our_check=check.notes == notes)
 
     @classmethod
-    def wanted(cls, record: HealthRecord, service: AgentService, before: "Standing | None", token: str) -> "Standing":
-        """As it is to be, where `before` stands now, and is registered with this token."""
+    def desired(cls, record: HealthRecord, service: AgentService, before: "ServiceState | None", token: str) -> Self:
+        """The state to publish after the state `before`, with the token of the registration."""
         return cls(record, service, _status(record, before.status if before else NEW), _output(record), token=token)
 
     def is_registered_as(self, service: AgentService | None) -> bool:
-        """Whether nothing is to be changed but what the check says."""
-        return self.sound and self.service == service
+        """Whether the registration needs no change."""
+        return self.has_our_check and self.service == service
 
     @property
     def settled(self) -> bool:
         return not isinstance(self.record, Unsettled)
 
-    def in_doubt(self) -> "Standing":
+    def unsettled(self) -> Self:
         return replace(self, record=Unsettled.of_record(self.record))
 
-    def refused(self) -> "Standing":
-        """As it stands where Consul refused an update: in doubt. The agent may have been refused too, and does not try
-        again what it could not pass on to the catalog; registering makes it try."""
-        return replace(self.in_doubt(), token="")
+    def after_refusal(self) -> Self:
+        """The state after Consul refused an update: unsettled, with an unknown token. The agent's sync may have been
+        refused, too, and the agent does not repeat it before the next registration."""
+        return replace(self.unsettled(), token="")
 
-    def at(self, now: float, ttl: float) -> "Standing":
-        """As it stands at `now` (of the same clock): Consul turns a check critical that was told nothing for `ttl`
-        seconds. When one was told that was only found is not known, and is 0."""
-        return replace(self.in_doubt(), status=NEW, told=0.0) if 0.0 < self.told < now - ttl else self
+    def at(self, now: float, ttl: float) -> Self:
+        """The state at `now` on the same clock: a check that was not updated for `ttl` seconds is critical."""
+        return replace(self.unsettled(), status=NEW, updated_at=0.0) if 0.0 < self.updated_at < now - ttl else self
 
-    def hides_news_after(self, before: "Standing | None", token: str) -> bool:
-        """Whether there is news that only registering brings to the catalog, with the token that is in force now.
+    def needs_registration_after(self, before: "ServiceState | None", token: str) -> bool:
+        """Whether the change from `before` needs a registration to reach the catalog. `token` is the one in force.
 
-        So it is where state or reason changed and the status did not, or the excerpt went: Consul keeps a change of the
-        output alone from the catalog for minutes. And so is a change of the status where the service was registered
-        with another token, which may be no good any more.
+        A changed state or reason with the same status needs one, and so does a removed excerpt: Consul delays a change
+        of the output alone for minutes. A changed status needs one if the token of the registration, which may be
+        invalid by now, differs.
         """
         status, output = (before.status, before.output) if before else (NEW, "")
         if self.status != status:
@@ -86,12 +85,12 @@ class Standing:
 
 
 def service_id(key: PodKey) -> str:
-    """The id of a pod's service and of its check. Names have no colon, so no two pods share one."""
+    """The id of a pod's service and of its check. It is unique, because names contain no colon."""
     return f"{ID_PREFIX}{key.node}:{key.pod}"
 
 
 def parse_service_id(text: str) -> PodKey | None:
-    """The pod whose service has this id; None for an id of another form."""
+    """Returns the pod whose service has this id, None for another form of id."""
     match text.removeprefix(ID_PREFIX).split(":"):
         case [node, pod] if text.startswith(ID_PREFIX) and is_name(node) and is_name(pod):
             return PodKey(node, pod)
@@ -100,7 +99,7 @@ def parse_service_id(text: str) -> PodKey | None:
 
 
 def agent_service(key: PodKey, service: Service) -> AgentService:
-    """How a pod is registered, with the mark that it is ours."""
+    """The registration of a pod, with our mark."""
     meta = {**service.meta, OWNER[0]: OWNER[1]}
     return AgentService(service_id(key), service.name, service.port, service.tags, meta, service.address)
 
@@ -112,7 +111,7 @@ def _status(record: HealthRecord, before: str) -> str:
 
 
 def _output(record: HealthRecord) -> str:
-    """State and reason, the sentence, and below it the excerpt; at most 4 KiB, which Consul does not cut."""
+    """State, reason and sentence, and the excerpt below; at most 4 KiB, which Consul does not truncate."""
     reason = f" ({record.reason})" if record.reason else ""
     headline = f"{record.status}{reason}" + (f": {record.detail}" if record.detail else "")
     lines = [headline, *record.excerpt.splitlines()]
@@ -120,5 +119,5 @@ def _output(record: HealthRecord) -> str:
 
 
 def _headline(output: str) -> str:
-    """The part of an output that is news when it changes: state and reason."""
+    """State and reason of an output: a change of these must reach the catalog."""
     return output.partition("\n")[0].partition(":")[0]

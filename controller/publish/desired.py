@@ -1,7 +1,7 @@
-"""What is to stand published of each pod, the same wherever health is published: its health, unless it flaps.
+"""The record to publish of each pod, the same in every place: its health, or `unknown` while it flaps.
 
-Several threads publish, each into a place of its own and at its own pace. So the damping is judged here, under one lock
-that health is read under as well: once for each change that anybody saw, in the order in which they came.
+Several threads publish, each into its own place and at its own pace. So the damping is computed here, under the lock
+under which health is read: once for each change that any of these threads has seen, in the order of the changes.
 """
 
 import threading
@@ -16,10 +16,10 @@ from reconcilers.spec import ManifestVersion, PodKey
 
 
 class DesiredHealth:
-    """Implements `Desires`. Any thread may ask.
+    """Implements `Desires`. Any thread may call it.
 
-    A pod that flaps is said to be unknown until its quiet time is over. `clock` is any monotonic one, in seconds;
-    `dampings` is how pods stood with whoever published before.
+    A pod that flaps is published as unknown until its quiet time is over. `clock` is monotonic, in seconds. `dampings`
+    is the damping of each pod from an earlier run.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class DesiredHealth:
         self._dampings: dict[PodKey, Damping] = dict(dampings or {})
         self._shas: dict[PodKey, tuple[ManifestVersion, str]] = {}
         self.suppressed = 0
-        """How many changes of status were not published because their pod was flapping."""
+        """The number of status changes that were not published because the pod was flapping."""
 
     def desired(self, key: PodKey) -> Desired | None:
         """See `Desires`."""
@@ -54,19 +54,18 @@ class DesiredHealth:
             return self._damped(record, health.state, proven=proven)
 
     def apply(self, rules: DampingRules) -> None:
-        """From now on these rules are in force."""
+        """Uses these rules from now on."""
         self._rules = rules
 
     def dampings(self) -> Mapping[PodKey, Damping]:
-        """How each pod stands."""
         return self._dampings.copy()
 
     def damped(self) -> frozenset[PodKey]:
-        """The pods that are said to be unknown at the moment because they flap."""
+        """The pods that are published as unknown now because they flap."""
         return frozenset(self.flapping())
 
     def flapping(self) -> Mapping[PodKey, Flapping]:
-        """The same, and how much they flap."""
+        """The same pods, with how much they flap."""
         now = self._clock()
         return {
             key: Flapping(damping.changes, now - damping.used_at, quiet)
@@ -75,14 +74,14 @@ class DesiredHealth:
         }
 
     def _sha(self, key: PodKey, health: CheckHealth) -> str:
-        """p2's SHA of the manifest that was probed, computed once for each: that takes as long as a probe."""
+        """Returns p2's SHA of the manifest that was probed. It is cached: to compute it takes as long as a probe."""
         known = self._shas.get(key)
         if known is None or known[0] != health.version:
             known = self._shas[key] = (health.version, p2manifest.sha_or_empty(health.version.data))
         return known[1]
 
     def _damped(self, record: HealthRecord, state: HealthState, *, proven: bool) -> Desired:
-        """What is to be said, and for how many seconds that is less than the truth."""
+        """Damps a record if its pod flaps."""
         now = self._clock()
         before = self._dampings.get(record.key, Damping.fresh(self._rules)).under(self._rules)
         damping = self._dampings[record.key] = before.after(state, now)

@@ -1,7 +1,7 @@
-"""Health as JSON files in a folder, `<pod>.json`: the embedded default, for use without Consul.
+"""Publishes health as JSON files in a folder, `<pod>.json`: the embedded default, for use without Consul.
 
-A file in the folder is locked by the one process that writes there, and touched while it lives: a reader takes records
-for stale when the touching stopped, as Consul drops the keys of a session that is not renewed.
+The process that publishes into a folder locks one file in it, the lease, and touches it every few seconds. Readers
+treat records as stale if the lease is not touched, just as Consul deletes the keys of a session that is not renewed.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from controller.runtime.boottime import boottime
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.log.once import LogOnce
 from controller.runtime.plain_files import contents, is_unwritable
+from controller.runtime.start_error import StartError
 from reconcilers.record import HealthRecord, decode
 from reconcilers.spec import PodKey
 
@@ -28,20 +29,20 @@ LEASE = ".podpulse.lease"
 MAX_BYTES = 512 * 1024
 RENEWAL = 5.0
 TTL = 20.0
-AHEAD = 2.0
-"""Seconds by which a lease may be later than now: file systems round, and have clocks of their own."""
+MAX_AHEAD = 2.0
+"""Seconds by which a lease may be in the future: file systems round, and have their own clocks."""
 
 
-class FolderInUse(OSError):
+class FolderInUse(StartError):
     """Another process publishes into this folder."""
 
 
 class DirectoryLease:
-    """Says that this process publishes into a folder, and that it lives: the folder's counterpart of a session.
+    """Shows that this process publishes into a folder and is alive. It corresponds to a Consul session.
 
-    Where this process was frozen for longer than the TTL, the records are removed, and `on_lapse` is called: readers
-    have taken them for stale, and touching the lease would make them look fresh. `void` is called before: what was
-    found until then is no evidence any more.
+    If this process was frozen for longer than the TTL, the records are deleted and `on_lapse` is called: readers have
+    treated them as stale, and touching the lease would make them look fresh. `void` is called before: health that was
+    determined before the freeze is no longer evidence.
     """
 
     def __init__(
@@ -57,18 +58,18 @@ class DirectoryLease:
         self._on_lapse = on_lapse
         self._void = void
         self._clock = clock
-        self._touched = self._turned = 0.0
+        self._touched_at = self._turned_at = 0.0
         self._problem = LogOnce(log)
         self._file: int | None = None
         self.resumed = is_alive(folder, time.time())
-        """Whether what stands there has been fresh all the time, since an earlier run touched it last."""
+        """Whether the records of an earlier run are still fresh."""
         self._thread = BackgroundThread(self._turn, heartbeat, delay=RENEWAL)
 
     def start(self) -> None:
-        """Take the folder. Where its file system is full or read-only, try again until that is over.
+        """Takes the folder. If its file system is full or read-only, this is tried again until it succeeds.
 
         Raises:
-            FolderInUse: another process has it.
+            FolderInUse: another process publishes into it.
             OSError: it can never be used.
         """
         try:
@@ -76,8 +77,8 @@ class DirectoryLease:
         except OSError as error:
             if not is_unwritable(error):
                 raise
-            self._problem.warn(f"nothing can be published into {self._path.parent} until that is over: {error}")
-        self._turned = self._clock()
+            self._problem.warn(f"nothing can be published into {self._path.parent} at present: {error}")
+        self._turned_at = self._clock()
         self._thread.start()
 
     def _take(self) -> None:
@@ -94,69 +95,65 @@ class DirectoryLease:
         self._touch()
 
     def stop(self, timeout: float, *, destroy: bool = True) -> None:
-        """Give the folder back. With `destroy` the records go; else who reads them takes them for stale after a TTL,
-        unless somebody starts here before."""
+        """Releases the folder. Without `destroy` the records are kept, and stale after a TTL unless a process takes the
+        folder before."""
         self._thread.stop(timeout)
         if self._file is not None:
             if destroy:
-                self._forget()
+                self._clear()
+                with contextlib.suppress(OSError):  # the file remains: another process may be about to lock it
+                    os.utime(self._path, (0, 0))
             os.close(self._file)
             self._file = None
 
     def expires_at(self) -> float:
-        """When readers take our records for stale, if we stopped now; seconds since the epoch."""
-        return self._touched + TTL
+        """Returns when our records become stale unless the lease is renewed, in seconds since the epoch."""
+        return self._touched_at + TTL
 
     def current(self) -> str | None:
-        """What the lease is called, or None when it is lost."""
+        """Returns the name of the lease, None if it is lost."""
         return str(self._path) if self._file is not None and time.time() < self.expires_at() else None
 
     def why(self) -> str:
-        """What kept us from renewing the lease the last time; "" for nothing."""
+        """Returns the error of the last renewal of the lease, "" if there is none."""
         return self._problem.text
 
     def _turn(self) -> float:
         if self._file is None:
-            self._take_at_last()
-        elif self._clock() - self._turned > TTL or (not self._problem.text and self._age() > TTL):
-            log.warning("this process stood still for longer than its records are good for; they are withdrawn")
+            self._retake()
+        elif self._clock() - self._turned_at > TTL or (not self._problem.text and self._age() > TTL):
+            log.warning("this process was frozen for longer than its records are valid; they are deleted")
             self._void()
             self._clear()
             self._on_lapse()
-        self._turned = self._clock()
+        self._turned_at = self._clock()
         if self._file is not None:
             self._touch()
         return RENEWAL
 
-    def _take_at_last(self) -> None:
-        """What was written meanwhile nobody has believed."""
+    def _retake(self) -> None:
+        """Tries to take the folder after an error."""
         try:
             self._take()
-        except OSError as error:
-            log.debug("still nothing can be published: %s", error)
+        except (OSError, FolderInUse) as error:
+            log.debug("nothing can be published yet: %s", error)
             return
         log.info("health is published into %s from now on", self._path.parent)
         self._on_lapse()
 
     def _age(self) -> float:
-        """Seconds since the lease was touched, by the clock of the file system: that may go on where none of ours does.
-        0 where it cannot be told."""
+        """Returns the seconds since the lease was touched, 0 if they are not known. The clock is that of the file
+        system: it may advance while all our clocks stand still."""
         try:
-            with tempfile.TemporaryFile(dir=self._path.parent) as now:
-                now.write(b"now")
-                now.flush()
-                return os.fstat(now.fileno()).st_mtime - self._path.stat().st_mtime
+            with tempfile.TemporaryFile(dir=self._path.parent) as file:
+                file.write(b"now")
+                file.flush()
+                return os.fstat(file.fileno()).st_mtime - self._path.stat().st_mtime
         except OSError:
             return 0.0
 
-    def _forget(self) -> None:
-        """Say that nobody lives here. The lease's file stays: another process may be about to lock it."""
-        self._clear()
-        with contextlib.suppress(OSError):
-            os.utime(self._path, (0, 0))
-
     def _clear(self) -> None:
-        """Remove the records of a run that is over: under a new lease they would look fresh."""
+        """Deletes the records: with a new lease they would look fresh."""
         for key in read(self._path.parent):
             with contextlib.suppress(OSError):
                 (self._path.parent / f"{key.pod}{SUFFIX}").unlink()
@@ -164,7 +161,7 @@ class DirectoryLease:
     def _touch(self) -> None:
         try:
             os.utime(self._path)
-            self._touched = time.time()
+            self._touched_at = time.time()
             self._problem.clear()
         except OSError as error:
             self._problem.warn(f"the lease cannot be renewed: {error}")
@@ -179,18 +176,18 @@ class DirectorySink:
         self._published: dict[PodKey, HealthRecord] = {}
 
     def leftovers(self, node: str) -> Collection[PodKey]:
-        """What an earlier run left here of `node`'s pods; from now on it counts as published. What it left under
-        another name of the node goes: nobody would ever do it, and our lease would make it look fresh."""
-        found = read(self._folder)
-        for key in found:
+        """Returns the pods of `node` with records of an earlier run, which count as published from now on. Records with
+        another node name are deleted: nothing else would do it, and our lease would make them look fresh."""
+        records = read(self._folder)
+        for key in records:
             if key.node != node:
                 with contextlib.suppress(OSError):
                     (self._folder / f"{key.pod}{SUFFIX}").unlink(missing_ok=True)
-        self._published = {key: record for key, record in found.items() if key.node == node}
+        self._published = {key: record for key, record in records.items() if key.node == node}
         return self._published.keys()
 
     def forget(self) -> None:
-        """What was published here is gone."""
+        """Forgets the published records, because they were deleted."""
         self._published = {}
 
     def published(self, key: PodKey) -> HealthRecord | None:
@@ -198,11 +195,11 @@ class DirectorySink:
         return self._published.get(key)
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
-        """What was published here, by us or by an earlier run; a lease that had run out took its records with it."""
+        """See `HealthSink`. An expired lease has no records, because they are deleted with it."""
         return self._published.get(key)
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
-        """See `HealthSink`. A reader sees the old file or the new one, never a part of one."""
+        """See `HealthSink`. Readers see the old file or the new one, never a partial one."""
         failed: dict[PodKey, str] = {}
         for record in put:
             try:
@@ -225,7 +222,7 @@ class DirectorySink:
 
 
 def read(folder: Path) -> dict[PodKey, HealthRecord]:
-    """All records of a folder, fresh or not; files that are no records, or longer than any, are passed over."""
+    """Returns all records of a folder, fresh or stale. Files that are not records, or are too long, are ignored."""
     records = {}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         with contextlib.suppress(ValueError):
@@ -235,9 +232,9 @@ def read(folder: Path) -> dict[PodKey, HealthRecord]:
 
 
 def is_alive(folder: Path, now: float) -> bool:
-    """Whether somebody publishes into `folder`; `now` is seconds since the epoch. A lease from later than that is of a
-    clock that was set back since: whoever lives writes another within seconds."""
+    """Whether a process publishes into `folder`. `now` is in seconds since the epoch. A lease from the future was
+    written before a clock was set back: a live process touches it again within seconds."""
     try:
-        return -AHEAD <= now - (folder / LEASE).stat().st_mtime < TTL
+        return -MAX_AHEAD <= now - (folder / LEASE).stat().st_mtime < TTL
     except OSError:
         return False

@@ -1,11 +1,10 @@
-"""Health as keys in Consul, `health/<pod>/<node>`, each held by our session: they vanish when we do.
+"""Publishes health as keys in Consul, `health/<pod>/<node>`. Our session holds them, and Consul deletes them with it.
 
-Nothing is ever written without the session or with a dead one: every put is a `lock`, and every delete takes the lock
-first, in the same transaction. So Consul itself refuses what comes too late, and what another session holds; a key that
-nobody holds (an orphan) is taken over, or removed.
+Every put is a `lock`, and every delete takes the lock first, in the same transaction. So Consul refuses a write with a
+dead session, or to a key that another session holds. A key without a holder (an orphan) is taken over or deleted.
 
-What is known to stand there is kept per session. Where a write may or may not have happened, nothing is known: the
-record becomes `Unsettled`, which no record equals, so it is written or removed again.
+The known records are kept per session. If it is unknown whether a write has happened, the record becomes `Unsettled`.
+It is unequal to every record, so it is written or deleted again.
 """
 
 import itertools
@@ -38,26 +37,24 @@ from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
 
-NO_SESSION = "there is no live session to publish under"
-IN_DOUBT = "written, and once more in a while: an earlier write that was not answered may still arrive"
-UNREADABLE = "the token may write health keys that it may not read, so nobody sees when others change them"
+NO_SESSION = "there is no live session to publish with"
+IN_DOUBT = "written, and will be written once more: an earlier unanswered write may still arrive"
+UNREADABLE = "the token may not read some health keys that it may write, so changes by others are not noticed"
 READABLE = "all health keys can be read again"
 LATEST = 10.0
-"""Seconds after which a request that Consul never answered is taken for dead, once it answers again."""
+"""Seconds after which an unanswered request cannot arrive any more, counted from Consul's next answer."""
 REFUSALS = 2
-"""After so many single changes in a row were refused, and not for their size, no other is tried: it is not them."""
+"""After this number of refused single changes in a row no other is tried. Refusals for the size do not count."""
 ANY_SESSION = "x" * 36
 
 
 class CurrentSession(Protocol):
-    """The session that we hold, if any."""
-
     def current(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """One pod's record to put, or to delete when it is None."""
+    """The record of one pod to put, None to delete it."""
 
     key: PodKey
     record: HealthRecord | None
@@ -70,10 +67,10 @@ class _Change:
 
 
 class KvSink:
-    """Implements `HealthSink`. Any thread may call it; requests go one after the other.
+    """Implements `HealthSink`. Any thread may call it. Requests are sent one after the other.
 
-    `scheduled` tells which pods have a manifest, whether or not it asks for a check: others may write into their keys.
-    `holders` is told who holds keys that we may not write.
+    `scheduled` returns the pods that have a manifest, with or without a check: others may write to their keys.
+    `holders` records who holds the keys that other sessions have locked.
     """
 
     def __init__(
@@ -96,7 +93,7 @@ class KvSink:
         self._limit = SizeLimit(clock)
         self._holders = holders or Holders()
         self._refused: set[PodKey] = set()
-        """What was refused by itself the last time: it is tried last, so that it keeps no other waiting."""
+        """The pods whose single change was refused the last time. They are tried last and so do not delay others."""
         self._lock = threading.Lock()
         self._session = ""
         self._known: dict[PodKey, HealthRecord] = {}
@@ -105,28 +102,28 @@ class KvSink:
         self._unreadable: frozenset[PodKey] = frozenset()
 
     def published(self, key: PodKey) -> HealthRecord | None:
-        """What stands there, as far as known. Under another session than it was written with it is `Unsettled`."""
+        """Returns the record as far as it is known, `Unsettled` if another session has written it."""
         record, session = self._known.get(key), self._lease.current()
         return Unsettled.of_record(record) if record and session and session != self._session else record
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
-        """What an earlier run published under the session that is ours now, so that it has stood all the time."""
+        """See `HealthSink`. An earlier run may have published it with the session that we hold now."""
         record = self.published(key)
         return None if isinstance(record, Unsettled) else record
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
-        """See `HealthSink`. What fails for reasons of its own does not keep the others from being written.
+        """See `HealthSink`. A change that fails does not prevent the others.
 
-        A batch that is refused as a whole is written in halves, down to single changes. Where nobody answers, or even
-        single changes are refused, the rest is not tried.
+        A batch that is refused as a whole is split in halves, down to single changes. If Consul does not answer, or
+        refuses single changes too, the rest is not tried.
         """
         changes = [*(_Change(record.key, record) for record in put), *(_Change(key, None) for key in delete)]
         with self._lock:
             changes.sort(key=lambda change: change.key in self._refused)
-            return self._write([*batches(changes, self._assumed, self._limit)][::-1])
+            return self._write([*batches(changes, self._estimated, self._limit)][::-1])
 
     def _write(self, left: list[list[_Change]]) -> dict[PodKey, str]:
-        """Write these batches, the last one first; the answer names the keys that failed, and why."""
+        """Writes these batches, the last one first. Returns the keys that failed, with the errors."""
         failed: dict[PodKey, str] = {}
         refusals = 0
         while left:
@@ -136,7 +133,7 @@ class KvSink:
                 self._refused.difference_update(change.key for change in batch)
                 refusals = 0
             except ConsulUnavailable as error:
-                failed |= self._lose(batch, str(error)) if error.sent else _all(batch, str(error))
+                failed |= self._unanswered_write(batch, str(error)) if error.sent else _all(batch, str(error))
                 return failed | _all(itertools.chain(*left), str(error))
             except ConsulRefused as error:
                 if len(batch) > 1:
@@ -149,12 +146,12 @@ class KvSink:
                     return failed | _all(itertools.chain(*left), str(error))
         return failed
 
-    def _assumed(self, change: "_Change") -> Sequence[Operation]:
-        """What is sent for a change, under a session that is still to be looked up."""
+    def _estimated(self, change: _Change) -> Sequence[Operation]:
+        """The operations of a change, with a placeholder for the session."""
         return change.operations(ANY_SESSION, self._wall_clock())
 
     def _send(self, operations: Sequence[Operation]) -> TransactionResult:
-        """One transaction; what becomes of it says how large one may be."""
+        """Sends a transaction, and learns from its result how large one may be."""
         size = body_size(operations)
         try:
             result = self._client.transaction(operations)
@@ -166,13 +163,13 @@ class KvSink:
         return result
 
     def leftovers(self, node: str) -> Collection[PodKey]:
-        """Read what stands published for `node`, and remember it; the pods are to be looked at (again).
+        """Reads and remembers the published records of `node`. Returns their pods, which are to be reconciled.
 
-        Only a record that our session holds counts as published. The others (of an earlier run, of a session that is
-        gone, of somebody who wrote into our keys) are written once more, or removed where no worker runs.
+        Only a record that our session holds counts as published. All other records (of an earlier run, of a dead
+        session, of another writer) are written once more, or deleted if the pod has no worker.
 
         Raises:
-            ConsulError: nothing is remembered then.
+            ConsulError: the records cannot be read, and nothing is remembered.
         """
         with self._lock:
             session = self._current()
@@ -189,53 +186,53 @@ class KvSink:
             return frozenset(known.keys() | changed)
 
     def look_again(self, beat: Callable[[], None] = lambda: None) -> Collection[PodKey]:
-        """Read once more what is believed to stand published, what was left over, and what may stand where nothing was
-        published of a pod that is scheduled; the answer names what differs.
+        """Reads the keys of all records that are known or were left over, and of all scheduled pods. Returns those that
+        differ from the known records.
 
-        Between two requests others may write, and `beat` is called. Of a key that the token may not read the same is
-        believed as before.
+        Between two requests other threads may write, and `beat` is called. The known record of a key that the token may
+        not read is kept.
 
         Raises:
-            ConsulError: what was known before is still known.
+            ConsulError: the known records are kept.
         """
         with self._lock:
             keys = sorted(self._known.keys() | self._left | frozenset(self._scheduled()))
-        others: set[PodKey] = set()
+        differing: set[PodKey] = set()
         unreadable: set[PodKey] = set()
         for start in range(0, len(keys), MAX_OPERATIONS):
             beat()
             with self._lock:
-                differing, unread = self._differing(keys[start : start + MAX_OPERATIONS])
-            others |= differing
+                others, unread = self._differing(keys[start : start + MAX_OPERATIONS])
+            differing |= others
             unreadable |= unread
-        self._complain(frozenset(unreadable))
-        return others
+        self._warn_once(frozenset(unreadable))
+        return differing
 
-    def _complain(self, unreadable: frozenset[PodKey]) -> None:
-        """Say once which keys may not be read, and once that all may be again."""
+    def _warn_once(self, unreadable: frozenset[PodKey]) -> None:
+        """Logs once that keys may not be read, and once that all may be read again."""
         if unreadable and not self._unreadable:
-            log.warning("%s: %d, %s among them", UNREADABLE, len(unreadable), health_key(min(unreadable)))
+            log.warning("%s: %d keys, such as %s", UNREADABLE, len(unreadable), health_key(min(unreadable)))
         elif self._unreadable and not unreadable:
             log.info(READABLE)
         self._unreadable = unreadable
 
     def _differing(self, keys: Sequence[PodKey]) -> tuple[set[PodKey], set[PodKey]]:
-        """The keys that are not as believed, and those that may not be read."""
+        """Returns the keys that differ from the known records, and those that may not be read."""
         if not (session := self._current()):
             return set(), set()
-        believed = self._known
-        settled = [key for key in keys if not isinstance(believed.get(key), Unsettled)]
+        known = self._known
+        settled = [key for key in keys if not isinstance(known.get(key), Unsettled)]
         pairs, unread = self._read(settled)
-        seen = {key: self._record(key, pair, session) for key, pair in pairs.items()}
-        others = {key for key in settled if key not in unread and seen.get(key) != believed.get(key)}
-        if others:
-            self._known = {key: record for key, record in believed.items() if key not in others}
-            self._known |= {key: seen[key] for key in others & seen.keys()}
-        return others, unread
+        records = {key: self._record(key, pair, session) for key, pair in pairs.items()}
+        differing = {key for key in settled if key not in unread and records.get(key) != known.get(key)}
+        if differing:
+            self._known = {key: record for key, record in known.items() if key not in differing}
+            self._known |= {key: records[key] for key in differing & records.keys()}
+        return differing, unread
 
     def _current(self) -> str | None:
-        """The session to write with. Under another one than before, nothing that we knew is ours any more, and nothing
-        that was sent under the old one can arrive."""
+        """Returns the session to write with. After a change of the session no known record is ours any more, and no
+        request of the old session can take effect."""
         session = self._lease.current()
         if session and session != self._session:
             self._known = {key: Unsettled.of_record(record) for key, record in self._known.items()}
@@ -245,13 +242,12 @@ class KvSink:
         return session
 
     def _commit(self, batch: Sequence[_Change]) -> dict[PodKey, str]:
-        """Write as much of `batch` as can be: what Consul names as failed is left out, the rest sent again at once."""
+        """Writes as much of `batch` as possible: changes that Consul names as failed are left out of the next try."""
         failed: dict[PodKey, str] = {}
         refused: dict[_Change, str] = {}
         left = list(batch)
         while left:
-            session = self._current()
-            if not session:
+            if not (session := self._current()):
                 failed = _all(left, NO_SESSION)
                 break
             steps = [(change, step) for change in left for step in change.operations(session, self._wall_clock())]
@@ -259,20 +255,19 @@ class KvSink:
             if not result.failed:
                 failed = self._settle(left)
                 break
-            refused |= {steps[at][0]: why for at, why in result.failed.items()}
+            refused |= {steps[at][0]: error for at, error in result.failed.items()}
             left = [change for change in left if change not in refused]
         return failed | self._refuse(refused)
 
     def _refuse(self, refused: Mapping[_Change, str]) -> dict[PodKey, str]:
-        """Consul refused these changes, each for its own reason."""
         failed: dict[PodKey, str] = {}
-        held = self._who_holds([change.key for change, why in refused.items() if HELD in why])
-        for change, why in refused.items():
-            failed |= self._unsettle([change], f"Consul refused it: {held.get(change.key, why)}")
+        held = self._holders_of([change.key for change, error in refused.items() if HELD in error])
+        for change, error in refused.items():
+            failed |= self._unsettle([change], f"Consul refused it: {held.get(change.key, error)}")
         return failed
 
-    def _who_holds(self, keys: Sequence[PodKey]) -> Mapping[PodKey, str]:
-        """Who holds each of these keys that another session has, where Consul says it."""
+    def _holders_of(self, keys: Sequence[PodKey]) -> Mapping[PodKey, str]:
+        """Describes the other holder of each key, if Consul names it."""
         try:
             pairs = self._read(keys)[0] if keys and self._lease.current() else {}
         except ConsulError:
@@ -280,7 +275,7 @@ class KvSink:
         return self._holders.note(self._client, {key: pair.session for key, pair in pairs.items() if pair.session})
 
     def _settle(self, batch: Sequence[_Change]) -> dict[PodKey, str]:
-        """Consul did it. Whether it stays so is sure only where no older write can arrive any more."""
+        """Consul has written these changes. Those for which an older write may still arrive stay unsettled."""
         self._holders.forget([change.key for change in batch])
         self._holders.holds_some |= any(change.record for change in batch)
         failed: dict[PodKey, str] = {}
@@ -294,7 +289,7 @@ class KvSink:
         return failed
 
     def _may_arrive(self, key: PodKey) -> bool:
-        """Whether an unanswered write of `key` may still be under way; counted from Consul's first answer after it."""
+        """Whether an unanswered write of `key` may still arrive, up to `LATEST` seconds after Consul's next answer."""
         now = self._clock()
         first = self._unanswered[key]
         first = self._unanswered[key] = now if first is None else first
@@ -303,21 +298,20 @@ class KvSink:
         del self._unanswered[key]
         return False
 
-    def _unsettle(self, batch: Sequence[_Change], why: str) -> dict[PodKey, str]:
-        """It is not known what stands there: the wish may have been fulfilled, or be fulfilled yet."""
+    def _unsettle(self, batch: Sequence[_Change], error: str) -> dict[PodKey, str]:
+        """Marks records as unknown: these changes may have happened, or may still happen."""
         for change in batch:
-            self._known[change.key] = Unsettled(change.key, HealthState.UNKNOWN, detail=why)
-        return _all(batch, why)
+            self._known[change.key] = Unsettled(change.key, HealthState.UNKNOWN, detail=error)
+        return _all(batch, error)
 
-    def _lose(self, batch: Sequence[_Change], why: str) -> dict[PodKey, str]:
-        """Sent, and not answered."""
+    def _unanswered_write(self, batch: Sequence[_Change], error: str) -> dict[PodKey, str]:
         self._unanswered |= dict.fromkeys(change.key for change in batch)
-        return self._unsettle(batch, why)
+        return self._unsettle(batch, error)
 
     def _read(self, keys: Sequence[PodKey]) -> tuple[dict[PodKey, KvPair], set[PodKey]]:
-        """The pairs of `keys`, up to 64 in a request, and the keys that cannot be read; what is gone meanwhile is in
-        neither. Consul names what is gone, and leaves out without a word what our token may not read."""
-        found: dict[PodKey, KvPair] = {}
+        """Returns the pairs of `keys`, read 64 per request, and the keys that cannot be read. A missing key is in
+        neither. Consul names a missing key as failed, and silently omits a key that our token may not read."""
+        read: dict[PodKey, KvPair] = {}
         unread: set[PodKey] = set()
         left = [*batches(keys, _reading, self._limit)]
         while left:
@@ -331,16 +325,16 @@ class KvSink:
                     left += halves(batch)
                 continue
             if result.failed:
-                there = [key for at, key in enumerate(batch) if at not in result.failed]
-                left += [there] if there else []
+                existing = [key for at, key in enumerate(batch) if at not in result.failed]
+                left += [existing] if existing else []
                 continue
             pairs = {pair.key: pair for pair in result.pairs}
-            found |= {key: pairs[health_key(key)] for key in batch if health_key(key) in pairs}
-            unread.update(key for key in batch if key not in found)
-        return found, unread
+            read |= {key: pairs[health_key(key)] for key in batch if health_key(key) in pairs}
+            unread.update(key for key in batch if key not in read)
+        return read, unread
 
     def _record(self, key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
-        """The record that was read. It is `Unsettled` where it is not known to be ours, or cannot be decoded."""
+        """Decodes a record. It is `Unsettled` if our session does not hold it, or if it cannot be decoded."""
         with self._faults.contain(f"record of {key}"):
             try:
                 record = decode(pair.value)
@@ -349,12 +343,12 @@ class KvSink:
             if record.key == key and session and pair.session == session:
                 return record
             return Unsettled.of_record(replace(record, key=key))
-        return Unsettled(key, HealthState.UNKNOWN, detail="an unexpected exception prevented that it is decoded")
+        return Unsettled(key, HealthState.UNKNOWN, detail="it could not be decoded because of an unexpected exception")
 
 
 def _reading(key: PodKey) -> Sequence[Operation]:
     return [Operation("get", health_key(key))]
 
 
-def _all(batch: Iterable[_Change], why: str) -> dict[PodKey, str]:
-    return dict.fromkeys((change.key for change in batch), why)
+def _all(batch: Iterable[_Change], error: str) -> dict[PodKey, str]:
+    return dict.fromkeys((change.key for change in batch), error)

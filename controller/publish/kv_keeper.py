@@ -1,9 +1,8 @@
-"""Looks after our health keys: what stands there may be another thing than we wrote, and nobody tells us.
+"""Reads our health keys from time to time, because others may change them without a notification to us.
 
-Somebody deletes a key or writes into it, and our session lives on; or writes one for a pod that has no check. Or a
-session was taken over, and a write that its dead owner had sent lands after all. To watch every key of the datacenter
-is not to be afforded, so what is believed to stand published, and the keys of pods that are scheduled, are read again
-from time to time, 64 keys in a request.
+Somebody may delete a key or write into it while our session lives, or write a key for a pod that has no check. After a
+session was taken over, a delayed write of its previous owner may still arrive. A watch on all keys of the datacenter
+would cost too much. So the published keys, and the keys of scheduled pods, are read again, 64 keys in a request.
 """
 
 import logging
@@ -17,12 +16,12 @@ from reconcilers.spec import PodKey
 log = logging.getLogger(__name__)
 
 PERIOD = 15.0
-"""Seconds between two looks: beyond the time in which a write of an earlier run may still arrive."""
+"""Seconds between two reads. Longer than the time in which a write of an earlier run may still arrive."""
 
 
 class KeyKeeper:
-    """Looks at the keys that we published. `look` answers which pods' keys differ from what was published (and beats
-    meanwhile); `on_lost` is called with those pods."""
+    """Calls `look` once a period, and `on_lost` with the pods that it returns: those whose keys differ from what was
+    published. `look` calls its argument, a heartbeat, between two requests."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""All places where health is published, seen as one: what every reader has been told, whichever he asks.
+"""All places where health is published, combined: the records that every place shows.
 
-Nothing is written here. Each place has a work queue and a control loop of its own, so that one that is slow, hangs or
-refuses holds up no other.
+Nothing is written here. Each place has its own work queue and control loop, so that a place that is slow, hangs or
+refuses does not delay any other.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Places:
         self._sinks = tuple(sinks.values())
 
     def published(self, key: PodKey) -> HealthRecord | None:
-        """What stands in all of them; `Unsettled` where they differ, because one of them is still to be written."""
+        """The record that all places have. `Unsettled` if they differ, because one of them is not written yet."""
         found = [sink.published(key) for sink in self._sinks]
         if all(record == found[0] for record in found):
             return found[0]

@@ -1,6 +1,6 @@
-"""What a pod is called as a service of Consul's: name, port, tags and meta, from its manifest and the configuration.
+"""The Consul service of a pod: name, port, tags and meta, from its manifest and the configuration.
 
-It knows neither agents nor checks; who publishes services asks here how each is to look.
+This module does not know agents or checks. The sinks that publish services use it.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from reconcilers.spec import PodKey
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How one pod is to be found. `port` 0 is none; without `address` it is reached at the agent's address."""
+    """The service of one pod. `port` 0 means no port. Without `address` it is reached at the agent's address."""
 
     name: str
     port: int = 0
@@ -23,10 +23,10 @@ class Service:
 
 
 class ServiceDirectory(Protocol):
-    """Says what each pod is called as a service."""
+    """Describes each pod as a service."""
 
     def describe(self, key: PodKey) -> Service | None:
-        """The service of a pod; None for a pod that is not known (any more)."""
+        """The service of a pod, or None if the pod is not known."""
         ...
 
 
@@ -52,7 +52,7 @@ class ManifestServices:
         self._naming = naming
 
     def apply(self, naming: ServiceNaming) -> None:
-        """From now on pods are called so."""
+        """Use this naming from now on."""
         self._naming = naming
 
     def describe(self, key: PodKey) -> Service | None:

@@ -1,12 +1,12 @@
-"""A clock that also goes on while the machine is suspended, which the monotonic clock does not.
+"""A clock that continues while the machine is suspended. The monotonic clock does not.
 
-It is for what others measure too: a session's TTL, a check's, a lease's. While a machine is paused by what runs it, no
-clock of its own goes on; whether a TTL ran out meanwhile only whoever keeps it can say.
+It is for times that others measure too: the TTL of a session, of a check, or of a lease. While a hypervisor pauses the
+machine, none of its clocks continues. Then only the other side knows whether a TTL has expired.
 """
 
 import time
 
 
 def boottime() -> float:
-    """Seconds since the machine was started."""
+    """Seconds since the machine was booted."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

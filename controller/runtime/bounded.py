@@ -1,4 +1,4 @@
-"""What others answer over HTTP, up to a limit: libcurl has none of its own for what comes without a length."""
+"""HTTP response bodies up to a size limit. libcurl itself has no limit for a body without a length."""
 
 
 class BoundedBody:
@@ -10,7 +10,7 @@ class BoundedBody:
         self._limit = limit
 
     def write(self, chunk: bytes) -> int:
-        """Keep a part; one that is too much ends the transfer."""
+        """Add a chunk. A chunk beyond the limit ends the transfer."""
         if len(self.data) + len(chunk) > self._limit:
             self.overflow = True
             return -1

@@ -1,4 +1,4 @@
-"""One control loop: takes keys from its queue, lets its reconciler look at them, and deals with how that ended."""
+"""A control loop: takes keys from its queue, has them reconciled, and handles the results."""
 
 import logging
 import threading
@@ -17,17 +17,17 @@ IDLE = 1.0
 
 
 class LoopMetrics(Protocol):
-    """What a loop tells about itself."""
+    """The metrics of a loop."""
 
     def reconciled(self, result: str, count: int) -> None:
-        """`count` keys ended as `result`: success, error or requeue_after."""
+        """`count` keys had this `result`: success, error or requeue_after."""
         ...
 
     def took(self, seconds: float) -> None: ...
 
 
 class ControlLoop:
-    """Runs one reconciler in a thread of its own, on batches of up to `batch` keys gathered within `linger` seconds."""
+    """Runs one reconciler in its own thread, on batches of up to `batch` keys that arrive within `linger` seconds."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class ControlLoop:
         self._linger = linger
         self._clock = clock
         self._failing: dict[PodKey, str] = {}
-        """Why each pod failed that has not succeeded since."""
+        """The last error of each pod that has not succeeded since."""
         self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
     def overdue(self, seconds: float) -> Mapping[PodKey, str]:
-        """The pods that have been waiting for success for over `seconds` seconds, oldest first, and why each failed.
+        """The pods that have not succeeded for over `seconds` seconds, oldest first, each with its last error.
 
-        Why is "" for one that has not been tried yet.
+        The error is "" for a pod that has not been tried yet.
         """
         waiting = self._queue.overdue(seconds)
         return {key: self._failing.get(key, "") for key in sorted(waiting, key=waiting.__getitem__, reverse=True)}
@@ -63,11 +63,11 @@ class ControlLoop:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish the batch in hand, take no other, and end."""
+        """End the thread after the current batch."""
         self._queue.close()
 
     def stop(self, timeout: float) -> None:
-        """`close`, and wait up to `timeout` seconds for the end."""
+        """End the thread after the current batch, and wait up to `timeout` seconds for that."""
         self.close()
         self._thread.join(timeout)
 
@@ -89,7 +89,7 @@ class ControlLoop:
         self._say(news)
 
     def _reconcile(self, keys: list[PodKey]) -> Mapping[PodKey, Result]:
-        """Ask the reconciler; where it fails on a batch, for each pod alone: a bad one must not hold up the others."""
+        """Reconcile a batch. If that raises, reconcile each pod alone, so that one pod does not affect the others."""
         try:
             return self._reconciler.reconcile(keys)
         except Exception as error:
@@ -102,7 +102,7 @@ class ControlLoop:
         return results
 
     def _end(self, key: PodKey, result: Result) -> bool:
-        """Deal with how one pod ended; whether it failed, and had not before."""
+        """Handle the result of one pod. Returns whether this is its first failure in a row."""
         if result.error:
             self._failing[key] = result.error
             self._metrics.reconciled("error", 1)
@@ -119,7 +119,7 @@ class ControlLoop:
         return False
 
     def _say(self, keys: Sequence[PodKey]) -> None:
-        """Log what failed, once for each reason, however many pods failed for it."""
+        """Log the failures, one line for each error."""
         reasons: dict[str, list[PodKey]] = {}
         for key in keys:
             reasons.setdefault(self._failing[key], []).append(key)
@@ -130,8 +130,7 @@ class ControlLoop:
 
 
 def stop_together(loops: Sequence[ControlLoop], timeout: float) -> None:
-    """End all of them at the same time; `timeout` seconds are for all together, so that one that hangs costs no other
-    its time."""
+    """End all loops at the same time, within `timeout` seconds together."""
     deadline = time.monotonic() + timeout
     for loop in loops:
         loop.close()

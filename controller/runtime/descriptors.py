@@ -1,4 +1,4 @@
-"""How many descriptors this process may have, and so how many probes may be in flight."""
+"""The limit of file descriptors, and the number of concurrent probes that it allows."""
 
 import logging
 import resource
@@ -6,12 +6,12 @@ import resource
 log = logging.getLogger(__name__)
 
 SPARE = 128
-"""What everything but the probes needs. Half of it is for connections to the page; `controller.web.listener` accepts
-no more."""
+"""Descriptors for everything except probes. Half of them are for connections to the web server, and
+`controller.web.listener` accepts no more than that."""
 
 
 def affordable(wanted: int) -> int:
-    """How many transfers the descriptors of this process allow, after its limit was raised as far as it goes."""
+    """The number of concurrent transfers, up to `wanted`, that the descriptors allow. Raises the limit if needed."""
     limit = _raised(wanted + SPARE)
     possible = max(1, min(wanted, limit - SPARE))
     if possible < wanted:
@@ -20,10 +20,10 @@ def affordable(wanted: int) -> int:
 
 
 def keepable(checks: int, max_in_flight: int) -> int:
-    """How many connections of these checks may stand, the idle ones and those in use, when one is kept.
+    """The number of connections, idle ones and those in use, that checks with kept connections may have open.
 
-    Whatever is kept leaves a descriptor to every transfer that may be in flight: a check has one at most. The limit is
-    raised for it as far as it goes.
+    It leaves a descriptor for every transfer that may be in flight, at most one for each check. Raises the limit of
+    descriptors if needed.
     """
     in_flight = min(checks, max_in_flight)
     wanted = checks + in_flight
@@ -31,7 +31,7 @@ def keepable(checks: int, max_in_flight: int) -> int:
 
 
 def _raised(goal: int) -> int:
-    """The limit of descriptors, or `goal` where there is none, after it was raised to `goal` as far as it goes."""
+    """Raise the limit of descriptors to `goal`, or as far as possible. Returns the limit, or `goal` if unlimited."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return goal

@@ -1,9 +1,9 @@
-"""The controller's own metrics: what they are called, and the small objects through which its parts count.
+"""The controller's own metrics, and the objects through which its parts update them.
 
-Queues and loops have client-go's and controller-runtime's names, so that dashboards made for those work. Parts never
-see prometheus_client: each declares a Protocol of what it wants to tell, and is given one of the objects below.
+Queues and loops use the names of client-go and controller-runtime, so dashboards for these work. The other modules do
+not import prometheus_client: each declares a Protocol of the metrics that it updates, and gets one of these objects.
 
-No series about a single check stands here: those are read from the stores at scrape, by `controller.exposition`.
+The series of single checks are not here: `controller.web.exposition` reads them from the stores at each scrape.
 """
 
 import platform
@@ -36,10 +36,10 @@ RECONCILE_RESULTS = ("success", "error", "requeue", "requeue_after")
 
 
 class Metrics:
-    """All metrics of one controller, in the registry that it is given.
+    """All metrics of one controller.
 
-    Gauges that have one owner are attributes, to be `set` by that owner; timestamps are seconds since the epoch, 0
-    while there is none. Everything else is told to `consul`, `probes` and what `queue` and `loop` give.
+    A gauge with one owner is an attribute, which its owner `set`s. Timestamps are seconds since the epoch, 0 if there
+    is none. The other metrics are updated through `consul`, `probes`, `queue` and `loop`.
     """
 
     def __init__(self, registry: CollectorRegistry, version: str) -> None:
@@ -50,20 +50,20 @@ class Metrics:
         _build_info(registry, version)
         self.time = Gauge(
             "podpulse_time_seconds",
-            "The controller's clock when it was scraped, for comparison with its timestamps.",
+            "The controller's time at the scrape, to compare with its timestamps.",
             registry=registry,
         )
-        self.ready = Gauge("podpulse_ready", "Whether /-/ready says so.", registry=registry)
-        self.healthy = Gauge("podpulse_healthy", "Whether /-/healthy says so: every thread turns.", registry=registry)
+        self.ready = Gauge("podpulse_ready", "Whether /-/ready answers 200.", registry=registry)
+        self.healthy = Gauge("podpulse_healthy", "Whether /-/healthy answers 200: no thread hangs.", registry=registry)
         self.cut_off = Gauge(
             "podpulse_cut_off",
-            "Whether this node is cut off: every check fails, and so does the canary.",
+            "Whether this node is cut off: every check and the canary fail.",
             registry=registry,
         )
-        self.intents = Gauge("podpulse_intents", "Pods whose manifest is known.", registry=registry)
+        self.intents = Gauge("podpulse_intents", "Pods with a known manifest.", registry=registry)
         self.removals_held = Gauge(
             "podpulse_removals_held",
-            "Pods missing from the last listing that are kept until their removal is certain.",
+            "Pods that are missing in the last listing and kept until their removal is certain.",
             registry=registry,
         )
         self.watch_last_success = Gauge(
@@ -82,29 +82,29 @@ class Metrics:
             registry=registry,
         )
         self.pods_damped = Gauge(
-            "podpulse_pods_damped", "Pods said to be unknown because their status changes too often.", registry=registry
+            "podpulse_pods_damped", "Pods published as unknown because their status flaps.", registry=registry
         )
         self.pods_deploying = Gauge(
-            "podpulse_pods_deploying", "Pods said to be unknown because they are being deployed.", registry=registry
+            "podpulse_pods_deploying", "Pods published as unknown because they are being deployed.", registry=registry
         )
         self.probes_kept = Gauge(
             "podpulse_probes_kept_ratio",
-            "Which share of the probes due in about the last minute was started; below 1 this controller has too many.",
+            "The started share of the probes due in about the last minute; below 1 the controller is overloaded.",
             registry=registry,
         )
         self.changes_suppressed = ReadCounter(
-            "podpulse_changes_suppressed", "Changes of status that were not published because their pod was flapping."
+            "podpulse_changes_suppressed", "Status changes that were not published because the pod was flapping."
         )
         registry.register(self.changes_suppressed)
         self.thread_faults = ReadCounters(
             "podpulse_thread_faults",
-            "Unexpected exceptions, each of which cost a thread one turn or one item; the log has the trace.",
+            "Unexpected exceptions, each of which ended one turn of a thread or one item; the log has the traceback.",
             "thread",
         )
         registry.register(self.thread_faults)
         self._unpublished = Gauge(
             "podpulse_pods_unpublished",
-            "Pods whose health has not been published, or not been withdrawn, for over 30 s, by place.",
+            "Pods whose health has not been published or deleted for over 30 s, by place.",
             ["place"],
             registry=registry,
         )
@@ -114,10 +114,10 @@ class Metrics:
         self._loops = _LoopFamilies(registry)
 
     def ignored(self, count: Callable[[Ignored], int]) -> None:
-        """What `count` says of each reason is read at each scrape."""
+        """Reads `count` of each reason at each scrape."""
         gauge = Gauge(
             "podpulse_intents_ignored",
-            "Keys beside the manifests that are no pod's to check: p2's UUID pods, names not accepted, and others.",
+            "Keys among the manifests that name no pod to check: p2's UUID pods, invalid names, and others.",
             ["reason"],
             registry=self.registry,
         )
@@ -125,33 +125,33 @@ class Metrics:
             gauge.labels(reason.value).set_function(partial(count, reason))
 
     def lease(self, expires_at: Callable[[], float]) -> None:
-        """Health is published under a lease, read at each scrape. Without one there is no series, not a 0."""
+        """Reads the end of the lease at each scrape. A controller without a lease has no such series."""
         Gauge(
             "podpulse_session_expires_timestamp_seconds",
-            "When the Consul session ends for us unless it is renewed before; 0 while there is none.",
+            "When the Consul session ends unless it is renewed; 0 if there is none.",
             registry=self.registry,
         ).set_function(expires_at)
 
     def unpublished(self, place: str, count: Callable[[], int]) -> None:
-        """Health is published in `place`; read at each scrape for how many pods that is overdue."""
+        """Reads at each scrape for how many pods publication in `place` is overdue."""
         self._unpublished.labels(place).set_function(count)
 
     def queue(self, name: str) -> "QueueMetrics":
-        """The metrics of the work queue `name`; ask once per queue."""
+        """Returns the metrics of the work queue `name`. Call it once per queue."""
         return QueueMetrics(self._queues, name)
 
     def loop(self, controller: str) -> "LoopMetrics":
-        """The metrics of the control loop `controller`; ask once per loop."""
+        """Returns the metrics of the control loop `controller`. Call it once per loop."""
         return LoopMetrics(self._loops, controller)
 
 
 def _build_info(registry: CollectorRegistry, version: str) -> None:
     facts = {"version": version, "python": platform.python_version(), "libcurl": pycurl.version_info()[1]}
-    Gauge("podpulse_build_info", "What runs here; always 1.", list(facts), registry=registry).labels(**facts).set(1)
+    Gauge("podpulse_build_info", "Versions in use; always 1.", list(facts), registry=registry).labels(**facts).set(1)
 
 
 class ReadCounter(Collector):
-    """A counter whose value somebody else keeps, and that is read at scrape. `name` is without `_total`."""
+    """A counter whose value is read at each scrape. `name` is without `_total`."""
 
     def __init__(self, name: str, text: str) -> None:
         self._name = name
@@ -159,7 +159,6 @@ class ReadCounter(Collector):
         self._value: Callable[[], int] = lambda: 0
 
     def read(self, value: Callable[[], int]) -> None:
-        """From now on `value` is the truth."""
         self._value = value
 
     def collect(self) -> Iterator[Metric]:
@@ -177,7 +176,6 @@ class ReadCounters(Collector):
         self._values: Callable[[], Mapping[str, int]] = dict
 
     def read(self, values: Callable[[], Mapping[str, int]]) -> None:
-        """From now on `values` returns the value of each counter by its label."""
         self._values = values
 
     def collect(self) -> Iterator[Metric]:
@@ -189,7 +187,7 @@ class ReadCounters(Collector):
 
 
 class ConsulMetrics:
-    """Requests to Consul. `op` names the kind of request and `outcome` how it ended, one of `REQUEST_OUTCOMES`."""
+    """Requests to Consul. `op` is the kind of request, `outcome` one of `REQUEST_OUTCOMES`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
@@ -197,37 +195,36 @@ class ConsulMetrics:
         )
         self._duration = Histogram(
             "podpulse_consul_request_duration_seconds",
-            "How long Consul took to answer; a blocking query includes its wait.",
+            "How long Consul took to answer, including the wait of a blocking query.",
             ["op"],
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
 
     def expect(self, operations: Iterable[str]) -> None:
-        """These may come: show them from the start, so that the first refusal is an increase."""
+        """Shows the counters of these operations as 0, so that the first refusal is an increase."""
         for op, outcome in product(operations, REQUEST_OUTCOMES):
             self._requests.labels(op, outcome)
 
     def request(self, op: str, outcome: str, seconds: float) -> None:
-        """One request ended after `seconds`."""
         self._requests.labels(op, outcome).inc()
         self._duration.labels(op).observe(seconds)
 
 
 class ProbeMetrics:
-    """How well the engine keeps its schedule, over all checks."""
+    """The punctuality of the engine, over all checks."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lateness = Lateness()
         registry.register(self._lateness)
         self._skipped = Counter(
             "podpulse_probes_skipped_total",
-            "Probes left out because the one before was in flight, or because their time had passed.",
+            "Probes that were skipped because the one before was in flight, or because they were overdue.",
             registry=registry,
         )
 
     def started(self, lateness: float) -> None:
-        """A probe started `lateness` seconds after it was due."""
+        """Counts a probe that started `lateness` seconds after it was due."""
         self._lateness.observe(lateness)
 
     def skipped(self, count: int) -> None:
@@ -235,8 +232,8 @@ class ProbeMetrics:
 
 
 class Lateness(Collector):
-    """A histogram that the probe thread alone writes, once per probe: without prometheus_client's lock and its walk
-    over all buckets, which took longer than everything else that is counted of a probe."""
+    """A histogram without a lock, which only the probe thread updates, once per probe. prometheus_client's histogram
+    takes longer than all other counting of a probe, because it locks and visits all buckets."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(LATENESS_BUCKETS) + 1)
@@ -271,14 +268,16 @@ class _QueueFamilies:
         self.depth = gauge("depth", "Keys that wait in the queue.")
         self.adds = counter("adds_total", "Keys that were added to the queue.")
         self.waited = histogram("queue_duration_seconds", "How long keys waited in the queue.")
-        self.worked = histogram("work_duration_seconds", "How long keys were worked on.")
+        self.worked = histogram("work_duration_seconds", "How long the work on keys took.")
         self.retries = counter("retries_total", "Keys that were queued again because work on them failed.")
-        self.unfinished = gauge("unfinished_work_seconds", "How long the keys now in work have been, all together.")
-        self.longest = gauge("longest_running_processor_seconds", "How long the oldest key now in work has been.")
+        self.unfinished = gauge("unfinished_work_seconds", "The time that all keys now in work have taken so far.")
+        self.longest = gauge(
+            "longest_running_processor_seconds", "The time that the oldest key now in work has taken so far."
+        )
 
 
 class QueueMetrics:
-    """What one work queue tells, and what is read from it at scrape."""
+    """The metrics of one work queue."""
 
     def __init__(self, families: _QueueFamilies, name: str) -> None:
         self._depth = families.depth.labels(name)
@@ -293,18 +292,18 @@ class QueueMetrics:
         self._adds.inc()
 
     def got(self, waited: float) -> None:
-        """A key was handed out after `waited` seconds in the queue."""
+        """Counts a key that was taken after `waited` seconds in the queue."""
         self._waited.observe(waited)
 
     def done(self, worked: float) -> None:
-        """A key was given back after `worked` seconds."""
+        """Counts a key whose work took `worked` seconds."""
         self._worked.observe(worked)
 
     def retried(self) -> None:
         self._retries.inc()
 
     def read(self, depth: Callable[[], int], working: Callable[[], Sequence[float]]) -> None:
-        """Read at each scrape: how many keys wait, and for how many seconds each key in work has been there."""
+        """Reads at each scrape the number of waiting keys, and the seconds that each key in work has been in work."""
         self._depth.set_function(depth)
         self._unfinished.set_function(lambda: sum(working()))
         self._longest.set_function(lambda: max(working(), default=0.0))
@@ -314,7 +313,7 @@ class _LoopFamilies:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.total = Counter(
             "controller_runtime_reconcile_total",
-            "Keys that were reconciled, by how that ended.",
+            "Reconciled keys, by result.",
             ["controller", "result"],
             registry=registry,
         )
@@ -326,7 +325,7 @@ class _LoopFamilies:
         )
         self.time = Histogram(
             "controller_runtime_reconcile_time_seconds",
-            "How long one step of a loop took, over a batch of keys.",
+            "How long one step of a loop took, with a batch of keys.",
             ["controller"],
             buckets=WORK_BUCKETS,
             registry=registry,
@@ -334,7 +333,7 @@ class _LoopFamilies:
 
 
 class LoopMetrics:
-    """What one control loop tells."""
+    """The metrics of one control loop."""
 
     def __init__(self, families: _LoopFamilies, controller: str) -> None:
         self._results = {result: families.total.labels(controller, result) for result in RECONCILE_RESULTS}
@@ -342,11 +341,10 @@ class LoopMetrics:
         self._time = families.time.labels(controller)
 
     def reconciled(self, result: str, count: int) -> None:
-        """`count` keys ended as `result`, one of `RECONCILE_RESULTS`."""
+        """Counts `count` keys with `result`, one of `RECONCILE_RESULTS`."""
         self._results[result].inc(count)
         if result == "error":
             self._errors.inc(count)
 
     def took(self, seconds: float) -> None:
-        """One step, over a batch of keys, took `seconds`."""
         self._time.observe(seconds)

@@ -1,10 +1,10 @@
-"""Whether files hold what OpenSSL can use: authorities, or a certificate with its key."""
+"""Checks whether OpenSSL can use files: a CA bundle, or a certificate with its key."""
 
 import ssl
 
 
 def unusable(path: str) -> str:
-    """Why a bundle of authorities cannot be used, or ""."""
+    """Returns why a CA bundle cannot be used, "" if it can."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError as error:
@@ -13,7 +13,7 @@ def unusable(path: str) -> str:
 
 
 def unfit(cert_file: str, key_file: str) -> str:
-    """Why these are not a certificate and its key, or ""."""
+    """Returns why these files cannot be used as a certificate and its key, "" if they can."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert_file, key_file, lambda: b"")
     except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Files that a manifest or a configuration names: only regular ones of a modest size are read.
+"""Reads files that a manifest or a configuration names: only regular files of limited size.
 
-To open a device can have any effect, a FIFO waits for its writer, and some devices never end; whoever may name a file
-must not stop us by it.
+A device can have any effect when it is opened, a FIFO blocks until it has a writer, and some devices never end. A file
+name in a manifest must not be able to stop this process.
 """
 
 import errno
@@ -10,24 +10,24 @@ import stat
 from dataclasses import dataclass
 
 MAX_SIZE = 4 * 1024 * 1024
-"""Bytes. The authorities of a whole system are about 220 KB."""
+"""Bytes. The CA bundle of a whole system has about 220 KB."""
 
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-"""No room, or no inode, left; and read-only, as a file system is after an error of its disk."""
+"""No space or inode is left, or the file system is read-only, for example after a disk error."""
 
 
 def is_unwritable(error: OSError) -> bool:
-    """Whether a file system cannot be written now, where a path that is wrong never can."""
+    """Whether the file system cannot be written at present. A wrong path can never be written."""
     return error.errno in UNWRITABLE
 
 
 Stamp = tuple[int, int, int, int]
-"""What tells one version of a file from another: when it was written, its size, its inode and its device."""
+"""Identifies a version of a file: its modification time, size, inode and device."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of a file, and the stamp of the very file that they were read from."""
+    """The bytes of a file, and the stamp of the version from which they were read."""
 
     data: bytes
     stamp: Stamp
@@ -35,8 +35,8 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Files that were read together, with the stamps of what was read: one of authorities, or a certificate and its
-    key. `number` tells this reading from others of the same files."""
+    """Files that were read together, with their stamps: a CA bundle, or a certificate and its key. `number` tells this
+    reading from others of the same files."""
 
     paths: tuple[str, ...]
     stamps: tuple[Stamp, ...]
@@ -44,42 +44,42 @@ class Reading:
 
 
 def unreadable(path: str) -> str:
-    """Why a file cannot be read, or ""."""
+    """Returns why a file cannot be read, "" if it can."""
     try:
         os.close(_opened(path, MAX_SIZE))
     except (OSError, ValueError) as error:
-        return _said(error)
+        return _error_text(error)
     return ""
 
 
 def contents(path: str, limit: int = MAX_SIZE) -> bytes:
-    """The bytes of a file.
+    """Returns the bytes of a file.
 
     Raises:
-        ValueError: it cannot be read, is no regular file, or is longer than `limit`; the message names it.
+        ValueError: it cannot be read, is not a regular file, or is longer than `limit`. The message names it.
     """
     return read(path, limit).data
 
 
 def read(path: str, limit: int = MAX_SIZE) -> Content:
-    """The bytes of a file with its stamp, which is at least as old as they are: what is written from now on changes it.
+    """Returns the bytes of a file and its stamp. The stamp is read first, so every later change of the file changes it.
 
     Raises:
-        ValueError: as `contents`.
+        ValueError: see `contents`.
     """
     try:
         with open(_opened(path, limit), "rb") as file:
             stamp = stamp_of(os.fstat(file.fileno()))
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {_said(error)}") from None
+        raise ValueError(f"{path}: {_error_text(error)}") from None
     if len(data) > limit:
         raise ValueError(f"{path}: {_too_long(limit)}")
     return Content(data, stamp)
 
 
 def stamp(path: str) -> Stamp | None:
-    """The stamp of the file that has this path now; None for one that cannot be seen, or is no regular one."""
+    """Returns the current stamp of a path, None if there is no regular file or it cannot be accessed."""
     try:
         status = os.stat(path)  # noqa: PTH116 - as in `_opened`
     except OSError:
@@ -92,7 +92,7 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 
 def _opened(path: str, limit: int) -> int:
-    """A descriptor of it. Looked at before, so that no device is opened, and after: it may be another by then."""
+    """Returns a descriptor. The file is checked before (no device is opened) and after (it may have been replaced)."""
     _check(os.stat(path), limit)  # noqa: PTH116 - as the next line
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -116,5 +116,5 @@ def _too_long(limit: int) -> str:
     return f"Longer than {limit // 1024} KiB"
 
 
-def _said(error: OSError | ValueError) -> str:
+def _error_text(error: OSError | ValueError) -> str:
     return (isinstance(error, OSError) and error.strerror) or "cannot be read"

@@ -1,26 +1,26 @@
-"""What signals ask for: their handlers put it here, and the main thread does it, one after the other."""
+"""Requests by signals. Signal handlers queue them, and the main thread runs them one after the other."""
 
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 LOOK = 1.0
-"""Seconds after which a signal is noticed that the kernel gave to another thread, as it may right after a pause of the
-process: that does not wake the main one, and only the main one runs handlers."""
+"""Seconds between two wake-ups of the main thread. The kernel may deliver a signal to another thread, for example right
+after the process was paused. That does not wake the main thread, and only the main thread runs handlers."""
 
 
 class Requests:
-    """Handlers may interrupt each other: this is a queue that may be re-entered, without a lock of ours."""
+    """A reentrant queue without a lock, because signal handlers may interrupt each other."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
     def put(self, request: Callable[[], None] | None) -> None:
-        """Ask for something, or with None for the end."""
+        """Queue a request. None ends `serve`."""
         self._queue.put(request)
 
     def serve(self) -> None:
-        """Do what is asked for; returns when that is the end."""
+        """Run the requests until one is None."""
         while request := self._next():
             request()
 

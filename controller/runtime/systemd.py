@@ -1,8 +1,8 @@
-"""Tells systemd how we are: started, alive for as long as every thread turns, and stopping.
+"""Notifies systemd that the controller has started, is alive, reloads its configuration, or stops.
 
-Started means that the page answers and every thread runs, not that Consul answered: a host whose Consul comes up later
-must not have this service fail meanwhile, and `systemctl status` says in words what is still missing. The protocol is
-that of sd_notify(3), a datagram of a few lines; without systemd nothing is sent and no thread runs.
+Started means that the web server answers and every thread runs. It does not mean that Consul has answered: the service
+must not fail on a host whose Consul starts later. `systemctl status` shows what is still missing. The protocol is that
+of sd_notify(3), a datagram of a few lines. Without systemd nothing is sent, and there is no thread.
 """
 
 import os
@@ -18,7 +18,7 @@ from reconcilers.escaping import safe_line
 STATUS_PERIOD = 5.0
 HEARTBEAT_LIMIT = 30.0
 STOP_WITHIN = 10.0
-"""Seconds that the stop may take before systemd kills; our own bound is half of that."""
+"""Seconds that the stop may take before systemd kills this process. Our own limit is half of that."""
 
 
 class ServiceManager:
@@ -45,7 +45,7 @@ class ServiceManager:
             self._thread.start()
 
     def reloading(self) -> None:
-        """Say that a reload begins; `ready` ends it."""
+        """Notify systemd that a reload begins. `ready` ends it."""
         if self._address:
             self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
@@ -54,7 +54,8 @@ class ServiceManager:
             self._tell("READY=1", f"STATUS={self._status()}")
 
     def stopping(self) -> None:
-        """Say that the end begins. The watchdog rests from now on: systemd has a deadline of its own for the end."""
+        """Notify systemd that the stop begins. From now on there are no watchdog notifications: systemd has a deadline
+        of its own for the stop."""
         if self._thread:
             self._thread.stop(0.0)
         if self._address:
@@ -67,7 +68,7 @@ class ServiceManager:
         return self._period
 
     def _tell(self, *lines: str) -> None:
-        """Send one datagram. Nobody there to read it is no trouble of ours, nor is one who does not keep up."""
+        """Send one datagram. Errors are ignored: there may be no reader, or the reader may be too slow."""
         text = "\n".join(safe_line(line) for line in lines)
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as way:
             way.setblocking(False)
@@ -75,12 +76,12 @@ class ServiceManager:
 
 
 def _address(path: str) -> bytes:
-    """A path, or a name in the abstract namespace, which begins with @; other kinds are no datagrams."""
+    """The socket's address: a path, or a name in the abstract namespace (@). Empty for kinds without datagrams."""
     return os.fsencode("\0" + path[1:] if path.startswith("@") else path if path.startswith("/") else "")
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:
-    """Seconds within which systemd wants a sign of life; 0 when it wants none, or not from this process."""
+    """Seconds within which systemd expects a notification; 0 if it expects none from this process."""
     wanted, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     mine = not pid or pid == str(os.getpid())
     return int(wanted) / 1e6 if mine and wanted.isascii() and wanted.isdigit() else 0.0

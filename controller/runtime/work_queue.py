@@ -1,8 +1,8 @@
-"""A work queue by client-go's rules: fair, stingy, safe for many producers, one pending timer and one back-off per key.
+"""A work queue with client-go's rules: fair, stingy, safe for many producers, one timer and one back-off per key.
 
-* Fair: keys are handed out in the order in which they were added.
-* Stingy: a key that was added often before it was taken is handed out once.
-* A key that is being worked on is not handed out; added meanwhile, it is handed out again when it is done.
+* Fair: keys are returned in the order in which they were added.
+* Stingy: a key that is added several times before it is taken is returned once.
+* A key in work is not returned again before `done`. If it is added meanwhile, `done` queues it again.
 * `add_after` keeps one timer per key, the earliest.
 
 Source of the rules: kubernetes/client-go, util/workqueue. Queues carry keys, never events.
@@ -22,7 +22,7 @@ BACKOFF_CAP = 5.0
 
 
 class QueueMetrics(Protocol):
-    """What a queue tells about itself; seconds where it says how long."""
+    """The metrics of a queue. Durations are in seconds."""
 
     def added(self) -> None: ...
     def got(self, waited: float) -> None: ...
@@ -31,7 +31,7 @@ class QueueMetrics(Protocol):
 
 
 class WorkQueue(Generic[K]):
-    """See the module. `clock` is any monotonic one, in seconds."""
+    """See the module. `clock` is monotonic, in seconds."""
 
     def __init__(self, name: str, metrics: QueueMetrics, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class WorkQueue(Generic[K]):
         self._pending: dict[K, float] = {}
         self._sequence = 0
         self._failures: dict[K, int] = {}
-        self._asked: dict[K, float] = {}
+        self._first_added: dict[K, float] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -57,32 +57,30 @@ class WorkQueue(Generic[K]):
         return self._closed
 
     def working(self) -> list[float]:
-        """For how many seconds each key that was handed out has been worked on."""
+        """Returns the seconds since `get_batch` for each key in work."""
         with self._changed:
             now = self._clock()
             return [now - since for since in self._working.values()]
 
     def overdue(self, seconds: float) -> dict[K, float]:
-        """The keys on which work was asked for over `seconds` seconds ago and has not succeeded since, and for how many
-        seconds each has been waiting."""
+        """Returns the keys added over `seconds` seconds ago that have not succeeded, each with these seconds."""
         now = self._clock()
-        return {key: now - asked for key, asked in self._asked.copy().items() if now - asked > seconds}
+        return {key: now - added_at for key, added_at in self._first_added.copy().items() if now - added_at > seconds}
 
     def add(self, keys: Iterable[K]) -> None:
-        """Ask for work on these keys."""
         with self._changed:
             for key in keys:
                 self._add(key)
             self._changed.notify_all()
 
     def add_after(self, key: K, delay: float) -> None:
-        """Ask for work on `key` in `delay` seconds, or earlier if that was asked for already."""
+        """Queues `key` in `delay` seconds, or earlier if it already has an earlier timer."""
         with self._changed:
             self._add_at(key, self._clock() + delay)
             self._changed.notify_all()
 
     def retry(self, key: K) -> int:
-        """Ask for work on a key that failed, after its back-off; the answer is how often it failed in a row."""
+        """Queues a failed key after its back-off. Returns its number of failures in a row."""
         with self._changed:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             self._add_at(key, self._clock() + min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(failures - 1, 30)))
@@ -91,24 +89,24 @@ class WorkQueue(Generic[K]):
         return failures
 
     def forget(self, key: K) -> None:
-        """End the back-off of a key: it succeeded."""
+        """Ends the back-off of a key that has succeeded."""
         self._failures.pop(key, None)
-        self._asked.pop(key, None)
+        self._first_added.pop(key, None)
 
     def get_batch(self, limit: int, linger: float, timeout: float) -> list[K]:
-        """Take up to `limit` keys, waiting at most `timeout` seconds for the first and `linger` more for others.
+        """Takes up to `limit` keys. Waits at most `timeout` seconds for the first key and `linger` more for others.
 
-        Every key that was taken must be given back by `done`. The answer is empty when time is up or the queue closed.
+        The caller must pass every key to `done`. The list is empty after the timeout or if the queue is closed.
         """
         with self._changed:
             if not self._wait_for(1, self._clock() + timeout):
                 return []
             if linger and len(self._order) < limit and not self._wait_for(limit, self._clock() + linger):
                 return []
-            return [self._hand_out() for _ in range(min(limit, len(self._order)))]
+            return [self._take() for _ in range(min(limit, len(self._order)))]
 
     def done(self, keys: Collection[K]) -> None:
-        """Give back keys that were taken; those added meanwhile are queued again."""
+        """Ends the work on keys. Those that were added meanwhile are queued again."""
         with self._changed:
             now = self._clock()
             for key in keys:
@@ -119,7 +117,7 @@ class WorkQueue(Generic[K]):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Hand out nothing more; who waits in `take` returns."""
+        """Accepts and returns no more keys, and ends a waiting `get_batch`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -128,7 +126,7 @@ class WorkQueue(Generic[K]):
         if self._closed or key in self._waiting or key in self._again:
             return
         self._metrics.added()
-        self._asked.setdefault(key, self._clock())
+        self._first_added.setdefault(key, self._clock())
         if key in self._working:
             self._again.add(key)
         else:
@@ -142,7 +140,7 @@ class WorkQueue(Generic[K]):
             heapq.heappush(self._timers, (at, self._sequence, key))
 
     def _fire(self, now: float) -> None:
-        """Queue every key whose timer has run out; a timer that was overtaken by an earlier one is only dropped."""
+        """Queues every key whose timer has expired. A timer that an earlier one has replaced is dropped."""
         while self._timers and self._timers[0][0] <= now:
             at, _, key = heapq.heappop(self._timers)
             if self._pending.get(key) == at:
@@ -150,7 +148,7 @@ class WorkQueue(Generic[K]):
                 self._add(key)
 
     def _wait_for(self, count: int, deadline: float) -> bool:
-        """Wait until `count` keys are there; False when the queue is empty at `deadline`, or closed."""
+        """Waits for `count` keys. Returns False if the queue is closed, or empty at `deadline`."""
         while not self._closed:
             now = self._clock()
             self._fire(now)
@@ -160,7 +158,7 @@ class WorkQueue(Generic[K]):
             self._changed.wait(max(0.0, min(deadline, next_timer) - now))
         return False
 
-    def _hand_out(self) -> K:
+    def _take(self) -> K:
         key = self._order.popleft()
         now = self._clock()
         self._metrics.got(now - self._waiting.pop(key))

@@ -1,8 +1,8 @@
-"""An index of what is answered over HTTP: the pages, the API, its events, `/metrics`, `/-/healthy` and `/-/ready`.
+"""The routes of the web server: the pages, the API, its events, `/metrics`, `/-/healthy` and `/-/ready`.
 
-Nothing can be changed from here, but for `/-/reload` where that is enabled: it reads the controller's own configuration
-again, as SIGHUP does. The other handlers run in the server's one thread, one after another, so that however many ask,
-at most one answer is being made while probes are due.
+All of them are read-only, except `/-/reload` if it is enabled, which reads the configuration again, as SIGHUP does. The
+other handlers run in the server's one thread, one after another. So at most one response is made at a time while probes
+are due, however many clients there are.
 """
 
 import asyncio
@@ -16,26 +16,26 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from controller.config import ConfigError
-from controller.web.answers import SecurityHeaders, plain, problem
 from controller.web.api.routes import Api, Complaints
 from controller.web.assets import Assets
 from controller.web.basic_auth import ANONYMOUS
 from controller.web.events import Events
 from controller.web.pages import Pages
 from controller.web.pod_views import PodViews
+from controller.web.responses import SecurityHeaders, plain, problem
 from controller.web.scrape import Render, scraped
 
 RELOADS = 1
-"""How many reloads may wait for the one that is under way."""
+"""Reloads that may wait for the current one."""
 MAX_BODY = 4_096
 RETRY_AFTER = {"Retry-After": "1"}
 
 
 class Web:
-    """Answers requests from what it is given. `render` makes the answer to a scrape.
+    """The web application. `render` makes the text of a scrape.
 
-    `notices` are for the pages and the text of `/-/ready`, and make nothing unready. `reload` says what came of it, or
-    raises `ConfigError`; None refuses it.
+    `notices` are shown on the pages and by `/-/ready`, but do not affect readiness. `reload` returns a sentence about
+    the result or raises `ConfigError`; None disables it.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Web:
         self.app: ASGIApp = SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))
 
     def close(self) -> None:
-        """End what would go on for ever. Any thread may call it."""
+        """Ends the event streams, which would not end by themselves. For any thread."""
         self._events.close()
 
     async def _metrics(self, request: Request) -> Response:
@@ -88,32 +88,32 @@ class Web:
         complaints = self._healthy()
         if complaints and request.scope.get(ANONYMOUS):
             complaints = ("unhealthy",)
-        return _verdict(complaints)
+        return _status(complaints)
 
     async def _is_ready(self, _: Request) -> Response:
-        return _verdict(self._ready(), self._notices())
+        return _status(self._ready(), self._notices())
 
     async def _reloads(self, request: Request) -> Response:
-        """In a thread of its own, one at a time: reading thousands of manifests by other defaults takes a while."""
+        """Runs in a separate thread, one at a time: to read thousands of manifests again takes a while."""
         if self._reload is None:
             return plain("not enabled: set enable_lifecycle\n", 403)
         if "origin" in request.headers:
-            return plain("a browser sent this for a page: nothing here asks for a reload, so another site does\n", 403)
+            return plain("a browser sent this request: no page of this server reloads, so another site sent it\n", 403)
         if refusal := await _refused_body(request):
             return refusal
         if self._reloads_wanted > RELOADS:
-            return plain("other reloads are under way: ask again later\n", 503, RETRY_AFTER)
+            return plain("other reloads are in progress; try again later\n", 503, RETRY_AFTER)
         self._reloads_wanted += 1
         try:
             async with self._reloading:
                 return plain(f"{await asyncio.to_thread(self._reload)}\n", 200)
         except ConfigError as error:
-            return plain(f"the configuration before stays in force: {error}\n", 500)
+            return plain(f"the previous configuration stays in force: {error}\n", 500)
         finally:
             self._reloads_wanted -= 1
 
     async def _refuse(self, request: Request, error: Exception) -> Response:
-        """What is not there, methods that are not allowed, and what went wrong here, which the log tells."""
+        """Returns the response to an unknown path, a wrong method, or an exception, which is logged."""
         known = error if isinstance(error, HTTPException) else HTTPException(500)
         if request.url.path.startswith("/api/"):
             return problem(known.status_code, f"{request.method} {request.url.path}: {known.detail}", known.headers)
@@ -121,7 +121,7 @@ class Web:
 
 
 async def _refused_body(request: Request) -> Response | None:
-    """Read the body of a reload, which says nothing; the answer to one that is too long, or that ends too early."""
+    """Reads and ignores the body of a reload. Returns the refusal of a body that is too long or ends too early."""
     size = 0
     try:
         async for part in request.stream():
@@ -129,9 +129,9 @@ async def _refused_body(request: Request) -> Response | None:
             if size > MAX_BODY:
                 return plain(f"expected no body, or one of at most {MAX_BODY} bytes\n", 413, {"Connection": "close"})
     except ClientDisconnect:
-        return plain("the body did not come to its end\n", 400)
+        return plain("the body is incomplete\n", 400)
     return None
 
 
-def _verdict(complaints: Sequence[str], notices: Sequence[str] = ()) -> Response:
+def _status(complaints: Sequence[str], notices: Sequence[str] = ()) -> Response:
     return plain("\n".join(complaints or ("ok", *notices)) + "\n", 503 if complaints else 200)

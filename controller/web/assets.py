@@ -1,7 +1,7 @@
-"""The page's style and script: the style stands in the page, the script is a file of ours.
+"""The page's style, which is part of the page, and its script, which is a separate file.
 
-The script's name holds the digest of its text, so a browser keeps it for ever, and asks for another one after an
-upgrade.
+The script's name contains a digest of its text, so a browser can cache it without a limit and loads another file after
+an upgrade.
 """
 
 import base64
@@ -16,7 +16,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class Assets:
-    """Both, as they are in this package."""
+    """The style and the script of this package."""
 
     def __init__(self) -> None:
         folder = files("controller.web") / "templates"
@@ -24,7 +24,7 @@ class Assets:
         self._script = (folder / "page.js").read_bytes()
         self._tag = hashlib.sha256(self._script).hexdigest()[:16]
         self.script = f"assets/page.{self._tag}.js"
-        """Where the script is, seen from the root."""
+        """The script's path relative to the root."""
         self.policy = _policy(self.style)
 
     def route(self) -> Route:
@@ -38,7 +38,7 @@ class Assets:
 
 
 def _policy(style: str) -> str:
-    """A Content-Security-Policy by which the page runs our script alone, asks us alone, and is styled by `style`."""
+    """Returns a Content-Security-Policy that allows only our script, requests to this server, and `style`."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; script-src 'self'; connect-src 'self'; img-src data:; "

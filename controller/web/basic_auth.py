@@ -1,8 +1,8 @@
-"""Asks for a password where the web configuration names users, before anything else sees the request.
+"""HTTP basic authentication, if the web configuration names users.
 
-bcrypt is slow by design: it runs in a thread of its own, one at a time, and who was let in once waits for
-nobody again. The line before it is short, because each in it holds one of the server's connections. Nothing of a
-password is kept but a digest with a key that lives and dies with this process.
+bcrypt is slow by design. It runs in a separate thread, for one password at a time. A password that was right once is
+not checked by bcrypt again. Few requests may wait for bcrypt, because each one holds a connection of the server. Of a
+password only a digest is kept, whose key exists in the memory of this process alone.
 """
 
 import asyncio
@@ -18,30 +18,30 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from controller.web.gate import is_from_here
+from controller.web.trusted_hosts import is_from_here
 
 REMEMBERED = 100
-"""How many right pairs of user and password are remembered; wrong ones are not, so they cannot crowd those out."""
+"""Pairs of user and right password that are remembered. Wrong ones are not, so they cannot displace right ones."""
 MAX_CREDENTIALS = 1_024
 GUESSES = 16
-"""Passwords from one address that may be looked at or wait for it."""
+"""Passwords from one address that may be checked or wait for the check."""
 ALL_GUESSES = 2 * GUESSES
-"""The same, from all of them: so one who only guesses does not keep those out who come from elsewhere."""
+"""The same from all addresses. It is higher, so that one guessing client does not lock out other addresses."""
 REFUSAL = {"WWW-Authenticate": 'Basic realm="podpulse", charset="UTF-8"', "Cache-Control": "no-store"}
 BUSY = {"Retry-After": "5", "Cache-Control": "no-store"}
 
 
 HEALTH = "/-/healthy"
 ANONYMOUS = "podpulse.anonymous"
-"""In the scope of a request that nobody gave a password for: it is told whether we are healthy, and nothing else."""
+"""Set in the scope of a request without a password. Such a request learns whether the process is healthy, no more."""
 
 
 class _TooManyGuesses(Exception):
-    """No more passwords are looked at for now."""
+    """Too many passwords wait for the check."""
 
 
 class BasicAuth:
-    """An ASGI application in front of another. `users` maps names to bcrypt hashes; without any, all are let in."""
+    """An ASGI application in front of another. `users` maps names to bcrypt hashes; without users all are admitted."""
 
     def __init__(self, app: ASGIApp, users: Mapping[str, str]) -> None:
         self._app = app
@@ -54,24 +54,26 @@ class BasicAuth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            welcome = scope["type"] != "http" or await self._is_welcome(*_who(scope))
-            if not welcome and _asks_for_health(scope):
-                scope, welcome = {**scope, ANONYMOUS: True}, True
+            is_admitted = scope["type"] != "http" or await self._is_authenticated(*_credentials_of(scope))
+            if not is_admitted and _asks_for_health(scope):
+                scope, is_admitted = {**scope, ANONYMOUS: True}, True
         except _TooManyGuesses:
-            await PlainTextResponse("too many passwords are being looked at\n", 503, BUSY)(scope, receive, send)
+            await PlainTextResponse("too many passwords are being checked; try again later\n", 503, BUSY)(
+                scope, receive, send
+            )
             return
-        if welcome:
+        if is_admitted:
             await self._app(scope, receive, send)
         else:
-            await PlainTextResponse("who are you?\n", 401, REFUSAL)(scope, receive, send)
+            await PlainTextResponse("a user name and a password are required\n", 401, REFUSAL)(scope, receive, send)
 
     def apply(self, users: Mapping[str, str]) -> None:
-        """From now on these are the users; who was let in as another is asked again. Any thread may call it."""
+        """Replaces the users, and forgets all remembered passwords if they changed. For any thread."""
         hashes = {name: text.encode() for name, text in users.items()}
         if hashes != self._users:
             self._users, self._right = hashes, OrderedDict()
 
-    async def _is_welcome(self, header: str, address: str) -> bool:
+    async def _is_authenticated(self, header: str, address: str) -> bool:
         users, right = self._users, self._right
         if not users:
             return True
@@ -87,34 +89,34 @@ class BasicAuth:
             right.popitem(last=False)
         return True
 
-    async def _in_turn(self, address: str, look: Callable[[], bool]) -> bool:
+    async def _in_turn(self, address: str, check: Callable[[], bool]) -> bool:
         if self._guesses[address] >= GUESSES or self._guesses.total() >= ALL_GUESSES:
             raise _TooManyGuesses
         self._guesses[address] += 1
         try:
             async with self._turn:
-                return await asyncio.to_thread(look)
+                return await asyncio.to_thread(check)
         finally:
             self._guesses -= Counter((address,))
 
 
 def _asks_for_health(scope: Scope) -> bool:
-    """Whether this machine asks, without a password, whether we are healthy: a supervisor has only the hashes.
+    """Returns whether this is a health check from this machine without a password: a supervisor has only the hashes.
 
-    A page says that other methods are not allowed, and that page names the node.
+    Other methods are excluded, because the page that refuses them names the node.
     """
     is_read = scope["method"] in {"GET", "HEAD"} and scope["path"] == HEALTH
     return is_read and b"authorization" not in dict(scope["headers"]) and is_from_here(scope)
 
 
-def _who(scope: Scope) -> tuple[str, str]:
-    """What is said of who asks, and from which address."""
+def _credentials_of(scope: Scope) -> tuple[str, str]:
+    """Returns the Authorization header and the client's address."""
     client = scope.get("client")
     return Headers(scope=scope).get("authorization", ""), client[0] if client else ""
 
 
 def _matches(users: Mapping[str, bytes], user: str, password: bytes) -> bool:
-    """A user who does not exist takes as long as one who does."""
+    """Checks a password. An unknown user takes as long as a known one."""
     hashed = users.get(user)
     try:
         matches = bcrypt.checkpw(password, hashed or next(iter(users.values())))

@@ -1,8 +1,8 @@
-"""The certificates of a server that speaks TLS: its own, read again when its files change, and those of its clients.
+"""The certificates of the web server: its own, which is read again when its files change, and those of its clients.
 
-What a client proved once counts only while it would be believed again. TLS knows sessions, by which a client comes back
-without showing its certificate: OpenSSL then looks neither at the authorities nor at the date. So where clients are
-asked for certificates, no session can be resumed, and those who are inside are judged anew with each request.
+A client's certificate must be valid at each request, not only at the handshake. When a client resumes a TLS session it
+sends no certificate, and OpenSSL checks neither the authorities nor the date. So if client certificates are required,
+no session can be resumed, and the certificate of an open connection is checked at each request.
 """
 
 import logging
@@ -17,25 +17,25 @@ log = logging.getLogger(__name__)
 
 
 class RenewedContext:
-    """The context of a server whose certificate, key and authorities are read again when their files change.
+    """The TLS context of a server. Certificate, key and authorities are read again when their files change.
 
-    What cannot be used is said once, and the last good context stays.
+    If they cannot be used, this is logged once, and the last good context is kept.
     """
 
     def __init__(self, tls: TlsServer) -> None:
         """Raises:
-        OSError: a file cannot be read, or is no certificate or key.
+        OSError: a file cannot be read, or is not a certificate or key.
         """
         self._tls = tls
         self._seen = self._stamps()
         self._current = tls.context()
 
     def present(self) -> ssl.SSLContext:
-        """For a connection that is about to begin."""
+        """Returns the context for a new connection."""
         return self._for_one() if self._tls.asks_for_client else self._renewed()
 
     def admits(self, connection: ssl.SSLObject | None) -> bool:
-        """Whether the client would get in, had it come now."""
+        """Returns whether the client's certificate would be accepted in a handshake now."""
         if not self._tls.asks_for_client:
             return True
         if connection is None or connection.context is not self._renewed():
@@ -47,10 +47,10 @@ class RenewedContext:
         return not allowed or not names_of(certificate).isdisjoint(allowed)
 
     def _for_one(self) -> ssl.SSLContext:
-        """Sessions and the keys of tickets belong to the context that a connection began with: of one that nobody else
-        has, nobody can resume any. The rest is that of the context that is put into its place.
+        """Returns a context for one connection alone.
 
-        OpenSSL asks at the beginning of each handshake which name is meant: the moment to do so.
+        Sessions and ticket keys belong to the context with which a connection began, so a session of this context
+        cannot be resumed. The SNI callback, at the start of the handshake, replaces it by the current context.
         """
         context = self._tls.bare_context()
         context.num_tickets = 0
@@ -68,7 +68,7 @@ class RenewedContext:
                 self._current = self._tls.context()
                 log.info("the page's certificate was read again: %s", self._tls.cert_file)
             except OSError as error:
-                log.warning("the page's certificate stays what it was: %s", self._tls.trouble(error))
+                log.warning("the page keeps its previous certificate: %s", self._tls.trouble(error))
         return self._current
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:
@@ -76,7 +76,7 @@ class RenewedContext:
 
 
 def names_of(certificate: dict[str, Any]) -> set[str]:
-    """Its subject alternative names."""
+    """Returns the subject alternative names."""
     return {str(name) for _, name in certificate.get("subjectAltName", ())}
 
 

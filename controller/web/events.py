@@ -1,9 +1,9 @@
-"""Word of changes as server-sent events at `/api/v1/events`: that there is something new to see, and the totals.
+"""Server-sent events at `/api/v1/events`: an event says that something changed, and has the totals.
 
-What is new is fetched by whoever cares. A stream looks at a version number some times a second, so changes cost the
-probe thread nothing, and a storm of them is one event a second. Streams are few, and live for some minutes only: each
-holds one of the server's connections, of which scrapes must find some free. When all are taken, whoever holds most of
-them gives one up for whoever has fewer.
+A client then fetches the pods that it needs. A stream compares a version number four times a second, so a change costs
+the probe thread nothing, and many changes are one event per second. Each stream holds a connection of the server, and
+scrapes need free connections. So the number of streams is small, and a stream ends after some minutes. If all are
+taken, the client with the most streams loses one to a client with fewer.
 
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -20,8 +20,8 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from controller.web.answers import NO_STORE, problem
 from controller.web.pod_views import PodViews
+from controller.web.responses import NO_STORE, problem
 
 STREAMS = 16
 LOOK = 0.25
@@ -31,19 +31,19 @@ LIFE = 300.0
 RECONNECT_MS = 2_000
 RETRY_AFTER = {"Retry-After": "30"}
 HEADERS = NO_STORE | {"X-Accel-Buffering": "no"}
-"""nginx and what follows it pass each event on at once."""
+"""nginx and compatible proxies then forward each event at once."""
 
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """An open stream, for whom it is, and whether it may go on."""
+    """An open stream, the address of its client, and whether it may continue."""
 
     client: str
     goes_on: bool = True
 
 
 class Events:
-    """The streams that are open. `complaints` are what is wrong with the controller itself, which is news too."""
+    """The open streams. `complaints` are the problems of the controller itself, whose changes are events too."""
 
     def __init__(
         self,
@@ -63,11 +63,10 @@ class Events:
         return Route("/api/v1/events", self, methods=["GET"])
 
     def close(self) -> None:
-        """End all streams soon, and begin no other. Any thread may call it."""
+        """Ends all streams soon, and refuses new ones. For any thread."""
         self._ending = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         stream = Stream((scope["client"] or ("",))[0])
         if self._ending or not self._has_room(stream.client):
             refusal = problem(503, f"{len(self._open)} streams are open, of {STREAMS} that may be", RETRY_AFTER)
@@ -82,7 +81,7 @@ class Events:
                 self._open.remove(stream)
 
     def _has_room(self, client: str) -> bool:
-        """Whether `client` may have one more stream. If need be the oldest of whoever has most of them ends for it."""
+        """Returns whether `client` may open a stream. Ends the oldest stream of the client with the most if needed."""
         if len(self._open) < STREAMS:
             return True
         held = Counter(stream.client for stream in self._open)
@@ -95,8 +94,7 @@ class Events:
         return True
 
     async def _messages(self, stream: Stream) -> AsyncIterator[bytes]:
-        """An event at the beginning and with each change, and something every while, so that one who is gone is
-        noticed."""
+        """Yields an event at the start and at each change, and a comment now and then, which detects a lost client."""
         yield f"retry: {RECONNECT_MS}\n\n".encode()
         began = spoke = self._clock()
         seen = mark = totals = ""
@@ -112,7 +110,7 @@ class Events:
             await asyncio.sleep(LOOK)
 
     def _look(self) -> tuple[str, str]:
-        """What an event says now: its id and the totals, which are counted once for all streams that look at a time."""
+        """Returns id and data of an event now. The totals are counted once for all streams."""
         if (now := time.monotonic()) >= self._looked + LOOK:
             self._looked = now
             mark = current(self._views, self._complaints())
@@ -122,6 +120,8 @@ class Events:
 
 
 def current(views: PodViews, complaints: Sequence[str]) -> str:
-    """The id of an event, and what a page says of itself: another one whenever a page would show something new. How
-    long a complaint has lasted is no news."""
+    """Returns the id of an event, which a page has too. It differs whenever a page would show something new.
+
+    The duration of a complaint is not a change.
+    """
     return f"{views.mark()}-{len(set(complaints))}"

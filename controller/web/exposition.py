@@ -1,9 +1,8 @@
-"""The answer to a scrape: Prometheus' text format or OpenMetrics, of the stores as they are now and of a registry.
+"""The text of a scrape, in Prometheus' text format or OpenMetrics, from the stores and a registry.
 
-Series about single checks are written here by hand, because prometheus_client needs over ten times as long, and
-10,000 checks have 350,000 of them. They are read from the stores anew at each scrape, and nothing is remembered in
-between: the series of a removed pod are gone with it. Text is joined some checks at a time, so no single call holds
-the interpreter for long while probes are due.
+The series of single checks are rendered here, because prometheus_client takes over ten times as long, and 10,000 checks
+have 350,000 series. They are read from the stores at each scrape and not kept, so the series of a removed pod disappear
+with it. Text is joined for some checks at a time, so that no call holds the interpreter for long while probes are due.
 
 Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ and
 https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
@@ -39,7 +38,7 @@ def render(
     damped: Collection[PodKey],
     form: Format,
 ) -> Iterator[bytes]:
-    """Everything that a scrape gets, in parts. `damped` are the pods that flap."""
+    """Returns the text of a scrape in parts. `damped` are the pods that flap."""
     checks = [(_labels(check.spec.key), check) for check in healths.all()]
     yield from _checks(checks, form)
     yield from _flags(FLAPPING, [(labels, check.spec.key in damped) for labels, check in checks], form)
@@ -55,7 +54,7 @@ def render(
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: `name` is without the `_total` that a counter's samples bear."""
+    """One metric family. `name` is without the suffix `_total` of a counter's samples."""
 
     name: str
     kind: str
@@ -63,7 +62,7 @@ class Family:
 
     @property
     def sample(self) -> str:
-        """The name of its samples, which HELP and TYPE bear too, but in OpenMetrics."""
+        """The name of its samples. HELP and TYPE have it too, except in OpenMetrics."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
     def head(self, form: Format) -> bytes:
@@ -76,43 +75,43 @@ Lines = Callable[[str, Tracked], str]
 
 SUCCESS = Family("probe_success", "gauge", "Whether the last probe succeeded.")
 DURATION = Family("probe_duration_seconds", "gauge", "How long the last probe took.")
-STATUS = Family("probe_http_status_code", "gauge", "HTTP status of the last probe's answer, 0 if none was read.")
+STATUS = Family("probe_http_status_code", "gauge", "HTTP status of the last probe's response, 0 if none was received.")
 EXPIRY = Family(
     "probe_ssl_earliest_cert_expiry",
     "gauge",
-    "When the first of all certificates that the target sent expires, in seconds since the epoch, needed or not.",
+    "The earliest expiry of all certificates that the target sent, needed or not, in seconds since the epoch.",
 )
 CHAIN_EXPIRY = Family(
     "probe_ssl_last_chain_expiry_timestamp_seconds",
     "gauge",
-    "Until when the target's certificate is accepted, in seconds since the epoch; of verified ones alone.",
+    "When the verified chain of the target's certificate expires, in seconds since the epoch.",
 )
 PHASES = Family("probe_http_duration_seconds", "gauge", "How long the parts of the last probe took.")
-REASON = Family("podpulse_probe_failure_reason", "gauge", "Why the last probe failed; all are 0 if it did not.")
+REASON = Family("podpulse_probe_failure_reason", "gauge", "Why the last probe failed; all are 0 if it succeeded.")
 LAST = Family("podpulse_last_probe_timestamp_seconds", "gauge", "When the last probe started.")
-PROBES = Family("podpulse_probes", "counter", "Probes that ended, by result; local ones failed by our own fault.")
+PROBES = Family("podpulse_probes", "counter", "Finished probes, by result; local failures say nothing about the pod.")
 HEALTH = Family("podpulse_health", "gauge", "The state of the check, by its thresholds.")
 TRANSITIONS = Family("podpulse_health_transitions", "counter", "Changes of the state of the check.")
-INTERVAL = Family("podpulse_check_interval_seconds", "gauge", "How often the check is to be probed.")
+INTERVAL = Family("podpulse_check_interval_seconds", "gauge", "The interval of the check's probes.")
 FLAPPING = Family(
     "podpulse_flapping", "gauge", "Whether the pod is published as unknown because its status changes too often."
 )
 
 OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], int]], ...] = (
     (
-        Family("podpulse_manifest_invalid", "gauge", "Whether the newest manifest of the pod is not understood."),
+        Family("podpulse_manifest_invalid", "gauge", "Whether the newest manifest of the pod is invalid."),
         lambda intent: intent.error is not None,
     ),
     (
         Family(
             "podpulse_manifest_in_force",
             "gauge",
-            "Whether any version of the pod's manifest is in force; if not, the pod is not checked at all.",
+            "Whether a version of the pod's manifest is in force; if not, the pod is not checked.",
         ),
         lambda intent: intent.manifest is not None,
     ),
     (
-        Family("podpulse_manifest_warnings", "gauge", "Fields of the manifest in force that are unknown and ignored."),
+        Family("podpulse_manifest_warnings", "gauge", "Unknown fields of the manifest in force, which are ignored."),
         lambda intent: sum(warning.count for warning in intent.manifest.warnings) if intent.manifest else 0,
     ),
     (
@@ -120,13 +119,13 @@ OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], int]], ...] = (
         lambda intent: intent.manifest is not None and intent.manifest.paused,
     ),
 )
-"""What each manifest is asked, whether or not it asks for a check."""
+"""The families with one sample per manifest, whether or not it has a check."""
 
 HOLE = "\0"
 
 
 def _one_of(family: Family, label: str, values: Iterable[str], chosen: str) -> list[str]:
-    """One line for each of `values`, 1 for the chosen one, in pieces that the labels of a check join."""
+    """Returns one line per value, 1 for the chosen one, split at the place of a check's labels."""
     lines = [f'{family.sample}{{{HOLE},{label}="{value}"}} {value == chosen:d}\n' for value in values]
     return "".join(lines).split(HOLE)
 
@@ -159,7 +158,7 @@ def _chain_expiry(labels: str, check: Tracked) -> str:
 
 
 def _phases(labels: str, check: Tracked) -> str:
-    """Named as blackbox_exporter does."""
+    """The names of the phases are blackbox_exporter's."""
     if not check.last:
         return ""
     dns, connect, tls, first_byte, transfer = check.last.phases
@@ -218,7 +217,7 @@ FAMILIES: tuple[tuple[Family, Lines], ...] = (
 
 
 def _checks(labelled: Sequence[tuple[str, Tracked]], form: Format) -> Iterator[bytes]:
-    """All families of all checks; the format wants the lines of one family together."""
+    """Renders all families of all checks. The format requires the lines of a family to be together."""
     for family, lines in FAMILIES:
         yield family.head(form)
         for start in range(0, len(labelled), CHUNK):
@@ -226,7 +225,7 @@ def _checks(labelled: Sequence[tuple[str, Tracked]], form: Format) -> Iterator[b
 
 
 def _flags(family: Family, flags: Sequence[tuple[str, int]], form: Format) -> Iterator[bytes]:
-    """A family that is a small number for each pod."""
+    """Renders a family with a small number for each pod."""
     yield family.head(form)
     for start in range(0, len(flags), CHUNK):
         lines = [f"{family.name}{{{labels}}} {flag:d}\n" for labels, flag in flags[start : start + CHUNK]]
@@ -234,15 +233,15 @@ def _flags(family: Family, flags: Sequence[tuple[str, int]], form: Format) -> It
 
 
 def _labels(key: PodKey) -> str:
-    return f'node="{_escaped(key.node)}",pod="{_escaped(key.pod)}"'
+    return f'node="{_label_value(key.node)}",pod="{_label_value(key.pod)}"'
 
 
-def _escaped(value: str) -> str:
+def _label_value(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 class _WithoutCreated(Collector):
-    """A registry without the `_created` series: they double every counter, and Prometheus stores them."""
+    """A registry without the `_created` series, which would double the number of counters in Prometheus."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

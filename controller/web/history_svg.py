@@ -1,15 +1,15 @@
-"""Latency and outcome of the last probes as SVG: the coordinates only, the templates draw.
+"""Latency and outcome of the last probes as coordinates of an SVG, which the templates draw.
 
-One stroke for each probe, upwards from the base, as high as it took long; a probe that did not succeed is as high as
-the drawing, because how long a failure took says little. Strokes of one colour are one path, so that a hundred
-drawings on a page stay small.
+Each probe is a vertical stroke whose height is its duration. A probe that did not succeed has the full height, because
+the duration of a failure says little. Strokes of one colour are one path, so that a page with a hundred drawings stays
+small.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from controller.health.history import PastProbe
-from controller.web.texts import span
+from controller.web.time_text import span
 from reconcilers.health import Outcome, Phases
 
 STEP = 3
@@ -27,7 +27,7 @@ class Strokes:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """`width` and `height` are of the view box; `label` says the same in words."""
+    """`width` and `height` are those of the view box. `label` describes the drawing in words."""
 
     width: int
     height: int
@@ -58,7 +58,7 @@ def drawing(probes: Sequence[PastProbe], places: int) -> Drawing:
 
 
 def phases(parts: Phases) -> list[Phase]:
-    """The parts of one probe side by side; empty where nothing was measured."""
+    """Returns the parts of one probe from left to right; empty if nothing was measured."""
     whole = sum(parts)
     shown, start = [], 0.0
     for name, seconds in zip(Phases._fields, parts, strict=True):

@@ -1,8 +1,8 @@
-"""A manifest's bytes as text that may be shown.
+"""A manifest's bytes as text for the page and the API, without secrets.
 
-What `headers` sends to a pod may be a secret, so it is not shown: neither what the parser takes for its value, nor
-anything at all of a manifest in which that cannot be told from the rest. Lines and how deep they are indented say
-nothing about it: a quoted value may go on wherever it likes.
+The values of `headers` may be secret, so they are hidden. If they cannot be told from the rest of the manifest, the
+whole manifest is hidden. Lines and indentation are not enough to find their end, because a quoted value may continue on
+any line.
 """
 
 import re
@@ -17,23 +17,25 @@ HIDDEN = "(hidden)"
 ALL_HIDDEN = f"(not shown: it sets {CONFIDENTIAL}, which may be secret)"
 _KEY = re.compile(rf"(['\"]?){CONFIDENTIAL}\1")
 _BREAKS = "\n\r\x85\u2028\u2029"
-"""What ends a line in YAML."""
+"""Characters that end a line in YAML."""
 _LINE_BEGUN = re.compile(rf"(?:\A|[{_BREAKS}])( *)\Z")
-"""A line of which there is nothing yet but its indentation."""
+"""A line that has only its indentation so far."""
 _ESCAPE = re.compile(rf"\\[xuU{_BREAKS}]")
-"""By which a quoted key may be written otherwise than it reads."""
+"""Escapes that let a quoted key be written differently from what it means."""
 
 
 def shown(data: bytes, manifest: Manifest | None) -> str:
-    """The text; `manifest` is what these bytes were understood as, None if they were not."""
+    """Returns the text. `manifest` is the parsed manifest, None if the bytes were not understood."""
     text = data[:MAX_SHOWN].decode("utf-8", "replace").removeprefix("\ufeff")
     left, hidden = _without_headers(text, data, manifest)
     return ALL_HIDDEN if left.lower().count(CONFIDENTIAL) > hidden else left
 
 
 def _without_headers(text: str, data: bytes, manifest: Manifest | None) -> tuple[str, int]:
-    """And how often they were hidden. What is left is `ALL_HIDDEN` where they cannot be told from the rest, or where
-    nobody knows whether there are any."""
+    """Returns the text without headers, and how many were hidden.
+
+    The text is `ALL_HIDDEN` if the headers cannot be told from the rest, or if it is unknown whether there are any.
+    """
     try:
         document = clearsign.read(data).plaintext
         places = yamltext.places(document, CONFIDENTIAL)
@@ -49,7 +51,7 @@ def _without_headers(text: str, data: bytes, manifest: Manifest | None) -> tuple
 
 
 def _cut(text: str, places: Sequence[yamltext.Place]) -> str:
-    """Without what follows these keys; "" unless each of them stands on lines of its own."""
+    """Returns the text without the values of these keys; "" unless each key and its value have separate lines."""
     parts, at = [], 0
     for place in places:
         following = _LINE_BEGUN.search(text, place.end, place.next)

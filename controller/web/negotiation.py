@@ -1,4 +1,4 @@
-"""Which form of an answer a client prefers, by what its `Accept` and `Accept-Encoding` say.
+"""Content negotiation: what a client prefers by its `Accept` and `Accept-Encoding` headers.
 
 Format: https://www.rfc-editor.org/rfc/rfc9110#name-content-negotiation
 """
@@ -13,7 +13,7 @@ QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """One element of a header: a name or pattern in lower case, its parameters, and how welcome it is (0 to 1)."""
+    """One element of a header: a name or pattern in lower case, its parameters, and its quality (0 to 1)."""
 
     name: str
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -21,22 +21,21 @@ class Range:
 
 
 def ranges(header: str) -> Sequence[Range]:
-    """What a header asks for, in its order, as far as its first `MAX_RANGES` elements; those that cannot be understood
-    are left out."""
+    """Returns the first `MAX_RANGES` elements of a header in their order. Invalid elements are left out."""
     return list(_ranges(header))
 
 
-def welcome(media_type: str, version: str, accepted: Sequence[Range]) -> float:
-    """How welcome a media type in this version is, from 0 to 1: the range that fits it most exactly says so.
+def quality_of(media_type: str, version: str, accepted: Sequence[Range]) -> float:
+    """Returns the quality (0 to 1) of a media type in this version: that of the most specific range that matches.
 
-    Parameters other than `version` and `q` decide nothing.
+    Parameters other than `version` and `q` are ignored.
     """
     fitting = [(place, -at, each) for at, each in enumerate(accepted) if (place := _fit(each, media_type, version))]
     return max(fitting)[2].quality if fitting else 0.0
 
 
 def prefers_gzip(accepted: Sequence[Range]) -> bool:
-    """Whether gzip may be used, and no coding at all is not wanted more."""
+    """Returns whether gzip is accepted, and an uncompressed response is not preferred."""
     codings = {each.name: each.quality for each in accepted}
     gzip = codings.get("gzip", codings.get("x-gzip", codings.get("*", 0.0)))
     return gzip > 0 and gzip >= codings.get("identity", 0.0)
@@ -52,7 +51,7 @@ def _ranges(header: str) -> Iterator[Range]:
 
 
 def _fit(accepted: Range, media_type: str, version: str) -> int:
-    """How exactly a range names this; 0 when it means something else."""
+    """Returns how specifically a range matches; 0 if it does not match."""
     if accepted.name == media_type:
         return {version: 4, "": 3}.get(accepted.parameters.get("version", ""), 0)
     if accepted.name == media_type.partition("/")[0] + "/*":

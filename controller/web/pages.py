@@ -1,6 +1,6 @@
-"""The pages: all pods at `/`, one pod at `/pods/<node>/<pod>`, and `/manifests`, what is wrong with manifests.
+"""The HTML pages: all pods at `/`, one pod at `/pods/<node>/<pod>`, and problems of manifests at `/manifests`.
 
-Rendered here and usable as they are; the script only renews them. Nothing can be changed from here.
+They work without a script; the script only refreshes them. They are read-only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from controller.web import texts
-from controller.web.answers import HTML, answer
+from controller.web import time_text
 from controller.web.assets import Assets
 from controller.web.events import current
 from controller.web.history_svg import drawing, phases
@@ -21,6 +20,7 @@ from controller.web.manifest_text import shown
 from controller.web.pod_page import PodPage, listing, pages, within
 from controller.web.pod_views import PodSnapshot, PodState, PodView, PodViews
 from controller.web.query import Paging, PodQuery
+from controller.web.responses import HTML, answer
 from reconcilers.escaping import safe_lines
 from reconcilers.p2.manifest import sha_or_empty
 from reconcilers.spec import Manifest, PodKey
@@ -34,11 +34,11 @@ EXCERPT_PASSING = 120
 SPARKLINE = 30
 TIMELINE = 100
 ALWAYS = (PodState.CRITICAL, PodState.UNKNOWN, PodState.PASSING)
-"""States whose number is shown also where it is 0."""
+"""States whose count is shown even if it is 0."""
 
 
 class Pages:
-    """Renders what `views` shows. `complaints` are what is wrong with the controller itself."""
+    """Renders `views`. `complaints` are the problems of the controller itself."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Pages:
         ]
 
     def missing(self, request: Request, what: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-        """The page that says that there is nothing, or that it cannot be had."""
+        """Returns the page for an error: nothing is there, or the request failed."""
         root = "../" * (request.url.path.count("/") - 1)
         response = self._render("missing.html", self._mark(), status, root=root, what=what, refresh=0)
         response.headers.update(headers or {})
@@ -78,33 +78,33 @@ class Pages:
 
     async def _pods(self, request: Request) -> Response:
         mark, query = self._mark(), PodQuery.lenient(request.query_params)
-        seen = listing(self._views.pods(), query)
+        page = listing(self._views.pods(), query)
         return self._render(
             "pods.html",
             mark,
             root="",
             query=query,
-            seen=seen,
-            bar=_bar(seen),
+            page=page,
+            bar=_bar(page),
             invalid=len(self._views.invalid()),
             doubtful=len({each.key for each in self._views.doubtful()}),
-            refresh=REFRESH if seen.total <= MANY else REFRESH_MANY,
+            refresh=REFRESH if page.total <= MANY else REFRESH_MANY,
         )
 
     async def _pod(self, request: Request) -> Response:
         mark, key = self._mark(), PodKey(request.path_params["node"], request.path_params["pod"])
-        seen = self._views.snapshot(key)
-        if seen is None:
+        snapshot = self._views.snapshot(key)
+        if snapshot is None:
             what = f"No pod {key.pod} on {key.node} is known here"
             return self._render("missing.html", mark, 404, root="../../", what=what, refresh=REFRESH)
-        check = seen.sight.check
+        check = snapshot.view.check
         return self._render(
             "pod.html",
             mark,
             root="../../",
-            seen=seen,
+            snapshot=snapshot,
             history=check.history.last(TIMELINE) if check else [],
-            manifests=_manifest_versions(seen),
+            manifests=_manifest_versions(snapshot),
             refresh=REFRESH,
         )
 
@@ -128,7 +128,7 @@ class Pages:
         )
 
     def _mark(self) -> str:
-        """To be taken before the stores are read: what changes meanwhile is then fetched once more, not missed."""
+        """Must be called before the stores are read: a change meanwhile is then fetched once more instead of missed."""
         return current(self._views, self._complaints())
 
     def _render(self, name: str, mark: str, status: int = 200, **values: Any) -> Response:
@@ -152,10 +152,10 @@ def _templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        "span": texts.span,
-        "age": texts.age,
-        "moment": texts.moment,
-        "iso": texts.iso,
+        "span": time_text.span,
+        "age": time_text.age,
+        "moment": time_text.moment,
+        "iso": time_text.iso,
         "excerpt": _excerpt,
         "sparkline": lambda check: drawing(check.history.last(SPARKLINE), SPARKLINE),
         "timeline": lambda history: drawing(history, max(len(history), TIMELINE // 3)),
@@ -166,28 +166,28 @@ def _templates() -> jinja2.Environment:
 
 
 def _shown_safely(value: object) -> object:
-    """What others wrote has no character that reorders or hides what stands beside it; our own markup stays."""
+    """Escapes characters that reorder or hide other text, except in our own markup."""
     return safe_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _excerpt(sight: PodView) -> str:
-    return sight.output[: EXCERPT_PASSING if sight.state is PodState.PASSING else EXCERPT]
+def _excerpt(view: PodView) -> str:
+    return view.output[: EXCERPT_PASSING if view.state is PodState.PASSING else EXCERPT]
 
 
-def _bar(seen: PodPage) -> list[tuple[PodState, float, float]]:
-    """Where the part of each state begins and how wide it is, in percent of all pods."""
+def _bar(page: PodPage) -> list[tuple[PodState, float, float]]:
+    """Returns the start and the width of each state's part of the bar, in percent of all pods."""
     parts, start = [], 0.0
-    for state, count in seen.totals.items():
-        width = 100 * count / (seen.total or 1)
+    for state, count in page.totals.items():
+        width = 100 * count / (page.total or 1)
         if count:
             parts.append((state, start, width))
         start += width
     return parts
 
 
-def _manifest_versions(seen: PodSnapshot) -> list[dict[str, str]]:
-    """The manifest as it stands, and the one in force where that is an older one."""
-    intent = seen.sight.intent
+def _manifest_versions(snapshot: PodSnapshot) -> list[dict[str, str]]:
+    """Returns the newest manifest, and the manifest in force if it is an older one."""
+    intent = snapshot.view.intent
     if intent is None:
         return []
     if intent.error and intent.manifest:

@@ -1,7 +1,7 @@
-"""One page of the list of pods: filtered, in order, and counted.
+"""One page of the list of pods: filtered, sorted and counted.
 
-Sorting 10,000 at once would hold the interpreter for milliseconds while probes are due, so it is done in short runs
-that are merged only as far as somebody looks.
+To sort 10,000 pods at once would hold the interpreter for milliseconds while probes are due. So short runs are sorted,
+and merged only up to the end of the page.
 """
 
 import heapq
@@ -21,7 +21,7 @@ SEVERITY = {state: place for place, state in enumerate(PodState)}
 
 @dataclass(frozen=True, slots=True)
 class PodPage:
-    """`pods` are those of one page, `matching` counts those of all pages, and `totals` all pods whatever was asked."""
+    """`pods` are those of one page. `matching` counts those of all pages, and `totals` all pods without the filter."""
 
     pods: Sequence[PodView]
     matching: int
@@ -38,12 +38,12 @@ class PodPage:
 
     @property
     def worst(self) -> PodState | None:
-        """The worst state that any pod is in; None without pods."""
+        """The worst state of any pod; None without pods."""
         return next((state for state in PodState if self.totals[state]), None)
 
 
 def listing(pods: Sequence[PodView], query: PodQuery) -> PodPage:
-    """What `query` asks for."""
+    """Returns the page that `query` asks for."""
     counts = Counter(pod.state for pod in pods)
     chosen = [pod for pod in pods if pod.state in query.state] if query.state else pods
     if words := list(dict.fromkeys(query.q.lower().split())):
@@ -57,23 +57,23 @@ def listing(pods: Sequence[PodView], query: PodQuery) -> PodPage:
 def in_order(
     pods: Sequence[PodView], key: Callable[[PodView], Any], start: int, count: int, *, reverse: bool = False
 ) -> list[PodView]:
-    """`count` of them from place `start` on."""
+    """Returns `count` pods from position `start` on, in the order of `key`."""
     runs = [sorted(pods[at : at + RUN], key=key, reverse=reverse) for at in range(0, len(pods), RUN)]
     return list(islice(heapq.merge(*runs, key=key, reverse=reverse), start, start + count))
 
 
 def within(paging: Paging, entries: int) -> Paging:
-    """The same, on the last page there is where it asks for one beyond."""
+    """Returns `paging` with the last page instead of a page beyond it."""
     return paging.model_copy(update={"page": min(paging.page, pages(entries, paging.per_page))})
 
 
 def pages(entries: int, per_page: int) -> int:
-    """How many pages there are; an empty list has one too."""
+    """Returns the number of pages. An empty list has one."""
     return max(1, -(-entries // per_page))
 
 
 def _has(pod: PodView, words: Sequence[str]) -> bool:
-    """Whether each of them, in lower case and without blanks, is a part of one of its texts."""
+    """Returns whether the pod's name, node or reason contains each word; words are in lower case."""
     texts = f"{pod.key.pod}\n{pod.key.node}\n{pod.reason}".lower()
     return all(word in texts for word in words)
 

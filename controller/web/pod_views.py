@@ -1,6 +1,6 @@
-"""What is known of all pods, read from the stores when it is asked, and of one pod in full.
+"""The pods as the page and the API show them, read from the stores at each request.
 
-Everything that came from a pod or a manifest stays raw text here: templates and JSON escape it.
+Text from a pod or a manifest is not escaped here. The templates and the JSON responses escape it.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from controller.health.store import HealthStore, Tracked
 from controller.intent.manifest_store import Intent, ManifestStore
 from reconcilers.damping import Flapping
-from reconcilers.explanation import Situation, evidence, explain
+from reconcilers.explanation import Situation, explain, progress
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.record import HealthRecord, Unsettled
 from reconcilers.spec import CheckSpec, FieldWarning, PodKey
@@ -23,8 +23,11 @@ NO_VERDICT = "no verdict yet"
 
 
 class PodState(StrEnum):
-    """The state of a pod as it is shown, the worst first. The first four are those of its health; the others have no
-    check, because their manifest asks for a pause, asks for none, or is not understood."""
+    """The state of a pod as it is shown, the worst first.
+
+    The first four are states of its health. A pod in another state has no check, because its manifest pauses the check,
+    has none, or is not understood.
+    """
 
     CRITICAL = "critical"
     UNKNOWN = "unknown"
@@ -35,10 +38,10 @@ class PodState(StrEnum):
 
 
 class PodView(NamedTuple):
-    """One pod as it was when it was looked at: light, because lists of 10,000 are made of it.
+    """One pod at the time of the request. It is a tuple, because lists have 10,000 of them.
 
-    Times are seconds since the epoch, 0 for never; `took` is the duration of the last probe in seconds, -1 without one.
-    A pod that flaps is in the state that is said of it, unknown.
+    Times are seconds since the epoch, 0 for never. `took` is the duration of the last probe in seconds, -1 without a
+    probe. A pod that flaps has the published state, unknown.
     """
 
     key: PodKey
@@ -54,7 +57,7 @@ class PodView(NamedTuple):
 
     @property
     def detail(self) -> str:
-        """What is the matter, in a few words."""
+        """A short description of the problem."""
         if self.flapping and self.health:
             return f"{self.flapping.changes} changes of status in a short time; last seen {self.health.state}"
         if self.health and self.probed and not self.health.since:
@@ -67,7 +70,7 @@ class PodView(NamedTuple):
 
     @property
     def _last_miss(self) -> str:
-        """What the last probe saw where that was no success; it need not count, or not be enough yet."""
+        """The detail of the last probe if it did not succeed, even if it does not count or not suffice."""
         check = self.check
         if not (check and check.last and check.last.generation == check.generation):
             return ""
@@ -75,33 +78,33 @@ class PodView(NamedTuple):
 
     @property
     def output(self) -> str:
-        """The excerpt of the answer that led to this state."""
+        """The excerpt of the response that led to this state."""
         return self.health.output if self.health else ""
 
     @property
     def evidence(self) -> str:
-        """How far the probes are on the way to another state, "" when they are not."""
-        return evidence(self.health, self.check.spec) if self.check and self.health else ""
+        """How far the probes are on the way to another state; "" if they are not on the way."""
+        return progress(self.health, self.check.spec) if self.check and self.health else ""
 
 
 @dataclass(frozen=True, slots=True)
 class PodSnapshot:
-    """One pod in full. `why` is a sentence; `published` what is known to stand where health goes."""
+    """One pod in full. `why` is a sentence. `published` is the record that was published, if it is known."""
 
-    sight: PodView
+    view: PodView
     last: ProbeResult | None
     why: str
     published: HealthRecord | None
 
     @property
     def warnings(self) -> Sequence[FieldWarning]:
-        """What is said of the manifest in force."""
-        intent = self.sight.intent
+        """The warnings about the manifest in force."""
+        intent = self.view.intent
         return intent.manifest.warnings if intent and intent.manifest else ()
 
     @property
     def in_doubt(self) -> bool:
-        """Whether what is published is not known to be ours, and so about to be written again."""
+        """Whether the published record may not be ours, so that it will be written again."""
         return isinstance(self.published, Unsettled)
 
 
@@ -126,7 +129,7 @@ class DoubtfulField:
 
 
 class PodViews:
-    """Reads the stores. `flapping` names the pods that are damped, and `published` what stands where health goes."""
+    """Reads the stores. `flapping` returns the damped pods, and `published` the published record of a pod."""
 
     def __init__(
         self,
@@ -144,36 +147,36 @@ class PodViews:
         self.clock = clock
 
     def mark(self) -> str:
-        """Another text whenever there may be something new to see."""
+        """Returns a text that changes whenever a pod may have changed."""
         return f"{self._healths.version}-{self._manifests.version}"
 
     def cut_off(self) -> str:
-        """Why failures count as our own at the moment; "" while they do not."""
+        """Returns why failures count as this node's own at the moment; "" if they do not."""
         return self._healths.cut_off
 
     def pods(self) -> list[PodView]:
-        """Every pod that has a manifest or a check, in no order."""
-        return list(self._sights())
+        """Returns every pod that has a manifest or a check, without an order."""
+        return list(self._each_view())
 
     def checks(self) -> list[CheckSpec]:
-        """Every check that runs, in no order."""
+        """Returns every check that runs, without an order."""
         return [tracked.spec for tracked in self._healths.all()]
 
     def totals(self) -> Mapping[PodState, int]:
-        """How many pods are in each state."""
-        counts = Counter(sight.state for sight in self._sights())
+        """Returns the number of pods in each state."""
+        counts = Counter(view.state for view in self._each_view())
         return {state: counts[state] for state in PodState}
 
     def snapshot(self, key: PodKey) -> PodSnapshot | None:
-        """One pod; None for one that nothing is known of."""
+        """Returns one pod; None if it has neither a manifest nor a check."""
         check, intent = self._healths.tracked(key), self._manifests.intent(key)
         if check is None and intent is None:
             return None
         flapping = self._flapping().get(key)
-        sight = self._sight(key, check, intent, flapping)
+        view = self._view(key, check, intent, flapping)
         last = check.last if check else None
         situation = Situation(
-            sight.health,
+            view.health,
             check.spec if check else None,
             last if check and last and last.generation == check.generation else None,
             intent.manifest if intent else None,
@@ -181,10 +184,10 @@ class PodViews:
             flapping,
             self._healths.cut_off,
         )
-        return PodSnapshot(sight, last, explain(situation), self._published(key))
+        return PodSnapshot(view, last, explain(situation), self._published(key))
 
     def invalid(self) -> list[InvalidManifest]:
-        """The manifests that are not understood, by key."""
+        """Returns the manifests that are not understood, sorted by key."""
         found = [
             InvalidManifest(
                 key, intent.invalid_since, intent.error.field, intent.error.problem, intent.manifest is not None
@@ -195,7 +198,7 @@ class PodViews:
         return sorted(found, key=lambda each: each.key)
 
     def doubtful(self) -> list[DoubtfulField]:
-        """The warnings about manifests that are in force, by key."""
+        """Returns the warnings about the manifests in force, sorted by key."""
         found = [
             DoubtfulField(key, warning.field, warning.problem)
             for key, intent in self._manifests.intents().items()
@@ -204,15 +207,15 @@ class PodViews:
         ]
         return sorted(found, key=lambda each: each.key)
 
-    def _sights(self) -> Iterator[PodView]:
+    def _each_view(self) -> Iterator[PodView]:
         intents, flapping = dict(self._manifests.intents()), self._flapping()
         for check in self._healths.all():
             key = check.spec.key
-            yield self._sight(key, check, intents.pop(key, None), flapping.get(key))
+            yield self._view(key, check, intents.pop(key, None), flapping.get(key))
         for key, intent in intents.items():
-            yield self._sight(key, None, intent, None)
+            yield self._view(key, None, intent, None)
 
-    def _sight(self, key: PodKey, check: Tracked | None, intent: Intent | None, flapping: Flapping | None) -> PodView:
+    def _view(self, key: PodKey, check: Tracked | None, intent: Intent | None, flapping: Flapping | None) -> PodView:
         if check is None:
             return PodView(key, _without_check(intent), Reason.NONE, 0.0, 0.0, -1.0, None, None, intent, None)
         health, last = check.health, check.last

@@ -1,4 +1,4 @@
-"""What is asked of the list of pods, as it stands in a URL: which pods, in which order, and which part of them."""
+"""The query of a list's URL: filter, order and page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from controller.web.pod_views import PodState
 
 COLUMNS = ("state", "pod", "node", "since", "probed", "took", "reason")
 FIRST_DESCENDING = frozenset({"since", "probed", "took"})
-"""Columns of which the greatest is the most interesting."""
+"""Columns that are sorted in descending order at first."""
 MAX_PER_PAGE = 500
 
 Order = Literal[
@@ -49,10 +49,10 @@ class Paging(BaseModel):
 
     @classmethod
     def parse(cls, parameters: QueryParams) -> Self:
-        """What a URL asks for.
+        """Returns the query of a URL.
 
         Raises:
-            QueryError: with every parameter that is not understood.
+            QueryError: one or more parameters are invalid; it names all of them.
         """
         try:
             return cls.model_validate(cls._fields(parameters))
@@ -61,7 +61,7 @@ class Paging(BaseModel):
 
     @classmethod
     def lenient(cls, parameters: QueryParams) -> Self:
-        """The same for a page: what is not understood is as if it had not been said."""
+        """Like `parse`, but ignores invalid parameters, for the pages."""
         fields = cls._fields(parameters)
         try:
             return cls.model_validate(fields)
@@ -71,18 +71,17 @@ class Paging(BaseModel):
 
     @classmethod
     def _fields(cls, parameters: QueryParams) -> dict[str, Any]:
-        """The parameters by name; the last one counts of those that are given several times."""
+        """Returns the parameters by name. The last one counts if one is given several times."""
         return dict(parameters)
 
     def url(self, **changes: Any) -> str:
-        """The query of this with some changes: from `?` on, without what is as by default. It begins at the first page
-        unless another one is asked for."""
+        """Returns the URL's query from `?` on, with some changes and without defaults. Without `page` it is page 1."""
         said = self.model_copy(update={"page": 1, **changes}).model_dump(exclude_defaults=True)
         return f"?{urlencode(said, doseq=True)}"
 
 
 class PodQuery(Paging):
-    """Which pods, and in which order."""
+    """Filter, order and page of the list of pods."""
 
     state: tuple[PodState, ...] = Field((), description="Only pods in one of these states; may be given several times.")
     q: str = Field(
@@ -108,7 +107,7 @@ class PodQuery(Paging):
         return self.sort.startswith("-")
 
     def sorted_by(self, column: str) -> str:
-        """The query that sorts by `column`, and the other way round where it does already."""
+        """Returns the query that sorts by `column`, in the reverse order if it is sorted by that column."""
         descending = not self.descending if column == self.column else column in FIRST_DESCENDING
         return self.url(sort=f"-{column}" if descending else column)
 

@@ -1,6 +1,6 @@
-"""Whether this controller is ready: it knows the manifests, and what it finds gets published.
+"""Whether this controller is ready: it has read the manifests, and it publishes health in time.
 
-Only asked, by `/-/ready`, the page and the metrics; nothing waits here.
+`/-/ready`, the page and the metrics read this. It never blocks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +10,11 @@ from reconcilers.spec import PodKey
 
 STALE_WATCH = 30.0
 UNPUBLISHED = 30.0
-"""Seconds after which what was to be published, or withdrawn, should have been."""
+"""Seconds within which a record should be published or withdrawn."""
 
 
 class LeaseStatus(Protocol):
-    """What is published under; see `wiring.LeaseKeeper`."""
+    """The lease of the published health; see `wiring.LeaseKeeper`."""
 
     def current(self) -> str | None: ...
 
@@ -25,14 +25,16 @@ class Publishing(Protocol):
     """The control loop of one place where health is published."""
 
     def overdue(self, seconds: float) -> Mapping[PodKey, str]:
-        """The pods that have been waiting for so long, and why each failed the last time."""
+        """Returns the pods that have waited for so long, with the error of the last attempt."""
         ...
 
 
 class Readiness:
-    """`silence` is for how many seconds the manifests have not been read, None before they were. `rival` says
-    who else has this node, "" for nobody. `places` are the loops that publish, by the names of their
-    places."""
+    """Combines the conditions of readiness.
+
+    `silence` returns the seconds since the manifests were read, None before the first time. `rival` describes another
+    controller of this node, "" if there is none. `places` are the publishing loops by the names of their places.
+    """
 
     def __init__(
         self,
@@ -47,14 +49,14 @@ class Readiness:
         self._places = places
 
     def complaints(self) -> Sequence[str]:
-        """One sentence for each thing that is wrong; empty when nothing is."""
-        return [*self._of_the_watch(), *self._of_the_lease(), *self._of_a_rival(), *self._of_the_places()]
+        """Returns one sentence per problem."""
+        return [*self._of_watch(), *self._of_lease(), *self._of_rival(), *self._of_places()]
 
     def unpublished(self, place: str) -> int:
-        """How many pods are not published, or not withdrawn, as they should be, and have not been for long."""
+        """Returns the number of pods whose record is overdue to be published or withdrawn."""
         return len(self._places[place].overdue(UNPUBLISHED))
 
-    def _of_the_watch(self) -> Sequence[str]:
+    def _of_watch(self) -> Sequence[str]:
         match self._silence():
             case None:
                 return ["the manifests have not been read yet"]
@@ -62,23 +64,21 @@ class Readiness:
                 return [f"the manifests were last read {seconds:.0f} s ago"]
         return []
 
-    def _of_the_lease(self) -> Sequence[str]:
+    def _of_lease(self) -> Sequence[str]:
         if self._lease is None or self._lease.current():
             return []
         return [f"the lease is lost, no health can be published: {self._lease.why() or 'it was not renewed in time'}"]
 
-    def _of_a_rival(self) -> Sequence[str]:
-        return [f"this node is not ours alone: {why}"] if (why := self._rival()) else []
+    def _of_rival(self) -> Sequence[str]:
+        return [f"another controller seems to run for this node: {rival}"] if (rival := self._rival()) else []
 
-    def _of_the_places(self) -> Sequence[str]:
-        found = []
+    def _of_places(self) -> Sequence[str]:
+        complaints = []
         for place, loop in self._places.items():
             if overdue := loop.overdue(UNPUBLISHED):
-                key, why = next(
-                    ((key, why) for key, why in overdue.items() if why), (next(iter(overdue)), "no answer yet")
-                )
-                found.append(
+                key, error = next((item for item in overdue.items() if item[1]), (next(iter(overdue)), "no answer yet"))
+                complaints.append(
                     f"{len(overdue)} pods have not been published ({place}) for over {UNPUBLISHED:.0f} s, "
-                    f"{key} among them: {why}"
+                    f"such as {key}: {error}"
                 )
-        return found
+        return complaints

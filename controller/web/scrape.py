@@ -1,23 +1,23 @@
-"""The answer to a scrape over HTTP: in the format and the coding that the scraper asked for, made while it is sent."""
+"""The response to a scrape, in the format and the coding that the scraper accepts, made while it is sent."""
 
 from collections.abc import Callable, Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from controller.web.chunks import gzipped, in_chunks
 from controller.web.exposition import Format
-from controller.web.negotiation import prefers_gzip, ranges, welcome
-from controller.web.stream import gathered, gzipped
+from controller.web.negotiation import prefers_gzip, quality_of, ranges
 
 Render = Callable[[Format], Iterable[bytes]]
-"""Makes the text of all metrics in a format, in parts."""
+"""Returns the text of all metrics in a format, in parts."""
 
 TEXT = ("text/plain", "0.0.4")
 OPENMETRICS = ("application/openmetrics-text", "1.0.0")
 
 
 def scraped(request: Request, render: Render) -> Response:
-    """All metrics. The text format goes to whoever does not clearly prefer OpenMetrics: people, and older scrapers."""
+    """Returns all metrics, in the text format unless the client prefers OpenMetrics."""
     form = _format(_header(request, "accept"))
     headers = {
         "Content-Type": form.value,
@@ -29,14 +29,14 @@ def scraped(request: Request, render: Render) -> Response:
     if prefers_gzip(ranges(_header(request, "accept-encoding"))):
         headers["Content-Encoding"] = "gzip"
         parts = gzipped(parts)
-    return StreamingResponse(gathered(parts), headers=headers)
+    return StreamingResponse(in_chunks(parts), headers=headers)
 
 
 def _header(request: Request, name: str) -> str:
-    """A header may come in several lines."""
+    """Returns a header, which may have several lines."""
     return ",".join(request.headers.getlist(name))
 
 
 def _format(accept: str) -> Format:
     accepted = ranges(accept)
-    return Format.OPENMETRICS if welcome(*OPENMETRICS, accepted) > welcome(*TEXT, accepted) else Format.TEXT
+    return Format.OPENMETRICS if quality_of(*OPENMETRICS, accepted) > quality_of(*TEXT, accepted) else Format.TEXT

@@ -13,11 +13,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from controller.config.web_access import WebAccess
+from controller.runtime.start_error import StartError
 from controller.web.basic_auth import BasicAuth
 from controller.web.certificates import RenewedContext
 from controller.web.connection import Connection, admits_all
-from controller.web.gate import Gate
 from controller.web.listener import CONNECTIONS, Listener
+from controller.web.trusted_hosts import TrustedHosts
 
 BACKLOG = 128
 TASKS = 2 * CONNECTIONS
@@ -28,7 +29,7 @@ OPEN_ACCESS = WebAccess()
 """Access for everybody, without TLS."""
 
 
-class ListenError(Exception):
+class ListenError(StartError):
     """The address cannot be listened on; the message names it and says why."""
 
 
@@ -67,7 +68,7 @@ class WebServer:
     """Serves `app` on `host` ("": every address) and `port` (0: a free one) to the clients that `access` admits.
 
     `names` are names of this machine, and `allowed_hosts` further names that the Host of a request may have; see
-    `Gate`. `before_stop` ends the answers that would not end by themselves.
+    `TrustedHosts`. `before_stop` ends the answers that would not end by themselves.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class WebServer:
         self._thread: threading.Thread | None = None
         self._access = access
         self._basic_auth = BasicAuth(app, access.basic_auth_users)
-        self._gate = Gate(self._basic_auth, (host, *names), allowed_hosts)
+        self._trusted_hosts = TrustedHosts(self._basic_auth, (host, *names), allowed_hosts)
         self._server: _Server | None = None
 
     @property
@@ -138,7 +139,7 @@ class WebServer:
         except OSError as error:
             why = tls.trouble(error) if tls else ""
             raise ListenError(f"cannot serve {self._host} port {self._port} over TLS: {why}") from None
-        return _Server(_config(self._gate, self._access.headers), renewed)
+        return _Server(_config(self._trusted_hosts, self._access.headers), renewed)
 
 
 def _config(app: ASGIApp, headers: Mapping[str, str]) -> uvicorn.Config:

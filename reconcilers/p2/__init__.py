@@ -1,1 +1,1 @@
-"""What p2 would say of a manifest. Values in, values out."""
+"""Reads and writes manifests as p2 does."""

@@ -1,10 +1,10 @@
-"""Scalars as go-yaml v2 reads, writes and orders them: which text is a number, and how a number is written.
+"""Reads, writes and orders scalars as go-yaml v2 does.
 
-For what p2 reads too: the manifest's SHA (`p2manifest`), since p2 hashes what it writes from Go's values, and ports.
-There `0x10` counts as 16, and `1.0` as 1. Our own fields are not read by these YAML 1.1 guesses.
+Used where p2 reads the same scalar: for the SHA of a manifest, because p2 hashes the YAML that it writes from Go's
+values, and for ports. `0x10` is 16 there, and `1.0` is 1. Podpulse's own fields do not use these rules of YAML 1.1.
 
 Source: gopkg.in/yaml.v2 at a5b47d31c556 (2016-09-28), the version in p2's go.mod, with Go's strconv since Go 1.13.
-Signs of its age: timestamps are text, and floating-point numbers are written with the precision of 32 bits.
+In this old version, timestamps are text, and floating-point numbers are written with a precision of 32 bits.
 """
 
 import math
@@ -35,12 +35,12 @@ DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?
 FRACTION = re.compile(r"\.[0-9]+(?:_[0-9]+)*(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?")
 HEXADECIMAL = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]+(?:\.[0-9a-fA-F]*)?|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+")
 INFINITE = re.compile(r"[+-](?:inf|infinity)", re.IGNORECASE | re.ASCII)
-DIGITS_OR_OTHER = re.compile(r"(?P<digits>\d+)|.", re.DOTALL)
+DIGITS_OR_CHARACTER = re.compile(r"(?P<digits>\d+)|.", re.DOTALL)
 SIGNED_BINARY = re.compile(r"(?P<minus>-?)0b(?P<number>[+-][01]+)")
 
 
 def resolve(text: str) -> Scalar:
-    """What go-yaml makes of a scalar without quotes; text where it is none of its words and numbers."""
+    """Returns what go-yaml reads from a scalar without quotes: `text` itself if it is neither a word nor a number."""
     if text in WORDS:
         return WORDS[text]
     match text[0]:
@@ -53,12 +53,12 @@ def resolve(text: str) -> Scalar:
 
 
 def wrap(value: int) -> int:
-    """`value` as it overflows in Go's int64."""
+    """Returns `value` after the overflow of Go's int64."""
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def write(value: bool | float | None) -> str:
-    """The text that go-yaml writes for what is not text."""
+    """Returns the text that go-yaml writes for a scalar that is not text."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -67,15 +67,15 @@ def write(value: bool | float | None) -> str:
 
 
 def precedes(one: Scalar, other: Scalar) -> bool:
-    """Whether go-yaml writes the key `one` before the key `other`."""
+    """Returns whether go-yaml writes the key `one` before the key `other`."""
     if isinstance(one, str) and isinstance(other, str):
         return _text_precedes(one, other)
     return _rank(one) < _rank(other)
 
 
-def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
-    """A sort key: runs of digits count as numbers, letters come after everything else."""
-    return [_part(found) for found in DIGITS_OR_OTHER.finditer(text)], text
+def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Returns a sort key that compares runs of digits as numbers, and puts letters after other characters."""
+    return [_part(found) for found in DIGITS_OR_CHARACTER.finditer(text)], text
 
 
 def _number(plain: str, text: str) -> Scalar:
@@ -112,7 +112,7 @@ def _hexadecimal(plain: str, text: str) -> Scalar:
 
 
 def _signed_binary(found: re.Match[str], text: str) -> Scalar:
-    """`0b-101`: an oddity that go-yaml accepts, since it takes the prefix off before it reads the number."""
+    """Reads `0b-101`, which go-yaml accepts because it removes the prefix before it reads the number."""
     value = int(found["number"], 2)
     if value not in INT64:
         return text
@@ -120,17 +120,17 @@ def _signed_binary(found: re.Match[str], text: str) -> Scalar:
 
 
 def _write_float(value: float) -> str:
-    value = _single(value)
+    value = _to_float32(value)
     if math.isnan(value):
         return ".nan"
     if math.isinf(value):
         return ".inf" if value > 0 else "-.inf"
     sign = "-" if math.copysign(1, value) < 0 else ""
-    return sign + (_general(*_shortest(abs(value))) if value else "0")
+    return sign + (_format(*_shortest(abs(value))) if value else "0")
 
 
-def _single(value: float) -> float:
-    """The nearest number of 32 bits; beyond the largest one, infinity."""
+def _to_float32(value: float) -> float:
+    """Returns the nearest number of 32 bits; infinity beyond the largest one."""
     try:
         return float(struct.unpack("<f", struct.pack("<f", value))[0])
     except OverflowError:
@@ -138,36 +138,36 @@ def _single(value: float) -> float:
 
 
 def _shortest(value: float) -> tuple[str, int]:
-    """The fewest digits from which a reader with 32 bits gets `value` again, and the power of ten of the first."""
+    """Returns the fewest digits that identify `value` in 32 bits, and the power of ten of the first digit."""
     if math.frexp(value)[0] == 0.5:
-        return _shortest_of_power(value)
+        return _shortest_power_of_two(value)
     for count in range(8):
         text = f"{value:.{count}e}"
-        reading = float(text)
-        around = {_single(math.nextafter(reading, 0)), _single(math.nextafter(reading, math.inf))}
-        if value in around and (len(around) == 1 or _is_nearest(Fraction(text), value)):
+        number = float(text)
+        candidates = {_to_float32(math.nextafter(number, end)) for end in (0, math.inf)}
+        if value in candidates and (len(candidates) == 1 or _is_nearest(Fraction(text), value)):
             return _digits(text)
     return _digits(f"{value:.8e}")
 
 
 @lru_cache(maxsize=512)
-def _shortest_of_power(value: float) -> tuple[str, int]:
-    """The same for a power of two: the number below is nearer than the one above, so the digits that are nearest to
-    `value` may not be the fewest."""
+def _shortest_power_of_two(value: float) -> tuple[str, int]:
+    """Like `_shortest`, for a power of two. The next number below is nearer than the next one above, so a text of fewer
+    digits may be one that is not nearest to `value`."""
     exact, power = Fraction(value), int(f"{value:.8e}".partition("e")[2])
     units = (Fraction(10) ** (power - place) for place in range(9))
-    candidates = (digits * unit for unit in units for digits in _around(exact / unit))
+    candidates = (digits * unit for unit in units for digits in _neighbours(exact / unit))
     return _digits(f"{float(next(number for number in candidates if _is_nearest(number, value))):.8e}")
 
 
-def _around(number: Fraction) -> list[int]:
-    """The two whole numbers beside it, the nearer one first; of two that are as near, the even one."""
+def _neighbours(number: Fraction) -> list[int]:
+    """Returns the whole numbers below and above, the nearer one first; the even one first if both are as near."""
     below = math.floor(number)
     return sorted((below, below + 1), key=lambda digits: (abs(digits - number), digits % 2))
 
 
 def _is_nearest(number: Fraction, value: float) -> bool:
-    """Whether `value` is what a reader with 32 bits gets from `number`."""
+    """Returns whether `number`, read with 32 bits, is `value`."""
     lowest, highest, closed = _interval(value)
     return lowest < number < highest or (closed and number in {lowest, highest})
 
@@ -178,34 +178,30 @@ def _digits(text: str) -> tuple[str, int]:
 
 
 def _interval(value: float) -> tuple[Fraction, Fraction, bool]:
-    """Between which numbers `value` is the nearest of 32 bits, and whether the two ends count too."""
+    """Returns the interval of the numbers that 32 bits round to `value`, and whether it includes both ends."""
     (bits,) = struct.unpack("<I", struct.pack("<f", value))
-    below, above = (Fraction(*_bits(bits + step).as_integer_ratio()) for step in (-1, 1))
+    below, above = (Fraction(*_from_bits(bits + step).as_integer_ratio()) for step in (-1, 1))
     return (below + Fraction(value)) / 2, (above + Fraction(value)) / 2, bits % 2 == 0
 
 
-def _bits(bits: int) -> float:
-    """The number of 32 bits with this pattern; after the largest one, what would follow it."""
+def _from_bits(bits: int) -> float:
+    """Returns the number of this pattern of 32 bits; 2^128 for the pattern after the largest number."""
     return 2.0**128 if bits == 0x7F800000 else float(struct.unpack("<f", struct.pack("<I", bits))[0])
 
 
-def _general(digits: str, power: int) -> str:
-    """Go's %g in its shortest form: with an exponent from a million up, and below a ten-thousandth."""
+def _format(digits: str, power: int) -> str:
+    """Formats like Go's shortest %g: with an exponent from 1e6, and below 1e-4."""
     if not -4 <= power < 6:
-        return _exponential(digits, power)
+        mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
+        return f"{mantissa}e{'-' if power < 0 else '+'}{abs(power):02}"
     if power < 0:
         return "0." + "0" * (-power - 1) + digits
     whole = digits[: power + 1].ljust(power + 1, "0")
     return f"{whole}.{digits[power + 1 :]}" if len(digits) > power + 1 else whole
 
 
-def _exponential(digits: str, power: int) -> str:
-    mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
-    return f"{mantissa}e{'-' if power < 0 else '+'}{abs(power):02}"
-
-
 def _rank(key: Scalar) -> tuple[int, float, int, float]:
-    """Numbers and booleans by their value, then by Go's order of kinds; null comes after them, text last."""
+    """Returns a sort key: numbers and booleans by value, then by Go's order of kinds; then null, then text."""
     match key:
         case None:
             return 1, 0, 0, 0
@@ -220,10 +216,10 @@ def _rank(key: Scalar) -> tuple[int, float, int, float]:
 
 
 def _text_precedes(one: str, other: str) -> bool:
-    """Natural order: digits count as a number, letters come after everything else.
+    """Compares in go-yaml's natural order: digits as a number, letters after other characters.
 
-    It is circular for some sets of keys: `10` < `1b` < `2` < `10`, and `99` < `100` < `11` < `99`. With such keys p2's
-    own SHA varies from call to call, and ours is one of those.
+    The order is circular for some sets of keys: `10` < `1b` < `2` < `10`, and `99` < `100` < `11` < `99`. With such
+    keys p2's own SHA varies from call to call, and Podpulse returns one of these SHAs.
     """
     for place, (left, right) in enumerate(zip(one, other, strict=False)):
         if left == right:

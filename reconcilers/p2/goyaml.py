@@ -1,9 +1,8 @@
-"""Text as go-yaml v2 writes it, byte for byte: the block style into which p2 marshals a manifest before it hashes it.
+"""Writes YAML as go-yaml v2 does, byte for byte: p2 marshals a manifest to this block style before it hashes it.
 
-For the manifest's SHA only (`p2manifest`); whatever a person or another program is to read is not written here. It need
-not look well, it must look the same: also where go-yaml breaks long lines, escapes an emoji or indents oddly.
+Only `reconcilers.p2.manifest` uses it. The text breaks long lines, escapes emojis and indents exactly as go-yaml does.
 
-Source: the behaviour of gopkg.in/yaml.v2 at a5b47d31c556 (2016-09-28), the version in p2's go.mod; it is libyaml's
+Source: the behaviour of gopkg.in/yaml.v2 at a5b47d31c556 (2016-09-28), the version in p2's go.mod. It is libyaml's
 emitter with a width of 80 and an indentation of 2, without document markers.
 """
 
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from functools import cmp_to_key
 from typing import TypeAlias
 
-from reconcilers.p2.goscalars import Scalar, natural, precedes, resolve, write
+from reconcilers.p2.goscalars import Scalar, natural_key, precedes, resolve, write
 
 WIDTH = 80
 INDENTATION = 2
@@ -23,8 +22,8 @@ SPECIAL = re.compile(r"[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
 ESCAPED = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
 BREAK = re.compile(r"[\n\r\x85\u2028\u2029]")
 NOT_PLAIN = re.compile(
-    r"\A(?:[ #,\[\]{}&*!|>'\"%@`]|---|\.\.\.|[?:-](?: |\Z))"  # a first letter that means something else
-    r"|:(?: |\Z)|[ \n\u2028\u2029]#"  # what would be a key, or a comment
+    r"\A(?:[ #,\[\]{}&*!|>'\"%@`]|---|\.\.\.|[?:-](?: |\Z))"  # begins with an indicator
+    r"|:(?: |\Z)|[ \n\u2028\u2029]#"  # would be read as a key or a comment
     r"|[\n\u2028\u2029]| \Z"
 )
 NOT_SINGLE_QUOTED = re.compile(r" [\n\u2028\u2029]|[\n\u2028\u2029] ")
@@ -53,7 +52,7 @@ BYTE_ORDER_MARK = "\ufeff"
 
 @dataclass(frozen=True, slots=True)
 class GoMap:
-    """A mapping in the order in which it is written. Not a dict: in Go the keys 1, 1.0 and true are three."""
+    """A mapping in the order of its text. It is not a dict, because 1, 1.0 and true are different keys in Go."""
 
     entries: tuple[tuple[Scalar, "Value"], ...]
 
@@ -61,27 +60,27 @@ class GoMap:
 Value: TypeAlias = Scalar | list["Value"] | GoMap
 
 
-def in_order(entries: Iterable[tuple[Scalar, Value]]) -> GoMap:
-    """A Go map of these entries: of equal keys the last one counts, and they are written in go-yaml's order.
+def go_map(entries: Iterable[tuple[Scalar, Value]]) -> GoMap:
+    """Returns a map of these entries in go-yaml's order. The last of several equal keys wins.
 
-    go-yaml's comparison is circular for some keys (`web-99` < `web-100` < `web-11`), and p2 sorts from a random order,
-    so its answer varies. Sorting from the natural order gives the answer that p2 gives most of the time.
+    go-yaml's comparison is circular for some keys (`web-99` < `web-100` < `web-11`). p2 sorts these from a random
+    order, so its result varies. A sort that starts from the natural order gives p2's most frequent result.
     """
     distinct = {(type(key), key): (key, value) for key, value in entries}
-    return GoMap(tuple(sorted(sorted(distinct.values(), key=_natural), key=cmp_to_key(_compare))))
+    return GoMap(tuple(sorted(sorted(distinct.values(), key=_natural_entry), key=cmp_to_key(_compare))))
 
 
 def emit(document: GoMap) -> str:
-    """The YAML text of a mapping, its line breaks `\\n`; lines from text with other line breaks keep those."""
+    """Returns YAML with the line break `\\n`. Text with other line breaks keeps them."""
     writer = _Writer()
     writer.node(document, -INDENTATION, below_key=False)
     writer.line(0)
     return "".join(writer.pieces)
 
 
-def _natural(entry: tuple[Scalar, Value]) -> tuple[str, object]:
+def _natural_entry(entry: tuple[Scalar, Value]) -> tuple[str, object]:
     key = entry[0]
-    return type(key).__name__, natural(key) if isinstance(key, str) else str(key)
+    return type(key).__name__, natural_key(key) if isinstance(key, str) else str(key)
 
 
 def _compare(one: tuple[Scalar, Value], other: tuple[Scalar, Value]) -> int:
@@ -89,7 +88,7 @@ def _compare(one: tuple[Scalar, Value], other: tuple[Scalar, Value]) -> int:
 
 
 class _Writer:
-    """libyaml's emitter: what was written last, and where on the line we are, decide how the next piece is joined."""
+    """libyaml's emitter. The piece before and the column decide how the next piece is joined."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
@@ -100,9 +99,9 @@ class _Writer:
     def node(self, value: Value, indent: int, *, below_key: bool) -> None:
         match value:
             case GoMap(entries=()):
-                self._mark("{}")
+                self._indicator("{}")
             case []:
-                self._mark("[]")
+                self._indicator("[]")
             case GoMap():
                 self._mapping(value, indent + INDENTATION)
             case list():
@@ -112,7 +111,7 @@ class _Writer:
                 self._scalar(value, indent + INDENTATION, foldable=True)
 
     def line(self, indent: int) -> None:
-        """Go to column `indent`, of the next line unless nothing but indentation stands on this one."""
+        """Moves to column `indent`: on this line if it has nothing but indentation, else on the next one."""
         if not self._only_indented or self._column > indent or (self._column == indent and not self._after_space):
             self._break("\n")
         self._put(" " * (indent - self._column))
@@ -126,44 +125,35 @@ class _Writer:
                 self._put(":")
                 self._after_space = False
             else:
-                self._mark("?", indents=True)
+                self._indicator("?", indents=True)
                 self._scalar(key, indent + INDENTATION, foldable=True)
                 self.line(indent)
-                self._mark(":", indents=True)
+                self._indicator(":", indents=True)
             self.node(value, indent, below_key=True)
 
     def _sequence(self, items: list[Value], indent: int) -> None:
         for item in items:
             self.line(indent)
-            self._mark("-", indents=True)
+            self._indicator("-", indents=True)
             self.node(item, indent, below_key=False)
 
     def _scalar(self, value: Scalar, indent: int, *, foldable: bool) -> None:
         if not isinstance(value, str):
-            self._mark(write(value))
+            self._indicator(write(value))
         elif not isinstance(resolve(value), str) or SEXAGESIMAL.fullmatch(value) or SPECIAL.search(value):
             self._double_quoted(value, indent, foldable=foldable)
         elif not NOT_PLAIN.search(value):
-            self._plain(value, indent, foldable=foldable)
-        elif "\n" in value:
-            self._of_lines(value, indent, foldable=foldable)
-        elif not NOT_SINGLE_QUOTED.search(value):
+            self._indicator("")
+            self._folded(value, indent, foldable=foldable)
+        elif "\n" in value and not NOT_LITERAL.search(value):
+            self._literal(value, indent)
+        elif "\n" not in value and not NOT_SINGLE_QUOTED.search(value):
             self._single_quoted(value, indent, foldable=foldable)
         else:
             self._double_quoted(value, indent, foldable=foldable)
 
-    def _of_lines(self, text: str, indent: int, *, foldable: bool) -> None:
-        if NOT_LITERAL.search(text):
-            self._double_quoted(text, indent, foldable=foldable)
-        else:
-            self._literal(text, indent)
-
-    def _plain(self, text: str, indent: int, *, foldable: bool) -> None:
-        self._mark("")
-        self._folded(text, indent, foldable=foldable)
-
     def _single_quoted(self, text: str, indent: int, *, foldable: bool) -> None:
-        self._mark("'")
+        self._indicator("'")
         for number, line in enumerate(text.splitlines(keepends=True)):
             content = line.rstrip("\u2028\u2029")
             if number and content:
@@ -176,7 +166,7 @@ class _Writer:
         self._after_space = self._only_indented = False
 
     def _folded(self, text: str, indent: int, *, foldable: bool) -> None:
-        """At a single space between words beyond the width a new line begins."""
+        """Breaks the line at a single space between words beyond the width."""
         words = SINGLE_SPACE.split(text) if foldable and self._column + len(text) > WIDTH else [text]
         self._put(words[0])
         for word in words[1:]:
@@ -188,29 +178,25 @@ class _Writer:
         self._after_space = self._only_indented = False
 
     def _double_quoted(self, text: str, indent: int, *, foldable: bool) -> None:
-        self._mark('"')
-        everything = text.startswith(BYTE_ORDER_MARK)
-        spaced = False
+        self._indicator('"')
+        escape_all = text.startswith(BYTE_ORDER_MARK)
+        after_space = False
         for place, letter in enumerate(text):
-            if everything or ESCAPED.match(letter):
+            may_break = letter == " " and foldable and not after_space and 0 < place < len(text) - 1
+            if escape_all or ESCAPED.match(letter):
                 self._put(_escape(letter))
-                spaced = False
-            elif letter != " ":
-                self._put(letter)
-                spaced = False
-            elif foldable and not spaced and self._column > WIDTH and 0 < place < len(text) - 1:
+            elif may_break and self._column > WIDTH:
                 self.line(indent)
                 if text[place + 1] == " ":
                     self._put("\\")
-                spaced = True
             else:
                 self._put(letter)
-                spaced = True
+            after_space = letter == " " and not escape_all
         self._put('"')
         self._after_space = self._only_indented = False
 
     def _literal(self, text: str, indent: int) -> None:
-        self._mark("|")
+        self._indicator("|")
         self._put(("2" if text[0] in " \n\u2028\u2029" else "") + _chomping(text))
         self._break("\n")
         for line in text.splitlines(keepends=True):
@@ -222,8 +208,8 @@ class _Writer:
                 self._break(line[len(content) :])
         self._after_space = True
 
-    def _mark(self, text: str, *, indents: bool = False) -> None:
-        """An indicator or a whole word, after a space where one is needed; `indents`: what follows may stand beside."""
+    def _indicator(self, text: str, *, indents: bool = False) -> None:
+        """Writes an indicator or a word, after a space if needed. `indents`: it counts as indentation."""
         self._put(text if self._after_space else f" {text}")
         self._after_space = False
         self._only_indented = self._only_indented and indents

@@ -1,4 +1,4 @@
-"""What a manifest launches: where each launchable is taken from, or which version of it, as p2-inspect shows them.
+"""The location or the version of each launchable of a manifest, as p2-inspect shows them.
 
 Source: pkg/inspect of square/p2.
 """
@@ -9,25 +9,24 @@ from reconcilers.p2.goyaml import GoMap, Value
 
 
 def versions(manifest: GoMap) -> dict[str, dict[str, Any]]:
-    """For each launchable its `location`, if it has one, and its `version`.
+    """Returns the `version` of each launchable, and its `location` if it has one.
 
-    A version has an `id`, perhaps an `artifact_name` and `tags`. It is always there, as with p2-inspect; the id of none
-    is "". `manifest` is one of `p2manifest.read`.
+    A version has an `id`, and optionally an `artifact_name` and `tags`. As in p2-inspect, a launchable without a
+    version has one whose id is "".
     """
     launchables = _members(_members(manifest).get("launchables"))
     return {name: _source(_members(launchable)) for name, launchable in launchables.items()}
 
 
 def locations(found: dict[str, dict[str, Any]]) -> list[str] | None:
-    """The location of each launchable of `versions`, "" where it has none, sorted; None where nothing is launched."""
+    """Returns the sorted locations of `versions`, "" for a launchable without one; None without launchables."""
     return sorted(source.get("location", "") for source in found.values()) or None
 
 
 def _source(launchable: dict[str, Value]) -> dict[str, Any]:
-    """A version without an id is none."""
     location, version = launchable.get("location"), _members(launchable.get("version"))
-    said = {name: _members(value) if name == "tags" else value for name, value in version.items()}
-    return {**({"location": location} if location else {}), "version": said if version.get("id") else {"id": ""}}
+    shown = {name: _members(value) if name == "tags" else value for name, value in version.items()}
+    return {**({"location": location} if location else {}), "version": shown if version.get("id") else {"id": ""}}
 
 
 def _members(value: Value) -> dict[str, Value]:

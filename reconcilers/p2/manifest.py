@@ -1,14 +1,14 @@
-"""A manifest as p2 holds it: what it reads from the text, what it would write of it again, and the SHA of that.
+"""Reads a manifest as p2 does, and returns its canonical text and the SHA of this text.
 
-The SHA names a version of a pod in p2's tools and in `inspect`, so it must be p2's to the last byte: a manifest is
-read into p2's fields with Go's types, and written by `goyaml`. What p2 would refuse is refused here, and with it what
-p2 leaves to chance (NaN as a key, a number that Go's field cannot hold). Whether a pod can be *checked* is decided in
-`manifest`, which is stricter in some fields and knows nothing of others.
+The SHA names a version of a pod in p2's tools and in `inspect`, so the text must be p2's to the last byte. A manifest
+is read into p2's fields with Go's types, and `goyaml` writes it. A manifest that p2 would refuse is refused, as is one
+that p2 reads differently from call to call (NaN as a key, a number that Go's field cannot hold). Whether a pod can be
+*checked* is decided in `reconcilers.manifest`, which is stricter in some fields and does not know others.
 
 Source: pkg/manifest, pkg/launch, pkg/cgroups and pkg/util/size of square/p2; the version of go-yaml is in `goscalars`.
-Two differences remain. p2 reads the first of several documents, expands aliases and takes the last of two equal keys:
-all that is refused by `yamltext`. And libyaml's scanner is younger: it reads what `yamltext.refused_by_go` tells, as
-`[a:b]`, but not `"\\'"`.
+Two differences remain. p2 reads the first of several documents, expands aliases and uses the last of two equal keys;
+`yamltext` refuses all three. And libyaml's newer scanner reads texts that go-yaml's refuses, such as `[a:b]` (see
+`yamltext.refused_by_go`), but does not read `"\\'"`.
 """
 
 import hashlib
@@ -23,20 +23,20 @@ from reconcilers.p2.goscalars import INT64, UINT64, Scalar, resolve
 from reconcilers.p2.goyaml import GoMap, Value
 
 ABSENT = yamltext.Plain("null")
-UNTOUCHED = frozenset({"", "null"})
+SKIPPED_NULLS = frozenset({"", "null"})
 BLANKS = "\t\n\f\r "
 BYTES = re.compile(r"(-?[0-9.]+)[\t\n\f\r ]*([TGMK]?)B?", re.IGNORECASE | re.ASCII)
 MAX_SHOWN = 40
 FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 Reading = tuple[Value, bool]
-"""What will be written, and whether it is Go's zero value: such a one is left out where the field says `omitempty`."""
+"""The value to write, and whether it is Go's zero value, which a field with `omitempty` leaves out."""
 Reader = Callable[[yamltext.Value, str], Reading]
 StructureReader = Callable[[yamltext.Value, str], tuple[GoMap, bool]]
 
 
 class P2ManifestError(ValueError):
-    """What p2 would not accept as a manifest. `field` is the path of what is wrong, "" for the document as a whole."""
+    """p2 would not accept the manifest. `field` is the path of the wrong field; "" for the whole document."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}" if field else problem)
@@ -45,21 +45,20 @@ class P2ManifestError(ValueError):
 
 
 def sha(data: bytes) -> str:
-    """p2's SHA of a manifest as it stands in Consul, perhaps clearsigned: 64 lowercase hexadecimal digits.
+    """Returns p2's SHA of a manifest, which may be clearsigned: 64 lowercase hexadecimal digits.
 
     Raises:
-        P2ManifestError: for what p2 would refuse, and what is hostile.
+        P2ManifestError: p2 would refuse the manifest, or it is hostile.
     """
     return sha_of(read(data))
 
 
 def sha_of(manifest: GoMap) -> str:
-    """The SHA of a manifest that was read."""
     return hashlib.sha256(goyaml.emit(manifest).encode()).hexdigest()
 
 
 def sha_or_empty(data: bytes) -> str:
-    """The same; empty for a manifest that p2 would not read."""
+    """Returns the SHA of a manifest; "" if p2 would not read it."""
     try:
         return sha(data)
     except P2ManifestError:
@@ -67,9 +66,9 @@ def sha_or_empty(data: bytes) -> str:
 
 
 def refusal(data: bytes) -> str:
-    """Why p2 itself would not read a manifest, "" where it would. One that it does not read ends p2-watch.
+    """Returns why p2 would not read a manifest; "" if it would. An unreadable manifest ends p2-watch.
 
-    Stricter than `sha`, which also names manifests that only go-yaml's scanner does not read.
+    This also covers texts that only go-yaml's scanner refuses, which have a `sha`.
     """
     try:
         read(data)
@@ -79,7 +78,7 @@ def refusal(data: bytes) -> str:
 
 
 def canonical(data: bytes) -> bytes:
-    """The manifest as p2 would write it again, the text that its SHA is taken of.
+    """Returns the manifest as p2 would write it. This text is hashed.
 
     Raises:
         P2ManifestError: as `sha`.
@@ -88,7 +87,7 @@ def canonical(data: bytes) -> bytes:
 
 
 def read(data: bytes) -> GoMap:
-    """The manifest as p2 holds it, in the order in which p2 writes it.
+    """Returns the fields of the manifest, in the order in which p2 writes them.
 
     Raises:
         P2ManifestError: as `sha`.
@@ -112,7 +111,7 @@ def _load(data: bytes) -> dict[str, yamltext.Value]:
 def _text(node: yamltext.Value, path: str) -> Reading:
     if not isinstance(node, str):
         raise P2ManifestError(path, "expected text")
-    text = "" if isinstance(node, yamltext.Plain) and resolve(node) is None else str(node)
+    text = "" if _is_null(node) else str(node)
     return text, not text
 
 
@@ -141,8 +140,8 @@ def _boolean(node: yamltext.Value, path: str) -> Reading:
 
 
 def _bytes(node: yamltext.Value, path: str) -> Reading:
-    """A number of bytes, perhaps with a unit: `1.5 GB`. Written as a whole number, zero only if it is exactly that."""
-    if _is_untouched(node):
+    """Reads a number of bytes, with an optional unit, as in `1.5 GB`. The fraction of a byte is cut."""
+    if _is_skipped_null(node):
         return 0, True
     text, _ = _text(node, path)
     found = BYTES.fullmatch(str(text).strip(BLANKS))
@@ -151,18 +150,18 @@ def _bytes(node: yamltext.Value, path: str) -> Reading:
     except ValueError:
         size = math.nan
     if size < 0 or not _is_within(size, UINT64):
-        raise P2ManifestError(path, "expected a number of bytes, perhaps with a unit K, M, G or T")
-    return int(size), not size
+        raise P2ManifestError(path, "expected a number of bytes, with an optional unit K, M, G or T")
+    return int(size), not size  # half a byte is written as 0, but is not the zero value
 
 
-def _is_untouched(node: yamltext.Value) -> bool:
-    """The two ways of writing null at which go-yaml leaves a field alone; at the others it creates an empty value."""
-    return isinstance(node, yamltext.Plain) and node in UNTOUCHED
+def _is_skipped_null(node: yamltext.Value) -> bool:
+    """Returns whether go-yaml ignores the field. For the other spellings of null it creates an empty value."""
+    return isinstance(node, yamltext.Plain) and node in SKIPPED_NULLS
 
 
 def _pointer(read: Reader) -> Reader:
     def read_pointer(node: yamltext.Value, path: str) -> Reading:
-        return (None, True) if _is_untouched(node) else (read(node, path)[0], False)
+        return (None, True) if _is_skipped_null(node) else (read(node, path)[0], False)
 
     return read_pointer
 
@@ -172,14 +171,14 @@ def _texts(node: yamltext.Value, path: str) -> Reading:
         return [], True
     if not isinstance(node, list):
         raise P2ManifestError(path, "expected a list")
-    return [_text(item, _below(path, str(place)))[0] for place, item in enumerate(node)], not node
+    return [_text(item, _child(path, str(place)))[0] for place, item in enumerate(node)], not node
 
 
 def _map(read: Reader) -> Reader:
     def read_map(node: yamltext.Value, path: str) -> Reading:
         members = _members(node, path)
-        entries = [(str(_text(key, path)[0]), read(value, _below(path, key))[0]) for key, value in members.items()]
-        return goyaml.in_order(entries), not entries
+        entries = [(str(_text(key, path)[0]), read(value, _child(path, key))[0]) for key, value in members.items()]
+        return goyaml.go_map(entries), not entries
 
     return read_map
 
@@ -196,28 +195,30 @@ def _is_null(node: yamltext.Value) -> bool:
     return isinstance(node, yamltext.Plain) and resolve(node) is None
 
 
-def _anything(node: yamltext.Value, path: str) -> Reading:
+def _any_value(node: yamltext.Value, path: str) -> Reading:
     match node:
         case dict():
-            return goyaml.in_order((_key(key, path), _anything(value, path)[0]) for key, value in node.items()), False
+            return goyaml.go_map((_key(key, path), _any_value(value, path)[0]) for key, value in node.items()), False
         case list():
-            return [_anything(item, path)[0] for item in node], False
-        case yamltext.Plain():
-            value = resolve(node)
-            return str(value) if isinstance(value, str) else value, False
+            return [_any_value(item, path)[0] for item in node], False
         case _:
-            return node, False
+            return _scalar(node), False
 
 
 def _key(key: str, path: str) -> Scalar:
-    value = resolve(key) if isinstance(key, yamltext.Plain) else key
+    value = _scalar(key)
     if isinstance(value, float) and math.isnan(value):
-        raise P2ManifestError(path, "NaN as a key; p2 leaves its place to chance")
+        raise P2ManifestError(path, "NaN as a key; p2 puts it in a random place")
+    return value
+
+
+def _scalar(node: str | None) -> Scalar:
+    value = resolve(node) if isinstance(node, yamltext.Plain) else node
     return str(value) if isinstance(value, str) else value
 
 
 def _config(node: yamltext.Value, path: str) -> Reading:
-    return _anything(dict(_members(node, path)), path)
+    return _any_value(dict(_members(node, path)), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,15 +231,15 @@ class _Field:
 def _structure(*fields: _Field) -> StructureReader:
     def read(node: yamltext.Value, path: str) -> tuple[GoMap, bool]:
         members = _members(node, path)
-        readings = [(field, *field.read(members.get(field.name, ABSENT), _below(path, field.name))) for field in fields]
+        readings = [(field, *field.read(members.get(field.name, ABSENT), _child(path, field.name))) for field in fields]
         entries = tuple((field.name, value) for field, value, zero in readings if not (zero and field.omitempty))
         return GoMap(entries), all(zero for _, _, zero in readings)
 
     return read
 
 
-def _below(path: str, name: str) -> str:
-    """The path of a member; names are anybody's, so they are shown short and without control characters."""
+def _child(path: str, name: str) -> str:
+    """Returns the path of a member. Its name comes from the manifest, so it is cut and escaped."""
     shown = name if name.isprintable() and len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]!a}…"
     return f"{path}.{shown}" if path else shown
 
@@ -286,26 +287,26 @@ MANIFEST = _structure(
 
 
 def _validate(document: dict[str, yamltext.Value]) -> None:
-    """p2's own rules, on what its fields accept already."""
-    if not _given(document, "id"):
+    """Checks the rules of p2 that go beyond the types of its fields."""
+    if not _text_at(document, "id"):
         raise P2ManifestError("id", "missing; expected the pod's name")
     for name, launchable in _members(document.get("launchables", ABSENT), "launchables").items():
-        _validate_launchable(launchable, _below("launchables", name))
+        _validate_launchable(launchable, _child("launchables", name))
 
 
 def _validate_launchable(launchable: yamltext.Value, path: str) -> None:
-    kind = _given(launchable, "launchable_type")
+    kind = _text_at(launchable, "launchable_type")
     if not kind:
         raise P2ManifestError(f"{path}.launchable_type", "missing")
-    by_version = bool(_given(launchable, "version", "id"))
-    if kind in {"hoist", "opencontainer"} and bool(_given(launchable, "location")) == by_version:
+    by_version = bool(_text_at(launchable, "version", "id"))
+    if kind in {"hoist", "opencontainer"} and bool(_text_at(launchable, "location")) == by_version:
         raise P2ManifestError(path, "expected either a location or a version with its id")
-    if kind == "docker" and not (_given(launchable, "image", "name") and _given(launchable, "image", "sha256")):
+    if kind == "docker" and not (_text_at(launchable, "image", "name") and _text_at(launchable, "image", "sha256")):
         raise P2ManifestError(f"{path}.image", "expected a name and a sha256")
 
 
-def _given(node: yamltext.Value, *names: str) -> str:
-    """The text at the end of `names`, "" if it is not there."""
+def _text_at(node: yamltext.Value, *names: str) -> str:
+    """Returns the text at the path `names`; "" if there is none."""
     for name in names:
         node = _members(node, "").get(name, ABSENT)
     return str(_text(node, "")[0])

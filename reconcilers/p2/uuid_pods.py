@@ -1,7 +1,7 @@
-"""p2's other kind of pod: several of one name on one node, told apart by a UUID.
+"""UUID pods of p2: a node may run several pods of one name, each with its own UUID.
 
-Its intent key holds only a pointer to the manifest, which stands in `pods/<uuid>`. p2 neither checks such a pod nor
-shows it, and neither do we: whoever lists intent skips these entries and counts them. The tools write and remove them.
+The intent key of such a pod holds a pointer to its manifest, which is in `pods/<uuid>`. Like p2, Podpulse neither
+checks nor shows UUID pods: a listing of intent skips and counts them. The command line writes and removes them.
 
 Source: pkg/store/consul/podstore of square/p2.
 """
@@ -19,15 +19,15 @@ POINTER = re.compile(rb'\s*\{\s*"pod_key"\s*:\s*"([0-9a-fA-F-]{36})"\s*\}\s*')
 
 
 def is_uuid_pod(name: str, value: bytes) -> bool:
-    """Whether the last segment of an intent key, and the value there, are those of a UUID pod.
+    """Returns whether both the last segment of an intent key and its value are those of a UUID pod.
 
-    Both must be: a pod that merely has a UUID as its name, with a manifest at its key, is an ordinary one.
+    A pod whose name is a UUID, but whose key holds a manifest, is an ordinary pod.
     """
     return bool(UUID.fullmatch(name) and (found := POINTER.fullmatch(value)) and UUID.fullmatch(found[1].decode()))
 
 
 def pod_key(uuid: str) -> str:
-    """Where a pod's manifest stands."""
+    """Returns the key of the manifest."""
     return f"pods/{uuid}"
 
 
@@ -39,14 +39,13 @@ _POD = msgspec.json.Decoder(_Pod)
 
 
 def keys(uuid: str, node: str) -> tuple[str, str]:
-    """Where a pod's manifest and the pointer to it stand."""
+    """Returns the keys of the manifest and of the pointer to it."""
     return pod_key(uuid), intent_key("intent", PodKey(node, uuid))
 
 
 def entries(uuid: str, node: str, manifest: bytes) -> dict[str, bytes]:
-    """What is written to those two keys; `manifest` is UTF-8."""
-    pod = {"manifest": manifest.decode(), "node": node}
-    values = (pod, {"pod_key": uuid})
+    """Returns the values to write, by key. `manifest` is UTF-8."""
+    values = ({"manifest": manifest.decode(), "node": node}, {"pod_key": uuid})
     return {
         key: json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
         for key, value in zip(keys(uuid, node), values, strict=True)
@@ -54,7 +53,7 @@ def entries(uuid: str, node: str, manifest: bytes) -> dict[str, bytes]:
 
 
 def node_of(value: bytes) -> str | None:
-    """The node of a pod whose manifest stands in `value`, as `entries` wrote it; None where that is not to be read."""
+    """Returns the node in the value of a `pod_key`; None if the value is not readable."""
     try:
         node = _POD.decode(value).node
     except (msgspec.MsgspecError, RecursionError):

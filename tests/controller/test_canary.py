@@ -22,6 +22,10 @@ from tests.support.targets import BlackHole, Target
 
 CRITICAL, PASSING, UNKNOWN = HealthState.CRITICAL, HealthState.PASSING, HealthState.UNKNOWN
 LONG = 3600.0
+INTERVAL = 0.1
+PERIOD = 0.2
+"""Seconds between two turns of the canary. Every pod is probed at least once in this time."""
+WINDOW = 1.5
 
 
 class Node:
@@ -39,16 +43,16 @@ class Node:
         stack.callback(self.engine.close, 10)
 
     def run(self, pods: int = MIN_CHECKS) -> None:
-        """Probe `pods` more pods twice a second, and wait until all pods are passing."""
+        """Probe `pods` more pods every `INTERVAL`, and wait until all pods are passing."""
         for number in range(len(self.targets), len(self.targets) + pods):
             self.targets.append(self._stack.enter_context(Target()))
-            self.engine.start([spec(self.targets[-1], f"pod-{number}", interval=0.5)])
+            self.engine.start([spec(self.targets[-1], f"pod-{number}", interval=INTERVAL)])
         self.wait(*[PASSING] * len(self.targets))
 
     def watch(self, target: tuple[str, int] | str | None = None, window: float = LONG) -> Canary:
         """Start the canary."""
         where = target or ("127.0.0.1", self.outside.port)
-        canary = Canary(where, self.healths, Heartbeat("canary", 10, time.monotonic), window=window)
+        canary = Canary(where, self.healths, Heartbeat("canary", 10, time.monotonic), window=window, period=PERIOD)
         canary.start()
         self._stack.callback(canary.stop, 10)
         return canary
@@ -130,11 +134,11 @@ def test_while_the_node_is_cut_off_failures_are_our_own_fault(node: Node) -> Non
 def test_the_node_stays_cut_off_for_longer_than_the_window(node: Node) -> None:
     node.run()
     node.outside.refuse()
-    node.watch(window=4.0)
+    node.watch(window=WINDOW)
     node.lose()
     node.wait(*[UNKNOWN] * MIN_CHECKS)
     began = time.monotonic()
-    until(lambda: time.monotonic() - began > 5.5)
+    until(lambda: time.monotonic() - began > WINDOW + 0.5)
     assert node.states() == [UNKNOWN] * MIN_CHECKS
     assert node.healths.cut_off
     assert {result.outcome for result in node.last()} == {Outcome.LOCAL}
@@ -198,9 +202,9 @@ def test_a_check_that_has_been_critical_for_long_stays_critical(node: Node) -> N
     node.lose(node.targets[0])
     node.wait(CRITICAL, *[PASSING] * MIN_CHECKS)
     began = time.monotonic()
-    until(lambda: time.monotonic() - began > 4.5)
+    until(lambda: time.monotonic() - began > WINDOW + 0.1)
     node.outside.refuse()
-    node.watch(window=4.0)
+    node.watch(window=WINDOW)
     node.lose(*node.targets[1:])
     node.wait(CRITICAL, *[UNKNOWN] * MIN_CHECKS)
     health = node.healths.health(node.key(0))

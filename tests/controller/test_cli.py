@@ -263,7 +263,7 @@ def test_check_manifest_says_what_is_asked_for_and_what_is_not_known(tmp_path: P
     said = good(run("check-manifest", file, silent, resting))
     assert f"{file}: https://{HERE}:8000/up every 5 s; SHA {sha(file.read_bytes())}\n" in said
     assert f"{file}: warning: colour: unknown field, ignored\n" in said
-    assert f"{silent}: asks for no check; SHA {sha(silent.read_bytes())}\n" in said
+    assert f"{silent}: no check; SHA {sha(silent.read_bytes())}\n" in said
     assert f"{resting}: paused; SHA {sha(resting.read_bytes())}\n" in said
 
 

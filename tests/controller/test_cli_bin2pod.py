@@ -89,7 +89,7 @@ def test_the_manifest_is_good_for_ours_and_for_p2_which_would_write_it_the_same(
 def test_a_location_without_a_version_in_its_name_is_warned_of(executable: Path, work: Path) -> None:
     result = run("bin2pod", executable, "--work-dir", work, "--location", "https://artifacts/isup.tar.gz")
     assert json.loads(good(result))["final_location"] == "https://artifacts/isup.tar.gz"
-    assert result.stderr.startswith("Warning: p2 could not read a version from 'https://artifacts/isup.tar.gz'")
+    assert result.stderr.startswith("Warning: p2 cannot read a version from 'https://artifacts/isup.tar.gz'")
     assert run("bin2pod", executable, "--work-dir", work).stderr == ""
 
 

@@ -34,7 +34,7 @@ def test_without_a_controller_everything_would_start(pods: Path) -> None:
     result = plan("--intent-dir", pods, "--controller", "none")
     assert result.exit_code == 0, result.output
     assert result.stdout == (
-        "Node web1, compared with nothing that runs:\n\n"
+        "Node web1, compared with no running checks:\n\n"
         "  + api  http://web1:8000/_status every 5s\n"
         "  + db   http://web1:8000/_status every 5s\n\n"
         "2 to start, 0 to replace, 0 to stop, 0 unchanged, 0 invalid\n"
@@ -58,7 +58,7 @@ def test_a_terminal_gets_colours_unless_none_are_wanted(pods: Path) -> None:
 
 def test_a_controller_that_does_not_answer_is_said(pods: Path) -> None:
     assumed = plan("--intent-dir", pods)
-    assert (assumed.exit_code, "compared with nothing" in assumed.stderr) == (0, True)
+    assert (assumed.exit_code, "the plan starts from no running checks" in assumed.stderr) == (0, True)
     named = plan("--intent-dir", pods, "--controller", "http://alice:s3cret@127.0.0.1:1")
     assert named.exit_code == 1
     assert "no controller answers at http://127.0.0.1:1: " in named.stderr
@@ -85,14 +85,14 @@ def test_it_says_what_would_start_be_replaced_and_stop(consul: Agent, tmp_path: 
         said = json.loads(plan(*same, new, db, "--without", "old", "--json").stdout)
         assert list(said["start"]) == ["new"]
         assert said["replace"]["db"] == {"interval": {"before": "500ms", "after": "9s"}}
-        assert said["stop"] == {"old": "no manifest asks for it any more"}
+        assert said["stop"] == {"old": "its manifest is gone"}
         assert said["invalid"]["api"].startswith("status_port: expected a port")
         assert said["unchanged"] == []
-        assert "; what runs for it goes on\n" in plan(*same).stdout
-        assert "; nothing runs for it\n" in plan(*same[2:], "--controller", "none").stdout
+        assert "; its old check keeps running\n" in plan(*same).stdout
+        assert "; it has no check\n" in plan(*same[2:], "--controller", "none").stdout
         text = podpulse("plan", "--node", "web1", *same, db, "--without", "old").stdout
         assert "  ~ db   interval: 500ms -> 9s\n" in text
-        assert "  - old  no manifest asks for it any more\n" in text
+        assert "  - old  its manifest is gone\n" in text
         others = plan(*where, "--address", "127.0.0.1").stdout
         assert "interval: 500ms -> 5s" in others
         wrong = CliRunner().invoke(main, ["plan", "--node", "web2", *where])
@@ -103,7 +103,7 @@ def test_something_else_that_answers_is_no_controller(pods: Path) -> None:
     with Target() as target:
         result = plan("--intent-dir", pods, "--controller", f"http://127.0.0.1:{target.port}")
     assert result.exit_code == 1
-    assert "answered with status 200, and names no checks" in result.stderr
+    assert "answered with status 200 and without checks" in result.stderr
 
 
 def test_there_is_no_plan_where_consul_has_no_leader() -> None:
@@ -120,7 +120,7 @@ def test_the_namespace_is_asked_for_and_named() -> None:
         where = ["--consul", f"{consul.address}/consul", "--namespace", "team", "--partition", "east"]
         result = plan(*where, "--controller", "none")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith("Node web1, namespace team, partition east, compared with nothing that runs:")
+    assert result.stdout.startswith("Node web1, namespace team, partition east, compared with no running checks:")
     assert consul.asked[0].path.startswith("/consul/v1/kv/intent/web1/?")
     assert {"ns=team", "partition=east"} <= set(consul.asked[0].path.partition("?")[2].split("&"))
 
@@ -135,7 +135,10 @@ def test_a_check_is_planned_to_be_stopped_only_where_a_single_read_finds_its_man
         where = ["--controller", f"http://127.0.0.1:{controller.port}", "--consul", acl_consul.address]
         blind = plan(*where, "--token", acl_consul.create_token('key_prefix "health/" { policy = "read" }'))
         assert (blind.exit_code, blind.stdout) == (1, "")
-        assert "a check runs for intent/web1/api, and a single read does not say that it is gone" in blind.stderr
+        assert (
+            "a check runs for intent/web1/api, and a single read does not confirm that the key was deleted"
+            in blind.stderr
+        )
 
         hides = 'key_prefix "intent/" { policy = "read" } key "intent/web1/secret" { policy = "deny" }'
         acl_consul.put("intent/web1/secret", b"")

@@ -96,7 +96,7 @@ def test_the_manifest_is_read_from_a_folder_or_from_consul(target: Target, tmp_p
     assert probe("isup", "--config", config).exit_code == 0
     missing = probe("isup", "--consul", consul.address)
     assert missing.exit_code == 1
-    assert "intent/web1/isup is not there: isup is not scheduled" in missing.stderr
+    assert "intent/web1/isup does not exist: isup is not scheduled" in missing.stderr
     podpulse("schedule", file, "--node", "web1", "--consul", consul.address)
     assert probe("isup", "--consul", consul.address).exit_code == 0
     assert len(target.hits()) == 3

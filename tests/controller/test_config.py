@@ -198,7 +198,7 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("just text", "expected a mapping of options"),
         ("a: [", "line 2, column 1: "),
         ("a: &x 1\nb: *x", "line 2, column 4: an alias"),
-        ("listen: a:1\nlisten: b:2", "the key 'listen' for the second time"),
+        ("listen: a:1\nlisten: b:2", "the key 'listen' appears twice"),
     ],
 )
 def test_what_is_wrong_is_named_by_file_field_and_expectation(file: Path, text: str, expected: str) -> None:

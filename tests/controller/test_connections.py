@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from controller.probes.resolver import TTL, Answer
-from reconcilers.guard import Guard
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import CheckSpec, PodKey, Tls
+from reconcilers.target_guard import Guard
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.checks import grpc, http, https, probe_all, tcp

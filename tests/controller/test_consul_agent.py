@@ -1,4 +1,4 @@
-"""The client's methods for services of the agent: what a real Consul does not answer, and what it does."""
+"""The client's methods for services of the agent, with a real Consul and with invalid answers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ ASK: dict[str, Callable[[ConsulClient], Any]] = {
 }
 
 
-def test_what_was_registered_is_listed_and_updated_and_gone(consul: Agent) -> None:
+def test_a_service_is_registered_listed_updated_and_removed(consul: Agent) -> None:
     with consul.client() as client:
         client.register_service(SERVICE, CHECK, 20.0)
         client.register_service(AgentService("other", "other"), AgentCheck("other", "other", "x"), 20.0)
@@ -62,7 +62,7 @@ def test_a_check_that_the_agent_does_not_know_is_no_error(reply: Reply, known: b
         assert client.update_check("x", "passing", "") is known
 
 
-def test_another_failure_is_not_taken_for_an_unknown_check() -> None:
+def test_another_error_does_not_mean_an_unknown_check() -> None:
     replies = [Reply(500, b"does not have associated TTL"), Reply(500, b"No cluster leader")]
     with FakeServer(lambda _: replies.pop(0)) as server:
         client = ConsulClient(ConsulSettings(server.address))
@@ -75,20 +75,20 @@ def test_another_failure_is_not_taken_for_an_unknown_check() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'{"x": 1}', b'{"x": {"ID": ""}}', b"<html>"])
 @pytest.mark.parametrize("ask", ["services", "checks", "node"])
-def test_an_answer_of_another_shape_is_not_consuls(ask: str, body: bytes) -> None:
+def test_an_answer_of_another_shape_is_invalid(ask: str, body: bytes) -> None:
     with (
         FakeServer(lambda _: Reply(200, body)) as server,
         ConsulClient(ConsulSettings(server.address)) as client,
-        pytest.raises(ConsulUnavailable, match="not an answer of Consul's"),
+        pytest.raises(ConsulUnavailable, match="not a valid answer of Consul"),
     ):
         ASK[ask](client)
 
 
 @pytest.mark.parametrize("ask", ASK)
-def test_a_path_that_is_not_there_is_not_consuls(ask: str) -> None:
+def test_a_missing_path_is_an_invalid_answer(ask: str) -> None:
     with (
         FakeServer(lambda _: Reply(404)) as server,
         ConsulClient(ConsulSettings(server.address)) as client,
-        pytest.raises(ConsulUnavailable, match="not an answer of Consul's"),
+        pytest.raises(ConsulUnavailable, match="not a valid answer of Consul"),
     ):
         ASK[ask](client)

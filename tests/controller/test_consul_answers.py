@@ -1,4 +1,4 @@
-"""Our Consul client against a server that answers as a real Consul would not."""
+"""The Consul client with a server whose answers are invalid or rare."""
 
 import base64
 import json
@@ -68,7 +68,7 @@ def listed(value: object = "aWQ6IGlzdXA=", **fields: object) -> bytes:
         (Reply(200, b"", {"Content-Length": str(65 * 1024 * 1024), **SOUND}), "did not answer"),
     ],
 )
-def test_a_listing_that_is_not_consuls_is_an_error(reply: Reply, said: str) -> None:
+def test_an_invalid_listing_is_an_error(reply: Reply, said: str) -> None:
     with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address), timeout=1.0) as client:
         with pytest.raises(ConsulUnavailable, match=said):
             client.list_manifests("intent", "web1")
@@ -76,7 +76,7 @@ def test_a_listing_that_is_not_consuls_is_an_error(reply: Reply, said: str) -> N
             client.list_pairs("intent/web1/")
 
 
-def test_an_endless_body_ends_at_its_limit() -> None:
+def test_a_body_above_the_limit_is_too_large() -> None:
     reply = Reply(200, b" " * (65 * 1024 * 1024), SOUND)
     with (
         FakeServer(lambda _: reply) as server,
@@ -87,7 +87,7 @@ def test_an_endless_body_ends_at_its_limit() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 413])
-def test_a_no_is_refused_and_shown_shortly(status: int) -> None:
+def test_a_refusal_is_reported_in_a_short_error(status: int) -> None:
     reply = Reply(status, b"no\x1b[31m\r\n" + b"x" * 5000)
     with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address)) as client:
         for call in (client.leader, lambda: client.list_manifests("intent", "web1"), lambda: client.session_renew("x")):
@@ -106,7 +106,7 @@ def test_a_no_is_refused_and_shown_shortly(status: int) -> None:
         ({**SOUND, "X-Consul-KnownLeader": "false"}, "no leader"),
     ],
 )
-def test_a_listing_says_why_absence_proves_nothing(headers: dict[str, str], doubt: str) -> None:
+def test_a_listing_says_why_missing_keys_may_exist(headers: dict[str, str], doubt: str) -> None:
     replies = iter([Reply(200, listed(), headers), Reply(404, b"", headers)])
     with FakeServer(lambda _: next(replies)) as server, ConsulClient(ConsulSettings(server.address)) as client:
         for _ in range(2):
@@ -116,7 +116,7 @@ def test_a_listing_says_why_absence_proves_nothing(headers: dict[str, str], doub
 
 
 @pytest.mark.parametrize(("said", "filtered"), [("true", True), ("false", False)])
-def test_a_listing_says_whether_acls_hid_keys_of_it(said: str, filtered: bool) -> None:
+def test_a_listing_says_whether_acls_removed_keys(said: str, filtered: bool) -> None:
     headers = {**SOUND, "X-Consul-Results-Filtered-By-ACLs": said}
     replies = iter([Reply(200, listed(), headers), Reply(404, b"", headers)])
     with FakeServer(lambda _: next(replies)) as server, ConsulClient(ConsulSettings(server.address)) as client:
@@ -131,7 +131,7 @@ def test_manifests_of_another_node_are_ignored() -> None:
     assert (dict(listing.entries), len(listing.ignored)) == ({}, 1)
 
 
-def test_absence_is_asked_of_the_leader_and_needs_an_index() -> None:
+def test_absence_is_read_from_the_leader_and_needs_an_index() -> None:
     replies = iter(
         [Reply(404, b"", SOUND), Reply(404, b"no such page"), Reply(200, listed(), SOUND), Reply(200, b"[]", SOUND)]
     )
@@ -165,8 +165,8 @@ QUESTIONS: dict[str, Callable[[ConsulClient], object]] = {
 
 
 @contextmanager
-def few_objects() -> Iterator[None]:
-    """What is done inside takes no more memory than a few copies of nine megabytes."""
+def little_memory() -> Iterator[None]:
+    """The block may use at most the memory of five copies of `LISTS`."""
     tracemalloc.start()
     try:
         yield
@@ -176,22 +176,22 @@ def few_objects() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_an_answer_of_millions_of_values_becomes_no_object_of_ours(question: str) -> None:
+def test_millions_of_values_of_an_invalid_answer_become_no_objects(question: str) -> None:
     with (
         FakeServer(lambda _: Reply(200, LISTS, SOUND)) as server,
         ConsulClient(ConsulSettings(server.address)) as client,
-        few_objects(),
-        pytest.raises(ConsulUnavailable, match="not an answer of Consul's"),
+        little_memory(),
+        pytest.raises(ConsulUnavailable, match="not a valid answer of Consul"),
     ):
         QUESTIONS[question](client)
 
 
-def test_a_field_that_nobody_reads_becomes_no_object() -> None:
+def test_an_unused_field_becomes_no_object() -> None:
     body = listed()[:-2] + b', "Junk": ' + LISTS + b"}]"
     with (
         FakeServer(lambda _: Reply(200, body, SOUND)) as server,
         ConsulClient(ConsulSettings(server.address)) as client,
-        few_objects(),
+        little_memory(),
     ):
         assert set(client.list_manifests("intent", "web1").entries) == {ISUP}
 
@@ -204,7 +204,7 @@ def _raises(error: type[ConsulError], call: Callable[[], object]) -> None:
 @pytest.mark.parametrize(
     "body", [b"null", b"[]", b"<html>", b'{"ID": 5}', b"true", b'"x"', b'{"Errors": [], "Results": 7}']
 )
-def test_odd_answers_to_other_questions_are_not_consuls_either(body: bytes) -> None:
+def test_invalid_answers_to_other_requests_are_errors(body: bytes) -> None:
     reply = Reply(200, body, SOUND)
     with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address)) as client:
         _raises(ConsulUnavailable, lambda: client.session_create("x", 10))
@@ -220,19 +220,19 @@ def test_odd_answers_to_other_questions_are_not_consuls_either(body: bytes) -> N
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"Errors": []}', b'{"Errors": [{"OpIndex": "x"}]}'])
-def test_a_conflict_that_names_no_operation_is_not_consuls(body: bytes) -> None:
+def test_a_conflict_that_names_no_operation_is_an_error(body: bytes) -> None:
     with FakeServer(lambda _: Reply(409, body)) as server, ConsulClient(ConsulSettings(server.address)) as client:
         _raises(ConsulUnavailable, lambda: client.transaction([Operation("get", "a")]))
 
 
-def test_a_session_is_lost_only_when_consul_says_so_by_name() -> None:
+def test_a_404_ends_a_session_only_if_it_names_the_session() -> None:
     replies = iter([Reply(404, b"404 page not found"), Reply(404, b"Session id 'abc-1' not found")])
     with FakeServer(lambda _: next(replies)) as server, ConsulClient(ConsulSettings(server.address)) as client:
         _raises(ConsulUnavailable, lambda: client.session_renew("abc-1"))
         assert not client.session_renew("abc-1")
 
 
-def test_a_server_that_talks_no_http_is_unavailable() -> None:
+def test_a_server_that_does_not_speak_http_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet() -> None:
@@ -251,7 +251,7 @@ def test_a_server_that_talks_no_http_is_unavailable() -> None:
         thread.join()
 
 
-def test_interim_answers_do_not_lend_their_headers() -> None:
+def test_headers_of_interim_responses_are_ignored() -> None:
     reply = (
         b"HTTP/1.1 100 Continue\r\nX-Consul-Index: 5\r\n\r\n"
         b"HTTP/1.1 404 Not Found\r\nX-Consul-KnownLeader: true\r\nContent-Length: 0\r\n\r\n"
@@ -271,14 +271,14 @@ def test_interim_answers_do_not_lend_their_headers() -> None:
         thread.join()
 
 
-def test_the_value_of_a_key_is_whatever_bytes_it_is() -> None:
+def test_the_value_of_a_key_may_be_any_bytes() -> None:
     raw = bytes(range(256))
     reply = Reply(200, listed(base64.b64encode(raw).decode()), SOUND)
     with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address)) as client:
         assert client.list_manifests("intent", "web1").entries[ISUP].data == raw
 
 
-def test_a_request_that_is_not_answered_is_cancelled() -> None:
+def test_a_request_without_an_answer_can_be_cancelled() -> None:
     held = threading.Event()
 
     def hang(_: Asked) -> Reply:

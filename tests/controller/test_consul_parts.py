@@ -1,4 +1,4 @@
-"""Trees of a real Consul that are too large for one answer: they are read in parts, and watched all the same."""
+"""Trees of a real Consul that are too large for one answer are read in parts and can be watched."""
 
 import threading
 from collections.abc import Iterator
@@ -21,16 +21,16 @@ from tests.support.gateway import Gateway
 from tests.support.net import until
 
 LARGEST = bytes(512 * 1024)
-"""What Consul takes for a value."""
+"""The largest value that Consul accepts by default."""
 MANY = MAX_BODY * 3 // 4 // len(LARGEST) + 2
-"""So many of the largest values are more than one answer may have."""
+"""The number of the largest values that exceeds one answer."""
 NODES = [f"node-{number:03}" for number in range(100)]
 COMMENT = b"#" * 150_000
 
 
 @pytest.fixture(scope="module")
 def large(consul_binary: Path) -> Iterator[Agent]:
-    """Every node has a pod with a long manifest; the first one has many large keys beside it that are no pods."""
+    """Every node has a pod with a long manifest. The first node also has many large keys that are not pods."""
     with Agent(consul_binary) as agent:
         for node in NODES:
             agent.put(f"intent/{node}/isup", b"id: isup\nstatus_port: 80\n" + COMMENT)
@@ -42,7 +42,7 @@ def large(consul_binary: Path) -> Iterator[Agent]:
         yield agent
 
 
-def test_large_keys_that_are_no_pods_keep_no_manifest_from_being_read_and_watched(large: Agent) -> None:
+def test_large_keys_that_are_no_pods_do_not_prevent_reading_and_watching(large: Agent) -> None:
     node, key = NODES[0], PodKey(NODES[0], "isup")
     with large.client() as client:
         first = client.list_manifests("intent", node)
@@ -85,10 +85,10 @@ def test_the_pods_of_a_large_fleet_are_followed(large: Agent) -> None:
         large.delete(f"intent/{NODES[1]}/new")
 
 
-def test_a_value_that_is_too_large_by_itself_costs_only_itself(consul: Agent) -> None:
-    """Consul takes none unless it is told to (kv_max_value_size); a gateway stands for that."""
+def test_a_value_that_is_too_large_does_not_prevent_reading_others(consul: Agent) -> None:
+    """Consul accepts such a value only with a larger kv_max_value_size. Here a gateway sends it."""
 
-    def swollen(asked: Asked) -> Reply | None:
+    def too_large(asked: Asked) -> Reply | None:
         if b"intent/web1/huge" in asked.body or "recurse" in asked.path:
             return Reply(200, bytes(MAX_BODY + 1), {"X-Consul-Index": "7", "X-Consul-Knownleader": "true"})
         return None
@@ -96,7 +96,7 @@ def test_a_value_that_is_too_large_by_itself_costs_only_itself(consul: Agent) ->
     for pod in ("a", "huge", "z"):
         consul.put(f"intent/web1/{pod}", b"id: " + pod.encode())
     with Gateway(consul.http_port) as gateway:
-        gateway.lie = swollen
+        gateway.lie = too_large
         settings = consul.settings()
         through = type(settings)(f"http://127.0.0.1:{gateway.port}")
         with ConsulClient(through) as client:

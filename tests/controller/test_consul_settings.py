@@ -1,4 +1,4 @@
-"""How to reach Consul, from arguments and environment."""
+"""The settings of the Consul client, from arguments and environment variables."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_the_address_is_read_from_consuls_own_variables(environ: dict[str, str],
     assert settings_from_environment(environ).address == address
 
 
-def test_every_variable_has_its_field_and_explicit_arguments_win() -> None:
+def test_every_variable_has_its_field_and_arguments_override_variables() -> None:
     environ = {
         "CONSUL_HTTP_ADDR": "a:1",
         "CONSUL_HTTP_TOKEN": "t",
@@ -53,7 +53,7 @@ def test_every_variable_has_its_field_and_explicit_arguments_win() -> None:
     assert (explicit.ca_file, explicit.insecure_skip_verify) == ("", False)
 
 
-def test_verification_is_not_turned_off_by_asking_for_it() -> None:
+def test_consul_http_ssl_verify_1_does_not_turn_verification_off() -> None:
     assert not settings_from_environment({"CONSUL_HTTP_SSL_VERIFY": "1"}).insecure_skip_verify
 
 
@@ -76,19 +76,19 @@ def test_verification_is_not_turned_off_by_asking_for_it() -> None:
         "http://a b",
     ],
 )
-def test_an_address_of_another_form_is_refused_by_name(address: str) -> None:
+def test_an_invalid_address_is_named_in_the_error(address: str) -> None:
     with pytest.raises(ValueError, match=r"Consul's address is .* expected http://host:port"):
         ConsulSettings(address)
 
 
-def test_settings_never_show_their_token() -> None:
+def test_the_repr_of_settings_has_no_token_or_password() -> None:
     assert "secret" not in repr(ConsulSettings(token="secret", http_auth="a:secret"))
     with pytest.raises(ValueError, match="CONSUL_HTTP_SSL is 'maybe'"):
         settings_from_environment({"CONSUL_HTTP_SSL": "maybe"})
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", "-a", "a" * 65, "a&dc=b"])
-def test_a_namespace_or_partition_of_another_form_is_refused_by_name(name: str) -> None:
+def test_an_invalid_namespace_or_partition_is_named_in_the_error(name: str) -> None:
     for variable in ("CONSUL_NAMESPACE", "CONSUL_PARTITION"):
         with pytest.raises(ValueError, match=f"Consul's {variable.removeprefix('CONSUL_').lower()} is "):
             settings_from_environment({variable: name})

@@ -4,7 +4,7 @@ import pytest
 
 from controller.health.history import PastProbe
 from controller.web.history_svg import drawing, phases
-from controller.web.texts import age, instant, iso, moment, span
+from controller.web.time_text import age, instant, iso, moment, span
 from reconcilers.health import Outcome, Phases, Reason
 
 

@@ -1,4 +1,4 @@
-"""Word of changes: few streams, few events, and an end."""
+"""The event stream: few streams, few events, and an end."""
 
 import http.client
 import json

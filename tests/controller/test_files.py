@@ -231,7 +231,7 @@ ASK = """
 import os, sys
 os.open(sys.argv[1], os.O_RDWR)
 from controller.probes.once import probe_once
-from reconcilers.guard import Guard
+from reconcilers.target_guard import Guard
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
 port, ca, cert, key = sys.argv[2:]
 probe = HttpGet("localhost", int(port), "/", Tls(cert_file=cert, key_file=key))

@@ -1,4 +1,4 @@
-"""What a scrape gets: read back by prometheus_client's parser, and judged by Prometheus' own promtool."""
+"""The text of a scrape, read by the parsers of prometheus_client and checked by promtool."""
 
 import platform
 import subprocess
@@ -96,7 +96,7 @@ def test_the_last_probe_of_a_check_is_shown() -> None:
     assert value(families, "podpulse_last_probe_timestamp_seconds") == STARTED
 
 
-def test_the_phases_of_the_last_probe_bear_blackbox_exporters_names() -> None:
+def test_the_phases_of_the_last_probe_have_the_names_of_blackbox_exporter() -> None:
     phases = Phases(dns=0.5, connect=0.001, tls=0.02, first_byte=0.25, transfer=0.125)
     families = scrape(healths([ISUP], [replace(result(ISUP), phases=phases)]))
     assert by_label(families["probe_http_duration_seconds"], "phase") == {
@@ -108,14 +108,14 @@ def test_the_phases_of_the_last_probe_bear_blackbox_exporters_names() -> None:
     }
 
 
-def test_the_expiry_of_a_certificate_is_shown_where_one_was_seen_also_when_it_was_refused() -> None:
+def test_the_expiry_of_a_received_certificate_is_shown_even_if_it_was_refused() -> None:
     other = PodKey(ISUP.node, "plain")
     refused = replace(result(ISUP, Outcome.FAILURE, Reason.CERTIFICATE, 0), certificate=Certificate(1_767_225_599.0))
     families = scrape(healths([ISUP, other], [refused, result(other)]))
     assert values(families["probe_ssl_earliest_cert_expiry"]) == {frozenset(ISUP_LABELS.items()): 1_767_225_599.0}
 
 
-def test_the_expiry_of_the_chain_that_verifies_is_shown_beside_the_earliest_of_all_that_was_sent() -> None:
+def test_the_expiry_of_the_verified_chain_and_the_earliest_of_all_certificates_are_shown() -> None:
     refused = PodKey(ISUP.node, "refused")
     accepted = replace(result(ISUP), certificate=Certificate(1_700_000_000.0, chain_expires=1_900_000_000.0))
     shown = replace(result(refused, Outcome.FAILURE, Reason.CERTIFICATE, 0), certificate=Certificate(1_700_000_000.0))
@@ -133,7 +133,7 @@ def test_probes_are_counted_by_result_and_every_result_is_there_from_the_start()
     assert by_label(scrape(store)["podpulse_probes"], "result") == {"success": 2, "failure": 1, "local": 1}
 
 
-def test_a_check_without_a_probe_has_no_values_of_one() -> None:
+def test_a_check_without_a_probe_has_no_values_of_a_probe() -> None:
     families = scrape(healths([ISUP]))
     for name in (
         "probe_success",
@@ -148,7 +148,7 @@ def test_a_check_without_a_probe_has_no_values_of_one() -> None:
 
 
 OF_PROBES = [reason for reason in Reason if reason not in {Reason.NONE, Reason.FLAPPING, Reason.DEPLOYING}]
-"""What can become of a probe; the others are said of a pod."""
+"""The reasons of probes. The other reasons are those of pods."""
 
 
 @pytest.mark.parametrize("reason", OF_PROBES)
@@ -196,14 +196,14 @@ def test_the_series_of_a_removed_pod_are_gone_at_the_next_scrape() -> None:
     assert b'pod="other"' in text
 
 
-def test_every_manifest_says_whether_it_is_understood() -> None:
+def test_every_manifest_has_a_metric_of_its_validity() -> None:
     bad = PodKey(ISUP.node, "bad")
     store = manifests({ISUP: b"id: isup\nstatus_port: 80\n", bad: b"id: [bad]\n"})
     families = scrape(healths([]), intents=store)
     assert by_label(families["podpulse_manifest_invalid"], "pod") == {"isup": 0, "bad": 1}
 
 
-def test_a_manifest_that_was_never_understood_can_be_told_from_one_whose_older_version_goes_on() -> None:
+def test_an_invalid_manifest_has_another_metric_if_an_older_version_is_in_force() -> None:
     other = PodKey(ISUP.node, "other")
     store = manifests({ISUP: b"id: isup\nstatus_port: 80\n", other: b"id: [bad]\n"})
     store.replace(Listing(2, {ISUP: Entry((2,), b"id: [bad]\n")}))
@@ -225,7 +225,7 @@ def test_a_paused_pod_has_a_metric_of_its_own() -> None:
     assert by_label(scrape(healths([]), intents=store)["podpulse_paused"], "pod") == {"other": 0}
 
 
-def test_every_manifest_says_how_many_of_its_fields_are_ignored() -> None:
+def test_every_manifest_has_the_number_of_its_ignored_fields() -> None:
     odd, bad, many = (PodKey(ISUP.node, pod) for pod in ("odd", "bad", "many"))
     fields = b"".join(b"k%d: 1\n" % number for number in range(300))
     texts = {odd: b"id: odd\nport: 80\nstatus: {kin: tcp}\n", bad: b"id: [bad]\n", many: b"id: many\n" + fields}
@@ -234,7 +234,7 @@ def test_every_manifest_says_how_many_of_its_fields_are_ignored() -> None:
     assert seen == {"isup": 0, "odd": 2, "bad": 0, "many": 300}
 
 
-def test_every_check_says_whether_it_flaps_and_how_often_it_is_to_be_probed() -> None:
+def test_every_check_has_metrics_of_its_flapping_and_its_interval() -> None:
     shaky = PodKey(ISUP.node, "shaky")
     families = scrape(healths([ISUP, shaky]), damped=[shaky])
     assert by_label(families["podpulse_flapping"], "pod") == {"isup": 0, "shaky": 1}
@@ -242,7 +242,7 @@ def test_every_check_says_whether_it_flaps_and_how_often_it_is_to_be_probed() ->
 
 
 @given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
-def test_whatever_stands_in_a_name_it_stays_one_label_value(node: str, pod: str) -> None:
+def test_any_name_is_one_label_value(node: str, pod: str) -> None:
     key = PodKey(node, pod)
     registry = CollectorRegistry()
     lines = render(registry, healths([key], [result(key)]), manifests()).decode().split("\n")
@@ -251,7 +251,7 @@ def test_whatever_stands_in_a_name_it_stays_one_label_value(node: str, pod: str)
     assert [sample.labels for sample in family.samples] == [{"node": node, "pod": pod}]
 
 
-def test_families_are_whole_and_announced_once_also_over_many_checks() -> None:
+def test_families_are_contiguous_with_one_header_for_many_checks() -> None:
     keys = [PodKey("web1", f"pod-{number}") for number in range(1_234)]
     text = render(CollectorRegistry(), healths(keys, [result(key) for key in keys]), manifests()).decode()
     types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
@@ -265,7 +265,7 @@ def test_families_are_whole_and_announced_once_also_over_many_checks() -> None:
     assert text.count("\nprobe_success{") == 1_234
 
 
-def test_promtool_finds_nothing_to_say(promtool: Path) -> None:
+def test_promtool_finds_no_problem(promtool: Path) -> None:
     metrics, store, intents = populated()
     text = render(metrics.registry, store, intents)
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
@@ -273,7 +273,7 @@ def test_promtool_finds_nothing_to_say(promtool: Path) -> None:
 
 
 def populated() -> tuple[Metrics, HealthStore, ManifestStore]:
-    """Something of everything."""
+    """A scrape with every kind of series."""
     metrics = Metrics(CollectorRegistry(), "0.1.0")
     metrics.queue("checks").added()
     metrics.loop("checks").reconciled("error", 1)
@@ -286,7 +286,7 @@ def populated() -> tuple[Metrics, HealthStore, ManifestStore]:
     return metrics, store, manifests({bad: b"id: ["})
 
 
-def test_openmetrics_is_what_its_strict_parser_reads_and_says_the_same() -> None:
+def test_openmetrics_is_valid_for_a_strict_parser_and_has_the_same_values() -> None:
     metrics, store, intents = populated()
     text = render(metrics.registry, store, intents, (), Format.OPENMETRICS).decode()
     assert text.endswith("\n# EOF\n")
@@ -311,14 +311,14 @@ def test_requests_to_consul_are_counted_from_zero() -> None:
     assert sorted(shown) == sorted((op, outcome, 0) for op in CONTROLLER_OPERATIONS for outcome in REQUEST_OUTCOMES)
 
 
-def test_who_publishes_without_a_lease_shows_none_that_could_end() -> None:
+def test_without_a_lease_there_is_no_series_of_its_end() -> None:
     metrics = Metrics(CollectorRegistry(), "0")
     assert "podpulse_session_expires_timestamp_seconds" not in scrape(healths([]), metrics.registry)
     metrics.lease(lambda: STARTED)
     assert metrics.registry.get_sample_value("podpulse_session_expires_timestamp_seconds") == STARTED
 
 
-def test_what_the_controller_counts_is_scraped_too_without_the_times_of_creation() -> None:
+def test_the_metrics_of_the_controller_are_scraped_without_created_series() -> None:
     metrics = Metrics(CollectorRegistry(), "1.2.3")
     metrics.intents.set(7)
     metrics.probes.started(0.004)
@@ -337,7 +337,7 @@ def test_what_the_controller_counts_is_scraped_too_without_the_times_of_creation
     assert "_created" not in text
 
 
-def test_a_queue_tells_under_client_gos_names() -> None:
+def test_a_queue_has_metrics_with_the_names_of_client_go() -> None:
     now = [100.0]
     metrics = Metrics(CollectorRegistry(), "0")
     counted = metrics.queue("checks")
@@ -362,7 +362,7 @@ def test_a_queue_tells_under_client_gos_names() -> None:
     assert "workqueue_depth" in families
 
 
-def test_a_queue_with_nothing_in_work_has_no_longest_one() -> None:
+def test_a_queue_with_nothing_in_work_has_0_as_its_longest_work() -> None:
     metrics = Metrics(CollectorRegistry(), "0")
     metrics.queue("checks").read(lambda: 0, list)
     assert metrics.registry.get_sample_value("workqueue_longest_running_processor_seconds", {"name": "checks"}) == 0
@@ -393,7 +393,7 @@ def test_ten_thousand_checks_are_rendered_in_little_time() -> None:
     assert took < 1.0  # seconds of CPU; usually 0.04
 
 
-def test_what_damping_holds_back_is_counted() -> None:
+def test_suppressed_changes_are_counted() -> None:
     metrics = Metrics(CollectorRegistry(), "1.2.3")
     metrics.pods_damped.set_function(lambda: 2)
     metrics.changes_suppressed.read(lambda: 7)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.web.negotiation import MAX_RANGES, Range, prefers_gzip, ranges, welcome
+from controller.web.negotiation import MAX_RANGES, Range, prefers_gzip, quality_of, ranges
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -21,7 +21,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
 
 def of_both(accept: str) -> tuple[float, float]:
     accepted = ranges(accept)
-    return welcome("application/openmetrics-text", "1.0.0", accepted), welcome("text/plain", "0.0.4", accepted)
+    return quality_of("application/openmetrics-text", "1.0.0", accepted), quality_of("text/plain", "0.0.4", accepted)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def of_both(accept: str) -> tuple[float, float]:
         ("application/openmetrics-text;q=2, text/plain;q=high, ;, =", 0, 0),
     ],
 )
-def test_the_most_exact_range_says_how_welcome_a_format_is(accept: str, openmetrics: float, text: float) -> None:
+def test_the_most_exact_range_gives_the_quality_of_a_format(accept: str, openmetrics: float, text: float) -> None:
     assert of_both(accept) == (openmetrics, text)
 
 

@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from controller.web.texts import moment
+from controller.web.time_text import moment
 from reconcilers.damping import Flapping
 from reconcilers.health import Certificate, CheckHealth, HealthState, Outcome, ProbeResult
 from reconcilers.p2.manifest import sha
@@ -140,7 +140,7 @@ def test_a_probe_that_does_not_count_yet_is_no_verdict(site: Site) -> None:
 def test_an_empty_node_has_a_page_too(site: Site) -> None:
     assert "No pod has a manifest yet." in site.get("/")[1]
     site.follow("a")
-    assert "No pod is like that." in site.get("/?state=warning")[1]
+    assert "No pod matches." in site.get("/?state=warning")[1]
 
 
 def test_complaints_of_the_controller_stand_on_the_page_once(site: Site) -> None:
@@ -220,7 +220,7 @@ def test_a_pod_whose_new_manifest_is_broken_shows_both_and_the_error(site: Site)
 @pytest.mark.parametrize(
     ("manifest", "why"),
     [
-        (b"id: a\n", "names no port"),
+        (b"id: a\n", "has no status_port"),
         (b"id: a\nstatus_port: 80\nstatus: {paused: true}\n", "asks for a pause"),
         (b"id: [\n", "its manifest is not understood"),
         (b"id: a\nstatus_port: 80\n", "is being started"),
@@ -231,7 +231,7 @@ def test_a_pod_without_a_check_has_a_page_that_says_why(site: Site, manifest: by
     response, html = site.get(f"/pods/{NODE}/a")
     assert response.status == 200
     assert why in html
-    assert "Nothing is published of this pod" in html
+    assert "Nothing is published for this pod" in html
 
 
 def test_a_pod_that_is_passing_without_a_probe_shows_none(site: Site) -> None:

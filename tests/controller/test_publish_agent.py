@@ -44,12 +44,12 @@ def bench(consul: Agent) -> Iterator[Bench]:
 
 
 def register(agent: Agent, identity: str, name: str, **more: object) -> None:
-    """A service of somebody else's."""
+    """A foreign service."""
     answer = agent.request("PUT", "agent/service/register", json.dumps({"ID": identity, "Name": name, **more}))
     assert answer.status == 200
 
 
-def test_a_pod_becomes_a_service_with_a_check_that_says_why(bench: Bench) -> None:
+def test_a_pod_becomes_a_service_whose_check_has_the_reason(bench: Bench) -> None:
     assert bench.sink.published(ISUP) is None
     assert bench.sink.write([PASSING], []) == {}
     service = bench.services()[ISUP_ID]
@@ -69,7 +69,7 @@ def test_a_pod_becomes_a_service_with_a_check_that_says_why(bench: Bench) -> Non
     ],
     ids=str,
 )
-def test_the_first_word_about_a_pod_reaches_the_catalog_with_its_reason(
+def test_the_first_record_of_a_pod_reaches_the_catalog_with_its_reason(
     bench: Bench, record: HealthRecord, status: str, output: str
 ) -> None:
     assert bench.sink.write([record], []) == {}
@@ -77,7 +77,7 @@ def test_the_first_word_about_a_pod_reaches_the_catalog_with_its_reason(
     assert bench.in_catalog()["Status"] == status
 
 
-def test_the_check_follows_what_is_published(bench: Bench) -> None:
+def test_the_check_follows_the_published_record(bench: Bench) -> None:
     for record, status in ((PASSING, "passing"), (CRITICAL, "critical"), (WARNING, "warning"), (PASSING, "passing")):
         assert bench.sink.write([record], []) == {}
         assert bench.status() == status
@@ -95,7 +95,7 @@ def test_another_reason_reaches_the_catalog_though_the_status_stays(bench: Bench
     assert bench.asked == ["update_check", "register_service"]
 
 
-def test_unknown_neither_takes_a_pod_out_of_dns_nor_lets_it_in(bench: Bench) -> None:
+def test_unknown_neither_removes_a_pod_from_dns_nor_adds_it(bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     bench.sink.write([UNKNOWN], [])
     assert bench.status() == "warning", "dns goes on to answer it"
@@ -121,7 +121,7 @@ def test_dns_answers_only_pods_that_are_healthy(consul_binary: Path) -> None:
         assert addresses(port, "isup.service.consul") == []
 
 
-def test_a_withdrawn_pod_leaves_nothing(bench: Bench) -> None:
+def test_a_deleted_pod_leaves_no_service(bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     assert bench.sink.write([], [ISUP, OTHER]) == {}, "a pod that is not there is gone already"
     assert bench.services() == {}
@@ -130,7 +130,7 @@ def test_a_withdrawn_pod_leaves_nothing(bench: Bench) -> None:
     assert bench.sink.published(ISUP) is None
 
 
-def test_a_changed_port_or_tag_registers_the_service_anew_and_keeps_its_status(bench: Bench) -> None:
+def test_a_changed_port_or_tag_registers_the_service_again_and_keeps_its_status(bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     bench.directory.port, bench.directory.tags = 9000, ()
     assert bench.sink.published(ISUP) not in {None, PASSING}
@@ -141,15 +141,13 @@ def test_a_changed_port_or_tag_registers_the_service_anew_and_keeps_its_status(b
     assert (bench.in_catalog()["Status"], bench.in_catalog()["CreateIndex"]) == ("passing", index)
 
 
-def test_a_pod_that_nobody_can_describe_fails_alone(bench: Bench) -> None:
+def test_a_pod_without_manifest_fails_alone(bench: Bench) -> None:
     bench.directory.gone = {ISUP}
-    assert bench.sink.write([PASSING, *named(1)], []) == {
-        ISUP: "there is no manifest that says what service this pod is"
-    }
+    assert bench.sink.write([PASSING, *named(1)], []) == {ISUP: "the pod has no manifest that describes its service"}
     assert list(bench.services()) == ["podpulse:web1:pod0"]
 
 
-def test_somebody_elses_service_under_our_id_is_left_alone_and_the_others_are_written(bench: Bench) -> None:
+def test_a_foreign_service_with_our_id_is_not_changed_and_the_other_services_are_written(bench: Bench) -> None:
     register(bench.agent, ISUP_ID, "isup", Port=1, Meta={"external-source": "nomad"})
     before = bench.services()[ISUP_ID]
     assert bench.sink.leftovers("web1") == frozenset()
@@ -162,27 +160,27 @@ def test_somebody_elses_service_under_our_id_is_left_alone_and_the_others_are_wr
     assert len(bench.services()) == 3
 
 
-def test_a_service_of_ours_that_somebody_took_over_is_not_removed(bench: Bench) -> None:
+def test_our_service_is_not_removed_after_another_owner_has_replaced_it(bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     register(bench.agent, ISUP_ID, "isup", Port=1)
     assert bench.sink.write([], [ISUP]) == {}
     assert bench.services()[ISUP_ID]["Port"] == 1
 
 
-def test_services_of_others_are_neither_seen_nor_touched(bench: Bench) -> None:
+def test_foreign_services_are_ignored(bench: Bench) -> None:
     register(bench.agent, "isup", "isup", Meta={"external-source": "podpulse"})
     register(bench.agent, "podpulse:web1", "podpulse", Meta={"external-source": "podpulse"})
     register(bench.agent, "podpulse:web10:isup", "isup", Meta={"external-source": "podpulse"})
     before = bench.services()
     assert bench.sink.leftovers("web1") == frozenset()
     bench.sink.write([PASSING], [])
-    bench.sink.look()
+    bench.sink.refresh()
     bench.sink.write([], [ISUP])
     assert bench.services() == before
     assert bench.lost == []
 
 
-def test_what_an_earlier_run_left_is_found_by_id_and_mark_and_removed(bench: Bench) -> None:
+def test_services_of_an_earlier_run_are_found_by_id_and_mark_and_removed(bench: Bench) -> None:
     with sink_at(bench.agent) as earlier:
         earlier.sink.write([PASSING, *named(2)], [])
     keys = bench.sink.leftovers("web1")
@@ -192,7 +190,7 @@ def test_what_an_earlier_run_left_is_found_by_id_and_mark_and_removed(bench: Ben
     assert bench.services() == {}
 
 
-def test_a_restart_registers_nothing_anew_and_changes_nothing_in_the_catalog(bench: Bench) -> None:
+def test_a_restart_registers_nothing_again_and_does_not_change_the_catalog(bench: Bench) -> None:
     with sink_at(bench.agent) as earlier:
         earlier.sink.write([PASSING, *named(20)], [])
         for record in (PASSING, *named(20)):
@@ -207,7 +205,7 @@ def test_a_restart_registers_nothing_anew_and_changes_nothing_in_the_catalog(ben
     assert bench.sink.published(ISUP) == PASSING
 
 
-def test_unknown_after_a_restart_keeps_a_pod_in_dns_that_was_there(bench: Bench) -> None:
+def test_unknown_after_a_restart_keeps_a_pod_in_dns(bench: Bench) -> None:
     with sink_at(bench.agent) as earlier:
         earlier.sink.write([PASSING], [])
     bench.sink.leftovers("web1")
@@ -215,7 +213,7 @@ def test_unknown_after_a_restart_keeps_a_pod_in_dns_that_was_there(bench: Bench)
     assert bench.status() == "warning"
 
 
-def test_another_ttl_after_a_restart_is_taken_over(bench: Bench) -> None:
+def test_a_changed_ttl_is_registered_after_a_restart(bench: Bench) -> None:
     with sink_at(bench.agent, ttl=30.0) as earlier:
         earlier.sink.write([PASSING], [])
     bench.sink.leftovers("web1")
@@ -224,7 +222,7 @@ def test_another_ttl_after_a_restart_is_taken_over(bench: Bench) -> None:
     assert bench.status() == "passing"
 
 
-def test_what_was_published_before_leftovers_were_read_and_is_lost_is_no_leftover(bench: Bench) -> None:
+def test_a_service_published_before_leftovers_were_read_and_then_lost_is_not_a_leftover(bench: Bench) -> None:
     with sink_at(bench.agent) as earlier:
         earlier.sink.write(named(1), [])
     bench.sink.write([PASSING], [])
@@ -241,18 +239,18 @@ def test_leftovers_that_cannot_be_read_change_nothing(bench: Bench) -> None:
     assert bench.sink.published(ISUP) == PASSING
 
 
-def test_an_agent_that_lost_its_memory_is_found_out_and_filled_again(bench: Bench) -> None:
+def test_services_are_registered_again_at_an_agent_that_lost_its_state(bench: Bench) -> None:
     bench.sink.write([PASSING, *named(2)], [])
     bench.agent.restart()
     assert bench.services() == {}
-    bench.sink.look()
+    bench.sink.refresh()
     assert sorted(bench.lost) == [ISUP, PodKey("web1", "pod0"), PodKey("web1", "pod1")]
     assert bench.sink.published(ISUP) is None
     assert bench.sink.write([PASSING, *named(2)], []) == {}
     assert len(bench.services()) == 3
 
 
-def test_a_change_that_meets_an_agent_without_memory_fails_once(bench: Bench) -> None:
+def test_a_change_fails_once_at_an_agent_that_lost_its_state(bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     bench.agent.restart()
     assert "registered again" in bench.sink.write([CRITICAL], [])[ISUP]
@@ -261,28 +259,28 @@ def test_a_change_that_meets_an_agent_without_memory_fails_once(bench: Bench) ->
     assert bench.status() == "critical"
 
 
-def test_a_check_that_somebody_removed_or_changed_is_found_out(bench: Bench) -> None:
+def test_a_removed_or_changed_check_is_noticed(bench: Bench) -> None:
     bench.sink.write([PASSING, *named(1)], [])
     bench.agent.request("PUT", f"agent/check/deregister/{ISUP_ID}")
     bench.agent.request("PUT", "agent/check/fail/podpulse:web1:pod0")
-    bench.sink.look()
+    bench.sink.refresh()
     assert sorted(bench.lost) == [ISUP, PodKey("web1", "pod0")]
     assert bench.sink.write([PASSING, *named(1)], []) == {}
     assert (bench.status(), bench.status("podpulse:web1:pod0")) == ("passing", "passing")
 
 
-def test_a_service_that_appears_under_our_mark_is_announced_once_leftovers_were_read(bench: Bench) -> None:
+def test_a_service_that_appears_with_our_mark_is_reported_after_leftovers_were_read(bench: Bench) -> None:
     register(bench.agent, "podpulse:web1:other", "other", Meta={"external-source": "podpulse"})
-    bench.sink.look()
+    bench.sink.refresh()
     assert bench.lost == [], "nobody knows yet which pods there are to be"
     bench.sink.leftovers("web1")
     register(bench.agent, ISUP_ID, "isup", Meta={"external-source": "podpulse"})
-    bench.sink.look()
+    bench.sink.refresh()
     assert bench.lost == [ISUP]
     assert bench.sink.published(ISUP)
 
 
-def test_an_agent_that_is_gone_fails_every_key_after_two_tries(bench: Bench) -> None:
+def test_with_an_agent_that_is_down_every_key_fails_after_two_requests(bench: Bench) -> None:
     bench.sink.write(named(10), [])
     bench.agent.kill()
     bench.asked.clear()
@@ -293,21 +291,21 @@ def test_an_agent_that_is_gone_fails_every_key_after_two_tries(bench: Bench) -> 
     assert all(isinstance(bench.sink.published(key), Unsettled) for key in failed), "what is outdated is not renewed"
 
 
-def test_what_could_not_be_looked_at_is_in_doubt(bench: Bench) -> None:
+def test_services_that_could_not_be_read_are_unsettled(bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     bench.agent.kill()
     assert len(bench.sink.write([CRITICAL, *named(2)], [])) == 3
     assert isinstance(bench.sink.published(ISUP), Unsettled)
 
 
-def test_what_only_has_to_be_told_does_not_wait_for_registrations(bench: Bench) -> None:
+def test_updates_of_registered_checks_do_not_wait_for_registrations(bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     bench.asked.clear()
     assert bench.sink.write([*named(1), CRITICAL], []) == {}
     assert bench.asked == [
         "agent_checks",
         *("agent_services", "agent_checks", "update_check", "register_service", "update_check"),
-    ], "whether checks have run out is asked first"
+    ], "the expiry of checks is read first"
 
 
 def test_failures_that_are_not_in_a_row_do_not_end_a_batch() -> None:
@@ -322,7 +320,7 @@ def test_failures_that_are_not_in_a_row_do_not_end_a_batch() -> None:
     assert all("500" in why for why in failed.values())
 
 
-def test_one_that_fails_does_not_hold_back_the_others(bench: Bench) -> None:
+def test_a_failing_service_does_not_delay_the_others(bench: Bench) -> None:
     strange = HealthRecord(PodKey("web1", "strange"), HealthState.PASSING)
     bench.directory.gone = {strange.key}
     records = named(3)
@@ -354,7 +352,7 @@ def test_a_token_for_the_services_prefix_is_needed_and_enough(consul_binary: Pat
             assert bench.sink.leftovers("web1") == frozenset()
             assert bench.sink.write([PASSING], []) == {}
             assert bench.sink.write([CRITICAL], []) == {}
-            bench.sink.look()
+            bench.sink.refresh()
             assert bench.lost == []
             bench.agent.request("PUT", f"agent/check/deregister/{ISUP_ID}")
             assert "registered again" in bench.sink.write([PASSING], [])[ISUP], "the words for it are others with ACLs"
@@ -366,7 +364,7 @@ def test_a_token_for_the_services_prefix_is_needed_and_enough(consul_binary: Pat
             assert bench.services() == {}
 
 
-def test_a_service_that_may_not_be_called_otherwise_stands_as_it_is_and_says_what_is_so(consul_binary: Path) -> None:
+def test_a_service_whose_new_name_is_refused_keeps_its_old_name_and_its_check_is_updated(consul_binary: Path) -> None:
     clock = FakeClock()
     with Agent(consul_binary, acl=True) as agent:
         token = agent.create_token('service_prefix "pod-" { policy = "write" }')
@@ -395,13 +393,13 @@ def test_a_service_that_may_not_be_called_otherwise_stands_as_it_is_and_says_wha
 
 
 def reconciling(bench: Bench, healths: dict[PodKey, CheckHealth]) -> HealthReconciler:
-    """What publishes these healths into the sink."""
+    """The reconciler that publishes these healths into the sink."""
     local = FakeHealths()
     local.known = {key: (health, 7.0) for key, health in healths.items()}
     return HealthReconciler(DesiredHealth(local, time.monotonic), bench.sink)
 
 
-def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
+def test_the_reconciler_repairs_leftovers_and_then_writes_nothing(bench: Bench) -> None:
     with sink_at(bench.agent) as earlier:
         earlier.sink.write([CRITICAL, *named(1), HealthRecord(OTHER, HealthState.PASSING)], [])
     young = PodKey("web1", "pod0")

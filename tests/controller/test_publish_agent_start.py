@@ -1,4 +1,4 @@
-"""How pods come to stand at Consul's agent: whose agent it is, and from when on they do."""
+"""The node of the Consul agent, and the first registration of a pod."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,8 +17,8 @@ def bench(consul: Agent) -> Iterator[Bench]:
         yield one
 
 
-def test_a_pod_that_is_being_deployed_is_no_service_before_its_first_verdict(bench: Bench) -> None:
-    """Consul has no word for it but critical; one that is a service already stays in DNS as it was."""
+def test_a_pod_that_is_being_deployed_is_not_registered_before_its_first_verdict(bench: Bench) -> None:
+    """Consul could only show it as critical. The check of a registered service stays warning, so DNS answers it."""
     deploying = replace(CRITICAL, status=HealthState.UNKNOWN, reason=Reason.DEPLOYING)
     assert bench.sink.write([deploying], []) == {}
     assert (bench.services(), bench.sink.published(ISUP)) == ({}, None)
@@ -27,15 +27,15 @@ def test_a_pod_that_is_being_deployed_is_no_service_before_its_first_verdict(ben
     assert bench.status() == "warning"
 
 
-def test_an_agent_of_another_node_is_warned_of_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_agent_of_another_node_causes_one_warning(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     for node in ("WEB1", "web1.example.com", "web1.example.com"):
         bench.sink.leftovers(node)
     assert bench.asked.count("agent_node") == 2
     (message,) = caplog.messages
-    assert message.startswith("Consul's agent is that of node web1: the services of node web1.example.com's pods")
+    assert message.startswith("the Consul agent is that of node web1: the services of node web1.example.com's pods")
 
 
-def test_an_agent_that_does_not_say_whose_it_is_is_not_warned_of(
+def test_an_agent_that_refuses_to_name_its_node_causes_no_warning(
     consul_binary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Agent(consul_binary, acl=True) as agent:

@@ -1,7 +1,7 @@
-"""How much goes into one request, and how large it may be, as found out by what is refused."""
+"""The split of changes into requests, and the discovered limit of their size."""
 
 from controller.consul.client import MAX_TRANSACTION_BYTES, Operation
-from controller.publish.batches import AGAIN, SizeLimit, batches, body_size, halves
+from controller.publish.batches import LIMIT_LIFETIME, SizeLimit, batches, body_size, halves
 from tests.support.recorders import FakeClock
 
 
@@ -9,7 +9,7 @@ def get(key: str) -> list[Operation]:
     return [Operation("get", key)]
 
 
-def test_the_largest_size_that_passed_below_one_that_was_refused_is_used() -> None:
+def test_the_largest_size_that_passed_below_a_refused_one_is_used() -> None:
     limit = SizeLimit(FakeClock())
     limit.passed(10_000)
     assert limit.most() == MAX_TRANSACTION_BYTES
@@ -24,14 +24,14 @@ def test_the_largest_size_that_passed_below_one_that_was_refused_is_used() -> No
     assert limit.most() == 40_000
 
 
-def test_a_larger_size_is_tried_again_some_time_later() -> None:
+def test_a_larger_size_is_tried_again_after_the_lifetime_of_the_limit() -> None:
     clock = FakeClock()
     limit = SizeLimit(clock)
     limit.refused(100_000)
     limit.passed(50_000)
-    clock.advance(AGAIN / 2)
+    clock.advance(LIMIT_LIFETIME / 2)
     limit.refused(80_000)
-    clock.advance(AGAIN / 2 - 1)
+    clock.advance(LIMIT_LIFETIME / 2 - 1)
     assert limit.most() == 50_000
     clock.advance(1)
     assert limit.most() == MAX_TRANSACTION_BYTES
@@ -49,5 +49,5 @@ def test_a_batch_has_at_most_64_operations_and_as_many_bytes_as_the_limit_says()
     assert list(batches(["a", "b"], get, limit)) == [["a"], ["b"]]
 
 
-def test_halves_are_the_whole_and_the_first_one_is_on_top() -> None:
+def test_halves_are_in_the_order_for_a_stack() -> None:
     assert halves([1, 2, 3]) == [[2, 3], [1]]

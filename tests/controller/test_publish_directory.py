@@ -1,4 +1,4 @@
-"""Health as files: what is written, what is withdrawn, and who may write."""
+"""Health as files: the sink and its lease."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def sink(tmp_path: Path) -> DirectorySink:
     return DirectorySink(tmp_path, lambda: 1.7e9)
 
 
-def test_a_record_is_a_file_in_p2s_shape(sink: DirectorySink, tmp_path: Path) -> None:
+def test_a_record_is_a_file_in_the_format_of_p2(sink: DirectorySink, tmp_path: Path) -> None:
     assert sink.write([record()], []) == {}
     fields = json.loads((tmp_path / "a.json").read_bytes())
     assert (fields["Service"], fields["Node"], fields["Status"]) == ("a", "web1", "passing")
@@ -37,7 +37,7 @@ def test_a_record_is_a_file_in_p2s_shape(sink: DirectorySink, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"], "nothing unfinished stays"
 
 
-def test_a_withdrawn_record_is_gone_and_withdrawing_again_is_nothing(sink: DirectorySink, tmp_path: Path) -> None:
+def test_a_deleted_record_has_no_file_and_may_be_deleted_again(sink: DirectorySink, tmp_path: Path) -> None:
     sink.write([record(A), record(B)], [])
     assert sink.write([], [A]) == {}
     assert sink.write([], [A]) == {}
@@ -45,9 +45,7 @@ def test_a_withdrawn_record_is_gone_and_withdrawing_again_is_nothing(sink: Direc
     assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
 
 
-def test_what_fails_is_named_is_not_taken_for_published_and_holds_up_no_other(
-    sink: DirectorySink, tmp_path: Path
-) -> None:
+def test_a_failed_write_is_reported_and_does_not_prevent_the_others(sink: DirectorySink, tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()
     failed = sink.write([record(A), record(B)], [])
     assert failed.keys() == {A}
@@ -78,8 +76,8 @@ def test_leftovers_of_a_missing_folder_are_none(tmp_path: Path) -> None:
 # The lease
 
 
-def test_what_was_left_under_another_name_of_the_node_goes(sink: DirectorySink, tmp_path: Path) -> None:
-    """Nobody would ever do it, and under our lease it would look fresh."""
+def test_records_with_another_node_name_are_deleted(sink: DirectorySink, tmp_path: Path) -> None:
+    """Nothing else would delete them, and with our lease they would look fresh."""
     sink.write([record(A), record(PodKey("old", "c"))], [])
     other = DirectorySink(tmp_path)
     assert set(other.leftovers("web1")) == {A}
@@ -88,7 +86,7 @@ def test_what_was_left_under_another_name_of_the_node_goes(sink: DirectorySink, 
 
 
 @pytest.mark.parametrize(("age", "alive"), [(0, True), (TTL - 1, True), (TTL + 1, False), (-1, True), (-3600, False)])
-def test_a_lease_counts_for_its_time_and_one_of_the_future_is_of_another_clock(
+def test_a_lease_is_valid_for_its_ttl_and_invalid_if_it_is_in_the_future(
     tmp_path: Path, age: float, alive: bool
 ) -> None:
     (tmp_path / LEASE).touch()
@@ -108,7 +106,7 @@ def held(tmp_path: Path) -> Iterator[DirectoryLease]:
     held.stop(10)
 
 
-def test_who_publishes_is_seen_to_live(held: DirectoryLease, tmp_path: Path) -> None:
+def test_a_publishing_controller_has_a_live_lease(held: DirectoryLease, tmp_path: Path) -> None:
     assert is_alive(tmp_path / "health", time.time())
     assert held.current() == str(tmp_path / "health" / LEASE)
     assert TTL - 10 < held.expires_at() - time.time() <= TTL
@@ -122,7 +120,7 @@ def test_a_second_controller_is_refused_and_the_first_keeps_the_folder(held: Dir
     assert is_alive(tmp_path / "health", time.time())
 
 
-def test_after_a_stop_nobody_lives_there_and_another_may_start(tmp_path: Path) -> None:
+def test_after_a_stop_the_lease_has_ended_and_another_controller_may_start(tmp_path: Path) -> None:
     first, second = lease(tmp_path), lease(tmp_path)
     first.start()
     first.stop(10)
@@ -132,13 +130,13 @@ def test_after_a_stop_nobody_lives_there_and_another_may_start(tmp_path: Path) -
     second.stop(10)
 
 
-def test_a_lease_that_was_not_touched_for_its_time_is_dead(held: DirectoryLease, tmp_path: Path) -> None:
+def test_a_lease_that_was_not_touched_for_its_ttl_is_dead(held: DirectoryLease, tmp_path: Path) -> None:
     path = tmp_path / "health" / LEASE
     os.utime(path, (time.time() - TTL - 1,) * 2)
     assert not is_alive(tmp_path / "health", time.time())
 
 
-def test_after_a_freeze_no_record_of_before_looks_fresh_again(tmp_path: Path) -> None:
+def test_after_a_freeze_no_older_record_looks_fresh_again(tmp_path: Path) -> None:
     clock = FakeClock()
     sink = DirectorySink(tmp_path)
     held = DirectoryLease(tmp_path, Heartbeat("session", 30, clock), sink.forget, clock=clock)
@@ -155,8 +153,8 @@ def test_after_a_freeze_no_record_of_before_looks_fresh_again(tmp_path: Path) ->
     held.stop(10)
 
 
-def test_what_was_found_is_void_before_the_records_of_a_freeze_are_withdrawn(tmp_path: Path) -> None:
-    """Also where no clock of ours went on: the lease is as old as the file system's clock says."""
+def test_known_health_is_discarded_before_records_are_deleted_after_a_freeze(tmp_path: Path) -> None:
+    """Also if our clocks stood still: the file system's clock decides the age of the lease."""
     told: list[str] = []
     clock, sink = FakeClock(), DirectorySink(tmp_path)
     held = DirectoryLease(
@@ -179,6 +177,6 @@ def test_what_was_found_is_void_before_the_records_of_a_freeze_are_withdrawn(tmp
     held.stop(10)
 
 
-def test_in_a_folder_without_lease_nobody_lives(tmp_path: Path) -> None:
+def test_a_folder_without_a_lease_has_no_live_publisher(tmp_path: Path) -> None:
     assert not is_alive(tmp_path, time.time())
     assert not is_alive(tmp_path / "missing", time.time())

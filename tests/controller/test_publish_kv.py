@@ -39,7 +39,7 @@ CRITICAL = HealthRecord(ISUP, HealthState.CRITICAL, Reason.STATUS, "answered 500
 
 @dataclass
 class Lease:
-    """A session as somebody else keeps it."""
+    """A session that is kept elsewhere."""
 
     session: str | None = None
 
@@ -110,7 +110,7 @@ def test_a_newer_record_replaces_the_older_and_a_delete_removes_it(bench: Bench)
 def test_without_a_session_nothing_is_sent_and_every_key_fails(bench: Bench) -> None:
     bench.lease.session = None
     failed = bench.sink.write([PASSING], [PodKey("web1", "gone")])
-    assert failed == dict.fromkeys([ISUP, PodKey("web1", "gone")], "there is no live session to publish under")
+    assert failed == dict.fromkeys([ISUP, PodKey("web1", "gone")], "there is no live session to publish with")
     assert bench.asked == []
 
 
@@ -170,7 +170,7 @@ def through(agent: Agent, address: str) -> Iterator[Bench]:
         yield Bench(agent, lease, client, KvSink(client, lease), asked)
 
 
-def test_what_a_proxy_refuses_for_its_size_is_written_and_read_in_smaller_parts(consul: Agent) -> None:
+def test_a_request_that_a_proxy_refuses_for_its_size_is_split(consul: Agent) -> None:
     records = named(100, "\x00" * 1024)
     with Nginx(consul.http_port, "16k") as nginx, through(consul, nginx.address) as bench:
         assert bench.sink.write(records, []) == {}
@@ -194,7 +194,7 @@ def test_what_a_proxy_refuses_for_its_size_is_written_and_read_in_smaller_parts(
         assert set(bench.asked) == {"ok"}
 
 
-def test_one_record_that_a_consul_with_low_limits_refuses_costs_that_key_only(consul_binary: Path) -> None:
+def test_a_record_that_a_consul_with_low_limits_refuses_fails_alone(consul_binary: Path) -> None:
     limits = {"kv_max_value_size": 16_384, "txn_max_req_len": 16_384}
     large = HealthRecord(PodKey("web1", "large"), HealthState.PASSING, detail="x" * 20_000)
     with Agent(consul_binary, config={"limits": limits}) as agent, through(agent, agent.address) as bench:
@@ -205,7 +205,7 @@ def test_one_record_that_a_consul_with_low_limits_refuses_costs_that_key_only(co
             assert len(agent.keys("health/")) == 100
 
 
-def test_one_record_that_a_proxy_refuses_for_its_content_costs_that_key_only(consul: Agent) -> None:
+def test_a_record_that_a_proxy_refuses_for_its_content_fails_alone(consul: Agent) -> None:
     wicked = HealthRecord(PodKey("web1", "wicked"), HealthState.PASSING)
     with Gateway(consul.http_port) as gateway, through(consul, f"http://127.0.0.1:{gateway.port}") as bench:
         gateway.lie = lambda asked: Reply(403, b"blocked") if b'"health/wicked/web1"' in asked.body else None
@@ -215,7 +215,7 @@ def test_one_record_that_a_proxy_refuses_for_its_content_costs_that_key_only(con
         assert len(consul.keys("health/")) == 20
 
 
-def test_where_everything_is_refused_little_of_it_is_tried_and_not_the_same_each_time(consul: Agent) -> None:
+def test_if_everything_is_refused_few_changes_are_tried_and_others_each_time(consul: Agent) -> None:
     records = named(64)
     with Gateway(consul.http_port) as gateway, through(consul, f"http://127.0.0.1:{gateway.port}") as bench:
         gateway.lie = lambda _: Reply(403, b"Permission denied")
@@ -228,7 +228,7 @@ def test_where_everything_is_refused_little_of_it_is_tried_and_not_the_same_each
         assert bench.sink.write(records, []).keys() == {record.key for record in records[:2]}
 
 
-def test_a_key_that_somebody_else_holds_fails_and_the_others_are_written_at_once(bench: Bench) -> None:
+def test_a_key_that_another_session_holds_fails_and_the_others_are_written_at_once(bench: Bench) -> None:
     other = bench.agent.new_session()
     for pod in ("pod3", "pod7"):
         bench.agent.put(f"health/{pod}/web1", "theirs", acquire=other)
@@ -244,7 +244,7 @@ def test_a_key_that_somebody_else_holds_fails_and_the_others_are_written_at_once
     assert bench.holder(PodKey("web1", "pod3")) == bench.lease.session
 
 
-def test_who_held_keys_that_are_gone_is_forgotten(bench: Bench) -> None:
+def test_the_holders_of_deleted_keys_are_forgotten(bench: Bench) -> None:
     other = bench.agent.new_session()
     bench.agent.put("health/isup/web1", "theirs", acquire=other)
     bench.sink.write([PASSING], [])
@@ -256,7 +256,7 @@ def test_who_held_keys_that_are_gone_is_forgotten(bench: Bench) -> None:
     assert bench.holders.complaint() == ""
 
 
-def test_one_locked_key_makes_nobody_else_the_nodes_owner_where_others_are_held_here(bench: Bench) -> None:
+def test_one_foreign_lock_does_not_make_its_holder_the_owner_of_the_node_while_we_hold_keys(bench: Bench) -> None:
     other = bench.agent.new_session()
     bench.agent.put("health/pod0/web1", "theirs", acquire=other)
     bench.sink.write(named(2), [])
@@ -276,14 +276,14 @@ def test_an_orphan_is_taken_over_or_removed(bench: Bench) -> None:
     assert bench.holder() == bench.lease.session
 
 
-def test_what_our_session_holds_is_known_without_writing_it_again(bench: Bench) -> None:
+def test_records_that_our_session_holds_are_not_written_again(bench: Bench) -> None:
     assert bench.lease.session
     bench.agent.put("health/isup/web1", PASSING.encode(0), acquire=bench.lease.session)
     assert set(bench.sink.leftovers("web1")) == {ISUP}
     assert bench.sink.published(ISUP) == PASSING
 
 
-def test_leftovers_are_only_this_nodes_and_odd_keys_are_let_be(bench: Bench) -> None:
+def test_leftovers_are_those_of_this_node_and_other_keys_are_kept(bench: Bench) -> None:
     for key in ("health/isup/web1", "health/isup/web2", "health/isup/web10", "health/isup", "health/a/b/web1"):
         bench.agent.put(key, PASSING.encode(0))
     assert set(bench.sink.leftovers("web1")) == {ISUP}
@@ -306,7 +306,7 @@ def test_many_leftovers_are_read_in_few_requests(bench: Bench) -> None:
     assert all(bench.sink.published(record.key) == record for record in named(200))
 
 
-def test_looking_again_finds_what_others_wrote_and_removed(bench: Bench) -> None:
+def test_look_again_finds_foreign_writes_and_deletes(bench: Bench) -> None:
     bench.sink.write([PASSING, *named(2)], [])
     bench.agent.put("health/isup/web1", CRITICAL.encode(0))
     bench.agent.delete("health/pod0/web1")
@@ -317,7 +317,7 @@ def test_looking_again_finds_what_others_wrote_and_removed(bench: Bench) -> None
     assert bench.sink.published(ISUP) == CRITICAL, "our session still holds it: it differs from what we want said"
 
 
-def test_a_record_about_another_pod_is_none_of_this_key(bench: Bench) -> None:
+def test_a_record_of_another_pod_under_a_key_is_unsettled(bench: Bench) -> None:
     assert bench.lease.session
     bench.agent.put("health/other/web1", PASSING.encode(0), acquire=bench.lease.session)
     bench.sink.leftovers("web1")
@@ -327,7 +327,7 @@ def test_a_record_about_another_pod_is_none_of_this_key(bench: Bench) -> None:
     assert published != replace(PASSING, key=PodKey("web1", "other"))
 
 
-def test_a_write_that_never_reached_consul_leaves_what_is_known(bench: Bench) -> None:
+def test_a_write_that_was_never_sent_keeps_the_known_record(bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     bench.agent.kill()
     failed = bench.sink.write([CRITICAL], [])
@@ -352,7 +352,7 @@ def test_an_unanswered_write_is_repeated_until_no_older_one_can_arrive(bench: Be
     assert bench.sink.published(ISUP) == PASSING
 
 
-def test_a_refused_token_fails_every_key_with_consuls_words(consul_binary: Path) -> None:
+def test_with_a_refused_token_every_key_fails_with_the_error_of_consul(consul_binary: Path) -> None:
     with Agent(consul_binary, acl=True) as agent:
         token = agent.create_token('key_prefix "health/isup" { policy = "write" }')
         with agent.client(token) as client:
@@ -375,19 +375,19 @@ def test_a_lease_that_ends_between_two_tries_ends_the_writing() -> None:
         assert len(server.asked) == 1
     assert [failed[record.key] for record in named(3)] == [
         "Consul refused it: lock is already held",
-        "there is no live session to publish under",
-        "there is no live session to publish under",
+        "there is no live session to publish with",
+        "there is no live session to publish with",
     ]
 
 
-def test_a_conflict_about_operations_that_were_not_asked_for_is_not_consuls() -> None:
+def test_a_conflict_about_unknown_operations_is_an_error() -> None:
     reply = Reply(409, b'{"Errors": [{"OpIndex": 7, "What": "?"}]}')
     with FakeServer(lambda _: reply) as server, ConsulClient(ConsulSettings(server.address)) as client:
         failed = KvSink(client, Lease("abc")).write([PASSING], [])
-    assert "not an answer of Consul's" in failed[ISUP]
+    assert "not a valid answer of Consul" in failed[ISUP]
 
 
-def test_what_stands_otherwise_than_believed_is_found_by_a_second_look(bench: Bench) -> None:
+def test_look_again_finds_records_that_differ_from_the_known_ones(bench: Bench) -> None:
     records = named(70)
     session = bench.lease.session or ""
     bench.sink.write([PASSING, *records], [])
@@ -409,10 +409,10 @@ def test_what_stands_otherwise_than_believed_is_found_by_a_second_look(bench: Be
     assert bench.sink.look_again() == set()
 
 
-def test_keys_that_may_not_be_read_stay_as_believed_and_are_complained_about_once(
+def test_unreadable_keys_keep_their_known_records_and_are_logged_once(
     consul_binary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Consul leaves them out of its answer without a word."""
+    """Consul omits them silently from its answer."""
     caplog.set_level("INFO")
     every = 'key_prefix "health/" { policy = "write" }'
     [other] = named(1)
@@ -427,7 +427,7 @@ def test_keys_that_may_not_be_read_stay_as_believed_and_are_complained_about_onc
             assert sink.look_again() == set()
             assert sink.published(ISUP) == PASSING
             assert [record.getMessage() for record in caplog.records if record.name.endswith("kv")] == [
-                f"{UNREADABLE}: 1, health/isup/web1 among them"
+                f"{UNREADABLE}: 1 keys, such as health/isup/web1"
             ]
             agent.delete("health/isup/web1")
             agent.replace_rules(token, every)
@@ -435,14 +435,14 @@ def test_keys_that_may_not_be_read_stay_as_believed_and_are_complained_about_onc
             assert caplog.messages.count(READABLE) == 1
 
 
-def test_leftovers_that_may_not_be_read_are_in_doubt(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
+def test_leftovers_that_may_not_be_read_are_unsettled(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
     bench.sink.write([PASSING], [])
     monkeypatch.setattr(bench.client, "transaction", lambda _: TransactionResult())
     assert bench.sink.leftovers("web1") == {ISUP}
     assert isinstance(bench.sink.published(ISUP), Unsettled)
 
 
-def test_what_others_write_for_a_pod_that_has_no_check_is_found_and_can_be_removed(bench: Bench) -> None:
+def test_a_foreign_record_of_a_pod_without_a_check_is_found_and_can_be_deleted(bench: Bench) -> None:
     scheduled = [*(record.key for record in named(70)), ISUP]
     sink = KvSink(bench.client, bench.lease, lambda: scheduled)
     assert sink.look_again() == set()
@@ -466,13 +466,13 @@ def test_a_hanging_write_ends_when_it_is_cancelled(bench: Bench) -> None:
 
 
 def reconciling(bench: Bench, healths: dict[PodKey, CheckHealth]) -> HealthReconciler:
-    """What publishes these healths into the sink."""
+    """The reconciler that publishes these healths into the sink."""
     local = FakeHealths()
     local.known = {key: (health, 7.0) for key, health in healths.items()}
     return HealthReconciler(DesiredHealth(local, time.monotonic), bench.sink)
 
 
-def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
+def test_the_reconciler_repairs_leftovers_and_then_writes_nothing(bench: Bench) -> None:
     healthy = CheckHealth(HealthState.PASSING, since=5.0)
     bench.agent.put("health/isup/web1", PASSING.encode(0))
     bench.agent.put("health/old/web1", PASSING.encode(0))
@@ -488,7 +488,7 @@ def test_the_reconciler_heals_leftovers_and_then_rests(bench: Bench) -> None:
     assert bench.asked == []
 
 
-def test_what_others_did_to_our_keys_is_seen_and_mended(bench: Bench) -> None:
+def test_foreign_changes_of_our_keys_are_noticed_and_repaired(bench: Bench) -> None:
     pods = named(5)
     healthy = CheckHealth(HealthState.PASSING, since=5.0)
     reconciler = reconciling(bench, {record.key: healthy for record in pods})
@@ -511,7 +511,7 @@ def test_what_others_did_to_our_keys_is_seen_and_mended(bench: Bench) -> None:
     assert bench.sink.look_again() == set()
 
 
-def test_a_look_needs_one_request_for_64_keys_and_none_without_a_session(bench: Bench) -> None:
+def test_look_again_sends_one_request_per_64_keys_and_none_without_a_session(bench: Bench) -> None:
     bench.sink.write(named(100), [])
     bench.asked.clear()
     bench.sink.look_again()

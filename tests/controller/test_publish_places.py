@@ -1,4 +1,4 @@
-"""What is published in several places, seen as one; and that each place is written by itself."""
+"""Several places of publication: their common state, and their independent loops."""
 
 import threading
 import time
@@ -32,8 +32,8 @@ GOOD = CheckHealth(HealthState.PASSING, since=5.0)
 
 
 @dataclass
-class Shelf:
-    """A sink in memory; while its `gate` is closed it hangs."""
+class MemorySink:
+    """A sink in memory. It hangs while its `gate` is closed."""
 
     records: dict[PodKey, HealthRecord] = field(default_factory=dict)
     gate: threading.Event | None = None
@@ -55,31 +55,31 @@ class Shelf:
         return {}
 
 
-def places(*shelves: Shelf) -> Places:
-    return Places(dict(zip(("kv", "agent"), shelves, strict=False)))
+def places(*sinks: MemorySink) -> Places:
+    return Places(dict(zip(("kv", "agent"), sinks, strict=False)))
 
 
-def test_what_all_agree_on_is_published() -> None:
-    both = places(Shelf({ISUP: PASSING}), Shelf({ISUP: PASSING}))
+def test_a_record_that_is_equal_in_all_places_is_published() -> None:
+    both = places(MemorySink({ISUP: PASSING}), MemorySink({ISUP: PASSING}))
     assert both.published(ISUP) == PASSING
     assert both.published(OTHER) is None
 
 
-def test_only_what_all_have_let_stand_as_passing_is_passing() -> None:
-    assert places(Shelf({ISUP: PASSING}), Shelf({ISUP: PASSING})).published_without_break(ISUP) == PASSING
-    assert places(Shelf({ISUP: PASSING}), Shelf()).published_without_break(ISUP) is None
-    assert places(Shelf({ISUP: CRITICAL}), Shelf()).published_without_break(ISUP) == CRITICAL
-    assert places(Shelf(), Shelf({ISUP: PASSING})).published_without_break(ISUP) is None
+def test_a_pod_is_passing_without_break_only_if_it_is_in_all_places() -> None:
+    assert places(MemorySink({ISUP: PASSING}), MemorySink({ISUP: PASSING})).published_without_break(ISUP) == PASSING
+    assert places(MemorySink({ISUP: PASSING}), MemorySink()).published_without_break(ISUP) is None
+    assert places(MemorySink({ISUP: CRITICAL}), MemorySink()).published_without_break(ISUP) == CRITICAL
+    assert places(MemorySink(), MemorySink({ISUP: PASSING})).published_without_break(ISUP) is None
 
 
 @pytest.mark.parametrize("other", [{}, {ISUP: CRITICAL}], ids=["missing", "different"])
-def test_where_they_differ_nobody_rests(other: dict[PodKey, HealthRecord]) -> None:
-    for shelves in ((Shelf({ISUP: PASSING}), Shelf(other)), (Shelf(other), Shelf({ISUP: PASSING}))):
-        assert isinstance(places(*shelves).published(ISUP), Unsettled)
+def test_a_record_that_differs_between_places_is_unsettled(other: dict[PodKey, HealthRecord]) -> None:
+    for sinks in ((MemorySink({ISUP: PASSING}), MemorySink(other)), (MemorySink(other), MemorySink({ISUP: PASSING}))):
+        assert isinstance(places(*sinks).published(ISUP), Unsettled)
 
 
 class Publishing:
-    """A loop for each of some sinks, and one health for all of them."""
+    """One loop per sink, with the same healths."""
 
     def __init__(self, *sinks: HealthSink) -> None:
         self.healths = FakeHealths()
@@ -108,37 +108,37 @@ def stack() -> Iterator[ExitStack]:
 
 
 @pytest.mark.parametrize("hanging", [0, 1], ids=["kv", "agent"])
-def test_a_place_that_hangs_holds_up_no_other_and_gets_the_newest_afterwards(stack: ExitStack, hanging: int) -> None:
-    shelves = Shelf(), Shelf()
-    gate = shelves[hanging].gate = threading.Event()
-    other = shelves[1 - hanging]
-    publishing = Publishing(*shelves)
+def test_a_hanging_place_delays_no_other_and_gets_the_newest_record_afterwards(stack: ExitStack, hanging: int) -> None:
+    sinks = MemorySink(), MemorySink()
+    gate = sinks[hanging].gate = threading.Event()
+    other = sinks[1 - hanging]
+    publishing = Publishing(*sinks)
     stack.callback(stop_together, publishing.loops, 10.0)
     stack.callback(gate.set)
     publishing.observe(ISUP, GOOD)
-    until(lambda: shelves[hanging].hangs, what="one to hang")
+    until(lambda: sinks[hanging].hangs, what="one to hang")
     for at, state in enumerate((HealthState.CRITICAL, HealthState.PASSING, HealthState.CRITICAL), 6):
         publishing.observe(ISUP, CheckHealth(state, since=float(at)))
         until(lambda: other.records[ISUP].status is state if ISUP in other.records else False, what=f"{state}")  # noqa: B023
-    assert shelves[hanging].records == {}
+    assert sinks[hanging].records == {}
     gate.set()
-    until(lambda: shelves[hanging].records.get(ISUP) == other.records[ISUP], what="the newest to be there too")
+    until(lambda: sinks[hanging].records.get(ISUP) == other.records[ISUP], what="the newest to be there too")
 
 
-def test_the_end_waits_for_all_together_and_not_for_one_after_the_other(stack: ExitStack) -> None:
+def test_the_loops_are_stopped_in_parallel(stack: ExitStack) -> None:
     gate = threading.Event()
     stack.callback(gate.set)
-    shelves = Shelf(gate=gate), Shelf(gate=gate)
-    publishing = Publishing(*shelves)
+    sinks = MemorySink(gate=gate), MemorySink(gate=gate)
+    publishing = Publishing(*sinks)
     publishing.observe(ISUP, GOOD)
-    until(lambda: all(shelf.hangs for shelf in shelves), what="both to hang")
+    until(lambda: all(sink.hangs for sink in sinks), what="both to hang")
     started = time.monotonic()
     stop_together(publishing.loops, 1.5)
     assert 1.5 <= time.monotonic() - started < 3.0
 
 
 class Held:
-    """A session that is there, or not yet."""
+    """A session that may not exist yet."""
 
     session: str | None = None
 
@@ -146,16 +146,14 @@ class Held:
         return self.session
 
 
-def test_with_a_real_consul_one_that_waits_for_its_session_is_made_up_for_later(
-    consul: Agent, stack: ExitStack
-) -> None:
+def test_with_a_real_consul_the_keys_are_written_as_soon_as_there_is_a_session(consul: Agent, stack: ExitStack) -> None:
     lease = Held()
     with sink_at(consul) as bench, ConsulClient(consul.settings()) as client:
         keys = KvSink(client, lease)
         publishing = Publishing(keys, bench.sink)
         stack.callback(stop_together, publishing.loops, 10.0)
         publishing.observe(ISUP, GOOD)
-        until(lambda: bench.sink.published(ISUP) == PASSING, what="the agent to be told")
+        until(lambda: bench.sink.published(ISUP) == PASSING, what="the update of the check")
         assert bench.status(ISUP_ID) == "passing"
         assert consul.keys("health/") == []
         bench.asked.clear()

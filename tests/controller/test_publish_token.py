@@ -1,4 +1,4 @@
-"""Another ACL token for the services at the agent, which hands each on with the token that it was registered with."""
+"""A changed ACL token: the agent syncs each service with the token of its registration."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ RULES = 'service_prefix "" { policy = "write" }'
 
 @dataclass
 class Strict:
-    """A Consul that denies by default, and the file that our token stands in."""
+    """A Consul that denies by default, and the file of our token."""
 
     agent: Agent
     file: Path
@@ -34,7 +34,7 @@ class Strict:
     token: str = ""
 
     def give(self, rules: str = RULES) -> str:
-        """Another token; the answer is the one before, which is still good."""
+        """Replaces the token. Returns the previous one, which is still valid."""
         before, self.token = self.token, self.agent.create_token(rules)
         unfinished = self.file.with_name("next")
         unfinished.write_text(self.token)
@@ -42,7 +42,7 @@ class Strict:
         return before
 
     def rotate(self) -> None:
-        """Another token, and the one before is no good any more."""
+        """Replaces the token, and deletes the previous one."""
         self.agent.delete_token(self.give())
 
     @contextmanager
@@ -52,7 +52,7 @@ class Strict:
             yield bench
 
     def answered(self) -> bool:
-        """Whether DNS answers the pod."""
+        """Whether DNS returns the pod."""
         return bool(addresses(self.dns, "isup.service.consul"))
 
 
@@ -64,7 +64,7 @@ def strict(request: pytest.FixtureRequest, consul_binary: Path, tmp_path: Path) 
 
 @pytest.fixture
 def short(consul_binary: Path, tmp_path: Path) -> Iterator[Strict]:
-    """For what is the same with and without memory."""
+    """A Consul without stored state, for tests in which this makes no difference."""
     with strict_at(consul_binary, tmp_path / "token", persistent=False) as made:
         yield made
 
@@ -79,7 +79,7 @@ def strict_at(binary: Path, file: Path, *, persistent: bool) -> Iterator[Strict]
         yield made
 
 
-def test_a_pod_that_dies_after_the_old_token_was_deleted_goes_from_catalog_and_dns(strict: Strict) -> None:
+def test_a_pod_that_fails_after_the_old_token_was_deleted_is_removed_from_dns(strict: Strict) -> None:
     with strict.sink() as bench:
         bench.sink.write([PASSING], [])
         until(strict.answered, what="DNS to answer it")
@@ -90,7 +90,7 @@ def test_a_pod_that_dies_after_the_old_token_was_deleted_goes_from_catalog_and_d
         assert bench.in_catalog()["Output"].startswith("critical (status)")
 
 
-def test_a_pod_that_is_removed_after_the_old_token_was_deleted_goes_from_the_catalog(strict: Strict) -> None:
+def test_a_pod_that_is_deleted_after_the_old_token_was_deleted_is_removed_from_the_catalog(strict: Strict) -> None:
     with strict.sink() as bench:
         bench.sink.write([PASSING], [])
         strict.rotate()
@@ -98,7 +98,7 @@ def test_a_pod_that_is_removed_after_the_old_token_was_deleted_goes_from_the_cat
         until(lambda: not bench.in_catalog(), what="the catalog to forget it")
 
 
-def test_the_services_of_an_end_go_from_the_catalog_after_the_old_token_was_deleted(short: Strict) -> None:
+def test_withdraw_all_removes_services_from_the_catalog_after_the_old_token_was_deleted(short: Strict) -> None:
     with short.sink() as bench:
         bench.sink.write([PASSING, *named(2)], [])
         short.rotate()
@@ -106,7 +106,7 @@ def test_the_services_of_an_end_go_from_the_catalog_after_the_old_token_was_dele
         until(lambda: not (bench.in_catalog() or bench.in_catalog("pod1")), what="the catalog to forget them")
 
 
-def test_what_died_before_a_restart_with_another_token_goes_from_catalog_and_dns(strict: Strict) -> None:
+def test_a_pod_that_failed_before_a_restart_with_another_token_is_removed_from_dns(strict: Strict) -> None:
     with strict.sink() as earlier:
         earlier.sink.write([PASSING], [])
         earlier.await_catalog("passing")
@@ -118,12 +118,12 @@ def test_what_died_before_a_restart_with_another_token_goes_from_catalog_and_dns
         assert bench.in_catalog()["Status"] == "passing", "the agent was refused, and does not try again"
         bench.sink.leftovers("web1")
         bench.sink.write([CRITICAL], [])
-        bench.sink.register_anew(1)
+        bench.sink.register_again(1)
         bench.await_catalog("critical")
         until(lambda: not strict.answered(), what="DNS to answer it no more")
 
 
-def test_what_was_removed_while_no_controller_ran_goes_from_the_catalog_after_another_token(short: Strict) -> None:
+def test_a_pod_that_was_deleted_while_no_controller_ran_is_removed_with_another_token(short: Strict) -> None:
     with short.sink() as earlier:
         earlier.sink.write([PASSING, *named(1)], [])
         short.agent.request("PUT", f"agent/check/deregister/{ISUP_ID}")
@@ -136,7 +136,7 @@ def test_what_was_removed_while_no_controller_ran_goes_from_the_catalog_after_an
         assert bench.agent.request("GET", "catalog/service/isup").json() == []
 
 
-def test_a_pod_that_recovers_after_the_old_token_was_deleted_is_answered_again(short: Strict) -> None:
+def test_a_pod_that_recovers_after_the_old_token_was_deleted_is_in_dns_again(short: Strict) -> None:
     with short.sink() as bench:
         bench.sink.write([CRITICAL], [])
         short.rotate()
@@ -144,18 +144,18 @@ def test_a_pod_that_recovers_after_the_old_token_was_deleted_is_answered_again(s
         until(short.answered, what="DNS to answer it")
 
 
-def test_all_are_registered_anew_when_the_token_changed_and_once_only(short: Strict) -> None:
+def test_all_services_are_registered_again_once_after_a_change_of_the_token(short: Strict) -> None:
     records = [PASSING, *named(20)]
     with short.sink() as bench:
         bench.sink.write(records, [])
         bench.asked.clear()
-        bench.sink.register_anew(1000)
+        bench.sink.register_again(1000)
         assert bench.asked == [], "the token is the same"
         old = short.give()
-        bench.sink.register_anew(1000)
+        bench.sink.register_again(1000)
         assert bench.asked.count("register_service") == len(records)
         bench.asked.clear()
-        bench.sink.register_anew(1000)
+        bench.sink.register_again(1000)
         assert bench.asked == []
         short.agent.delete_token(old)
         bench.sink.write(named(20, HealthState.CRITICAL), [])
@@ -164,36 +164,36 @@ def test_all_are_registered_anew_when_the_token_changed_and_once_only(short: Str
             bench.await_catalog("critical", f"pod{at}")
 
 
-def test_another_token_by_a_reload_is_another_token_too(short: Strict) -> None:
+def test_a_reload_may_change_the_token(short: Strict) -> None:
     with short.sink() as bench:
         bench.sink.write([PASSING], [])
         bench.client.apply(short.agent.settings())
-        bench.sink.register_anew(10)
+        bench.sink.register_again(10)
         short.agent.delete_token(short.token)
         bench.sink.write([CRITICAL], [])
         bench.await_catalog("critical")
 
 
-def test_once_after_a_start_each_is_registered_anew_when_there_is_evidence(short: Strict) -> None:
+def test_after_a_start_each_service_is_registered_once_when_there_is_evidence(short: Strict) -> None:
     with short.sink() as earlier:
         earlier.sink.write([PASSING, *named(2)], [])
     with short.sink() as bench:
         bench.sink.leftovers("web1")
         bench.asked.clear()
-        bench.sink.register_anew(10)
+        bench.sink.register_again(10)
         assert bench.asked == [], "its check's TTL would begin anew"
         bench.sink.write([PASSING], [])
         bench.asked.clear()
-        bench.sink.register_anew(10)
-        bench.sink.register_anew(10)
+        bench.sink.register_again(10)
+        bench.sink.register_again(10)
         assert bench.asked == ["agent_checks", "update_check", "register_service"]
 
 
-def test_those_that_may_have_to_leave_dns_come_first(short: Strict) -> None:
+def test_services_that_may_have_to_leave_dns_are_registered_first(short: Strict) -> None:
     with short.sink() as bench:
         bench.sink.write([*named(4), CRITICAL], [])
         old = short.give()
-        bench.sink.register_anew(1)
+        bench.sink.register_again(1)
         short.agent.delete_token(old)
         for identity in ("podpulse:web1:pod0", ISUP_ID):
             bench.agent.request("PUT", f"agent/check/warn/{identity}")
@@ -201,7 +201,7 @@ def test_those_that_may_have_to_leave_dns_come_first(short: Strict) -> None:
         assert bench.in_catalog("pod0")["Status"] == "passing", "it is not its turn yet"
 
 
-def test_no_reader_sees_another_status_while_services_are_registered_anew(strict: Strict) -> None:
+def test_no_reader_sees_another_status_while_services_are_registered_again(strict: Strict) -> None:
     records = named(30)
     with strict.sink() as bench:
         bench.sink.write(records, [])
@@ -210,14 +210,14 @@ def test_no_reader_sees_another_status_while_services_are_registered_anew(strict
         with watching(bench, lambda: bench.agent.request("GET", "health/node/web1").json()) as seen:
             for _ in range(3):
                 strict.give()
-                bench.sink.register_anew(1000)
+                bench.sink.register_again(1000)
         assert seen == {"passing"}
         assert all(check["Status"] == "passing" for check in bench.checks().values())
 
 
 @contextmanager
 def watching(bench: Bench, look: Callable[[], list[dict[str, Any]]]) -> Iterator[set[str]]:
-    """The statuses of all checks, as a reader sees them again and again."""
+    """The statuses of all checks, read continuously."""
     seen: set[str] = set()
     ended = threading.Event()
 
@@ -234,7 +234,7 @@ def watching(bench: Bench, look: Callable[[], list[dict[str, Any]]]) -> Iterator
         thread.join()
 
 
-def test_a_check_that_ran_out_is_not_let_in_by_being_registered_anew(short: Strict) -> None:
+def test_an_expired_check_does_not_pass_because_of_its_registration(short: Strict) -> None:
     clock = FakeClock()
     with short.sink(clock=clock) as bench:
         bench.sink.write([PASSING], [])
@@ -242,13 +242,13 @@ def test_a_check_that_ran_out_is_not_let_in_by_being_registered_anew(short: Stri
         clock.advance(1000.0)
         short.give()
         bench.asked.clear()
-        bench.sink.register_anew(10)
+        bench.sink.register_again(10)
         assert bench.lost == [ISUP]
         assert bench.asked == []
         assert bench.status() == "critical"
 
 
-def test_rights_that_were_lost_and_are_given_back_leave_no_dead_pod_in_the_catalog(short: Strict) -> None:
+def test_after_lost_rights_are_restored_no_failed_pod_is_passing_in_the_catalog(short: Strict) -> None:
     with short.sink(ttl=0.5) as bench:
         bench.sink.write([PASSING], [])
         bench.await_catalog("passing")
@@ -258,11 +258,11 @@ def test_rights_that_were_lost_and_are_given_back_leave_no_dead_pod_in_the_catal
         assert bench.in_catalog()["Status"] == "passing", "the agent may not say so"
         short.agent.replace_rules(short.token, RULES)
         assert bench.sink.write([CRITICAL], []) == {}
-        bench.sink.register_anew(10)
+        bench.sink.register_again(10)
         bench.await_catalog("critical")
 
 
-def test_a_token_that_changed_while_the_agent_was_away_is_seen_when_it_is_back(strict: Strict) -> None:
+def test_a_token_that_changed_while_the_agent_was_down_is_noticed_afterwards(strict: Strict) -> None:
     with strict.sink(ttl=3.0) as bench:
         bench.sink.leftovers("web1")
         bench.sink.write([PASSING], [])
@@ -277,7 +277,7 @@ def test_a_token_that_changed_while_the_agent_was_away_is_seen_when_it_is_back(s
                 strict.give()
 
             def stands() -> bool:
-                """Whoever is told of a loss writes it again."""
+                """Writes lost records again."""
                 lost, bench.lost[:] = bench.lost.copy(), []
                 if lost:
                     bench.sink.write([PASSING], [])
@@ -305,7 +305,7 @@ def test_the_keeper_registers_some_at_a_time_and_goes_on_renewing(short: Strict)
 
 
 @pytest.mark.parametrize("answer", [403, 500])
-def test_while_nothing_can_be_registered_checks_are_renewed_and_it_is_tried_once_in_a_period(
+def test_while_registrations_fail_checks_are_renewed_and_one_is_tried_per_period(
     short: Strict, caplog: pytest.LogCaptureFixture, answer: int
 ) -> None:
     def lie(asked: Asked) -> Reply | None:
@@ -328,7 +328,7 @@ def test_while_nothing_can_be_registered_checks_are_renewed_and_it_is_tried_once
                 until(lambda: bench.asked.count("register_service") == 6, 30.0, "all to be registered")
 
 
-def test_unknown_after_a_rotation_keeps_a_pod_in_dns_that_was_there(short: Strict) -> None:
+def test_unknown_after_a_rotation_keeps_a_pod_in_dns(short: Strict) -> None:
     with short.sink() as bench:
         bench.sink.write([PASSING], [])
         short.rotate()

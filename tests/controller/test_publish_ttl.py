@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from controller.publish.agent import RAN_OUT, TTL
+from controller.publish.agent import EXPIRED, TTL
 from controller.publish.agent_keeper import TtlKeeper
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.health import HealthState, Reason
@@ -28,7 +28,7 @@ def kept(bench: Bench) -> Iterator[TtlKeeper]:
 def test_the_checks_of_a_dead_controller_turn_critical(consul: Agent) -> None:
     with sink_at(consul, ttl=0.5) as bench:
         bench.sink.write([PASSING], [])
-        until(lambda: bench.status() == "critical", what="the check to run out")
+        until(lambda: bench.status() == "critical", what="the the expiry")
         bench.await_catalog("critical")
         assert "TTL expired" in bench.in_catalog()["Output"]
         assert "all well" in bench.in_catalog()["Output"]
@@ -51,13 +51,13 @@ def test_renewed_checks_outlive_their_ttl_and_nothing_else_is_sent(consul: Agent
         assert all(bench.status(f"podpulse:web1:pod{at}") == "passing" for at in range(20))
 
 
-def test_renewals_are_spread_and_none_is_sent_that_is_not_due(consul: Agent) -> None:
+def test_renewals_are_spread_and_only_due_ones_are_sent(consul: Agent) -> None:
     clock = FakeClock()
     with sink_at(consul, clock=clock) as bench:
         bench.sink.write(named(10), [])
         bench.asked.clear()
         bench.sink.renew(1.0)
-        assert bench.asked == [], "all were told just now"
+        assert bench.asked == [], "all were updated just now"
         clock.advance(bench.sink.period)
         bench.sink.renew(0.25)
         assert bench.asked == ["agent_checks", *["update_check"] * 3]
@@ -68,17 +68,17 @@ def test_renewals_are_spread_and_none_is_sent_that_is_not_due(consul: Agent) -> 
         assert bench.asked.count("agent_checks") == 3, "whether they have run out is asked once for each share"
 
 
-def test_a_restarted_agent_without_memory_is_found_out_within_a_period(consul: Agent) -> None:
+def test_an_agent_that_lost_its_state_is_noticed_within_a_period(consul: Agent) -> None:
     with sink_at(consul, ttl=1.5) as bench:
         bench.sink.leftovers("web1")
         bench.sink.write([PASSING, *named(2)], [])
         with kept(bench):
             consul.restart()
-            until(lambda: len(bench.lost) >= 3, what="the loss to be found out")
+            until(lambda: len(bench.lost) >= 3, what="the loss to be noticed")
         assert set(bench.lost) == {ISUP, PodKey("web1", "pod0"), PodKey("web1", "pod1")}
 
 
-def test_a_renewal_finds_out_what_the_agent_lost(consul: Agent) -> None:
+def test_a_renewal_notices_a_lost_service(consul: Agent) -> None:
     clock = FakeClock()
     with sink_at(consul, clock=clock) as bench:
         bench.sink.write([PASSING, *named(1)], [])
@@ -95,12 +95,12 @@ def test_renewing_goes_on_after_the_agent_hung(consul: Agent) -> None:
         bench.sink.write([PASSING], [])
         with kept(bench):
             consul.pause()
-            until(lambda: bench.asked.count("agent_services") >= 3, what="some looks in vain")
+            until(lambda: bench.asked.count("agent_services") >= 3, what="unanswered requests")
             consul.resume()
             bench.asked.clear()
 
             def passes() -> bool:
-                """Whoever is told of a loss writes it again: the check may have run out meanwhile."""
+                """Writes lost records again: the check may have expired meanwhile."""
                 lost = bench.lost.copy()
                 bench.lost.clear()
                 if lost:
@@ -110,7 +110,7 @@ def test_renewing_goes_on_after_the_agent_hung(consul: Agent) -> None:
             until(passes, what="renewals, and the check to pass again")
 
 
-def test_what_ran_out_while_we_were_frozen_is_lost_and_not_renewed(consul: Agent) -> None:
+def test_checks_that_expired_during_a_freeze_are_lost_and_not_renewed(consul: Agent) -> None:
     clock = FakeClock()
     with sink_at(consul, clock=clock) as bench:
         bench.sink.write([PASSING, *named(1)], [])
@@ -124,13 +124,13 @@ def test_what_ran_out_while_we_were_frozen_is_lost_and_not_renewed(consul: Agent
         assert bench.sink.published(ISUP) == PASSING
         bench.sink.renew(1.0)
         assert bench.lost == [PodKey("web1", "pod0")]
-        assert bench.asked == ["update_check"], "of the one that stands"
+        assert bench.asked == ["update_check"], "of the check that has not expired"
         assert bench.voids == 1
-        assert bench.sink.write(named(1), []) == {}, "as soon as there is evidence"
+        assert bench.sink.write(named(1), []) == {}, "because there is evidence now"
         assert bench.sink.published_without_break(PodKey("web1", "pod0"))
 
 
-def test_what_ran_out_while_we_were_frozen_is_not_let_into_dns_without_evidence(consul: Agent) -> None:
+def test_checks_that_expired_during_a_freeze_need_evidence_to_be_in_dns(consul: Agent) -> None:
     clock = FakeClock()
     with sink_at(consul, clock=clock) as bench:
         bench.sink.write([PASSING], [])
@@ -139,7 +139,7 @@ def test_what_ran_out_while_we_were_frozen_is_not_let_into_dns_without_evidence(
         assert bench.status() == "critical"
 
 
-def test_what_is_in_doubt_is_not_renewed(consul: Agent) -> None:
+def test_unsettled_checks_are_not_renewed(consul: Agent) -> None:
     with sink_at(consul, ttl=0.6) as earlier:
         earlier.sink.write([PASSING], [])
     with sink_at(consul, ttl=0.6) as bench:
@@ -157,7 +157,7 @@ def test_stopping_leaves_the_services_as_they_are(consul: Agent) -> None:
         assert bench.status() == "passing"
 
 
-def test_after_trouble_everything_is_looked_at_before_anything_is_renewed(consul: Agent) -> None:
+def test_after_an_error_all_services_are_read_before_any_is_renewed(consul: Agent) -> None:
     clock = FakeClock()
     with sink_at(consul, timeout=1.0, clock=clock) as bench:
         bench.sink.leftovers("web1")
@@ -167,7 +167,7 @@ def test_after_trouble_everything_is_looked_at_before_anything_is_renewed(consul
         clock.advance(bench.sink.period)
         consul.pause()
         keeper._turn()
-        assert bench.asked[-1] == "agent_checks", "in vain"
+        assert bench.asked[-1] == "agent_checks", "without an answer"
         consul.resume()
         consul.request("PUT", "agent/check/deregister/podpulse:web1:isup")
         bench.asked.clear()
@@ -176,7 +176,7 @@ def test_after_trouble_everything_is_looked_at_before_anything_is_renewed(consul
         assert bench.lost == [ISUP]
 
 
-def test_a_renewal_that_is_refused_is_in_doubt_and_announced(consul_binary: Path) -> None:
+def test_a_check_whose_renewal_is_refused_is_unsettled_and_lost(consul_binary: Path) -> None:
     clock = FakeClock()
     with Agent(consul_binary, acl=True) as agent:
         token = agent.create_token('service_prefix "" { policy = "write" }')
@@ -189,7 +189,7 @@ def test_a_renewal_that_is_refused_is_in_doubt_and_announced(consul_binary: Path
             assert isinstance(bench.sink.published(ISUP), Unsettled)
 
 
-def test_leftovers_do_not_take_the_turn_of_those_that_are_to_be_renewed(consul: Agent) -> None:
+def test_leftovers_do_not_reduce_the_number_of_renewals(consul: Agent) -> None:
     with sink_at(consul) as earlier:
         earlier.sink.write(named(10), [])
     clock = FakeClock()
@@ -202,28 +202,28 @@ def test_leftovers_do_not_take_the_turn_of_those_that_are_to_be_renewed(consul: 
         assert bench.asked == ["agent_checks", "update_check"]
 
 
-def test_what_an_earlier_run_left_is_told_once_the_agent_says_so(consul: Agent) -> None:
+def test_leftovers_are_reported_as_soon_as_the_agent_answers(consul: Agent) -> None:
     with sink_at(consul) as earlier:
         earlier.sink.write([PASSING, *named(1)], [])
     with sink_at(consul, ttl=1.5, timeout=0.2) as bench:
         consul.pause()
         with kept(bench) as keeper:
-            until(lambda: bench.asked.count("agent_services") >= 2, what="some looks in vain")
+            until(lambda: bench.asked.count("agent_services") >= 2, what="unanswered requests")
             assert not keeper.wait(0.0)
             assert bench.found == []
             consul.resume()
             assert keeper.wait(30.0)
             bench.asked.clear()
-            until(lambda: bench.asked.count("agent_services") >= 2, 30.0, "other looks")
+            until(lambda: bench.asked.count("agent_services") >= 2, 30.0, "more requests")
         assert bench.found == [{ISUP, PodKey("web1", "pod0")}]
         assert isinstance(bench.sink.published(ISUP), Unsettled)
 
 
-def test_checks_that_ran_out_while_none_of_our_clocks_went_on_are_not_renewed(consul: Agent) -> None:
+def test_checks_that_expired_while_our_clocks_stood_still_are_not_renewed(consul: Agent) -> None:
     clock = FakeClock()
     with sink_at(consul, ttl=0.5, clock=clock) as bench:
         bench.sink.write([PASSING, *named(2)], [])
-        until(lambda: {check["Status"] for check in bench.checks().values()} == {"critical"}, what="checks to run out")
+        until(lambda: {check["Status"] for check in bench.checks().values()} == {"critical"}, what="the expiry")
         clock.advance(bench.sink.period)
         bench.asked.clear()
         bench.sink.renew(1.0)
@@ -232,19 +232,19 @@ def test_checks_that_ran_out_while_none_of_our_clocks_went_on_are_not_renewed(co
         assert set(bench.lost) == {ISUP, PodKey("web1", "pod0"), PodKey("web1", "pod1")}
         assert bench.sink.published_without_break(ISUP) is None
         bench.sink.renew(1.0)
-        assert bench.voids == 1, "that is known by now"
+        assert bench.voids == 1, "the expiry is already known"
 
 
-def test_news_from_before_checks_ran_out_are_not_told(consul: Agent) -> None:
+def test_health_from_before_the_expiry_of_checks_is_not_published(consul: Agent) -> None:
     with sink_at(consul, ttl=0.5, clock=FakeClock()) as bench:
         bench.sink.write([PASSING, *named(1, HealthState.CRITICAL)], [])
-        until(lambda: bench.status() == "critical", what="the check to run out")
-        assert bench.sink.write(named(1), []) == {PodKey("web1", "pod0"): RAN_OUT}
+        until(lambda: bench.status() == "critical", what="the the expiry")
+        assert bench.sink.write(named(1), []) == {PodKey("web1", "pod0"): EXPIRED}
         assert (bench.voids, bench.status("podpulse:web1:pod0")) == (1, "critical")
         assert bench.sink.write(named(1), []) == {}
 
 
-def test_a_check_that_is_told_critical_while_the_agent_is_asked_has_not_run_out(consul: Agent) -> None:
+def test_a_check_that_becomes_critical_during_the_request_has_not_expired(consul: Agent) -> None:
     clock = FakeClock()
     meanwhile: list[Callable[[], object]] = []
 

@@ -1,4 +1,4 @@
-"""The controller as a service of a real Consul agent: found, alive, gone, and nobody else's concern."""
+"""The controller as a service of a real Consul agent."""
 
 import json
 import logging
@@ -25,12 +25,12 @@ ID = "podpulse-web1"
 RIGHTS = 'service "podpulse" { policy = "write" }'
 WITHIN = 30.0
 PERIOD = 0.3
-"""Instead of the keeper's own, which is that of a controller that runs for long."""
+"""Seconds, in place of the keeper's own period."""
 SERVICE = controller_service("web1", "1.2.3", "http", "10.0.0.7", 9815)
 
 
 class Trouble:
-    """What is wrong with the controller, as a test wants it."""
+    """The problems of the controller."""
 
     def __init__(self) -> None:
         self.unhealthy: list[str] = []
@@ -46,7 +46,7 @@ def registered(
     service: AgentService = SERVICE,
     file: Path | None = None,
 ) -> Iterator[RegistrationKeeper]:
-    """`file` is that of the token, in place of `token`."""
+    """`file` contains the token, in place of `token`."""
     trouble = trouble or Trouble()
     settings = replace(agent.settings(""), token_file=str(file)) if file else agent.settings(token)
     keeper = RegistrationKeeper(
@@ -78,7 +78,7 @@ def await_status(agent: Agent, status: str) -> None:
     until(lambda: check(agent).get("Status") == status, WITHIN, f"the check to be {status}")
 
 
-def test_it_is_found_in_the_catalog_with_node_version_and_port_and_gone_after_a_clean_stop(consul: Agent) -> None:
+def test_the_catalog_has_node_version_and_port_until_a_clean_stop(consul: Agent) -> None:
     with registered(consul):
         await_status(consul, "passing")
         (found,) = consul.request("GET", "catalog/service/podpulse").json()
@@ -93,21 +93,21 @@ def test_it_is_found_in_the_catalog_with_node_version_and_port_and_gone_after_a_
     ("host", "address"),
     [("0.0.0.0", ""), ("::", ""), ("10.0.0.7", "10.0.0.7"), ("::1", "::1"), ("web1.example", "web1.example")],
 )
-def test_a_controller_that_listens_on_every_address_is_reached_at_the_agents(host: str, address: str) -> None:
+def test_a_controller_that_listens_on_every_address_has_the_agents_address(host: str, address: str) -> None:
     assert controller_service("web1", "1", "http", host, 1).address == address
 
 
 @pytest.mark.parametrize(
     ("host", "warns"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
 )
-def test_an_address_that_only_this_host_reaches_is_warned_of_once(
+def test_an_address_that_only_this_host_can_reach_is_warned_of_once(
     consul: Agent, caplog: pytest.LogCaptureFixture, host: str, warns: bool
 ) -> None:
     with registered(consul, service=controller_service("web1", "1", "http", host, 9815)):
         await_status(consul, "passing")
         consul.request("PUT", f"agent/service/deregister/{ID}")
         await_status(consul, "passing")
-    assert caplog.text.count(f"registered at {host}, which only this host reaches") == warns
+    assert caplog.text.count(f"registered at {host}, which only this host and its Prometheus can reach") == warns
 
 
 def test_the_check_says_what_is_wrong_with_the_controller(consul: Agent) -> None:
@@ -121,14 +121,14 @@ def test_the_check_says_what_is_wrong_with_the_controller(consul: Agent) -> None
         assert check(consul)["Output"].splitlines() == [*trouble.unhealthy, *trouble.unready]
 
 
-def test_an_agent_that_restarted_without_memory_knows_it_again_within_seconds(consul: Agent) -> None:
+def test_after_a_restart_of_an_agent_without_data_it_is_registered_again(consul: Agent) -> None:
     with registered(consul):
         await_status(consul, "passing")
         consul.restart()
         await_status(consul, "passing")
 
 
-def test_it_registers_as_soon_as_an_agent_is_there_and_complains_once(
+def test_it_registers_after_the_start_of_the_agent_and_warns_once(
     consul: Agent, caplog: pytest.LogCaptureFixture
 ) -> None:
     consul.stop()
@@ -140,9 +140,7 @@ def test_it_registers_as_soon_as_an_agent_is_there_and_complains_once(
     assert caplog.text.count("not registered with Consul") == 1
 
 
-def test_an_agent_that_hangs_at_the_end_does_not_hold_the_end_up(
-    consul: Agent, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_agent_that_hangs_does_not_delay_the_stop(consul: Agent, caplog: pytest.LogCaptureFixture) -> None:
     with registered(consul) as keeper:
         await_status(consul, "passing")
         consul.pause()
@@ -153,7 +151,7 @@ def test_an_agent_that_hangs_at_the_end_does_not_hold_the_end_up(
         consul.resume()
 
 
-def test_a_killed_controllers_check_runs_out_and_the_service_stays_to_be_noticed(
+def test_the_service_of_a_killed_controller_turns_critical_and_remains(
     consul: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registration, "TTL", 4.0)
@@ -167,7 +165,7 @@ def test_a_killed_controllers_check_runs_out_and_the_service_stays_to_be_noticed
     assert ID in services(consul)
 
 
-def test_a_denied_registration_is_one_line_and_mended_when_rights_are_given(
+def test_a_denied_registration_is_logged_once_and_succeeds_with_new_rights(
     consul_binary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Agent(consul_binary, acl=True) as agent:
@@ -181,32 +179,32 @@ def test_a_denied_registration_is_one_line_and_mended_when_rights_are_given(
     assert "Permission denied" in line.getMessage()
 
 
-def test_a_service_of_somebody_else_with_that_id_is_left_alone(consul: Agent, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_service_with_the_same_id_is_not_changed(consul: Agent, caplog: pytest.LogCaptureFixture) -> None:
     theirs = {"ID": ID, "Name": "theirs", "Port": 1}
     other = {"ID": "podpulse-web10", "Name": "podpulse", "Port": 2}
     for fields in (theirs, other):
         consul.request("PUT", "agent/service/register", json.dumps(fields))
     before = services(consul)
     with registered(consul):
-        until(lambda: "not ours" in caplog.text, WITHIN)
+        until(lambda: "it is not Podpulse's" in caplog.text, WITHIN)
     assert services(consul) == before
 
 
-def test_refusals_are_met_with_a_rest_that_grows(consul_binary: Path) -> None:
+def test_the_pause_after_refusals_doubles(consul_binary: Path) -> None:
     with Agent(consul_binary, acl=True) as agent:
         token = agent.create_token('key_prefix "health/" { policy = "write" }')
         now, heartbeat = [0.0], Heartbeat("registration", 30, time.monotonic)
         with ConsulClient(agent.settings(token)) as client:
             keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), heartbeat, clock=lambda: now[0])
-            rests = []
+            pauses = []
             for _ in range(7):
                 keeper._renew(SERVICE)
-                rests.append(keeper._due - now[0])
-    assert rests == [3, 6, 12, 24, 48, 60, 60]
+                pauses.append(keeper._due - now[0])
+    assert pauses == [3, 6, 12, 24, 48, 60, 60]
 
 
 def in_catalog(agent: Agent) -> str:
-    """The status that every reader in the datacenter sees, empty where there is none."""
+    """The status in the catalog, "" if there is none."""
     checks = agent.request("GET", "health/checks/podpulse").json()
     return str(checks[0]["Status"]) if checks else ""
 
@@ -219,13 +217,13 @@ def token_file(acl_consul: Agent, tmp_path: Path) -> Path:
 
 
 def rotate(agent: Agent, file: Path) -> None:
-    """Another token in the file, and the one before is no good any more."""
+    """Write a new token into the file and delete the old token."""
     old = file.read_text()
     file.write_text(agent.create_token(RIGHTS))
     agent.delete_token(old)
 
 
-def test_after_the_old_token_was_deleted_the_catalog_says_how_it_is_and_forgets_it_at_the_end(
+def test_after_a_change_of_the_token_the_catalog_is_updated_and_cleared_at_the_end(
     acl_consul: Agent, token_file: Path
 ) -> None:
     trouble = Trouble()
@@ -238,7 +236,7 @@ def test_after_the_old_token_was_deleted_the_catalog_says_how_it_is_and_forgets_
     until(lambda: in_catalog(acl_consul) == "", WITHIN)
 
 
-def test_a_token_that_changes_at_the_very_end_does_not_keep_it_in_the_catalog(
+def test_a_token_that_changes_before_the_stop_does_not_keep_it_in_the_catalog(
     acl_consul: Agent, token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with registered(acl_consul, file=token_file):
@@ -249,7 +247,7 @@ def test_a_token_that_changes_at_the_very_end_does_not_keep_it_in_the_catalog(
     until(lambda: in_catalog(acl_consul) == "", WITHIN)
 
 
-def test_another_controller_that_is_registered_and_answers_is_let_be(
+def test_a_registered_controller_that_runs_is_not_replaced(
     consul: Agent, target: Target, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = replace(SERVICE, address="127.0.0.1", port=target.port)
@@ -258,14 +256,16 @@ def test_another_controller_that_is_registered_and_answers_is_let_be(
         until(lambda: ID in services(consul))
         with registered(consul, trouble):
             until(trouble.holders.complaint, WITHIN)
-            assert trouble.holders.complaint() == f"another controller of it runs at http://127.0.0.1:{target.port}"
+            assert (
+                trouble.holders.complaint() == f"another controller of this node runs at http://127.0.0.1:{target.port}"
+            )
             time.sleep(3 * PERIOD)
             assert services(consul)[ID]["Port"] == target.port
-        assert ID in services(consul), "it is not ours to take away"
+        assert ID in services(consul), "the service belongs to the other controller"
     assert sum("another controller" in record.message for record in caplog.records) == 1
 
 
-def test_one_that_does_not_answer_any_more_is_replaced_at_once(consul: Agent) -> None:
+def test_a_registered_controller_that_does_not_answer_is_replaced_at_once(consul: Agent) -> None:
     with consul.client() as client:
         dead = replace(SERVICE, address="127.0.0.1", port=free_ports(1)[0])
         client.register_service(dead, AgentCheck(ID, ID, "Podpulse", "", "passing"), 60.0)
@@ -273,20 +273,20 @@ def test_one_that_does_not_answer_any_more_is_replaced_at_once(consul: Agent) ->
         until(lambda: services(consul)[ID]["Port"] == SERVICE.port, WITHIN)
 
 
-def test_a_controller_whose_keys_another_one_holds_takes_its_registration_back(consul: Agent) -> None:
+def test_a_controller_whose_keys_another_holds_deregisters_itself(consul: Agent) -> None:
     trouble = Trouble()
     with registered(consul, trouble):
         until(lambda: ID in services(consul))
         with consul.client() as client:
             trouble.holders.note(client, {PodKey("web1", "a"): "5e551015"})
         assert "5e551015" in trouble.holders.complaint()
-        assert "10.0.0.7" not in trouble.holders.complaint(), "that is our own page"
+        assert "10.0.0.7" not in trouble.holders.complaint(), "the page is this controller's own"
         until(lambda: ID not in services(consul), WITHIN)
         trouble.holders.forget([PodKey("web1", "a")])
         until(lambda: ID in services(consul), WITHIN)
 
 
-def test_a_controller_that_holds_keys_stays_registered_though_somebody_locks_one_of_them(consul: Agent) -> None:
+def test_a_controller_that_holds_keys_stays_registered_if_another_session_locks_one(consul: Agent) -> None:
     now, holders, heartbeat = [0.0], Holders(), Heartbeat("registration", 30, time.monotonic)
     with consul.client() as client:
         keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, heartbeat, clock=lambda: now[0])
@@ -294,13 +294,13 @@ def test_a_controller_that_holds_keys_stays_registered_though_somebody_locks_one
         holders.note(client, {PodKey("web1", "a"): "5e551015"})
         keeper._renew(SERVICE)
         assert ID in services(consul)
-        assert "5e551015" in holders.complaint(), "it is said all the same"
+        assert "5e551015" in holders.complaint(), "the complaint remains"
         holders.holds_some = False
         keeper._renew(SERVICE)
         assert ID not in services(consul)
 
 
-def test_it_is_registered_soon_after_the_keys_are_held_by_nobody_else(consul: Agent) -> None:
+def test_it_is_registered_as_soon_as_no_other_session_holds_the_keys(consul: Agent) -> None:
     now, holders, heartbeat = [0.0], Holders(), Heartbeat("registration", 30, time.monotonic)
     with consul.client() as client:
         keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, heartbeat, clock=lambda: now[0])

@@ -261,7 +261,7 @@ def test_the_last_save_also_has_the_states_that_no_check_has_taken_over(tmp_path
 
 
 def test_a_change_is_saved_within_seconds(tmp_path: Path) -> None:
-    saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat()), HealthStore(lambda _: None)
+    saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat(), period=0.1), HealthStore(lambda _: None)
     saver.start(healths, dict)
     healths.follow([(SPEC, 1)])
     until((tmp_path / "web1.state").exists, 20.0)
@@ -321,7 +321,7 @@ def test_a_check_whose_state_cannot_be_written_does_not_prevent_the_others(
     """A lone surrogate cannot be encoded."""
     now, odd = time.time(), PodKey("web1", "odd")
     StateFile(tmp_path, "web1").write(map(StateFile.line, [replace(saved_at(now), key=PodKey("web1", "unread"))]))
-    saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat()), store()
+    saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat(), period=0.1), store()
     healths.follow([(replace(SPEC, key=odd), 2)])
     healths.observe([replace(LAST, key=odd, generation=2, detail="\ud800")])
     saver.start(healths, dict)

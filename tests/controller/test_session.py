@@ -1,4 +1,4 @@
-"""The session keeper against a real Consul."""
+"""The session keeper with a real Consul."""
 
 import json
 import re
@@ -17,9 +17,11 @@ from tests.support.consul import Agent
 from tests.support.fake_http import Asked, FakeServer, Reply
 from tests.support.net import until
 
+RENEWAL = 0.5
+
 
 class Clock:
-    """Real time, and what a test adds to it."""
+    """Real time plus the seconds that a test adds."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -35,24 +37,26 @@ def keeping(
     resume: str = "",
     on_end: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[SessionKeeper, list[str]]]:
-    """A keeper that runs, and the sessions it told about; stopped afterwards."""
-    told: list[str] = []
+    """A running keeper and the sessions that it passed to `on_new`."""
+    announced: list[str] = []
     client, heartbeat = ConsulClient(settings), Heartbeat("session", 30, clock)
-    keeper = SessionKeeper(client, "web1", told.append, heartbeat, on_end=on_end, resume=resume, clock=clock)
+    keeper = SessionKeeper(
+        client, "web1", announced.append, heartbeat, on_end=on_end, resume=resume, renewal=RENEWAL, clock=clock
+    )
     keeper.start()
     try:
-        yield keeper, told
+        yield keeper, announced
     finally:
         keeper.stop(5.0)
 
 
-def test_a_session_is_taken_told_about_and_destroyed_at_the_end(consul: Agent) -> None:
-    with keeping(consul.settings()) as (keeper, told):
-        until(lambda: told)
+def test_a_session_is_created_announced_and_destroyed_at_the_end(consul: Agent) -> None:
+    with keeping(consul.settings()) as (keeper, announced):
+        until(lambda: announced)
         session = keeper.current()
-        assert [session] == told
-        assert list(consul.sessions()) == told
-        made = consul.sessions()[told[0]]
+        assert [session] == announced
+        assert list(consul.sessions()) == announced
+        made = consul.sessions()[announced[0]]
         assert re.fullmatch(r"health:web1:\d+:\d{4}-\d{6}", made["Name"])
         assert (made["TTL"], made["Behavior"], made["LockDelay"], made["NodeChecks"]) == (
             "10s",
@@ -61,109 +65,109 @@ def test_a_session_is_taken_told_about_and_destroyed_at_the_end(consul: Agent) -
             [],
         )
         assert 5 < keeper.expires_at() - time.time() <= TTL
-        consul.put("health/isup/web1", "{}", acquire=told[0])
+        consul.put("health/isup/web1", "{}", acquire=announced[0])
     assert consul.sessions() == {}
     assert consul.keys() == []
     assert (keeper.current(), keeper.expires_at()) == (None, 0.0)
 
 
-def test_a_session_can_be_left_for_the_next_run_to_resume(consul: Agent) -> None:
-    with keeping(consul.settings()) as (first, told):
-        until(lambda: told)
-        consul.put("health/isup/web1", "{}", acquire=told[0])
+def test_the_next_run_can_resume_a_session(consul: Agent) -> None:
+    with keeping(consul.settings()) as (first, announced):
+        until(lambda: announced)
+        consul.put("health/isup/web1", "{}", acquire=announced[0])
         first.stop(5.0, destroy=False)
-    with keeping(consul.settings(), resume=told[0]) as (second, resumed):
-        assert second.current() in {None, told[0]}
+    with keeping(consul.settings(), resume=announced[0]) as (second, resumed):
+        assert second.current() in {None, announced[0]}
         until(lambda: resumed)
-        assert resumed == told
-        assert second.current() == told[0]
+        assert resumed == announced
+        assert second.current() == announced[0]
         assert consul.keys() == ["health/isup/web1"]
 
 
-def test_a_session_of_an_earlier_run_that_is_gone_is_replaced(consul: Agent) -> None:
+def test_a_missing_session_of_an_earlier_run_is_replaced(consul: Agent) -> None:
     gone = consul.new_session()
     consul.destroy_session(gone)
-    with keeping(consul.settings(), resume=gone) as (keeper, told):
-        until(lambda: told)
-        assert told[0] != gone
-        assert keeper.current() == told[0]
+    with keeping(consul.settings(), resume=gone) as (keeper, announced):
+        until(lambda: announced)
+        assert announced[0] != gone
+        assert keeper.current() == announced[0]
 
 
 def test_a_session_that_consul_ended_is_replaced(consul: Agent) -> None:
-    with keeping(consul.settings()) as (keeper, told):
-        until(lambda: told)
-        consul.destroy_session(told[0])
-        until(lambda: len(told) == 2, within=TTL)
-        assert keeper.current() == told[1] != told[0]
-        assert list(consul.sessions()) == [told[1]]
+    with keeping(consul.settings()) as (keeper, announced):
+        until(lambda: announced)
+        consul.destroy_session(announced[0])
+        until(lambda: len(announced) == 2, within=TTL)
+        assert keeper.current() == announced[1] != announced[0]
+        assert list(consul.sessions()) == [announced[1]]
 
 
-def test_the_end_of_a_session_is_told_before_there_is_another_one(consul: Agent) -> None:
+def test_the_end_of_a_session_is_announced_before_the_next_is_created(consul: Agent) -> None:
     ended: list[int] = []
-    with keeping(consul.settings(), on_end=lambda: ended.append(len(consul.sessions()))) as (_, told):
-        until(lambda: told)
-        consul.destroy_session(told[0])
-        until(lambda: len(told) == 2, within=TTL)
+    with keeping(consul.settings(), on_end=lambda: ended.append(len(consul.sessions()))) as (_, announced):
+        until(lambda: announced)
+        consul.destroy_session(announced[0])
+        until(lambda: len(announced) == 2, within=TTL)
     assert ended == [0]
 
 
-def test_past_the_deadline_there_is_no_session_until_consul_confirms_it(consul: Agent) -> None:
+def test_after_the_deadline_there_is_no_session_until_consul_confirms_it(consul: Agent) -> None:
     clock = Clock()
-    with keeping(consul.settings(), clock) as (keeper, told):
-        until(lambda: told)
-        assert keeper.current() == told[0]
+    with keeping(consul.settings(), clock) as (keeper, announced):
+        until(lambda: announced)
+        assert keeper.current() == announced[0]
         consul.pause()
         clock.ahead = TTL + 1.0
         assert keeper.current() is None
-        assert len(told) == 1
+        assert len(announced) == 1
         consul.resume()
-        until(lambda: len(told) == 2, within=TTL)
-        assert told[1] == told[0] == keeper.current()
+        until(lambda: len(announced) == 2, within=TTL)
+        assert announced[1] == announced[0] == keeper.current()
 
 
 @pytest.mark.slow
-def test_an_agent_that_stands_still_for_a_ttl_ends_the_lease_in_time(consul: Agent) -> None:
-    with keeping(consul.settings()) as (keeper, told):
-        until(lambda: told)
+def test_an_agent_that_hangs_for_a_ttl_ends_the_lease_in_time(consul: Agent) -> None:
+    with keeping(consul.settings()) as (keeper, announced):
+        until(lambda: announced)
         consul.pause()
         paused = time.monotonic()
         until(lambda: keeper.current() is None, within=TTL + 2.0)
         assert time.monotonic() - paused <= TTL + 1.0
         consul.resume()
         until(lambda: keeper.current() is not None, within=10.0)
-        until(lambda: len(told) == 2)
+        until(lambda: len(announced) == 2)
 
 
-def test_an_agent_that_comes_back_empty_gives_a_new_session(consul: Agent) -> None:
-    with keeping(consul.settings()) as (keeper, told):
-        until(lambda: told)
+def test_after_a_restart_of_an_agent_without_data_there_is_a_new_session(consul: Agent) -> None:
+    with keeping(consul.settings()) as (keeper, announced):
+        until(lambda: announced)
         consul.restart()
-        until(lambda: len(told) == 2, within=10.0)
-        assert keeper.current() == told[1]
-        assert list(consul.sessions()) == [told[1]]
+        until(lambda: len(announced) == 2, within=10.0)
+        assert keeper.current() == announced[1]
+        assert list(consul.sessions()) == [announced[1]]
 
 
-def test_a_session_is_taken_soon_after_consul_comes_up(consul: Agent) -> None:
+def test_a_session_is_created_soon_after_the_start_of_consul(consul: Agent) -> None:
     consul.stop()
-    with keeping(consul.settings()) as (keeper, told):
+    with keeping(consul.settings()) as (keeper, announced):
         assert keeper.current() is None
         consul.start()
-        until(lambda: told, within=4.0)
+        until(lambda: announced, within=4.0)
 
 
 def test_it_stops_within_a_second_while_consul_hangs(consul: Agent) -> None:
     consul.pause()
-    with keeping(consul.settings()) as (keeper, told):
+    with keeping(consul.settings()) as (keeper, announced):
         started = time.monotonic()
         keeper.stop(5.0)
         assert time.monotonic() - started < 1.0
-        assert told == []
+        assert announced == []
     consul.resume()
 
 
-def test_destroying_the_session_is_not_waited_for_long_while_consul_hangs(consul: Agent) -> None:
-    with keeping(consul.settings()) as (keeper, told):
-        until(lambda: told)
+def test_stopping_waits_only_briefly_for_the_end_of_the_session_while_consul_hangs(consul: Agent) -> None:
+    with keeping(consul.settings()) as (keeper, announced):
+        until(lambda: announced)
         consul.pause()
         started = time.monotonic()
         keeper.stop(10.0)
@@ -171,7 +175,7 @@ def test_destroying_the_session_is_not_waited_for_long_while_consul_hangs(consul
         consul.resume()
 
 
-def test_it_stops_while_it_waits_to_try_again() -> None:
+def test_it_stops_while_it_waits_for_a_retry() -> None:
     with FakeServer(lambda _: Reply(500, b"No cluster leader")) as server:
         with keeping(ConsulSettings(server.address)) as (keeper, _):
             until(lambda: len(server.asked) >= 5)
@@ -181,7 +185,7 @@ def test_it_stops_while_it_waits_to_try_again() -> None:
         assert all(asked.path == "/v1/session/create" for asked in server.asked)
 
 
-def test_a_renewal_that_fails_is_tried_again_soon_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_renewal_is_retried_soon_and_does_not_end_the_session(caplog: pytest.LogCaptureFixture) -> None:
     answers = threading.Event()
 
     def respond(asked: Asked) -> Reply:
@@ -194,31 +198,31 @@ def test_a_renewal_that_fails_is_tried_again_soon_and_ends_nothing(caplog: pytes
     def renewals() -> int:
         return sum(asked.path == "/v1/session/renew/abc" for asked in server.asked)
 
-    with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, told):
+    with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, announced):
         until(lambda: renewals() >= 3, within=TTL)
         assert keeper.current() == "abc"
         answers.set()
         until(lambda: renewals() >= 4)
         until(lambda: keeper.expires_at() - time.time() > TTL / 2)
-        assert told == ["abc"]
+        assert announced == ["abc"]
     complaints = [record.message for record in caplog.records if "cannot be renewed" in record.message]
     assert len(complaints) == 1
     assert "answered 500 rpc error: No cluster leader" in complaints[0]
 
 
-def test_a_missing_check_right_after_the_agents_start_is_waited_out() -> None:
+def test_creation_is_retried_while_the_agent_has_no_serf_check_yet() -> None:
     replies = iter([Reply(500, b"Missing check 'serfHealth' registration")] * 3 + [Reply(200, b'{"ID": "abc"}')])
 
     def respond(asked: Asked) -> Reply:
         return next(replies) if "create" in asked.path else Reply(200, b"true")
 
-    with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, told):
-        until(lambda: told, within=5.0)
+    with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, announced):
+        until(lambda: announced, within=5.0)
         assert keeper.current() == "abc"
 
 
-def test_a_session_that_was_denied_is_destroyed_for_good_before_the_next() -> None:
-    """The server had not read its log yet: the session that it denied would hold our keys against the new one."""
+def test_an_unknown_session_is_destroyed_before_the_next_is_created() -> None:
+    """The server had not read its log yet: the unknown session would later hold the keys of the new one."""
     renewals = iter([Reply(404, b"Session id 'first' not found")])
     names = iter(["first", "second"])
 
@@ -229,8 +233,8 @@ def test_a_session_that_was_denied_is_destroyed_for_good_before_the_next() -> No
             return next(renewals, Reply(200, b'[{"ID": "second", "TTL": "10s"}]'))
         return Reply(200, b"true")
 
-    with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, told):
-        until(lambda: told == ["first", "second"], 2 * TTL)
+    with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, announced):
+        until(lambda: announced == ["first", "second"], 2 * TTL)
         verbs = [asked.path.split("?")[0].removeprefix("/v1/session/") for asked in server.asked]
         assert verbs[:4] == ["create", "renew/first", "destroy/first", "create"]
         assert keeper.current() == "second"
@@ -238,19 +242,19 @@ def test_a_session_that_was_denied_is_destroyed_for_good_before_the_next() -> No
 
 def test_a_session_has_the_shortest_ttl_allowed(consul_binary: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Agent(consul_binary, persistent=True, config={"session_ttl_min": "60s"}) as consul:
-        with keeping(consul.settings()) as (keeper, told):
-            until(lambda: told)
-            assert consul.sessions()[told[0]]["TTL"] == "60s"
+        with keeping(consul.settings()) as (keeper, announced):
+            until(lambda: announced)
+            assert consul.sessions()[announced[0]]["TTL"] == "60s"
             assert 50 < keeper.expires_at() - time.time() <= 60
             keeper.stop(5.0, destroy=False)
         consul.stop()
         consul.configure(session_ttl_min="10s")
         consul.start()
-        with keeping(consul.settings(), resume=told[0]) as (keeper, resumed):
+        with keeping(consul.settings(), resume=announced[0]) as (keeper, resumed):
             until(lambda: resumed)
-            assert resumed == told
+            assert resumed == announced
             assert 50 < keeper.expires_at() - time.time() <= 60
-            consul.destroy_session(told[0])
+            consul.destroy_session(announced[0])
             until(lambda: len(resumed) == 2, within=TTL)
             assert consul.sessions()[resumed[1]]["TTL"] == "10s"
             assert keeper.expires_at() - time.time() <= TTL
@@ -258,10 +262,10 @@ def test_a_session_has_the_shortest_ttl_allowed(consul_binary: Path, caplog: pyt
     assert ["below 60 s" in line for line in said] == [True, True, False]
 
 
-def test_another_refusal_of_a_session_is_not_taken_for_a_bound_of_its_ttl() -> None:
+def test_another_refusal_of_a_session_does_not_change_its_ttl() -> None:
     bounds = ("must be between [=24h0m0s]", "must be between [5s=24h0m0s]", "must be between [soon=24h0m0s]", "")
     replies = iter([Reply(500, f"Invalid Session TTL '10000000000', {bound}".encode()) for bound in bounds])
     last = Reply(200, b'{"ID": "abc"}')
-    with FakeServer(lambda _: next(replies, last)) as server, keeping(ConsulSettings(server.address)) as (_, told):
-        until(lambda: told, within=TTL)
+    with FakeServer(lambda _: next(replies, last)) as server, keeping(ConsulSettings(server.address)) as (_, announced):
+        until(lambda: announced, within=TTL)
         assert [json.loads(asked.body)["ttl"] for asked in server.asked[:5]] == ["10s"] * 5

@@ -7,9 +7,9 @@ from controller.probes.target import Target as Place
 from controller.probes.target_resolver import TargetResolver
 from controller.probes.verdict import Verdict
 from controller.probes.worker import Worker
-from reconcilers.guard import Allowance, Guard
 from reconcilers.health import CheckHealth, HealthState, Outcome, Reason
 from reconcilers.spec import UNKNOWN_ADDRESS, CheckSpec, HttpGet, PodKey, TcpConnect, Unprobed
+from reconcilers.target_guard import Allowance, Guard
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.net import until

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from controller.web.chunks import SENT_AT_ONCE, in_chunks
 from controller.web.server import ListenError, WebServer
-from controller.web.stream import SENT_AT_ONCE, gathered
 from tests.support.net import until
 from tests.support.site import NODE, Site
 
@@ -79,7 +79,7 @@ def test_a_reload_says_what_came_of_it(site: Site) -> None:
     site.broken = "podpulse.yaml: listen: expected HOST:PORT"
     response, text = site.get("/-/reload", "POST")
     assert response.status == 500
-    assert text == "the configuration before stays in force: podpulse.yaml: listen: expected HOST:PORT\n"
+    assert text == "the previous configuration stays in force: podpulse.yaml: listen: expected HOST:PORT\n"
     assert site.get("/-/reload")[0].status == 405
 
 
@@ -87,7 +87,7 @@ def test_a_page_of_another_site_cannot_have_a_browser_ask_for_a_reload(site: Sit
     site.broken = "nobody is to get here"
     for origin in ("https://elsewhere.example", "null"):
         response, text = site.get("/-/reload", "POST", Origin=origin)
-        assert (response.status, text.partition(":")[0]) == (403, "a browser sent this for a page")
+        assert (response.status, text.partition(":")[0]) == (403, "a browser sent this request")
 
 
 class Patient(Site):
@@ -142,8 +142,8 @@ def test_a_reload_waits_for_its_body_which_is_short(site: Site) -> None:
 
 
 def test_a_notice_stands_on_the_page_and_makes_nobody_unready(site: Site) -> None:
-    site.noticed = ["a new value waits for a restart: listen"]
-    assert "a new value waits for a restart: listen" in site.get("/")[1]
+    site.noticed = ["new values need a restart: listen"]
+    assert "new values need a restart: listen" in site.get("/")[1]
     assert site.get("/-/ready")[0].status == site.get("/-/healthy")[0].status == 200
 
 
@@ -247,7 +247,7 @@ def test_between_two_pieces_of_a_long_answer_others_are_made() -> None:
     order: list[str] = []
 
     async def make(name: str) -> None:
-        pieces = gathered([b"x" * SENT_AT_ONCE] * 3)
+        pieces = in_chunks([b"x" * SENT_AT_ONCE] * 3)
         while await anext(pieces, None):
             order.append(name)
 

@@ -1,4 +1,4 @@
-"""Who may see the page: the web configuration file, TLS, client certificates, passwords, and an end to patience."""
+"""Access to the page: the web configuration file, TLS, client certificates, passwords, and time limits."""
 
 import asyncio
 import base64
@@ -71,7 +71,7 @@ def authority(tmp_path: Path) -> Authority:
         ("basic_auth_users: {alice: hunter2}", "basic_auth_users.alice: expected a bcrypt hash"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_field(tmp_path: Path, text: str, complaint: str) -> None:
+def test_an_error_names_its_field(tmp_path: Path, text: str, complaint: str) -> None:
     file = written(tmp_path, text)
     with pytest.raises(WebAccessError) as error:
         read(file)
@@ -80,7 +80,7 @@ def test_what_is_wrong_is_said_with_its_field(tmp_path: Path, text: str, complai
     assert "hunter2" not in str(error.value)
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(WebAccessError, match="cannot be read: No such file"):
         read(tmp_path / "web.yml")
 
@@ -92,7 +92,7 @@ def test_an_empty_file_admits_everybody(tmp_path: Path, serve: Servers) -> None:
 # TLS
 
 
-def test_with_a_certificate_only_tls_is_spoken(tmp_path: Path, serve: Servers, authority: Authority) -> None:
+def test_with_a_certificate_only_tls_is_accepted(tmp_path: Path, serve: Servers, authority: Authority) -> None:
     server = serve(with_tls(tmp_path, authority))
     assert ask(server, context=trusting(authority)) == (200, "hello\n")
     with pytest.raises((OSError, http.client.HTTPException)):
@@ -114,7 +114,7 @@ def test_the_versions_and_suites_are_those_of_the_file(tmp_path: Path, serve: Se
         ask(server, context=context)
 
 
-def test_a_client_without_a_good_certificate_stays_outside(tmp_path: Path, serve: Servers) -> None:
+def test_a_client_without_a_valid_certificate_is_refused(tmp_path: Path, serve: Servers) -> None:
     ca, other = trustme.CA(), trustme.CA()
     ca.cert_pem.write_to_path(str(tmp_path / "clients.pem"))
     authority = Authority(tmp_path / "ca")
@@ -143,13 +143,13 @@ def test_a_renewed_certificate_is_used_and_a_broken_one_is_not(
     (tmp_path / "cert.pem").write_text("nothing")
     assert ask(server, context=trusting(successor)) == (200, "hello\n")
     assert "certificate was read again" in caplog.text
-    assert "certificate stays what it was" in caplog.text
+    assert "the page keeps its previous certificate" in caplog.text
 
 
 # Passwords
 
 
-def test_users_are_asked_for_their_password(tmp_path: Path, serve: Servers) -> None:
+def test_users_need_their_password(tmp_path: Path, serve: Servers) -> None:
     server = serve(read(written(tmp_path, f"basic_auth_users: {{alice: '{ALICE}'}}")))
     assert ask(server, "alice:s3cret") == (200, "hello\n")
     for wrong in ("", "alice:secret", "bob:s3cret", "alice", ":", f"alice:{'x' * 100}", f"alice:{'x' * 2_000}"):
@@ -158,7 +158,7 @@ def test_users_are_asked_for_their_password(tmp_path: Path, serve: Servers) -> N
 
 
 @pytest.mark.parametrize("header", ["Basic", "Basic ???", "Basic /w==", "Bearer abc", "Basic " + "A" * 4_000])
-def test_odd_credentials_are_refused(tmp_path: Path, serve: Servers, header: str) -> None:
+def test_malformed_credentials_are_refused(tmp_path: Path, serve: Servers, header: str) -> None:
     server = serve(read(written(tmp_path, f"basic_auth_users: {{alice: '{ALICE}'}}")))
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.request("GET", "/", headers={"Authorization": header})
@@ -168,8 +168,8 @@ def test_odd_credentials_are_refused(tmp_path: Path, serve: Servers, header: str
     connection.close()
 
 
-def test_who_was_let_in_waits_for_nobody_again(tmp_path: Path, serve: Servers) -> None:
-    """Wrong guesses stand in line for bcrypt, more of them than are remembered; who is known passes them all."""
+def test_a_known_password_is_accepted_without_waiting(tmp_path: Path, serve: Servers) -> None:
+    """Wrong guesses wait for bcrypt. A request with a known password does not wait for them."""
     slow = bcrypt.hashpw(b"s3cret", bcrypt.gensalt(12)).decode()
     server = serve(read(written(tmp_path, f"basic_auth_users: {{alice: '{slow}'}}")))
     assert ask(server, "alice:s3cret")[0] == 200
@@ -182,8 +182,8 @@ def test_who_was_let_in_waits_for_nobody_again(tmp_path: Path, serve: Servers) -
         assert {guess.result()[0] for guess in guesses} == {401}
 
 
-def test_the_line_before_bcrypt_is_short(tmp_path: Path, serve: Servers) -> None:
-    """Who is not let into it may come again; who is known passes it, and who comes from elsewhere finds room in it."""
+def test_the_number_of_requests_that_wait_for_bcrypt_is_limited(tmp_path: Path, serve: Servers) -> None:
+    """A refused request may be repeated. Known passwords do not wait, and clients at other addresses can still wait."""
     slow = bcrypt.hashpw(b"s3cret", bcrypt.gensalt(12)).decode()
     server = serve(read(written(tmp_path, f"basic_auth_users: {{alice: '{slow}', bob: '{slow}'}}")))
     assert ask(server, "alice:s3cret")[0] == 200
@@ -196,20 +196,20 @@ def test_the_line_before_bcrypt_is_short(tmp_path: Path, serve: Servers) -> None
         assert sum(guess.result()[0] == 401 for guess in guesses) >= GUESSES
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_cache_of_passwords_is_bounded() -> None:
     users = {f"user{number}": ALICE for number in range(REMEMBERED + 10)}
     basic_auth = BasicAuth(PlainTextResponse("hello"), users)
 
-    async def come_in() -> None:
+    async def authenticate_all() -> None:
         for name in users:
             encoded = base64.b64encode(f"{name}:s3cret".encode()).decode()
-            assert await basic_auth._is_welcome(f"Basic {encoded}", "")
+            assert await basic_auth._is_authenticated(f"Basic {encoded}", "")
 
-    asyncio.run(come_in())
+    asyncio.run(authenticate_all())
     assert len(basic_auth._right) == REMEMBERED
 
 
-def test_other_users_are_in_force_at_once_and_other_tls_is_not(
+def test_changed_users_are_in_force_at_once_and_changed_tls_is_not(
     tmp_path: Path, serve: Servers, authority: Authority
 ) -> None:
     server = serve(read(written(tmp_path, f"basic_auth_users: {{alice: '{ALICE}', bob: '{ALICE}'}}")))

@@ -1,4 +1,4 @@
-"""The work queue's rules, each by name, and all of them against a model that is too simple to be wrong."""
+"""The rules of the work queue, one by one, and together against a simple model."""
 
 import threading
 from collections.abc import Callable
@@ -16,8 +16,8 @@ MANY = 100
 
 
 @dataclass
-class Desk:
-    """A queue with a clock of ours."""
+class Bench:
+    """A queue with a fake clock."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     metrics: RecordedQueue = field(default_factory=RecordedQueue)
@@ -31,134 +31,134 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def bench() -> Bench:
+    return Bench()
 
 
-def test_keys_are_handed_out_in_the_order_in_which_they_were_added(desk: Desk) -> None:
-    desk.queue.add(["c", "a"])
-    desk.queue.add(["b"])
-    assert desk.take() == ["c", "a", "b"]
+def test_keys_are_returned_in_the_order_in_which_they_were_added(bench: Bench) -> None:
+    bench.queue.add(["c", "a"])
+    bench.queue.add(["b"])
+    assert bench.take() == ["c", "a", "b"]
 
 
-def test_a_key_added_often_is_handed_out_once_and_keeps_its_place(desk: Desk) -> None:
-    desk.queue.add(["a", "b", "a"])
-    desk.queue.add(["a"])
-    assert desk.take() == ["a", "b"]
-    assert desk.metrics.adds == 2
+def test_a_key_added_often_is_returned_once_and_keeps_its_place(bench: Bench) -> None:
+    bench.queue.add(["a", "b", "a"])
+    bench.queue.add(["a"])
+    assert bench.take() == ["a", "b"]
+    assert bench.metrics.adds == 2
 
 
-def test_no_more_than_the_limit_is_handed_out(desk: Desk) -> None:
-    desk.queue.add("abc")
-    assert desk.take(2) == ["a", "b"]
-    assert len(desk.queue) == 1
-    assert desk.take(2) == ["c"]
+def test_at_most_the_limit_is_returned(bench: Bench) -> None:
+    bench.queue.add("abc")
+    assert bench.take(2) == ["a", "b"]
+    assert len(bench.queue) == 1
+    assert bench.take(2) == ["c"]
 
 
-def test_a_key_in_work_is_not_handed_out_and_comes_again_when_added_meanwhile(desk: Desk) -> None:
-    desk.queue.add("a")
-    assert desk.take() == ["a"]
-    desk.queue.add(["a", "a", "b"])
-    assert desk.take() == ["b"]
-    desk.queue.done("a")
-    assert desk.take() == ["a"]
-    desk.queue.done("a")
-    assert desk.take() == []
+def test_a_key_in_work_is_not_returned_before_done_and_again_if_it_was_added_meanwhile(bench: Bench) -> None:
+    bench.queue.add("a")
+    assert bench.take() == ["a"]
+    bench.queue.add(["a", "a", "b"])
+    assert bench.take() == ["b"]
+    bench.queue.done("a")
+    assert bench.take() == ["a"]
+    bench.queue.done("a")
+    assert bench.take() == []
 
 
-def test_a_key_that_was_done_is_not_handed_out_again_by_itself(desk: Desk) -> None:
-    desk.queue.add("a")
-    desk.queue.done(desk.take())
-    assert desk.take() == []
+def test_a_done_key_is_not_returned_again(bench: Bench) -> None:
+    bench.queue.add("a")
+    bench.queue.done(bench.take())
+    assert bench.take() == []
 
 
-def test_a_delayed_key_comes_at_its_time_and_not_before(desk: Desk) -> None:
-    desk.queue.add_after("a", 5)
-    desk.clock.advance(4.99)
-    assert desk.take() == []
-    desk.clock.advance(0.01)
-    assert desk.take() == ["a"]
+def test_a_delayed_key_is_returned_at_its_time_and_not_before(bench: Bench) -> None:
+    bench.queue.add_after("a", 5)
+    bench.clock.advance(4.99)
+    assert bench.take() == []
+    bench.clock.advance(0.01)
+    assert bench.take() == ["a"]
 
 
 @pytest.mark.parametrize("delays", [(5, 9), (9, 5), (9, 5, 7)])
-def test_of_several_timers_the_earliest_wins_and_fires_once(desk: Desk, delays: tuple[int, ...]) -> None:
+def test_of_several_timers_the_earliest_wins_and_fires_once(bench: Bench, delays: tuple[int, ...]) -> None:
     for delay in delays:
-        desk.queue.add_after("a", delay)
-    desk.clock.advance(5)
-    desk.queue.done(desk.take())
-    desk.clock.advance(100)
-    assert desk.take() == []
+        bench.queue.add_after("a", delay)
+    bench.clock.advance(5)
+    bench.queue.done(bench.take())
+    bench.clock.advance(100)
+    assert bench.take() == []
 
 
-def test_a_timer_may_be_set_again_after_it_fired(desk: Desk) -> None:
-    desk.queue.add_after("a", 9)
-    desk.queue.add_after("a", 5)
-    desk.clock.advance(5)
-    desk.queue.done(desk.take())
-    desk.queue.add_after("a", 10)
-    desk.clock.advance(4)
-    assert desk.take() == [], "the overtaken timer of second 9 is void"
-    desk.clock.advance(6)
-    assert desk.take() == ["a"]
+def test_a_timer_may_be_set_again_after_it_fired(bench: Bench) -> None:
+    bench.queue.add_after("a", 9)
+    bench.queue.add_after("a", 5)
+    bench.clock.advance(5)
+    bench.queue.done(bench.take())
+    bench.queue.add_after("a", 10)
+    bench.clock.advance(4)
+    assert bench.take() == [], "the overtaken timer of second 9 is void"
+    bench.clock.advance(6)
+    assert bench.take() == ["a"]
 
 
-def test_a_timer_that_fires_during_work_brings_the_key_again(desk: Desk) -> None:
-    desk.queue.add("a")
-    desk.take()
-    desk.queue.add_after("a", 1)
-    desk.clock.advance(1)
-    assert desk.take() == []
-    desk.queue.done("a")
-    assert desk.take() == ["a"]
+def test_a_timer_that_fires_during_work_queues_the_key_again(bench: Bench) -> None:
+    bench.queue.add("a")
+    bench.take()
+    bench.queue.add_after("a", 1)
+    bench.clock.advance(1)
+    assert bench.take() == []
+    bench.queue.done("a")
+    assert bench.take() == ["a"]
 
 
-def test_the_back_off_doubles_up_to_its_cap_is_one_per_key_and_ends_with_forget(desk: Desk) -> None:
+def test_the_back_off_doubles_up_to_its_cap_is_one_per_key_and_ends_with_forget(bench: Bench) -> None:
     def delay(key: str) -> float:
-        failures = desk.queue.retry(key)
+        failures = bench.queue.retry(key)
         expected: float = min(BACKOFF_CAP, BACKOFF_BASE * 2 ** (failures - 1))
-        desk.clock.advance(expected * 0.999)
-        assert desk.take() == []
-        desk.clock.advance(expected * 0.002)
-        assert desk.take() == [key]
-        desk.queue.done(key)
+        bench.clock.advance(expected * 0.999)
+        assert bench.take() == []
+        bench.clock.advance(expected * 0.002)
+        assert bench.take() == [key]
+        bench.queue.done(key)
         return expected
 
     assert [delay("a") for _ in range(9)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     assert delay("b") == 0.05
-    desk.queue.forget("a")
+    bench.queue.forget("a")
     assert delay("a") == 0.05
-    assert desk.metrics.retries == 11
+    assert bench.metrics.retries == 11
 
 
-def test_a_key_that_failed_ten_thousand_times_still_has_the_capped_back_off(desk: Desk) -> None:
-    assert [desk.queue.retry("a") for _ in range(10_000)][-1] == 10_000
-    desk.clock.advance(BACKOFF_CAP)
-    assert desk.take() == ["a"]
+def test_a_key_that_failed_ten_thousand_times_still_has_the_capped_back_off(bench: Bench) -> None:
+    assert [bench.queue.retry("a") for _ in range(10_000)][-1] == 10_000
+    bench.clock.advance(BACKOFF_CAP)
+    assert bench.take() == ["a"]
 
 
-def test_forgetting_a_key_that_never_failed_is_nothing(desk: Desk) -> None:
-    desk.queue.forget("a")
+def test_a_key_that_never_failed_may_be_forgotten(bench: Bench) -> None:
+    bench.queue.forget("a")
 
 
-def test_it_tells_how_long_keys_waited_and_were_worked_on(desk: Desk) -> None:
-    desk.queue.add("a")
-    desk.clock.advance(2)
-    desk.take()
-    desk.clock.advance(3)
-    assert desk.queue.working() == [3]
-    desk.queue.done("a")
-    assert (desk.metrics.waits, desk.metrics.works, desk.queue.working()) == ([2], [3], [])
+def test_the_waiting_and_working_times_of_keys_are_counted(bench: Bench) -> None:
+    bench.queue.add("a")
+    bench.clock.advance(2)
+    bench.take()
+    bench.clock.advance(3)
+    assert bench.queue.working() == [3]
+    bench.queue.done("a")
+    assert (bench.metrics.waits, bench.metrics.works, bench.queue.working()) == ([2], [3], [])
 
 
-def test_a_closed_queue_takes_and_hands_out_nothing(desk: Desk) -> None:
-    desk.queue.add("ab")
-    assert desk.take(1) == ["a"]
-    desk.queue.add("a")
-    desk.queue.close()
-    desk.queue.add("c")
-    desk.queue.done("a")
-    assert desk.take() == []
-    assert desk.queue.closed
+def test_a_closed_queue_accepts_and_returns_nothing(bench: Bench) -> None:
+    bench.queue.add("ab")
+    assert bench.take(1) == ["a"]
+    bench.queue.add("a")
+    bench.queue.close()
+    bench.queue.add("c")
+    bench.queue.done("a")
+    assert bench.take() == []
+    assert bench.queue.closed
 
 
 # Waiting, with real threads and the real clock
@@ -192,7 +192,7 @@ def test_a_taker_wakes_for_a_timer_that_was_set_while_it_waited(queue: WorkQueue
     assert got == ["early"]
 
 
-def test_linger_collects_what_comes_soon_after_the_first(queue: WorkQueue[str]) -> None:
+def test_linger_collects_keys_that_are_added_soon_after_the_first(queue: WorkQueue[str]) -> None:
     got: list[str] = []
     queue.add("a")
     taker = in_background(lambda: got.extend(queue.get_batch(3, 30, 30)))
@@ -202,7 +202,7 @@ def test_linger_collects_what_comes_soon_after_the_first(queue: WorkQueue[str]) 
     assert sorted(got) == ["a", "b", "c"], "a full batch does not linger any longer"
 
 
-def test_closing_wakes_every_taker_those_that_linger_too(queue: WorkQueue[str]) -> None:
+def test_closing_wakes_every_taker_even_during_linger(queue: WorkQueue[str]) -> None:
     got: list[list[str]] = []
     takers = [in_background(lambda: got.append(queue.get_batch(1, 0, 60))) for _ in range(3)]
     queue.close()
@@ -211,7 +211,7 @@ def test_closing_wakes_every_taker_those_that_linger_too(queue: WorkQueue[str]) 
     assert got == [[], [], []]
 
 
-def test_closing_during_linger_hands_out_nothing_more(queue: WorkQueue[str]) -> None:
+def test_closing_during_linger_returns_nothing(queue: WorkQueue[str]) -> None:
     got: list[list[str]] = []
     queue.add("a")
     taker = in_background(lambda: got.append(queue.get_batch(9, 60, 60)))
@@ -265,7 +265,7 @@ def test_under_many_threads_no_key_is_worked_on_twice_at_once_and_none_is_lost(q
 
 @dataclass
 class Model:
-    """The rules as lists and sets, without any thought for speed."""
+    """The rules, implemented with lists and sets."""
 
     waiting: list[str] = field(default_factory=list)
     working: list[str] = field(default_factory=list)
@@ -312,31 +312,31 @@ STEPS = st.one_of(
 
 @settings(deadline=None)
 @given(st.lists(STEPS, max_size=60))
-def test_whatever_happens_the_queue_does_what_the_model_does(steps: list[tuple[str, str | int, int]]) -> None:
-    desk, model = Desk(), Model()
+def test_the_queue_behaves_like_the_model(steps: list[tuple[str, str | int, int]]) -> None:
+    bench, model = Bench(), Model()
     for number, step in enumerate(steps):
-        desk.clock.advance(1e-6)
+        bench.clock.advance(1e-6)
         match step:
             case ("add", str(key)):
-                desk.queue.add([key])
+                bench.queue.add([key])
                 model.add(key)
             case ("add_after", str(key), int(delay)):
-                desk.queue.add_after(key, delay)
-                model.add_at(key, desk.clock() + delay)
+                bench.queue.add_after(key, delay)
+                model.add_at(key, bench.clock() + delay)
             case ("retry", str(key)):
                 count = model.failures[key] = model.failures.get(key, 0) + 1
-                model.add_at(key, desk.clock() + min(5.0, 0.05 * 2 ** (count - 1)))
-                assert desk.queue.retry(key) == count
+                model.add_at(key, bench.clock() + min(5.0, 0.05 * 2 ** (count - 1)))
+                assert bench.queue.retry(key) == count
             case ("forget", str(key)):
-                desk.queue.forget(key)
+                bench.queue.forget(key)
                 model.failures.pop(key, None)
             case ("take", int(limit)):
-                assert desk.take(limit) == model.take(limit, desk.clock()), f"step {number}"
+                assert bench.take(limit) == model.take(limit, bench.clock()), f"step {number}"
             case ("done", int(which)):
                 for key in model.working[which : which + 1]:
-                    desk.queue.done([key])
+                    bench.queue.done([key])
                     model.done(key)
             case ("advance", int(seconds)):
-                desk.clock.advance(seconds)
-        assert len(desk.queue) == len(model.waiting)
-        assert len(desk.queue.working()) == len(model.working)
+                bench.clock.advance(seconds)
+        assert len(bench.queue) == len(model.waiting)
+        assert len(bench.queue.working()) == len(model.working)

@@ -18,7 +18,7 @@ BASE = "localhost/debian"
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     """Has built the image. Where that cannot be, tests are skipped for people, and fail in CI.
 
-    The tests that use it share one group of xdist. So one process runs all of them, and builds the image once.
+    The tests that use it are in one file. So one process of pytest-xdist runs all of them, and builds the image once.
     """
     require("image-builder")
     if os.geteuid():

@@ -181,8 +181,8 @@ class Signs:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the controller's process holds: descriptors, how many of them are sockets to targets or to Consul, threads,
-    resident bytes, and how many lines it has logged since its start."""
+    """What the controller's process holds: descriptors, how many of them are sockets to targets, to Consul and to
+    clients of its page, threads, resident bytes, and how many lines it has logged since its start."""
 
     at: float
     pid: int
@@ -192,6 +192,7 @@ class Usage:
     threads: int
     resident: int
     log_lines: int = 0
+    clients: int = 0
     kind: Literal["usage"] = "usage"
 
 

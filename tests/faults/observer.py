@@ -222,6 +222,7 @@ class Observer:
             descriptors=ends.descriptors,
             probing=sum(port in targets for port in ends.peers),
             consul=sum(port == consul for port in ends.peers),
+            clients=sum(port == watched.port for port in ends.own),
             threads=threads(watched.pid),
             resident=resident(watched.pid),
             log_lines=watched.log_lines,

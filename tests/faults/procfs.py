@@ -12,11 +12,13 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """How many are open, and the ports at the other ends of those that are TCP sockets. `nowhere` of them are sockets
-    that no table has: not connected yet or no more, or passed over, as happens while very many come and go."""
+    """How many are open, and the ports of those that are connected TCP sockets: at their own end, and at the other one.
+    `nowhere` of them are sockets that no table has: not connected yet or no more, or skipped by the kernel, as happens
+    while very many are opened and closed."""
 
     descriptors: int
     peers: Sequence[int]
+    own: Sequence[int] = ()
     nowhere: int = 0
 
 
@@ -33,7 +35,8 @@ def sockets(pid: int) -> Descriptors:
     peers, local = early | late, _unix(pid)
     inodes = [link.removeprefix("socket:[").rstrip("]") for _, link in both if link.startswith("socket:[")]
     nowhere = sum(inode not in peers and inode not in local for inode in inodes)
-    return Descriptors(len(both), [peers[inode] for inode in inodes if inode in peers], nowhere)
+    ports = [peers[inode] for inode in inodes if inode in peers]
+    return Descriptors(len(both), [port for _, port in ports], [port for port, other in ports if other], nowhere)
 
 
 def links(pid: int) -> dict[str, str]:
@@ -45,13 +48,13 @@ def links(pid: int) -> dict[str, str]:
     return found
 
 
-def _peers(pid: int) -> dict[str, int]:
-    """Returns the remote port of each TCP socket by inode."""
+def _peers(pid: int) -> dict[str, tuple[int, int]]:
+    """Returns the local and the remote port of each TCP socket by inode."""
     found = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
-            found[fields[9]] = int(fields[2].rpartition(":")[2], 16)
+            found[fields[9]] = int(fields[1].rpartition(":")[2], 16), int(fields[2].rpartition(":")[2], 16)
     return found
 
 

@@ -224,6 +224,7 @@ BREAKS: dict[str, list[Tale]] = {
     "F1": [
         Tale(usage=replace(USAGE, descriptors=80, probing=10)).pod(),
         Tale(usage=replace(USAGE, consul=11)).pod(),
+        Tale(usage=replace(USAGE, descriptors=50, clients=20)).pod(),
         Tale().pod(shown=[(at, at + 0.5, passing(number)) for number, at in enumerate(steadily(1.5, 40, 0.5), 10)]),
     ],
     "G1": [

@@ -20,20 +20,20 @@ def message(text: bytes, headers: bytes = b"Hash: SHA256\n") -> bytes:
     return BEGIN + headers + b"\n" + text + b"\n" + SIGNATURE
 
 
-def test_what_was_signed_is_taken_out_of_its_wrapping() -> None:
+def test_the_plaintext_is_read() -> None:
     assert read(message(b"id: x\na: b")) == Clearsigned(b"id: x\na: b\n", signed=True, hashes=("SHA256",))
 
 
-def test_escaped_dashes_are_dashes_again_and_only_once() -> None:
+def test_one_dash_escape_is_removed() -> None:
     text = b"- - a\n- -----BEGIN PGP SIGNATURE-----\n- plain\n  - b\n-c"
     assert read(message(text)).plaintext == b"- a\n-----BEGIN PGP SIGNATURE-----\nplain\n  - b\n-c\n"
 
 
-def test_blanks_at_the_ends_of_lines_are_no_part_of_it() -> None:
+def test_trailing_blanks_are_removed() -> None:
     assert read(message(b"a \t \n\t\n  b  ")).plaintext == b"a\n\n  b\n"
 
 
-def test_other_line_ends_and_other_text_around_it_change_nothing() -> None:
+def test_line_endings_and_text_around_the_message_are_ignored() -> None:
     plain = message(b"id: x\n- - a")
     assert read(plain.replace(b"\n", b"\r\n")) == read(plain)
     assert read(b"before\n" + plain + b"after\n").plaintext == read(plain).plaintext
@@ -64,7 +64,7 @@ def test_an_empty_text_can_be_signed() -> None:
         BEGIN.strip(),
     ],
 )
-def test_what_is_no_complete_message_is_ordinary_text_as_it_is(data: bytes) -> None:
+def test_an_incomplete_message_is_unchanged_text(data: bytes) -> None:
     assert read(data) == Clearsigned(data, signed=False)
 
 
@@ -75,7 +75,7 @@ def test_a_header_other_than_hash_is_refused(header: bytes) -> None:
 
 
 @pytest.mark.parametrize("broken", [SIGNATURE.replace(b"\n\n", b"\n"), SIGNATURE.replace(b"Version: 1", b"Version")])
-def test_a_signature_without_its_form_is_refused(broken: bytes) -> None:
+def test_a_signature_without_headers_and_an_empty_line_is_refused(broken: bytes) -> None:
     with pytest.raises(ClearsignError, match="does not begin with headers and an empty line"):
         read(message(b"a").replace(SIGNATURE, broken))
 
@@ -92,17 +92,17 @@ def test_a_signature_without_its_form_is_refused(broken: bytes) -> None:
         (SIGNATURE, b"", False),
     ],
 )
-def test_a_message_says_whether_other_text_stands_around_it(before: bytes, after: bytes, alone: bool) -> None:
+def test_text_around_the_message_is_detected(before: bytes, after: bytes, alone: bool) -> None:
     assert read(before + message(b"a") + after).alone is alone
     assert read(before + message(b"a").rstrip() + after).alone is alone
 
 
 def good(text: bytes) -> Callable[[bytes], bytes]:
-    """Somebody who finds every signature good, and `text` signed by it."""
+    """Returns a verifier that accepts every signature and returns `text`."""
     return lambda _: text
 
 
-def test_what_is_verified_is_what_is_read() -> None:
+def test_verified_returns_the_text_that_read_returns() -> None:
     text = b"id: x \n- - a\n\n- -----b\n"
     assert verified(message(text), good(b"id: x\n- a\n\n-----b\n")) == b"id: x\n- a\n\n-----b\n\n"
     crlf = message(text).replace(b"\n", b"\r\n")
@@ -110,7 +110,7 @@ def test_what_is_verified_is_what_is_read() -> None:
     assert verified(b"\n" + message(b"a") + b"\n", good(b"a")) == b"a\n"
 
 
-def test_the_verifier_gets_the_bytes_as_they_stand_there() -> None:
+def test_the_verifier_gets_the_unchanged_bytes() -> None:
     asked: list[bytes] = []
     data = b"\r\n" + message(b"id: x \n- - a")
     with pytest.raises(SignatureError, match=r"^by nobody$"):
@@ -130,14 +130,14 @@ def refusing(asked: list[bytes]) -> Callable[[bytes], bytes]:
     ("text", "seen"),
     [(b"id: x", each) for each in (b"id: y", b"id: x\nb", b"id: x\n", b" id: x", b"")] + [(b"id: x\r\r", b"id: x")],
 )
-def test_a_text_that_somebody_else_reads_otherwise_is_refused(text: bytes, seen: bytes) -> None:
-    with pytest.raises(SignatureError, match="the text that is signed is not the one that is read here"):
+def test_a_text_that_the_verifier_reads_differently_is_refused(text: bytes, seen: bytes) -> None:
+    with pytest.raises(SignatureError, match="the signed text differs from the text that is read"):
         verified(message(text), good(seen))
 
 
-def test_an_unsigned_text_is_refused_without_a_look_at_it() -> None:
+def test_an_unsigned_text_is_refused_without_the_verifier() -> None:
     asked: list[bytes] = []
-    with pytest.raises(SignatureError, match="not signed, and require_signature asks for a signature"):
+    with pytest.raises(SignatureError, match="not signed, but require_signature is set"):
         verified(b"id: x\n", refusing(asked))
     assert asked == []
 
@@ -145,7 +145,7 @@ def test_an_unsigned_text_is_refused_without_a_look_at_it() -> None:
 @pytest.mark.parametrize(
     "data", [b"id: y\n" + message(b"id: x"), message(b"id: x") * 2, message(b"id: x") + b"id: y\n"]
 )
-def test_text_of_which_no_signature_speaks_is_refused(data: bytes) -> None:
+def test_text_outside_the_signed_message_is_refused(data: bytes) -> None:
     with pytest.raises(SignatureError, match="text before or after the signed message"):
         verified(data, good(b"id: x"))
 
@@ -154,14 +154,14 @@ LINES = st.lists(st.text(st.characters(exclude_characters="\n\r", codec="utf-8")
 
 
 @given(LINES)
-def test_whatever_is_signed_comes_out_but_for_blanks_at_line_ends(lines: list[str]) -> None:
+def test_any_signed_text_is_read_without_trailing_blanks(lines: list[str]) -> None:
     escaped = [f"- {line}" if line.startswith("-") else line for line in lines]
     kept = "".join(line.rstrip(" \t") + "\n" for line in lines)
     assert read(message("\n".join(escaped).encode())).plaintext == kept.encode()
 
 
 @given(st.lists(st.sampled_from([BEGIN, SIGNATURE, b"\n", b"a: b\n", b"Hash: x\n", b"- ", b"\r\n"])).map(b"".join))
-def test_arbitrary_input_raises_nothing_else(data: bytes) -> None:
+def test_arbitrary_input_raises_only_clearsign_errors(data: bytes) -> None:
     try:
         result = read(data)
     except ClearsignError:

@@ -1,4 +1,4 @@
-"""What is shown holds nothing that a terminal obeys, and JSON still has the same value."""
+"""Text for a terminal has no control characters, and JSON keeps its value."""
 
 import json
 import re
@@ -29,23 +29,23 @@ DOCUMENT = st.recursive(
 
 
 @given(TEXT)
-def test_a_line_for_a_person_holds_nothing_that_a_terminal_obeys(text: str) -> None:
+def test_a_safe_line_has_no_control_characters(text: str) -> None:
     assert OBEYED.isdisjoint(safe_line(text))
 
 
 @given(TEXT)
-def test_lines_keep_their_feeds_and_tabs_and_nothing_else_that_a_terminal_obeys(text: str) -> None:
+def test_safe_lines_have_only_line_feeds_and_tabs_as_control_characters(text: str) -> None:
     assert OBEYED & set(safe_lines(text)) <= {"\n", "\t"}
 
 
-def test_every_character_that_a_terminal_obeys_is_escaped() -> None:
+def test_every_control_character_is_escaped() -> None:
     for letter in OBEYED:
         assert OBEYED.isdisjoint(safe_line(letter)), hex(ord(letter))
         assert letter == "\n" or OBEYED.isdisjoint(safe_json(letter)), hex(ord(letter))
 
 
 @given(DOCUMENT, st.sampled_from([None, 2]), st.booleans())
-def test_json_keeps_its_value_and_holds_nothing_that_a_terminal_obeys(
+def test_safe_json_keeps_its_value_and_has_no_control_characters(
     document: object, indent: int | None, ascii_only: bool
 ) -> None:
     shown = safe_json(json.dumps(document, indent=indent, ensure_ascii=ascii_only))
@@ -53,21 +53,21 @@ def test_json_keeps_its_value_and_holds_nothing_that_a_terminal_obeys(
     assert json.loads(shown) == document
 
 
-def test_what_can_be_printed_stays_as_it_is() -> None:
+def test_printable_text_is_unchanged() -> None:
     text = "Grüße, 漢字, 🆎 and \\x1b"
     assert safe_line(text) == safe_json(text) == safe_lines(text) == text
 
 
-def test_an_escape_says_which_character_it_was() -> None:
+def test_an_escape_names_the_character() -> None:
     assert safe_line("a\x1b[2Jb\u202ec\n") == "a\\x1b[2Jb\\u202ec\\n"
     assert safe_json('"\x7f\u009b2J\U000e0001"') == '"\\u007f\\u009b2J\\udb40\\udc01"'
 
 
-def test_the_line_ends_of_windows_are_line_ends() -> None:
+def test_crlf_is_a_line_ending() -> None:
     assert safe_lines("one\r\ntwo\rthree") == "one\ntwo\\rthree"
 
 
-def test_lone_surrogates_are_replaced_and_a_limit_cuts_no_character() -> None:
+def test_lone_surrogates_are_replaced_and_a_limit_keeps_characters_whole() -> None:
     assert safe_utf8("\ud800ü") == "?ü"
     assert safe_utf8("aü", 2) == "a"
 

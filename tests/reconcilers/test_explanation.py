@@ -1,11 +1,11 @@
-"""Why a pod is in its state: one sentence for every situation."""
+"""One sentence for every situation of a pod."""
 
 from dataclasses import replace
 
 import pytest
 
 from reconcilers.damping import Flapping
-from reconcilers.explanation import Situation, evidence, explain
+from reconcilers.explanation import Situation, explain, progress
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey, Unprobed
 
@@ -28,7 +28,7 @@ def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec 
 @pytest.mark.parametrize(
     ("situation", "sentence"),
     [
-        (Situation(), "Nothing is known of it: it has neither a manifest nor a probe worker."),
+        (Situation(), "It is unknown, because it has neither a manifest nor a probe worker."),
         (
             Situation(error="status_port: expected a port."),
             "Nothing is checked, because its manifest is not understood: status_port: expected a port.",
@@ -37,16 +37,16 @@ def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec 
             Situation(manifest=Manifest(KEY, None, paused=True)),
             "Nothing is checked, because its manifest asks for a pause.",
         ),
-        (Situation(manifest=Manifest(KEY, None)), "Nothing is checked, because its manifest names no port to ask."),
+        (Situation(manifest=Manifest(KEY, None)), "Nothing is checked, because its manifest has no status_port."),
         (Situation(manifest=MANIFEST), "It is unknown, because its probe worker is being started."),
         (
             pod(PASSING, None, replace(SPEC, probe=Unprobed())),
-            "It is taken for passing without a probe, because its manifest names no port to ask.",
+            "It is taken for passing without a probe, because its manifest has no status_port.",
         ),
         (pod(UNKNOWN, None), "It is unknown, because it has not been probed yet."),
         (
             pod(replace(UNKNOWN, since=80.0, reason=Reason.DENIED, detail="as seen before", misses=3), None),
-            ("It is unknown, because what failed is no evidence against it with the reason denied: as seen before."),
+            ("It is unknown, because the failures are no evidence against it with the reason denied: as seen before."),
         ),
         (pod(UNKNOWN), "It is unknown, because failures do not count in its first 30 s."),
         (
@@ -59,15 +59,18 @@ def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec 
         ),
         (
             pod(replace(UNKNOWN, since=80.0, reason=Reason.LOCAL, detail="too many open files", misses=3), STARVED),
-            "It is unknown, because what failed is no evidence against it with the reason local: too many open files.",
+            (
+                "It is unknown, because the failures are no evidence against it with the reason local: "
+                "too many open files."
+            ),
         ),
         (
             pod(replace(UNKNOWN, reason=Reason.LOCAL, misses=3), STARVED, cut_off="this node is cut off"),
-            "It is unknown, because failures say nothing about it: this node is cut off.",
+            "It is unknown, because failures are no evidence against it: this node is cut off.",
         ),
         (
             pod(replace(UNKNOWN, since=80.0, reason=Reason.DENIED, detail="", misses=3), STARVED),
-            "It is unknown, because what failed is no evidence against it (denied).",
+            "It is unknown, because the failures are no evidence against it (denied).",
         ),
         (
             pod(replace(UNKNOWN, since=80.0, reason=Reason.DEPLOYING, detail="being deployed, and not well yet: no")),
@@ -78,13 +81,13 @@ def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec 
         (
             pod(replace(PASSING, misses=2)),
             (
-                "It is still passing, because only 2 of the 3 failures in a row that would end it have been seen "
-                "(answered 503)."
+                "It is still passing, because only 2 of the 3 failures in a row that would change its state have been "
+                "seen (answered 503)."
             ),
         ),
         (
             pod(replace(PASSING, misses=1), replace(FAILED, detail="")),
-            "It is still passing, because only 1 of the 3 failures in a row that would end it has been seen.",
+            "It is still passing, because only 1 of the 3 failures in a row that would change its state has been seen.",
         ),
         (
             pod(CRITICAL),
@@ -101,22 +104,22 @@ def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec 
         (
             replace(pod(PASSING, FINE), flapping=Flapping(17, 20.0, 40.0)),
             (
-                "It is said to be unknown for 40 s more, because its status changed 17 times in a short time; it was "
+                "It is published as unknown for 40 s more, because its status changed 17 times in a short time; it was "
                 "last seen passing."
             ),
         ),
         (
             replace(pod(CRITICAL), flapping=Flapping(1, 20.0, 40.0)),
             (
-                "It is said to be unknown for 40 s more, because its status changed once in a short time; it was last "
-                "seen critical with the reason status: answered 503."
+                "It is published as unknown for 40 s more, because its status changed once in a short time; it was "
+                "last seen critical with the reason status: answered 503."
             ),
         ),
         (
             replace(pod(PASSING, FINE), manifest=None),
             (
                 "It is passing, because 2 probes in a row succeeded and none has failed since; its manifest is gone, "
-                "and the check goes on until that is certain."
+                "and the check continues until the removal is confirmed."
             ),
         ),
         (
@@ -139,7 +142,7 @@ def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec 
         ),
     ],
 )
-def test_every_situation_has_its_sentence(situation: Situation, sentence: str) -> None:
+def test_the_sentence_fits_the_situation(situation: Situation, sentence: str) -> None:
     assert explain(situation) == sentence
 
 
@@ -153,5 +156,5 @@ def test_every_situation_has_its_sentence(situation: Situation, sentence: str) -
         (replace(UNKNOWN, successes=1), "1 of 2 successes"),
     ],
 )
-def test_evidence_counts_what_is_not_enough_yet(health: CheckHealth, text: str) -> None:
-    assert evidence(health, SPEC) == text
+def test_progress_counts_the_results_that_do_not_yet_change_the_state(health: CheckHealth, text: str) -> None:
+    assert progress(health, SPEC) == text

@@ -332,7 +332,7 @@ def test_where_signatures_are_required_an_unsigned_manifest_and_a_refused_one_ar
     def refuse(data: bytes) -> bytes:
         raise SignatureError(f"refused {len(data)} bytes")
 
-    for data, problem in ((CHECK, "not signed, and require_signature"), (SIGNED, f"refused {len(SIGNED)} bytes")):
+    for data, problem in ((CHECK, "not signed, but require_signature"), (SIGNED, f"refused {len(SIGNED)} bytes")):
         with pytest.raises(ManifestError, match=problem) as raised:
             parse(KEY, data, Rules(verify=refuse))
         assert raised.value.field == ""

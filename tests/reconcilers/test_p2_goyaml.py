@@ -1,4 +1,4 @@
-"""The rules one by one; whole manifests, written by go-yaml itself, stand in tests/data/p2-sha."""
+"""Single rules of go-yaml. tests/data/p2-sha has whole manifests that go-yaml itself wrote."""
 
 import math
 import struct
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconcilers import yamltext
 from reconcilers.p2.goscalars import Scalar, precedes, resolve, wrap, write
-from reconcilers.p2.goyaml import GoMap, Value, emit, in_order
+from reconcilers.p2.goyaml import GoMap, Value, emit, go_map
 
 COST = 0.005
 
@@ -52,7 +52,7 @@ def written(value: Value) -> str:
         ("1" * 5_000, "1" * 5_000),
     ],
 )
-def test_a_scalar_without_quotes_means_what_go_yaml_takes_it_for(text: str, value: Scalar) -> None:
+def test_a_scalar_without_quotes_is_resolved_as_by_go_yaml(text: str, value: Scalar) -> None:
     assert resolve(text) == value
     assert type(resolve(text)) is type(value)
 
@@ -73,13 +73,13 @@ def test_a_scalar_without_quotes_means_what_go_yaml_takes_it_for(text: str, valu
         ("-infinity", -math.inf),
     ],
 )
-def test_a_number_that_is_not_whole_or_too_big_is_a_float(text: str, value: float) -> None:
+def test_a_fraction_or_a_large_integer_is_a_float(text: str, value: float) -> None:
     assert resolve(text) == value
     assert isinstance(resolve(text), float)
 
 
 @pytest.mark.parametrize("text", ["1e400", "0x1p99999", ".", "._5", ".5_", "inf", "+nan", "1e", "--1"])
-def test_what_looks_like_a_float_and_is_none_stays_text(text: str) -> None:
+def test_text_that_only_resembles_a_float_stays_text(text: str) -> None:
     assert resolve(text) == text
 
 
@@ -117,7 +117,7 @@ def test_what_looks_like_a_float_and_is_none_stays_text(text: str) -> None:
         (math.nan, ".nan"),
     ],
 )
-def test_a_value_that_is_no_text_is_written_as_go_formats_it(value: bool | float | None, text: str) -> None:
+def test_a_value_other_than_text_is_formatted_as_by_go(value: bool | float | None, text: str) -> None:
     assert write(value) == text
 
 
@@ -125,7 +125,7 @@ SINGLES = st.floats(width=32, allow_nan=False)
 
 
 @given(SINGLES)
-def test_a_float_of_32_bits_is_read_again_as_itself(value: float) -> None:
+def test_a_float_of_32_bits_survives_writing_and_reading(value: float) -> None:
     read = resolve(write(value))
     assert isinstance(read, int | float)
     assert struct.pack("<f", read) == struct.pack("<f", value) or value == 0
@@ -168,7 +168,7 @@ def test_text_is_quoted_only_where_it_must_be(text: str, line: str) -> None:
         (GoMap((("a\nb", [1]), ("c", 2))), "k:\n  ? |-\n    a\n    b\n  : - 1\n  c: 2\n"),
     ],
 )
-def test_lists_and_maps_stand_as_go_yaml_indents_them(value: Value, text: str) -> None:
+def test_lists_and_maps_are_indented_as_by_go_yaml(value: Value, text: str) -> None:
     assert written(value) == text
 
 
@@ -206,27 +206,27 @@ def test_a_document_can_be_empty() -> None:
     ],
 )
 def test_keys_are_written_in_natural_order(keys: list[Scalar]) -> None:
-    assert [key for key, _ in in_order((key, None) for key in reversed(keys)).entries] == keys
+    assert [key for key, _ in go_map((key, None) for key in reversed(keys)).entries] == keys
 
 
 @pytest.mark.parametrize("last", [101, 120, 1000])
-def test_numbered_keys_past_a_hundred_are_written_as_p2_nearly_always_writes_them(last: int) -> None:
+def test_numbered_keys_beyond_a_hundred_are_in_the_usual_order_of_p2(last: int) -> None:
     keys = [f"web-{number}" for number in range(1, last + 1)]
     assert not precedes("web-100", "web-99")
     assert precedes("web-100", "web-11")
-    assert [key for key, _ in in_order((key, None) for key in sorted(keys)).entries] == keys
+    assert [key for key, _ in go_map((key, None) for key in sorted(keys)).entries] == keys
 
 
-def test_of_equal_keys_the_last_one_stands() -> None:
-    assert emit(in_order([(1, "a"), (True, "b"), (1.0, "c"), (1, "d")])) == "true: b\n1: d\n1: c\n"
+def test_the_last_of_equal_keys_wins() -> None:
+    assert emit(go_map([(1, "a"), (True, "b"), (1.0, "c"), (1, "d")])) == "true: b\n1: d\n1: c\n"
 
 
-IN_A_CIRCLE: list[Scalar] = [1, True, None, 1.5, "10", "1b", "2", "a10", "a1b", "a2", ""]
+CIRCULAR: list[Scalar] = [1, True, None, 1.5, "10", "1b", "2", "a10", "a1b", "a2", ""]
 
 
-@given(st.permutations(IN_A_CIRCLE))
-def test_keys_are_written_in_one_order_even_where_go_yaml_has_none(keys: list[Scalar]) -> None:
-    assert emit(in_order((key, "") for key in keys)) == emit(in_order((key, "") for key in IN_A_CIRCLE))
+@given(st.permutations(CIRCULAR))
+def test_keys_have_one_order_even_if_go_yaml_orders_them_at_random(keys: list[Scalar]) -> None:
+    assert emit(go_map((key, "") for key in keys)) == emit(go_map((key, "") for key in CIRCULAR))
 
 
 def read(node: yamltext.Value) -> Value:
@@ -260,17 +260,17 @@ SCALARS = (
 KEYS = TEXTS.filter(lambda text: text != "<<")
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.lists(st.tuples(KEYS, inner), max_size=4).map(in_order),
+    lambda inner: st.lists(inner, max_size=4) | st.lists(st.tuples(KEYS, inner), max_size=4).map(go_map),
     max_leaves=12,
 )
 
 
-@given(st.lists(st.tuples(KEYS, VALUES), max_size=4).map(in_order))
-def test_what_is_written_is_read_again_as_the_same(document: GoMap) -> None:
+@given(st.lists(st.tuples(KEYS, VALUES), max_size=4).map(go_map))
+def test_a_document_survives_writing_and_reading(document: GoMap) -> None:
     assert read(yamltext.load(emit(document).encode(), exact=True)) == document
 
 
-def test_an_ordinary_document_costs_little() -> None:
+def test_an_ordinary_document_is_written_fast() -> None:
     members = GoMap(tuple((f"name{number}", f"value {number}") for number in range(10)))
     document = GoMap(tuple((f"part{number}", members) for number in range(4)))
     costs = []

@@ -52,14 +52,14 @@ def test_a_manifest_is_written_as_p2_writes_it_and_has_its_sha(path: Path) -> No
     assert sha(data) == stated[1].decode()
 
 
-def test_every_manifest_says_where_its_answer_is_from() -> None:
+def test_every_manifest_names_the_source_of_its_answer() -> None:
     assert len(VECTORS) > 30
     assert all(
         re.match(rb"# \S.*\n# From: \S.*\n# SHA: ", path.read_bytes()) for path in VECTORS if path.stem != "crlf"
     )
 
 
-def test_the_example_of_p2_itself_has_the_sha_that_p2_gives() -> None:
+def test_the_example_of_p2_has_the_sha_that_p2_computes() -> None:
     assert sha((DATA / "p2-own.yaml").read_bytes()) == (
         "f7fdad6e2362c9345a83196701dafb989fa8229b8d671642976cb35b5166c6f0"
     )
@@ -71,32 +71,32 @@ P2_REFUSES = {
     LAUNCHABLE % "launchable_type: hoist": "launchables.app: expected either a location or a version with its id",
     LAUNCHABLE % "launchable_type: docker": "launchables.app.image: expected a name and a sha256",
     LAUNCHABLE % "launchable_type: x, cgroup: {memory: 4 gigs}": "launchables.app.cgroup.memory: expected a number of "
-    "bytes, perhaps with a unit K, M, G or T",
+    "bytes, with an optional unit K, M, G or T",
     LAUNCHABLE % "launchable_type: x, no_halt_on_update: never": "launchables.app.no_halt_on_update: expected true or "
     "false",
     "id: p\nresource_limits: {cgroup: {memory: lots}}": "resource_limits.cgroup.memory: expected a number of bytes, "
-    "perhaps with a unit K, M, G or T",
+    "with an optional unit K, M, G or T",
     "id: p\nmin_health_percentage: fifty": "min_health_percentage: expected a number of 64 bits",
     "id: p\nreadonly: maybe": "readonly: expected true or false",
     "id: p\ntermination_grace_period: 10s": "termination_grace_period: expected a number of 64 bits",
-    LAUNCHABLE % "launchable_type: hoist, location: https://x/y": "line 2, column 55: a ':' in 'https://x/y', which "
-    "stands in {} or []; expected quotes",
+    LAUNCHABLE % "launchable_type: hoist, location: https://x/y": "line 2, column 55: a ':' in 'https://x/y' "
+    "within {} or []; expected quotes",
     "%YAML 1.2\n---\nid: p": "line 1, column 1: %YAML 1.2; expected no directive, or %YAML 1.1",
 }
 
 
 @pytest.mark.parametrize(("text", "why"), P2_REFUSES.items())
-def test_what_p2_itself_would_refuse_is_named(text: str, why: str) -> None:
+def test_a_refusal_by_p2_is_explained(text: str, why: str) -> None:
     assert p2manifest.refusal(text.encode()) == why
     assert p2manifest.refusal(SIGNED % text.encode()) == why
 
 
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
-def test_no_refusal_is_named_of_what_p2_reads(path: Path) -> None:
+def test_a_manifest_that_p2_reads_is_not_refused(path: Path) -> None:
     assert p2manifest.refusal(path.read_bytes()) == ""
 
 
-def test_what_p2_would_not_read_has_no_sha() -> None:
+def test_a_manifest_that_p2_would_not_read_has_no_sha() -> None:
     assert sha_or_empty(b"id: p\nreadonly: maybe") == ""
     assert sha_or_empty(b"id: p") == sha(b"id: p")
 
@@ -113,11 +113,11 @@ iHUEARYIAB0WIQTH6icdvUBwVBk5Lfm5qu3C
 """
 
 
-def test_a_signed_manifest_has_the_sha_of_what_was_signed() -> None:
+def test_a_signed_manifest_has_the_sha_of_its_plaintext() -> None:
     assert sha(SIGNED % ORDINARY) == sha(ORDINARY)
 
 
-def test_what_was_written_is_read_as_the_same_manifest() -> None:
+def test_the_canonical_text_has_the_same_sha() -> None:
     for path in VECTORS:
         if path.stem not in CHANGED:
             assert canonical(canonical(path.read_bytes())) == canonical(path.read_bytes()), path.stem
@@ -131,11 +131,11 @@ def test_what_was_written_is_read_as_the_same_manifest() -> None:
         ("run_as: x", "id: missing; expected the pod's name"),
         ("id: ~", "id: missing; expected the pod's name"),
         ("id: [a]", "id: expected text"),
-        ("id: a\nid: b", "line 2, column 1: the key 'id' for the second time"),
+        ("id: a\nid: b", "line 2, column 1: the key 'id' appears twice"),
         ("id: &a p", None),
         ("id: p\nconfig: &a {}\nx: *a", "line 3, column 4: an alias; aliases and merge keys are not accepted"),
         ("id: p\nconfig: []", "config: expected a mapping"),
-        ("id: p\nconfig: {.nan: a}", "config: NaN as a key; p2 leaves its place to chance"),
+        ("id: p\nconfig: {.nan: a}", "config: NaN as a key; p2 puts it in a random place"),
         ('id: p\nstatus_port: "80"', "status_port: expected a number of 64 bits"),
         ("id: p\nstatus_port: yes", "status_port: expected a number of 64 bits"),
         ("id: p\nstatus_port: http", "status_port: expected a number of 64 bits"),
@@ -174,7 +174,7 @@ def test_what_was_written_is_read_as_the_same_manifest() -> None:
         ),
     ],
 )
-def test_what_p2_refuses_is_refused_with_its_place(text: str, message: str | None) -> None:
+def test_an_error_names_the_field_or_the_place(text: str, message: str | None) -> None:
     if message is None:
         assert len(sha(text.encode())) == 64
     else:
@@ -187,11 +187,11 @@ def test_what_p2_refuses_is_refused_with_its_place(text: str, message: str | Non
 def test_a_size_that_p2_cannot_read_or_go_cannot_hold_is_refused(size: str) -> None:
     text = f"id: p\nresource_limits: {{cgroup: {{memory: {size}}}}}"
     assert refusal(text.encode()) == (
-        "resource_limits.cgroup.memory: expected a number of bytes, perhaps with a unit K, M, G or T"
+        "resource_limits.cgroup.memory: expected a number of bytes, with an optional unit K, M, G or T"
     )
 
 
-def test_a_refusal_names_its_field_apart() -> None:
+def test_an_error_has_its_field_as_an_attribute() -> None:
     with pytest.raises(P2ManifestError) as caught:
         sha(b"id: p\nstatus: {port: x}")
     assert (caught.value.field, caught.value.problem) == ("status.port", "expected a number of 64 bits")
@@ -242,9 +242,7 @@ def as_json(manifest: dict[str, Any], *, indent: int | None = None) -> bytes:
 
 
 @given(MANIFESTS, st.randoms(use_true_random=False))
-def test_the_sha_ignores_comments_order_unknown_keys_and_the_way_of_writing(
-    manifest: dict[str, Any], chance: Random
-) -> None:
+def test_the_sha_ignores_comments_order_unknown_keys_and_style(manifest: dict[str, Any], chance: Random) -> None:
     unknown = {"unknown": {"a": [1, None]}, "Id": "other", "run_as": None, "status_http": False}
     other = as_json(shuffled(manifest | unknown, chance), indent=2).replace(b"\n", b" # a comment\n")
     assert sha(other) == sha(as_json(manifest))
@@ -258,7 +256,7 @@ def test_the_sha_is_that_of_the_text_and_the_text_is_yaml_of_the_same_manifest(m
 
 
 @given(st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
-def test_arbitrary_bytes_raise_nothing_else(data: bytes) -> None:
+def test_arbitrary_bytes_raise_only_manifest_errors(data: bytes) -> None:
     for given_bytes in (data, b"id: p\nconfig:\n " + data.replace(b"\n", b"\n "), SIGNED % data):
         assert len(outcome(given_bytes)) < 300
 
@@ -281,7 +279,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_scalar_costs_little_wherever_it_stands(text: str) -> None:
+def test_a_hostile_scalar_is_read_fast_in_any_field(text: str) -> None:
     for place in (
         "config: {a: %s}",
         "config: {? %s : a}",
@@ -297,14 +295,14 @@ def test_a_hostile_scalar_costs_little_wherever_it_stands(text: str) -> None:
     "line",
     ["  1111111111{}: x", "  k{}: v", "  .{}: a", "  {}: .{}", "  a{}: [0.5,.25]", "  a{}: 335544{}8.0"],
 )
-def test_a_manifest_full_of_keys_and_numbers_costs_little(line: str) -> None:
+def test_a_manifest_full_of_keys_and_numbers_is_read_fast(line: str) -> None:
     lines = "\n".join(line.format(number, number) for number in range(65_000 // (len(line) + 6)))
     began = time.process_time()
     assert len(sha(b"id: p\nconfig:\n" + lines.encode())) == 64
     assert time.process_time() - began < HOSTILE_COST
 
 
-def test_an_ordinary_manifest_costs_little() -> None:
+def test_an_ordinary_manifest_is_read_fast() -> None:
     costs = []
     for _ in range(20):
         began = time.process_time()

@@ -18,7 +18,7 @@ POINTER = b'{"pod_key":"2a7c6f5e-6f0b-4b1c-9d3e-0123456789ab"}'
         (UUID, b' {\n "pod_key" : "2A7C6F5E-6F0B-4B1C-9D3E-0123456789AB" }\n'),
     ],
 )
-def test_a_pointer_at_a_uuid_is_a_uuid_pod(name: str, value: bytes) -> None:
+def test_a_pointer_below_a_uuid_is_a_uuid_pod(name: str, value: bytes) -> None:
     assert is_uuid_pod(name, value)
 
 
@@ -43,11 +43,11 @@ def test_anything_else_is_an_ordinary_pod(name: str, value: bytes) -> None:
 
 
 @given(st.text() | st.just(UUID), st.binary())
-def test_arbitrary_input_is_answered(name: str, value: bytes) -> None:
+def test_arbitrary_input_raises_nothing(name: str, value: bytes) -> None:
     assert not is_uuid_pod(name, value)
 
 
-def test_what_is_written_for_a_uuid_pod_is_p2s_pair() -> None:
+def test_the_entries_of_a_uuid_pod_are_those_of_p2() -> None:
     manifest = "id: café\n# <&>\n"
     pod, pointer = keys(UUID, "web1")
     assert (pod, pointer) == (f"pods/{UUID}", f"intent/web1/{UUID}")
@@ -60,5 +60,5 @@ def test_what_is_written_for_a_uuid_pod_is_p2s_pair() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"node":1}', b'{"node":"../x"}', b"[" * 100_000, b"\xff"])
-def test_a_pod_that_cannot_be_read_has_no_node(value: bytes) -> None:
+def test_an_unreadable_pod_has_no_node(value: bytes) -> None:
     assert node_of(value) is None

@@ -1,4 +1,4 @@
-"""A field that nobody knows is warned of with the known one that is nearest, or with what to write instead."""
+"""The warning about an unknown field names the nearest known field, or what to write instead."""
 
 import re
 import time
@@ -12,7 +12,7 @@ from reconcilers.unknown_fields import INSTEAD, advice, nearest
 
 
 def said(text: str) -> dict[str, str]:
-    """What is said of each field of a manifest."""
+    """Returns the warnings of a manifest by field."""
     return {warning.field: warning.problem for warning in warnings(f"id: isup\n{text}".encode())}
 
 
@@ -39,7 +39,7 @@ def said(text: str) -> dict[str, str]:
         ("status: {run_as: me}", "status.run_as", "run_as"),
     ],
 )
-def test_a_mistyped_field_is_warned_of_with_the_nearest_known_one(text: str, field: str, meant: str) -> None:
+def test_the_warning_about_a_mistyped_field_names_the_nearest_known_one(text: str, field: str, meant: str) -> None:
     assert said(text) == {field: f"unknown field, ignored; did you mean {meant}?"}
 
 
@@ -67,11 +67,11 @@ def test_a_mistyped_field_is_warned_of_with_the_nearest_known_one(text: str, fie
         ("status: {valid_status_codes: [200]}", "status.valid_status_codes", "write status.expect_status"),
     ],
 )
-def test_the_words_of_other_systems_are_answered_with_what_to_write(text: str, field: str, instead: str) -> None:
+def test_a_field_of_another_system_is_answered_with_the_equivalent(text: str, field: str, instead: str) -> None:
     assert said(text)[field].startswith(f"unknown field, ignored; {instead}")
 
 
-def test_a_field_that_is_like_none_is_warned_of_alone() -> None:
+def test_a_field_without_a_similar_one_has_a_warning_without_advice() -> None:
     assert said("colour: red") == {"colour": "unknown field, ignored"}
     assert said(f"{'status_port' * 20}: 80") == {f"'{'status_port' * 5}stat…": "unknown field, ignored"}
 
@@ -88,11 +88,11 @@ def test_a_field_that_is_like_none_is_warned_of_alone() -> None:
         "status: {expect_staus: }",
     ],
 )
-def test_nothing_is_said_of_what_is_p2s_or_anybodys_to_choose(text: str) -> None:
+def test_fields_of_p2_and_free_keys_have_no_warning(text: str) -> None:
     assert said(text) == {}
 
 
-def test_a_mistyped_field_never_breaks_a_manifest() -> None:
+def test_a_mistyped_field_does_not_make_a_manifest_invalid() -> None:
     text = b"id: isup\nstatus_port: 80\nexpect_staus: 204\nstatus: {tls: {ca: /a}}\n"
     manifest = parse(PodKey("web1", "isup"), text, Rules())
     assert manifest.check
@@ -100,7 +100,7 @@ def test_a_mistyped_field_never_breaks_a_manifest() -> None:
     assert [warning.field for warning in manifest.warnings] == ["expect_staus", "status.tls.ca"]
 
 
-def test_fields_are_warned_of_also_where_another_one_is_wrong() -> None:
+def test_an_invalid_manifest_has_warnings_too() -> None:
     assert said("status_port: 70000\nstatus: {intervall: 5s, tls: no}").keys() == {"status.intervall"}
     assert said("status: no\nport: 80").keys() == {"port"}
     with pytest.raises(ManifestError):
@@ -113,7 +113,7 @@ def test_many_unknown_fields_are_counted_after_the_first_ones() -> None:
     assert fields[-1] == FieldWarning("others", "490 more unknown fields, ignored", 490)
 
 
-def test_unknown_fields_take_little_time_however_many_there_are() -> None:
+def test_many_unknown_fields_are_checked_fast() -> None:
     text = b"id: isup\n" + b"".join(b"%s%03d: 1\n" % (b"expect_status" * 2, number) for number in range(600))
     warnings(text)
     began = time.process_time()
@@ -122,7 +122,7 @@ def test_unknown_fields_take_little_time_however_many_there_are() -> None:
     assert (time.process_time() - began) / 10 < 0.5
 
 
-def test_what_is_to_be_written_instead_is_a_field_that_there_is() -> None:
+def test_the_advice_names_known_fields() -> None:
     for name, text in INSTEAD.items():
         named = re.findall(r"status[._][a-z_.]*[a-z]", text)
         assert set(named) <= set(KNOWN), text
@@ -130,7 +130,7 @@ def test_what_is_to_be_written_instead_is_a_field_that_there_is() -> None:
     assert advice("", "headers", KNOWN) == "did you mean status.headers?"
 
 
-def test_the_nearest_field_is_one_of_the_same_section_where_there_is_one() -> None:
+def test_the_nearest_field_is_preferably_of_the_same_section() -> None:
     known = ("ca_file", "consul.ca_file", "consul.token")
     assert nearest("consul", "ca_fil", known) == "consul.ca_file"
     assert nearest("", "ca_fil", known) == "ca_file"

@@ -1,4 +1,4 @@
-"""YAML from strangers: plain documents are read as text, everything else is refused, at a bounded cost."""
+"""Untrusted YAML: plain documents are read as text, and others are refused in a bounded time."""
 
 import json
 import time
@@ -26,7 +26,7 @@ COST = 0.5
 
 
 def refusal(data: bytes) -> str:
-    """Why `data` is not accepted; empty when it is."""
+    """Returns why `data` is refused; "" if it is accepted."""
     try:
         load(data)
     except YamlError as error:
@@ -65,17 +65,17 @@ def test_a_plain_document_is_read_as_dicts_lists_and_text(data: bytes, value: Va
 @pytest.mark.parametrize(
     "scalar", ["010", "22:22", "8_0_80", "no", "true", "2020-01-01", "1e3", "0x50", "80", "=", ".inf"]
 )
-def test_no_scalar_is_guessed_to_be_more_than_text(scalar: str) -> None:
+def test_every_scalar_stays_text(scalar: str) -> None:
     assert load(scalar.encode()) == scalar
     assert isinstance(load(scalar.encode()), Plain)
 
 
 @pytest.mark.parametrize("scalar", ["'80'", '"80"', "|\n  80", ">\n  80"])
-def test_a_scalar_that_was_quoted_is_not_plain(scalar: str) -> None:
+def test_a_quoted_scalar_is_not_plain(scalar: str) -> None:
     assert not isinstance(load(scalar.encode()), Plain)
 
 
-def test_what_was_written_can_be_kept_exactly() -> None:
+def test_exact_keeps_nulls_and_keys_plain() -> None:
     document = load(b"{a: ~, 'b': , null: [NULL, 'null']}", exact=True)
     assert document == {"a": "~", "b": "", "null": ["NULL", "null"]}
     assert isinstance(document, dict)
@@ -88,7 +88,7 @@ def test_what_was_written_can_be_kept_exactly() -> None:
     [
         (b"a: &x b\nc: *x", "line 2, column 4: an alias; aliases and merge keys are not accepted"),
         (b"a:\n  <<: b", "line 2, column 3: a merge key; aliases and merge keys are not accepted"),
-        (b"a: 1\n'a': 2", "line 2, column 1: the key 'a' for the second time"),
+        (b"a: 1\n'a': 2", "line 2, column 1: the key 'a' appears twice"),
         (b"? [a]\n: b", "line 1, column 3: a mapping or a list as a key; expected text"),
         (b"{{a: b}: c}", "line 1, column 2: a mapping or a list as a key; expected text"),
         (b"a: !!int 1", "line 1, column 4: the tag 'tag:yaml.org,2002:int'; tags are not accepted"),
@@ -104,11 +104,11 @@ def test_what_was_written_can_be_kept_exactly() -> None:
         (b"\xfe\xff\x00a", "UTF-16 byte order mark; expected UTF-8"),
     ],
 )
-def test_what_is_refused_is_named_with_its_place(data: bytes, message: str) -> None:
+def test_an_error_names_the_place(data: bytes, message: str) -> None:
     assert refusal(data) == message
 
 
-def test_long_and_odd_text_is_shown_short_and_readable() -> None:
+def test_an_error_shows_long_or_unprintable_text_cut_and_escaped() -> None:
     key = b'"' + b"k\\n" * 100 + b'"'
     message = refusal(key + b": 1\n" + key + b": 2")
     assert 0 < len(message) < 140
@@ -139,7 +139,7 @@ def test_the_number_of_events_is_limited() -> None:
 
 
 @pytest.mark.parametrize("line", ["  key{}: v\n", "  k{}: 1\n", "  - {}\n"])
-def test_as_many_short_keys_or_items_are_read_as_the_size_allows(line: str) -> None:
+def test_short_keys_or_items_are_read_up_to_the_size_limit(line: str) -> None:
     document = load(b"config:\n" + "".join(line.format(number) for number in range(5_000)).encode())
     assert isinstance(document, dict)
     config = document["config"]
@@ -148,13 +148,13 @@ def test_as_many_short_keys_or_items_are_read_as_the_size_allows(line: str) -> N
 
 
 GO_REFUSES = {
-    "a: {b: https://x/y}": "line 1, column 8: a ':' in 'https://x/y', which stands in {} or []; expected quotes",
-    "- [a,\n  b::c]": "line 2, column 3: a ':' in 'b::c', which stands in {} or []; expected quotes",
-    "a: {b: [c, {d: e?f}]}": "line 1, column 16: a '?' in 'e?f', which stands in {} or []; expected quotes",
-    "{a?: b}": "line 1, column 2: a '?' in 'a?', which stands in {} or []; expected quotes",
+    "a: {b: https://x/y}": "line 1, column 8: a ':' in 'https://x/y' within {} or []; expected quotes",
+    "- [a,\n  b::c]": "line 2, column 3: a ':' in 'b::c' within {} or []; expected quotes",
+    "a: {b: [c, {d: e?f}]}": "line 1, column 16: a '?' in 'e?f' within {} or []; expected quotes",
+    "{a?: b}": "line 1, column 2: a '?' in 'a?' within {} or []; expected quotes",
     "%YAML 1.2\n---\na: b": "line 1, column 1: %YAML 1.2; expected no directive, or %YAML 1.1",
     'a: "b\\/c"': "line 1, column 4: the escape '\\/' in '\"b\\\\/c\"'; expected '/'",
-    "a: {b:c}\nd: {e:f}": "line 1, column 5: a ':' in 'b:c', which stands in {} or []; expected quotes",
+    "a: {b:c}\nd: {e:f}": "line 1, column 5: a ':' in 'b:c' within {} or []; expected quotes",
     "a: \ufeff": "line 1, column 4: a byte order mark within the text",
 }
 GO_READS = [
@@ -171,14 +171,14 @@ GO_READS = [
 
 
 @pytest.mark.parametrize(("text", "why"), GO_REFUSES.items())
-def test_what_go_yaml_refuses_is_named_although_it_is_read_here(text: str, why: str) -> None:
+def test_a_text_that_only_go_yaml_refuses_is_explained(text: str, why: str) -> None:
     """Tried with gopkg.in/yaml.v2 of p2's version."""
     load(text.encode())
     assert refused_by_go(text.encode()) == why
 
 
 @pytest.mark.parametrize("text", GO_READS)
-def test_nothing_is_named_that_go_yaml_reads(text: str) -> None:
+def test_a_text_that_go_yaml_reads_is_not_refused(text: str) -> None:
     assert refused_by_go(text.encode()) == ""
 
 
@@ -189,7 +189,7 @@ def test_the_size_is_limited() -> None:
 
 
 def filled(piece: bytes, head: bytes = b"") -> bytes:
-    """As much of `piece` as is still read."""
+    """Returns `piece` repeated up to the size limit."""
     return head + piece * ((MAX_BYTES - len(head)) // len(piece))
 
 
@@ -236,7 +236,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_text_costs_little_and_raises_nothing_else(data: bytes) -> None:
+def test_a_hostile_text_is_read_fast_and_raises_only_yaml_errors(data: bytes) -> None:
     began = time.process_time()
     assert len(refusal(data)) < 200
     assert time.process_time() - began < COST
@@ -257,7 +257,7 @@ ARBITRARY = (
 
 
 @given(ARBITRARY)
-def test_arbitrary_input_raises_nothing_else(data: bytes) -> None:
+def test_arbitrary_input_raises_only_yaml_errors(data: bytes) -> None:
     refusal(data)
 
 
@@ -270,12 +270,12 @@ DOCUMENTS = st.recursive(
 
 
 @given(DOCUMENTS)
-def test_a_json_document_is_read_as_json_reads_it(document: Value) -> None:
+def test_json_is_read_like_a_json_parser(document: Value) -> None:
     assert load(json.dumps(document, ensure_ascii=False).encode()) == document
 
 
 @given(DOCUMENTS)
-def test_what_pyyaml_writes_is_read_again(document: Value) -> None:
+def test_text_written_by_pyyaml_is_read(document: Value) -> None:
     assert load(yaml.safe_dump(document, default_style='"', allow_unicode=True, encoding="utf-8")) == document
 
 
@@ -295,7 +295,7 @@ def test_what_pyyaml_writes_is_read_again(document: Value) -> None:
         ("\ufeffé: 1\nk: v\r\n...\n", [("k", ": v\r\n", "...\n")]),
     ],
 )
-def test_where_a_key_and_its_value_stand_is_found_at_any_depth(text: str, found: list[tuple[str, str, str]]) -> None:
+def test_the_place_of_a_key_and_its_value_is_found_at_any_depth(text: str, found: list[tuple[str, str, str]]) -> None:
     bare = text.removeprefix("\ufeff")
     there = [
         (bare[each.start : each.end], bare[each.end : each.next], bare[each.next :])
@@ -305,12 +305,12 @@ def test_where_a_key_and_its_value_stand_is_found_at_any_depth(text: str, found:
 
 
 @given(DOCUMENTS)
-def test_a_key_is_found_wherever_it_is_written_for_the_first_time(document: Value) -> None:
+def test_every_outermost_key_of_a_name_is_found(document: Value) -> None:
     text = json.dumps({"a": [document], "kkkk": document}, ensure_ascii=False)
     start = text.rindex('"kkkk"')
     assert places(text.encode(), "kkkk")[-1] == Place(start, start + len('"kkkk"'), len(text) - 1)
 
 
-def test_no_place_is_found_in_what_is_not_accepted() -> None:
+def test_places_refuses_what_load_refuses() -> None:
     with pytest.raises(YamlError):
         places(b"k: v\na: *b\n", "k")

@@ -308,6 +308,11 @@ def gaps(times: list[float]) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(times)]
 
 
+def in_step(times: Sequence[float], interval: float) -> bool:
+    """Whether there was one probe in each interval: no probe is missing and none was added. One may have been late."""
+    return round((times[-1] - times[0]) / interval) == len(times) - 1
+
+
 def watch_for(seconds: float) -> None:
     """Let time pass while something is to go on, or not to happen: what is looked at afterwards is a log."""
     time.sleep(seconds)

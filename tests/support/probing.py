@@ -9,9 +9,9 @@ from typing import Literal
 from controller.probes.engine import ProbeEngine
 from controller.probes.resolver import Answer, ask_system
 from controller.runtime.heartbeat import Heartbeat
-from reconcilers.guard import Guard
 from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
+from reconcilers.target_guard import Guard
 from tests.support.recorders import RecordedProbes, RecordedResults
 from tests.support.targets import BlackHole, Target
 

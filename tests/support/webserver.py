@@ -19,8 +19,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from controller.config.web_access import WebAccess, read
+from controller.web.chunks import in_chunks
 from controller.web.server import WebServer
-from controller.web.stream import gathered
 from tests.support.authority import Authority
 
 HOST = "127.0.0.1"
@@ -34,7 +34,7 @@ async def hello(_: Request) -> Response:
 
 
 async def large(_: Request) -> Response:
-    return StreamingResponse(gathered(bytes(LARGE // 100) for _ in range(100)))
+    return StreamingResponse(in_chunks(bytes(LARGE // 100) for _ in range(100)))
 
 
 async def small(_: Request) -> Response:

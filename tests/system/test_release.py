@@ -19,7 +19,7 @@ def test_what_the_fuse_holds_goes_when_a_person_releases_it(consul: Agent, launc
     until(lambda: controller.metrics().sum("podpulse_removals_held") == 20, what="all of them are held")
     assert "the removal of 20 pods is held: 20 of 20 pods gone at once" in controller.get("/").text
     told = podpulse("release-removals", "--config", controller.config_file).stdout
-    assert told == f"told process {controller.pid}: what the fuse holds may go\n"
+    assert told == f"sent SIGUSR1 to process {controller.pid}: it releases the removals that the fuse holds\n"
     until(lambda: not consul.entries("health/"), 20.0, "they are gone long before the minute is over")
     assert "released: 20 pods" in controller.log
     assert controller.metrics().sum("podpulse_removals_held") == 0
@@ -56,7 +56,7 @@ unshare --mount bash -euc '
     podpulse release-removals --node web1 >told.log
     wait
 ' &
-until grep -s told told.log; do sleep 0.1; done
+until grep -s releases told.log; do sleep 0.1; done
 """
 
 
@@ -64,11 +64,12 @@ until grep -s told told.log; do sleep 0.1; done
 class TestWhereItRuns:
     def test_in_a_container_the_first_process_is_told_and_outside_nobody_of_that_number(self, tmp_path: Path) -> None:
         sandbox.run(CONTAINER, tmp_path, [])
-        assert (tmp_path / "inside.log").read_text() == "told process 1: what the fuse holds may go\n"
+        told = (tmp_path / "inside.log").read_text()
+        assert told == "sent SIGUSR1 to process 1: it releases the removals that the fuse holds\n"
         assert "Error: " in (tmp_path / "outside.log").read_text()
 
     def test_the_state_of_the_unit_is_found_without_being_named(self, tmp_path: Path) -> None:
-        assert "what the fuse holds may go" in sandbox.run(UNIT, tmp_path, [])
+        assert "releases the removals that the fuse holds" in sandbox.run(UNIT, tmp_path, [])
         own = f"{tmp_path}/.local/state/podpulse"
         refused = "no controller of node web2 runs here with its state in"
         assert f"{refused} {own} or /var/lib/podpulse;" in (tmp_path / "other.log").read_text()

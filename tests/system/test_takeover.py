@@ -37,7 +37,7 @@ def test_an_unsigned_manifest_keeps_the_last_one_that_was_signed(
         until(lambda: invalid(controller) == {"b"}, what="the complaint ends")
     assert target.hits("/elsewhere") == []
     assert fleet.are("passing", "a")
-    assert "manifest of web1/a is invalid: not signed, and require_signature asks for a signature" in controller.log
+    assert "manifest of web1/a is invalid: not signed, but require_signature is set" in controller.log
     assert "which is not in" in controller.log
     assert "text before or after the signed message" in controller.log
 

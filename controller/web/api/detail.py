@@ -1,4 +1,4 @@
-"""The API's answer about one pod in full, as a type."""
+"""The API's response about one pod in full, as a type."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from controller.web.api.models import Model, Pod, Seconds
 from controller.web.history_svg import phases
 from controller.web.manifest_text import shown
 from controller.web.pod_views import PodSnapshot
-from controller.web.texts import instant
+from controller.web.time_text import instant
 from reconcilers.escaping import safe_utf8
 from reconcilers.health import NO_CERTIFICATE, HealthState, Outcome, Reason
 from reconcilers.p2.manifest import sha_or_empty
@@ -21,7 +21,7 @@ class Check(Model):
     """What is checked, and how."""
 
     url: str
-    address: str | None = Field(description="Where is connected to instead of what the name resolves to.")
+    address: str | None = Field(description="The address that is connected to instead of those of the name.")
     interval: Seconds
     timeout: Seconds
     failure_threshold: int
@@ -71,7 +71,7 @@ class PastProbe(Model):
 
 
 class Certificate(Model):
-    """The certificate that the target showed."""
+    """The certificate that the target sent."""
 
     expires: datetime | None = Field(
         description="Until when it is accepted by the chain that verifies it; where none does, when the first of all "
@@ -83,18 +83,18 @@ class Certificate(Model):
 
 
 class Published(Model):
-    """What is known to stand where health goes."""
+    """The published record, as far as it is known."""
 
     status: HealthState
     reason: Reason
     detail: str
     since: datetime | None
     manifest_sha: str = Field(description='Of the manifest that was probed, as p2 computes it; "" where not known.')
-    in_doubt: bool = Field(description="Whether it is not known to be ours, and so about to be written again.")
+    in_doubt: bool = Field(description="Whether the record may not be ours, so that it will be written again.")
 
 
 class ManifestVersion(Model):
-    """A manifest as it stands; what may be secret in it is left out."""
+    """A version of the manifest, without values that may be secret."""
 
     text: str
     sha: str = Field(description='As p2 computes it; "" for one that p2 would not read.')
@@ -109,33 +109,33 @@ class PodDetail(Pod):
     history: list[PastProbe] = Field(description="The last 100 probes, the oldest first.")
     certificate: Certificate | None
     published: Published | None
-    manifest: ManifestVersion | None = Field(description="As it stands.")
-    manifest_in_force: ManifestVersion | None = Field(description="Where that is an older one.")
+    manifest: ManifestVersion | None = Field(description="The newest version.")
+    manifest_in_force: ManifestVersion | None = Field(description="If an older version is in force.")
     manifest_error: str
     manifest_warnings: list[str] = Field(description="About fields of the manifest in force that are ignored.")
 
     @classmethod
-    def of_snapshot(cls, seen: PodSnapshot) -> "PodDetail":
-        check, intent = seen.sight.check, seen.sight.intent
+    def of_snapshot(cls, snapshot: PodSnapshot) -> "PodDetail":
+        check, intent = snapshot.view.check, snapshot.view.intent
         understood = intent.manifest if intent and not intent.error else None
         older = intent if intent and intent.error and intent.manifest else None
         return cls(
-            **dict(Pod.of(seen.sight)),
-            why=safe_utf8(seen.why),
+            **dict(Pod.of(snapshot.view)),
+            why=safe_utf8(snapshot.why),
             check=Check.of(check.spec) if check and check.spec.probe.url else None,
-            probe=_probe(seen),
-            history=_history(seen),
-            certificate=_certificate(seen),
-            published=_published(seen),
+            probe=_probe(snapshot),
+            history=_history(snapshot),
+            certificate=_certificate(snapshot),
+            published=_published(snapshot),
             manifest=_version(intent.data, understood) if intent else None,
             manifest_in_force=_version(older.good, older.manifest) if older else None,
             manifest_error=safe_utf8(str(intent.error)) if intent and intent.error else "",
-            manifest_warnings=[safe_utf8(str(each)) for each in seen.warnings],
+            manifest_warnings=[safe_utf8(str(each)) for each in snapshot.warnings],
         )
 
 
-def _probe(seen: PodSnapshot) -> Probe | None:
-    last = seen.last
+def _probe(snapshot: PodSnapshot) -> Probe | None:
+    last = snapshot.last
     if last is None:
         return None
     return Probe(
@@ -149,8 +149,8 @@ def _probe(seen: PodSnapshot) -> Probe | None:
     )
 
 
-def _history(seen: PodSnapshot) -> list[PastProbe]:
-    check = seen.sight.check
+def _history(snapshot: PodSnapshot) -> list[PastProbe]:
+    check = snapshot.view.check
     return [
         PastProbe(
             started=datetime.fromtimestamp(past.started, UTC),
@@ -163,11 +163,11 @@ def _history(seen: PodSnapshot) -> list[PastProbe]:
     ]
 
 
-def _certificate(seen: PodSnapshot) -> Certificate | None:
-    tls = seen.sight.check.spec.probe.tls if seen.sight.check else None
+def _certificate(snapshot: PodSnapshot) -> Certificate | None:
+    tls = snapshot.view.check.spec.probe.tls if snapshot.view.check else None
     if tls is None:
         return None
-    shown = seen.last.certificate if seen.last else NO_CERTIFICATE
+    shown = snapshot.last.certificate if snapshot.last else NO_CERTIFICATE
     return Certificate(
         expires=instant(shown.ends),
         names=safe_utf8(shown.names),
@@ -176,8 +176,8 @@ def _certificate(seen: PodSnapshot) -> Certificate | None:
     )
 
 
-def _published(seen: PodSnapshot) -> Published | None:
-    record = seen.published
+def _published(snapshot: PodSnapshot) -> Published | None:
+    record = snapshot.published
     if record is None:
         return None
     return Published(
@@ -186,7 +186,7 @@ def _published(seen: PodSnapshot) -> Published | None:
         detail=safe_utf8(record.detail),
         since=instant(record.since),
         manifest_sha=record.manifest_sha,
-        in_doubt=seen.in_doubt,
+        in_doubt=snapshot.in_doubt,
     )
 
 

@@ -1,4 +1,4 @@
-"""The API's answers as types. The OpenAPI description is made of them, so that it cannot say anything else.
+"""The API's responses as types. The OpenAPI description is generated from them, so it always agrees.
 
 Times are RFC 3339 in UTC, null for never; durations are seconds.
 """
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controller.web.pod_page import PodPage
 from controller.web.pod_views import DoubtfulField, InvalidManifest, PodState, PodView
-from controller.web.texts import instant
+from controller.web.time_text import instant
 from reconcilers.escaping import safe_utf8
 from reconcilers.health import Reason
 from reconcilers.options import OPTIONS, in_url
@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Model(BaseModel):
-    """What they have in common."""
+    """The base of all types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,24 +37,24 @@ class Pod(Model):
     since: datetime | None = Field(description="When the state began.")
     last_probe: datetime | None
     last_duration: Seconds | None
-    reason: Reason = Field(description='Why it is not passing; "" where there is nothing to say.')
-    detail: str = Field(description="What is the matter, in a few words.")
-    excerpt: str = Field(description="The beginning of the answer that led to this state.")
+    reason: Reason = Field(description='Why it is not passing; "" without a reason.')
+    detail: str = Field(description="A short description of the problem.")
+    excerpt: str = Field(description="The beginning of the response that led to this state.")
     evidence: str = Field(description='How far the probes are on the way to another state, such as "1 of 3 misses".')
 
     @classmethod
-    def of(cls, sight: PodView) -> "Pod":
+    def of(cls, view: PodView) -> "Pod":
         return cls(
-            node=sight.key.node,
-            pod=sight.key.pod,
-            state=sight.state,
-            since=instant(sight.since),
-            last_probe=instant(sight.probed),
-            last_duration=None if sight.took < 0 else sight.took,
-            reason=sight.reason,
-            detail=safe_utf8(sight.detail),
-            excerpt=safe_utf8(sight.output[:EXCERPT]),
-            evidence=sight.evidence,
+            node=view.key.node,
+            pod=view.key.pod,
+            state=view.state,
+            since=instant(view.since),
+            last_probe=instant(view.probed),
+            last_duration=None if view.took < 0 else view.took,
+            reason=view.reason,
+            detail=safe_utf8(view.detail),
+            excerpt=safe_utf8(view.output[:EXCERPT]),
+            evidence=view.evidence,
         )
 
 
@@ -81,17 +81,17 @@ class PodList(Model):
     page: int
     pages: int
     per_page: int
-    totals: Totals = Field(description="Of all pods, whatever was asked for.")
+    totals: Totals = Field(description="Of all pods, without the filter.")
 
     @classmethod
-    def of(cls, seen: PodPage) -> "PodList":
+    def of(cls, page: PodPage) -> "PodList":
         return cls(
-            pods=[Pod.of(sight) for sight in seen.pods],
-            matching=seen.matching,
-            page=seen.paging.page,
-            pages=seen.pages,
-            per_page=seen.paging.per_page,
-            totals=Totals.of(seen.totals),
+            pods=[Pod.of(view) for view in page.pods],
+            matching=page.matching,
+            page=page.paging.page,
+            pages=page.pages,
+            per_page=page.paging.per_page,
+            totals=Totals.of(page.totals),
         )
 
 
@@ -133,7 +133,7 @@ class ManifestErrorList(Page):
 
 
 class ManifestWarning(Model):
-    """A field of a manifest that is in force and does not do what it seems to."""
+    """A field of a manifest in force that has no effect."""
 
     node: str
     pod: str
@@ -157,7 +157,7 @@ class ManifestWarningList(Page):
 
 
 class Status(Model):
-    """How the controller itself is."""
+    """The state of the controller itself."""
 
     node: str
     version: str
@@ -204,7 +204,7 @@ CheckTexts = Annotated[
 
 
 class CheckList(Model):
-    """The checks that run, each told field by field in the words of manifests."""
+    """The checks that run, field by field in the words of manifests."""
 
     node: str
-    checks: dict[str, CheckTexts] = Field(description="By pod; values of headers are told as digests.")
+    checks: dict[str, CheckTexts] = Field(description="By pod; values of headers are digests.")

@@ -1,11 +1,10 @@
-"""The description of the API, OpenAPI 3.1. Its schemas are those of the types that the answers are made of."""
+"""The description of the API in OpenAPI 3.1. Its schemas are those of the response types."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from controller.web.answers import PROBLEM
 from controller.web.api.detail import PodDetail
 from controller.web.api.models import (
     CheckList,
@@ -18,13 +17,14 @@ from controller.web.api.models import (
     Totals,
 )
 from controller.web.query import Paging, PodQuery
+from controller.web.responses import PROBLEM
 
 Json = dict[str, Any]
 MODELS = (PodList, PodDetail, CheckList, ManifestErrorList, ManifestWarningList, Status, Totals, Problem)
 
 
 def description(version: str) -> Json:
-    """The whole document; `version` is the program's."""
+    """Returns the whole document; `version` is the program's."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -57,7 +57,7 @@ def _paths() -> Json:
             _parameters(Paging),
             400,
         ),
-        "/status": _get("getStatus", "How the controller itself is", Status),
+        "/status": _get("getStatus", "The state of the controller itself", Status),
         "/events": _events(),
         "/openapi.json": {
             "get": {
@@ -83,16 +83,16 @@ def _get(operation: str, summary: str, model: type[Model], parameters: list[Json
 
 
 def _events() -> Json:
-    """OpenAPI 3.1 has no words for what the events of a stream hold."""
-    said = (
-        "Server-sent events. `change` comes when there may be something new to see, at most once a second; its data "
-        "are the totals, as in Totals. The stream ends after some minutes, and is to be asked for again."
+    """The text describes the events of the stream, because OpenAPI 3.1 cannot."""
+    description = (
+        "Server-sent events. A `change` event is sent when something may have changed, at most once a second. Its data "
+        "has the schema Totals. The server ends the stream after some minutes, and the client must connect again."
     )
     return {
         "get": {
             "operationId": "streamEvents",
-            "summary": "Word of changes",
-            "description": said,
+            "summary": "Changes as server-sent events",
+            "description": description,
             "responses": {
                 "200": _content("The stream", "text/event-stream", {"type": "string"}),
                 "503": _content("Too many streams are open", PROBLEM, _reference(Problem)),
@@ -110,7 +110,7 @@ def _reference(model: type[Model]) -> Json:
 
 
 def _parameters(model: type[Paging]) -> list[Json]:
-    """The fields of a query as parameters."""
+    """Returns the fields of a query as parameters."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return [
         {"name": name, "in": "query", "description": field.pop("description"), "schema": field}

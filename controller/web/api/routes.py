@@ -1,4 +1,4 @@
-"""The API's answers. Errors are problem details that name the parameter."""
+"""The routes of the API. Errors are problem details that name the parameter."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from controller.web.answers import NO_STORE, answer, problem
 from controller.web.api.detail import PodDetail
 from controller.web.api.models import (
     ManifestError,
@@ -24,7 +23,8 @@ from controller.web.api.openapi import description
 from controller.web.pod_page import listing, pages, within
 from controller.web.pod_views import PodViews
 from controller.web.query import Paging, PodQuery, QueryError
-from controller.web.texts import instant
+from controller.web.responses import NO_STORE, answer, problem
+from controller.web.time_text import instant
 from reconcilers.checktext import describe
 from reconcilers.escaping import safe_json, safe_utf8
 from reconcilers.spec import CheckSpec, PodKey
@@ -34,14 +34,14 @@ E = TypeVar("E")
 ROOT = "/api/v1"
 JSON = "application/json"
 PART = 50
-"""Checks that are told in one go."""
+"""Checks that are rendered at a time."""
 
 Complaints = Callable[[], Sequence[str]]
-"""One sentence for each thing that is wrong; empty when nothing is."""
+"""Returns one sentence per problem."""
 
 
 class Api:
-    """Answers from what `views` shows."""
+    """Answers requests from `views`."""
 
     def __init__(self, views: PodViews, *, healthy: Complaints, ready: Complaints, node: str, version: str) -> None:
         self._views = views
@@ -71,8 +71,8 @@ class Api:
 
     async def _pod(self, request: Request) -> Response:
         key = PodKey(request.path_params["node"], request.path_params["pod"])
-        seen = self._views.snapshot(key)
-        return _json(PodDetail.of_snapshot(seen)) if seen else problem(404, f"no pod {key} is known here")
+        snapshot = self._views.snapshot(key)
+        return _json(PodDetail.of_snapshot(snapshot)) if snapshot else problem(404, f"no pod {key} is known here")
 
     async def _checks(self, _: Request) -> Response:
         return answer(_check_list(self._node, self._views.checks()), JSON)
@@ -134,7 +134,7 @@ def _page(
 
 
 def _check_list(node: str, checks: Sequence[CheckSpec]) -> Iterator[bytes]:
-    """A `CheckList` in parts: who is slow to read it holds no more than a piece of it."""
+    """Returns a `CheckList` in parts, so that a slow client holds no more than one part in memory."""
     specs = list({spec.key.pod: spec for spec in checks}.items())
     yield f'{{"node":{json.dumps(node)},"checks":{{'.encode()
     for start in range(0, len(specs), PART):

@@ -1,16 +1,16 @@
-// Keeps a page true while it is looked at. The server says by an event that there is something new, the page is asked for
-// again, and what differs in it is put in place; so sorting, filtering and escaping are done in one place, the server.
-// Without this script the page renews itself as a whole.
+// Keeps an open page up to date. After an event of the server the script fetches the page and replaces the parts that
+// differ. So sorting, filtering and escaping are done in one place, the server. Without this script the browser reloads
+// the whole page.
 "use strict";
 
 (() => {
   const options = document.currentScript.dataset;
   const announcement = document.getElementById("announcement");
   const freshness = document.getElementById("freshness");
-  const LEAST_REST = 500; // ms between two requests,
-  const RESTS_PER_REQUEST = 10; // and in terms of how long the last one took: a busy server is left in peace
+  const LEAST_REST = 500; // ms between two requests
+  const RESTS_PER_REQUEST = 10; // the same as a multiple of the duration of the last request, to spare a busy server
   const QUIET = 10_000; // ms between two announcements
-  const RETRY = 30_000; // ms until a stream that was refused is asked for again
+  const RETRY = 30_000; // ms until the next attempt after a refused stream
   let main = document.getElementById("main");
   let summary = main.dataset.summary;
   let said = -Infinity;
@@ -65,7 +65,7 @@
     announcement.textContent = stale ? "No answer from the controller" : "The controller answers again";
   }
 
-  // Says the totals to a screen reader when they are others, and not more often than one can listen.
+  // Announces changed totals to a screen reader, at most once per QUIET.
   function announce() {
     if (main.dataset.summary === summary) return;
     const wait = said + QUIET - performance.now();
@@ -78,7 +78,7 @@
     announcement.textContent = summary;
   }
 
-  // Makes `old` like `fresh`, and leaves alone what is alike: focus, scrolling and selections stay.
+  // Makes `old` equal to `fresh` and keeps equal parts: focus, scrolling and selections stay.
   function morph(old, fresh) {
     if (old.isEqualNode(fresh)) return;
     if (old.nodeName !== fresh.nodeName) {
@@ -93,14 +93,14 @@
 
   function morphAttributes(old, fresh) {
     for (const { name } of [...old.attributes]) {
-      if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name); // whoever opened it wants it open
+      if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name); // the user opened it
     }
     for (const { name, value } of fresh.attributes) {
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
   }
 
-  // Children with an id are found again wherever they stand, the others by their place.
+  // Children with an id are matched by id, the others by position.
   function morphChildren(old, fresh) {
     const known = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
     let at = old.firstChild;
@@ -118,7 +118,7 @@
     }
   }
 
-  // A stream is one of few, so only a page that is looked at has one.
+  // The number of streams is limited, so only a visible page has one.
   function listen() {
     stream?.close();
     stream = null;
@@ -135,7 +135,7 @@
   function filter(form) {
     const wanted = [...new FormData(form)].filter(([, value]) => value);
     history.replaceState(null, "", `${location.pathname}?${new URLSearchParams(wanted)}`);
-    said = -Infinity; // whoever asked for it waits for the answer
+    said = -Infinity; // the user waits for the result
     renew();
   }
 

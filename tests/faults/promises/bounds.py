@@ -7,6 +7,9 @@ from tests.faults.history import Usage
 from tests.faults.story import Broken, Story
 
 SPARE_DESCRIPTORS = 34
+"""What the controller holds besides probes and the connections that others open to its page."""
+CLIENTS = 8
+"""Connections to the page. The observer opens a few at the same time; the controller closes each after its answer."""
 CONSUL_CONNECTIONS = 10
 """Two descriptors for each connection (libcurl works on a duplicate), and one connection for each of manifests, health,
 session, registration and the node's address in the catalog."""
@@ -41,12 +44,14 @@ def _descriptors(usages: Sequence[Usage], more: int) -> Iterator[Broken]:
             yield Broken("F1", usage.at, "", f"{usage.descriptors} descriptors, {usage.probing} of them to targets")
         if usage.consul > CONSUL_CONNECTIONS + more:
             yield Broken("F1", usage.at, "", f"{usage.consul} connections to Consul")
+        if usage.clients > CLIENTS:
+            yield Broken("F1", usage.at, "", f"{usage.clients} connections to the page")
         if usage.threads > THREADS:
             yield Broken("F1", usage.at, "", f"{usage.threads} threads")
 
 
 def _surplus(usage: Usage, more: int) -> int:
-    return usage.descriptors - usage.probing - SPARE_DESCRIPTORS - 2 * more
+    return usage.descriptors - usage.probing - usage.clients - SPARE_DESCRIPTORS - 2 * more
 
 
 def _memory(usages: Sequence[Usage]) -> Iterator[Broken]:

@@ -10,8 +10,8 @@ import bcrypt
 import pytest
 
 from controller.config.web_access import WebAccess
-from controller.web.gate import is_from_here
 from controller.web.server import WebServer
+from controller.web.trusted_hosts import is_from_here
 from tests.support.site import NODE, Site
 
 HASH = bcrypt.hashpw(b"s3cret", bcrypt.gensalt(4)).decode()
@@ -56,7 +56,7 @@ def test_the_full_name_that_this_machines_own_file_gives_it_is_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
     hosts, name = tmp_path / "hosts", socket.gethostname()
-    monkeypatch.setattr("controller.web.gate.HOSTS", hosts)
+    monkeypatch.setattr("controller.web.trusted_hosts.HOSTS", hosts)
     if there:
         hosts.write_text(
             f"127.0.0.1 localhost\n127.0.1.1\t{name}.corp.example {name} # self.example\n10.0.0.9 db.example\n"
@@ -73,7 +73,7 @@ def test_a_name_that_another_site_gave_our_loopback_address_is_refused(site: Sit
     for path in ("/", "/metrics", "/api/v1/pods", "/-/ready", "/nowhere"):
         status, answer = said(site.server, f"GET {path} HTTP/1.1\nHost: {host}\nConnection: close\n\n")
         assert status == 421
-        assert answer.endswith("add the name to allowed_hosts in the configuration and start anew\n")
+        assert answer.endswith("add the name to allowed_hosts in the configuration and restart\n")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.guard import CONSUL_PORTS, Allowance, Guard
+from reconcilers.target_guard import CONSUL_PORTS, Allowance, Guard
 
 V4 = st.ip_addresses(v=4)
 V6 = st.ip_addresses(v=6)

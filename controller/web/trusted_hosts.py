@@ -1,9 +1,9 @@
-"""What is looked at first of every request: how it is framed, in which form, and for which host it is.
+"""Checks the framing, the form and the Host of each request before anything else sees it.
 
-A page of another site can give its own name our address (DNS rebinding): the browser then takes our answers for that
-site's own, and shows them to it. The name still stands in `Host`. So what arrives on loopback is answered for a name
-only that is this machine's, or that the configuration allows. An address is no name, and nobody else can have it. Who
-listens for others is asked for by names that are not known here: there the check is made where `allowed_hosts` is set.
+Another site can point its own name to our address (DNS rebinding). The browser then treats our answers as answers of
+that site, and its scripts can read them. `Host` still has the name of that site. So a request over loopback is answered
+only if its Host is an address, a name of this machine, or a name that the configuration allows. A server for other
+machines has names that are not known here, so it checks the Host only if `allowed_hosts` is set.
 """
 
 import re
@@ -17,22 +17,23 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 ABSOLUTE = re.compile(rb"https?://(?:[^/@]*@)?([^/@]*)(/.*)?", re.IGNORECASE | re.DOTALL)
-"""A target as it is sent to a proxy (RFC 9112, 3.2.2): its host counts, and not that of the header."""
+"""A request target in absolute form, as sent to a proxy (RFC 9112, 3.2.2). Its host overrides the header."""
 HOSTS = Path("/etc/hosts")
 HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 EVERY_HOST = "*"
 MISDIRECTED = (
     "the Host of this request is not a name of this machine\n"
-    "ask by localhost or an IP address, or add the name to allowed_hosts in the configuration and start anew\n"
+    "use localhost or an IP address, or add the name to allowed_hosts in the configuration and restart\n"
 )
 CLOSE = {"Connection": "close", "Cache-Control": "no-store"}
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-class Gate:
+class TrustedHosts:
     """An ASGI application in front of another.
 
-    `names` are those of this machine. `allowed` are further ones; `.example.com` is every name below it, and `*` any.
+    `names` are the names of this machine. `allowed` are further names; `.example.com` allows every name below
+    example.com, and `*` every name.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str], allowed: Collection[str]) -> None:
@@ -42,7 +43,6 @@ class Gate:
         self._allowed = tuple(name.lower() for name in allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         answer: ASGIApp = self._app
         if scope["type"] == "http":
             scope = _in_origin_form(scope)
@@ -68,8 +68,11 @@ class Gate:
 
 
 def _host_names() -> set[str]:
-    """This host's name, and those beside it in its own file: there many systems keep the full name, for a loopback
-    address, so that who asks by it from here arrives on loopback. Nothing is resolved: that can take long."""
+    """Returns this host's name and the names on the same lines of /etc/hosts.
+
+    Many systems have the full name there with a loopback address, so a request to it from this machine arrives on
+    loopback. No name is resolved, because that can take long.
+    """
     name = socket.gethostname()
     try:
         lines = [line.partition("#")[0].split()[1:] for line in HOSTS.read_text("utf-8", "replace").splitlines()]
@@ -79,13 +82,13 @@ def _host_names() -> set[str]:
 
 
 def is_from_here(scope: Scope) -> bool:
-    """Whether a request comes from this machine itself: over loopback, or from the address at which it arrived."""
+    """Returns whether a request comes from this machine: over loopback, or from the address at which it arrived."""
     client, server = (scope.get("client") or ("",))[0], (scope.get("server") or ("",))[0]
     return client != "" and (client == server or _is_loopback(client))
 
 
 def _in_origin_form(scope: Scope) -> Scope:
-    """The same request as it is sent to a server, and not to a proxy."""
+    """Returns the request in origin form, as sent to a server and not to a proxy."""
     if not (found := ABSOLUTE.fullmatch(scope["raw_path"])):
         return scope
     host, raw_path = found[1], found[2] or b"/"

@@ -1,4 +1,4 @@
-"""A token bucket: how often something may happen, with a burst allowed. Time is given, never read."""
+"""A token bucket: limits how often something happens, and allows a burst. The caller passes the time."""
 
 
 class TokenBucket:
@@ -11,7 +11,7 @@ class TokenBucket:
         self._at: float | None = None
 
     def take(self, now: float) -> bool:
-        """Take one token at `now` (seconds of any monotonic clock); False when there is none."""
+        """Take one token at `now` (seconds of any monotonic clock); False if there is none."""
         self._fill(now)
         if self._tokens < 1:
             return False
@@ -19,7 +19,7 @@ class TokenBucket:
         return True
 
     def wait(self, now: float) -> float:
-        """Seconds until a token is there; 0 when one is."""
+        """Returns the seconds until a token is available; 0 if one is."""
         self._fill(now)
         return max(0.0, (1 - self._tokens) * self.refill)
 

@@ -1,7 +1,7 @@
-"""Which addresses a probe may connect to: whoever writes manifests must not steer our requests anywhere they like.
+"""Which addresses a probe may connect to, so that a manifest cannot direct requests to an arbitrary address.
 
-Judged is the address that the connection really goes to, after names were resolved, never the name. An IPv6 address
-that only stands for an IPv4 one (mapped, NAT64, 6to4) is judged as both.
+The decision is about the address of the connection, after the name was resolved, never about the name. An IPv6 address
+that represents an IPv4 address (mapped, NAT64, 6to4) must be allowed as both.
 """
 
 import re
@@ -15,7 +15,7 @@ CONSUL_PORTS = frozenset({8300, 8301, 8302, 8500, 8501, 8502, 8503, 8600})
 
 NAT64 = IPv6Network("64:ff9b::/96")
 COMPATIBLE = IPv6Network("::/96")
-"""Holds `::` and `::1` too, which stand for no IPv4 address."""
+"""Contains `::` and `::1` too, which represent no IPv4 address."""
 
 BROADCAST = IPv4Address("255.255.255.255")
 
@@ -23,7 +23,7 @@ WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([1-9][0-9]{0,4}))?")
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` is an IP address, perhaps with a zone, and no name."""
+    """Whether `text` is an IP address, with or without a zone, and not a name."""
     try:
         ip_address(text.partition("%")[0])
     except ValueError:
@@ -33,9 +33,9 @@ def is_address(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """A range of addresses that are allowed although they are denied otherwise.
+    """A range of addresses that are allowed, although they are denied by default.
 
-    `port` 0 means every port, but for those that are denied everywhere: such a port must be named.
+    `port` 0 means every port except those that are denied on every address: such a port must be named.
     """
 
     network: Network
@@ -43,7 +43,7 @@ class Allowance:
 
     @classmethod
     def parse(cls, text: str) -> "Allowance":
-        """From an address or `NETWORK/BITS`, either with `:PORT` (IPv6 in brackets then).
+        """Parses an address or `NETWORK/BITS`, each with or without `:PORT` (IPv6 in brackets then).
 
         Raises:
             ValueError: for any other form.
@@ -61,13 +61,13 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What is denied (`ports` on every address), and what is allowed all the same."""
+    """The ports that are denied on every address, and the exceptions."""
 
     ports: frozenset[int] = CONSUL_PORTS
     allowed: tuple[Allowance, ...] = ()
 
     def objection(self, address: str, port: int) -> str:
-        """Why `address` and `port` must not be connected to; empty when they may."""
+        """Returns why a probe may not connect to `address` and `port`; "" if it may."""
         try:
             meanings = _meanings(ip_address(address.partition("%")[0]))
         except ValueError:
@@ -82,7 +82,7 @@ class Guard:
 
 
 def _meanings(number: Address) -> tuple[Address, ...]:
-    """The address, and the IPv4 address that a connection to it would end at."""
+    """Returns the address and the IPv4 address that it represents, if any."""
     if isinstance(number, IPv4Address):
         return (number,)
     if number in NAT64 or (number in COMPATIBLE and int(number) > 0xFFFF):

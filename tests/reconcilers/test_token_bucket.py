@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.bucket import TokenBucket
+from reconcilers.token_bucket import TokenBucket
 
 
 def test_a_new_bucket_is_full() -> None:

@@ -1,11 +1,11 @@
-"""Times and durations for a person."""
+"""Times and durations as text for people, and as values for the API."""
 
 import time
 from datetime import UTC, datetime
 
 
 def span(seconds: float) -> str:
-    """How long something took: `0.4 ms`, `4 ms`, `2.5 s`, `12 s`."""
+    """Returns a duration: `0.4 ms`, `4 ms`, `2.5 s`, `12 s`."""
     if seconds < 0.001:
         return f"{seconds * 1000:.1f} ms"
     if seconds < 1:
@@ -14,7 +14,7 @@ def span(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago something was, in one whole unit: `12 s`, `3 min`, `5 h`, `2 d`; `0 s` for what is yet to come."""
+    """Returns an age in one whole unit: `12 s`, `3 min`, `5 h`, `2 d`; `0 s` for a time in the future."""
     seconds = max(0.0, seconds)
     for limit, size, unit in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
         if seconds < limit:
@@ -23,15 +23,15 @@ def age(seconds: float) -> str:
 
 
 def moment(seconds: float) -> str:
-    """A time (seconds since the epoch) in UTC, to the second."""
+    """Returns a time (seconds since the epoch) in UTC, to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def iso(seconds: float) -> str:
-    """The same as RFC 3339 has it, for machines."""
+    """Returns a time in the format of RFC 3339."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def instant(seconds: float) -> datetime | None:
-    """The same as a value; None for 0, which is never."""
+    """Returns a time as a datetime; None for 0, which means never."""
     return datetime.fromtimestamp(seconds, UTC) if seconds else None

@@ -1,4 +1,4 @@
-"""What a check at the agent says, in words and status."""
+"""The service of a pod at the agent, and the status and output of its check."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from controller.consul.client import AgentCheck, AgentService
 from controller.consul.ownership import is_ours
-from controller.publish.agent_service import Standing, agent_service, parse_service_id, service_id
+from controller.publish.agent_service import ServiceState, agent_service, parse_service_id, service_id
 from controller.publish.services import ManifestServices, Service, ServiceNaming
 from reconcilers.escaping import safe_lines
 from reconcilers.health import HealthState, Reason
@@ -17,18 +17,20 @@ KEY = PodKey("web1", "isup")
 SERVICE = agent_service(KEY, Service("isup", 80, ("blue",), {"tier": "front"}))
 
 
-def said(record: HealthRecord, before: Standing | None = None) -> Standing:
-    return Standing.wanted(record, SERVICE, before, "one")
+def desired(record: HealthRecord, before: ServiceState | None = None) -> ServiceState:
+    return ServiceState.desired(record, SERVICE, before, "one")
 
 
-def test_a_service_is_marked_as_ours() -> None:
+def test_a_service_has_our_mark() -> None:
     meta = {"tier": "front", "external-source": "podpulse"}
     assert agent_service(KEY, Service("isup", 80, ("blue",), {"tier": "front"})) == AgentService(
         "podpulse:web1:isup", "isup", 80, ("blue",), meta
     )
     assert is_ours(SERVICE)
     assert not is_ours(AgentService("podpulse:web1:isup", "isup"))
-    assert is_ours(agent_service(KEY, Service("isup", meta={"external-source": "other"}))), "nobody can take it away"
+    assert is_ours(agent_service(KEY, Service("isup", meta={"external-source": "other"}))), (
+        "the configuration cannot remove the mark"
+    )
 
 
 def test_an_id_names_one_pod_and_back() -> None:
@@ -40,7 +42,7 @@ def test_an_id_names_one_pod_and_back() -> None:
     "text",
     ["isup", "podpulse:web1", "podpulse:web1:isup:x", "podpulse:web1:", "podpulse:..:x", "web1:isup", "x:web1:isup"],
 )
-def test_other_ids_name_none(text: str) -> None:
+def test_other_ids_name_no_pod(text: str) -> None:
     assert parse_service_id(text) is None
 
 
@@ -48,45 +50,45 @@ def test_other_ids_name_none(text: str) -> None:
     ("before", "status"),
     [("passing", "warning"), ("warning", "warning"), ("critical", "critical"), (None, "critical")],
 )
-def test_unknown_is_what_dns_did_before(before: str | None, status: str) -> None:
+def test_unknown_keeps_the_answer_of_dns(before: str | None, status: str) -> None:
     record = HealthRecord(KEY, HealthState.UNKNOWN, Reason.LOCAL)
-    stood = Standing.found(KEY, SERVICE, AgentCheck("x", "x", status=before), "") if before else None
-    assert said(record, stood).status == status
+    before_state = ServiceState.from_agent(KEY, SERVICE, AgentCheck("x", "x", status=before), "") if before else None
+    assert desired(record, before_state).status == status
 
 
-def test_an_excerpt_that_went_is_news_for_the_catalog() -> None:
-    """Consul keeps a change of the output alone from it for minutes."""
-    with_excerpt = said(HealthRecord(KEY, HealthState.PASSING, detail="", output="secret"))
+def test_a_removed_excerpt_needs_a_registration() -> None:
+    """Consul delays a change of the output alone for minutes."""
+    with_excerpt = desired(HealthRecord(KEY, HealthState.PASSING, detail="", output="secret"))
     without, another = (
-        said(HealthRecord(KEY, HealthState.PASSING)),
-        said(HealthRecord(KEY, HealthState.PASSING, output="b")),
+        desired(HealthRecord(KEY, HealthState.PASSING)),
+        desired(HealthRecord(KEY, HealthState.PASSING, output="b")),
     )
-    assert without.hides_news_after(with_excerpt, "one")
-    assert not another.hides_news_after(with_excerpt, "one")
-    assert not with_excerpt.hides_news_after(without, "one")
+    assert without.needs_registration_after(with_excerpt, "one")
+    assert not another.needs_registration_after(with_excerpt, "one")
+    assert not with_excerpt.needs_registration_after(without, "one")
 
 
 def test_the_output_is_state_reason_sentence_and_excerpt() -> None:
     record = HealthRecord(KEY, HealthState.CRITICAL, Reason.STATUS, "answered 500", "a\r\nb\tc\x1b[31m\u202e\xa0d")
-    assert said(record).output == "critical (status): answered 500\na\nb\tc\\x1b[31m\\u202e\xa0d"
+    assert desired(record).output == "critical (status): answered 500\na\nb\tc\\x1b[31m\\u202e\xa0d"
 
 
-def test_a_sentence_that_is_also_the_excerpt_is_said_once() -> None:
-    assert said(HealthRecord(KEY, HealthState.CRITICAL, Reason.DNS, "no such host", "no such host")).output == (
+def test_a_sentence_that_equals_the_excerpt_is_written_once() -> None:
+    assert desired(HealthRecord(KEY, HealthState.CRITICAL, Reason.DNS, "no such host", "no such host")).output == (
         "critical (dns): no such host"
     )
 
 
 @given(st.text(st.characters(), max_size=5000), st.text(st.characters(), max_size=5000))
-def test_an_output_fits_and_holds_nothing_that_acts(detail: str, output: str) -> None:
-    text = said(HealthRecord(KEY, HealthState.CRITICAL, Reason.STATUS, detail, output)).output
+def test_an_output_fits_and_has_no_control_characters(detail: str, output: str) -> None:
+    text = desired(HealthRecord(KEY, HealthState.CRITICAL, Reason.STATUS, detail, output)).output
     assert len(text.encode()) <= MAX_OUTPUT
     assert safe_lines(text) == text
     assert text.startswith("critical (status)")
 
 
 def test_a_long_output_is_cut_between_characters() -> None:
-    text = said(HealthRecord(KEY, HealthState.PASSING, output="ä" * 4000)).output
+    text = desired(HealthRecord(KEY, HealthState.PASSING, output="ä" * 4000)).output
     assert MAX_OUTPUT - 2 < len(text.encode()) <= MAX_OUTPUT
 
 
@@ -106,24 +108,26 @@ CRITICAL = HealthRecord(KEY, HealthState.CRITICAL, Reason.STATUS, "answered 500"
         (CRITICAL, HealthRecord(KEY, HealthState.UNKNOWN, Reason.LOCAL), True),
     ],
 )
-def test_consul_hides_news_that_leave_the_status_as_it_is(
+def test_a_changed_reason_with_the_same_status_needs_a_registration(
     before: HealthRecord | None, after: HealthRecord, hidden: bool
 ) -> None:
-    stood = said(before) if before else None
-    assert said(after, stood).hides_news_after(stood, "one") is hidden
+    before_state = desired(before) if before else None
+    assert desired(after, before_state).needs_registration_after(before_state, "one") is hidden
 
 
-def test_consul_hides_another_status_of_what_was_registered_with_another_token() -> None:
-    stood = said(PASSING)
-    assert said(CRITICAL, stood).hides_news_after(stood, "another")
-    assert not said(PASSING, stood).hides_news_after(stood, "another"), "there is no news"
+def test_a_changed_status_needs_a_registration_after_a_change_of_the_token() -> None:
+    before_state = desired(PASSING)
+    assert desired(CRITICAL, before_state).needs_registration_after(before_state, "another")
+    assert not desired(PASSING, before_state).needs_registration_after(before_state, "another"), "nothing has changed"
 
 
-def test_after_a_refusal_it_is_not_known_with_which_token_it_is_registered() -> None:
-    stood = said(PASSING).refused()
-    assert not stood.settled
-    assert said(CRITICAL, stood).token == "one"
-    assert Standing.wanted(CRITICAL, SERVICE, stood, stood.token).hides_news_after(stood, "one")
+def test_after_a_refusal_the_token_of_the_registration_is_unknown() -> None:
+    before_state = desired(PASSING).after_refusal()
+    assert not before_state.settled
+    assert desired(CRITICAL, before_state).token == "one"
+    assert ServiceState.desired(CRITICAL, SERVICE, before_state, before_state.token).needs_registration_after(
+        before_state, "one"
+    )
 
 
 class Manifests:

@@ -1,7 +1,4 @@
-"""What all answers have in common: their security headers, and errors that both people and programs understand.
-
-Errors below `/api/` are problem details (RFC 9457), the others a page.
-"""
+"""Parts of all responses: security headers, plain text, and errors as problem details (RFC 9457)."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from controller.web.stream import gathered
+from controller.web.chunks import in_chunks
 from reconcilers.escaping import safe_json, safe_lines
 
 PLAIN = "text/plain; charset=utf-8"
@@ -26,18 +23,16 @@ SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""By which nothing is loaded, run or framed; a page that needs more says its own policy."""
+"""These forbid to load, run or frame anything. A page that needs more sets its own policy."""
 
 
 class SecurityHeaders:
-    """Puts `SECURITY` on every answer of `app`, where the answer does not say the like itself."""
+    """Adds each header of `SECURITY` to every response of `app` that does not set it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
-
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -49,8 +44,8 @@ class SecurityHeaders:
 
 
 def answer(parts: Iterable[bytes], content_type: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer that is sent in parts, as they are made."""
-    return StreamingResponse(gathered(parts), headers={"Content-Type": content_type, **NO_STORE, **(headers or {})})
+    """Returns a response that is sent in parts while they are made."""
+    return StreamingResponse(in_chunks(parts), headers={"Content-Type": content_type, **NO_STORE, **(headers or {})})
 
 
 def plain(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -58,6 +53,6 @@ def plain(text: str, status: int = 200, headers: Mapping[str, str] | None = None
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
-    """An error as RFC 9457 has it; `more` are members of our own."""
+    """Returns an error as RFC 9457 defines it; `more` are extension members."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
     return Response(safe_json(json.dumps(body)), status, {**NO_STORE, **(headers or {})}, media_type=PROBLEM)
