@@ -13,14 +13,12 @@ from controller.runtime.start_error import StartError
 MINIMUM = (7, 87, 0)
 """The first release with CURLOPT_CA_CACHE_TIMEOUT, the newest option that is set. Source: its manual page."""
 TLS_BACKEND = "OpenSSL/"
-"""Certificates and keys in memory, the curves of a handshake, details of the peer's certificates and the texts of TLS
-errors are used as libcurl has them with OpenSSL."""
-FEATURES = {"HTTP2": pycurl.VERSION_HTTP2, "SSL": pycurl.VERSION_SSL}
-"""HTTP/2 is for gRPC health checks. Names are resolved outside of libcurl, so it needs no asynchronous resolver."""
+"""Certificates and keys in memory are given to libcurl as it takes them with OpenSSL."""
+FEATURES = {"SSL": pycurl.VERSION_SSL}
 
 
 def check_libcurl() -> None:
-    """Raises StartError when the loaded libcurl cannot do what Consul's client and the probes need.
+    """Raises StartError when the loaded libcurl cannot do what Consul's client needs.
 
     The message names what is needed and what was found.
     """
@@ -29,7 +27,7 @@ def check_libcurl() -> None:
     if _numbers(version) < MINIMUM or not str(tls).startswith(TLS_BACKEND) or missing:
         without = f", without {' and '.join(missing)}" if missing else ""
         raise StartError(
-            f"libcurl: expected {'.'.join(map(str, MINIMUM))} or later with OpenSSL and HTTP/2, "
+            f"libcurl: expected {'.'.join(map(str, MINIMUM))} or later with OpenSSL, "
             f"got {version} with {tls or 'no TLS'}{without}"
         )
 

@@ -1,6 +1,6 @@
 """The program with another libcurl, as pycurl reports it: `python -m tests.support.other_libcurl VERSION TLS VERB`.
 
-An empty TLS stands for a libcurl without TLS and without HTTP/2.
+An empty TLS stands for a libcurl without TLS.
 """
 
 import sys
@@ -16,7 +16,7 @@ def pretend(version: str, tls: str) -> None:
     facts: list[Any] = list(pycurl.version_info())
     facts[1], facts[5] = version, tls or None
     if not tls:
-        facts[4] &= ~(pycurl.VERSION_SSL | pycurl.VERSION_HTTP2)
+        facts[4] &= ~pycurl.VERSION_SSL
     pycurl.version_info = lambda: tuple(facts)  # type: ignore[misc,assignment]
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.controller import environment
 
 ROOT = Path(__file__).parents[2]
-EXPECTED = "Error: libcurl: expected 7.87.0 or later with OpenSSL and HTTP/2, got "
+EXPECTED = "Error: libcurl: expected 7.87.0 or later with OpenSSL, got "
 
 
 def run(folder: Path, version: str, tls: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def run(folder: Path, version: str, tls: str) -> subprocess.CompletedProcess[str
         ("7.74.0", "OpenSSL/1.1.1w", "7.74.0 with OpenSSL/1.1.1w"),
         ("7.86.0-DEV", "OpenSSL/3.0.1", "7.86.0-DEV with OpenSSL/3.0.1"),
         ("8.5.0", "GnuTLS/3.7.9", "8.5.0 with GnuTLS/3.7.9"),
-        ("8.5.0", "", "8.5.0 with no TLS, without HTTP2 and SSL"),
+        ("8.5.0", "", "8.5.0 with no TLS, without SSL"),
     ],
 )
 def test_an_unsuitable_libcurl_is_an_error_that_names_what_is_needed(
