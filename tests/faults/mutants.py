@@ -174,7 +174,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "D1",
-        "answered",
+        "verdict",
         "if not any(low <= status <= high for low, high in probe.expect_status):",
         "if not status:",
         "changes",
@@ -182,8 +182,8 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "D2",
-        "_not_connected",
-        "return Reason.LOCAL if number in LOCAL_ERRNOS else Reason.CONNECT",
+        "reason",
+        "return Reason.LOCAL if failure.errno in LOCAL_ERRNOS else Reason.CONNECT",
         "return Reason.CONNECT",
         "no descriptors",
         "a socket that we could not open is the pod's failure",
