@@ -12,15 +12,16 @@ ALPN = ""
 class TcpExchange:
     """Is done as soon as the connection is open."""
 
-    __slots__ = ("failure",)
+    __slots__ = ("failure", "is_keepable")
 
     request = b""
     is_done = True
-    has_begun = is_keepable = is_stale = False
+    has_begun = is_stale = False
     status = 0
 
     def __init__(self) -> None:
         self.failure: Failure | None = None
+        self.is_keepable = False
 
     def receive(self, _: bytes) -> bytes:
         return b""
