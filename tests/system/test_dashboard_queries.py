@@ -73,8 +73,8 @@ def scene(
     tmp_path: Path,
     stack: ExitStack,
 ) -> tuple[Controller, Prometheus]:
-    """A node with pods that are well, fail, flap behind a certificate that is about to expire, may not be probed, and
-    have a manifest that is not understood; its controller was restarted, and that of another node is down."""
+    """A node with pods of all kinds: healthy, failing, flapping with a certificate that expires soon, denied, and with
+    an invalid manifest. Its controller was restarted, and the controller of another node is down."""
     authority = Authority(tmp_path / "tls")
     soon = datetime.now(UTC) + timedelta(days=5)
     flaps = stack.enter_context(Target(authority.server("web1", not_after=soon)))
@@ -114,11 +114,11 @@ def test_every_query_has_an_answer_and_asks_for_what_is_exported(scene: tuple[Co
         until(none_is_left, ANSWERED_WITHIN)
     assert sorted(f"{query.place}: {query.expression}" for query in left) == []
 
-    assert found(prometheus, asked, "Pods that are not well A") >= {
+    assert found(prometheus, asked, "Unhealthy pods A") >= {
         ("bad", "critical", "status"),
         ("denied", "unknown", "denied"),
     }
-    assert found(prometheus, asked, "Manifests that are not understood A") == {("invalid",)}
+    assert found(prometheus, asked, "Pods with an invalid manifest A") == {("invalid",)}
     assert found(prometheus, asked, "Certificates that expire first A") == {(POD,)}
     assert found(prometheus, asked, "Paused pods A") == {("paused",)}
     for sign in ("Invalid manifests", "Not checked", "Paused", "Controllers down", "Certificates expiring"):

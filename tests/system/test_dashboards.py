@@ -109,7 +109,7 @@ def test_links_lead_to_dashboards_and_headings_that_there_are(dashboard: Dashboa
 
 def test_every_alert_leads_to_its_heading() -> None:
     (overview,) = (one for one in DASHBOARDS if one.uid == "podpulse")
-    (panel,) = (panel for panel in overview.panels if panel["title"] == "What fires")
+    (panel,) = (panel for panel in overview.panels if panel["title"] == "Firing alerts")
     (properties,) = (
         {one["id"]: one["value"] for one in override["properties"]}
         for override in panel["fieldConfig"]["overrides"]

@@ -23,7 +23,7 @@ WITHOUT_SOME = RULES + ' key_prefix "intent/web1/a" { policy = "deny" }'
 
 
 def invalid(controller: Controller) -> set[str]:
-    """The pods whose manifest is not understood, by the metric."""
+    """Returns the pods with an invalid manifest, according to the metric."""
     return controller.metrics().flagged("podpulse_manifest_invalid")
 
 
@@ -44,10 +44,10 @@ def test_a_broken_new_version_keeps_the_check_and_a_mended_one_ends_the_complain
     until(lambda: fleet.are("passing", "ab"))
 
     fleet.write("a", b"id: a\nstatus_port: eighty\n")
-    until(lambda: invalid(controller) == {"a"}, what="the metric says that it is not understood")
+    until(lambda: invalid(controller) == {"a"}, what="the metric to report an invalid manifest")
     fleet.wait_asked("a", 2)
     assert fleet.are("passing", "ab")
-    assert "1 manifest is not understood" in controller.get("/").text
+    assert "1 manifest is invalid" in controller.get("/").text
     page = controller.get("/manifests").text
     assert "<code>status_port</code>" in page
     assert "expected a port from 1 to 65535" in page
@@ -56,7 +56,7 @@ def test_a_broken_new_version_keeps_the_check_and_a_mended_one_ends_the_complain
     fleet.schedule("a")
     until(lambda: invalid(controller) == set(), what="the complaint ends")
     fleet.wait_asked("a", 2)
-    assert "Every manifest is understood." in controller.get("/manifests").text
+    assert "Every manifest is valid." in controller.get("/manifests").text
 
 
 def test_the_record_and_inspect_name_the_manifest_that_is_probed(consul: Agent, launch: Launch, fleet: Fleet) -> None:

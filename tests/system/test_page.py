@@ -113,7 +113,7 @@ def test_what_a_pod_answers_stays_text(controller: Controller, fleet: Fleet, tar
     assert HOSTILE.decode() in browser.texts("section pre")
     browser.open(page(controller, "/manifests"))
     assert "<script>" in browser.text("td.why")
-    assert "not understood" in browser.title
+    assert "invalid manifest" in browser.title
     assert browser.evaluate("return document.images.length") == 0
 
 

@@ -54,7 +54,7 @@ return targets.filter(isSmall).filter((small) => targets.some((other) => other !
 
 @pytest.fixture
 def controller(consul: Agent, launch: Launch, fleet: Fleet, target: Target, tmp_path: Path) -> Iterator[Controller]:
-    """With pods that are well, ill, behind TLS, and not understood."""
+    """A page with healthy pods, failing pods, pods behind TLS, and an invalid manifest."""
     authority = Authority(tmp_path / "tls")
     target.behave(answer(503, LONG), "/pod-ill")
     fleet.schedule("pod-well", "pod-ill")

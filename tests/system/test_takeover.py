@@ -14,7 +14,7 @@ from tests.system.conftest import Launch
 
 
 def invalid(controller: Controller) -> set[str]:
-    """The pods whose manifest is not understood, by the metric."""
+    """Returns the pods with an invalid manifest, according to the metric."""
     return controller.metrics().flagged("podpulse_manifest_invalid")
 
 
@@ -60,12 +60,12 @@ def test_p2s_later_code_is_followed_where_it_differs_from_the_page(
     record = fleet.health("portless")
     assert record
     assert (record["Reason"], record["Service"]) == ("", "portless")
-    assert record["Output"] == "taken for passing without a probe: the manifest has no status_port"
+    assert record["Output"] == "reported as passing without a probe: the manifest has no status_port"
     metrics = controller.metrics()
     assert metrics.by_pod("podpulse_health", state="passing") == {"a": 1.0, "portless": 1.0, "strict": 0.0}
     assert metrics.by_pod("podpulse_probes_total")["portless"] == 0
     assert "portless" not in metrics.by_pod("probe_success")
-    assert "taken for passing without a probe" in controller.get("/").text
+    assert "reported as passing without a probe" in controller.get("/").text
 
     fleet.wait_asked("a", 3)
     assert fleet.status("portless") == "passing"
