@@ -195,4 +195,4 @@ def test_what_is_compared_is_written_as_it_is(folder: Path, monkeypatch: pytest.
     with FakeServer(lambda _: Reply(200, json.dumps({"node": NODE, "checks": {}}).encode())) as fake:
         url = f"{fake.address}/:ab:/[red]"
         said = in_process(folder, [*PLAN, "--controller", url], monkeypatch)
-    assert f"the 0 checks that run at {url}:" in said
+    assert f"the 0 checks of {url}:" in said

@@ -41,7 +41,9 @@ class Engine:
 
     def _read(self) -> None:
         assert self.process.stdout
-        self.results += (json.loads(line) for line in self.process.stdout)
+        for line in self.process.stdout:
+            if line.endswith("\n"):  # the last line of a process that is killed may be cut
+                self.results.append(json.loads(line))
 
     def stop(self, seconds: float) -> None:
         """SIGSTOP for so long."""

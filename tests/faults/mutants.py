@@ -246,7 +246,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G2",
-        "Readiness._of_the_watch",
+        "Readiness._of_watch",
         "case seconds if seconds > STALE_WATCH:",
         "case seconds if seconds < 0:",
         "no listings",
