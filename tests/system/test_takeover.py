@@ -1,4 +1,4 @@
-"""Podpulse where p2 was: signed manifests, p2's own configuration, and the behaviour of p2's later code."""
+"""Podpulse in place of p2: signed manifests, p2's configuration, and the behaviour of p2's later code."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,9 +45,7 @@ def test_an_unsigned_manifest_keeps_the_last_one_that_was_signed(
     until(lambda: target.hits("/elsewhere"), what="what she signs is done")
 
 
-def test_p2s_later_code_is_followed_where_it_differs_from_the_page(
-    consul: Agent, launch: Launch, fleet: Fleet, target: Target
-) -> None:
+def test_p2_compat_follows_p2s_later_code(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
     target.behave(targets.answer(204, b""))
     fleet.schedule("a")
     fleet.write("portless", b"id: portless\nlaunchables: {}\n")
@@ -77,7 +75,7 @@ def test_p2s_later_code_is_followed_where_it_differs_from_the_page(
     until(lambda: fleet.status("portless") == "passing", what="without one it is not")
 
 
-def test_p2s_own_configuration_is_taken_as_it_is(
+def test_p2s_configuration_works_unchanged(
     consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, tmp_path: Path
 ) -> None:
     fleet.schedule("a")
