@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
-"""Makes manifests of the checks that consul-esm runs: what the catalog says about external nodes.
+"""Converts the checks that consul-esm runs, from the catalog's external nodes, to manifests.
 
     curl -s 'http://127.0.0.1:8500/v1/health/state/any?node-meta=external-node:true' >checks.json
     deploy/from_consul_esm.py FOLDER <checks.json
 
-Each HTTP and TCP check becomes FOLDER/<node>/<pod>.yaml; the pod is named after the check. Every manifest is read by
-Podpulse's own parser before it is written. What a manifest cannot say is told on standard error, a line each. A check
-that would be another one without it is left out.
+Each HTTP and TCP check becomes FOLDER/<node>/<pod>.yaml; the pod is named after the check. Podpulse's own parser
+validates every manifest before it is written. For each option that a manifest cannot express, standard error gets one
+line. A check that would change its meaning without the option is left out.
 
-What no line tells, because it is the same for every check: consul-esm follows redirects, and a probe does not; and
-thresholds are the configuration's, not the manifests'.
+Two differences apply to every check and are not reported: consul-esm follows redirects, but a probe does not; and the
+thresholds are taken from the controller's configuration, not from the manifests.
 
 Exit codes:
   0  every check has its manifest
   1  a check was left out, or a file could not be written
-  2  wrong use, or standard input is not what Consul answers
+  2  wrong use, or standard input is not an answer of Consul
 
-It runs with the Python that Podpulse is installed for.
+Run it with the Python environment in which Podpulse is installed.
 """
 
 import argparse
@@ -41,29 +41,29 @@ except ModuleNotFoundError as missing:
 
 INTERVAL = "30s"
 TIMEOUT = 10.0
-"""consul-esm's, where a check does not say one. A timeout is never longer than the interval then."""
+"""consul-esm's default timeout. It is never longer than the interval."""
 
 YEAR = 366 * 86_400
 RULES = Rules(allow_headers=True)
 
 PING = "externalNodeHealth"
-"""consul-esm's own check of a node, by ICMP."""
+"""The check with which consul-esm pings a node, by ICMP."""
 
 PORTS = {"http": 80, "https": 443}
 STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-OF_CONSUL = {("Accept", "text/plain, text/*, */*"), ("User-Agent", "Consul Health Check")}
+ADDED_BY_CONSUL = {("Accept", "text/plain, text/*, */*"), ("User-Agent", "Consul Health Check")}
 """Headers that Consul adds itself."""
 
 
 class Untranslatable(ValueError):
-    """A check that no manifest can ask for; the message says why."""
+    """A manifest cannot express the check. The message says why."""
 
 
 def manifest(check: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The manifest that asks for `check` (one of /v1/health/state), and what it does not say.
+    """Returns the manifest for `check` (an item of /v1/health/state), and a note for each option that it lacks.
 
     Raises:
-        Untranslatable: it would ask for something else.
+        Untranslatable: No manifest has the same meaning.
     """
     definition = check.get("Definition") or {}
     for option in ("Body", "TCPUseTLS"):
@@ -77,15 +77,15 @@ def manifest(check: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         raise Untranslatable("neither an HTTP nor a TCP check")
     document["status"] |= _times(definition)
     if _given(definition.get("DeregisterCriticalServiceAfter")):
-        notes.append("DeregisterCriticalServiceAfter: a pod goes when its manifest does, and not before")
+        notes.append("DeregisterCriticalServiceAfter: a pod is removed only when its manifest is removed")
     return {"id": pod(check), **document}, notes
 
 
 def pod(check: Mapping[str, Any]) -> str:
-    """The check's id as a pod's name: without Consul's `service:`, and with dashes for what no name may have.
+    """Returns the check's id as a pod's name: without Consul's `service:`, and with dashes for invalid characters.
 
     Raises:
-        Untranslatable: nothing of it is left.
+        Untranslatable: The result is not a valid name.
     """
     name = re.sub(r"[^A-Za-z0-9._-]", "-", str(check["CheckID"]).removeprefix("service:"))
     if not is_name(name):
@@ -101,28 +101,30 @@ def _http(definition: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if url.scheme not in PORTS:
         raise Untranslatable(f"HTTP: {url.scheme!r} is neither http nor https")
     if url.username is not None:
-        raise Untranslatable("HTTP: a probe sends no user and password; a manifest's `headers` may say Authorization")
+        raise Untranslatable(
+            "HTTP: a probe sends no user and password; use `headers` with Authorization in the manifest"
+        )
     status: dict[str, Any] = {"path": _path(url), "expect_status": "200-299"}
-    notes = [f"{url.hostname}: the node's address in the catalog is asked, with the node's name as Host"]
+    notes = [f"{url.hostname}: the probe uses the node's address in the catalog, with the node's name as Host"]
     if method != "GET":
         status["method"] = method
     if url.scheme == "https":
         status |= _tls(definition, url)
     if headers := _headers(definition.get("Header") or {}):
         status["headers"] = headers
-        notes.append("Header: only where the controller's configuration says `allow_headers: true`")
+        notes.append("Header: requires `allow_headers: true` in the controller's configuration")
     plain = {"status_http": True} if url.scheme == "http" else {}
     return {"status_port": _port(url.port, PORTS[url.scheme]), **plain, "status": status}, notes
 
 
 def _url(text: str) -> SplitResult:
     if not text.isprintable() or STRAY_PERCENT.search(text):
-        raise Untranslatable(f"HTTP: expected a URL, got {text!r}, which consul-esm cannot ask for either")
+        raise Untranslatable(f"HTTP: expected a URL, got {text!r}, which consul-esm cannot request either")
     return urlsplit(text)
 
 
 def _path(url: SplitResult) -> str:
-    """A manifest's path and query are those of a URL; the path is cleaned as p2 does it."""
+    """Returns the URL's path and query. p2 cleans a path, so the path must already be clean."""
     path, query = url.path or "/", f"?{url.query}" if url.query else ""
     cleaned = posixpath.normpath(path) + ("/" if query and path.endswith("/") and path != "/" else "")
     if cleaned != path or path.startswith("//"):
@@ -150,9 +152,9 @@ def _tcp(address: str) -> dict[str, Any]:
     return {"status_port": _port(int(port), 0), "status": {"kind": "tcp"}}
 
 
-def _headers(said: Mapping[str, list[str]]) -> dict[str, str]:
-    joined = {name: ", ".join(values) for name, values in said.items()}
-    return dict(joined.items() - OF_CONSUL)
+def _headers(headers: Mapping[str, list[str]]) -> dict[str, str]:
+    joined = {name: ", ".join(values) for name, values in headers.items()}
+    return dict(joined.items() - ADDED_BY_CONSUL)
 
 
 def _times(definition: Mapping[str, Any]) -> dict[str, str]:
@@ -162,7 +164,7 @@ def _times(definition: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _longest(interval: str) -> str:
-    """The timeout of a check that says none."""
+    """Returns the timeout of a check without one."""
     try:
         return go_duration(min(TIMEOUT, duration(0, YEAR)(interval)))
     except ValueError:
@@ -182,34 +184,34 @@ def _is_address(host: str) -> bool:
 
 
 def convert(checks: list[Mapping[str, Any]], folder: Path) -> Iterator[str]:
-    """Write the manifests; a line for each thing that a manifest does not say. Those that begin with `left out` are
-    checks without one."""
+    """Writes the manifests, and yields the lines to report. A line that begins with `left out` names a check without a
+    manifest."""
     written: set[Path] = set()
     for check in checks:
         name = f"{check['Node']} {check['CheckID']}"
         if check["CheckID"] == PING:
-            yield f"note: {name}: nodes are not pinged; a pod with `kind: tcp` says as much"
+            yield f"note: {name}: Podpulse does not ping nodes; use a pod with `kind: tcp` instead"
             continue
         try:
             document, notes = manifest(check)
-            text = _understood(check["Node"], document)
+            text = _validated(check["Node"], document)
             _write(text, _file(folder, check["Node"], document["id"]), written)
         except ManifestError as error:
             yield from (f"left out: {name}: {each}" for each in error.every)
         except ValueError as error:
             yield f"left out: {name}: {error}"
         except (AttributeError, TypeError):
-            yield f"left out: {name}: expected a definition as Consul answers it"
+            yield f"left out: {name}: expected a definition in the format of Consul"
         else:
             yield from (f"note: {name}: {note}" for note in notes)
 
 
-def _understood(node: str, document: Mapping[str, Any]) -> bytes:
-    """The manifest as bytes that a controller understands.
+def _validated(node: str, document: Mapping[str, Any]) -> bytes:
+    """Returns the bytes of a valid manifest.
 
     Raises:
-        ManifestError: it would be refused.
-        Untranslatable: the node cannot have manifests.
+        ManifestError: The manifest is invalid.
+        Untranslatable: The node's name is invalid.
     """
     if not is_name(node):
         raise Untranslatable(f"Node: {node!r} cannot be the name of a node")
@@ -224,17 +226,17 @@ def _file(folder: Path, node: str, name: str) -> Path:
 
 def _write(data: bytes, file: Path, written: set[Path]) -> None:
     if file in written:
-        raise Untranslatable(f"another check of this node is called {file.stem} as well")
+        raise Untranslatable(f"another check of this node has the name {file.stem} too")
     written.add(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
 
 
 def _checks(text: bytes) -> list[Mapping[str, Any]]:
-    """The checks of an answer of Consul's.
+    """Returns the checks in an answer of Consul.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: The text is not such an answer.
     """
     try:
         found = json.loads(text)
@@ -244,7 +246,7 @@ def _checks(text: bytes) -> list[Mapping[str, Any]]:
     if not isinstance(found, list) or not all(
         isinstance(each, dict) and all(isinstance(each.get(name), str) for name in names) for each in found
     ):
-        raise ValueError("standard input: expected a list of checks, as /v1/health/state answers")
+        raise ValueError("standard input: expected a list of checks from /v1/health/state")
     return found
 
 

@@ -32,7 +32,7 @@ def explain(pod: Situation) -> str:
         case Situation(manifest=None, error=""):
             return "It is unknown, because it has neither a manifest nor a probe worker."
         case Situation(manifest=None):
-            return f"Nothing is checked, because its manifest is not understood: {pod.error.rstrip('.')}."
+            return f"Nothing is checked, because its manifest is invalid: {pod.error.rstrip('.')}."
         case Situation(manifest=Manifest(paused=True)):
             return "Nothing is checked, because its manifest asks for a pause."
         case Situation(manifest=Manifest(check=None)):
@@ -51,7 +51,7 @@ def progress(health: CheckHealth, spec: CheckSpec) -> str:
 
 def _state(pod: Situation, health: CheckHealth, spec: CheckSpec) -> str:
     if isinstance(spec.probe, Unprobed):
-        return "It is taken for passing without a probe, because its manifest has no status_port"
+        return "It is reported as passing without a probe, because its manifest has no status_port"
     if pod.flapping:
         return _flapping(pod.flapping, health)
     if health.state is HealthState.PASSING:

@@ -55,17 +55,17 @@ def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iter
         yield Rule("key_prefix", f"reality/{node}", reading, "which pods are still being deployed")
     if "kv" in config.publish:
         session = ("session_prefix", "") if any_node else ("session", agent_node)
-        yield Rule("key_prefix", HEALTH, "write", "the health of pods, as p2 reads it")
-        yield Rule(*session, "write", "holds what is published, so that it does not outlive its publisher")
+        yield Rule("key_prefix", HEALTH, "write", "the health records of the pods")
+        yield Rule(*session, "write", "deletes the health records when the controller dies")
     if "agent" in config.publish:
         yield Rule("service_prefix", config.service.name_prefix, "write", "pods as services, and their checks")
         agent = ("agent_prefix", "") if any_node else ("agent", agent_node)
-        yield Rule(*agent, "read", "warns where the agent is another node's")
+        yield Rule(*agent, "read", "to warn if the agent belongs to another node")
     if config.registers and not _covered(config):
-        yield Rule("service", NAME, "write", "registers the controller, so that Prometheus finds it")
+        yield Rule("service", NAME, "write", "registers the controller for Prometheus")
     if config.address == "catalog":
         whose = ("node_prefix", "") if any_node else ("node", config.node_name)
-        yield Rule(*whose, "read", "where the node's pods are reached")
+        yield Rule(*whose, "read", "the address of the node")
 
 
 def _covered(config: Config) -> bool:

@@ -25,8 +25,8 @@ UNEXPECTED = ManifestError("", "a fault in Podpulse prevents that this manifest 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One pod's manifest: what stands at its key, the last version that was understood, and what is wrong if it is an
-    older one (or none). `in_force` is the version of `manifest`; its bytes are `data` if nothing is wrong."""
+    """One pod's manifest: the bytes at its key, the last valid version, and the error if that version is older or
+    missing. `in_force` is the version of `manifest`; its bytes are `data` if nothing is wrong."""
 
     version: tuple[int, ...]
     data: bytes

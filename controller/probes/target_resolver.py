@@ -8,7 +8,7 @@ from reconcilers.health import Outcome, Reason
 from reconcilers.spec import UNKNOWN_ADDRESS
 from reconcilers.target_guard import Guard, is_address
 
-ASSUMED = Verdict(Outcome.SUCCESS, detail="taken for passing without a probe: the manifest has no status_port")
+ASSUMED = Verdict(Outcome.SUCCESS, detail="reported as passing without a probe: the manifest has no status_port")
 LOOPBACK = Answer(("127.0.0.1", "::1"))
 """The addresses of `localhost`, whatever a resolver answers (RFC 6761)."""
 

@@ -25,7 +25,7 @@ _ESCAPE = re.compile(rf"\\[xuU{_BREAKS}]")
 
 
 def shown(data: bytes, manifest: Manifest | None) -> str:
-    """Returns the text. `manifest` is the parsed manifest, None if the bytes were not understood."""
+    """Returns the text. `manifest` is the parsed manifest, None if the manifest is invalid."""
     text = data[:MAX_SHOWN].decode("utf-8", "replace").removeprefix("\ufeff")
     left, hidden = _without_headers(text, data, manifest)
     return ALL_HIDDEN if left.lower().count(CONFIDENTIAL) > hidden else left

@@ -193,10 +193,10 @@ def _manifest_versions(snapshot: PodSnapshot) -> list[dict[str, str]]:
     if intent.error and intent.manifest:
         return [
             _manifest("Manifest in force", intent.good, intent.manifest),
-            _manifest("Newest version, not understood", intent.data, None),
+            _manifest("Newest version, invalid", intent.data, None),
         ]
     return [_manifest("Manifest", intent.data, intent.manifest)]
 
 
-def _manifest(title: str, data: bytes, understood: Manifest | None) -> dict[str, str]:
-    return {"title": title, "sha": sha_or_empty(data), "text": shown(data, understood)}
+def _manifest(title: str, data: bytes, valid: Manifest | None) -> dict[str, str]:
+    return {"title": title, "sha": sha_or_empty(data), "text": shown(data, valid)}

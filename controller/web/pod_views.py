@@ -26,7 +26,7 @@ class PodState(StrEnum):
     """The state of a pod as it is shown, the worst first.
 
     The first four are states of its health. A pod in another state has no check, because its manifest pauses the check,
-    has none, or is not understood.
+    has none, or is invalid.
     """
 
     CRITICAL = "critical"
@@ -65,7 +65,7 @@ class PodView(NamedTuple):
         if self.health:
             return self.health.detail or self._last_miss
         if self.intent and self.intent.error and not self.intent.manifest:
-            return "its manifest is not understood"
+            return "its manifest is invalid"
         return NO_WORKER if self.state is PodState.UNKNOWN else ""
 
     @property
@@ -110,7 +110,7 @@ class PodSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class InvalidManifest:
-    """A manifest that is not understood; `kept` when an older version of it is still in force."""
+    """An invalid manifest; `kept` when an older version of it is still in force."""
 
     key: PodKey
     since: float
@@ -187,7 +187,7 @@ class PodViews:
         return PodSnapshot(view, last, explain(situation), self._published(key))
 
     def invalid(self) -> list[InvalidManifest]:
-        """Returns the manifests that are not understood, sorted by key."""
+        """Returns the invalid manifests, sorted by key."""
         found = [
             InvalidManifest(
                 key, intent.invalid_since, intent.error.field, intent.error.problem, intent.manifest is not None

@@ -1,9 +1,9 @@
-"""Grafana's dashboards about Podpulse, written as a program, so that Grafana's own SDK checks their schema.
+"""The source of Grafana's dashboards about Podpulse. It is a program, so that Grafana's SDK checks the schema.
 
-    python -m deploy.grafana.build        writes dashboards/*.json anew
+    python -m deploy.grafana.build        writes dashboards/*.json
 
-`overview` asks whether anything is wrong, and with which pods and nodes; `pod` tells the history of one pod;
-`controllers` shows how the controllers themselves are. `panels` holds the kinds of panel, `look` their colours and
-limits, `links` where they lead, `variables` what the reader chooses. What asks about the whole fleet asks for recorded
-series (deploy/prometheus/rules), and every table is cut: a fleet has more pods than a browser can show.
+`overview` shows whether anything is wrong, and with which pods and nodes. `pod` shows the history of one pod.
+`controllers` shows the state of the controllers. `panels` has the kinds of panel, `look` their colours and limits,
+`links` their links, and `variables` the choices of the reader. Queries about the whole fleet use recorded series
+(deploy/prometheus/rules). Every table has a limited number of rows, because a browser cannot show all pods of a fleet.
 """

@@ -1,4 +1,4 @@
-"""Writes the dashboards: `python -m deploy.grafana.build`. The same source gives the same bytes."""
+"""Writes the dashboards: `python -m deploy.grafana.build`. The output is deterministic."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ Rows = Sequence[tuple[str, Sequence[Builder[model.Panel]]]]
 
 
 def dashboards() -> list[model.Dashboard]:
-    """All of them, each with its `uid`, which names its file too."""
+    """Returns all dashboards. The `uid` of a dashboard is also the name of its file."""
     return [
         _joined(
             links.OVERVIEW,
@@ -31,7 +31,7 @@ def dashboards() -> list[model.Dashboard]:
         _joined(
             links.POD,
             "Podpulse: one pod",
-            "Since when a pod is as it is, and why.",
+            "The status of one pod: since when, and why.",
             pod.choices(),
             pod.annotations(),
             pod.rows(),
@@ -39,7 +39,7 @@ def dashboards() -> list[model.Dashboard]:
         _joined(
             links.CONTROLLERS,
             "Podpulse: controllers",
-            "How the controllers themselves are.",
+            "The state of the controllers.",
             controllers.choices(),
             controllers.annotations(),
             controllers.rows(),
@@ -48,14 +48,14 @@ def dashboards() -> list[model.Dashboard]:
 
 
 def alerts() -> Iterator[str]:
-    """The names of the alerts that are delivered."""
+    """Returns the names of the alerts in deploy/prometheus/rules."""
     for file in sorted(RULES.glob("*.yml")):
         for group in yaml.safe_load(file.read_text())["groups"]:
             yield from (rule["alert"] for rule in group["rules"] if "alert" in rule)
 
 
 def written() -> Mapping[Path, str]:
-    """What each file is to hold."""
+    """Returns the content of each file."""
     encoder = JSONEncoder(sort_keys=True, indent=2)
     return {FOLDER / f"{one.uid}.json": encoder.encode(one) + "\n" for one in dashboards()}
 
@@ -88,7 +88,7 @@ def _joined(
 
 
 def _numbered(dashboard: model.Dashboard) -> model.Dashboard:
-    """Links to single panels need their ids."""
+    """Numbers the panels, because links to single panels need their ids."""
     for number, panel in enumerate(dashboard.panels or (), start=1):
         panel.id_val = number
     return dashboard

@@ -1,4 +1,4 @@
-"""How the controllers themselves are: do they answer, keep their schedule, reach Consul, and have what they need?"""
+"""The state of the controllers: do they answer, keep their schedule, reach Consul, and have enough resources?"""
 
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.builders import table, timeseries
@@ -40,23 +40,24 @@ def rows() -> list[tuple[str, list[table.Panel | timeseries.Panel]]]:
         ("Schedule", [_kept(), _lateness(), _skipped(), _probes()]),
         ("Consul", [_session(), _watch(), _calls(), _refused(), _call_time()]),
         ("Work queues", [_depth(), _waiting()]),
-        ("What they use", [_cpu(), _memory(), _descriptors()]),
+        ("Resource use", [_cpu(), _memory(), _descriptors()]),
     ]
 
 
 def _trouble() -> table.Panel:
     troubles = {
         "does not answer": f'up{{job="podpulse",{INSTANCES}}} == 0',
-        "a thread stands still": f"podpulse_healthy{{{INSTANCES}}} == 0",
+        "a thread hangs": f"podpulse_healthy{{{INSTANCES}}} == 0",
         "its node is cut off": f"podpulse_cut_off{{{INSTANCES}}} == 1",
         "overloaded": f"podpulse_probes_kept_ratio{{{INSTANCES}}} < 0.95",
         "not ready": f"podpulse_ready{{{INSTANCES}}} == 0",
-        "its configuration is an older one": f"podpulse_config_last_reload_successful{{{INSTANCES}}} == 0",
+        "its configuration failed to reload": f"podpulse_config_last_reload_successful{{{INSTANCES}}} == 0",
     }
     named = [f'label_replace({test}, "trouble", "{name}", "", "")' for name, test in troubles.items()]
     return listing(
         "Controllers in trouble",
-        "At most 50. Not ready: it cannot read manifests or publish health. Its page, its log and /-/ready say why.",
+        "At most 50. A controller that is not ready cannot read manifests or publish health. Its page, its log and "
+        "/-/ready show why.",
         {"is": f"topk(50, max by (instance, node, trouble) ({' or '.join(named)}))"},
         columns=["trouble", "instance", "node"],
         order="trouble",
@@ -67,7 +68,7 @@ def _trouble() -> table.Panel:
 def _versions() -> table.Panel:
     return listing(
         "Versions",
-        "How many controllers run which version.",
+        "The number of controllers of each version.",
         {"controllers": f"count by (version, python, libcurl) (podpulse_build_info{{{INSTANCES}}})"},
         columns=["controllers", "version", "python", "libcurl"],
         order="-controllers",
@@ -76,9 +77,9 @@ def _versions() -> table.Panel:
 
 def _kept() -> timeseries.Panel:
     panel = graph(
-        "Probes that are kept",
-        "The share of those due in the last minute; the ten lowest. Below 95 % a controller is overloaded: at 50 %, "
-        "intervals twice as long would fit.",
+        "Probes on schedule",
+        "The share of the probes due in the last minute that were started; the ten lowest. Below 95 % a controller is "
+        "overloaded. At 50 % it could keep intervals twice as long.",
         "percentunit",
         over_time(f"bottomk(10, podpulse_probes_kept_ratio{{{INSTANCES}}})", "{{instance}}"),
     )
@@ -88,8 +89,8 @@ def _kept() -> timeseries.Panel:
 def _lateness() -> timeseries.Panel:
     panel = graph(
         "How late probes start (p99)",
-        "The ten worst nodes. Above half a second: look at the load of the node, and at the number of checks. 10 s is "
-        "the end of the scale: it says ten seconds or more.",
+        "The ten worst nodes. Above half a second: check the load of the node and the number of checks. 10 s means ten "
+        "seconds or more.",
         "s",
         over_time(f"topk(10, node:podpulse_probe_lateness_seconds:p99_5m{{{NODES}}})", "{{node}}"),
     )
@@ -98,7 +99,7 @@ def _lateness() -> timeseries.Panel:
 
 def _skipped() -> timeseries.Panel:
     panel = graph(
-        "Probes left out",
+        "Skipped probes",
         "The ten worst nodes. Above one in a hundred: raise max_in_flight and the descriptors, or lower the timeouts.",
         "percentunit",
         over_time(f"topk(10, node:podpulse_probes_skipped:ratio_rate5m{{{NODES}}})", "{{node}}"),
@@ -109,7 +110,8 @@ def _skipped() -> timeseries.Panel:
 def _probes() -> timeseries.Panel:
     panel = graph(
         "Probes by result",
-        "Probes a second, all together. Local failures are the controllers' own: descriptors, memory, the resolver.",
+        "Probes per second of all controllers. Local failures are failures of the controller: descriptors, memory, "
+        "the resolver.",
         "ops",
         over_time(f"sum by (result) (node_result:podpulse_probes:rate5m{{{NODES}}})", "{{result}}"),
     )
@@ -118,8 +120,9 @@ def _probes() -> timeseries.Panel:
 
 def _session() -> timeseries.Panel:
     panel = graph(
-        "Time left of the session",
-        "The ten shortest. It is renewed long before it ends; below three seconds the published health is about to go.",
+        "Remaining time of the session",
+        "The ten shortest. A session is renewed long before it ends. Below three seconds the published health is "
+        "about to vanish.",
         "s",
         over_time(f"bottomk(10, clamp_min({SESSION} - {CLOCK}, 0))", "{{instance}}"),
     )
@@ -129,7 +132,8 @@ def _session() -> timeseries.Panel:
 def _watch() -> timeseries.Panel:
     panel = graph(
         "Age of the manifests",
-        "Since the last listing; the ten oldest. Above a minute Consul does not answer: changes are not seen.",
+        "The time since the last listing; the ten longest. Above a minute Consul does not answer, and changes are not "
+        "seen.",
         "s",
         over_time(f"topk(10, {CLOCK} - {WATCH})", "{{instance}}"),
     )
@@ -138,8 +142,9 @@ def _watch() -> timeseries.Panel:
 
 def _calls() -> timeseries.Panel:
     panel = graph(
-        "Calls of Consul, by outcome",
-        "Calls a second. Refused: mostly the token. Unavailable: the agent, or no leader.",
+        "Requests to Consul, by outcome",
+        "Requests per second. Refused: usually because of the token. Unavailable: the agent does not answer, or there "
+        "is no leader.",
         "ops",
         over_time(
             f"sum by (outcome) (rate(podpulse_consul_requests_total{{{INSTANCES}}}[$__rate_interval]))", "{{outcome}}"
@@ -150,8 +155,8 @@ def _calls() -> timeseries.Panel:
 
 def _refused() -> timeseries.Panel:
     return graph(
-        "Calls of Consul that failed",
-        "The share of each kind of call, over five minutes; the ten highest.",
+        "Failed requests to Consul",
+        "The share of each operation, over five minutes; the ten highest.",
         "percentunit",
         over_time(f"topk(10, node_op:podpulse_consul_requests_failed:ratio_rate5m{{{NODES}}})", "{{node}} {{op}}"),
     ).span(12)
@@ -159,9 +164,9 @@ def _refused() -> timeseries.Panel:
 
 def _call_time() -> timeseries.Panel:
     return graph(
-        "How long Consul takes (p99)",
-        "By kind of call; 15 s says 15 or more. list_manifests waits for a change, for up to its own limit: long is "
-        "normal there.",
+        "Duration of requests to Consul (p99)",
+        "By operation. 15 s means 15 seconds or more. list_manifests waits for a change, up to its limit, so a long "
+        "duration is normal for it.",
         "s",
         over_time(
             "histogram_quantile(0.99, sum by (le, op) "
@@ -173,8 +178,8 @@ def _call_time() -> timeseries.Panel:
 
 def _depth() -> timeseries.Panel:
     return graph(
-        "Keys that wait",
-        "The ten longest queues. One that stays long is a loop that does not get on: see the errors in the log.",
+        "Queued keys",
+        "The ten longest queues. If a queue stays long, its control loop makes no progress: see the errors in the log.",
         "short",
         over_time(f"topk(10, workqueue_depth{{{INSTANCES}}})", "{{instance}} {{name}}"),
     ).span(12)
@@ -182,9 +187,10 @@ def _depth() -> timeseries.Panel:
 
 def _waiting() -> timeseries.Panel:
     return graph(
-        "How long keys wait (p99)",
-        "By queue: checks is manifests that become workers, publication-kv and -agent health that goes to Consul. 60 s "
-        "says a minute or more.",
+        "Time in the queue (p99)",
+        "By queue. checks: changed manifests, whose checks are started or stopped. publication-kv and "
+        "publication-agent: "
+        "health to be published in Consul. 60 s means a minute or more.",
         "s",
         over_time(
             "histogram_quantile(0.99, sum by (le, name) "
@@ -197,7 +203,8 @@ def _waiting() -> timeseries.Panel:
 def _cpu() -> timeseries.Panel:
     panel = graph(
         "CPU",
-        "Of one core; the ten that use most. Near 1 the probes get late: the interpreter uses no second core.",
+        "The share of one core; the ten highest. Near 1 the probes become late, because the interpreter uses only one "
+        "core.",
         "percentunit",
         over_time(
             f'topk(10, rate(process_cpu_seconds_total{{job="podpulse",{INSTANCES}}}[$__rate_interval]))', "{{instance}}"
@@ -209,7 +216,7 @@ def _cpu() -> timeseries.Panel:
 def _memory() -> timeseries.Panel:
     return graph(
         "Memory",
-        "Resident; the ten that use most. It grows with the number of checks, not with time.",
+        "Resident memory; the ten highest. It grows with the number of checks, not with time.",
         "bytes",
         over_time(f'topk(10, process_resident_memory_bytes{{job="podpulse",{INSTANCES}}})', "{{instance}}"),
     ).span(8)
@@ -219,7 +226,7 @@ def _descriptors() -> timeseries.Panel:
     own = f'{{job="podpulse",{INSTANCES}}}'
     panel = graph(
         "Descriptors in use",
-        "Of those allowed; the ten highest. Without any left, probes fail by the reason local: raise LimitNOFILE.",
+        "The share of the limit; the ten highest. At the limit probes fail with the reason local: raise LimitNOFILE.",
         "percentunit",
         over_time(f"topk(10, process_open_fds{own} / process_max_fds{own})", "{{instance}}"),
     )

@@ -1,6 +1,6 @@
-"""Where a panel leads: to a pod's history, to the page of the controller that checks it, to what is to be done.
+"""The links of panels: to a pod's history, to the page of its controller, and to the documentation of an alert.
 
-Two variables: `runbook` is the address of deploy/operations.md, and `scheme` how the controllers' pages are reached.
+Two variables: `runbook` is the URL of deploy/operations.md, and `scheme` is the scheme of the controllers' pages.
 """
 
 from typing import TypedDict
@@ -10,11 +10,11 @@ from grafana_foundation_sdk.models.dashboard import DashboardLinkType
 
 TAG = "podpulse"
 OVERVIEW, POD, CONTROLLERS = "podpulse", "podpulse-pod", "podpulse-controllers"
-"""The uid of each dashboard, which is its address too."""
+"""The uid of each dashboard, which is also part of its URL."""
 
 
 class Link(TypedDict):
-    """A link of a field, as an override wants it."""
+    """A link of a field, in the format of an override."""
 
     title: str
     url: str
@@ -26,7 +26,7 @@ TO_HISTORY: Link = {
     "&${__url_time_range}",
 }
 TO_POD_PAGE: Link = {
-    "title": "Its page at the controller",
+    "title": "Pod page of the controller",
     "url": "${scheme}://${__data.fields.instance}/pods/${__data.fields.node}/${__data.fields.pod}",
 }
 TO_NODE: Link = {
@@ -34,10 +34,10 @@ TO_NODE: Link = {
     "url": f"/d/{OVERVIEW}?${{datasource:queryparam}}&var-node=${{__data.fields.node}}&${{__url_time_range}}",
 }
 TO_NODES_CONTROLLER: Link = {
-    "title": "Its controller",
+    "title": "Controller of this node",
     "url": f"/d/{CONTROLLERS}?${{datasource:queryparam}}&var-node=${{__data.fields.node}}&${{__url_time_range}}",
 }
-TO_CONTROLLER_PAGE: Link = {"title": "Its page", "url": "${scheme}://${__data.fields.instance}/"}
+TO_CONTROLLER_PAGE: Link = {"title": "Page of the controller", "url": "${scheme}://${__data.fields.instance}/"}
 TO_WHAT_TO_DO: Link = {"title": "What to do", "url": "${runbook}#${__value.text}"}
 """For a field whose text is the anchor of a heading."""
 
@@ -53,13 +53,13 @@ def what_to_do(alert: str) -> build.DashboardLink:
 
 
 def page_of_this_pod() -> build.DashboardLink:
-    """The controller's page of the pod that the dashboard is about, for series that bear the instance."""
+    """Returns a link to the controller's page of the dashboard's pod. The series must have the label `instance`."""
     url = "${scheme}://${__field.labels.instance}/pods/${node}/${pod}"
-    return build.DashboardLink("Its page at the controller").url(url).target_blank(True)
+    return build.DashboardLink("Pod page of the controller").url(url).target_blank(True)
 
 
 def between_dashboards() -> build.DashboardLink:
-    """All dashboards about Podpulse, above each of them; what is chosen goes along."""
+    """Returns links to all dashboards about Podpulse. A link keeps the chosen variables and time."""
     return (
         build.DashboardLink("Podpulse")
         .type(DashboardLinkType.DASHBOARDS)

@@ -1,4 +1,4 @@
-"""Colours, limits and words: the same thing looks the same in every panel."""
+"""Colours, limits and words, the same in every panel."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,15 +7,15 @@ from grafana_foundation_sdk.models import dashboard as model
 
 DAY = 86_400.0
 
-GOOD, NOTE, BAD, NOBODY_KNOWS = "green", "orange", "red", "purple"
+GOOD, NOTE, BAD, UNKNOWN = "green", "orange", "red", "purple"
 
-STATES = {"passing": GOOD, "warning": "yellow", "critical": BAD, "unknown": NOBODY_KNOWS}
+STATES = {"passing": GOOD, "warning": "yellow", "critical": BAD, "unknown": UNKNOWN}
 """The colour of each state of a pod."""
 
 NUMBERED_STATES = ("passing", "warning", "unknown", "critical", "flapping")
-"""A state timeline wants numbers: each state's is its place here."""
+"""A state timeline needs numbers. The number of a state is its index here."""
 
-RESULTS = {"success": GOOD, "failure": BAD, "local": NOBODY_KNOWS}
+RESULTS = {"success": GOOD, "failure": BAD, "local": UNKNOWN}
 OUTCOMES = {"ok": GOOD, "refused": BAD, "unavailable": NOTE}
 SEVERITIES = {"critical": BAD, "warning": NOTE}
 
@@ -24,38 +24,38 @@ Steps = Sequence[tuple[float, str]]
 NONE_IS_GOOD: Steps = ((1.0, BAD),)
 NONE_IS_BETTER: Steps = ((1.0, NOTE),)
 TIME_LEFT: Steps = ((3 * DAY, NOTE), (14 * DAY, GOOD))
-"""Of a certificate; as PodpulseCertificateExpired and PodpulseCertificateExpiring have it."""
+"""The limits for certificates, as in PodpulseCertificateExpired and PodpulseCertificateExpiring."""
 
 
 def thresholds(steps: Steps, lowest: str = GOOD) -> build.ThresholdsConfig:
-    """`lowest` is the colour below the first step; each step is where its colour begins."""
+    """Returns thresholds. `lowest` is the colour below the first step. A step is a value and the colour above it."""
     levels = [model.Threshold(value=None, color=lowest), *(model.Threshold(value, color) for value, color in steps)]
     return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(levels)
 
 
 def words(colours: Mapping[str, str]) -> list[model.ValueMapping]:
-    """Values that are words, in their colours."""
+    """Returns the mapping from words to their colours."""
     return _mapping({word: (word, colour) for word, colour in colours.items()})
 
 
 def numbered_states() -> list[model.ValueMapping]:
-    """Numbers that stand for states, as words in their colours."""
+    """Returns the mapping from the numbers of states to words and their colours."""
     colours = STATES | {"flapping": NOTE}
     return _mapping({str(number): (state, colours[state]) for number, state in enumerate(NUMBERED_STATES)})
 
 
 def flag(yes: tuple[str, str], no: tuple[str, str]) -> list[model.ValueMapping]:
-    """1 and 0, each as a word and its colour."""
+    """Returns the mapping from 1 and 0 to words and their colours."""
     return _mapping({"1": yes, "0": no})
 
 
 def texts(shown: Mapping[str, str]) -> list[model.ValueMapping]:
-    """Values that are shown as other texts."""
+    """Returns the mapping from values to the texts that are shown."""
     return [model.ValueMap({value: model.ValueMappingResult(text=text) for value, text in shown.items()})]
 
 
 def fixed(colour: str) -> dict[str, str]:
-    """One colour, as an override wants it."""
+    """Returns a colour in the format of an override."""
     return {"mode": "fixed", "fixedColor": colour}
 
 

@@ -26,7 +26,7 @@ FIRING = 'ALERTS{alertname=~"Podpulse.+",alertstate="firing",node=~"$node|"}'
 TO_POD = linked(TO_HISTORY, TO_POD_PAGE)
 NOT_AT_ALL, BY_AN_OLDER = "not at all", "by an older version"
 FORGOTTEN = 66
-"""Hours, as PodpulsePodPaused has it."""
+"""The limit of PodpulsePodPaused, in hours."""
 WORST_NODES = f'topk(50, sum by (node) (node_state:podpulse_health:sum{{{NODES},state=~"critical|unknown"}}))'
 
 
@@ -44,13 +44,13 @@ def annotations() -> list[build.AnnotationQuery]:
         .expr(f"count by (alertname) ({FIRING})")
         .step("60s")
         .title_format("{{alertname}}"),
-        # Off until it is wanted: it asks for every pod that is chosen.
+        # Disabled by default, because its query reads the series of every chosen pod.
         variables.transitions(PODS, most=20).enable(False),
     ]
 
 
 def rows(alerts: Iterable[str]) -> list[tuple[str, list[stat.Panel | table.Panel | timeseries.Panel]]]:
-    """Titles and panels; `alerts` are the names of all alerts that there are."""
+    """Returns titles and panels. `alerts` are the names of all alerts."""
     return [
         ("Is anything wrong?", [*_signs(), _firing(alerts), _states()]),
         ("Pods", [_not_well(), _changing(), _certificates(), _invalid(), _unreliable(), _paused(), _slow()]),
@@ -65,84 +65,86 @@ def _signs() -> list[stat.Panel]:
     return [
         _sign(
             "Critical",
-            "Pods whose probes fail. Below is which and why.",
+            "Pods whose probes fail. The table below shows them with the reason.",
             pods("critical"),
             "PodpulsePodCritical",
             look.NONE_IS_GOOD,
         ),
         _sign(
             "Unknown",
-            "Pods that nobody can judge: not probed yet, or the controller's own trouble.",
+            "Pods whose status is not known: they were not probed yet, or the controller has a problem.",
             pods("unknown"),
             "PodpulsePodUnknown",
-            ((1, look.NOBODY_KNOWS),),
+            ((1, look.UNKNOWN),),
         ),
         _sign(
             "Flapping",
-            "Pods published as unknown because their status changes too often.",
+            "Pods published as unknown because their status flaps.",
             f"sum(podpulse_pods_damped{{{NODES}}})",
             "PodpulsePodFlapping",
             look.NONE_IS_BETTER,
         ),
         _sign(
             "Not checked",
-            "Pods whose manifest is not understood, and of which no older version is known: nobody checks them.",
+            "Pods whose manifest is invalid, without an older valid version: they are not checked.",
             f"count(podpulse_manifest_in_force{{{PODS}}} == 0) or vector(0)",
             "PodpulsePodNotChecked",
             look.NONE_IS_GOOD,
         ),
         _sign(
             "Invalid manifests",
-            "Manifests that are not understood; the last good one is in force, if there was one.",
+            "Manifests whose newest version is invalid. The last valid version is in force, if there is one.",
             f"sum(node:podpulse_manifest_invalid:sum{{{NODES}}})",
             "PodpulseManifestInvalid",
             look.NONE_IS_BETTER,
         ),
         _sign(
             "Paused",
-            "Pods whose manifest says paused: they are not probed and have no health. Below is which.",
+            "Pods whose manifest says paused: they are not probed and have no health. The table below lists them.",
             f"sum(node:podpulse_paused:sum{{{NODES}}})",
             "PodpulsePodPaused",
             ((1, "blue"),),
         ),
         _sign(
             "Removals held",
-            "Pods that vanished from Consul in a way that is not believed yet; they are still checked.",
+            "Pods whose manifests vanished from Consul. Podpulse does not trust the removal yet, and still checks "
+            "them.",
             f"sum(podpulse_removals_held{{{NODES}}})",
             "PodpulseRemovalsHeld",
             look.NONE_IS_BETTER,
         ),
         _sign(
             "Controllers down",
-            "Controllers that do not answer. Nobody checks the pods of their nodes, and no number here counts them.",
+            "Controllers that do not answer. The pods of their nodes are not checked, and are missing in all other "
+            "numbers.",
             f'sum(1 - up{{job="podpulse",{NODES}}})',
             "PodpulseControllerDown",
             look.NONE_IS_GOOD,
         ),
         _sign(
             "Overloaded",
-            "Controllers that have more checks than they can probe in time: every check is probed less often.",
+            "Controllers with more checks than they can probe in time. They probe every check less often.",
             f"count(podpulse_probes_kept_ratio{{{NODES}}} < 0.95) or vector(0)",
             "PodpulseOverloaded",
             look.NONE_IS_GOOD,
         ),
         _sign(
             "Cut off",
-            "Nodes of which every check fails, and the canary too: their pods are unknown.",
+            "Nodes on which every check and the canary fail. Their pods are unknown.",
             f"sum(podpulse_cut_off{{{NODES}}})",
             "PodpulseCutOff",
             look.NONE_IS_GOOD,
         ),
         _sign(
             "Certificates expiring",
-            "Pods whose certificate is accepted for less than 14 days more. Where it is refused, the pod is critical.",
+            "Pods whose certificate expires in less than 14 days. A pod with a rejected certificate is critical.",
             f"sum(node:podpulse_certificates_expiring:sum{{{NODES}}})",
             "PodpulseCertificateExpiring",
             look.NONE_IS_BETTER,
         ).no_value("no TLS"),
         _sign(
             "Alerts firing",
-            "Alerts about pods and controllers that fire now. Below is which, and what to do.",
+            "Alerts about pods and controllers that fire now. The table below links to their documentation.",
             f"count({FIRING}) or vector(0)",
             "PodpulsePodCritical",
             look.NONE_IS_GOOD,
@@ -158,8 +160,8 @@ def _firing(alerts: Iterable[str]) -> table.Panel:
     expression = f'label_replace(count by (alertname, severity) ({FIRING}), "todo", "$1", "alertname", "(.+)")'
     headings = look.texts({alert: anchor(alert) for alert in alerts})
     return listing(
-        "What fires",
-        "What fires, how often, and a link to the section of deploy/operations.md that says what to do.",
+        "Firing alerts",
+        "The number of each firing alert, and a link to the section of deploy/operations.md that says what to do.",
         {"count": expression},
         columns=["severity", "alertname", "count", "todo"],
         order="severity",
@@ -170,7 +172,7 @@ def _firing(alerts: Iterable[str]) -> table.Panel:
 def _states() -> timeseries.Panel:
     panel = graph(
         "Pods by state",
-        "How many pods are in each state. A step down of all of them is a controller that went, not a recovery.",
+        "The number of pods in each state. If all states step down together, a controller vanished; no pod recovered.",
         "short",
         over_time(f"sum by (state) (node_state:podpulse_health:sum{{{NODES}}})", "{{state}}"),
     )
@@ -185,9 +187,10 @@ def _not_well() -> table.Panel:
     explained = f"{bad} * on (instance, node, pod) group_left (reason) ({why})"
     unexplained = f"{bad} unless on (instance, node, pod) ({why})"
     return listing(
-        "Pods that are not well",
-        "At most 50, the critical ones first, with the reason of the last probe, which deploy/operations.md explains. "
-        "A click on the pod leads to its history and to its page.",
+        "Unhealthy pods",
+        "At most 50, critical pods first, with the reason of the last failure. deploy/operations.md explains the "
+        "reasons. "
+        "The links of a pod lead to its history and to its page.",
         {"rank": f"max by (instance, node, pod, state, reason) ({explained} or {unexplained})"},
         columns=["state", "pod", "node", "reason", "instance"],
         order="state",
@@ -199,7 +202,7 @@ def _changing() -> table.Panel:
     changes = f"increase(podpulse_health_transitions_total{{{PODS}}}[15m])"
     return listing(
         "Pods that change most",
-        "Changes of state in the last 15 minutes. Few and regular ones are hidden by a failure_threshold of 2 or 3.",
+        "Changes of state in the last 15 minutes. A failure_threshold of 2 or 3 hides short failures.",
         {"changes": f"topk(20, max by (instance, node, pod) ({changes}) > 0.5)"},
         columns=["changes", "pod", "node", "instance"],
         order="-changes",
@@ -211,7 +214,7 @@ def _certificates() -> table.Panel:
     left = f"probe_ssl_last_chain_expiry_timestamp_seconds{{{PODS}}} - time()"
     return listing(
         "Certificates that expire first",
-        "Until when each is accepted, by the chain that verifies it. Renew what is not green.",
+        "The time until the verified chain expires. Renew certificates that are not green.",
         {"expires in": f"bottomk(20, max by (instance, node, pod) ({left}))"},
         columns=["expires in", "pod", "node", "instance"],
         order="expires in",
@@ -225,8 +228,9 @@ def _invalid() -> table.Panel:
     never = f'label_replace({invalid} and {none_in_force}, "checked", "{NOT_AT_ALL}", "", "")'
     older = f'label_replace({invalid} unless {none_in_force}, "checked", "{BY_AN_OLDER}", "", "")'
     return listing(
-        "Manifests that are not understood",
-        "At most 50, and whether an older version is in force. The page says which field; mend it and schedule it.",
+        "Pods with an invalid manifest",
+        "At most 50, and whether an older version is in force. The page names the field. Correct the manifest and "
+        "schedule it.",
         {"invalid": f"topk(50, max by (instance, node, pod, checked) ({never} or {older}))"},
         columns=["checked", "pod", "node", "instance"],
         order="-checked",
@@ -241,7 +245,7 @@ def _paused() -> table.Panel:
     paused = f"(podpulse_paused{{{PODS}}} == 1) * on (node, pod) group_left () ({hours})"
     return listing(
         "Paused pods",
-        "At most 50, and for how many of the last 72 hours. Take paused out of a manifest to check the pod again.",
+        "At most 50, with the paused hours of the last 72. Remove `paused` from the manifest to check the pod again.",
         {"hours of 72": f"topk(50, max by (instance, node, pod) ({paused}))"},
         columns=["hours of 72", "pod", "node", "instance"],
         order="-hours of 72",
@@ -263,7 +267,7 @@ def _unreliable() -> table.Panel:
 def _slow() -> table.Panel:
     return listing(
         "Slowest pods",
-        "How long the last probe took. One that comes near its timeout is about to be critical.",
+        "The duration of the last probe. A pod becomes critical when the duration reaches the timeout.",
         {"took": f"topk(20, max by (instance, node, pod) (probe_duration_seconds{{{PODS}}}))"},
         columns=["took", "pod", "node", "instance"],
         order="-took",
@@ -280,7 +284,7 @@ def _nodes() -> table.Panel:
 
     return listing(
         "Nodes in most trouble",
-        "At most 50, those with most critical and unknown pods. 10 s late says ten seconds or more.",
+        "At most 50, with the most critical and unknown pods. 10 s late means ten seconds or more.",
         {
             "pods": pods(".+"),
             "critical": pods("critical"),
@@ -294,7 +298,7 @@ def _nodes() -> table.Panel:
         fields={
             "node": linked(TO_NODE, TO_NODES_CONTROLLER),
             "critical": measured("short", look.NONE_IS_GOOD),
-            "unknown": measured("short", ((1, look.NOBODY_KNOWS),)),
+            "unknown": measured("short", ((1, look.UNKNOWN),)),
             "succeed": measured("percentunit"),
             "late (p99)": measured("s", ((0.5, look.BAD),)),
             "skipped": measured("percentunit", ((0.01, look.BAD),)),
@@ -305,7 +309,8 @@ def _nodes() -> table.Panel:
 def _critical_by_node() -> timeseries.Panel:
     return graph(
         "Critical pods by node",
-        "The ten nodes that have most. One line that rises is a node; all of them together are what they share.",
+        "The ten nodes with the most. If one line rises, the cause is on that node. If all rise, it is something that "
+        "they share.",
         "short",
         over_time(f'topk(10, node_state:podpulse_health:sum{{{NODES},state="critical"}})', "{{node}}"),
     ).span(12)
@@ -314,7 +319,7 @@ def _critical_by_node() -> timeseries.Panel:
 def _success_by_node() -> timeseries.Panel:
     panel = graph(
         "Share of probes that succeed, by node",
-        "The ten lowest, over five minutes; the controllers' own failures are left out.",
+        "The ten lowest, over five minutes. Failures of the controllers are not counted.",
         "percentunit",
         over_time(f"bottomk(10, {_success(NODES)})", "{{node}}"),
     )

@@ -1,6 +1,6 @@
-"""The kinds of panel that the dashboards are made of.
+"""The kinds of panel in the dashboards.
 
-Each has a title, a description (what it means and what to do, shown behind the title's "i"), and PromQL.
+Each panel has a title, PromQL, and a description: the meaning and what to do. The title's "i" shows the description.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,24 +18,24 @@ from deploy.grafana.links import Link, what_to_do
 from deploy.grafana.variables import DATASOURCE
 
 Properties = Mapping[str, object]
-"""What is different about one field: properties of a field's configuration, by their ids."""
+"""The properties of one field's configuration that differ from the panel's, by their ids."""
 
 VALUE = "Value"
 HEIGHT = 8
 
 
 def now(expression: str, legend: str = "") -> prometheus.Dataquery:
-    """A query for one point in time: the end of what is shown."""
+    """Returns a query for the end of the shown time range."""
     return _query(expression, legend).instant()
 
 
 def over_time(expression: str, legend: str) -> prometheus.Dataquery:
-    """A query for all that is shown."""
+    """Returns a query for the whole shown time range."""
     return _query(expression, legend).range()
 
 
 def number(title: str, description: str, query: prometheus.Dataquery, *, alert: str = "") -> stat.Panel:
-    """One number on its colour; a click leads to what to do, where there is an alert about it."""
+    """Returns a panel with one number on a coloured background. It links to the documentation of `alert`."""
     panel = (
         stat.Panel()
         .title(title)
@@ -61,11 +61,11 @@ def listing(
     order: str,
     fields: Mapping[str, Properties] | None = None,
 ) -> table.Panel:
-    """A table of labels and values, as they are now.
+    """Returns a table of labels and current values.
 
-    `queries` are expressions by the name of the column that their value gets; a name that is not in `columns` is not
-    shown. `columns` are in order. `order` is the column that sorts the rows; with a `-` in front the highest are first.
-    `fields` says what is different about some columns.
+    `queries` maps the name of a column to the expression of its values. A name that is not in `columns` is hidden.
+    `columns` is the order of the columns. Rows are sorted by the column `order`. With a leading `-`, the highest value
+    is first. `fields` has the properties of some columns.
     """
     panel = (
         table.Panel()
@@ -87,7 +87,7 @@ def listing(
 
 
 def graph(title: str, description: str, unit: str, *queries: prometheus.Dataquery) -> timeseries.Panel:
-    """Lines over time, with all of their values in one tooltip."""
+    """Returns a panel of lines over time, with all values in one tooltip."""
     return (
         timeseries.Panel()
         .title(title)
@@ -105,19 +105,19 @@ def graph(title: str, description: str, unit: str, *queries: prometheus.Dataquer
 
 
 def stacked(panel: timeseries.Panel) -> timeseries.Panel:
-    """Lines that add up."""
+    """Stacks the lines."""
     return panel.stacking(shared.StackingConfig().mode(common.StackingMode.NORMAL)).fill_opacity(60)
 
 
 def coloured(panel: timeseries.Panel, colours: Mapping[str, str]) -> timeseries.Panel:
-    """Lines whose names say their colours."""
+    """Sets the colours of lines by their names."""
     for name, colour in colours.items():
         panel.override_by_name(name, _values({"color": look.fixed(colour)}))
     return panel
 
 
 def limited(panel: timeseries.Panel, steps: look.Steps, lowest: str = look.GOOD) -> timeseries.Panel:
-    """With a line where it gets bad."""
+    """Adds a line at each limit."""
     style = shared.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
     return panel.thresholds(look.thresholds(steps, lowest)).thresholds_style(style)
 
@@ -125,7 +125,7 @@ def limited(panel: timeseries.Panel, steps: look.Steps, lowest: str = look.GOOD)
 def timeline(
     title: str, description: str, mappings: list[dashboard.ValueMapping], *queries: prometheus.Dataquery
 ) -> statetimeline.Panel:
-    """Bars over time, in the colours of the words that `mappings` has for their values."""
+    """Returns a panel of bars over time. `mappings` gives each value its word and colour."""
     return (
         statetimeline.Panel()
         .title(title)
@@ -142,17 +142,17 @@ def timeline(
 
 
 def linked(*links: Link) -> Properties:
-    """A field that leads somewhere."""
+    """Returns the properties of a field with links."""
     return {"links": list(links)}
 
 
 def worded(colours: Mapping[str, str]) -> Properties:
-    """A field whose words have colours."""
+    """Returns the properties of a field with coloured words."""
     return {"mappings": look.words(colours), "custom.cellOptions": common.TableColorTextCellOptions()}
 
 
 def measured(unit: str, steps: look.Steps = (), lowest: str = look.GOOD) -> Properties:
-    """A field with a unit, and colours where there are limits."""
+    """Returns the properties of a field with a unit, and with colours if there are limits."""
     if not steps:
         return {"unit": unit}
     limits = look.thresholds(steps, lowest).build()
@@ -164,12 +164,12 @@ def _query(expression: str, legend: str) -> prometheus.Dataquery:
 
 
 def _referred(queries: Iterable[prometheus.Dataquery]) -> list[Builder[Dataquery]]:
-    """Each with the letter that Grafana knows it by."""
+    """Gives each query a letter, its id in Grafana."""
     return [query.ref_id(letter) for letter, query in zip(ascii_uppercase, queries, strict=False)]
 
 
 def _values_of(queries: Mapping[str, str]) -> list[str]:
-    """What Grafana calls the values of each query."""
+    """Returns Grafana's name for the values of each query."""
     return (
         [VALUE]
         if len(queries) == 1
@@ -178,7 +178,7 @@ def _values_of(queries: Mapping[str, str]) -> list[str]:
 
 
 def _arranged(queries: Mapping[str, str], columns: Sequence[str]) -> dashboard.DataTransformerConfig:
-    """Columns in order, and without what nobody wants to read."""
+    """Orders the columns, and hides the time and the other queries."""
     called = dict(zip(queries, _values_of(queries), strict=True))
     hidden = ["Time", *(called[name] for name in queries if name not in columns)]
     options = {

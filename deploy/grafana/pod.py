@@ -1,4 +1,4 @@
-"""One pod's history: since when, why, how long the parts of a probe take, and its certificate."""
+"""The history of one pod: its status, the reasons, the duration of each phase of a probe, and its certificate."""
 
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.builders import stat, statetimeline, timeseries
@@ -14,7 +14,7 @@ FOUND = f"""sum by (instance, node, pod) (
     podpulse_health{{{ONE_POD},state="warning"}}
     or 2 * podpulse_health{{{ONE_POD},state="unknown"}}
     or 3 * podpulse_health{{{ONE_POD},state="critical"}})"""
-"""The place of the pod's state in `look.NUMBERED_STATES`."""
+"""The index of the pod's state in `look.NUMBERED_STATES`."""
 PUBLISHED = f"""({FOUND}) * {SAME} (1 - podpulse_flapping{{{ONE_POD}}}) + {SAME} 4 * podpulse_flapping{{{ONE_POD}}}"""
 REASON = f"podpulse_probe_failure_reason{{{ONE_POD}}} == 1"
 
@@ -30,7 +30,7 @@ def annotations() -> list[build.AnnotationQuery]:
 def rows() -> list[tuple[str, list[stat.Panel | statetimeline.Panel | timeseries.Panel]]]:
     return [
         ("$pod on $node, now", [_state(), _reason(), _status(), _last(), _succeeded(), _certificate(), _manifest()]),
-        ("Its history", [_states(), _reasons(), _phases(), _results(), _certificate_over_time()]),
+        ("History", [_states(), _reasons(), _phases(), _results(), _certificate_over_time()]),
     ]
 
 
@@ -38,7 +38,8 @@ def _state() -> stat.Panel:
     return (
         number(
             "State",
-            "What the probes say, by the thresholds of the check; flapping: it is published as unknown.",
+            "The state according to the probes and the thresholds of the check. A flapping pod is published as "
+            "unknown.",
             now(PUBLISHED),
         )
         .mappings(look.numbered_states())
@@ -51,7 +52,7 @@ def _reason() -> stat.Panel:
     return (
         number(
             "Reason",
-            "Why the last probe failed. deploy/operations.md says what to do about each.",
+            "Why the last probe failed. deploy/operations.md says what to do for each reason.",
             now(REASON, "{{reason}}"),
         )
         .text_mode(common.BigValueTextMode.NAME)
@@ -65,7 +66,7 @@ def _reason() -> stat.Panel:
 def _status() -> stat.Panel:
     query = now(f"probe_http_status_code{{{ONE_POD}}}")
     return (
-        number("HTTP status", "Of the last answer; 0 if none was read.", query)
+        number("HTTP status", "The status code of the last answer; 0 if no answer was read.", query)
         .thresholds(look.thresholds((), "blue"))
         .span(3)
     )
@@ -74,7 +75,7 @@ def _status() -> stat.Panel:
 def _last() -> stat.Panel:
     panel = number(
         "Last probe",
-        "How many of its intervals ago the last probe started. Above 3 the check is late, or its controller is gone.",
+        "The time since the last probe started, in intervals. Above 3 the check is late, or its controller is gone.",
         now(
             f"(timestamp(podpulse_last_probe_timestamp_seconds{{{ONE_POD}}}) "
             f"- podpulse_last_probe_timestamp_seconds{{{ONE_POD}}}) / podpulse_check_interval_seconds{{{ONE_POD}}}"
@@ -90,7 +91,7 @@ def _succeeded() -> stat.Panel:
 
     panel = number(
         "Probes that succeeded",
-        "Of those in the time that is shown; the controller's own failures are left out.",
+        "The share in the shown time range. Failures of the controller are not counted.",
         now(f"{probes('success')} / ({probes('success|failure')} > 0)"),
     )
     return (
@@ -101,7 +102,8 @@ def _succeeded() -> stat.Panel:
 def _certificate() -> stat.Panel:
     panel = number(
         "Certificate expires in",
-        "By the chain that verifies it: there is none with insecure_skip_verify, and where it is refused.",
+        "The time until the verified chain expires. There is none with insecure_skip_verify, or if the certificate is "
+        "rejected.",
         now(f"probe_ssl_last_chain_expiry_timestamp_seconds{{{ONE_POD}}} - time()"),
         alert="PodpulseCertificateExpiring",
     )
@@ -116,7 +118,7 @@ def _certificate() -> stat.Panel:
 def _manifest() -> stat.Panel:
     panel = number(
         "Manifest",
-        "Whether its newest version is understood. If not, the last good one is in force.",
+        "Whether the newest version is valid. If it is invalid, the last valid version is in force.",
         now(f"podpulse_manifest_invalid{{{ONE_POD}}}"),
         alert="PodpulseManifestInvalid",
     )
@@ -126,7 +128,8 @@ def _manifest() -> stat.Panel:
 def _states() -> statetimeline.Panel:
     return timeline(
         "State over time",
-        "What the probes found, and what is published: the same, unless the pod flaps. A gap means that nobody looked.",
+        "The state found by probes, and the published state. They differ only if the pod flaps. In a gap there were "
+        "no probes.",
         look.numbered_states(),
         over_time(FOUND, "found"),
         over_time(PUBLISHED, "published"),
@@ -137,7 +140,7 @@ def _reasons() -> statetimeline.Panel:
     return (
         timeline(
             "Why probes failed",
-            "One line for each reason that there was.",
+            "One line for each reason.",
             look.flag(yes=("failed", look.BAD), no=("", look.GOOD)),
             over_time(REASON, "{{reason}}"),
         )
@@ -149,8 +152,8 @@ def _reasons() -> statetimeline.Panel:
 def _phases() -> timeseries.Panel:
     panel = graph(
         "Latency by phase",
-        "Where the time of the last probe went: resolving the name, connecting, the TLS handshake, waiting for an "
-        "answer (processing), reading it (transfer). A phase that grows says where to look.",
+        "The duration of each phase of the last probe: resolving the name, connecting, the TLS handshake, waiting for "
+        "the answer (processing), reading it (transfer). A phase that grows shows where the problem is.",
         "s",
         over_time(f"probe_http_duration_seconds{{{ONE_POD}}}", "{{phase}}"),
     )
@@ -160,7 +163,7 @@ def _phases() -> timeseries.Panel:
 def _results() -> timeseries.Panel:
     panel = graph(
         "Probes by result",
-        "Probes a second. Local failures are the controller's own: descriptors, memory, its resolver.",
+        "Probes per second. Local failures are failures of the controller: descriptors, memory, the resolver.",
         "ops",
         over_time(f"sum by (result) (rate(podpulse_probes_total{{{ONE_POD}}}[$__rate_interval]))", "{{result}}"),
     )
@@ -170,10 +173,11 @@ def _results() -> timeseries.Panel:
 def _certificate_over_time() -> timeseries.Panel:
     panel = graph(
         "Certificate",
-        "How long it is still accepted, and how long the first of all that the pod sends is valid, needed or not. "
-        "A step up is a renewal; below the line it is time.",
+        "The time until the verified chain expires, and until the first of all certificates that the pod sends "
+        "expires. "
+        "A step up is a renewal. Below the line the certificate must be renewed.",
         "dtdurations",
-        over_time(f"probe_ssl_last_chain_expiry_timestamp_seconds{{{ONE_POD}}} - time()", "accepted for"),
-        over_time(f"probe_ssl_earliest_cert_expiry{{{ONE_POD}}} - time()", "first of all sent"),
+        over_time(f"probe_ssl_last_chain_expiry_timestamp_seconds{{{ONE_POD}}} - time()", "verified chain"),
+        over_time(f"probe_ssl_earliest_cert_expiry{{{ONE_POD}}} - time()", "first certificate to expire"),
     )
     return limited(panel, look.TIME_LEFT, look.BAD).no_value("no TLS").span(6)

@@ -1,8 +1,8 @@
-"""What the reader of a dashboard chooses, and how queries say it.
+"""The variables of the dashboards, and how queries use them.
 
-A choice of several stands in a query as `node=~"$node"`: Grafana escapes names for a regular expression in a PromQL
-string by itself, and would not with `${node:regex}`. "All" is `.+`, not a list of 5,000 names. Choices are read when a
-dashboard is opened, not at each refresh.
+A query uses a variable with several values as `node=~"$node"`. Grafana then escapes names for a regular expression in
+a PromQL string, which it would not do for `${node:regex}`. "All" is `.+`, not a list of 5,000 names. The values are
+loaded when a dashboard is opened, not at each refresh.
 """
 
 from grafana_foundation_sdk.builders import dashboard as build
@@ -29,12 +29,12 @@ def datasource() -> build.DatasourceVariable:
 
 
 def several(name: str, values: str) -> build.QueryVariable:
-    """Any number of the values of a label."""
+    """Returns a variable for any number of values of a label."""
     return one(name, values).multi(True).include_all(True).all_value(".+").current(ALL)
 
 
 def one(name: str, values: str) -> build.QueryVariable:
-    """One of the values of a label, the first of them at the start."""
+    """Returns a variable for one value of a label, initially the first."""
     return (
         build.QueryVariable(name)
         .label(name)
@@ -50,24 +50,24 @@ def scheme() -> build.CustomVariable:
     return (
         build.CustomVariable("scheme")
         .label("page")
-        .description("How the controllers' pages are reached; https where `web_config_file` asks for it.")
+        .description("The scheme of the controllers' pages; https if `web_config_file` requires TLS.")
         .values("http,https")
         .current(model.VariableOption(selected=True, text="http", value="http"))
     )
 
 
 def runbook() -> build.ConstantVariable:
-    """The address of deploy/operations.md, which whoever provisions the dashboards sets; the document says how."""
+    """Returns the URL of deploy/operations.md. Set it when you provision the dashboards; the document says how."""
     return build.ConstantVariable("runbook").value("deploy/operations.md")
 
 
 STEP = "60s"
 LOOK_BACK = "75s"
-"""A step and a scrape more: a change between two steps is seen by one of them."""
+"""One step and one scrape, so that a change between two steps is seen by one of them."""
 
 
 def transitions(selector: str, most: int = 0) -> build.AnnotationQuery:
-    """When pods came into another state, and which; of `most` pods at a time, 0: of all."""
+    """Returns annotations for changes of pods' states, for at most `most` pods at a time; 0 means all."""
     changed = f"increase(podpulse_health_transitions_total{{{selector}}}[{LOOK_BACK}]) > 0"
     chosen = f"topk({most}, {changed})" if most else f"({changed})"
     return (

@@ -1,9 +1,9 @@
-# A controller on every node of a Nomad cluster whose nodes run Consul agents, from the image of deploy/Dockerfile:
+# Runs a controller on every node of a Nomad cluster, from the image of deploy/Dockerfile. Each node runs a Consul agent.
 #
 #   nomad job run -var image=REGISTRY/podpulse:TAG deploy/nomad/podpulse.nomad.hcl
 #
-# Where ACLs deny by default, one token serves all nodes (podpulse acl-policy --any-node), and stands in Nomad's variables,
-# which only this job reads:
+# If ACLs deny by default, one token serves all nodes (podpulse acl-policy --any-node). Store it in a Nomad variable that only
+# this job can read:
 #
 #   nomad var put nomad/jobs/podpulse consul_token=...
 
@@ -21,7 +21,7 @@ job "podpulse" {
   datacenters = var.datacenters
   type        = "system"
 
-  # Node by node: what is wrong with a new version shows on the first one.
+  # One node at a time, so that a fault of a new version affects only the first node.
   update {
     max_parallel = 1
     stagger      = "30s"
@@ -35,12 +35,12 @@ job "podpulse" {
       }
     }
 
-    # The Consul session and the counts of checks outlive the container in the allocation's folder.
+    # The Consul session and the check counts are kept in the allocation's folder, and survive the container.
     ephemeral_disk {
       sticky = true
     }
 
-    # Never given up: what is in the way, as a Consul that comes up later, goes by itself.
+    # Nomad restarts the task without a limit, because most obstacles are temporary, such as a Consul that starts later.
     restart {
       attempts = 3
       interval = "1m"
@@ -48,15 +48,15 @@ job "podpulse" {
       mode     = "delay"
     }
 
-    # Nomad's own, for this check: Consul knows the controller by what it registers itself.
+    # A service of Nomad, for this check. The controller registers itself in Consul.
     service {
       name     = "podpulse"
       provider = "nomad"
       port     = "http"
 
-      # 503 when a thread stands still. Not /-/ready: a Consul that does not answer is no reason to restart.
-      # This host needs no password for it. Where `web_config_file` names a certificate, add `protocol = "https"` and
-      # `tls_skip_verify = true`.
+      # /-/healthy answers 503 if a thread hangs. /-/ready is not used, because an unreachable Consul is no reason for a
+      # restart. Requests from this host need no password. If `web_config_file` has a certificate, add
+      # `protocol = "https"` and `tls_skip_verify = true`.
       check {
         type     = "http"
         path     = "/-/healthy"
@@ -80,14 +80,14 @@ job "podpulse" {
         args         = ["run", "--config", "/local/config.yaml"]
         cap_drop     = ["all"]
 
-        # The image's own check is `podpulse healthy`, which asks as process 1 was started: `docker ps` shows its answer.
+        # The image has a health check, `podpulse healthy`, which uses the arguments of process 1. `docker ps` shows its result.
 
         ulimit {
           nofile = "65536"
         }
       }
 
-      # Only what is not as in deploy/config.example.yaml. The pods of a node are scheduled under the name that it has here.
+      # Only options that differ from deploy/config.example.yaml. Schedule the pods of a node under the `node_name` set here.
       template {
         destination = "local/config.yaml"
         data        = <<-END
@@ -103,7 +103,7 @@ job "podpulse" {
         END
       }
 
-      # The controller sees by itself that the file has changed.
+      # The controller reloads the file when it changes.
       template {
         destination = "secrets/consul-token"
         change_mode = "noop"
@@ -113,7 +113,7 @@ job "podpulse" {
         END
       }
 
-      # 10,000 checks took 140 MB, and a third of a core.
+      # With 10,000 checks, the controller took 140 MB and a third of a core.
       resources {
         cpu        = 500
         memory     = 192

@@ -143,7 +143,7 @@ def test_unknown_fields_of_manifests_are_listed_and_told_with_their_pod(site: Si
     assert client.get("/status")["manifest_warnings"] == 2
 
 
-def test_manifests_that_are_not_understood_are_listed_with_the_field(site: Site, client: Client) -> None:
+def test_invalid_manifests_are_listed_with_the_field(site: Site, client: Client) -> None:
     site.schedule(1, good=GOOD)
     site.schedule(2, good=BAD, torn=b"id: [\n")
     seen = client.get("/manifest-errors")
@@ -174,7 +174,7 @@ def test_the_status_is_that_of_the_controller(site: Site, client: Client) -> Non
     assert (seen["healthy"], seen["ready"], seen["complaints"]) == (True, False, ["the lease is lost"])
 
 
-def test_a_parameter_that_is_not_understood_is_named(client: Client) -> None:
+def test_the_error_names_an_invalid_parameter(client: Client) -> None:
     problem = client.get("/pods?state=ill&page=0&colour=red", status=400)
     assert {each["parameter"] for each in problem["errors"]} == {"state", "page", "colour"}
     assert "colour: no such parameter" in problem["detail"]

@@ -33,19 +33,19 @@ def manifest(tmp_path: Path) -> Path:
 # Everywhere
 
 
-def test_help_and_version_are_given_by_the_real_program() -> None:
+def test_help_lists_the_verbs() -> None:
     said = podpulse("--help").stdout
     for verb in ("run", "isup", "schedule", "unschedule", "inspect", "check-manifest", "check-config"):
         assert f"\n  {verb} " in said
 
 
 @pytest.mark.parametrize("arguments", [[], *([verb] for verb in sorted(main.commands))])
-def test_the_version_is_said_by_the_program_and_by_every_verb(arguments: list[str]) -> None:
+def test_the_program_and_every_verb_print_the_version(arguments: list[str]) -> None:
     assert good(run(*arguments, "--version")) == f"podpulse, version {version('podpulse')}\n"
 
 
 @pytest.mark.parametrize("verb", sorted(main.commands))
-def test_every_verbs_help_teaches_by_examples_that_could_be_typed(verb: str) -> None:
+def test_the_help_of_every_verb_has_valid_examples(verb: str) -> None:
     said = good(run(verb, "-h"))
     examples = re.findall(r"^ +(?:.*\$\(|env -i \S+ )?podpulse ([a-z0-9-]+)(.*)$", said, re.MULTILINE)
     assert any(name == verb for name, _ in examples), said
@@ -55,32 +55,32 @@ def test_every_verbs_help_teaches_by_examples_that_could_be_typed(verb: str) -> 
 
 
 @pytest.mark.parametrize("verb", sorted(main.commands))
-def test_every_verbs_help_says_its_exit_codes(verb: str) -> None:
+def test_the_help_of_every_verb_lists_its_exit_codes(verb: str) -> None:
     said = good(run(verb, "-h"))
     assert "\n  Examples:\n" in said
     assert "\n  Exit codes:\n" in said
 
 
 @pytest.mark.parametrize("arguments", [[], *([verb] for verb in sorted(main.commands))])
-def test_help_has_neither_colours_nor_lines_that_do_not_fit(arguments: list[str]) -> None:
+def test_help_has_no_colours_and_fits_the_width(arguments: list[str]) -> None:
     said = good(run(*arguments, "-h", COLUMNS="110"))
     assert "\x1b" not in said
     assert max(map(len, said.splitlines())) <= 110
 
 
-def test_what_every_verb_does_is_told_without_being_cut_on_a_narrow_terminal() -> None:
+def test_summaries_of_verbs_are_not_truncated_on_a_narrow_terminal() -> None:
     listed = good(run("--help", COLUMNS="80")).partition("Commands:\n")[2].splitlines()
     assert len(listed) == len(main.commands)
     assert [line for line in listed if not line.endswith(".") or line.endswith("..")] == []
 
 
 @pytest.mark.parametrize("verb", sorted(main.commands))
-def test_every_option_says_what_it_is_for(verb: str) -> None:
+def test_every_option_has_a_help_text(verb: str) -> None:
     options = [each for each in main.commands[verb].params if isinstance(each, click.Option)]
     assert [each.name for each in options if not each.help] == []
 
 
-def test_documents_code_and_help_name_no_verb_that_there_is_not() -> None:
+def test_documents_code_and_help_name_only_existing_verbs() -> None:
     """Such as a `demo`, for which there is `deploy/demo`."""
     files = [*DOCUMENTS]
     for folder, pattern in (("controller", "*.py"), ("controller", "*.html"), ("reconcilers", "*.py"), ("deploy", "*")):
@@ -127,7 +127,7 @@ def test_schedule_inspect_and_unschedule_work_on_a_folder(manifest: Path, tmp_pa
     good(run("unschedule", "isup", "--intent-dir", pods))
 
 
-def test_inspect_shows_a_list_or_a_table_where_it_is_asked_for(manifest: Path, tmp_path: Path) -> None:
+def test_inspect_can_show_a_list_or_a_table(manifest: Path, tmp_path: Path) -> None:
     pods = tmp_path / "pods"
     good(run("schedule", manifest, "--intent-dir", pods))
     (listed,) = json.loads(good(run("inspect", "--intent-dir", pods, "--format", "list")))
@@ -141,7 +141,7 @@ def test_inspecting_a_folder_that_is_missing_says_so(tmp_path: Path) -> None:
     assert "No such file or directory" in complaint(run("inspect", "--intent-dir", tmp_path / "missing"))
 
 
-def test_a_manifest_that_is_wrong_is_not_scheduled(tmp_path: Path) -> None:
+def test_an_invalid_manifest_is_not_scheduled(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("id: isup\nstatus_port: 70000\n")
     said = complaint(run("schedule", file, "--intent-dir", tmp_path / "pods"))
@@ -151,7 +151,7 @@ def test_a_manifest_that_is_wrong_is_not_scheduled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "", "-" * 3, "x" * 200])
-def test_names_that_could_reach_elsewhere_are_refused(manifest: Path, tmp_path: Path, name: str) -> None:
+def test_names_that_could_leave_the_folder_are_refused(manifest: Path, tmp_path: Path, name: str) -> None:
     assert "expected letters" in complaint(run("unschedule", "--intent-dir", tmp_path, "--", name))
     if name:
         assert "expected letters" in complaint(run("schedule", manifest, f"--node={name}", "--intent-dir", tmp_path))
@@ -171,13 +171,13 @@ def test_schedule_inspect_and_unschedule_work_on_consul(consul: Agent, manifest:
     assert consul.keys("intent/") == [f"intent/{HERE}/isup"]
 
 
-def test_consul_is_found_by_its_own_variable_and_over_the_real_program(consul: Agent, manifest: Path) -> None:
+def test_the_program_finds_consul_by_environment_variable_or_option(consul: Agent, manifest: Path) -> None:
     address = f"http://127.0.0.1:{consul.http_port}"
     good(run("schedule", manifest, "--node", "web1", CONSUL_HTTP_ADDR=address))
     assert json.loads(podpulse("inspect", "--consul", address).stdout).keys() == {"isup"}
 
 
-def test_over_tls_the_client_shows_its_certificate(consul_binary: Path, manifest: Path) -> None:
+def test_the_client_sends_its_certificate_over_tls(consul_binary: Path, manifest: Path) -> None:
     with Agent(consul_binary, tls=True) as consul:
         files = consul.certificates
         assert files
@@ -200,14 +200,14 @@ def test_a_token_is_taken_from_option_or_file_and_a_wrong_one_is_not_repeated(
         assert "403" in said or "ACL" in said
 
 
-def test_a_consul_that_is_not_there_is_one_line(consul: Agent, manifest: Path) -> None:
+def test_an_unreachable_consul_is_reported_in_one_line(consul: Agent, manifest: Path) -> None:
     consul.kill()
     said = complaint(on(consul, "inspect"))
     assert said.startswith("Error: ")
     assert len(said.splitlines()) == 1
 
 
-def test_headers_go_with_every_request_in_both_of_p2s_spellings(manifest: Path) -> None:
+def test_headers_in_both_spellings_of_p2_are_sent_with_every_request(manifest: Path) -> None:
     with FakeServer(lambda _: Reply(200, b"true", {"X-Consul-Index": "1"})) as proxy:
         headers = ("--header", "X-Proxy=a=b", "--header", "Authorization: Bearer s3cret")
         good(run("schedule", manifest, "--consul", proxy.address, "--wait", "1m", *headers))
@@ -244,7 +244,7 @@ def test_a_wait_is_a_duration() -> None:
     assert "expected a duration" in complaint(run("inspect", "--wait", "soon"))
 
 
-def test_consul_addresses_that_make_no_sense_are_one_line() -> None:
+def test_an_invalid_consul_address_is_reported_in_one_line() -> None:
     said = complaint(run("inspect", "--consul", "ftp://x"))
     assert said.startswith("Error: command line: consul.address: Consul's address is 'ftp://x'; expected")
     assert len(said.splitlines()) == 1
@@ -253,7 +253,7 @@ def test_consul_addresses_that_make_no_sense_are_one_line() -> None:
 # Checking files
 
 
-def test_check_manifest_says_what_is_asked_for_and_what_is_not_known(tmp_path: Path) -> None:
+def test_check_manifest_prints_the_check_and_unknown_fields(tmp_path: Path) -> None:
     file = tmp_path / "m.yaml"
     file.write_text("id: isup\nstatus_port: 8000\ncolour: red\nstatus: {path: /up}\n")
     silent = tmp_path / "s.yaml"
@@ -267,7 +267,7 @@ def test_check_manifest_says_what_is_asked_for_and_what_is_not_known(tmp_path: P
     assert f"{resting}: paused; SHA {sha(resting.read_bytes())}\n" in said
 
 
-def test_check_manifest_goes_on_after_a_wrong_one_and_ends_with_1(manifest: Path, tmp_path: Path) -> None:
+def test_check_manifest_continues_after_an_invalid_manifest_and_exits_with_1(manifest: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("id: [\n")
     result = run("check-manifest", bad, manifest)
@@ -276,7 +276,7 @@ def test_check_manifest_goes_on_after_a_wrong_one_and_ends_with_1(manifest: Path
     assert str(manifest) in result.stdout
 
 
-def test_check_config_says_what_of_p2s_configuration_is_passed_over(tmp_path: Path) -> None:
+def test_check_config_lists_the_ignored_options_of_p2s_configuration(tmp_path: Path) -> None:
     file = tmp_path / "p2-preparer.yaml"
     file.write_text("preparer: {node_name: web1, status_port: 8082}\n")
     why = "it is p2-preparer's; page and metrics are where podpulse.listen says"
@@ -288,7 +288,7 @@ def test_check_config_says_what_of_p2s_configuration_is_passed_over(tmp_path: Pa
     assert f"{file}: preparer.node: no such option of p2-preparer" in complaint(run("check-config", file))
 
 
-def test_check_config_says_good_or_what_is_wrong(tmp_path: Path) -> None:
+def test_check_config_prints_good_or_the_errors(tmp_path: Path) -> None:
     file = tmp_path / "podpulse.yaml"
     file.write_text("node_name: web1\n")
     assert good(run("check-config", file)) == f"{file}: good\n"
@@ -304,13 +304,13 @@ def test_check_config_says_good_or_what_is_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--intent-dir", "pods"], ["--listen", "nowhere"], ["--node", "a b"]])
-def test_run_refuses_a_wrong_command_line_in_one_line(arguments: list[str]) -> None:
+def test_run_rejects_an_invalid_command_line_in_one_line(arguments: list[str]) -> None:
     said = complaint(run("run", *arguments))
     assert said.startswith("Error: command line: ")
     assert len(said.splitlines()) == 1
 
 
-def test_isup_says_when_its_port_is_taken() -> None:
+def test_isup_reports_that_its_port_is_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = podpulse("isup", "--host", "127.0.0.1", "--port", taken.getsockname()[1], check=False)
     assert done.returncode == 1

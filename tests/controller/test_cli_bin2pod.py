@@ -67,7 +67,7 @@ def test_equal_executables_give_equal_tars_whoever_packs_them_and_when(executabl
     assert packed(executable, work)[0]["tar_path"] != str(work / f"isup_{DIGITS}.tar.gz")
 
 
-def test_what_is_asked_for_stands_in_the_manifest(executable: Path, work: Path) -> None:
+def test_the_manifest_contains_the_options(executable: Path, work: Path) -> None:
     where = ("--location", "https://artifacts.example.com/{}?v=1", "--id", "My.Shop")
     config = ("--config", "A=b=c", "--config", "PORT=0010", "--config", "EMPTY=", "--config", "EMOJI=\U0001f600 'x'")
     said, document = packed(executable, work, *where, *config, "--status-port", 8000, "--status-http")
@@ -79,14 +79,14 @@ def test_what_is_asked_for_stands_in_the_manifest(executable: Path, work: Path) 
     assert (document["status_port"], document["status_http"]) == (8000, True)
 
 
-def test_the_manifest_is_good_for_ours_and_for_p2_which_would_write_it_the_same(executable: Path, work: Path) -> None:
+def test_the_manifest_is_valid_and_has_p2s_canonical_form(executable: Path, work: Path) -> None:
     said, _ = packed(executable, work, "--status-port", 8000, "--config", "ENVIRONMENT=staging")
     data = Path(said["manifest_path"]).read_bytes()
     assert p2manifest.canonical(data) == data
     assert ":8000/_status every 5 s" in good(run("check-manifest", said["manifest_path"]))
 
 
-def test_a_location_without_a_version_in_its_name_is_warned_of(executable: Path, work: Path) -> None:
+def test_a_location_without_a_version_in_its_name_gives_a_warning(executable: Path, work: Path) -> None:
     result = run("bin2pod", executable, "--work-dir", work, "--location", "https://artifacts/isup.tar.gz")
     assert json.loads(good(result))["final_location"] == "https://artifacts/isup.tar.gz"
     assert result.stderr.startswith("Warning: p2 cannot read a version from 'https://artifacts/isup.tar.gz'")
@@ -106,14 +106,14 @@ def test_a_location_without_a_version_in_its_name_is_warned_of(executable: Path,
         (["--work-dir", "missing"], "does not exist"),
     ],
 )
-def test_what_makes_no_pod_is_refused_and_leaves_nothing(
+def test_invalid_options_are_refused_and_leave_no_files(
     executable: Path, work: Path, options: list[str], expected: str
 ) -> None:
     assert expected in " ".join(complaint(run("bin2pod", executable, "--work-dir", work, *options)).split())
     assert list(work.iterdir()) == []
 
 
-def test_an_executable_that_is_none_is_refused(tmp_path: Path, work: Path) -> None:
+def test_a_file_that_is_not_regular_is_refused(tmp_path: Path, work: Path) -> None:
     assert "is a directory" in complaint(run("bin2pod", tmp_path))
     assert "does not exist" in complaint(run("bin2pod", tmp_path / "missing"))
     os.mkfifo(tmp_path / "pipe")
@@ -128,7 +128,7 @@ def test_the_executable_itself_is_never_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("becomes", "expected"), [(100_000, "shorter"), (300_000, "longer")])
-def test_an_executable_that_changes_while_it_is_read_makes_no_pod(
+def test_an_executable_that_changes_during_reading_is_refused(
     executable: Path, work: Path, becomes: int, expected: str
 ) -> None:
     executable.write_bytes(bytes(200_000))
@@ -141,7 +141,7 @@ def test_an_executable_that_changes_while_it_is_read_makes_no_pod(
     assert list(work.iterdir()) == []
 
 
-def test_the_progress_of_a_big_file_is_shown_on_a_terminal_and_nowhere_else(executable: Path, work: Path) -> None:
+def test_progress_is_shown_only_on_a_terminal(executable: Path, work: Path) -> None:
     os.truncate(executable, 64 * 1024 * 1024)
     with OnTerminal("bin2pod", executable, "--work-dir", work) as terminal:
         assert terminal.wait() == 0

@@ -28,7 +28,7 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
-def test_as_json_it_says_of_each_file_what_a_program_needs(manifest: Path, tmp_path: Path) -> None:
+def test_json_describes_each_file(manifest: Path, tmp_path: Path) -> None:
     odd = written(tmp_path, "id: odd\ncolour: red\n")
     wrong = written(tmp_path, WRONG)
     broken = written(tmp_path, "id: [\n")
@@ -73,7 +73,7 @@ def test_the_check_of_the_json_is_the_one_that_plan_shows(manifest: Path, tmp_pa
     assert planned["start"] == {"isup": checked["check"]}
 
 
-def test_schedule_and_plan_warn_of_a_mistyped_field_and_do_what_was_asked_for(tmp_path: Path) -> None:
+def test_schedule_and_plan_warn_about_a_mistyped_field_and_continue(tmp_path: Path) -> None:
     odd, pods = written(tmp_path, "id: isup\nstatus_port: 80\nexpect_staus: 204\n"), tmp_path / "pods"
     warning = "expect_staus: unknown field, ignored; did you mean status.expect_status?"
     result = run("schedule", odd, "--intent-dir", pods, "--node", "web1")
@@ -86,7 +86,7 @@ def test_schedule_and_plan_warn_of_a_mistyped_field_and_do_what_was_asked_for(tm
     assert json.loads(good(run(*where, "--json")))["warnings"] == {}
 
 
-def test_a_mistyped_field_is_warned_of_also_beside_one_that_is_wrong(tmp_path: Path) -> None:
+def test_a_mistyped_field_is_reported_together_with_an_invalid_one(tmp_path: Path) -> None:
     file = written(tmp_path, "id: isup\nstatus_port: 70000\nstatus: {intervall: 5s}\n")
     result = run("check-manifest", file)
     assert (result.exit_code, result.stdout) == (
@@ -107,14 +107,14 @@ def test_a_mistyped_field_is_warned_of_also_beside_one_that_is_wrong(tmp_path: P
         ),
     ],
 )
-def test_every_error_of_a_manifest_is_said_on_a_line_of_its_own(tmp_path: Path, text: str, fields: list[str]) -> None:
+def test_every_error_of_a_manifest_has_its_own_line(tmp_path: Path, text: str, fields: list[str]) -> None:
     file = written(tmp_path, text)
     for verb in (["check-manifest", file], ["schedule", file, "--intent-dir", tmp_path / "pods"]):
         said = complaint(run(*verb)).removeprefix("Error: ").splitlines()
         assert [line.removeprefix(f"{file}: ").partition(": ")[0] for line in said] == fields
 
 
-def test_a_configuration_gives_the_node_the_defaults_and_what_manifests_may_say(tmp_path: Path) -> None:
+def test_the_configuration_supplies_the_node_the_defaults_and_the_permissions(tmp_path: Path) -> None:
     manifest = written(tmp_path, "id: isup\nstatus_port: 80\nstatus: {headers: {X-Key: a}, tls: {ca_file: /no.pem}}\n")
     config = tmp_path / "config.yaml"
     config.write_text("node_name: web7\ndefaults: {interval: 30s}\n")
@@ -127,7 +127,7 @@ def test_a_configuration_gives_the_node_the_defaults_and_what_manifests_may_say(
     assert "https://web8:80/" in good(run("check-manifest", manifest, "--config", config, "--node", "web8"))
 
 
-def test_a_configuration_decides_who_must_have_signed_and_what_passes_without_a_probe(tmp_path: Path) -> None:
+def test_the_configuration_decides_what_passes_without_a_probe(tmp_path: Path) -> None:
     manifest, config = written(tmp_path, "id: isup\n"), tmp_path / "config.yaml"
     config.write_text("node_name: web7\np2_compat: true\n")
     assert "passing without a probe every 1 s" in good(run("check-manifest", manifest, "--config", config))
@@ -136,7 +136,7 @@ def test_a_configuration_decides_who_must_have_signed_and_what_passes_without_a_
 
 
 @pytest.mark.parametrize("node", ["", "a/b"])
-def test_a_node_that_cannot_be_is_a_wrong_use(manifest: Path, node: str) -> None:
+def test_an_invalid_node_name_is_a_usage_error(manifest: Path, node: str) -> None:
     assert "--node: expected a name" in complaint(run("check-manifest", manifest, "--node", node))
 
 
@@ -154,7 +154,7 @@ def test_a_manifest_that_p2_would_not_read_has_no_sha(tmp_path: Path) -> None:
         ("config: {at: https://example.com/}", "a ':' in 'https://example.com/'"),
     ],
 )
-def test_what_p2_would_not_read_is_a_warning(tmp_path: Path, text: str, why: str) -> None:
+def test_content_that_p2_would_not_read_gives_a_warning(tmp_path: Path, text: str, why: str) -> None:
     odd = written(tmp_path, f"{MANIFEST}{text}\n")
     said = good(run("check-manifest", odd))
     assert f"{odd}: warning: p2 would not read this: " in said

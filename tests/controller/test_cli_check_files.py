@@ -47,7 +47,9 @@ def wrong_keys(folder: Path, files: Certificates) -> Mapping[str, Path]:
 
 
 @pytest.mark.parametrize("section", ["defaults.tls", "consul", "web_config_file"])
-def test_a_key_that_is_none_of_the_certificate_is_refused(tmp_path: Path, files: Certificates, section: str) -> None:
+def test_a_key_that_does_not_match_the_certificate_is_refused(
+    tmp_path: Path, files: Certificates, section: str
+) -> None:
     good(run("check-config", with_pair(tmp_path, section, files.cert, files.key)))
     for what, key in wrong_keys(tmp_path, files).items():
         said = complaint(run("check-config", with_pair(tmp_path, section, files.cert, key)))
@@ -55,7 +57,7 @@ def test_a_key_that_is_none_of_the_certificate_is_refused(tmp_path: Path, files:
         assert "expected a certificate" in said, what
 
 
-def test_authorities_that_are_none_are_refused(tmp_path: Path, files: Certificates) -> None:
+def test_a_file_without_authorities_is_refused(tmp_path: Path, files: Certificates) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(f"defaults: {{tls: {{ca_file: {files.key}}}}}\n")
     said = complaint(run("check-config", file))

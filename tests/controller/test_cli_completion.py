@@ -51,5 +51,5 @@ def test_other_shells_get_their_own_script(shell: str, mark: str) -> None:
     assert mark in good(run("completion", shell))
 
 
-def test_a_shell_that_nobody_knows_is_a_wrong_use() -> None:
+def test_an_unknown_shell_is_a_usage_error() -> None:
     assert "is not one of" in complaint(run("completion", "cmd.exe"))

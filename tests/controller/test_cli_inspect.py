@@ -23,7 +23,7 @@ def pods(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_terminal_gets_colours_unless_none_are_wanted(pods: Path) -> None:
+def test_a_terminal_gets_colours_unless_they_are_disabled(pods: Path) -> None:
     command = ("inspect", "--format", "table", "--intent-dir", pods, "--node", "web1.example.com")
     with OnTerminal(*command) as terminal:
         assert terminal.wait() == 0
@@ -35,7 +35,7 @@ def test_a_terminal_gets_colours_unless_none_are_wanted(pods: Path) -> None:
         assert YELLOW not in terminal.shown
 
 
-def test_who_waits_at_a_terminal_is_told_for_what() -> None:
+def test_a_terminal_shows_what_the_program_waits_for() -> None:
     release = threading.Event()
     with FakeServer(lambda _: Reply(503, b"no leader", wait=release)) as slow:
         with OnTerminal("inspect", "--consul", slow.address) as terminal:
@@ -47,7 +47,7 @@ def test_who_waits_at_a_terminal_is_told_for_what() -> None:
         assert "waiting" not in done.stderr
 
 
-def test_piped_it_is_plain_and_whole_however_wide(pods: Path) -> None:
+def test_piped_output_is_plain_and_not_truncated(pods: Path) -> None:
     node = "a-node-with-a-very-long-name." * 4 + "example.com"
     said = podpulse("inspect", "--format", "table", "--intent-dir", pods, "--node", node).stdout
     assert said.isascii()

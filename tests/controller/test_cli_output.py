@@ -93,21 +93,21 @@ def verb(
 
 
 @pytest.mark.parametrize("arguments", VERBS, ids=" ".join)
-def test_a_full_standard_output_is_a_sentence(folder: Path, arguments: list[str]) -> None:
+def test_a_full_standard_output_is_reported_in_one_sentence(folder: Path, arguments: list[str]) -> None:
     done = verb(folder, arguments, ">/dev/full")
     assert done.stderr == b"Error: standard output cannot be written: No space left on device\n"
     assert done.returncode in {1, 3}
 
 
 @pytest.mark.parametrize("output", [">&-", "<&- >&- 2>&-", "2>/dev/full >/dev/full"])
-def test_a_closed_standard_output_is_silence(folder: Path, output: str) -> None:
+def test_a_closed_standard_output_is_not_reported(folder: Path, output: str) -> None:
     done = verb(folder, INSPECT, output)
     assert done.stderr == b""
     assert done.returncode in {0, 1}
 
 
 @pytest.mark.parametrize("arguments", [PROBE, INSPECT, ["--help"]], ids=lambda each: each[0])
-def test_who_reads_no_further_hears_no_complaint(folder: Path, arguments: list[str]) -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_error_message(folder: Path, arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -122,7 +122,7 @@ def test_who_reads_no_further_hears_no_complaint(folder: Path, arguments: list[s
 @pytest.mark.parametrize(
     "environ", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C"}], ids=str
 )
-def test_where_only_ascii_is_read_ascii_is_written(folder: Path, environ: dict[str, str]) -> None:
+def test_only_ascii_is_written_in_an_ascii_locale(folder: Path, environ: dict[str, str]) -> None:
     done = verb(folder, PROBE, environ=environ)
     assert done.stderr == b""
     assert "gr\\xfcn #" in done.stdout.decode("ascii")
@@ -130,7 +130,7 @@ def test_where_only_ascii_is_read_ascii_is_written(folder: Path, environ: dict[s
     assert json.loads(done.stdout.decode("ascii"))["isup"][NODE]["detail"] == HOSTILE
 
 
-def test_who_reads_utf8_gets_it(folder: Path) -> None:
+def test_utf8_is_written_in_a_utf8_locale(folder: Path) -> None:
     said = verb(folder, INSPECT, environ={"LC_ALL": "C.UTF-8"}).stdout.decode()
     assert "grün █" in said
 
@@ -140,7 +140,7 @@ def test_who_reads_utf8_gets_it(folder: Path) -> None:
     [PROBE, [*PROBE, "--json"], INSPECT, [*INSPECT, "--format", "list"], [*INSPECT, "--format", "table"]],
     ids=" ".join,
 )
-def test_what_a_pod_answers_is_nothing_that_a_terminal_obeys(
+def test_the_answer_of_a_pod_cannot_control_the_terminal(
     folder: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = in_process(folder, arguments, monkeypatch)
@@ -154,7 +154,7 @@ def test_json_has_the_value_that_the_pod_answered(folder: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=str)
-def test_what_a_controller_answers_is_nothing_that_a_terminal_obeys(
+def test_the_answer_of_a_controller_cannot_control_the_terminal(
     folder: Path, controller: str, more: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = in_process(folder, [*PLAN, "--controller", controller, *more], monkeypatch)
@@ -163,7 +163,7 @@ def test_what_a_controller_answers_is_nothing_that_a_terminal_obeys(
 
 
 @pytest.mark.parametrize("content", ["id: isup\n", "id: [\n"])
-def test_the_name_of_a_file_is_nothing_that_a_terminal_obeys(folder: Path, content: str) -> None:
+def test_the_name_of_a_file_cannot_control_the_terminal(folder: Path, content: str) -> None:
     file = folder / "\x1b[2J\u009b31m.yaml"
     file.write_text(content)
     for arguments in (["check-manifest", file], ["check-config", file], ["probe", "--manifest", f"{file}.gone"]):
@@ -172,7 +172,7 @@ def test_the_name_of_a_file_is_nothing_that_a_terminal_obeys(folder: Path, conte
         assert safe_lines(said) == said
 
 
-def test_an_address_is_written_as_it_is_and_holds_no_picture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_is_written_without_emoji_replacement(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     said = run(*PROBE, "--address", "fd00:ab:100:cd::1").stdout
     assert "at fd00:ab:100:cd::1, within" in said
@@ -182,17 +182,15 @@ def test_an_address_is_written_as_it_is_and_holds_no_picture(folder: Path, monke
     ("listen", "shown"),
     [("[::1]:1", "http://[::1]:1"), ("[::]:1", "http://127.0.0.1:1"), ("0.0.0.0:1", "http://127.0.0.1:1")],
 )
-def test_the_page_of_the_controller_is_named_by_an_address_that_can_be_asked(
-    folder: Path, listen: str, shown: str
-) -> None:
+def test_the_url_of_the_controllers_page_is_usable(folder: Path, listen: str, shown: str) -> None:
     config = folder / "config.yaml"
     config.write_text(f"listen: '{listen}'\n")
     said = run("plan", "--node", NODE, "--intent-dir", folder / "pods", "--config", config)
     assert f"no controller answers at {shown}: " in said.stderr
 
 
-def test_what_is_compared_is_written_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compared_values_are_written_unchanged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeServer(lambda _: Reply(200, json.dumps({"node": NODE, "checks": {}}).encode())) as fake:
         url = f"{fake.address}/:ab:/[red]"
         said = in_process(folder, [*PLAN, "--controller", url], monkeypatch)
-    assert f"the 0 checks that run at {url}:" in said
+    assert f"the 0 checks of {url}:" in said

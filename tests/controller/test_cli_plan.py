@@ -30,7 +30,7 @@ def pods(tmp_path: Path) -> Path:
     return folder
 
 
-def test_without_a_controller_everything_would_start(pods: Path) -> None:
+def test_without_a_controller_every_check_would_start(pods: Path) -> None:
     result = plan("--intent-dir", pods, "--controller", "none")
     assert result.exit_code == 0, result.output
     assert result.stdout == (
@@ -45,7 +45,7 @@ def test_without_a_controller_everything_would_start(pods: Path) -> None:
     assert plan("--intent-dir", pods, "--controller", "none", "--exit-code").exit_code == 0
 
 
-def test_a_terminal_gets_colours_unless_none_are_wanted(pods: Path) -> None:
+def test_a_terminal_gets_colours_unless_they_are_disabled(pods: Path) -> None:
     arguments = ("plan", "--node", "web1", "--intent-dir", pods, "--controller", "none")
     with OnTerminal(*arguments) as terminal:
         assert terminal.wait() == 0
@@ -56,7 +56,7 @@ def test_a_terminal_gets_colours_unless_none_are_wanted(pods: Path) -> None:
         assert "\x1b[32m" not in terminal.shown
 
 
-def test_a_controller_that_does_not_answer_is_said(pods: Path) -> None:
+def test_a_controller_that_does_not_answer_is_reported(pods: Path) -> None:
     assumed = plan("--intent-dir", pods)
     assert (assumed.exit_code, "the plan starts from no running checks" in assumed.stderr) == (0, True)
     named = plan("--intent-dir", pods, "--controller", "http://alice:s3cret@127.0.0.1:1")
@@ -65,7 +65,7 @@ def test_a_controller_that_does_not_answer_is_said(pods: Path) -> None:
     assert "s3cret" not in named.stderr
 
 
-def test_it_says_what_would_start_be_replaced_and_stop(consul: Agent, tmp_path: Path) -> None:
+def test_the_plan_lists_checks_to_start_replace_and_stop(consul: Agent, tmp_path: Path) -> None:
     with Target() as target, Controller(consul={"address": consul.address}) as controller:
         for pod in ("api", "db", "old"):
             consul.put(f"intent/web1/{pod}", manifest(pod, target.port))
@@ -99,14 +99,14 @@ def test_it_says_what_would_start_be_replaced_and_stop(consul: Agent, tmp_path: 
         assert "is that of node 'web1', not of 'web2'" in wrong.stderr
 
 
-def test_something_else_that_answers_is_no_controller(pods: Path) -> None:
+def test_another_server_is_not_taken_for_the_controller(pods: Path) -> None:
     with Target() as target:
         result = plan("--intent-dir", pods, "--controller", f"http://127.0.0.1:{target.port}")
     assert result.exit_code == 1
     assert "answered with status 200 and without checks" in result.stderr
 
 
-def test_there_is_no_plan_where_consul_has_no_leader() -> None:
+def test_no_plan_is_made_if_consul_has_no_leader() -> None:
     says = {"X-Consul-Index": "7", "X-Consul-KnownLeader": "false"}
     with FakeServer(lambda _: Reply(404, b"", says)) as consul:
         result = plan("--consul", consul.address, "--controller", "none")
@@ -114,7 +114,7 @@ def test_there_is_no_plan_where_consul_has_no_leader() -> None:
     assert "intent/web1/ is not known: Consul has no leader" in result.stderr
 
 
-def test_the_namespace_is_asked_for_and_named() -> None:
+def test_the_plan_reads_and_names_the_namespace() -> None:
     says = {"X-Consul-Index": "7", "X-Consul-KnownLeader": "true"}
     with FakeServer(lambda _: Reply(404, b"", says)) as consul:
         where = ["--consul", f"{consul.address}/consul", "--namespace", "team", "--partition", "east"]
@@ -125,7 +125,7 @@ def test_the_namespace_is_asked_for_and_named() -> None:
     assert {"ns=team", "partition=east"} <= set(consul.asked[0].path.partition("?")[2].split("&"))
 
 
-def test_a_check_is_planned_to_be_stopped_only_where_a_single_read_finds_its_manifest_gone(acl_consul: Agent) -> None:
+def test_a_check_is_planned_to_stop_only_if_a_read_of_its_key_confirms_the_deletion(acl_consul: Agent) -> None:
     with (
         Target() as target,
         Controller(consul={"address": acl_consul.address, "token": acl_consul.token}) as controller,

@@ -57,7 +57,7 @@ def test_a_failure_says_its_reason_and_what_it_leads_to(target: Target, tmp_path
     assert "\\x1b[31mdatabase gone" in result.stdout
 
 
-def test_our_own_fault_says_nothing_about_the_pod(target: Target, tmp_path: Path) -> None:
+def test_a_local_failure_is_not_attributed_to_the_pod(target: Target, tmp_path: Path) -> None:
     clean = {"CONSUL_HTTP_ADDR": None, "CONFIG_PATH": None}
     arguments = ["probe", "--manifest", str(manifest(tmp_path, target.port)), "--address", "169.254.1.1"]
     result = CliRunner(env=clean).invoke(main, arguments)
@@ -66,7 +66,7 @@ def test_our_own_fault_says_nothing_about_the_pod(target: Target, tmp_path: Path
     assert not target.accepted()
 
 
-def test_a_certificate_is_told_with_its_expiry_and_for_whom_it_is_and_by_whom(tmp_path: Path) -> None:
+def test_the_expiry_subject_and_issuer_of_a_certificate_are_shown(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
     with Target(tls=authority.server("web1")) as target:
         more = f"status: {{tls: {{ca_file: {authority.file}}}}}"
@@ -79,7 +79,7 @@ def test_a_certificate_is_told_with_its_expiry_and_for_whom_it_is_and_by_whom(tm
     assert "This is a failure: certificate." in unknown.stdout
 
 
-def test_json_carries_all_of_it(target: Target, tmp_path: Path) -> None:
+def test_json_contains_the_whole_result(target: Target, tmp_path: Path) -> None:
     said = json.loads(probe("--manifest", manifest(tmp_path, target.port), "--json").stdout)
     assert said["outcome"] == "success"
     assert said["addresses"] == ["127.0.0.1"]
@@ -114,7 +114,7 @@ def test_the_catalogs_address_is_used_where_the_configuration_says_so(
     assert "the address of node nobody is not known" in refused.stderr
 
 
-def test_what_cannot_be_probed_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_pod_that_cannot_be_probed_is_an_error(tmp_path: Path) -> None:
     assert "either POD or --manifest" in probe().stderr
     paused = probe("--manifest", manifest(tmp_path, 80, more="status: {paused: true}"))
     assert (paused.exit_code, paused.stderr) == (1, "Error: web1/isup: paused\n")
@@ -122,7 +122,7 @@ def test_what_cannot_be_probed_is_a_clear_error(tmp_path: Path) -> None:
     assert "status.timeout: expected a duration" in wrong.stderr
 
 
-def test_colours_are_for_terminals_only_and_not_where_they_are_not_wanted(target: Target, tmp_path: Path) -> None:
+def test_only_terminals_get_colours_unless_they_are_disabled(target: Target, tmp_path: Path) -> None:
     file = manifest(tmp_path, target.port)
     arguments = ("probe", "--manifest", file, "--node", "web1", "--address", "127.0.0.1")
     assert "\x1b[" not in podpulse(*arguments).stdout

@@ -37,9 +37,7 @@ def test_several_manifests_are_written_with_a_line_for_each(consul: Agent, manif
     assert consul.keys() == ["intent/web1/isup", "intent/web1/other"]
 
 
-def test_of_several_manifests_none_is_written_if_one_cannot_be_used(
-    consul: Agent, manifest: Path, tmp_path: Path
-) -> None:
+def test_if_one_of_several_manifests_is_invalid_none_is_written(consul: Agent, manifest: Path, tmp_path: Path) -> None:
     wrong, broken = tmp_path / "wrong.yaml", tmp_path / "broken.yaml"
     wrong.write_text("id: wrong\nstatus_port: http\n")
     broken.write_text("id: [\n")
@@ -49,7 +47,7 @@ def test_of_several_manifests_none_is_written_if_one_cannot_be_used(
     assert consul.keys() == []
 
 
-def test_uuid_pods_are_p2s_pair_and_two_of_one_name_stand_side_by_side(consul: Agent, manifest: Path) -> None:
+def test_two_uuid_pods_of_the_same_name_can_coexist(consul: Agent, manifest: Path) -> None:
     first, second = (
         json.loads(good(on(consul, "schedule", manifest, "--uuid-pod", "--node", "web2"))) for _ in range(2)
     )
@@ -65,14 +63,14 @@ def test_uuid_pods_are_p2s_pair_and_two_of_one_name_stand_side_by_side(consul: A
     assert f"no pod has the UUID {uuid}" in complaint(on(consul, "unschedule", uuid, "--uuid-pod"))
 
 
-def test_what_points_at_a_lost_uuid_pod_is_removed_when_its_node_is_said(consul: Agent, manifest: Path) -> None:
+def test_the_index_of_a_lost_uuid_pod_is_removed_if_its_node_is_given(consul: Agent, manifest: Path) -> None:
     uuid = json.loads(good(on(consul, "schedule", manifest, "--uuid-pod", "--node", "web2")))["pod_unique_key"]
     consul.delete(f"pods/{uuid}")
     good(on(consul, "unschedule", uuid, "--uuid-pod", "--node", "web2"))
     assert consul.keys() == []
 
 
-def test_a_uuid_pod_is_written_wholly_or_not_at_all(consul_binary: Path, manifest: Path) -> None:
+def test_a_uuid_pod_is_written_completely_or_not_at_all(consul_binary: Path, manifest: Path) -> None:
     with Agent(consul_binary, acl=True) as consul:
         token = consul.create_token('key_prefix "pods/" { policy = "write" }')
         said = complaint(on(consul, "schedule", manifest, "--uuid-pod", "--token", token))
@@ -88,7 +86,7 @@ def test_a_uuid_pod_is_written_wholly_or_not_at_all(consul_binary: Path, manifes
         (["--uuid-pod", "--intent-dir", "pods"], "--uuid-pod and --intent-dir"),
     ],
 )
-def test_kinds_of_pods_that_exclude_each_other_are_a_wrong_use(
+def test_mutually_exclusive_kinds_of_pods_are_a_usage_error(
     manifest: Path, arguments: list[str], expected: str
 ) -> None:
     for verb, what in (("schedule", manifest), ("unschedule", "isup")):
@@ -97,7 +95,7 @@ def test_kinds_of_pods_that_exclude_each_other_are_a_wrong_use(
         assert expected in complaint(result)
 
 
-def test_a_uuid_that_is_none_is_a_wrong_use(consul: Agent) -> None:
+def test_an_invalid_uuid_is_a_usage_error(consul: Agent) -> None:
     assert "expected a UUID, got 'isup'" in complaint(on(consul, "unschedule", "isup", "--uuid-pod"))
 
 

@@ -20,7 +20,7 @@ def record(state: HealthState, node: str = "web1", reason: Reason = Reason.NONE,
     return HealthRecord.of(PodKey(node, "isup"), CheckHealth(state, reason, 1.7e9, detail), 1.7e9).encode(1.7e9)
 
 
-def test_piped_each_change_is_a_line(consul: Agent) -> None:
+def test_piped_output_has_a_line_for_each_change(consul: Agent) -> None:
     consul.put("intent/web1/isup", MANIFEST)
     with Running("watch", "--consul", consul.address) as watching:
         until(lambda: "web1 isup unknown\n" in watching.out, 20.0)
@@ -54,7 +54,7 @@ def test_with_health_the_lines_are_p2s(consul: Agent) -> None:
         assert watching.terminate() == 0
 
 
-def test_trouble_is_said_once_and_so_is_its_end(persistent_consul: Agent) -> None:
+def test_a_problem_and_its_end_are_each_reported_once(persistent_consul: Agent) -> None:
     with Running("watch", "--health", "isup", "--consul", persistent_consul.address) as watching:
         until(lambda: watching.out == "\n", 20.0)
         persistent_consul.kill()
@@ -78,7 +78,7 @@ def test_on_a_terminal_it_is_a_table_that_changes_in_place(consul: Agent) -> Non
         assert "Traceback" not in terminal.shown
 
 
-def test_the_worst_come_first_where_a_terminal_has_no_room_for_all(consul: Agent) -> None:
+def test_the_worst_pods_come_first_on_a_small_terminal(consul: Agent) -> None:
     for number in range(40):
         consul.put(f"intent/web1/p{number:02}", f"id: p{number:02}\n")
     consul.put("health/isup/web9", record(HealthState.CRITICAL, "web9"))
@@ -89,7 +89,7 @@ def test_the_worst_come_first_where_a_terminal_has_no_room_for_all(consul: Agent
         assert terminal.interrupt() == 0
 
 
-def test_a_terminal_that_shall_have_no_colours_gets_none(consul: Agent) -> None:
+def test_a_terminal_gets_no_colours_if_they_are_disabled(consul: Agent) -> None:
     consul.put("health/isup/web1", record(HealthState.CRITICAL))
     with OnTerminal("watch", "--consul", consul.address, NO_COLOR="1") as terminal:
         until(lambda: "critical" in terminal.shown, 20.0)
@@ -98,14 +98,14 @@ def test_a_terminal_that_shall_have_no_colours_gets_none(consul: Agent) -> None:
         assert terminal.interrupt() == 0
 
 
-def test_while_consul_is_not_there_a_terminal_says_that_it_is_waited_for(consul: Agent) -> None:
+def test_a_terminal_shows_that_the_program_waits_for_consul(consul: Agent) -> None:
     consul.kill()
     with OnTerminal("watch", "--consul", consul.address) as terminal:
         until(lambda: "waiting for Consul: list_pairs: Consul at" in terminal.shown, 20.0)
         assert terminal.interrupt() == 0
 
 
-def test_a_terminal_that_is_dumb_gets_lines(consul: Agent) -> None:
+def test_a_dumb_terminal_gets_lines(consul: Agent) -> None:
     consul.put("intent/web1/isup", MANIFEST)
     with OnTerminal("watch", "--consul", consul.address, TERM="dumb") as terminal:
         until(lambda: "web1 isup unknown\r\n" in terminal.shown, 20.0)
@@ -113,7 +113,7 @@ def test_a_terminal_that_is_dumb_gets_lines(consul: Agent) -> None:
         assert terminal.interrupt() == 0
 
 
-def test_what_cannot_be_watched_is_an_error(acl_consul: Agent, tmp_path: Path) -> None:
+def test_a_tree_that_cannot_be_watched_is_an_error(acl_consul: Agent, tmp_path: Path) -> None:
     for option in ("--health", "--node"):
         assert f"{option}: expected a name, got '../b'" in complaint(run("watch", option, "../b"))
     for option in ("--pod", "--node"):

@@ -59,13 +59,13 @@ def complaint(file: Path, text: str, **overrides: Any) -> str:
     return str(raised.value)
 
 
-def test_without_file_the_defaults_are_p2s() -> None:
+def test_without_a_file_the_defaults_are_p2s() -> None:
     config = load(None, {"node_name": "web1"})
     assert (config.defaults.interval, config.defaults.failure_threshold, config.tree) == (5.0, 1, "intent")
     assert config.listen_address == ("127.0.0.1", 9815)
 
 
-def test_a_file_is_read_and_the_command_line_wins(file: Path) -> None:
+def test_the_command_line_overrides_the_file(file: Path) -> None:
     file.write_text(
         f"""
         node_name: web1
@@ -83,7 +83,7 @@ def test_a_file_is_read_and_the_command_line_wins(file: Path) -> None:
     assert SECRET not in repr(config)
 
 
-def test_a_token_of_the_command_line_wins_over_the_files_token_file(file: Path) -> None:
+def test_a_token_of_the_command_line_overrides_the_token_file_of_the_file(file: Path) -> None:
     file.write_text("node_name: web1\nconsul: {token_file: /etc/token}\n")
     given = load(file, {"consul.token": SECRET, "consul.token_file": None}).consul_settings({})
     assert (given.token, given.token_file) == (SECRET, "")
@@ -92,7 +92,7 @@ def test_a_token_of_the_command_line_wins_over_the_files_token_file(file: Path) 
     assert "consul: expected" in complaint(file, "consul: 5", node_name="web1", consul__token=SECRET)
 
 
-def test_a_controller_registers_itself_unless_it_is_told_not_to(file: Path) -> None:
+def test_a_controller_registers_itself_by_default(file: Path) -> None:
     assert load(None, {"node_name": "web1"}).registers
     file.write_text("node_name: web1\nregister: false\n")
     assert not load(file, {}).registers
@@ -201,13 +201,13 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("listen: a:1\nlisten: b:2", "the key 'listen' appears twice"),
     ],
 )
-def test_what_is_wrong_is_named_by_file_field_and_expectation(file: Path, text: str, expected: str) -> None:
+def test_an_error_names_the_file_the_field_and_the_expected_value(file: Path, text: str, expected: str) -> None:
     message = complaint(file, text)
     assert message.startswith(f"{file}: {expected}"[: len(f"{file}: ")])
     assert expected in message
 
 
-def test_every_wrong_field_is_named_on_a_line_of_its_own(file: Path) -> None:
+def test_every_invalid_field_has_its_own_line(file: Path) -> None:
     lines = complaint(file, "tree: x\nmax_in_flight: x\nwhat: x").splitlines()
     assert len(lines) == 3
     assert all(line.startswith(f"{file}: ") for line in lines)
@@ -229,7 +229,7 @@ def test_every_wrong_field_is_named_on_a_line_of_its_own(file: Path) -> None:
         f"consul:\n  token: {SECRET}\n ca_file: x",
     ],
 )
-def test_a_token_is_in_no_error(file: Path, text: str) -> None:
+def test_no_error_contains_a_token(file: Path, text: str) -> None:
     assert SECRET[:8] not in complaint(file, text)
 
 
@@ -244,7 +244,7 @@ def test_an_override_below_an_empty_section_is_good(file: Path) -> None:
     assert config.consul.address == "http://a:1"
 
 
-def test_what_is_wrong_on_the_command_line_names_the_command_line() -> None:
+def test_an_error_of_the_command_line_names_the_command_line() -> None:
     with pytest.raises(ConfigError, match=r"^command line: node_name: expected a node's name"):
         load(None, {"node_name": "a b"})
 
@@ -254,14 +254,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load(tmp_path, {})
 
 
-def test_consuls_own_variables_stand_in_for_what_is_not_configured(file: Path) -> None:
+def test_consuls_environment_variables_supply_missing_options(file: Path) -> None:
     file.write_text("node_name: web1\nconsul: {address: 'http://mine:1'}\n")
     environ = {"CONSUL_HTTP_ADDR": "theirs:2", "CONSUL_HTTP_TOKEN": SECRET}
     settings: ConsulSettings = load(file, {}).consul_settings(environ)
     assert (settings.address, settings.token) == ("http://mine:1", SECRET)
 
 
-def test_consul_settings_that_make_no_sense_are_an_error_of_the_configuration(file: Path) -> None:
+def test_invalid_consul_settings_are_a_configuration_error(file: Path) -> None:
     file.write_text("node_name: web1\nconsul: {address: 'ftp://mine'}\n")
     with pytest.raises(ConfigError, match="Consul's address is 'ftp://mine'"):
         load(file, {}).consul_settings({})
@@ -276,7 +276,7 @@ def test_the_hosts_ca_bundle_can_be_chosen_by_the_usual_variable(
     assert host_ca_file() == bundle
 
 
-def test_a_configuration_does_not_change() -> None:
+def test_a_configuration_is_immutable() -> None:
     config = Config(node_name="web1")
     with pytest.raises(ValueError, match="frozen"):
         config.node_name = "web2"  # type: ignore[misc]
@@ -317,7 +317,7 @@ def test_every_option_of_a_check_can_have_another_default(file: Path) -> None:
     assert rules.allow_headers
 
 
-def test_the_options_that_are_not_said_have_p2s_defaults() -> None:
+def test_absent_options_have_p2s_defaults() -> None:
     config = load(None, {"node_name": "web1"})
     assert config.defaults == CheckOptions()
     assert (config.defaults.expect_status, config.defaults.method) == (((200, 200),), "GET")
@@ -330,13 +330,13 @@ def test_a_shorter_default_interval_alone_shortens_the_timeout(file: Path) -> No
     assert load(file, {}).defaults.timeout == 2.0
 
 
-def test_files_that_a_manifest_names_are_looked_at(file: Path) -> None:
+def test_files_that_a_manifest_names_are_checked(file: Path) -> None:
     rules = load(None, {"node_name": "web1"}).rules()
     assert rules.unreadable(str(file.parent / "ca.pem")) == ""
     assert rules.unreadable(str(file.parent / "none.pem")) == "No such file or directory"
 
 
-def test_p2s_code_can_be_followed_where_it_differs_from_its_page(file: Path) -> None:
+def test_p2_compat_follows_p2s_code(file: Path) -> None:
     file.write_text("node_name: web1\np2_compat: true\n")
     config = load(file, {})
     assert config.defaults == P2_CODE
@@ -375,7 +375,7 @@ def test_a_key_of_the_keyring_that_cannot_be_used_is_noted(file: Path) -> None:
         ("[]", [("10.0.0.1", 80)], [("169.254.0.1", 80), ("10.0.0.1", 8500)]),
     ],
 )
-def test_addresses_that_are_denied_otherwise_can_be_allowed(
+def test_denied_addresses_can_be_allowed(
     file: Path, text: str, allowed: list[tuple[str, int]], denied: list[tuple[str, int]]
 ) -> None:
     file.write_text(f"node_name: web1\nallow_addresses: {text}\n")
@@ -384,7 +384,7 @@ def test_addresses_that_are_denied_otherwise_can_be_allowed(
     assert [where for where in denied if not guard.objection(*where)] == []
 
 
-def test_consuls_port_is_denied_also_where_it_is_an_unusual_one(file: Path) -> None:
+def test_consuls_port_is_denied_even_if_it_is_not_the_default(file: Path) -> None:
     file.write_text("node_name: web1\nconsul: {address: 'http://127.0.0.1:18500'}\n")
     guard = load(file, {}).guard({})
     assert guard.objection("10.0.0.1", 18_500)
@@ -415,7 +415,7 @@ def test_the_canary_is_consul_unless_another_is_named(file: Path, text: str, tar
     assert load(file, {}).canary_target({}) == target
 
 
-def test_without_consul_its_environment_is_not_looked_at(file: Path) -> None:
+def test_without_consul_its_environment_is_ignored(file: Path) -> None:
     file.write_text("node_name: web1\nintent_dir: /tmp\nhealth_dir: /tmp\n")
     config, environ = load(file, {}), {"CONSUL_HTTP_ADDR": "ftp://x"}
     assert config.guard(environ).objection("10.0.0.1", 8_500)
@@ -437,14 +437,14 @@ def test_without_consul_its_environment_is_not_looked_at(file: Path) -> None:
         ("damping: {size: 4}", "damping.size: no such option"),
     ],
 )
-def test_what_is_wrong_with_publishing_and_damping_is_said(tmp_path: Path, yaml: str, problem: str) -> None:
+def test_errors_of_publishing_and_damping_are_reported(tmp_path: Path, yaml: str, problem: str) -> None:
     file = tmp_path / "podpulse.yaml"
     file.write_text(yaml)
     with pytest.raises(ConfigError, match=re.escape(f"{file}: {problem}")):
         load(file, {})
 
 
-def test_publishing_and_damping_have_p2s_numbers_unless_they_are_said(tmp_path: Path) -> None:
+def test_publishing_and_damping_have_p2s_defaults(tmp_path: Path) -> None:
     file = tmp_path / "podpulse.yaml"
     file.write_text(
         "publish: agent\nservice: {tags: [a], meta: {team: x}}\ndamping: {changes: 4, refill: 1s, quiet: 2s}"
@@ -465,7 +465,7 @@ def test_the_web_configuration_file_is_checked_with_the_rest(file: Path, tmp_pat
     assert load(file, {}).web_access.basic_auth_users == {}
 
 
-def test_the_startup_grace_is_off_unless_it_is_said(tmp_path: Path) -> None:
+def test_the_startup_grace_is_off_by_default(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("startup_grace: 1m30s\n")
     assert (load(None, {}).startup_grace, load(file, {}).startup_grace) == (0.0, 90.0)

@@ -36,7 +36,7 @@ def nested(option: str, value: str) -> str:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_says_what_it_expected_in_our_own_words(file: Path, option: str) -> None:
+def test_every_error_of_an_option_describes_the_expected_value(file: Path, option: str) -> None:
     refused = 0
     for value in WRONG:
         file.write_text(nested(option, value))
@@ -75,7 +75,7 @@ def test_every_option_says_what_it_expected_in_our_own_words(file: Path, option:
         ("web_config_file: ''", "web_config_file: expected a path, got ''"),
     ],
 )
-def test_what_was_expected_is_said(file: Path, text: str, expected: str) -> None:
+def test_an_error_describes_the_expected_value(file: Path, text: str, expected: str) -> None:
     assert error(file, text).startswith(expected)
 
 
@@ -96,7 +96,7 @@ def test_what_was_expected_is_said(file: Path, text: str, expected: str) -> None
     ],
 )
 @pytest.mark.parametrize("option", ["listen", "canary"])
-def test_an_address_that_nobody_could_listen_on_or_ask_is_refused(file: Path, option: str, listen: str) -> None:
+def test_an_unusable_listen_address_is_refused(file: Path, option: str, listen: str) -> None:
     said = error(file, f"{option}: '{listen}'")
     assert said.startswith(f"{option}: expected ")
     assert "HOST:PORT" in said
@@ -114,13 +114,15 @@ def test_an_address_that_nobody_could_listen_on_or_ask_is_refused(file: Path, op
         ("zürich.example:80", ("zürich.example", 80), "http://zürich.example:80"),
     ],
 )
-def test_where_the_page_is_served_and_asked_for(file: Path, listen: str, address: tuple[str, int], page: str) -> None:
+def test_the_listen_address_determines_the_url_of_the_page(
+    file: Path, listen: str, address: tuple[str, int], page: str
+) -> None:
     file.write_text(f"listen: '{listen}'\n")
     config = load(file, {"node_name": "web1"})
     assert (config.listen_address, config.page_url) == (address, page)
 
 
-def test_a_port_alone_is_listened_on_at_every_address() -> None:
+def test_a_port_alone_means_every_address() -> None:
     async def app(*_: object) -> None: ...
 
     server = WebServer(app, *Config(node_name="web1", listen=":0").listen_address)
@@ -148,11 +150,11 @@ def test_a_port_alone_is_listened_on_at_every_address() -> None:
         ("colour: red", "colour: no such option"),
     ],
 )
-def test_an_option_that_there_is_not_is_answered_with_the_nearest_one(file: Path, text: str, said: str) -> None:
+def test_an_unknown_option_suggests_the_nearest_one(file: Path, text: str, said: str) -> None:
     assert error(file, text) == said
 
 
-def test_the_nearest_option_is_named_also_in_p2s_file_and_in_that_of_the_page(file: Path, tmp_path: Path) -> None:
+def test_the_nearest_option_is_also_suggested_in_p2s_and_the_web_configuration_file(file: Path, tmp_path: Path) -> None:
     file.write_text("preparer: {nod_name: web1}\n")
     said = complaint(run("check-config", file))
     assert f"{file}: preparer.nod_name: no such option of p2-preparer; did you mean preparer.node_name?" in said

@@ -54,7 +54,7 @@ def test_the_example_names_every_option_and_no_other() -> None:
     assert sorted(names(document)) == sorted(name for name, _ in options(Config()))
 
 
-def test_behind_a_mark_stands_only_what_has_no_default_of_its_own() -> None:
+def test_only_options_without_a_fixed_default_are_commented_out() -> None:
     document = yamltext.load(EXAMPLE.read_bytes())
     hidden = {name for name, _ in options(Config())} - set(names(document))
     assert hidden == {name for name, value in options(Config()) if value is None} | FROM_THE_HOST

@@ -28,7 +28,7 @@ def config(**options: Any) -> Config:
         ({"consul": {"http_auth": "alice:secret"}}, "consul.http_auth"),
     ],
 )
-def test_what_is_live_is_in_force_at_once(options: dict[str, Any], name: str) -> None:
+def test_a_live_option_takes_effect_at_once(options: dict[str, Any], name: str) -> None:
     old, new = config(), config(**options)
     assert list(differences(old, new)) == [Difference(name, live=True)]
     assert reloaded(old, new) == new
@@ -47,13 +47,13 @@ def test_what_is_live_is_in_force_at_once(options: dict[str, Any], name: str) ->
         ({"consul": {"address": "consul:8500"}}, "consul.address"),
     ],
 )
-def test_what_is_not_waits_for_a_restart(options: dict[str, Any], name: str) -> None:
+def test_another_option_waits_for_a_restart(options: dict[str, Any], name: str) -> None:
     old, new = config(), config(**options)
     assert list(differences(old, new)) == [Difference(name, live=False)]
     assert reloaded(old, new) == old
 
 
-def test_in_one_section_some_are_live_and_some_are_not() -> None:
+def test_a_section_can_have_live_and_other_options() -> None:
     new = config(consul={"address": "consul:8500", "token": TOKEN}, service={"ttl": "30s", "tags": ["a"]})
     taken = reloaded(config(), new)
     assert (taken.consul.address, taken.consul.token) == (None, TOKEN)
@@ -61,5 +61,5 @@ def test_in_one_section_some_are_live_and_some_are_not() -> None:
     assert list(differences(taken, new)) == [Difference("service.ttl", False), Difference("consul.address", False)]
 
 
-def test_the_same_configuration_differs_in_nothing() -> None:
+def test_the_same_configuration_has_no_differences() -> None:
     assert list(differences(config(), config())) == []

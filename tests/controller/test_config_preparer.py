@@ -28,7 +28,7 @@ def complaint(file: Path, text: str) -> str:
     return str(raised.value)
 
 
-def test_what_p2s_preparer_is_told_is_what_we_are_told(file: Path) -> None:
+def test_p2s_preparer_configuration_is_converted(file: Path) -> None:
     config = read(
         file,
         """
@@ -67,11 +67,11 @@ def test_what_p2s_preparer_is_told_is_what_we_are_told(file: Path) -> None:
         ("preparer: {consul_https: true}\npodpulse: {consul: {address: 'b:2'}}", "http://b:2"),
     ],
 )
-def test_consul_is_where_p2_finds_it(file: Path, text: str, address: str) -> None:
+def test_the_consul_address_is_taken_from_p2s_configuration(file: Path, text: str, address: str) -> None:
     assert read(file, text).consul_settings({}).address == address
 
 
-def test_the_command_line_wins_over_p2s_configuration(file: Path) -> None:
+def test_the_command_line_overrides_p2s_configuration(file: Path) -> None:
     file.write_text("preparer: {node_name: aws1, consul_address: 'a:1', consul_https: true}")
     config = load(file, {"node_name": "aws2", "consul.address": "c:3"})
     assert (config.node_name, config.consul_settings({}).address) == ("aws2", "http://c:3")
@@ -92,11 +92,11 @@ def test_the_command_line_wins_over_p2s_configuration(file: Path) -> None:
         ("~", "info"),
     ],
 )
-def test_every_level_of_p2s_log_has_one_of_ours(file: Path, level: str, ours: str) -> None:
+def test_every_log_level_of_p2_maps_to_ours(file: Path, level: str, ours: str) -> None:
     assert read(file, f"preparer: {{log_level: {level}}}").log_level == ours
 
 
-def test_the_authorities_have_two_names_and_consul_may_have_its_own(file: Path) -> None:
+def test_authorities_have_two_option_names_and_consul_may_have_a_separate_one(file: Path) -> None:
     config = read(file, "preparer: {ca_path: DIR/ca.pem, consul_ca_file: DIR/other.pem}")
     assert (config.ca_file, config.consul.ca_file) == (file.parent / "ca.pem", file.parent / "other.pem")
     assert read(file, "preparer: {ca_path: DIR/ca.pem, ca_file: DIR/ca.pem}").consul.ca_file == file.parent / "ca.pem"
@@ -105,7 +105,7 @@ def test_the_authorities_have_two_names_and_consul_may_have_its_own(file: Path) 
     )
 
 
-def test_our_own_options_stand_beside_and_win(file: Path) -> None:
+def test_podpulse_options_override_p2s(file: Path) -> None:
     config = read(
         file,
         """
@@ -143,11 +143,11 @@ preparer:
 """
 
 
-def test_what_concerns_the_installing_of_pods_is_passed_over_without_a_word(file: Path) -> None:
+def test_options_about_installing_pods_are_ignored_silently(file: Path) -> None:
     assert read(file, INSTALLING).notes == ()
 
 
-def test_what_one_might_expect_to_have_a_meaning_is_named(file: Path) -> None:
+def test_ignored_options_that_may_be_expected_to_work_are_reported(file: Path) -> None:
     text = """
     preparer: {status_port: 8082, status_socket: /run/p2.sock, auth: {type: keyring, keyring: /etc/p2.keyring}}
     other_program: {a: b}
@@ -182,10 +182,10 @@ def test_what_one_might_expect_to_have_a_meaning_is_named(file: Path) -> None:
         ("preparer: {ca_path: DIR/ca.pem}\npodpulse: {ca_file: /no}", "podpulse.ca_file: expected a readable file"),
     ],
 )
-def test_what_is_wrong_is_named_as_it_is_called_in_the_file(file: Path, text: str, expected: str) -> None:
+def test_an_error_uses_the_name_of_the_option_in_the_file(file: Path, text: str, expected: str) -> None:
     assert f"{file}: {expected}" in complaint(file, text)
 
 
-def test_a_token_is_in_no_error(file: Path) -> None:
+def test_no_error_contains_a_token(file: Path) -> None:
     for text in (f"preparer: {{consul_token_path: [{TOKEN}]}}", f"preparer: {{}}\npodpulse: {{consul: {TOKEN}}}"):
         assert TOKEN[:8] not in complaint(file, text)

@@ -43,6 +43,12 @@ class Engine:
         assert self.process.stdout
         self.results += (json.loads(line) for line in self.process.stdout)
 
+    def end(self) -> None:
+        """Read the results to their end, which comes when the process has nothing to read any more."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self._reader.join(30)
+
     def stop(self, seconds: float) -> None:
         """SIGSTOP for so long."""
         self.process.send_signal(signal.SIGSTOP)
@@ -62,9 +68,8 @@ class Engine:
 def engine(authority: Authority, *urls: str, interval: float, timeout: float) -> Iterator[Engine]:
     command = [sys.executable, "-m", "tests.support.stopping", str(authority.file), str(interval), str(timeout), *urls]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield Engine(process)
-        assert process.stdin
-        process.stdin.close()
+        yield (running := Engine(process))
+        running.end()
     assert process.returncode == 0
 
 

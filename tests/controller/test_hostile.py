@@ -173,7 +173,7 @@ HEADERS = st.fixed_dictionaries(
     body=st.one_of(JSON.map(lambda value: json.dumps(value).encode()), st.binary(max_size=60)),
     headers=HEADERS,
 )
-def test_any_answer_of_consul_is_understood_or_an_error_of_ours(
+def test_any_answer_of_consul_is_parsed_or_raises_our_error(
     liar: Liar, client: ConsulClient, call: str, status: int, body: bytes, headers: Mapping[str, str]
 ) -> None:
     liar.reply = Reply(status, b"" if status == 204 else body, headers)

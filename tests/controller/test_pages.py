@@ -127,7 +127,7 @@ def test_pods_without_a_worker_and_without_a_check_are_not_left_out(site: Site) 
     assert pods(html) == ["waiting", "batch", "cron", "torn"]
     assert re.findall(r'<td role="cell" class="state">(\w+)', html) == ["unknown", "paused", "unchecked", "unchecked"]
     assert "no probe worker runs yet" in html
-    assert "its manifest is not understood" in html
+    assert "its manifest is invalid" in html
 
 
 def test_a_probe_that_does_not_count_yet_is_no_verdict(site: Site) -> None:
@@ -214,7 +214,7 @@ def test_a_pod_whose_new_manifest_is_broken_shows_both_and_the_error(site: Site)
     assert Page(html).text("pre") == [GOOD.decode(), BAD.decode()]
     assert "<bdi>status_port: " in html
     assert "An older one is in force" in html
-    assert Page(html).text("h2")[-2:] == ["Manifest in force", "Newest version, not understood"]
+    assert Page(html).text("h2")[-2:] == ["Manifest in force", "Newest version, invalid"]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_pod_whose_new_manifest_is_broken_shows_both_and_the_error(site: Site)
     [
         (b"id: a\n", "has no status_port"),
         (b"id: a\nstatus_port: 80\nstatus: {paused: true}\n", "asks for a pause"),
-        (b"id: [\n", "its manifest is not understood"),
+        (b"id: [\n", "its manifest is invalid"),
         (b"id: a\nstatus_port: 80\n", "is being started"),
     ],
 )
@@ -240,7 +240,7 @@ def test_a_pod_that_is_passing_without_a_probe_shows_none(site: Site) -> None:
     site.healths.follow([(spec, 1)])
     site.passes("portless")
     html = site.get(f"/pods/{NODE}/portless")[1]
-    assert "It is taken for passing without a probe" in html
+    assert "It is reported as passing without a probe" in html
     assert Page(html).text("h2") == ["Published"]
 
 
@@ -254,8 +254,8 @@ def test_a_pod_that_nobody_knows_has_a_page_that_says_so(site: Site) -> None:
 # --- manifests ---
 
 
-def test_manifests_that_are_not_understood_are_listed_with_what_is_wrong(site: Site) -> None:
-    assert "Every manifest is understood" in site.get("/manifests")[1]
+def test_invalid_manifests_are_listed_with_their_errors(site: Site) -> None:
+    assert "Every manifest is valid" in site.get("/manifests")[1]
     site.schedule(1, good=GOOD)
     site.schedule(2, good=BAD, bad=b"id: bad\nstatus_port: [1]\n", torn=b"id: [\n")
     html = site.get("/manifests")[1]
@@ -264,7 +264,7 @@ def test_manifests_that_are_not_understood_are_listed_with_what_is_wrong(site: S
     assert html.count("an older version") == 1
     assert html.count("nothing: the pod is not checked") == 2
     assert html.count("60 s ago") == 3
-    assert "3 manifests are not understood" in site.get("/")[1]
+    assert "3 manifests are invalid" in site.get("/")[1]
     assert pods(site.get("/manifests?per_page=2&page=2")[1]) == ["torn"]
 
 

@@ -108,7 +108,7 @@ def test_a_part_of_the_order_is_that_part_of_all(
         ("colour=red", "colour"),
     ],
 )
-def test_a_parameter_that_is_not_understood_is_named_or_left_out(text: str, parameter: str) -> None:
+def test_an_invalid_parameter_is_named_or_ignored(text: str, parameter: str) -> None:
     with pytest.raises(QueryError) as error:
         query(text)
     assert [problem.parameter for problem in error.value.problems] == [parameter]

@@ -498,7 +498,7 @@ def test_other_defaults_change_only_the_manifests_that_rest_on_them() -> None:
     assert store.apply(Rules(CheckOptions(interval=6.0))) == frozenset()
 
 
-def test_a_manifest_that_other_rules_do_not_allow_stays_as_it_was_understood_last() -> None:
+def test_a_manifest_that_new_rules_do_not_allow_keeps_its_last_valid_version() -> None:
     store = ManifestStore(Rules())
     store.replace(listing((A, 1, asking("timeout: 5s"))))
     assert store.apply(Rules(CheckOptions(interval=1.0, timeout=1.0))) == {A}
@@ -508,7 +508,7 @@ def test_a_manifest_that_other_rules_do_not_allow_stays_as_it_was_understood_las
     assert store.intents()[A].error is None
 
 
-def test_by_the_same_rules_what_was_not_understood_is_looked_at_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_manifests_are_parsed_again_under_the_same_rules(caplog: pytest.LogCaptureFixture) -> None:
     missing = {"/ca.pem"}
     rules = Rules(unreadable=lambda path: "No such file" if path in missing else "")
     store = ManifestStore(rules)

@@ -44,7 +44,7 @@ def worker(host: str = "web1", address: str | None = None) -> Worker:
 def test_a_check_that_sends_nothing_has_its_verdict_without_a_way() -> None:
     targets = TargetResolver(Resolver(lambda: None), Guard())
     found = targets.find(Worker(CheckSpec(PodKey("web1", "isup"), Unprobed(), 5.0, 5.0), 1))
-    detail = "taken for passing without a probe: the manifest has no status_port"
+    detail = "reported as passing without a probe: the manifest has no status_port"
     assert found == Verdict(Outcome.SUCCESS, detail=detail)
 
 

@@ -37,7 +37,7 @@ def test_a_consul_that_is_none_is_said_and_no_other_one_taken(tmp_path: Path) ->
     for named in (tmp_path / "missing", tmp_path / "file", tmp_path):
         found = ran("get-consul", CONSUL=str(named))
         assert (found.returncode, found.stdout) == (1, "")
-        assert f"expected a program, got {named}" in found.stderr
+        assert f"expected an executable file, got {named}" in found.stderr
 
 
 INSTALLED = """Package: hello

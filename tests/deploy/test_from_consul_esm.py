@@ -125,8 +125,8 @@ def test_headers_are_kept_but_for_those_that_consul_adds(tmp_path: Path) -> None
         (check(HTTP="http://web/100%"), "HTTP: expected a URL"),
         (check(HTTP="http://web/", Body="{}"), "Body: no probe does that"),
         (check(TCP="web:1", TCPUseTLS=True), "TCPUseTLS: no probe does that"),
-        (check(HTTP=5), "expected a definition as Consul answers it"),
-        (check(HTTP="http://web/", Header=[1]), "expected a definition as Consul answers it"),
+        (check(HTTP=5), "expected a definition in the format of Consul"),
+        (check(HTTP="http://web/", Header=[1]), "expected a definition in the format of Consul"),
     ],
 )
 def test_what_no_manifest_can_say_is_left_out_and_said(tmp_path: Path, left_out: Mapping[str, Any], why: str) -> None:
@@ -138,7 +138,7 @@ def test_what_no_manifest_can_say_is_left_out_and_said(tmp_path: Path, left_out:
 
 def test_two_checks_of_one_name_are_not_one(tmp_path: Path) -> None:
     code, said = convert(tmp_path, check("service:web", TCP="web:1"), check("web", TCP="web:2"))
-    assert (code, "another check of this node is called web" in said) == (1, True)
+    assert (code, "another check of this node has the name web" in said) == (1, True)
     assert manifests(tmp_path)["printer1/web"]["status_port"] == 1
 
 

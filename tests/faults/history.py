@@ -56,7 +56,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A manifest was written. `asks`: it wants a check, of `/<pod>/<version>`; `valid`: it can be understood."""
+    """A manifest was written. `asks`: it wants a check, of `/<pod>/<version>`; `valid`: the manifest is valid."""
 
     sent: float
     at: float
@@ -151,8 +151,8 @@ class PodSeries:
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """One answer of `/metrics`. `pods` are those that are checked, `invalid` those whose newest manifest is not
-    understood. `values` are sums over all samples of a name; `strange` are labels outside of the bounded sets, `series`
+    """One answer of `/metrics`. `pods` are the checked pods, `invalid` the pods whose newest manifest is
+    invalid. `values` are sums over all samples of a name; `strange` are labels outside of the bounded sets, `series`
     counts all samples."""
 
     sent: float

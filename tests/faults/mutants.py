@@ -218,7 +218,7 @@ MUTANTS: Sequence[Mutant] = (
         "manifest, in_force = (old.manifest, old.in_force) if old else (None, NO_VERSION)",
         "manifest, in_force = None, NO_VERSION",
         "changes",
-        "a manifest that cannot be understood ends the check of its pod",
+        "an invalid manifest ends the check of its pod",
     ),
     Mutant(
         "F1",

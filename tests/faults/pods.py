@@ -59,7 +59,7 @@ class Pod:
         self.version = 0
         self.wanted = False
         self.spoiled = False
-        """Its newest manifest cannot be understood: whether it is checked depends on who has seen an older one."""
+        """The newest manifest is invalid. A controller that has seen an older version still checks the pod."""
         self.standing: bytes | None = None
         self.written: dict[bytes, Intent] = {}
         self.does = "ok"
@@ -140,7 +140,7 @@ class Pods(AbstractContextManager["Pods"]):
         return pod
 
     def wanted(self) -> list[str]:
-        """Those whose newest manifest that can be understood asks for a check."""
+        """Returns the pods whose newest valid manifest has a check."""
         return [name for name, pod in self.all.items() if pod.wanted]
 
     def ports(self) -> frozenset[int]:
@@ -161,7 +161,7 @@ class Pods(AbstractContextManager["Pods"]):
             self._write(pod, pod.manifest(asks=False), Intent(0, 0, name, version, asks=False))
 
     def spoil(self, name: str, number: int) -> None:
-        """A manifest that cannot be understood."""
+        """Returns an invalid manifest."""
         with self._lock:
             pod = self.all[name]
             version = pod.next_version()

@@ -54,8 +54,8 @@ READ_WITHIN = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One check, from the manifest that asked for it until none did; `versions` are the manifests in between that
-    could be understood. `end` is when its end was acknowledged, and `end_sent` when that was asked for."""
+    """One check, from the first manifest with it until the last. `versions` are the valid manifests in between. `end`
+    is the time when the end of the check was acknowledged, and `end_sent` the time when it was requested."""
 
     pod: str
     versions: tuple[Intent, ...]

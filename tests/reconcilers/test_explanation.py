@@ -31,7 +31,7 @@ def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec 
         (Situation(), "It is unknown, because it has neither a manifest nor a probe worker."),
         (
             Situation(error="status_port: expected a port."),
-            "Nothing is checked, because its manifest is not understood: status_port: expected a port.",
+            "Nothing is checked, because its manifest is invalid: status_port: expected a port.",
         ),
         (
             Situation(manifest=Manifest(KEY, None, paused=True)),
@@ -41,7 +41,7 @@ def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec 
         (Situation(manifest=MANIFEST), "It is unknown, because its probe worker is being started."),
         (
             pod(PASSING, None, replace(SPEC, probe=Unprobed())),
-            "It is taken for passing without a probe, because its manifest has no status_port.",
+            "It is reported as passing without a probe, because its manifest has no status_port.",
         ),
         (pod(UNKNOWN, None), "It is unknown, because it has not been probed yet."),
         (

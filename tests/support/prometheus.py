@@ -105,7 +105,7 @@ class Prometheus(AbstractContextManager["Prometheus"]):
         """An instant query, for now or for a time (seconds since the epoch). A scalar has no labels.
 
         Raises:
-            QueryError: the expression is not understood, or cannot be evaluated.
+            QueryError: The expression is invalid or cannot be evaluated.
         """
         return _series(self._api("query", query=expression, **({} if at is None else {"time": at})))
 

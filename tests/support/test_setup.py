@@ -100,7 +100,7 @@ def test_one() -> None:
 def test_a_test_whose_tool_is_missing_is_skipped_by_name_and_fails_in_ci(tmp_path: Path, ci: str, code: int) -> None:
     done = pytest_on(tmp_path, SKIPPED, "-p", "tests.conftest", CI=ci, TESTS_SKIPPED=str(tmp_path / "kept"))
     assert done.returncode == code, done.stdout
-    line = "skipped, no-such-tool: setup: no tool has the name no-such-tool: test_it.py (1)\n"
+    line = "skipped, no-such-tool: setup: unknown tool no-such-tool: test_it.py (1)\n"
     assert (line in done.stdout) is not bool(ci)
     assert ci or (tmp_path / "kept").read_text() == line
 

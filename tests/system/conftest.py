@@ -1,4 +1,4 @@
-"""What the system tests share: controllers beside a Consul, and targets that stand for many pods."""
+"""Fixtures of the system tests: controllers with a Consul, and targets that represent many pods."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,14 +15,14 @@ from tests.support.targets import Target
 
 
 class Launch(Protocol):
-    """Starts a controller beside a Consul; see `Controller` for the options."""
+    """Starts a controller with a Consul; see `Controller` for the options."""
 
     def __call__(self, consul: Agent, *, ready: bool = True, token: str = "", **options: Any) -> Controller: ...
 
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """What is entered here ends with the test, the last one first."""
+    """A stack of contexts that the end of the test closes in reverse order."""
     with ExitStack() as ends:
         yield ends
 
@@ -30,7 +30,7 @@ def stack() -> Iterator[ExitStack]:
 @pytest.fixture
 def launch(stack: ExitStack) -> Launch:
     def start(consul: Agent, *, ready: bool = True, token: str = "", through: str = "", **options: Any) -> Controller:
-        """With `through` it asks Consul at this address."""
+        """With `through`, the controller uses this address of Consul."""
         section = {"address": through or consul.address} | ({"token": token} if token else {})
         return stack.enter_context(Controller(ready=ready, consul=section, **options))
 
@@ -39,14 +39,14 @@ def launch(stack: ExitStack) -> Launch:
 
 @pytest.fixture
 def target() -> Iterator[Target]:
-    """Answers 200 on every path, and keeps a log."""
+    """A target that answers 200 on every path and logs the requests."""
     with Target() as one:
         yield one
 
 
 @pytest.fixture
 def fleet(consul: Agent, target: Target) -> Fleet:
-    """Pods that `target` stands for, scheduled in `consul`."""
+    """Pods that are scheduled in `consul` and answered by `target`."""
     return Fleet(consul, target)
 
 
@@ -59,7 +59,7 @@ def window() -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(window: Browser) -> Iterator[Browser]:
-    """The same window for all tests, each of which may not leave a complaint in the console."""
+    """One browser window for all tests. No test may leave an error in the console."""
     window.complaints()
     yield window
     window.open("about:blank")

@@ -1,4 +1,4 @@
-"""p2's own demonstration with our tools: an executable becomes a pod, is scheduled, started from its tar and seen."""
+"""p2's demonstration with our tools: an executable is packed as a pod, scheduled, started from its tar and checked."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The targets' own log is the truth about how often they were asked."""
+"""The targets' logs show how often they were probed."""
 
 from contextlib import ExitStack
 
@@ -20,11 +20,9 @@ BOUND = 0.25
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_two_hundred_pods_are_each_asked_every_two_seconds_twelve_times(
-    consul: Agent, launch: Launch, stack: ExitStack
-) -> None:
-    """On many ports, as pods are: on a single one the kernel takes a port of ours anew within the minute, and drops
-    some first packets of such connections, to be sent again a second later (TcpExtPAWSTimewait counts them)."""
+def test_two_hundred_pods_are_each_probed_every_two_seconds(consul: Agent, launch: Launch, stack: ExitStack) -> None:
+    """The pods use many ports, as real pods do. With a single port the kernel reuses a local port within a minute, and
+    drops some SYN packets, which are sent again a second later (TcpExtPAWSTimewait counts them)."""
     fleets = [Fleet(consul, stack.enter_context(Target())) for _ in range(TARGETS)]
     for number, pod in enumerate(PODS):
         fleets[number % TARGETS].schedule(pod)

@@ -1,4 +1,4 @@
-"""Consul stops answering, or is gone for a while: probes go on, and afterwards the truth is published again."""
+"""Consul hangs or is stopped for a while. Probes continue, and the current health is published afterwards."""
 
 import pytest
 
@@ -22,12 +22,12 @@ def turn_bad(target: Target) -> None:
 
 
 def right_again(fleet: Fleet) -> bool:
-    """Whether every pod has a key, held by a live session, that says how it is now."""
+    """Whether every pod has a key with its current status, held by a live session."""
     return fleet.statuses() == {pod: "critical" if pod in TURNS else "passing" for pod in PODS}
 
 
 def assert_asked_all_along(fleet: Fleet, since: dict[str, list[float]]) -> None:
-    """Each pod was asked in its cadence from `since` on until now."""
+    """Asserts that each pod was probed at its interval since `since`."""
     for pod, asked in fleet.asked_by_pod().items():
         during = asked[len(since[pod]) - 1 :]
         assert len(during) >= 10, pod
@@ -42,7 +42,7 @@ def assert_no_pod_was_removed(controller: Controller) -> None:
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_probes_go_on_while_consul_is_frozen_and_its_state_is_right_again_soon_after(
+def test_probes_continue_while_consul_is_frozen_and_health_is_published_again_afterwards(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
     fleet.schedule(*PODS)
@@ -61,7 +61,7 @@ def test_probes_go_on_while_consul_is_frozen_and_its_state_is_right_again_soon_a
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_probes_go_on_while_consul_is_gone_and_its_state_is_right_again_soon_after_its_return(
+def test_probes_continue_while_consul_is_gone_and_health_is_published_again_afterwards(
     persistent_consul: Agent, launch: Launch, target: Target
 ) -> None:
     fleet = Fleet(persistent_consul, target)

@@ -1,4 +1,4 @@
-"""A proxy before Consul that lets in only who sends a header, and ends what takes too long."""
+"""A proxy in front of Consul that requires a header and ends requests that take too long."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ HEADER, KEY = "X-Proxy-Key", "s3cret"
 
 
 def guard(consul: Agent) -> Callable[[Asked], Reply]:
-    """Passes on what has the header."""
+    """Forwards requests with the header."""
 
     def respond(asked: Asked) -> Reply:
         if asked.headers.get(HEADER.lower()) != KEY:
@@ -24,7 +24,7 @@ def guard(consul: Agent) -> Callable[[Asked], Reply]:
     return respond
 
 
-def test_the_controller_and_the_tools_work_through_a_proxy_that_wants_a_header(consul: Agent, fleet: Fleet) -> None:
+def test_the_controller_and_the_tools_work_through_a_proxy_that_requires_a_header(consul: Agent, fleet: Fleet) -> None:
     fleet.schedule("isup")
     with FakeServer(guard(consul)) as proxy:
         section = {"address": proxy.address, "headers": {HEADER: KEY}, "wait": "2s"}

@@ -1,4 +1,4 @@
-"""Every query of the dashboards is put to a real Prometheus, which scrapes real controllers with all kinds of pods."""
+"""Every query of the dashboards runs in a real Prometheus, which scrapes real controllers with all kinds of pods."""
 
 import itertools
 import re
@@ -31,7 +31,7 @@ ANSWERED_WITHIN = 60.0
 POD, SEEN_AS = "flaps.example", "web1:9815"
 SINGLE = {"node": "web1", "pod": POD}
 NAMES = ("web1", "web2", POD, "bad", "denied", "invalid", "paused", SEEN_AS, "web2:9815")
-"""What there is to choose from, of every variable."""
+"""The possible values of every variable."""
 
 
 def by_turns(*behaviours: Behaviour) -> Behaviour:
@@ -44,7 +44,7 @@ def by_turns(*behaviours: Behaviour) -> Behaviour:
 
 
 def configuration(controller: Controller, gone: int) -> dict[str, object]:
-    """As delivered, with this controller and one that does not answer."""
+    """Returns the shipped configuration, with this controller and one that does not answer."""
     config = yaml.safe_load((FOLDER / "prometheus.static.yml").read_text())
     (job,) = config["scrape_configs"]
     job["static_configs"] = [
@@ -55,7 +55,7 @@ def configuration(controller: Controller, gone: int) -> dict[str, object]:
 
 
 def answers(prometheus: Prometheus, query: Query) -> list[Series]:
-    """The series that bear a number somewhere."""
+    """Returns the series that have at least one number."""
     if query.instant:
         found = prometheus.query(query.expression)
     else:
@@ -73,8 +73,8 @@ def scene(
     tmp_path: Path,
     stack: ExitStack,
 ) -> tuple[Controller, Prometheus]:
-    """A node with pods that are well, fail, flap behind a certificate that is about to expire, may not be probed, and
-    have a manifest that is not understood; its controller was restarted, and that of another node is down."""
+    """A node with pods of all kinds: healthy, failing, flapping with a certificate that expires soon, denied, and with
+    an invalid manifest. Its controller was restarted, and the controller of another node is down."""
     authority = Authority(tmp_path / "tls")
     soon = datetime.now(UTC) + timedelta(days=5)
     flaps = stack.enter_context(Target(authority.server("web1", not_after=soon)))
@@ -97,7 +97,7 @@ def scene(
 
 
 @pytest.mark.slow
-def test_every_query_has_an_answer_and_asks_for_what_is_exported(scene: tuple[Controller, Prometheus]) -> None:
+def test_every_query_has_a_result_and_uses_exported_metrics(scene: tuple[Controller, Prometheus]) -> None:
     controller, prometheus = scene
     dashboards = [Dashboard(file) for file in FILES]
     choices = [(one, chosen(one, several)) for one in dashboards for several in ("$__all", NAMES)]
@@ -114,11 +114,11 @@ def test_every_query_has_an_answer_and_asks_for_what_is_exported(scene: tuple[Co
         until(none_is_left, ANSWERED_WITHIN)
     assert sorted(f"{query.place}: {query.expression}" for query in left) == []
 
-    assert found(prometheus, asked, "Pods that are not well A") >= {
+    assert found(prometheus, asked, "Unhealthy pods A") >= {
         ("bad", "critical", "status"),
         ("denied", "unknown", "denied"),
     }
-    assert found(prometheus, asked, "Manifests that are not understood A") == {("invalid",)}
+    assert found(prometheus, asked, "Pods with an invalid manifest A") == {("invalid",)}
     assert found(prometheus, asked, "Certificates that expire first A") == {(POD,)}
     assert found(prometheus, asked, "Paused pods A") == {("paused",)}
     for sign in ("Invalid manifests", "Not checked", "Paused", "Controllers down", "Certificates expiring"):
@@ -135,7 +135,7 @@ def test_every_query_has_an_answer_and_asks_for_what_is_exported(scene: tuple[Co
 
 
 def found(prometheus: Prometheus, asked: Iterable[Query], place: str) -> set[tuple[str, ...]]:
-    """The rows of a table about pods: pod, and state and reason where it has them."""
+    """Returns the rows of a table about pods: the pod, and its state and reason if the table has them."""
     return {
         tuple(series.labels[name] for name in ("pod", "state", "reason") if name in series.labels)
         for query in asked
@@ -145,7 +145,7 @@ def found(prometheus: Prometheus, asked: Iterable[Query], place: str) -> set[tup
 
 
 def chosen(dashboard: Dashboard, several: Choice) -> dict[str, Choice]:
-    """A choice for every variable, `several` where more than one can be chosen."""
+    """Returns a value for every variable; `several` if the variable accepts several values."""
     return {
         one["name"]: several if one.get("includeAll") else SINGLE[one["name"]]
         for one in dashboard.variables

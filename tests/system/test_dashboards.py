@@ -1,5 +1,4 @@
-"""Grafana's dashboards as they are delivered: built by the program beside them, understood by Grafana's SDK, and led by
-links that lead somewhere."""
+"""Grafana's dashboards: they are up to date, valid for Grafana's SDK, and have working links."""
 
 import json
 import re
@@ -44,7 +43,7 @@ def texts(value: object) -> Iterator[str]:
 
 
 def links(dashboard: Dashboard) -> set[str]:
-    """All but the one that is made of a cell's text."""
+    """Returns all links except the one that contains a cell's text."""
     begin = ("/", "${scheme}://", "${runbook}#")
     return {text for text in texts(dashboard.document) if text.startswith(begin) and "__value" not in text}
 
@@ -55,14 +54,14 @@ def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
     return {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
 
 
-def test_building_them_again_gives_the_same_bytes() -> None:
+def test_the_dashboards_are_up_to_date() -> None:
     assert {file.name: file.read_text("utf-8") for file in FILES} == {
         file.name: text for file, text in build.written().items()
     }
 
 
 @each_dashboard
-def test_grafanas_own_models_know_all_that_stands_there(dashboard: Dashboard) -> None:
+def test_grafanas_models_accept_every_dashboard(dashboard: Dashboard) -> None:
     register_default_plugins()
     again = json.loads(JSONEncoder().encode(Model.from_json(dashboard.document)))
     for document in (again, expected := json.loads(json.dumps(dashboard.document))):
@@ -72,7 +71,7 @@ def test_grafanas_own_models_know_all_that_stands_there(dashboard: Dashboard) ->
 
 
 @each_dashboard
-def test_every_panel_says_what_it_shows_and_what_to_do(dashboard: Dashboard) -> None:
+def test_every_panel_has_a_description_and_links_to_what_to_do(dashboard: Dashboard) -> None:
     assert len(dashboard.panels) <= MOST_PANELS
     assert [panel["title"] for panel in dashboard.panels if len(panel["description"].split()) < 5] == []
     for key in ("id", "title"):
@@ -89,14 +88,14 @@ def test_panels_fill_the_width_and_none_covers_another(dashboard: Dashboard) -> 
 
 
 @each_dashboard
-def test_tables_about_single_pods_are_cut(dashboard: Dashboard) -> None:
-    """A fleet has more pods than a browser can show."""
+def test_tables_about_single_pods_have_limited_rows(dashboard: Dashboard) -> None:
+    """A browser cannot show all pods of a fleet."""
     asked = [target["expr"] for panel in dashboard.panels if panel["type"] == "table" for target in panel["targets"]]
     assert [one for one in asked if re.search(r"\bpod=~", one) and not CUT.match(one)] == []
 
 
 @each_dashboard
-def test_links_lead_to_dashboards_and_headings_that_there_are(dashboard: Dashboard) -> None:
+def test_links_lead_to_existing_dashboards_and_headings(dashboard: Dashboard) -> None:
     uids = {one.uid for one in DASHBOARDS}
     for link in links(dashboard):
         if found := re.match(r"/d/([\w-]+)\?", link):
@@ -109,7 +108,7 @@ def test_links_lead_to_dashboards_and_headings_that_there_are(dashboard: Dashboa
 
 def test_every_alert_leads_to_its_heading() -> None:
     (overview,) = (one for one in DASHBOARDS if one.uid == "podpulse")
-    (panel,) = (panel for panel in overview.panels if panel["title"] == "What fires")
+    (panel,) = (panel for panel in overview.panels if panel["title"] == "Firing alerts")
     (properties,) = (
         {one["id"]: one["value"] for one in override["properties"]}
         for override in panel["fieldConfig"]["overrides"]
@@ -122,7 +121,7 @@ def test_every_alert_leads_to_its_heading() -> None:
     assert properties["links"][0]["url"] == "${runbook}#${__value.text}"
 
 
-def test_limits_of_certificates_are_those_of_the_alerts() -> None:
+def test_dashboards_and_alerts_have_the_same_certificate_limits() -> None:
     limits = {step / look.DAY for step, _ in look.TIME_LEFT}
     expression = ALERTS["PodpulseCertificateExpiring"]["expr"]
     assert {float(days) for days in re.findall(r"(\d+) \* 86400", expression)} == limits
@@ -132,7 +131,7 @@ def test_a_pod_counts_as_forgotten_when_its_alert_says_so() -> None:
     assert ALERTS["PodpulsePodPaused"]["expr"].rstrip().endswith(f">= {overview.FORGOTTEN}")
 
 
-def test_provisioning_names_the_folder_and_the_interval_that_the_rest_has() -> None:
+def test_provisioning_uses_the_folder_and_the_scrape_interval() -> None:
     (source,) = yaml.safe_load((FOLDER / "provisioning" / "datasources" / "prometheus.yaml").read_text())["datasources"]
     assert source["type"] == "prometheus"
     for name in ("prometheus.yml", "prometheus.static.yml"):

@@ -116,7 +116,7 @@ def test_without_a_grace_no_pod_is_deploying(consul: Agent, launch: Launch, flee
     assert reason(fleet) == ("critical", "status")
 
 
-def test_where_reality_may_not_be_read_a_pod_is_still_critical_after_its_grace(
+def test_without_a_right_to_read_reality_a_pod_is_critical_after_its_grace(
     acl_consul: Agent, launch: Launch, target: Target
 ) -> None:
     fleet = Fleet(acl_consul, target)
@@ -128,7 +128,7 @@ def test_where_reality_may_not_be_read_a_pod_is_still_critical_after_its_grace(
     until(lambda: reason(fleet) == ("critical", "status"), what="the grace to be over")
 
 
-def test_in_the_tree_of_what_really_runs_nothing_is_being_deployed(
+def test_in_the_reality_tree_no_pod_is_being_deployed(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
     target.behave(answer(503), "/a")
@@ -137,7 +137,7 @@ def test_in_the_tree_of_what_really_runs_nothing_is_being_deployed(
     until(lambda: reason(fleet) == ("critical", "status"), what="critical")
 
 
-def test_in_a_folder_nothing_is_being_deployed(tmp_path: Path, target: Target) -> None:
+def test_in_a_folder_no_pod_is_being_deployed(tmp_path: Path, target: Target) -> None:
     intents, healths = tmp_path / "pods", tmp_path / "health"
     intents.mkdir()
     target.behave(answer(503), "/a")

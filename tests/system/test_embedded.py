@@ -106,7 +106,7 @@ def test_a_restart_on_folders_leaves_every_record_as_it_was(folders: Folders, ta
         assert controller.metrics().sum("podpulse_health", state="passing") == 1
 
 
-def test_records_of_a_run_that_ended_long_ago_say_nothing(folders: Folders, target: Target) -> None:
+def test_records_of_a_run_that_ended_long_ago_are_stale(folders: Folders, target: Target) -> None:
     folders.write("a", manifest("a", target.port, "/a"))
     with folders.controller(defaults={"interval": "1s", "success_threshold": 5}) as controller:
         until(lambda: folders.status("a") == "passing", 20.0)
@@ -118,7 +118,7 @@ def test_records_of_a_run_that_ended_long_ago_say_nothing(folders: Folders, targ
         assert (folders.health / "other.json").exists()
 
 
-def test_folders_are_left_without_records_where_that_is_asked_for(folders: Folders, target: Target) -> None:
+def test_records_are_removed_from_folders_with_on_stop_remove(folders: Folders, target: Target) -> None:
     folders.write("a", manifest("a", target.port, "/a"))
     with folders.controller(on_stop="remove") as controller:
         until(lambda: folders.status("a") == "passing")
@@ -161,7 +161,7 @@ def test_no_pod_is_removed_when_the_folder_goes_away(folders: Folders, target: T
         assert controller.metrics().sum("podpulse_intents") == 1
 
 
-def test_a_paused_pod_is_probed_no_more_and_the_page_says_so(folders: Folders, target: Target) -> None:
+def test_a_paused_pod_is_not_probed_and_the_page_shows_it(folders: Folders, target: Target) -> None:
     for pod in ("a", "b"):
         folders.write(pod, manifest(pod, target.port, f"/{pod}"))
     with folders.controller() as controller:
@@ -191,7 +191,7 @@ def test_pods_are_not_blamed_while_the_node_is_cut_off(folders: Folders, target:
         until(lambda: "this node is not cut off any more" in controller.log)
 
 
-def test_what_may_not_be_probed_is_unknown_and_says_why(folders: Folders, target: Target) -> None:
+def test_a_denied_pod_is_unknown_with_a_reason(folders: Folders, target: Target) -> None:
     folders.write("a", manifest("a", target.port, "/a"))
     with folders.controller(address="169.254.0.1") as controller:
         until(lambda: folders.status("a") == "unknown")
@@ -200,7 +200,7 @@ def test_what_may_not_be_probed_is_unknown_and_says_why(folders: Folders, target
 
 
 @pytest.mark.slow
-def test_records_of_a_killed_controller_say_nothing_after_twenty_seconds(folders: Folders, target: Target) -> None:
+def test_records_of_a_killed_controller_are_stale_after_twenty_seconds(folders: Folders, target: Target) -> None:
     folders.write("a", manifest("a", target.port, "/a"))
     with folders.controller() as controller:
         until(lambda: folders.status("a") == "passing")

@@ -60,7 +60,7 @@ def is_passing(controller: Controller) -> bool:
 
 @pytest.mark.parametrize("below", ["", "deeper"])
 @pytest.mark.parametrize("system", [NO_INODES, NO_ROOM, READ_ONLY, LOCKED_READ_ONLY])
-def test_state_that_cannot_be_kept_keeps_no_controller_from_starting(
+def test_the_controller_starts_although_it_cannot_save_state(
     options: dict[str, Any], folder: Path, system: tuple[str, str], below: str
 ) -> None:
     options["state_dir"] = str(folder / below)
@@ -79,7 +79,7 @@ def test_a_lock_on_a_read_only_file_system_is_a_lock(options: dict[str, Any], fo
     assert f"a controller of node {NODE} is already running" in done.stderr
 
 
-def test_health_goes_to_a_folder_as_soon_as_there_is_room(
+def test_health_is_written_to_a_folder_once_the_disk_has_space(
     options: dict[str, Any], tmp_path: Path, folder: Path
 ) -> None:
     options |= {"health_dir": str(folder), "state_dir": str(tmp_path / "state")}
@@ -94,7 +94,7 @@ def test_health_goes_to_a_folder_as_soon_as_there_is_room(
         until(lambda: read(there), 20, "it is published")
 
 
-def test_a_place_for_state_that_can_never_be_one_is_still_an_error(options: dict[str, Any], tmp_path: Path) -> None:
+def test_an_unusable_state_folder_is_an_error(options: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(options | {"state_dir": str(tmp_path / "file" / "state")}))

@@ -61,7 +61,7 @@ def test_fields_are_found_as_go_finds_them(data: bytes, fields: dict[str, Any]) 
         ),
     ],
 )
-def test_what_go_refuses_is_refused(data: bytes) -> None:
+def test_json_that_go_refuses_is_refused(data: bytes) -> None:
     with pytest.raises(GoError):
         unmarshal(data, STRUCT)
 

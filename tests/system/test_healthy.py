@@ -1,4 +1,4 @@
-"""`podpulse healthy` asks the page as it is: wherever it listens, over TLS, with passwords, and in a container."""
+"""`podpulse healthy` requests the page at each listen address, over TLS, with passwords, and in a container."""
 
 import subprocess
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def options(tmp_path: Path) -> dict[str, Any]:
 
 
 def web(folder: Path, *, tls: bool = False, passwords: bool = False, clients: bool = False) -> dict[str, str]:
-    """A web configuration file, as an option."""
+    """Returns the option with a web configuration file."""
     files = Certificates.issue(folder / "tls")
     lines = [f"basic_auth_users: {{alice: {HASH}}}"] if passwords else []
     if tls:
@@ -33,21 +33,21 @@ def web(folder: Path, *, tls: bool = False, passwords: bool = False, clients: bo
 
 
 def asked(controller: Controller, port: int, listen: str, *more: object) -> subprocess.CompletedProcess[str]:
-    """By the configuration with the port that was taken."""
+    """Runs the verb with the configuration and the actual port."""
     file = controller.folder / "asked.yaml"
     file.write_text(controller.config_file.read_text().replace(listen, listen.replace(":0", f":{port}")))
     return podpulse("healthy", "--config", file, *more, check=False)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0", "127.0.0.2:0"])
-def test_it_asks_where_the_page_is(options: dict[str, Any], listen: str) -> None:
+def test_it_requests_the_configured_address(options: dict[str, Any], listen: str) -> None:
     with Controller(listen=listen, ready=False, **options) as controller:
         done = asked(controller, controller.port, listen)
         assert (done.returncode, done.stdout, done.stderr) == (0, "healthy\n", "")
 
 
 @pytest.mark.parametrize("how", [{"tls": True}, {"passwords": True}, {"tls": True, "passwords": True}], ids=str)
-def test_it_asks_over_tls_and_needs_no_password(options: dict[str, Any], tmp_path: Path, how: dict[str, bool]) -> None:
+def test_it_uses_tls_and_needs_no_password(options: dict[str, Any], tmp_path: Path, how: dict[str, bool]) -> None:
     (port,) = free_ports(1)
     listen = f"127.0.0.1:{port}"
     with Controller(listen=listen, ready=False, **options | web(tmp_path, **how)) as controller:
@@ -55,9 +55,7 @@ def test_it_asks_over_tls_and_needs_no_password(options: dict[str, Any], tmp_pat
         assert (done.returncode, done.stdout, done.stderr) == (0, "healthy\n", "")
 
 
-def test_where_clients_need_a_certificate_it_shows_the_one_that_it_is_given(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
+def test_it_sends_its_client_certificate_if_one_is_required(options: dict[str, Any], tmp_path: Path) -> None:
     (port,) = free_ports(1)
     more = web(tmp_path, tls=True, clients=True)
     with Controller(listen=f"127.0.0.1:{port}", ready=False, **options | more) as controller:
@@ -68,7 +66,7 @@ def test_where_clients_need_a_certificate_it_shows_the_one_that_it_is_given(
         assert podpulse("healthy", "--config", config, *pair).stdout == "healthy\n"
 
 
-def test_a_controller_that_is_not_there_or_stands_still_is_not_healthy(options: dict[str, Any]) -> None:
+def test_a_stopped_or_frozen_controller_is_not_healthy(options: dict[str, Any]) -> None:
     (port,) = free_ports(1)
     with Controller(listen=f"127.0.0.1:{port}", **options) as controller:
         controller.pause()
@@ -89,7 +87,7 @@ def test_a_controller_that_is_not_there_or_stands_still_is_not_healthy(options: 
     ],
     ids=["unhealthy", "no end", "somebody else"],
 )
-def test_what_is_no_ok_is_said_in_a_line(tmp_path: Path, reply: Reply, said: str) -> None:
+def test_an_answer_other_than_ok_is_reported_in_one_line(tmp_path: Path, reply: Reply, said: str) -> None:
     with FakeServer(lambda _: reply) as server:
         (tmp_path / "config.yaml").write_text(f"listen: {server.address.removeprefix('http://')}\n")
         done = podpulse("healthy", "--config", tmp_path / "config.yaml", check=False)
@@ -106,7 +104,7 @@ def test_a_configuration_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def container(tmp_path: Path, options: dict[str, Any]) -> Iterator[tuple[int, int]]:
-    """Process 1 of a namespace and its port: the controller, with the options of its command line."""
+    """A controller as process 1 of a namespace, with options on the command line: its process id and port."""
     (port,) = free_ports(1)
     folders = ["--intent-dir", options["intent_dir"], "--health-dir", options["health_dir"]]
     run = [*COMMAND, "run", *folders, "--listen", f"127.0.0.1:{port}"]
@@ -123,7 +121,7 @@ def container(tmp_path: Path, options: dict[str, Any]) -> Iterator[tuple[int, in
 
 
 @needs_a_namespace
-def test_in_a_container_it_asks_as_process_1_was_started(container: tuple[int, int]) -> None:
+def test_in_a_container_it_uses_the_arguments_of_process_1(container: tuple[int, int]) -> None:
     inside = ["nsenter", "-t", str(container[0]), "-p", "-m", *COMMAND, "healthy"]
     done = subprocess.run(inside, env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "healthy\n", "")

@@ -1,4 +1,4 @@
-"""Two places of publishing, of which one hangs: the other goes on as if it were alone."""
+"""Health is published in two places. If one hangs, the other is not affected."""
 
 import threading
 import urllib.parse
@@ -25,20 +25,20 @@ def gateway(consul: Agent) -> Iterator[Gateway]:
 
 @pytest.fixture
 def hang() -> Iterator[threading.Event]:
-    """Until it is set, requests that hang do."""
+    """An event that ends the hanging requests."""
     end = threading.Event()
     yield end
     end.set()
 
 
 def publishing(stack: ExitStack, gateway: Gateway, **options: Any) -> Controller:
-    """A controller that publishes into both places, and reaches Consul through the gateway alone."""
+    """Returns a controller that publishes in both places, and reaches Consul only through the gateway."""
     consul = {"address": f"127.0.0.1:{gateway.port}", "wait": "1s"}
     return stack.enter_context(Controller(consul=consul, publish=["kv", "agent"], **options))
 
 
 def hanging(path: str, end: threading.Event) -> Lie:
-    """Requests for paths with this beginning are not answered until the end."""
+    """Lets requests for paths with this prefix hang until `end` is set."""
 
     def lie(asked: Asked) -> Reply | None:
         return Reply(500, b"it hung", wait=end) if asked.path.startswith(path) and not end.is_set() else None
@@ -47,7 +47,7 @@ def hanging(path: str, end: threading.Event) -> Lie:
 
 
 def in_agent(consul: Agent, pod: str) -> str:
-    """What the agent says of a pod; "" where it is no service."""
+    """Returns the status of a pod at the agent; "" if the pod is not a service."""
     checks = consul.request("GET", "agent/checks").json()
     return str(checks.get(f"podpulse:web1:{pod}", {}).get("Status", ""))
 
@@ -58,7 +58,7 @@ def errors(controller: Controller, place: str) -> float:
 
 
 def waiting(controller: Controller, place: str) -> float:
-    """For how many seconds its loop has been at what it is doing."""
+    """Returns the seconds that the current step of the place's loop has taken."""
     return controller.metrics().sum("workqueue_longest_running_processor_seconds", name=f"publication-{place}")
 
 
@@ -127,7 +127,7 @@ def test_an_agent_that_hangs_from_the_start_delays_no_key_and_is_cleaned_up_afte
 
 @pytest.mark.parametrize("path", ["/v1/agent/", "/v1/txn"])
 @pytest.mark.parametrize("on_stop", ["keep", "remove"])
-def test_neither_blocks_the_end(
+def test_a_place_that_hangs_does_not_delay_the_stop(
     consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, gateway: Gateway, hang: threading.Event,
     path: str, on_stop: str,
 ) -> None:  # fmt: skip
@@ -143,10 +143,10 @@ def test_neither_blocks_the_end(
     assert consul.keys("health/") == left
 
 
-def test_the_end_takes_the_time_that_it_has_to_remove_services(
+def test_a_stop_uses_its_remaining_time_to_remove_services(
     consul: Agent, stack: ExitStack, fleet: Fleet, gateway: Gateway
 ) -> None:
-    """One by one, each in its time: with what all other parts leave there is enough for more than a second of them."""
+    """Services are removed one by one. The other parts leave enough time for more than a second of removals."""
     pods = "abcdefgh"
     fleet.schedule(*pods)
     controller = publishing(stack, gateway, on_stop="remove")

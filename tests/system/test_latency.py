@@ -16,7 +16,7 @@ NEW = [f"new-{number}" for number in range(25)]
 
 
 @pytest.mark.alone
-def test_a_new_pod_beside_two_hundred_others_is_asked_within_fifty_milliseconds_in_the_median(
+def test_a_new_pod_among_two_hundred_is_probed_within_fifty_milliseconds_in_the_median(
     consul: Agent, launch: Launch, fleet: Fleet
 ) -> None:
     fleet.schedule(*ALREADY)

@@ -46,7 +46,7 @@ def test_an_unsuitable_libcurl_is_an_error_that_names_what_is_needed(
 
 
 @pytest.mark.parametrize("version", ["7.87.0", "8.0.0", "10.1.2-DEV"])
-def test_a_suitable_libcurl_is_no_obstacle(tmp_path: Path, version: str) -> None:
+def test_a_suitable_libcurl_is_accepted(tmp_path: Path, version: str) -> None:
     done = run(tmp_path, version, "OpenSSL/3.0.1")
     assert "libcurl" not in done.stderr
     assert "cannot listen on 192.0.2.1 port 1" in done.stderr

@@ -1,4 +1,4 @@
-"""The log of the running process: whoever reads it, and whatever happens to the pods, probes go on."""
+"""The log of the running process. Probes continue, whoever reads the log and whatever happens to the pods."""
 
 import json
 import os
@@ -40,15 +40,15 @@ def lines(controller: Controller) -> list[dict[str, Any]]:
 
 
 def flap(target: Target, times: int) -> None:
-    """Turn the pod bad and good again, so often; each time waits until it was asked twice."""
+    """Lets the pod fail and recover `times` times. Waits for two probes after each change."""
     for number in range(times):
         target.behave(answer(500 if number % 2 else 200), "/a")
         enough = len(target.hits("/a")) + 2
         until(lambda enough=enough: len(target.hits("/a")) >= enough, what="probes to go on")  # type: ignore[misc]
 
 
-def test_probes_go_on_while_nobody_reads_the_log(folders: dict[str, Any], target: Target, ends: ExitStack) -> None:
-    """The pipe is full from the start: the first line that is written to it would wait for ever."""
+def test_probes_continue_while_nobody_reads_the_log(folders: dict[str, Any], target: Target, ends: ExitStack) -> None:
+    """The pipe is full from the start, so writing the first line would block forever."""
     out, into = os.pipe()
     ends.callback(os.close, out)
     ends.callback(os.close, into)
@@ -67,7 +67,7 @@ def test_probes_go_on_while_nobody_reads_the_log(folders: dict[str, Any], target
         assert controller.terminate(within=5.0) == 0
 
 
-def test_probes_go_on_without_any_standard_stream(folders: dict[str, Any], target: Target) -> None:
+def test_probes_continue_without_standard_streams(folders: dict[str, Any], target: Target) -> None:
     schedule(folders, target, "a")
     listen = f"127.0.0.1:{free_ports(1)[0]}"
     with Controller(**folders, output=None, listen=listen, defaults=OFTEN) as controller:

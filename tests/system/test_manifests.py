@@ -1,4 +1,4 @@
-"""What becomes of manifests that are written, broken, mended, changed and deleted while the controller runs."""
+"""Manifests are written, changed, made invalid, corrected and deleted while the controller runs."""
 
 import html
 import json
@@ -23,7 +23,7 @@ WITHOUT_SOME = RULES + ' key_prefix "intent/web1/a" { policy = "deny" }'
 
 
 def invalid(controller: Controller) -> set[str]:
-    """The pods whose manifest is not understood, by the metric."""
+    """Returns the pods with an invalid manifest, according to the metric."""
     return controller.metrics().flagged("podpulse_manifest_invalid")
 
 
@@ -32,11 +32,11 @@ def wait_hit(target: Target, path: str) -> None:
 
 
 def listings(controller: Controller) -> float:
-    """How many listings ended well."""
+    """Returns the number of successful listings."""
     return controller.metrics().sum("podpulse_consul_requests_total", op="list_manifests", outcome="ok")
 
 
-def test_a_broken_new_version_keeps_the_check_and_a_mended_one_ends_the_complaint(
+def test_an_invalid_new_version_keeps_the_check_and_a_corrected_one_clears_the_error(
     consul: Agent, launch: Launch, fleet: Fleet
 ) -> None:
     fleet.schedule("a", "b")
@@ -44,10 +44,10 @@ def test_a_broken_new_version_keeps_the_check_and_a_mended_one_ends_the_complain
     until(lambda: fleet.are("passing", "ab"))
 
     fleet.write("a", b"id: a\nstatus_port: eighty\n")
-    until(lambda: invalid(controller) == {"a"}, what="the metric says that it is not understood")
+    until(lambda: invalid(controller) == {"a"}, what="the metric to report an invalid manifest")
     fleet.wait_asked("a", 2)
     assert fleet.are("passing", "ab")
-    assert "1 manifest is not understood" in controller.get("/").text
+    assert "1 manifest is invalid" in controller.get("/").text
     page = controller.get("/manifests").text
     assert "<code>status_port</code>" in page
     assert "expected a port from 1 to 65535" in page
@@ -56,11 +56,11 @@ def test_a_broken_new_version_keeps_the_check_and_a_mended_one_ends_the_complain
     fleet.schedule("a")
     until(lambda: invalid(controller) == set(), what="the complaint ends")
     fleet.wait_asked("a", 2)
-    assert "Every manifest is understood." in controller.get("/manifests").text
+    assert "Every manifest is valid." in controller.get("/manifests").text
 
 
 def test_the_record_and_inspect_name_the_manifest_that_is_probed(consul: Agent, launch: Launch, fleet: Fleet) -> None:
-    """Its SHA is p2's: of the version in force while a broken one stands there, and a comment changes nothing."""
+    """The SHA is p2's, of the version in force even if the newest is invalid. A comment does not change it."""
     fleet.schedule("a")
     controller = launch(consul)
     until(lambda: fleet.are("passing", "a"))
@@ -84,7 +84,7 @@ def test_the_record_and_inspect_name_the_manifest_that_is_probed(consul: Agent, 
     assert (fleet.status("a"), controller.inspect()["a"]["web1"]["probed_manifest_sha"]) == ("passing", sha)
 
 
-def test_a_pod_whose_first_manifest_is_broken_is_shown_and_not_checked(
+def test_a_pod_whose_first_manifest_is_invalid_is_shown_and_not_checked(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
     fleet.write("a", b"id: other\n")
@@ -116,9 +116,7 @@ def test_pods_whose_names_are_not_accepted_are_logged_counted_and_shown(
     assert controller.log.count(what) == 1
 
 
-def test_a_deleted_pod_is_not_asked_any_more_and_its_series_are_gone(
-    consul: Agent, launch: Launch, fleet: Fleet
-) -> None:
+def test_a_deleted_pod_is_not_probed_and_has_no_series(consul: Agent, launch: Launch, fleet: Fleet) -> None:
     fleet.schedule("a", "b")
     controller = launch(consul)
     until(lambda: fleet.are("passing", "ab"))
@@ -160,7 +158,7 @@ def test_the_same_manifest_written_again_replaces_nothing(consul: Agent, launch:
     until(lambda: in_step(fleet.asked("a")[began:], 1.0), what="one probe in each interval")
 
 
-def test_a_manifest_without_port_asks_for_no_check(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+def test_a_manifest_without_a_port_has_no_check(consul: Agent, launch: Launch, fleet: Fleet) -> None:
     fleet.write("quiet", b"id: quiet\nlaunchables: {}\n")
     fleet.schedule("a", "b")
     controller = launch(consul)
@@ -214,7 +212,7 @@ def held(controller: Controller) -> float:
 
 
 def wake(controller: Controller, fleet: Fleet) -> None:
-    """The question that waits in Consul is still answered by the old rights: news ends it, and then the next one."""
+    """Consul still answers the blocked query with the old rights. A change ends this query, and then the next one."""
     for write in (fleet.schedule, fleet.unschedule):
         before = listings(controller)
         write("news")
@@ -222,7 +220,7 @@ def wake(controller: Controller, fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("rules", [WITHOUT_INTENT, WITHOUT_SOME], ids=["all of them hidden", "some of them hidden"])
-def test_no_pod_is_removed_when_the_rights_of_our_token_are_narrowed(
+def test_no_pod_is_removed_when_the_token_loses_rights(
     acl_consul: Agent, launch: Launch, target: Target, rules: str
 ) -> None:
     token = acl_consul.create_token(RULES)
@@ -250,7 +248,7 @@ def test_no_pod_is_removed_when_the_rights_of_our_token_are_narrowed(
     until(lambda: held(controller) == 0, what="nothing is held any more")
 
 
-def test_the_tree_of_what_really_runs_can_be_followed_instead(consul: Agent, launch: Launch, target: Target) -> None:
+def test_the_reality_tree_can_be_watched_instead(consul: Agent, launch: Launch, target: Target) -> None:
     consul.put("reality/web1/real", manifest("real", target.port, "/real"))
     consul.put("intent/web1/wanted", manifest("wanted", target.port, "/wanted"))
     fleet = Fleet(consul, target)
@@ -259,7 +257,7 @@ def test_the_tree_of_what_really_runs_can_be_followed_instead(consul: Agent, lau
     assert target.hits("/wanted") == []
 
 
-def test_the_nodes_address_can_be_that_of_consuls_catalog(
+def test_the_nodes_address_can_come_from_consuls_catalog(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
     fleet.schedule("a")
@@ -300,7 +298,7 @@ def test_a_catalog_that_does_not_answer_delays_neither_a_new_manifest_nor_a_remo
 
 
 @pytest.mark.slow
-def test_a_node_that_the_catalog_does_not_name_has_unknown_pods_whatever_an_earlier_run_published(
+def test_pods_of_a_node_without_a_catalog_entry_are_unknown_despite_earlier_records(
     consul: Agent, launch: Launch, target: Target
 ) -> None:
     fleet = Fleet(consul, target, "db1")
@@ -318,7 +316,7 @@ def test_a_node_that_the_catalog_does_not_name_has_unknown_pods_whatever_an_earl
     until(lambda: fleet.are("passing", "a"), 20.0, "its address is known in the end")
 
 
-def test_manifests_of_other_nodes_are_none_of_ours(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
+def test_manifests_of_other_nodes_are_ignored(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
     for key in ("intent/web10/other", "intent/web/other", "intent/web1/deep/other", "intent/web1/", "intent/web1"):
         consul.put(key, manifest("other", target.port, "/other"))
     fleet.schedule("a")

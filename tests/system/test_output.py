@@ -1,4 +1,4 @@
-"""What the operator forbids to keep of answers is nowhere: not where health goes, nor on page, API or log."""
+"""Forbidden excerpts of answers are in no place: not in published health, page, API or log."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def all_is_known(fleet: Fleet) -> bool:
     return (fleet.status("well"), fleet.status("ill")) == ("passing", "critical")
 
 
-def test_an_excerpt_is_kept_by_default_as_p2_has_it(consul: Agent, launch: Launch, scheduled: Fleet) -> None:
+def test_excerpts_are_kept_by_default_as_in_p2(consul: Agent, launch: Launch, scheduled: Fleet) -> None:
     controller = launch(consul, publish=["kv", "agent"])
     until(lambda: all_is_known(scheduled))
     until(lambda: secrets(published(consul)) == {WELL, ILL}, what="excerpts in Consul")
@@ -55,7 +55,7 @@ def test_an_excerpt_is_kept_by_default_as_p2_has_it(consul: Agent, launch: Launc
 
 
 @pytest.mark.parametrize(("allowed", "left"), [("failures", {ILL}), ("never", set())])
-def test_what_is_forbidden_is_taken_back_by_a_reload(
+def test_forbidden_excerpts_are_removed_by_a_reload(
     consul: Agent, launch: Launch, scheduled: Fleet, allowed: str, left: set[str]
 ) -> None:
     controller = launch(consul, publish=["kv", "agent"])
@@ -68,7 +68,7 @@ def test_what_is_forbidden_is_taken_back_by_a_reload(
 
 
 @pytest.mark.parametrize(("allowed", "left"), [("failures", {ILL}), ("never", set())])
-def test_what_is_forbidden_is_taken_back_by_a_restart(
+def test_forbidden_excerpts_are_removed_by_a_restart(
     consul: Agent, launch: Launch, scheduled: Fleet, allowed: str, left: set[str]
 ) -> None:
     controller = launch(consul, publish=["kv", "agent"])
@@ -100,7 +100,7 @@ def test_probe_shows_no_more_than_the_configuration_allows(
     assert len(target.hits("/well")) == 2
 
 
-def test_it_goes_for_folders_too(target: Target, tmp_path: Path) -> None:
+def test_allow_output_also_applies_to_folders(target: Target, tmp_path: Path) -> None:
     target.behave(answer(200, WELL.encode()), "/well")
     (tmp_path / "pods").mkdir()
     (tmp_path / "pods" / "well.yaml").write_bytes(manifest("well", target.port, "/well", output=True))

@@ -1,4 +1,4 @@
-"""A controller that has more checks than it can probe in time says so, wherever somebody may look, and in one voice."""
+"""A controller with more checks than it can probe in time says so on the page and in the metrics."""
 
 import re
 
@@ -12,7 +12,7 @@ SAID = r"this controller is overloaded: it keeps (\d+) % of the probes; interval
 PODS = [f"pod-{number:02}" for number in range(24)]
 
 
-def test_an_overloaded_controller_says_so_on_page_and_in_metrics_and_stays_ready(
+def test_the_page_and_metrics_of_an_overloaded_controller_say_so_and_it_stays_ready(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
     target.behave(slow(0.3))

@@ -80,7 +80,7 @@ def test_every_field_has_the_type_and_the_meaning_that_p2_expects(
     assert p2.all_health() == [record]
 
 
-def test_p2_inspect_and_ours_say_the_same_of_every_pod(
+def test_p2_inspect_and_podpulse_inspect_agree_on_every_pod(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target, p2: P2Tools
 ) -> None:
     """Of nodes and pods whose names begin alike too."""
@@ -112,7 +112,7 @@ def test_p2_inspect_and_ours_say_the_same_of_every_pod(
     assert tree["isup"][NODE]["intent_manifest_sha"] == tree["isup"][NODE]["reality_manifest_sha"]
 
 
-def test_listings_without_a_slash_are_answered_too(consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools) -> None:
+def test_listings_without_a_trailing_slash_work(consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools) -> None:
     """As p2's watches ask; that they take along the nodes whose names begin alike is p2's affair."""
     fleet.schedule("isup")
     p2.schedule(f"{NODE}0", b"id: isup\n", "isup")
@@ -124,7 +124,7 @@ def test_listings_without_a_slash_are_answered_too(consul: Agent, launch: Launch
     assert p2.listed("reality/")[0] == []
 
 
-def test_a_value_that_is_none_of_ours_ends_p2_inspect_and_neither_our_tools_nor_the_controller(
+def test_a_foreign_value_breaks_p2_inspect_but_neither_our_tools_nor_the_controller(
     consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools
 ) -> None:
     fleet.schedule("isup")
@@ -137,7 +137,9 @@ def test_a_value_that_is_none_of_ours_ends_p2_inspect_and_neither_our_tools_nor_
     assert controller.inspect("--pod", "isup")["isup"]["web7"]["health"] == "unknown"
 
 
-def test_records_of_p2s_own_are_shown_beside_ours(consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools) -> None:
+def test_records_that_p2_wrote_are_shown_together_with_ours(
+    consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools
+) -> None:
     """While a fleet moves over, p2's preparer publishes on some nodes: Go's times have nanoseconds and an offset."""
     fleet.schedule("isup")
     launch(consul)
@@ -155,7 +157,7 @@ def test_records_of_p2s_own_are_shown_beside_ours(consul: Agent, launch: Launch,
     assert {fields["node"]: fields["health"] for fields in listed} == {NODE: "passing", "web2": "critical"}
 
 
-def test_after_a_clean_end_p2_finds_nothing_and_before_it_one_session_per_node(
+def test_a_node_has_one_session_and_p2_finds_no_records_after_a_clean_stop(
     consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools
 ) -> None:
     fleet.schedule("isup")
@@ -186,7 +188,7 @@ def test_every_record_that_can_be_written_decodes_whatever_the_pod_answered(
     assert "\ud800" not in decoded["Output"]
 
 
-def test_what_p2s_own_monitor_holds_is_left_to_it_until_it_ends(
+def test_keys_that_p2s_monitor_holds_are_not_changed_until_it_ends(
     consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools
 ) -> None:
     """Both run for a while when one moves from p2."""

@@ -37,7 +37,7 @@ def row(pod: str) -> str:
     return f'tr[id="pod-web1/{pod}"]'
 
 
-def test_a_flip_shows_without_a_reload_and_leaves_the_rest_alone(
+def test_a_change_of_status_appears_without_a_reload_of_the_page(
     controller: Controller, fleet: Fleet, target: Target, browser: Browser
 ) -> None:
     fleet.schedule("isup", "other")
@@ -62,7 +62,7 @@ def test_a_flip_shows_without_a_reload_and_leaves_the_rest_alone(
     assert browser.evaluate("return window.loaded") == "once"
 
 
-def test_pods_are_filtered_as_one_types_and_sorted_by_a_click_and_the_url_keeps_both(
+def test_pods_are_filtered_while_typing_and_sorted_by_click_and_the_url_keeps_both(
     controller: Controller, fleet: Fleet, target: Target, browser: Browser
 ) -> None:
     target.behave(answer(500), "/mailer")
@@ -86,7 +86,7 @@ def test_pods_are_filtered_as_one_types_and_sorted_by_a_click_and_the_url_keeps_
 
 
 @pytest.mark.slow
-def test_without_script_it_renews_itself_and_can_be_filtered(
+def test_without_javascript_the_page_reloads_and_can_be_filtered(
     controller: Controller, fleet: Fleet, target: Target, browser: Browser
 ) -> None:
     fleet.schedule("isup", "other")
@@ -103,7 +103,9 @@ def test_without_script_it_renews_itself_and_can_be_filtered(
         browser.switch_script(on=True)
 
 
-def test_what_a_pod_answers_stays_text(controller: Controller, fleet: Fleet, target: Target, browser: Browser) -> None:
+def test_the_answer_of_a_pod_is_shown_as_text(
+    controller: Controller, fleet: Fleet, target: Target, browser: Browser
+) -> None:
     target.behave(answer(503, HOSTILE))
     fleet.schedule("evil")
     fleet.write("torn", b"id: torn\nstatus_port: '<script>alert(1)</script>'\n")
@@ -113,7 +115,7 @@ def test_what_a_pod_answers_stays_text(controller: Controller, fleet: Fleet, tar
     assert HOSTILE.decode() in browser.texts("section pre")
     browser.open(page(controller, "/manifests"))
     assert "<script>" in browser.text("td.why")
-    assert "not understood" in browser.title
+    assert "invalid manifest" in browser.title
     assert browser.evaluate("return document.images.length") == 0
 
 
@@ -128,9 +130,7 @@ def test_the_keyboard_reaches_the_content_first(controller: Controller, fleet: F
     assert browser.evaluate("return document.activeElement.id") == "main"
 
 
-def test_it_fits_a_phone_and_is_dark_where_that_is_wanted(
-    controller: Controller, fleet: Fleet, browser: Browser
-) -> None:
+def test_the_page_fits_a_phone_and_has_a_dark_mode(controller: Controller, fleet: Fleet, browser: Browser) -> None:
     fleet.schedule("isup", "a-pod-with-a-name-that-is-as-long-as-names-of-pods-are-where-teams-like-long-names")
     browser.resize(PHONE)
     try:
@@ -148,7 +148,7 @@ def test_it_fits_a_phone_and_is_dark_where_that_is_wanted(
         browser.resize()
 
 
-def test_a_page_whose_controller_is_gone_says_so_until_it_is_back(
+def test_the_page_shows_that_its_controller_is_gone_until_it_returns(
     consul: Agent, launch: Launch, fleet: Fleet, browser: Browser
 ) -> None:
     controller = launch(consul, listen=f"127.0.0.1:{free_ports(1)[0]}")
@@ -171,7 +171,7 @@ def test_a_page_whose_controller_is_gone_says_so_until_it_is_back(
     assert all(any(f"ERR_{how}" in each for how in cut) for each in refused), refused
 
 
-def test_ten_thousand_pods_are_painted_soon(tmp_path: Path, target: Target, browser: Browser) -> None:
+def test_ten_thousand_pods_are_rendered_quickly(tmp_path: Path, target: Target, browser: Browser) -> None:
     pods = tmp_path / "pods"
     pods.mkdir()
     for number in range(MANY):

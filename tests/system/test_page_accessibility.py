@@ -1,4 +1,4 @@
-"""The page for people who do not see it, or have no mouse, or a small screen: axe-core looks at it in a real browser.
+"""The page for users with a screen reader, without a mouse, or with a small screen: axe-core in a real browser.
 
 axe-core because it is what the field checks WCAG with. The size of what is to be touched, which that version of it does
 not know, is looked at here.
@@ -54,7 +54,7 @@ return targets.filter(isSmall).filter((small) => targets.some((other) => other !
 
 @pytest.fixture
 def controller(consul: Agent, launch: Launch, fleet: Fleet, target: Target, tmp_path: Path) -> Iterator[Controller]:
-    """With pods that are well, ill, behind TLS, and not understood."""
+    """A page with healthy pods, failing pods, pods behind TLS, and an invalid manifest."""
     authority = Authority(tmp_path / "tls")
     target.behave(answer(503, LONG), "/pod-ill")
     fleet.schedule("pod-well", "pod-ill")
@@ -67,7 +67,9 @@ def controller(consul: Agent, launch: Launch, fleet: Fleet, target: Target, tmp_
 
 
 @pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
-def test_nothing_stands_in_anybodys_way(controller: Controller, browser: Browser, size: tuple[int, int]) -> None:
+def test_the_page_has_no_accessibility_violations(
+    controller: Controller, browser: Browser, size: tuple[int, int]
+) -> None:
     browser.resize(size)
     try:
         for scheme in ("light", "dark"):

@@ -1,4 +1,4 @@
-"""The policy that `podpulse acl-policy` prints is enough, and each of its lines is needed: on a real Consul."""
+"""The policy that `podpulse acl-policy` prints is sufficient, and each line is required, on a real Consul."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ ALL: dict[str, Any] = {"publish": ["kv", "agent"], "address": "catalog", "servic
 OTHER: dict[str, Any] = {"tree": "reality", "publish": ["kv"]}
 GRACE: dict[str, Any] = {"startup_grace": "1h", "publish": ["kv"]}
 TRIED = 1.5
-"""Seconds in which a thing that is allowed has long happened, once the controller knows all that it needs."""
+"""Seconds in which the controller does everything that is permitted, once it knows all that it needs."""
 TURNS = 3
-"""So many probes of a target that fails, and it is critical; the first is enough for one that never passed."""
+"""The number of failed probes after which a pod is critical; one is enough for a pod that has never passed."""
 
 Thing = Callable[[Agent, Target, Controller], bool]
 
@@ -47,7 +47,7 @@ def knows_whose_agent_it_is(consul: Agent, target: Target, controller: Controlle
 
 
 def is_seen_to_fail(consul: Agent, target: Target, controller: Controller) -> bool:
-    """Being deployed it is unknown as long as it fails; that it is not any more stands in the other tree."""
+    """A failing pod is unknown while it is being deployed. The other tree shows the end of the deployment."""
     return bool(json.loads(consul.get("health/a/web1") or b"{}").get("Status") == "critical")
 
 
@@ -56,12 +56,12 @@ def is_registered(consul: Agent, target: Target, controller: Controller) -> bool
 
 
 def asked(controller: Controller, op: str, outcome: str) -> float:
-    """How often it has asked Consul for something and got such an answer."""
+    """Returns how many requests of an operation had this outcome."""
     return controller.metrics().sum("podpulse_consul_requests_total", op=op, outcome=outcome)
 
 
 def refused(op: str) -> Thing:
-    """It has asked for that, in vain."""
+    """Returns a condition: Consul has refused the operation."""
 
     def is_refused(consul: Agent, target: Target, controller: Controller) -> bool:
         return asked(controller, op, "refused") > 0
@@ -70,12 +70,12 @@ def refused(op: str) -> Thing:
 
 
 def has_tried_to_publish(consul: Agent, target: Target, controller: Controller) -> bool:
-    """Twice: after the first time it was told in the transaction's answer what it may not."""
+    """The controller has sent two transactions. The answer to the first one says what is not permitted."""
     return asked(controller, "transaction", "ok") > 1
 
 
 def is_ready(consul: Agent, target: Target, controller: Controller) -> bool:
-    """It has read all manifests that there are; what it may not see is left out in silence."""
+    """The controller has read all manifests. Consul silently omits manifests that the token may not read."""
     if controller.get("/-/ready").status != 200:
         return False
     watch_for(TRIED)
@@ -101,19 +101,19 @@ CASES = [
     pytest.param(OTHER, "reality/web1/", is_ready, is_probed, id="what really runs"),
     pytest.param(GRACE, "reality/web1/", has_probed_again, is_seen_to_fail, id="which pods are deployed"),
 ]
-"""For each line: what it is that without it the controller has tried in vain, and what then does not work."""
+"""For each line: what the controller tries in vain without the line, and what does not work then."""
 
 
 @pytest.fixture(params=[False, True], ids=["reading lists", "listing is a right of its own"])
 def strict_consul(request: pytest.FixtureRequest, consul_binary: Path) -> Iterator[Agent]:
-    """Denies what no token allows; with or without the list policy."""
+    """A Consul whose ACLs deny by default, with and without the list policy."""
     lists = {"acl": {"enable_key_list_policy": request.param}}
     with Agent(consul_binary, acl=True, config=lists if request.param else {}) as agent:
         yield agent
 
 
 def policy(folder: Path, options: dict[str, Any], *arguments: str) -> list[str]:
-    """The lines that are printed for this configuration."""
+    """Returns the printed lines for this configuration."""
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump({"node_name": "web1", **options}))
     return podpulse("acl-policy", "--config", file, *arguments).stdout.splitlines()
@@ -126,7 +126,7 @@ def schedule(consul: Agent, target: Target) -> None:
 
 
 @pytest.mark.parametrize("options", [ALL, OTHER, GRACE], ids=["all", "other", "grace"])
-def test_with_the_printed_policy_all_works(
+def test_the_printed_policy_is_sufficient(
     strict_consul: Agent, launch: Launch, target: Target, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     lists = strict_consul.request("GET", "agent/self").json()["DebugConfig"]["ACLEnableKeyListPolicy"]
@@ -146,7 +146,7 @@ def test_with_the_printed_policy_all_works(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("options", "line", "vain", "thing"), CASES)
-def test_without_one_of_its_lines_the_matching_thing_does_not_work(
+def test_each_line_of_the_policy_is_required(
     acl_consul: Agent,
     launch: Launch,
     target: Target,
@@ -156,7 +156,7 @@ def test_without_one_of_its_lines_the_matching_thing_does_not_work(
     vain: Thing,
     thing: Thing,
 ) -> None:
-    """And with it, started once more, it does: nothing else was in the way."""
+    """With the line, it works after a restart, so nothing else prevented it."""
     rules = policy(tmp_path, options)
     without = [rule for rule in rules if line not in rule.partition("{")[0]]
     assert len(without) == len(rules) - 1
@@ -173,7 +173,7 @@ def test_without_one_of_its_lines_the_matching_thing_does_not_work(
     until(lambda: thing(acl_consul, target, controller), 30, "it works with all lines")
 
 
-def test_every_line_was_left_out_once(tmp_path: Path) -> None:
+def test_the_test_leaves_out_every_line(tmp_path: Path) -> None:
     tried = [str(case.values[1]) for case in CASES]
     for rule in (*policy(tmp_path, ALL), *policy(tmp_path, OTHER), *policy(tmp_path, GRACE)):
         assert any(line in rule.partition("{")[0] for line in tried), rule

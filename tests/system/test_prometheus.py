@@ -58,7 +58,7 @@ def test_prometheus_finds_the_controller_through_consul_and_an_alert_fires_for_a
         until(lambda: prometheus.targets() == [], SCRAPED_WITHIN, "the controller that was stopped to be forgotten")
 
 
-def test_a_controller_whose_page_wants_tls_and_a_password_is_scraped_with_both(
+def test_a_controller_with_tls_and_a_password_is_scraped(
     consul: Agent, launch: Launch, consul_prometheus: Path, tmp_path: Path
 ) -> None:
     files = Certificates.issue(tmp_path / "tls")
@@ -77,7 +77,7 @@ def test_a_controller_whose_page_wants_tls_and_a_password_is_scraped_with_both(
         assert [target["scrapeUrl"].partition(":")[0] for target in prometheus.targets()] == ["https"]
 
 
-def test_a_controller_of_another_host_that_listens_on_loopback_is_down_and_says_why(
+def test_a_controller_of_another_host_that_listens_on_loopback_is_down_with_a_reason(
     consul: Agent, launch: Launch, consul_prometheus: Path
 ) -> None:
     """Who answers at that address is the controller beside Prometheus, and must not be taken for the other one."""
@@ -143,7 +143,7 @@ def test_a_listed_controller_is_scraped_and_the_series_of_a_removed_pod_go_at_th
     assert "podpulse" not in consul.request("GET", "catalog/services").json()
 
 
-def test_a_token_without_rights_on_the_service_is_no_obstacle_for_the_rest(
+def test_a_token_without_a_right_to_the_service_affects_only_the_registration(
     acl_consul: Agent, launch: Launch, target: Target
 ) -> None:
     fleet = Fleet(acl_consul, target)
@@ -169,7 +169,7 @@ def test_where_acls_deny_the_rights_that_the_readme_and_the_configuration_name_a
 
 
 @pytest.mark.parametrize("publish", [["agent"], ["kv", "agent"]])
-def test_a_pod_named_as_the_controllers_service_is_no_target(
+def test_a_pod_with_the_name_of_the_controllers_service_is_not_a_target(
     consul: Agent, launch: Launch, fleet: Fleet, consul_prometheus: Path, publish: list[str]
 ) -> None:
     fleet.schedule("podpulse")

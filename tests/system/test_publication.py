@@ -1,4 +1,4 @@
-"""What stands in Consul below `health/`: its form, whose it is, and when it goes."""
+"""The records below `health/` in Consul: their format, their owner, and when they are removed."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -18,27 +18,27 @@ OUR_FIELDS = {"Reason", "Detail", "Since", "LastProbe", "ManifestSha"}
 
 
 READS = {"agent_checks", "agent_services", "leader", "list_manifests", "read_transaction"}
-"""What it may ask of Consul at any time."""
+"""The operations that the controller may use at any time."""
 
 
 def all_pass(consul: Agent) -> bool:
-    """Whether the checks of both pods and of the controller itself do, in the catalog."""
+    """Whether the checks of both pods and of the controller pass in the catalog."""
     return len(consul.request("GET", "health/state/passing").json()) == len(["node", "a", "b", "podpulse"])
 
 
 def requests(controller: Controller) -> dict[str, float]:
-    """How many were made to Consul so far, by operation."""
+    """Returns the number of requests to Consul, by operation."""
     return controller.metrics().totals("podpulse_consul_requests_total", "op")
 
 
 def made(controller: Controller, before: dict[str, float]) -> dict[str, float]:
-    """Those since `before`."""
+    """Returns the number of requests since `before`."""
     now = requests(controller)
     return {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
 
 
 def modify_indexes(consul: Agent) -> dict[tuple[str, str], int]:
-    """Of every key, session, service and check."""
+    """Returns the index of every key, session, service and check."""
     checks = consul.request("GET", f"health/node/{consul.node}").json()
     found = {
         "key": consul.entries(),
@@ -50,7 +50,7 @@ def modify_indexes(consul: Agent) -> dict[tuple[str, str], int]:
 
 
 def p2_record(pod: str, node: str, status: str = "passing") -> bytes:
-    """A record as p2 writes it: no field of ours, nine digits, an offset."""
+    """Returns a record in p2's format: without our fields, with nine fractional digits and an offset."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.123456789-08:00")
     later = (datetime.now(UTC) + timedelta(days=36_525)).strftime("%Y-%m-%dT%H:%M:%S.123456789-08:00")
     fields = {"Id": pod, "Node": node, "Service": pod, "Status": status, "Time": now, "Expires": later}
@@ -58,7 +58,7 @@ def p2_record(pod: str, node: str, status: str = "passing") -> bytes:
 
 
 def moment(text: object) -> datetime:
-    """An RFC 3339 time, which has an offset."""
+    """Parses an RFC 3339 time and checks that it has an offset."""
     assert isinstance(text, str)
     read = datetime.fromisoformat(text)
     assert read.tzinfo is not None
@@ -72,9 +72,7 @@ def record_of(fleet: Fleet, pod: str, status: str) -> dict[str, Any]:
     return record
 
 
-def test_a_health_key_is_p2s_json_held_by_our_session(
-    consul: Agent, launch: Launch, fleet: Fleet, target: Target
-) -> None:
+def test_a_health_key_has_p2s_json_and_our_session(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
     target.behave(answer(200, "gr\u00fcn \u2713\n".encode()), "/good")
     target.behave(answer(503, b"no disk\n"), "/bad")
     fleet.schedule("good", "bad")
@@ -98,7 +96,7 @@ def test_a_health_key_is_p2s_json_held_by_our_session(
     assert not sessions[session].get("NodeChecks")
 
 
-def test_sigterm_ends_it_with_code_0_and_takes_its_keys_and_session_along_where_that_is_asked_for(
+def test_sigterm_ends_it_with_code_0_and_removes_keys_and_session_with_on_stop_remove(
     consul: Agent, launch: Launch, fleet: Fleet
 ) -> None:
     fleet.schedule("a", "b")
@@ -159,7 +157,7 @@ def test_the_keys_of_an_earlier_run_that_a_session_still_holds_are_taken_over_wh
     until(lambda: fleet.are("passing", ["here"]), what="our session holds the key")
 
 
-def test_keys_of_other_nodes_and_keys_of_odd_shapes_are_left_alone(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+def test_keys_of_other_nodes_and_malformed_keys_are_not_changed(consul: Agent, launch: Launch, fleet: Fleet) -> None:
     others = {
         "health/here/web10": p2_record("here", "web10"),
         "health/gone/web2": p2_record("gone", "web2"),

@@ -162,7 +162,7 @@ def check_out(folder: Path, wheels: Path) -> None:
     (folder / "wheels").symlink_to(wheels)
 
 
-def test_no_block_is_forgotten() -> None:
+def test_every_block_is_run_or_listed_as_an_exception() -> None:
     known = GIVEN.keys() | NOT_RUN.keys() | APPLIED
     assert {block.example for block in blocks() if block.language} == known
     assert all(block.file or block.language == "bash" for block in blocks() if block.example in GIVEN)
@@ -176,7 +176,7 @@ def test_the_commands_are_bash(example: str) -> None:
 
 
 @pytest.mark.parametrize("example", NOT_RUN)
-def test_what_is_not_run_is_there_to_be_run(example: str) -> None:
+def test_every_exception_is_an_existing_block(example: str) -> None:
     for line in commands(example).splitlines():
         started = shlex.split(line, comments=True)[0]
         assert os.access(ROOT / started, os.X_OK), started

@@ -10,7 +10,7 @@ from tests.support.net import until
 from tests.system.conftest import Launch
 
 
-def test_what_the_fuse_holds_goes_when_a_person_releases_it(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+def test_held_removals_are_done_when_an_operator_releases_them(consul: Agent, launch: Launch, fleet: Fleet) -> None:
     pods = [f"pod-{number}" for number in range(20)]
     fleet.schedule(*pods)
     controller = launch(consul)

@@ -1,4 +1,4 @@
-"""A reload: read as a whole, put in force or refused as a whole, and what did not change misses no beat."""
+"""A reload applies or rejects the whole configuration. Unchanged checks miss no probe."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def with_own_interval(target: Target, pod: str) -> bytes:
     )
 
 
-def test_other_defaults_change_the_checks_that_they_are_for_and_no_beat_of_the_others(
+def test_new_defaults_restart_only_the_checks_that_they_change(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
     for pod in ("own-1", "own-2"):
@@ -76,7 +76,7 @@ def test_other_defaults_change_the_checks_that_they_are_for_and_no_beat_of_the_o
         (None, "cannot be read"),
     ],
 )
-def test_a_bad_configuration_changes_nothing_and_is_said_everywhere(
+def test_an_invalid_configuration_changes_nothing_and_is_reported(
     consul: Agent, launch: Launch, fleet: Fleet, text: str | None, said: str
 ) -> None:
     fleet.schedule("a")
@@ -110,7 +110,7 @@ def test_a_bad_configuration_changes_nothing_and_is_said_everywhere(
     assert "Traceback" not in controller.log
 
 
-def test_an_option_that_needs_a_restart_is_named_and_stays(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+def test_an_option_that_needs_a_restart_is_named_and_not_changed(consul: Agent, launch: Launch, fleet: Fleet) -> None:
     controller = launch(consul)
     controller.reload(listen="127.0.0.1:1", publish=["agent"], log_level="debug", consul={"address": "127.0.0.1:1"})
     reloaded(controller)
@@ -123,7 +123,7 @@ def test_an_option_that_needs_a_restart_is_named_and_stays(consul: Agent, launch
     assert "need a restart" not in controller.get("/").text
 
 
-def test_over_http_it_reloads_where_that_is_enabled(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+def test_a_reload_over_http_works_if_enabled(consul: Agent, launch: Launch, fleet: Fleet) -> None:
     controller = launch(consul, enable_lifecycle=True)
     assert controller.get("/-/reload").status == 405
     done = controller.get("/-/reload", method="POST")
@@ -135,7 +135,7 @@ def test_over_http_it_reloads_where_that_is_enabled(consul: Agent, launch: Launc
     assert controller.metrics().sum(SUCCESSFUL) == 0
 
 
-def test_over_http_nothing_is_reloaded_where_that_is_not_enabled(consul: Agent, launch: Launch) -> None:
+def test_a_reload_over_http_is_refused_if_not_enabled(consul: Agent, launch: Launch) -> None:
     controller = launch(consul)
     refused = controller.get("/-/reload", method="POST")
     assert (refused.status, refused.text) == (403, "not enabled: set enable_lifecycle\n")
@@ -153,7 +153,7 @@ def test_addresses_are_allowed_and_denied_without_a_restart(consul: Agent, launc
     until(lambda: fleet.status("agent") == "unknown")
 
 
-def test_damping_and_what_a_stop_does_change_without_a_restart(
+def test_damping_and_on_stop_change_without_a_restart(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
     fleet.schedule("shaky")
@@ -185,7 +185,7 @@ def test_a_keyring_that_changed_is_read_again(
     assert "configuration reloaded; changed: require_signature" in controller.log
 
 
-def test_services_are_called_otherwise_without_a_restart(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+def test_the_names_of_services_change_without_a_restart(consul: Agent, launch: Launch, fleet: Fleet) -> None:
     def names() -> set[str]:
         return {service["Service"] for service in consul.request("GET", "agent/services").json().values()}
 

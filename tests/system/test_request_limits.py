@@ -28,7 +28,7 @@ def test_health_is_published_again_through_a_proxy_that_refuses_large_requests(
 
 
 @pytest.mark.slow
-def test_what_is_not_published_for_long_makes_it_unready_and_is_counted(consul: Agent, fleet: Fleet) -> None:
+def test_health_that_is_unpublished_for_long_is_counted_and_makes_it_unready(consul: Agent, fleet: Fleet) -> None:
     fleet.schedule("a", "b")
     with Nginx(consul.http_port, "300") as nginx, Controller(consul={"address": nginx.address}) as controller:
         until(lambda: controller.get("/-/ready").status == 503, within=60.0)

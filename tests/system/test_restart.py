@@ -1,4 +1,4 @@
-"""A restart leaves no trace: what is published stays, counts go on, and no second controller works beside the first."""
+"""A restart changes no published health and keeps the counts, and a second controller of a node is refused."""
 
 import json
 import math
@@ -27,16 +27,16 @@ SLOWLY = {"interval": "5s", "timeout": "2s", "failure_threshold": 3, "success_th
 
 @dataclass
 class Watched:
-    """Every state of the health keys that a poller saw: for each look, key to (session, lock index, status)."""
+    """The health keys that a poller saw. Each item of `looks` maps a key to (session, lock index, status)."""
 
     looks: list[dict[str, tuple[str, int, str]]] = field(default_factory=list)
 
     def missing(self, keys: Collection[str]) -> set[str]:
-        """Keys that some look did not find."""
+        """Returns the keys that were missing at least once."""
         return {key for look in self.looks for key in keys if key not in look}
 
     def changed(self) -> dict[str, set[tuple[str, int, str]]]:
-        """Keys that were not the same at every look, and what they were."""
+        """Returns the keys that changed, with their different values."""
         seen: dict[str, set[tuple[str, int, str]]] = {}
         for look in self.looks:
             for key, state in look.items():
@@ -46,7 +46,7 @@ class Watched:
 
 @contextmanager
 def watching(consul: Agent) -> Iterator[Watched]:
-    """Look at the health keys all the while, some twenty times in a second."""
+    """Polls the health keys about twenty times per second."""
     watched, stopped = Watched(), threading.Event()
 
     def look() -> None:
@@ -77,7 +77,7 @@ def restart(controller: Controller, how: str) -> None:
 
 
 def states(controller: Controller) -> dict[str, str]:
-    """What the first scrape says that knows of any pod: one that is ready may not have begun yet."""
+    """Returns the first metrics with a pod. A controller that is ready may not have started its checks yet."""
     until(lambda: controller.metrics().by_pod("podpulse_health"))
     metrics = controller.metrics()
     return {
@@ -89,10 +89,10 @@ def states(controller: Controller) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_rolling_restart_with_200_pods_is_seen_by_nobody(
+def test_a_rolling_restart_with_200_pods_changes_no_health_key(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
-    """First after SIGTERM, then after SIGKILL."""
+    """Restarts after SIGTERM, then after SIGKILL."""
     pods = [f"pod-{number:03}" for number in range(200)]
     bad = pods[::10]
     for pod in bad:
@@ -130,7 +130,7 @@ def assert_restart_is_seen_by_nobody(
 
 
 def assert_misses_go_on(controller: Controller, fleet: Fleet, target: Target) -> None:
-    """Two of three misses before a restart, the third after it."""
+    """Two of three failures happen before a restart, and the third after it."""
     target.behave(answer(503))
     fleet.wait_asked("a", 2)
     assert controller.terminate() == 0
@@ -141,17 +141,17 @@ def assert_misses_go_on(controller: Controller, fleet: Fleet, target: Target) ->
     assert len(fleet.asked("a")) <= asked + 2
 
 
-def test_counts_go_on_over_a_restart(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
+def test_counts_survive_a_restart(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
     fleet.schedule("a")
     controller = launch(consul, defaults={"interval": "2s", "timeout": "500ms", "failure_threshold": 3})
     until(lambda: fleet.status("a") == "passing")
     assert_misses_go_on(controller, fleet, target)
 
 
-def test_counts_go_on_over_a_restart_after_the_clock_was_set_back(
+def test_counts_survive_a_restart_after_the_clock_was_set_back(
     consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, tmp_path: Path
 ) -> None:
-    """An hour lies between the verdict and what is saved."""
+    """The clock is set back by an hour between the change of status and the save."""
     fleet.schedule("a")
     clock = Clock(tmp_path / "clock")
     clock.set(3600.0)
@@ -167,10 +167,10 @@ def test_counts_go_on_over_a_restart_after_the_clock_was_set_back(
     assert_misses_go_on(controller, fleet, target)
 
 
-def test_what_was_published_last_wins_over_what_was_saved_before(
+def test_the_published_record_overrides_an_older_saved_state(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
-    """Killed in the moment of a new verdict: the state file says passing, Consul says critical."""
+    """The controller is killed at a change of status: the state file has passing, Consul has critical."""
     fleet.schedule("a")
     controller = launch(consul, defaults={"interval": "1s", "timeout": "500ms", "success_threshold": 6})
     until(lambda: fleet.status("a") == "passing", 20.0)
@@ -206,7 +206,9 @@ def test_a_check_that_changed_meanwhile_inherits_no_counts(
     assert states(controller) == {"a": "critical", "b": "passing"}
 
 
-def test_the_initial_delay_does_not_begin_anew(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
+def test_a_restart_does_not_repeat_the_initial_delay(
+    consul: Agent, launch: Launch, fleet: Fleet, target: Target
+) -> None:
     target.behave(answer(503))
     fleet.schedule("a")
     controller = launch(consul, defaults={"interval": "500ms", "timeout": "500ms", "initial_delay": "8s"})
@@ -218,7 +220,7 @@ def test_the_initial_delay_does_not_begin_anew(consul: Agent, launch: Launch, fl
     assert 7.5 < waited < 12.0, "five seconds had passed before the restart: begun anew it would be thirteen and more"
 
 
-def test_when_the_session_ended_meanwhile_all_is_published_again_by_new_evidence(
+def test_after_the_session_ended_health_is_published_again_from_new_probes(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
     fleet.schedule("good", "bad")
@@ -236,7 +238,7 @@ def test_when_the_session_ended_meanwhile_all_is_published_again_by_new_evidence
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\0\0", b"[]\n{", b'{"format": 99, "node": "web1", "boot": ""}\n'])
-def test_a_state_file_of_garbage_costs_counts_and_nothing_else(
+def test_a_corrupt_state_file_loses_only_the_counts(
     consul: Agent, launch: Launch, fleet: Fleet, garbage: bytes
 ) -> None:
     fleet.schedule("a", "b")
@@ -254,7 +256,7 @@ def test_a_state_file_of_garbage_costs_counts_and_nothing_else(
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\xff\xfe", b"x\n../../agent/leave\n", b"1" * 5000])
-def test_a_lock_file_of_garbage_is_written_anew(consul: Agent, launch: Launch, fleet: Fleet, garbage: bytes) -> None:
+def test_a_corrupt_lock_file_is_replaced(consul: Agent, launch: Launch, fleet: Fleet, garbage: bytes) -> None:
     fleet.schedule("a")
     controller = launch(consul)
     until(lambda: fleet.are("passing", "a"))
@@ -267,9 +269,7 @@ def test_a_lock_file_of_garbage_is_written_anew(consul: Agent, launch: Launch, f
     assert said == [str(controller.pid), next(iter(consul.sessions()))]
 
 
-def test_a_second_controller_of_a_node_is_refused_by_a_sentence_that_names_the_first(
-    consul: Agent, launch: Launch, fleet: Fleet
-) -> None:
+def test_the_error_of_a_second_controller_names_the_first(consul: Agent, launch: Launch, fleet: Fleet) -> None:
     fleet.schedule("a")
     first = launch(consul)
     until(lambda: fleet.are("passing", "a"))
@@ -283,7 +283,7 @@ def test_a_second_controller_of_a_node_is_refused_by_a_sentence_that_names_the_f
     first.start()
 
 
-def test_a_state_folder_that_was_asked_for_and_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+def test_a_configured_state_folder_that_is_unusable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     config = tmp_path / "config.yaml"
     config.write_text(f"node_name: web1\nstate_dir: {tmp_path}/file/state\n")
@@ -294,10 +294,10 @@ def test_a_state_folder_that_was_asked_for_and_cannot_be_used_is_an_error(tmp_pa
 
 
 @pytest.mark.slow
-def test_without_a_successor_what_was_left_is_gone_within_21_seconds(
+def test_without_a_successor_the_health_vanishes_within_21_seconds(
     consul: Agent, launch: Launch, target: Target
 ) -> None:
-    """Of a controller that was ended as of one that was killed, each with a node of its own."""
+    """One controller is stopped and another is killed, each with a separate node."""
     ended, killed = (Fleet(consul, target, node) for node in ("web1", "web2"))
     for fleet in (ended, killed):
         fleet.schedule("a", "b")
@@ -327,7 +327,7 @@ def test_a_pod_that_flaps_is_still_quiet_after_a_restart(
 
 
 def test_a_disk_that_fails_does_not_end_the_publishing(consul: Agent, launch: Launch, fleet: Fleet) -> None:
-    """No file may grow; so its log is not one."""
+    """No file may grow, so the log is not written to a file."""
     (port,) = free_ports(1)
     fleet.schedule("a", "b")
     controller = launch(consul, output=subprocess.DEVNULL, listen=f"127.0.0.1:{port}")
@@ -345,7 +345,7 @@ def test_a_disk_that_fails_does_not_end_the_publishing(consul: Agent, launch: La
     until(lambda: fleet.are("passing", "ab"))
 
 
-def test_services_stand_as_they_were_over_a_restart_and_go_where_that_is_asked_for(
+def test_services_survive_a_restart_and_are_removed_with_on_stop_remove(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
     def checks() -> dict[str, str]:
@@ -370,10 +370,10 @@ def test_services_stand_as_they_were_over_a_restart_and_go_where_that_is_asked_f
 
 
 @pytest.mark.slow
-def test_after_a_freeze_nothing_is_passing_again_by_what_was_found_before_it(
+def test_after_a_freeze_results_from_before_it_are_not_published(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target
 ) -> None:
-    """A frozen controller claims nothing; one that wakes up claims what its probes find then."""
+    """A frozen controller's health expires. After it resumes, it publishes only the results of new probes."""
 
     def serving(pod: str) -> bool:
         return bool(consul.request("GET", f"health/service/{pod}?passing").json())

@@ -1,4 +1,4 @@
-"""Prometheus' rules and configurations as they are delivered: understood, tested, explained, and about real metrics."""
+"""The shipped rules and configurations of Prometheus are valid, tested and explained, and use exported metrics."""
 
 import re
 import subprocess
@@ -35,7 +35,7 @@ def test_promtool_understands_the_rules_and_the_configurations(promtool: Path, c
 
 
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
-def test_the_rules_do_what_their_tests_say(promtool: Path, file: Path) -> None:
+def test_the_rules_pass_their_promtool_tests(promtool: Path, file: Path) -> None:
     code, said = promtool_says(promtool, "test", "rules", file)
     assert code == 0, said
 
@@ -49,9 +49,7 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     assert fires == stays_silent == set(ALERTS)
 
 
-def test_a_rule_that_would_not_wait_is_noticed_by_the_tests_of_every_alert_that_waits(
-    promtool: Path, tmp_path: Path
-) -> None:
+def test_the_tests_of_every_alert_detect_a_missing_for_clause(promtool: Path, tmp_path: Path) -> None:
     hasty(tmp_path)
     tests = yaml.safe_load((FOLDER / "tests" / "alerts.yml").read_text())
     (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests | {"rule_files": [file.name for file in RULES]}))
@@ -66,7 +64,7 @@ def test_every_recording_rule_has_a_test() -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_every_alert_says_what_it_is_and_leads_to_what_is_to_be_done(name: str) -> None:
+def test_every_alert_has_a_description_and_a_runbook_link(name: str) -> None:
     rule = ALERTS[name]
     assert rule["labels"]["severity"] in SEVERITIES
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
@@ -75,9 +73,7 @@ def test_every_alert_says_what_it_is_and_leads_to_what_is_to_be_done(name: str) 
     assert len(sections(OPERATIONS)[anchor].strip().splitlines()) >= FEWEST_LINES
 
 
-def test_the_rules_ask_for_nothing_that_the_controller_does_not_export(
-    consul: Agent, launch: Launch, fleet: Fleet
-) -> None:
+def test_the_rules_use_only_exported_metrics(consul: Agent, launch: Launch, fleet: Fleet) -> None:
     fleet.schedule("a")
     controller = launch(consul)
     until(lambda: fleet.status("a") == "passing")

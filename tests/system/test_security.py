@@ -1,4 +1,4 @@
-"""Nobody gets in, and nothing gets out: wrong ways to Consul over TLS, and the places where a secret could show."""
+"""Security: wrong TLS settings for Consul, and all places where a secret could be shown."""
 
 import base64
 import re
@@ -46,7 +46,7 @@ def section(agent: Agent) -> dict[str, Any]:
     }
 
 
-def test_with_the_right_certificates_all_works_over_tls(tls_consul: Agent, target: Target) -> None:
+def test_everything_works_over_tls_with_the_right_certificates(tls_consul: Agent, target: Target) -> None:
     fleet = Fleet(tls_consul, target)
     fleet.schedule("a")
     with Controller(consul=section(tls_consul)):
@@ -64,7 +64,7 @@ def test_with_the_right_certificates_all_works_over_tls(tls_consul: Agent, targe
         ("plain HTTP", "400|reset|empty|closed|Client sent an HTTP request"),
     ],
 )
-def test_a_wrong_way_to_consul_is_said_and_nothing_is_believed(
+def test_a_wrong_tls_configuration_is_reported_and_no_answer_is_trusted(
     tls_consul: Agent, tmp_path: Path, wrong: str, said: str
 ) -> None:
     consul, other = section(tls_consul), Certificates.issue(tmp_path / "other")
@@ -88,7 +88,7 @@ def test_a_wrong_way_to_consul_is_said_and_nothing_is_believed(
         assert controller.get("/-/ready").status == 503
 
 
-def test_tls_to_a_port_that_speaks_none_is_said(consul: Agent) -> None:
+def test_tls_to_a_port_without_tls_is_reported(consul: Agent) -> None:
     address = consul.address.replace("http://", "https://")
     with Controller(ready=False, consul={"address": address}) as controller:
         until(lambda: "manifests cannot be read" in controller.log)
@@ -111,9 +111,7 @@ def assert_nowhere(secret: str, shown: dict[str, str]) -> None:
         assert not [each for each in variants if each in text], f"a secret stands in {place}"
 
 
-def test_the_token_shows_nowhere_whether_it_has_rights_or_not(
-    acl_consul: Agent, target: Target, tmp_path: Path
-) -> None:
+def test_the_token_is_never_shown(acl_consul: Agent, target: Target, tmp_path: Path) -> None:
     good = acl_consul.create_token(RULES)
     fleet = Fleet(acl_consul, target)
     target.behave(answer(503, f"Authorization: none; {NOBODY[:8]}".encode()), "/b")
@@ -133,13 +131,13 @@ def test_the_token_shows_nowhere_whether_it_has_rights_or_not(
         assert_nowhere(NOBODY, places(controller))
 
 
-def test_a_tool_that_is_refused_does_not_repeat_its_token(acl_consul: Agent) -> None:
+def test_the_error_of_a_refused_tool_does_not_contain_its_token(acl_consul: Agent) -> None:
     refused = podpulse("inspect", "--consul", acl_consul.address, "--token", NOBODY, check=False)
     assert refused.returncode == 1
     assert_nowhere(NOBODY, {"output": refused.stdout, "error": refused.stderr})
 
 
-def test_a_token_goes_to_consul_alone_and_follows_no_redirect() -> None:
+def test_a_token_is_not_sent_to_the_target_of_a_redirect() -> None:
     """What answers in Consul's place sends us elsewhere, with every request."""
     with FakeServer(lambda _: Reply(200, b"[]")) as elsewhere:
 
@@ -157,7 +155,7 @@ def test_a_token_goes_to_consul_alone_and_follows_no_redirect() -> None:
     assert not [asked for asked in crooked.asked if NOBODY in asked.path]
 
 
-def test_a_wrong_configuration_is_refused_without_its_secrets(tmp_path: Path) -> None:
+def test_the_error_of_an_invalid_configuration_contains_no_secrets(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(f"consul: {{token: {NOBODY}, address: [1], colour: {NOBODY}}}\n")
     refused = podpulse("run", "--config", file, check=False)

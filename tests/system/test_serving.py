@@ -21,7 +21,7 @@ from tests.system.conftest import Launch
 ROOT = Path(__file__).parents[2]
 
 
-def test_promtool_has_nothing_to_say_about_the_running_controllers_metrics(
+def test_promtool_accepts_the_metrics_of_the_running_controller(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target, promtool: Path
 ) -> None:
     target.behave(answer(503), "/bad")
@@ -59,9 +59,7 @@ def test_it_is_ready_only_when_manifests_were_read_and_a_session_is_held(consul:
     assert controller.get("/-/ready").text == "ok\n"
 
 
-def test_a_consul_that_hangs_from_the_start_is_no_reason_to_be_ready_nor_unhealthy(
-    consul: Agent, launch: Launch
-) -> None:
+def test_with_a_consul_that_hangs_from_the_start_it_is_not_ready_but_healthy(consul: Agent, launch: Launch) -> None:
     consul.pause()
     controller = launch(consul, ready=False)
     assert controller.get("/-/ready").status == 503
@@ -85,7 +83,7 @@ def test_the_page_lists_pods_with_their_state_and_why(
     assert "&lt;b&gt;no disk" in page.text
 
 
-def test_the_second_controller_on_a_port_says_so_and_ends(consul: Agent, launch: Launch) -> None:
+def test_a_second_controller_on_the_same_port_ends_with_an_error(consul: Agent, launch: Launch) -> None:
     first = launch(consul)
     second = podpulse(
         "run", "--node", "web2", "--consul", consul.address, "--listen", f"127.0.0.1:{first.port}", check=False
@@ -130,7 +128,7 @@ def test_the_page_is_there_where_a_fixed_port_was_asked_for(consul: Agent, launc
     assert controller.get("/").status == 200
 
 
-def test_connections_that_are_silent_take_nothing_from_the_probes(
+def test_silent_connections_do_not_affect_the_probes(
     consul: Agent, launch: Launch, fleet: Fleet, stack: ExitStack
 ) -> None:
     fleet.schedule("a", "b")

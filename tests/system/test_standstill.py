@@ -1,4 +1,4 @@
-"""A machine that was suspended, or paused by what runs it, while a pod died: nobody reads that it is passing.
+"""A pod dies while the machine is suspended, or paused by its hypervisor. Nobody reads that the pod is passing.
 
 The process is stopped, and its clocks are set to what such a machine's clocks show afterwards.
 """
@@ -88,7 +88,7 @@ def start(stack: ExitStack, consul: Agent, target: Target, node: str, folder: Pa
 
 
 @pytest.mark.slow
-def test_a_pod_that_died_while_the_machine_stood_still_is_never_passing_and_is_probed_at_once(
+def test_a_pod_that_died_while_the_machine_was_suspended_is_never_passing_and_is_probed_at_once(
     stopped: Mapping[str, Machine],
 ) -> None:
     """On a machine that was suspended, and on one that was paused."""

@@ -1,7 +1,7 @@
-"""How the process behaves to signals from its first moment on, also as process 1 of a container.
+"""How the process reacts to signals from its start on, also as process 1 of a container.
 
-Process 1 gets no signal for which it has no handler: the kernel drops it. The tests hold the process at the first of
-its long imports, by a module of that name that waits.
+The kernel drops signals for which process 1 has no handler. The tests stop the process at its first long import, with
+a module of the same name that waits.
 """
 
 import os
@@ -34,13 +34,13 @@ sys.path.remove(folder)
 del sys.modules["click"]
 import click
 """
-"""Stands in for `click`: says that it is reached, and is the real one as soon as it may go on.
+"""Replaces `click`: reports that it is imported, waits, and then loads the real module.
 
-It sleeps in short pieces: Python may enter a call that blocks with a signal that nobody has handled yet."""
+It sleeps in short steps, because Python may enter a blocking call with a signal that is not handled yet."""
 
 
 class Starting(AbstractContextManager["Starting"]):
-    """A verb in its first moments: it waits in its imports until `let_go`. As process 1 it has its own namespace."""
+    """A verb that waits in its imports until `let_go`. Process 1 runs in a separate namespace."""
 
     def __init__(self, folder: Path, arguments: Sequence[object], *, process_1: bool) -> None:
         self._held, self._log = folder / "held", folder / "log"
@@ -88,7 +88,7 @@ class Starting(AbstractContextManager["Starting"]):
 
 
 def opened(pipe: Path) -> int:
-    """The end of a pipe to write to, as soon as somebody reads from it."""
+    """Returns the writing end of a pipe, once there is a reader."""
     deadline = time.monotonic() + WITHIN
     while True:
         try:
@@ -112,7 +112,7 @@ def folders(tmp_path: Path) -> list[object]:
 
 @pytest.mark.parametrize("process_1", AS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_end_that_is_asked_for_at_once_is_an_end(
+def test_a_signal_during_the_start_ends_the_process(
     tmp_path: Path, folders: list[object], number: signal.Signals, process_1: bool
 ) -> None:
     with Starting(tmp_path, ["run", *folders], process_1=process_1) as starting:
@@ -123,7 +123,7 @@ def test_an_end_that_is_asked_for_at_once_is_an_end(
 
 @pytest.mark.parametrize("verb", ["isup", "watch"])
 @needs_a_namespace
-def test_so_it_is_of_the_other_verbs_that_go_on_until_a_signal(tmp_path: Path, verb: str) -> None:
+def test_a_signal_during_the_start_ends_other_long_running_verbs(tmp_path: Path, verb: str) -> None:
     with Starting(tmp_path, [verb], process_1=True) as starting:
         starting.signal(signal.SIGTERM)
         assert starting.ended() == 0
@@ -139,7 +139,7 @@ def test_the_other_verbs_end_without_a_traceback_at_ctrl_c(tmp_path: Path, verb:
 
 @pytest.mark.parametrize("process_1", AS)
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
-def test_what_else_a_signal_asks_for_does_not_end_a_start(
+def test_other_signals_do_not_end_a_start(
     tmp_path: Path, folders: list[object], number: signal.Signals, process_1: bool
 ) -> None:
     with Starting(tmp_path, ["run", *folders], process_1=process_1) as starting:
@@ -153,9 +153,7 @@ def test_what_else_a_signal_asks_for_does_not_end_a_start(
         assert starting.ended() == 0
 
 
-def test_a_reload_that_is_asked_for_while_the_configuration_is_read_is_done_after_the_start(
-    tmp_path: Path, folders: list[object]
-) -> None:
+def test_a_reload_requested_during_the_start_is_done_afterwards(tmp_path: Path, folders: list[object]) -> None:
     config = tmp_path / "config.yaml"
     os.mkfifo(config)
     with Starting(tmp_path, ["run", *folders, "--config", config], process_1=False) as starting:

@@ -1,4 +1,4 @@
-"""How the process ends, whoever asks for it and how often."""
+"""How the process stops on one or many signals."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.support.controller import Controller
 
 @contextmanager
 def impatience(pid: int, number: signal.Signals) -> Iterator[None]:
-    """Sends a signal every few milliseconds, as long as there is somebody to send it to."""
+    """Sends a signal every few milliseconds until the process has ended."""
     over = threading.Event()
 
     def send() -> None:
@@ -30,7 +30,7 @@ def impatience(pid: int, number: signal.Signals) -> Iterator[None]:
 
 
 def test_a_sigterm_that_comes_while_the_process_wakes_from_a_pause_is_not_lost(tmp_path: Path) -> None:
-    """The main thread stands still longer than others, and one of these takes the signal."""
+    """The main thread resumes later than other threads, and one of them receives the signal."""
     (tmp_path / "intents").mkdir()
     with Controller(intent_dir=str(tmp_path / "intents"), health_dir=str(tmp_path / "health")) as controller:
         for _ in range(3):
@@ -41,7 +41,7 @@ def test_a_sigterm_that_comes_while_the_process_wakes_from_a_pause_is_not_lost(t
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
-def test_signals_that_come_while_it_stops_change_nothing(tmp_path: Path, number: signal.Signals) -> None:
+def test_signals_during_a_stop_change_nothing(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "intents").mkdir()
     with Controller(intent_dir=str(tmp_path / "intents"), health_dir=str(tmp_path / "health")) as controller:
         with impatience(controller.pid, number):

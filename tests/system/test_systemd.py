@@ -1,4 +1,4 @@
-"""The process under systemd: what it is told over its socket, and what it thinks of the unit."""
+"""The process under systemd: its notifications, and systemd's analysis of the unit."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from tests.system.conftest import Launch
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "podpulse.service"
 EXPOSURE = 20
-"""Tenths, as `--threshold` counts."""
+"""In tenths, the unit of `--threshold`."""
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.usefixtures("systemd_analyze")
-def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
-    """With the program of this environment, as the other is not installed here."""
+def test_systemd_analyze_accepts_the_unit(tmp_path: Path) -> None:
+    """Uses the program of this environment, because /opt/podpulse does not exist here."""
     here = Path(sys.executable).with_name("podpulse")
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/podpulse/bin/podpulse", str(here)))
@@ -48,7 +48,7 @@ def test_the_unit_leaves_little_exposed() -> None:
     assert ended.returncode == 0, ended.stdout
 
 
-def test_started_fed_and_stopped(consul: Agent, launch: Launch, tmp_path: Path) -> None:
+def test_systemd_is_notified_of_start_watchdog_and_stop(consul: Agent, launch: Launch, tmp_path: Path) -> None:
     with NotifySocket(tmp_path / "notify") as systemd:
         controller = launch(consul, environ=systemd.environ(watchdog=0.4))
         systemd.wait("WATCHDOG", times=3)
@@ -58,7 +58,7 @@ def test_started_fed_and_stopped(consul: Agent, launch: Launch, tmp_path: Path) 
         assert systemd.count("STOPPING") == 1
 
 
-def test_started_although_consul_is_away_and_the_status_says_so(consul: Agent, launch: Launch, tmp_path: Path) -> None:
+def test_it_starts_without_consul_and_the_status_says_so(consul: Agent, launch: Launch, tmp_path: Path) -> None:
     consul.stop()
     with NotifySocket(tmp_path / "notify") as systemd:
         launch(consul, ready=False, environ=systemd.environ(watchdog=0.4))
@@ -67,8 +67,8 @@ def test_started_although_consul_is_away_and_the_status_says_so(consul: Agent, l
 
 
 @pytest.mark.slow
-def test_a_thread_that_hangs_starves_the_watchdog_until_it_turns_again(tmp_path: Path, target: Target) -> None:
-    """Whoever writes into a pipe waits for a reader: so the thread hangs that publishes into the folder."""
+def test_the_watchdog_is_not_notified_while_a_thread_hangs(tmp_path: Path, target: Target) -> None:
+    """Opening a pipe blocks until there is a reader, so the thread that publishes into the folder hangs."""
     pods, healths = tmp_path / "pods", tmp_path / "health"
     pods.mkdir()
     folders: dict[str, Any] = {"intent_dir": str(pods), "health_dir": str(healths)}

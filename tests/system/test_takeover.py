@@ -1,4 +1,4 @@
-"""Podpulse where p2 was: signed manifests, p2's own configuration, and the behaviour of p2's later code."""
+"""Podpulse in place of p2: signed manifests, p2's configuration, and the behaviour of p2's later code."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.system.conftest import Launch
 
 
 def invalid(controller: Controller) -> set[str]:
-    """The pods whose manifest is not understood, by the metric."""
+    """Returns the pods with an invalid manifest, according to the metric."""
     return controller.metrics().flagged("podpulse_manifest_invalid")
 
 
@@ -45,9 +45,7 @@ def test_an_unsigned_manifest_keeps_the_last_one_that_was_signed(
     until(lambda: target.hits("/elsewhere"), what="what she signs is done")
 
 
-def test_p2s_later_code_is_followed_where_it_differs_from_the_page(
-    consul: Agent, launch: Launch, fleet: Fleet, target: Target
-) -> None:
+def test_p2_compat_follows_p2s_later_code(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
     target.behave(targets.answer(204, b""))
     fleet.schedule("a")
     fleet.write("portless", b"id: portless\nlaunchables: {}\n")
@@ -60,12 +58,12 @@ def test_p2s_later_code_is_followed_where_it_differs_from_the_page(
     record = fleet.health("portless")
     assert record
     assert (record["Reason"], record["Service"]) == ("", "portless")
-    assert record["Output"] == "taken for passing without a probe: the manifest has no status_port"
+    assert record["Output"] == "reported as passing without a probe: the manifest has no status_port"
     metrics = controller.metrics()
     assert metrics.by_pod("podpulse_health", state="passing") == {"a": 1.0, "portless": 1.0, "strict": 0.0}
     assert metrics.by_pod("podpulse_probes_total")["portless"] == 0
     assert "portless" not in metrics.by_pod("probe_success")
-    assert "taken for passing without a probe" in controller.get("/").text
+    assert "reported as passing without a probe" in controller.get("/").text
 
     fleet.wait_asked("a", 3)
     assert fleet.status("portless") == "passing"
@@ -77,7 +75,7 @@ def test_p2s_later_code_is_followed_where_it_differs_from_the_page(
     until(lambda: fleet.status("portless") == "passing", what="without one it is not")
 
 
-def test_p2s_own_configuration_is_taken_as_it_is(
+def test_p2s_configuration_works_unchanged(
     consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, tmp_path: Path
 ) -> None:
     fleet.schedule("a")

@@ -1,4 +1,4 @@
-"""Two controllers of one node that know nothing of each other: each has a state_dir of its own."""
+"""Two controllers of one node with separate state folders, so that neither finds the lock of the other."""
 
 from tests.support.consul import Agent
 from tests.support.fleet import Fleet
@@ -9,7 +9,7 @@ PODS = [f"pod{number}" for number in range(48)]
 HOLDS = "lock is already held by session"
 
 
-def test_the_second_one_says_once_who_has_the_node_is_not_ready_and_does_not_register(
+def test_the_second_controller_reports_the_first_once_is_not_ready_and_does_not_register(
     consul: Agent, launch: Launch, fleet: Fleet
 ) -> None:
     fleet.schedule(*PODS)

@@ -1,4 +1,4 @@
-"""An exception that nobody foresaw costs one turn: it is logged once and counted, and the next change is still seen."""
+"""An unexpected exception ends one turn of a thread. It is logged once and counted, and later changes are seen."""
 
 import itertools
 import sys
@@ -57,7 +57,7 @@ def outside() -> Iterator[Target]:
         yield one
 
 
-def test_every_thread_goes_on_after_an_exception_that_nobody_foresaw(
+def test_every_thread_continues_after_an_unexpected_exception(
     consul: Agent, stack: ExitStack, fleet: Fleet, target: Target, outside: Target
 ) -> None:
     consul.put("health/gone/web1", b"{}")
@@ -136,7 +136,7 @@ def reason(fleet: Fleet) -> str:
     return str((fleet.health("b") or {}).get("Reason") or "")
 
 
-def test_the_lease_of_a_folder_is_renewed_after_an_exception_that_nobody_foresaw(
+def test_the_lease_of_a_folder_is_renewed_after_an_unexpected_exception(
     stack: ExitStack, target: Target, tmp_path: Path
 ) -> None:
     (tmp_path / "intent").mkdir()

@@ -117,7 +117,7 @@ class PodDetail(Pod):
     @classmethod
     def of_snapshot(cls, snapshot: PodSnapshot) -> "PodDetail":
         check, intent = snapshot.view.check, snapshot.view.intent
-        understood = intent.manifest if intent and not intent.error else None
+        valid = intent.manifest if intent and not intent.error else None
         older = intent if intent and intent.error and intent.manifest else None
         return cls(
             **dict(Pod.of(snapshot.view)),
@@ -127,7 +127,7 @@ class PodDetail(Pod):
             history=_history(snapshot),
             certificate=_certificate(snapshot),
             published=_published(snapshot),
-            manifest=_version(intent.data, understood) if intent else None,
+            manifest=_version(intent.data, valid) if intent else None,
             manifest_in_force=_version(older.good, older.manifest) if older else None,
             manifest_error=safe_utf8(str(intent.error)) if intent and intent.error else "",
             manifest_warnings=[safe_utf8(str(each)) for each in snapshot.warnings],
@@ -190,5 +190,5 @@ def _published(snapshot: PodSnapshot) -> Published | None:
     )
 
 
-def _version(data: bytes, understood: Manifest | None) -> ManifestVersion:
-    return ManifestVersion(text=shown(data, understood), sha=sha_or_empty(data))
+def _version(data: bytes, valid: Manifest | None) -> ManifestVersion:
+    return ManifestVersion(text=shown(data, valid), sha=sha_or_empty(data))

@@ -96,7 +96,7 @@ class PodList(Model):
 
 
 class ManifestError(Model):
-    """A manifest that is not understood."""
+    """An invalid manifest."""
 
     node: str
     pod: str
@@ -127,7 +127,7 @@ class Page(Model):
 
 
 class ManifestErrorList(Page):
-    """One page of the manifests that are not understood."""
+    """One page of the invalid manifests."""
 
     errors: list[ManifestError]
 

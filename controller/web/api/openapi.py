@@ -48,7 +48,7 @@ def _paths() -> Json:
         ),
         "/checks": _get("listChecks", "The checks that run, in the words of manifests", CheckList),
         "/manifest-errors": _get(
-            "listManifestErrors", "Manifests that are not understood", ManifestErrorList, _parameters(Paging), 400
+            "listManifestErrors", "Invalid manifests", ManifestErrorList, _parameters(Paging), 400
         ),
         "/manifest-warnings": _get(
             "listManifestWarnings",

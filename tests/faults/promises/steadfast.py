@@ -72,8 +72,8 @@ def _flags(story: Story) -> Iterator[Broken]:
 
 
 def _invalid(story: Story, changes: list[Intent | Removal], scrape: Scrape) -> bool | None:
-    """Whether the newest manifest cannot be understood; None while that may not be known yet, to a controller that has
-    just begun too."""
+    """Whether the newest manifest is invalid; None while a controller, or a controller that has just started, may not
+    know it yet."""
     before = [change for change in changes if change.sent <= scrape.at]
     if not before:
         return None
