@@ -97,6 +97,8 @@ class KvSink:
         self._lock = threading.Lock()
         self._session = ""
         self._known: dict[PodKey, HealthRecord] = {}
+        self._decoded: dict[PodKey, tuple[KvPair, HealthRecord]] = {}
+        """The last pair that was read of each key, and the record that it holds under `_session`."""
         self._unanswered: dict[PodKey, float | None] = {}
         self._left: frozenset[PodKey] = frozenset()
         self._unreadable: frozenset[PodKey] = frozenset()
@@ -197,6 +199,7 @@ class KvSink:
         """
         with self._lock:
             keys = sorted(self._known.keys() | self._left | frozenset(self._scheduled()))
+            self._decoded = {key: kept for key, kept in self._decoded.items() if key in self._known}
         differing: set[PodKey] = set()
         unreadable: set[PodKey] = set()
         for start in range(0, len(keys), MAX_OPERATIONS):
@@ -236,6 +239,7 @@ class KvSink:
         session = self._lease.current()
         if session and session != self._session:
             self._known = {key: Unsettled.of_record(record) for key, record in self._known.items()}
+            self._decoded = {}
             self._unanswered = {}
             self._session = session
             self._holders.holds_some = False
@@ -334,7 +338,19 @@ class KvSink:
         return read, unread
 
     def _record(self, key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
-        """Decodes a record. It is `Unsettled` if our session does not hold it, or if it cannot be decoded."""
+        """Decodes a record. It is `Unsettled` if our session does not hold it, or if it cannot be decoded.
+
+        A pair that is equal to the one that was read before is not decoded again.
+        """
+        before = self._decoded.get(key)
+        if before and before[0] == pair:
+            return before[1]
+        record = self._decode(key, pair, session)
+        if session:
+            self._decoded[key] = pair, record
+        return record
+
+    def _decode(self, key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
         with self._faults.contain(f"record of {key}"):
             try:
                 record = decode(pair.value)
