@@ -1,7 +1,7 @@
 """The last good manifest of each pod.
 
-The store holds its one lock for dictionary operations, or while it parses one manifest. Returned values are frozen, so
-readers (metrics, page) need no lock.
+The store holds its one lock for dictionary operations only, and parses manifests outside of it. Returned values are
+frozen, so readers (metrics, page) need no lock.
 """
 
 import logging
@@ -73,13 +73,10 @@ class ManifestStore:
         for key, entry in listing.entries.items():
             old = self._intents.get(key)
             if old is None or old.version != entry.version:
-                with self._lock:
-                    self._intents[key] = self._understand(key, entry, self._intents.get(key), now)
+                self._take(key, entry, now)
                 changed.add(key)
-            elif old.error is UNEXPECTED:
-                with self._lock:
-                    if self._read_again(key, old, now):
-                        changed.add(key)
+            elif old.error is UNEXPECTED and self._read_again(key, now):
+                changed.add(key)
         self._note_change(changed)
         return frozenset(changed)
 
@@ -93,26 +90,42 @@ class ManifestStore:
         """Parse every manifest again with these rules. Returns the pods whose manifest has changed by that.
 
         With unchanged rules, only invalid manifests are parsed again, because a file that they name may exist by now.
-        A concurrent listing is parsed with the new rules, and waits for at most one manifest.
+        A concurrent listing is parsed with the new rules.
         """
-        changed, now = set(), self._clock()
+        now = self._clock()
         with self._lock:
             others, self._rules = rules != self._rules, rules
             again = [key for key, old in self._intents.items() if others or old.error]
-        for key in again:
-            with self._lock:
-                if (old := self._intents.get(key)) and self._read_again(key, old, now):
-                    changed.add(key)
+        changed = {key for key in again if self._read_again(key, now)}
         self._note_change(changed)
         return frozenset(changed)
 
-    def _read_again(self, key: PodKey, old: Intent, now: float) -> bool:
-        """Parse a manifest again. Returns whether the result differs."""
-        new = self._understand(key, Entry(old.version, old.data), old, now)
-        differs = (new.manifest, str(new.error)) != (old.manifest, str(old.error))
-        if differs:
-            self._intents[key] = new
-        return differs
+    def _take(self, key: PodKey, entry: Entry, now: float) -> None:
+        """Parses these bytes, again if the rules or the pod's manifest were replaced meanwhile."""
+        is_stored = False
+        while not is_stored:
+            rules, old = self._rules, self._intents.get(key)
+            is_stored = self._store(key, self._understand(key, entry, old, now, rules), old, rules)
+
+    def _read_again(self, key: PodKey, now: float) -> bool:
+        """Parses the same bytes again. Returns whether that results in another manifest or error."""
+        while old := self._intents.get(key):
+            rules = self._rules
+            new = self._understand(key, Entry(old.version, old.data), old, now, rules)
+            if (new.manifest, str(new.error)) == (old.manifest, str(old.error)):
+                if rules is self._rules:
+                    return False
+            elif self._store(key, new, old, rules):
+                return True
+        return False
+
+    def _store(self, key: PodKey, new: Intent, old: Intent | None, rules: Rules) -> bool:
+        """Stores `new` in place of `old`. Returns False if another thread has replaced `old` or the rules."""
+        with self._lock:
+            is_current = self._rules is rules and self._intents.get(key) is old
+            if is_current:
+                self._intents[key] = new
+            return is_current
 
     def _note_change(self, keys: Collection[PodKey]) -> None:
         with self._lock:
@@ -130,12 +143,12 @@ class ManifestStore:
         """All pods at this moment."""
         return self._intents.copy()
 
-    def _understand(self, key: PodKey, entry: Entry, old: Intent | None, now: float) -> Intent:
+    def _understand(self, key: PodKey, entry: Entry, old: Intent | None, now: float, rules: Rules) -> Intent:
         """The pod's manifest from these bytes. An unexpected exception is an error of this manifest alone."""
         error = UNEXPECTED
         with self._faults.contain(f"manifest of {key}"):
             try:
-                return self._parse(key, entry, old, now)
+                return self._parse(key, entry, old, now, rules)
             except ManifestError as known:
                 error = known
             if old is None or (old.version, str(old.error)) != (entry.version, str(error)):
@@ -144,8 +157,8 @@ class ManifestStore:
         manifest, in_force = (old.manifest, old.in_force) if old else (None, NO_VERSION)
         return Intent(entry.version, entry.data, manifest, in_force, error, since)
 
-    def _parse(self, key: PodKey, entry: Entry, old: Intent | None, now: float) -> Intent:
-        parsed = parse(key, entry.data, self._rules)
+    def _parse(self, key: PodKey, entry: Entry, old: Intent | None, now: float, rules: Rules) -> Intent:
+        parsed = parse(key, entry.data, rules)
         if parsed.warnings and (old is None or old.good != entry.data):
             warnings = "; ".join(map(str, parsed.warnings))
             log.warning("manifest of %s: %s", key, warnings, extra={"node": key.node, "pod": key.pod})
