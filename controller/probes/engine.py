@@ -286,8 +286,9 @@ class ProbeEngine:
         if not worker.running:
             return
         worker.due = due
-        worker.missed = int((now - due) / worker.interval)
-        self._metrics.skipped(worker.missed)
+        worker.missed = int((now - due) / worker.spec.interval)
+        if worker.missed:
+            self._metrics.skipped(worker.missed)
         if worker.is_busy:
             worker.wanted = True
         elif worker.kind is None:

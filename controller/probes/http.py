@@ -2,7 +2,7 @@
 
 import re
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httptools
 
@@ -62,7 +62,8 @@ class HttpExchange:
         self.status = 0
         self.has_head = self.has_begun = self.is_done = self.is_keepable = False
         self.failure: Failure | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
+        """None when the answer is complete: it refers to the exchange, and a cycle would wait for the collector."""
         self._parser.set_dangerous_leniencies(
             lenient_headers=True,
             lenient_optional_lf_after_cr=True,
@@ -81,6 +82,8 @@ class HttpExchange:
             part, data = data[:room], data[room:]
             self._framing += len(part)
             self._feed(part)
+        if self.is_done:
+            self._parser = None
         return b""
 
     def _check_start(self, data: bytes) -> None:
@@ -104,6 +107,7 @@ class HttpExchange:
         if self.is_done:
             return
         self.is_done = True
+        self._parser = None
         if not self.has_begun:
             self.failure = Failure(Cause.EMPTY)
         elif self.has_head and (self._is_sized or not clean):
