@@ -15,7 +15,7 @@ from OpenSSL import SSL, crypto
 
 from controller.probes.client_pair import ClientPair, client_pair
 from controller.probes.tls import OpenSslSession, RustlsSession, Session, Unsure, openssl_context, rustls_context
-from controller.probes.trust import Trust
+from controller.probes.trust import Trust, der
 from controller.runtime.plain_files import Content, Reading, read
 from reconcilers.spec import Tls
 
@@ -33,7 +33,11 @@ _serial = itertools.count(1)
 
 class TlsSettings:
     """What the connections of checks with equal TLS options share. The contexts are built when they are first
-    needed, and again when an authority begins or ends to be valid."""
+    needed, and again when an authority begins or ends to be valid.
+
+    rustls copies all authorities for each connection. So its context has only those that verified chains have ended in
+    so far. If it then refuses a target that OpenSSL accepts, see `widen`.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class TlsSettings:
         self._alpn = alpn
         self._clock = clock
         self._until = -math.inf
+        self._needed = 0
         self._rustls: rtls.SSLContext | Unsure | None = None
         self._openssl: SSL.Context | None = None
 
@@ -85,9 +90,18 @@ class TlsSettings:
         if (now := self._clock()) >= self._until:
             self._until = self.trust.changes_at(now)
             self._rustls = self._openssl = None
+        if len(self.trust.needed) != self._needed:
+            self._needed, self._rustls = len(self.trust.needed), None
+
+    def widen(self, session: Session) -> bool:
+        """Returns whether rustls refused the target of this accepted session only because its authority was missing
+        from the context of rustls. Then the next session has it."""
+        return self.verifies and self.trust.widen(session.chain(), self._clock())
 
     def _pem(self) -> bytes:
-        return b"".join(crypto.dump_certificate(crypto.FILETYPE_PEM, each) for each in self.trust.valid(self._clock()))
+        valid = self.trust.valid(self._clock())
+        needed = [each for each in valid if der(each) in self.trust.needed]
+        return b"".join(crypto.dump_certificate(crypto.FILETYPE_PEM, each) for each in needed or valid)
 
 
 class TlsFiles:

@@ -196,8 +196,10 @@ class RunningProbe:
         if self.exchange.failure or (self.is_kept and self.exchange.is_stale):
             self._fail(self.exchange.failure or Failure(Cause.EMPTY))
             return
-        if self._is_openssl:
-            self.worker.openssl_until = self._clock() + AGAIN
+        if self._is_openssl and self.worker.openssl_until <= (now := self._clock()):
+            session = self.connection.session if self.connection else None
+            if not (session and self._settings and self._settings.widen(session)):
+                self.worker.openssl_until = now + AGAIN
         self._end(None)
 
     def _fail(self, failure: Failure) -> None:

@@ -42,6 +42,10 @@ def parsed(sent: Sequence[bytes]) -> list[crypto.X509]:
     return [crypto.load_certificate(crypto.FILETYPE_ASN1, each) for each in sent]
 
 
+def der(certificate: crypto.X509) -> bytes:
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+
+
 class Trust:
     """The authorities of one file. Not safe for several threads.
 
@@ -56,6 +60,8 @@ class Trust:
         self._every = [(start(each), expiry(each), each) for each in certificates(pem)]
         if not self._every:
             raise ValueError("expected at least one certificate in PEM")
+        self.needed: set[bytes] = set()
+        """The DER of the authorities in which verified chains ended so far."""
         self._seen: OrderedDict[bytes, Certificate] = OrderedDict()
         self._stored: tuple[crypto.X509, ...] = ()
         self._store = crypto.X509Store()
@@ -63,6 +69,12 @@ class Trust:
     def valid(self, moment: float) -> tuple[crypto.X509, ...]:
         """Returns the authorities that are valid at `moment`."""
         return tuple(each for begin, end, each in self._every if begin <= moment < end)
+
+    def widen(self, sent: Sequence[bytes], now: float) -> bool:
+        """Returns whether the verified chain of `sent` (DER) ends in an authority that was not among the `needed`."""
+        before = len(self.needed)
+        self.accepted_until(parsed(sent), now)
+        return len(self.needed) > before
 
     def changes_at(self, moment: float) -> float:
         """Returns when `valid` next answers differently after `moment`; infinity for never."""
@@ -112,9 +124,11 @@ class Trust:
         store = self._store_of(moment)
         store.set_time(datetime.fromtimestamp(moment, UTC))
         try:
-            return min(map(expiry, crypto.X509StoreContext(store, sent[0], others).get_verified_chain()))
+            chain = crypto.X509StoreContext(store, sent[0], others).get_verified_chain()
         except crypto.X509StoreContextError:
             return 0.0
+        self.needed.add(der(chain[-1]))
+        return min(map(expiry, chain))
 
     def _store_of(self, moment: float) -> crypto.X509Store:
         if (valid := self.valid(moment)) != self._stored:
