@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-from tests.bench import changes, endurance, overload, page, programs, quiet, scenarios, steady, workers
+from tests.bench import changes, endurance, floor, overload, page, programs, quiet, scenarios, steady, workers
 from tests.bench.measure import Say, TooSlow, Work
 from tests.bench.peers import NAMES
 from tests.bench.podpulse import DidNotStart
 from tests.bench.report import Progress, Report
-from tests.bench.targets import CannotListen, raise_descriptor_limit
+from tests.bench.targets import GRPC, SCHEMES, CannotListen, raise_descriptor_limit
 
-DONE, NOT_RUN, EXCEEDED = 0, 1, 3
+DONE, NOT_RUN, WRONG_USE, EXCEEDED = 0, 1, 2, 3
 MOST_CHECKS = 16_000
 """What nginx can have as ports without hitting those that the kernel gives to outgoing connections. In `overload`
 targets have several pods each, so there may be twice as many."""
@@ -33,6 +33,7 @@ class Scenario:
 
 SCENARIOS: Mapping[str, Scenario] = {
     "steady": Scenario(steady.run, 2_000, 30),
+    "floor": Scenario(floor.run, 2_000, 30),
     "hang": Scenario(scenarios.hang, 10_000, 30),
     "mass-start": Scenario(scenarios.mass_start, 10_000, 10),
     "scrape": Scenario(scenarios.scrape, 10_000, 30),
@@ -57,6 +58,7 @@ many did not.
 
 scenarios, with their default --checks and --seconds:
   steady      2000, 30 s   CPU, memory and lateness, compared with the peers
+  floor       2000, 30 s   CPU compared with a bare loop of sockets, without schedule, results and metrics (http, https)
   hang       10000, 30 s   half of the targets accept and never answer: lateness of the others, descriptors
   mass-start 10000, 10 s   that many manifests appear at once while 100 pods run (--seconds: watched after that)
   scrape     10000, 30 s   the duration of a scrape of /metrics, and the lateness of probes without scrapes and with one
@@ -75,6 +77,8 @@ EXAMPLES = """\
 examples:
   tests/bench/run                                     2,000 HTTP checks every 5 s, all peers
   tests/bench/run --scheme https --json > https.json  the same over TLS, for a program to read
+  tests/bench/run --scheme https --reuse --peers none one connection for each target
+  tests/bench/run --scheme grpcs --peers consul       the same over gRPC with TLS
   tests/bench/run --checks 10000 --seconds 60 --peers none
   tests/bench/run --scenario intent --checks 10000
   tests/bench/run --checks 100 --interval 1 --seconds 5 --set max_in_flight=64
@@ -95,6 +99,9 @@ def main(arguments: Sequence[str]) -> int:
         print(*SCENARIOS, sep="\n")
         return DONE
     scenario, say = SCENARIOS[options.scenario], Progress()
+    if options.scheme in GRPC and options.scenario != "steady":
+        say(f"--scheme {options.scheme}: only the scenario steady has such targets")
+        return WRONG_USE
     raise_descriptor_limit()
     try:
         report = scenario.run(_work(options, scenario), say)
@@ -116,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--interval", type=_positive, metavar="S", help="seconds between probes [5]")
     parser.add_argument("--seconds", type=_positive, metavar="S", help="the duration of the measurement")
-    parser.add_argument("--scheme", choices=("http", "https"), default="http")
+    parser.add_argument("--scheme", choices=SCHEMES, default="http", help="what is probed: http, https, or in the "
+                        "scenario steady grpc or grpcs, without blackbox_exporter [http]")  # fmt: skip
+    parser.add_argument("--reuse", action="store_true", help="podpulse keeps connections (connection: reuse)")
     parser.add_argument(
         "--peers", type=_peers, default=tuple(NAMES), metavar="LIST", help="consul,blackbox or none [both]"
     )
@@ -150,7 +159,7 @@ def _work(options: argparse.Namespace, scenario: Scenario) -> Work:
         seconds=options.seconds or scenario.seconds,
         scheme=options.scheme,
         peers=options.peers,
-        options=dict(options.set),
+        options=dict(options.set) | ({"defaults.connection": "reuse"} if options.reuse else {}),
         busy=options.busy,
         quota=options.quota,
     )

@@ -18,7 +18,7 @@ import yaml
 
 from tests.bench import programs
 from tests.bench.driver import Driver
-from tests.bench.targets import NODE, Targets
+from tests.bench.targets import GRPC, NODE, PATH, TLS, Targets
 from tests.support.consul import Agent
 from tests.support.net import free_ports
 
@@ -91,11 +91,18 @@ def consul(targets: Targets, interval: float) -> Iterator[Prober]:
 
 def _agent_configuration(targets: Targets, interval: float) -> Mapping[str, Any]:
     checks = [
-        {"id": f"check-{number}", "name": "status", "http": url, "interval": f"{interval}s", "timeout": f"{interval}s"}
-        for number, url in enumerate(targets.urls())
+        {"id": f"check-{number}", "name": "status", "interval": f"{interval}s", "timeout": f"{interval}s"}
+        | _agent_check(targets, port)
+        for number, port in enumerate(targets.ports)
     ]
     tls = {"ca_file": str(targets.ca_file), "enable_agent_tls_for_checks": True}
-    return {"checks": checks} | (tls if targets.scheme == "https" else {})
+    return {"checks": checks} | (tls if targets.scheme in TLS else {})
+
+
+def _agent_check(targets: Targets, port: int) -> dict[str, Any]:
+    if targets.scheme in GRPC:
+        return {"grpc": f"{targets.address}:{port}", "grpc_use_tls": targets.scheme in TLS}
+    return {"http": f"{targets.scheme}://{targets.address}:{port}{PATH}"}
 
 
 class BlackboxExporter:
@@ -129,6 +136,8 @@ class BlackboxExporter:
 @contextmanager
 def blackbox(targets: Targets, interval: float) -> Iterator[Prober]:
     """The exporter with one module, and the driver that asks it; the driver's CPU is not counted."""
+    if targets.scheme in GRPC:
+        raise programs.Missing("not measured with gRPC")
     with (
         tempfile.TemporaryDirectory(prefix="podpulse-bench-") as folder,
         _exporter(targets, interval, Path(folder)) as (

@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.bench import programs
 from tests.bench.places import PLACES
-from tests.bench.targets import NODE, PATH, Targets
+from tests.bench.targets import GRPC, NODE, PATH, TLS, Targets
 from tests.support.consul import Agent
 from tests.support.controller import Controller
 from tests.support.proxy import TcpProxy
@@ -80,8 +80,11 @@ class Podpulse:
         return there
 
     def _operation(self, port: int, path: str, name: str) -> Mapping[str, Any]:
-        text = f"id: {name}\nstatus_port: {port}\nstatus_http: {str(self._targets.scheme == 'http').lower()}\n"
-        text += f"status: {{path: {path}}}\n" if path != PATH else ""
+        text = f"id: {name}\nstatus_port: {port}\nstatus_http: {str(self._targets.scheme not in TLS).lower()}\n"
+        if self._targets.scheme in GRPC:
+            text += "status: {kind: grpc}\n"
+        elif path != PATH:
+            text += f"status: {{path: {path}}}\n"
         value = b64encode(text.encode()).decode()
         return {"KV": {"Verb": "set", "Key": f"intent/{NODE}/{name}", "Value": value}}
 

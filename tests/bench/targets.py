@@ -18,13 +18,17 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from tests.bench import process, programs
 from tests.bench.hits import FLUSH, FORMAT, HitLog
 from tests.support.net import Certificates
 
-Scheme = Literal["http", "https"]
+Scheme = Literal["http", "https", "grpc", "grpcs"]
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+GRPC, TLS = frozenset({"grpc", "grpcs"}), frozenset({"https", "grpcs"})
+SERVING = bytes([0, 0, 0, 0, 2, 8, 1])
+"""A message of gRPC's health protocol: status 1, SERVING."""
 
 NODE = "bench1"
 PATH = "/_status"
@@ -48,7 +52,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     server {{
-        listen {address}:{first}-{last}{ssl};
+        listen {address}:{first}-{last}{listen};
         ssl_certificate {cert};
         ssl_certificate_key {key};
         ssl_protocols TLSv1.2 TLSv1.3;
@@ -60,6 +64,10 @@ http {{
 
 LOG = "{folder}/hits hit buffer=256k flush={flush}ms"
 OK = 'return 200 "ok\\n";'
+HEALTH = """\
+root {folder}; default_type application/grpc; add_trailer grpc-status 0;
+            error_page 405 =200 /serving; log_not_found off;"""
+"""nginx serves files to GET only, but may serve one as the page of that error."""
 ASK = "proxy_pass http://unix:{upstream}; proxy_set_header X-Port $server_port;"
 
 
@@ -142,6 +150,8 @@ class Targets(AbstractContextManager["Targets"]):
         self._first = random.randint(FIRST_PORT, EPHEMERAL - 1 - self._count - self._silent)
         self._certificates = Certificates.issue(self.folder / "tls", NODE, self._address)
         (self.folder / "nginx.conf").write_text(self._config())
+        (self.folder / "serving").write_bytes(SERVING)
+        self.folder.chmod(0o711)  # nginx reads this file as another user if it was started by root
         (self.folder / "hits").unlink(missing_ok=True)
         self._run(self._program, "-e", self.folder / "error.log", "-p", self.folder, "-c", self.folder / "nginx.conf")
         self._until_listening(self.ports)
@@ -175,10 +185,10 @@ class Targets(AbstractContextManager["Targets"]):
             address=self._address,
             first=self._first,
             last=self._first + self._count - 1,
-            ssl=" ssl" if self.scheme == "https" else "",
+            listen=(" ssl" if self.scheme in TLS else "") + (" http2" if self.scheme in GRPC else ""),
             cert=self._certificates.cert,
             key=self._certificates.key,
-            answer=self._answer,
+            answer=HEALTH.format(folder=self.folder) if self.scheme in GRPC else self._answer,
         )
 
     def _until_listening(self, ports: Sequence[int]) -> None:
