@@ -217,27 +217,7 @@ def index_of(answer: Response) -> int:
 
 
 def pairs_of(answer: Response) -> list[KvPair]:
-    if answer.code == 404:
-        return []
-    if answer.code != 200:
-        raise ValueError(str(answer.code))
-    pairs = [_pair(item) for part in _parts(answer.content) for item in _PAIRS.decode(part)]
-    if not pairs:
-        raise ValueError("an empty answer")
-    return pairs
-
-
-def _parts(content: bytes) -> Iterator[bytes]:
-    """Splits a JSON array of pairs into arrays of about `PART` bytes.
-
-    Decoding one of 10,000 pairs in one call would hold the interpreter for 20 ms. `NEXT_PAIR` cannot be part of a JSON
-    string, because a quotation mark in a string is escaped.
-    """
-    start, opening = 0, b""
-    while (end := content.find(NEXT_PAIR, start + PART)) >= 0:
-        yield opening + content[start : end + 1] + b"]"
-        start, opening = end + 2, b"["
-    yield opening + content[start:]
+    return [_pair(item) for item in _items(answer, _PAIRS)]
 
 
 def keys_of(answer: Response) -> list[str]:
@@ -336,10 +316,25 @@ def _items(answer: Response, decoder: Decoder[list[T]]) -> list[T]:
     """Returns the items of a list, which is never empty: if there are no items, Consul answers 404."""
     if answer.code == 404:
         return []
-    found = _decode(answer, decoder)
+    if answer.code != 200:
+        raise ValueError(str(answer.code))
+    found = [item for part in _parts(answer.content) for item in decoder.decode(part)]
     if not found:
         raise ValueError("the list is empty")
     return found
+
+
+def _parts(content: bytes) -> Iterator[bytes]:
+    """Splits a JSON array of pairs into arrays of about `PART` bytes.
+
+    Decoding one of 10,000 pairs in one call would hold the interpreter for 20 ms. `NEXT_PAIR` cannot be part of a JSON
+    string, because a quotation mark in a string is escaped.
+    """
+    start, opening = 0, b""
+    while (end := content.find(NEXT_PAIR, start + PART)) >= 0:
+        yield opening + content[start : end + 1] + b"]"
+        start, opening = end + 2, b"["
+    yield opening + content[start:]
 
 
 def _pair(item: _Pair) -> KvPair:
