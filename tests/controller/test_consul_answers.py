@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from controller.consul.answers import DECODE_ERRORS, PART, pairs_of
 from controller.consul.client import (
     ConsulClient,
     ConsulError,
@@ -20,6 +21,7 @@ from controller.consul.client import (
     ConsulUnavailable,
     Operation,
 )
+from controller.consul.transport import Response
 from reconcilers.spec import PodKey
 from tests.support.fake_http import Asked, FakeServer, Reply
 from tests.support.net import until
@@ -297,3 +299,32 @@ def test_a_request_without_an_answer_can_be_cancelled() -> None:
         assert time.monotonic() - started < 2.0
         canceller.join()
         held.set()
+
+
+def test_a_long_list_is_decoded_in_parts_with_the_same_result() -> None:
+    """Text in a key or value that looks like the end of a pair does not split it."""
+    odd = '},{"LockIndex":'
+    rows = [
+        {
+            "LockIndex": 0,
+            "Key": f"intent/web1/{odd if at % 7 else at}",
+            "Value": "aWQ6IGlzdXA=",
+            "CreateIndex": at,
+            "ModifyIndex": at,
+        }
+        for at in range(1, 5_000)
+    ]
+    body = json.dumps(rows, separators=(",", ":")).encode()
+    assert len(body) > 3 * PART
+    pairs = pairs_of(Response(200, {}, body))
+    assert [(pair.key, pair.value, pair.modify_index) for pair in pairs] == [
+        (row["Key"], b"id: isup", row["ModifyIndex"]) for row in rows
+    ]
+
+
+def test_a_list_that_is_cut_off_after_a_part_is_refused() -> None:
+    row = {"LockIndex": 0, "Key": "a", "Value": "aWQ6IGlzdXA=", "CreateIndex": 1, "ModifyIndex": 1}
+    body = json.dumps([row] * 5_000, separators=(",", ":")).encode()
+    for end in (PART + 200, len(body) - 1):
+        with pytest.raises(DECODE_ERRORS):
+            pairs_of(Response(200, {}, body[:end]))
