@@ -1,6 +1,7 @@
 """HTTP and HTTPS probes: the request, how the answer is read, and which answers are healthy."""
 
 import re
+from collections import deque
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import httptools
 
 from controller.probes.exchange import Exchange
 from controller.probes.failure import Cause, Failure
+from controller.probes.odd_headers import OddHeaders
 from controller.probes.verdict import Verdict, bracketed
 from reconcilers.fields import compiled
 from reconcilers.health import Outcome, Reason
@@ -19,7 +21,11 @@ MAX_READ = 64 * 1024
 MAX_EXCERPT = 4 * 1024
 USER_AGENT = f"podpulse/{version('podpulse')}"
 DEFAULT_PORTS = {False: 80, True: 443}
-STATUS_LINE = re.compile(rb"HTTP/[0-9.]+ [1-9][0-9][0-9][ \r\n]")
+STATUS_LINE = re.compile(rb"HTTP/(?:1\.[01]|2\.0) [1-9][0-9][0-9][ \r\n]")
+START = len(b"HTTP/1.1 200 ")
+BODILESS = (101, 204, 304)
+TRANSFER_CODINGS = re.compile(rb"(?:(?:identity|chunked)[ \t]*,[ \t]*)*chunked|identity|")
+"""The values of Transfer-Encoding, in lower case, that need no decompression."""
 REQUEST_TIMEOUT = 408
 """With this status a server ends an idle connection (RFC 9110, 15.5.9)."""
 
@@ -39,10 +45,15 @@ class HttpExchange:
         "_framing",
         "_head",
         "_is_head",
+        "_is_in_status_line",
         "_is_sized",
         "_kept",
+        "_line",
+        "_odd",
         "_parser",
+        "_seen",
         "_size",
+        "_transfer",
         "body",
         "failure",
         "has_begun",
@@ -57,23 +68,33 @@ class HttpExchange:
         self.request, self._kept, self._is_head = prepared
         self._size = self._framing = 0
         self._head = b""
-        self._is_sized = False
+        self._is_sized, self._is_in_status_line, self._transfer = False, True, b""
+        self._seen = self._line = b""
+        self._odd: OddHeaders | None = None
+        """Since httptools has refused a header: the head is read once more, line by line, with each line rewritten."""
         self.body = bytearray()
         self.status = 0
         self.has_head = self.has_begun = self.is_done = self.is_keepable = False
         self.failure: Failure | None = None
-        self._parser: Any = httptools.HttpResponseParser(self)
+        self._parser: Any = self._new_parser()
         """None when the answer is complete: it refers to the exchange, and a cycle would wait for the collector."""
-        self._parser.set_dangerous_leniencies(
+
+    def _new_parser(self) -> httptools.HttpResponseParser:
+        """Returns a parser that accepts what does no harm to a client that reads one answer."""
+        parser = httptools.HttpResponseParser(self)
+        parser.set_dangerous_leniencies(
             lenient_headers=True,
+            lenient_chunked_length=True,
+            lenient_keep_alive=True,
             lenient_optional_lf_after_cr=True,
             lenient_optional_cr_before_lf=True,
             lenient_spaces_after_chunk_size=True,
         )
+        return parser
 
     def receive(self, data: bytes) -> bytes:
         self.has_begun = True
-        if not self.status:
+        if len(self._head) < START:
             self._check_start(data)
         while data and not self.is_done:
             if not (room := MAX_READ - self._framing):
@@ -88,20 +109,53 @@ class HttpExchange:
 
     def _check_start(self, data: bytes) -> None:
         """Only the start of the answer tells another protocol from a malformed status line."""
-        self._head += data[: 16 - len(self._head)]
+        self._head += data[: START - len(self._head)]
         if not b"HTTP/".startswith(self._head[:5]):
             self._fail(Cause.NOT_HTTP)
-        elif len(self._head) == 16 and not STATUS_LINE.match(self._head):
+        elif len(self._head) == START and not STATUS_LINE.match(self._head):
             self._fail(Cause.STATUS_LINE)
 
     def _feed(self, data: bytes) -> None:
+        if self._odd:
+            self._feed_lines(self._odd, data)
+            return
+        if not self.has_head:
+            self._seen += data
+        self._parse(data)
+
+    def _feed_lines(self, odd: OddHeaders, data: bytes) -> None:
+        lines = deque((self._line + data).split(b"\n"))
+        self._line = lines.pop()
+        while lines and not self.has_head and not self.is_done:
+            if line := odd.rewritten(lines.popleft() + b"\n"):
+                self._parse(line)
+                if self._is_in_status_line and line.strip():
+                    self._note_status()
+        if not self.has_head or not (rest := b"\n".join([*lines, self._line])):
+            return
+        self._line = b""
+        if self.is_done:
+            self.is_keepable = False
+        else:
+            self._parse(rest)
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.status = self._parser.get_status_code()
             self.is_done = self.has_head = True
         except httptools.HttpParserError as error:
-            self._fail(Cause.MALFORMED if self.status else Cause.STATUS_LINE, str(error))
+            if self.has_head or self._odd:
+                self._fail(Cause.STATUS_LINE if self._is_in_status_line else Cause.MALFORMED, str(error))
+            elif not self.is_done:
+                self._read_again()
+
+    def _read_again(self) -> None:
+        self._parser, self._odd = self._new_parser(), OddHeaders()
+        self.status, self._is_sized, self._transfer = 0, False, b""
+        seen, self._seen = self._seen, b""
+        self._feed_lines(self._odd, seen)
 
     def end(self, *, clean: bool) -> None:
         if self.is_done:
@@ -110,7 +164,7 @@ class HttpExchange:
         self._parser = None
         if not self.has_begun:
             self.failure = Failure(Cause.EMPTY)
-        elif self.has_head and (self._is_sized or not clean):
+        elif self.has_head and not (clean and self._ends_with_the_connection()):
             self.failure = Failure(Cause.CUT_SHORT)
         elif not self.status:
             self.failure = Failure(Cause.STATUS_LINE)
@@ -133,32 +187,38 @@ class HttpExchange:
     def on_message_begin(self) -> None:
         if self.is_done:
             self.is_keepable = False
+        self._is_in_status_line = True
 
-    def on_status(self, _: bytes) -> None:
+    def on_status(self, reason: bytes) -> None:
         self._note_status()
+        if b"\0" in reason:
+            self._fail(Cause.MALFORMED, "a NUL byte in the status line")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.is_done:
             return
-        if not self.status:
+        if self._is_in_status_line:
             self._note_status()
         if b"\0" in value:
             self._fail(Cause.MALFORMED, "a NUL byte in a header")
         if len(name) == 14 and name.lower() == b"content-length":
             self._is_sized = True
         elif len(name) == 17 and name.lower() == b"transfer-encoding":
+            coding = value.strip().lower()
+            self._transfer = self._transfer + b"," + coding if self._transfer else coding
             self._is_sized = True
-            if value.strip().lower() not in (b"chunked", b"identity"):
-                self._fail(Cause.MALFORMED, f"Transfer-Encoding: {value[:99].decode('latin-1')}")
 
     def on_headers_complete(self) -> None:
         self._note_status()
         if not self.is_done and (self.status >= 200 or self.status == 101):
             self.has_head = True
             self._framing = 0
-            if self._is_head:
+            self._seen = b""
+            if not TRANSFER_CODINGS.fullmatch(self._transfer) and not self._has_no_body():
+                self._fail(Cause.MALFORMED, f"Transfer-Encoding: {self._transfer[:99].decode('latin-1')}")
+            elif self._is_head:
                 self.is_done = True
-                self.is_keepable = bool(self._parser.should_keep_alive())
+                self.is_keepable = self.status >= 200 and bool(self._parser.should_keep_alive())
 
     def on_body(self, data: bytes) -> None:
         """A body that is too long is judged by what was read of it."""
@@ -173,14 +233,21 @@ class HttpExchange:
 
     def on_message_complete(self) -> None:
         if self.has_head and not self.is_done:
-            self.is_keepable = bool(self._parser.should_keep_alive())
+            self.is_keepable = self.status >= 200 and bool(self._parser.should_keep_alive())
             self.is_done = True
         else:
-            self._is_sized = False
+            self._is_sized, self._transfer = False, b""
+
+    def _ends_with_the_connection(self) -> bool:
+        return not self._is_sized or self._transfer == b"identity"
+
+    def _has_no_body(self) -> bool:
+        return self._is_head or self.status in BODILESS
 
     def _note_status(self) -> None:
         if self.is_done:
             return
+        self._is_in_status_line = False
         self.status = int(self._parser.get_status_code())
         if self.status < 100:
             self.status = 0

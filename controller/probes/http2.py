@@ -92,15 +92,24 @@ class UnaryCall:
 
     def receive(self, data: bytes) -> bytes:
         """Handle bytes from the server. Returns the acknowledgements that have to be sent."""
-        self._buffer += data
+        room = MAX_READ - self._size
+        self._buffer += data[:room]
         self._size += len(data)
-        if self._size > MAX_READ and not self.is_done:
+        replies = self._read_frames()
+        if self._size > MAX_READ:
             self._fail(Cause.HEAD_TOO_LONG)
+        if self.is_done:
+            self._buffer += data[room:] if self._size > MAX_READ else b""
+            self._owed = replies
+        return replies
+
+    def _read_frames(self) -> bytes:
+        """Handle the frames that are complete. Returns what has to be sent."""
         replies = b""
         while not self.is_done and len(self._buffer) >= 9:
             length = int.from_bytes(self._buffer[:3])
             kind, flags, stream = self._buffer[3], self._buffer[4], int.from_bytes(self._buffer[5:9]) & 0x7FFFFFFF
-            if self._is_first and (kind != SETTINGS or stream or length % 6):
+            if self._is_first and (kind != SETTINGS or stream or length % 6 or length > MAX_FRAME):
                 self._fail(Cause.NOT_HTTP2)
                 break
             if length > MAX_FRAME:
@@ -113,8 +122,6 @@ class UnaryCall:
             replies += self._handle(kind, flags, stream, payload)
         if self._is_first and not self.is_done and not _may_be_settings(self._buffer):
             self._fail(Cause.NOT_HTTP2)
-        if self.is_done:
-            self._owed = replies
         return replies
 
     def end(self, *, clean: bool) -> None:  # noqa: ARG002 - HTTP/2 has its own end of an answer

@@ -213,6 +213,7 @@ def test_what_breaks_the_rules_of_http2_cannot_be_understood(name: str) -> None:
         (frame(PING, 0, 0, b"12345678"), Cause.NOT_HTTP2),
         (frame(SETTINGS, 0, 0, b"12345"), Cause.NOT_HTTP2),
         (frame(SETTINGS, 0, 1), Cause.NOT_HTTP2),
+        (b"\x27\0\x06\x04\0\0\0\0\0", Cause.NOT_HTTP2),
         (GREETING + frame(HEADERS, END_HEADERS, 1, block([(":status", "2x")])), Cause.STATUS_LINE),
         (GREETING + frame(HEADERS, END_HEADERS, 1, block([("a", "b")])), Cause.STATUS_LINE),
         (GREETING + frame(DATA, END_STREAM, 1, SERVING), Cause.STATUS_LINE),
@@ -238,6 +239,13 @@ def test_the_end_of_the_connection_is_told_apart(data: bytes, expected: Cause | 
     mine, _ = read(data)
     mine.end(clean=True)
     assert (mine.is_done, cause(mine)) == (True, expected)
+
+
+@pytest.mark.parametrize("step", [1000, 16_384, 10 * MAX_READ])
+def test_more_than_64_kib_are_too_much_however_they_come(step: int) -> None:
+    data = GREETING + frame(HEADERS, END_HEADERS, 1, LEADING_BLOCK) + frame(DATA, 0, 1, b"x" * MAX_FRAME) * 5
+    mine, _ = read(*(data[at : at + step] for at in range(0, len(data), step)))
+    assert (cause(mine), mine.status, len(mine.body)) == (Cause.HEAD_TOO_LONG, 200, 3 * MAX_FRAME)
 
 
 # GOAWAY and RST_STREAM

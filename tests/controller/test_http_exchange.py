@@ -51,7 +51,7 @@ def cause(answer: HttpExchange) -> Cause | None:
 HEADS = st.sampled_from([b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 503 No\r\n", b"HTTP/1.1 204 \r\n", b"HTTP/1.1 408 X\n"])
 INFORMATIONAL = st.sampled_from([b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 E\r\nLink: <a>\r\n\r\n" * 2])
 HEADERS = st.lists(
-    st.sampled_from([b"X: y\r\n", b"Connection: close\r\n", b"Set-Cookie: a\r\n", b"E:\r\n"]), max_size=3
+    st.sampled_from([b"X: y\r\n", b"Connection: close\r\n", b"Set-Cookie: a\r\n", b"E:\r\n", b"X Y: z\r\n"]), max_size=3
 )
 BODIES = st.sampled_from(
     [
@@ -136,7 +136,7 @@ def test_an_answer_that_ends_with_an_informational_one_has_its_status() -> None:
 @pytest.mark.parametrize("more", [b"", b"Upgrade: websocket\r\nConnection: upgrade\r\n"])
 def test_a_switch_of_protocols_is_an_answer(more: bytes) -> None:
     answer = read(b"HTTP/1.1 101 Switching\r\n" + more + b"\r\n", clean=True)
-    assert (told(answer), answer.has_head) == ((True, "", 101, b""), True)
+    assert (told(answer), answer.has_head, answer.is_keepable) == ((True, "", 101, b""), True, False)
 
 
 @pytest.mark.parametrize("length", [b"", b"Content-Length: 99\r\n", b"Transfer-Encoding: chunked\r\n"])
@@ -195,6 +195,96 @@ def test_408_may_be_the_answer_to_an_idle_connection() -> None:
 )
 def test_what_ends_an_answer_is_told_apart(data: bytes, clean: bool, expected: Cause | None) -> None:
     assert cause(read(data, clean=clean)) is expected
+
+
+# What the standards forbid but servers send: an answer that can be read is judged
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"X Started: today",
+        b"X : y",
+        b"X\t: y",
+        b"X(1): y",
+        b"X[1]: y",
+        b'"X": y',
+        b"X\xe9: y",
+        b": y",
+        b"X: \xe9\x01\x7f",
+        b"X: a\r\n folded",
+        b"Content-Length: 2",
+        b"Content-Length: 2, 2",
+        b"Transfer-Encoding:",
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("step", [1, 7, 999])
+@pytest.mark.parametrize(
+    "before", [b"", b"HTTP/1.0 100 Go\r\n\r\n", b"HTTP/1.1 103 E\r\nX y: z\r\nContent-Length: 2\r\n\r\n"]
+)
+@pytest.mark.parametrize("start", [OK, b"HTTP/1.1 200\r\n", b"HTTP/1.1 200 OK\nServer: a\n"])
+def test_an_odd_header_does_not_fail_an_answer(before: bytes, start: bytes, header: bytes, step: int) -> None:
+    data = before + start + header + b"\r\nX: y\r\nContent-Length: 2\r\n\r\nok"
+    answer = read(*(data[at : at + step] for at in range(0, len(data), step)))
+    assert (told(answer), answer.is_keepable) == ((True, "", 200, b"ok"), True)
+
+
+def test_an_informational_answer_that_closes_the_connection_is_passed_over() -> None:
+    for start in (b"HTTP/1.0 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n"):
+        assert told(read(start + SIZED)) == (True, "", 200, b"ok")
+
+
+@pytest.mark.parametrize("header", [b"Content-Length: 9\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_an_answer_with_a_length_and_chunks_is_read_as_chunks(header: bytes) -> None:
+    for head in (CHUNKED[:-2] + header, OK + header + CHUNKED[len(OK) : -2]):
+        assert told(read(head + b"\r\n2\r\nok\r\n0\r\n\r\n")) == (True, "", 200, b"ok")
+
+
+@pytest.mark.parametrize("value", [b"chunked, chunked", b"identity, chunked", b"Chunked "])
+def test_a_transfer_coding_that_changes_nothing_is_read(value: bytes) -> None:
+    answer = read(OK + b"Transfer-Encoding: " + value + b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    assert told(answer) == (True, "", 200, b"ok")
+
+
+def test_an_answer_with_the_coding_identity_ends_with_the_connection() -> None:
+    for more in (b"", b"Content-Length: 2\r\n"):
+        answer = read(OK + more + b"Transfer-Encoding: identity\r\n\r\nok", clean=True)
+        assert told(answer) == (True, "", 200, b"ok")
+
+
+@pytest.mark.parametrize("status", [b"200", b"204", b"304"])
+def test_a_coding_does_not_matter_where_there_is_no_body(status: bytes) -> None:
+    head = b"HTTP/1.1 " + status + b" X\r\nTransfer-Encoding: gzip\r\n\r\n"
+    assert cause(read(head, is_head=True)) is None
+    assert cause(read(head)) is (Cause.MALFORMED if status == b"200" else None)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (OK + b"X Y: z\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", Cause.MALFORMED),
+        (OK + b"X Y: z\r\nnothing\r\n\r\n", Cause.MALFORMED),
+        (OK + b"X Y: a\0b\r\n\r\n", Cause.MALFORMED),
+        (b"HTTP/1.1 200 O\0K\r\n\r\n", Cause.MALFORMED),
+        (OK + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n", Cause.MALFORMED),
+        (b"HTTP/1.1 100 Go\r\nX Y: z\r\n\r\nHTTP/1.2 200 OK\r\n\r\n", Cause.STATUS_LINE),
+        (b"HTTP/1.1 100 Go\r\n\r\nnonsense\r\n\r\n", Cause.STATUS_LINE),
+        (b"HTTP/0.9 200 OK\r\n\r\n", Cause.STATUS_LINE),
+        (OK + b"X Y: z\r\n" + b"X: y\r\n" * MAX_READ, Cause.HEAD_TOO_LONG),
+    ],
+)
+def test_what_cannot_be_read_is_told_apart_after_an_odd_header_too(data: bytes, expected: Cause) -> None:
+    for step in (1, 7, len(data)):
+        answer = read(*(data[at : at + step] for at in range(0, len(data), step)))
+        assert (answer.is_done, cause(answer)) == (True, expected)
+
+
+def test_the_status_is_kept_where_an_odd_header_and_then_a_fault_follow() -> None:
+    data = b"HTTP/1.1 503\r\nX Y: z\r\nX: a\0b\r\n\r\n"
+    for step in (1, 7, len(data)):
+        answer = read(*(data[at : at + step] for at in range(0, len(data), step)))
+        assert (cause(answer), answer.status) == (Cause.MALFORMED, 503)
 
 
 # Limits

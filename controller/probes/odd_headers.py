@@ -1,0 +1,45 @@
+"""Rewrites header lines that httptools refuses but that are harmless, so that the answer can be read. Pure.
+
+An answer is evidence about a pod. A server that writes `X-Started At: today` is not broken for that.
+"""
+
+import re
+
+NOT_TOKEN = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
+FOLD = (b" ", b"\t")
+
+
+class OddHeaders:
+    """Belongs to one answer, with the informational answers before it."""
+
+    __slots__ = ("_length",)
+
+    def __init__(self) -> None:
+        self._length = b""
+
+    def rewritten(self, line: bytes) -> bytes:
+        """Returns a line of the head as httptools reads it; b"" if the line says nothing new.
+
+        In names, bytes that a name must not have become `-`. A Content-Length that is repeated with the same value
+        counts once (RFC 9110, 8.6). A Transfer-Encoding without a value is dropped.
+        """
+        if line.startswith(b"HTTP/"):
+            self._length = b""
+        name, colon, value = line.partition(b":")
+        if not colon or line.startswith((b"HTTP/", *FOLD)):
+            return line
+        name = NOT_TOKEN.sub(b"-", name) or b"-"
+        match name.lower():
+            case b"content-length":
+                return self._once(name, value)
+            case b"transfer-encoding" if not value.strip():
+                return b""
+        return name + colon + value
+
+    def _once(self, name: bytes, value: bytes) -> bytes:
+        lengths = {each.strip() for each in value.split(b",")}
+        length = lengths.pop() if len(lengths) == 1 else value.strip()
+        if length == self._length:
+            return b""
+        self._length = length
+        return name + b": " + length + b"\r\n"
