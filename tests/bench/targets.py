@@ -66,8 +66,8 @@ LOG = "{folder}/hits hit buffer=256k flush={flush}ms"
 OK = 'return 200 "ok\\n";'
 HEALTH = """\
 root {folder}; default_type application/grpc; add_trailer grpc-status 0;
-            error_page 405 =200 /serving; log_not_found off;"""
-"""nginx serves files to GET only, but may serve one as the page of that error."""
+            error_page 404 =200 /serving; log_not_found off;"""
+"""nginx answers POST with a file only as the page of an error."""
 ASK = "proxy_pass http://unix:{upstream}; proxy_set_header X-Port $server_port;"
 
 

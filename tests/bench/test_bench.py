@@ -70,7 +70,9 @@ def test_a_peer_that_is_not_there_is_named_in_the_table_and_the_json() -> None:
     assert why in shown.getvalue()
 
 
-@pytest.mark.parametrize("scenario", ["workers", "intent", "hang", "page", "changes", "quiet", "endurance", "overload"])
+@pytest.mark.parametrize(
+    "scenario", ["workers", "intent", "hang", "page", "changes", "quiet", "endurance", "overload", "floor"]
+)
 def test_a_scenario_gives_its_figures_beside_their_limits(scenario: str) -> None:
     document = measured("--scenario", scenario, "--checks", "20", "--interval", "1", "--seconds", "2")
 
@@ -85,6 +87,21 @@ def test_a_figure_above_its_limit_is_an_error_where_that_is_asked_for() -> None:
     done = bench("--scenario", "hang", *work, "--enforce")
     assert done.returncode == 3
     assert "above the limit: " in done.stderr
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
+def test_grpc_targets_are_serving(scheme: str) -> None:
+    work = ("--checks", "20", "--interval", "1", "--seconds", "2", "--peers", "none")
+    figures = measured(*work, "--scheme", scheme)["results"]["podpulse"]
+    assert figures["probes"] > 0
+    assert figures["failed"] == 0
+
+
+def test_kept_connections_are_measured() -> None:
+    work = ("--checks", "20", "--interval", "1", "--seconds", "2", "--peers", "none", "--scheme", "https", "--reuse")
+    document = measured(*work)
+    assert document["work"]["options"] == {"defaults.connection": "reuse"}
+    assert document["results"]["podpulse"]["failed"] == 0
 
 
 def test_the_scenarios_are_listed() -> None:
