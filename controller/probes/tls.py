@@ -97,14 +97,26 @@ class RustlsSession:
             if not self.is_ready:
                 self._object.do_handshake()
                 self.is_ready = True
-            return bytes(self._object.read(CHUNK))
+            return self._read()
         except rtls.SSLWantReadError:
-            return b""
-        except rtls.SSLZeroReturnError:
-            self.is_closed = True
             return b""
         except rtls.SSLError as error:
             raise Unsure(str(error)) from None
+
+    def _read(self) -> bytes:
+        """Returns all that was received, and notes close_notify, which may come together with the last bytes."""
+        data = b""
+        try:
+            data = bytes(self._object.read(CHUNK))
+            while self._incoming.pending or not self._wants_more():
+                data += bytes(self._object.read(CHUNK))
+        except rtls.SSLWantReadError:
+            self.is_closed = not self._wants_more()
+        return data
+
+    def _wants_more(self) -> bool:
+        """Returns False while decrypted bytes wait, and after close_notify: only rustls itself tells of it."""
+        return bool(self._object._conn.wants_read())  # noqa: SLF001 - rtls has no other way
 
     def alpn(self) -> str:
         return self._object.selected_alpn_protocol() or ""
