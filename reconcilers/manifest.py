@@ -32,6 +32,7 @@ D = TypeVar("D", bound=BaseModel)
 MAX_SHOWN = 60
 MAX_WARNINGS = 10
 UNKNOWN = "unknown field, ignored"
+NO_RESUMPTION = "has no effect: TLS sessions are never resumed"
 DEFAULT_PATH = "/_status"
 
 CONFIDENTIAL = "headers"
@@ -153,6 +154,9 @@ def _warnings(said: dict[str, Any]) -> Iterator[FieldWarning]:
         yield FieldWarning(path, f"{UNKNOWN}; {meant}" if meant else UNKNOWN)
     if more := len(unknown[MAX_WARNINGS:]):
         yield FieldWarning("others", f"{more} more unknown fields, ignored", more)
+    match said:
+        case {"status": {"tls": {"resume": True}}}:
+            yield FieldWarning("status.tls.resume", NO_RESUMPTION)
 
 
 def _unknown(said: dict[str, Any]) -> Iterator[tuple[str, str]]:

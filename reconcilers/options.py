@@ -90,7 +90,9 @@ class TlsOptions(BaseModel):
     insecure_skip_verify: Annotated[Boolean, Option("accept every certificate", "true", default="`false`")] = False
     resume: Annotated[
         Boolean,
-        Option("resume TLS sessions: cheaper, but not every probe verifies the certificate", "true", default="`false`"),
+        Option(
+            "accepted, and without effect: every new connection verifies the certificate", "true", default="`false`"
+        ),
     ] = False
 
     @model_validator(mode="after")

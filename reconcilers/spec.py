@@ -31,8 +31,8 @@ class PodKey:
 class Tls:
     """How a TLS connection is made and verified. "" means no file; for `ca_file`, the controller's authorities.
 
-    `server_name` replaces the host's name for SNI and verification. `resume` lets a handshake resume a session. This is
-    cheaper, but the certificate is not sent and verified each time.
+    `server_name` replaces the host's name for SNI and verification. `resume` has no effect: no session is ever resumed,
+    so every new connection verifies the certificate.
     """
 
     ca_file: str = ""

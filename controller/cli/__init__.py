@@ -6,6 +6,8 @@ nothing of the controller.
 
 from collections import UserDict
 from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import click
@@ -13,7 +15,25 @@ from click.shell_completion import CompletionItem
 
 from reconcilers.escaping import safe_lines
 
-VERSION = click.version_option(package_name="podpulse", prog_name="podpulse")
+
+def _say_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    """Names the TLS libraries of the probes too. Their metadata is read, because to import them takes long."""
+    if value and not ctx.resilient_parsing:
+        libraries = [name for name in ("rtls", "OpenSSL") if find_spec(name)]
+        distributions = (name.replace("OpenSSL", "pyOpenSSL") for name in libraries)
+        said = ", ".join(f"{name} {version(name)}" for name in distributions)
+        click.echo(f"podpulse, version {version('podpulse')} (TLS: {said})")  # noqa: TID251 - all of it is ours
+        ctx.exit()
+
+
+VERSION = click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_say_version,
+    help="Show the version and exit.",
+)
 
 
 class Verb(NamedTuple):

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Collection
 
 from controller.consul.settings import ConsulSettings
-from controller.runtime.pem_files import unfit, unusable
+from controller.runtime.pem_files import unfit, unusable, unusable_for_probes
 from controller.runtime.plain_files import Reading, Stamp, stamp, unreadable
 from reconcilers.options import TlsOptions
 
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 
 def wrong_authorities(option: str, path: str) -> str:
-    """Returns what is wrong with the bundle that an option names, as a sentence; "" if it is good."""
-    problem = unusable(path)
+    """Returns what is wrong with the bundle for probes that an option names, as a sentence; "" if it is good."""
+    problem = unusable_for_probes(path)
     return f"{option}: expected certificates of authorities, got {path}: {problem}" if problem else ""
 
 
@@ -25,8 +25,8 @@ def wrong_for_consul(settings: ConsulSettings) -> str:
     """The same for the files that requests to Consul need."""
     if settings.token_file and (problem := unreadable(settings.token_file)):
         return f"consul.token_file: expected a file that can be read, got {settings.token_file}: {problem}"
-    if settings.ca_file and (problem := wrong_authorities("consul.ca_file", settings.ca_file)):
-        return problem
+    if settings.ca_file and (problem := unusable(settings.ca_file)):
+        return f"consul.ca_file: expected certificates of authorities, got {settings.ca_file}: {problem}"
     return wrong_pair("consul", settings.cert_file, settings.key_file)
 
 
@@ -68,7 +68,7 @@ class Rotation:
 
     @staticmethod
     def _are_good(paths: tuple[str, ...]) -> bool:
-        if problem := unusable(*paths) if len(paths) == 1 else unfit(*paths):
+        if problem := unusable_for_probes(*paths) if len(paths) == 1 else unfit(*paths):
             said = " and ".join(paths)
             log.warning("%s replaced, and cannot be used; what was read before stays in force: %s", said, problem)
         return not problem

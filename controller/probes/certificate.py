@@ -20,22 +20,28 @@ MAX_TEXT = 200
 """Characters that are kept of each name."""
 
 HOSTNAME_MISMATCH = 62
+NOT_AN_AUTHORITY = "is not one of an authority (basic constraints), but has signed another: its issuer has to renew it"
+NO_SIGNER = "may not sign certificates (key usage): its issuer has to renew it with keyCertSign"
+CONSTRAINED = "the server needs a certificate for another name, or of another authority"
+WEAK_KEY = "has a key that is too weak: it needs a new one, at least RSA with 2,048 bits or an elliptic curve"
 PROBLEMS = {
-    7: "has a signature that is not valid",
+    7: "has a signature that is not valid: the certificate or its issuer is another one than it says",
     13: "has a start that cannot be read",
     14: "has an expiry that cannot be read",
-    22: "has a chain that is too long",
-    24: "is not one of an authority, but has signed another certificate",
-    25: "does not allow as many intermediate certificates as the chain has (path length)",
-    26: "is not meant for servers (extended key usage)",
+    22: "is one of more than 100 in the chain: the server has to send fewer",
+    24: NOT_AN_AUTHORITY,
+    25: "does not allow as many intermediate certificates below it as the chain has (path length): "
+    "the server needs a certificate of another authority",
+    26: "is not meant for servers (extended key usage): it has to be renewed with serverAuth",
     28: "is rejected by the authorities file",
-    32: "may not sign certificates (key usage)",
+    32: NO_SIGNER,
     34: "has a critical extension that OpenSSL does not know",
-    47: "is for a name that the name constraints of its authority do not permit",
-    48: "is for a name that the name constraints of its authority exclude",
-    66: "has a key that is too weak: at least RSA with 2,048 bits, or an elliptic curve, is needed",
-    67: "has a key that is too weak: at least RSA with 2,048 bits, or an elliptic curve, is needed",
-    68: "is signed with a digest that is too weak, such as SHA-1: at least SHA-256 is needed",
+    47: f"is for a name that the name constraints of its authority do not permit: {CONSTRAINED}",
+    48: f"is for a name that the name constraints of its authority exclude: {CONSTRAINED}",
+    66: WEAK_KEY,
+    67: WEAK_KEY,
+    68: "is signed with a digest that is too weak, such as SHA-1: it has to be renewed with at least SHA-256",
+    79: NOT_AN_AUTHORITY,
 }
 """What errors of OpenSSL's verification (X509_STORE_CTX_get_error(3)) say of a certificate. `explain` knows more."""
 
@@ -57,7 +63,8 @@ def explain(objections: Sequence[Objection], chain: Sequence[crypto.X509], host:
 
     `by_expired`: an authority that we trust has signed the certificate, and has expired.
     """
-    match objections[0].code:
+    objection = objections[0]
+    match objection.code:
         case 18:
             sentence = "the certificate is self-signed"
         case 19:
@@ -65,27 +72,50 @@ def explain(objections: Sequence[Objection], chain: Sequence[crypto.X509], host:
         case 20 | 21 if by_expired:
             sentence = "the authority that signed the certificate has expired"
         case 20 | 21:
-            issuer = _issuer(chain[0])
-            sentence = (
-                f"the certificate is signed by an authority that is not trusted{f' ({issuer})' if issuer else ''}"
-            )
+            sentence = _untrusted(objection, chain)
         case 9:
-            sentence = f"certificate not valid before {_day(_times(chain, start) or [0.0], max)}"
+            sentence = _not_yet(objections, chain)
         case 10:
-            sentence = _expired(chain)
+            sentence = _expired(objections, chain)
         case 62:
             names = _names(chain[0])
             sentence = f"the certificate is not for {host}{f' but for {names}' if names else '; it names no host'}"
         case code:
             problem = PROBLEMS.get(code, f"fails the verification with error {code} of OpenSSL")
-            sentence = f"{_which(objections[0])} {problem}"
+            sentence = f"{_which(objection, chain)} {problem}"
     return sentence
 
 
-def _which(objection: Objection) -> str:
+def _which(objection: Objection, chain: Sequence[crypto.X509]) -> str:
+    """Names a certificate of the verified chain. What the target did not send is from our file of authorities."""
     if not objection.depth:
         return "the certificate"
-    return f"the certificate of the authority {_subject(objection.certificate)}"
+    kind = "intermediate certificate" if _is_sent(objection.certificate, chain) else "certificate of the authority"
+    return f"the {kind} {_subject(objection.certificate)}"
+
+
+def _is_sent(certificate: crypto.X509, chain: Sequence[crypto.X509]) -> bool:
+    der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+    return any(crypto.dump_certificate(crypto.FILETYPE_ASN1, each) == der for each in chain)
+
+
+def _untrusted(objection: Objection, chain: Sequence[crypto.X509]) -> str:
+    issuer = _issuer(objection.certificate)
+    said = f"{_which(objection, chain)} is signed by an authority that is not trusted{f' ({issuer})' if issuer else ''}"
+    return f"{said}: perhaps the server does not send the certificate of an intermediate"
+
+
+def _of_lowest(code: int, objections: Sequence[Objection]) -> Objection:
+    """Returns the objection of this code to the certificate that is the closest to the target's own."""
+    return min((each for each in objections if each.code == code), key=lambda each: each.depth)
+
+
+def _not_yet(objections: Sequence[Objection], chain: Sequence[crypto.X509]) -> str:
+    objection = _of_lowest(9, objections)
+    day = _day(_times([objection.certificate], start) or [0.0], max)
+    if not objection.depth:
+        return f"certificate not valid before {day}"
+    return f"{_which(objection, chain)} is not valid before {day}"
 
 
 def is_for(certificate: crypto.X509, host: str) -> bool:
@@ -133,12 +163,12 @@ def _day(times: Iterable[float], which: Callable[[Iterable[float]], float]) -> s
     return time.strftime("%Y-%m-%d", time.gmtime(which(times)))
 
 
-def _expired(chain: Sequence[crypto.X509]) -> str:
-    """Names the target's own certificate first. If no sent certificate has expired, one of our authorities has."""
-    for certificates in (chain[:1], chain):
-        if past := [seconds for seconds in _times(certificates, expiry) if seconds < time.time()]:
-            return f"certificate expired on {_day(past, min)}"
-    return "the authority that signed the certificate has expired"
+def _expired(objections: Sequence[Objection], chain: Sequence[crypto.X509]) -> str:
+    objection = _of_lowest(10, objections)
+    day = _day(_times([objection.certificate], expiry) or [0.0], min)
+    if not objection.depth:
+        return f"certificate expired on {day}"
+    return f"{_which(objection, chain)} expired on {day}: the server has to send a newer one"
 
 
 def _names(certificate: crypto.X509) -> str:

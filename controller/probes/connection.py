@@ -119,9 +119,15 @@ class Connection:
         """Call `owner` from now on."""
         self._owner = owner
 
+    def poll(self) -> None:
+        """Handle what has come, if it is open."""
+        if self._sock is not None:
+            self.ready(self.fd, select.EPOLLIN, 0.0)
+
     def is_idle(self) -> bool:
-        """Returns whether a kept connection is still open, and nothing came on it."""
-        assert self._sock is not None  # noqa: S101 - only an open connection is kept
+        """Returns whether it is open, and nothing came on it that was not read."""
+        if self._sock is None:
+            return False
         try:
             self._sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:

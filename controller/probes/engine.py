@@ -240,7 +240,6 @@ class ProbeEngine:
         for worker in self._workers.values():
             worker.where = None
             worker.certificate_due = worker.openssl_until = 0.0
-            worker.drop_kept()
 
     def _probe_all(self) -> None:
         """Let all be due, and nothing be under way. What was under way, or has just ended, counts as our own fault."""

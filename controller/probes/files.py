@@ -5,12 +5,13 @@ could replace it by a FIFO at any moment and so block every probe. So `controlle
 """
 
 import itertools
+import logging
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
-import rtls
 from OpenSSL import SSL, crypto
 
 from controller.probes.client_pair import ClientPair, client_pair
@@ -18,6 +19,11 @@ from controller.probes.tls import OpenSslSession, RustlsSession, Session, Unsure
 from controller.probes.trust import Trust, der
 from controller.runtime.plain_files import Content, Reading, read
 from reconcilers.spec import Tls
+
+if TYPE_CHECKING:
+    import rtls
+
+log = logging.getLogger(__name__)
 
 MAX_KEY = 256 * 1024
 """Bytes of a certificate with its chain, and of a key."""
@@ -73,10 +79,7 @@ class TlsSettings:
                 self._rustls = error
         if isinstance(self._rustls, Unsure):
             raise self._rustls
-        try:
-            return RustlsSession(self._rustls, name)
-        except (rtls.SSLError, ValueError) as error:  # rustls refuses names that are not host names
-            raise Unsure(str(error)) from None
+        return RustlsSession(self._rustls, name)
 
     def openssl(self, name: str) -> OpenSslSession:
         """Returns a session that knows why it fails."""
@@ -157,9 +160,11 @@ class TlsFiles:
             content = read(path)
             self._note((path,), content)
             try:
-                self._trusts[path] = Trust(content.data)
+                trust = self._trusts[path] = Trust(content.data)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
+            if trust.problem:
+                log.warning("%s: %s", path, trust.problem)
         return self._trusts[path]
 
     def _pair(self, tls: Tls) -> ClientPair | None:

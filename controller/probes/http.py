@@ -15,7 +15,7 @@ from reconcilers.fields import compiled
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import CheckSpec, HttpGet
 
-ALPN = ""
+ALPN = "http/1.1"
 MAX_READ = 64 * 1024
 """Bytes of the body that are read, and of the headers before it, with any informational answers."""
 MAX_EXCERPT = 4 * 1024
@@ -93,6 +93,13 @@ class HttpExchange:
         return parser
 
     def receive(self, data: bytes) -> bytes:
+        if self.is_done:
+            self.is_keepable = False
+        else:
+            self._read(data)
+        return b""
+
+    def _read(self, data: bytes) -> None:
         self.has_begun = True
         if len(self._head) < START:
             self._check_start(data)
@@ -105,7 +112,6 @@ class HttpExchange:
             self._feed(part)
         if self.is_done:
             self._parser = None
-        return b""
 
     def _check_start(self, data: bytes) -> None:
         """Only the start of the answer tells another protocol from a malformed status line."""

@@ -88,17 +88,18 @@ class UnaryCall:
 
     @property
     def is_stale(self) -> bool:
-        return self.is_going and not self.has_begun
+        return self.is_going and self.headers.get("grpc-status") != "0"
 
     def receive(self, data: bytes) -> bytes:
-        """Handle bytes from the server. Returns the acknowledgements that have to be sent."""
-        room = MAX_READ - self._size
+        """Handle bytes from the server, also after the answer. Returns the acknowledgements that have to be sent."""
+        was_done = self.is_done
+        room = max(0, MAX_READ - self._size)
         self._buffer += data[:room]
         self._size += len(data)
         replies = self._read_frames()
         if self._size > MAX_READ:
             self._fail(Cause.HEAD_TOO_LONG)
-        if self.is_done:
+        if self.is_done and not was_done:
             self._buffer += data[room:] if self._size > MAX_READ else b""
             self._owed = replies
         return replies
@@ -106,7 +107,7 @@ class UnaryCall:
     def _read_frames(self) -> bytes:
         """Handle the frames that are complete. Returns what has to be sent."""
         replies = b""
-        while not self.is_done and len(self._buffer) >= 9:
+        while not self.failure and len(self._buffer) >= 9:
             length = int.from_bytes(self._buffer[:3])
             kind, flags, stream = self._buffer[3], self._buffer[4], int.from_bytes(self._buffer[5:9]) & 0x7FFFFFFF
             if self._is_first and (kind != SETTINGS or stream or length % 6 or length > MAX_FRAME):
@@ -152,12 +153,15 @@ class UnaryCall:
 
     def _on_goaway(self, payload: bytes) -> None:
         """A server that shuts down may still answer this stream if it has not refused it."""
-        self.is_going = True
+        self.is_going, self.is_keepable = True, False
         last = int.from_bytes(payload[:4]) & 0x7FFFFFFF
         if last < self._stream:
             self._fail(Cause.GOAWAY)
 
     def _on_stream(self, kind: int, flags: int, payload: bytes) -> None:
+        if self.is_done:
+            self.is_keepable = self.is_keepable and kind == RST_STREAM
+            return
         self.has_begun = True
         if kind == DATA:
             self._read += len(payload)
@@ -207,6 +211,7 @@ class UnaryCall:
             self.is_keepable = not self.is_going
 
     def _fail(self, cause: Cause, words: str = "") -> None:
+        self.is_keepable = False
         if not self.is_done:
             self.is_done = True
             self.failure = Failure(cause, words=words)

@@ -32,6 +32,8 @@ WATCHFUL = 0.01
 """Seconds for which the loop waits at most while a request is not sent yet. Where waiting takes longer, the loop was
 away; what it cannot know is how much of a shorter wait it was."""
 
+UNREACHED = frozenset({Reason.REFUSED, Reason.CONNECT, Reason.TIMEOUT})
+"""The reasons after which a name may have another address by now."""
 DISREGARDED = "begun before all evidence was voided: this probe proves nothing"
 
 
@@ -57,7 +59,8 @@ class Prober:
         self._files = TlsFiles(ca_file)
         self._in_flight: dict[RunningProbe, None] = {}
         self._ended: list[RunningProbe] = []
-        self._kept = 0
+        self._kept: dict[Worker, None] = {}
+        """Those with a connection between two probes. Each may need a descriptor besides those of `max_in_flight`."""
         self.keepable = 0
         """How many connections may be kept."""
         self._next_addresses: Schedule[RunningProbe] = Schedule()
@@ -116,6 +119,10 @@ class Prober:
         """From now on these authorities and this guard are in force, and these files' content is another one."""
         self._files.renew(ca_file, replaced)
         self._targets.apply(guard)
+        for worker in list(self._kept):
+            self._drop_kept(worker)
+        for probe in self._in_flight:
+            probe.is_spent = True
 
     def drop(self, worker: Worker) -> None:
         """End what is under way for it; there is no result."""
@@ -123,6 +130,10 @@ class Prober:
         worker.waiting = False
         if worker.probe:
             self._release(worker.probe, keep=False)
+        self._drop_kept(worker)
+
+    def _drop_kept(self, worker: Worker) -> None:
+        self._kept.pop(worker, None)
         worker.drop_kept()
 
     def disregard(self, worker: Worker) -> None:
@@ -212,6 +223,7 @@ class Prober:
             probe = RunningProbe(worker, self.loop, target, settings, self._clock, self._ended.append)
             worker.probe = probe
             self._in_flight[probe] = None
+            self._kept.pop(worker, None)
             probe.begin(worker.started + worker.dns + worker.lost, worker.lost)
         except UNUSABLE as error:
             if worker.probe:
@@ -252,8 +264,8 @@ class Prober:
     def _try_next_addresses(self) -> None:
         now = self._clock()
         for _, probe in self._next_addresses.pop_due(now):
-            if probe.worker.probe is probe and probe.connection and probe.connection.has_next:
-                probe.connection.try_next()
+            if probe.worker.probe is probe:
+                probe.try_next_address(now)
                 self._next_addresses.add(probe, now + NEXT_ADDRESS)
 
     def _end_overdue(self) -> None:
@@ -301,10 +313,15 @@ class Prober:
         del self._in_flight[probe]
         self._unsent.pop(probe, None)
         worker.probe = None
-        probe.keep_or_close(keep=keep and worker.running and worker.spec.probe.reuse and self.keepable > 0)
+        may_keep = worker.running and worker.spec.probe.reuse and len(self._kept) < self.keepable
+        probe.keep_or_close(keep=keep and may_keep)
+        if worker.kept:
+            self._kept[worker] = None
 
     def _conclude(self, worker: Worker, verdict: Verdict, phases: Phases) -> None:
         self._freed.append(worker)
+        if verdict.reason in UNREACHED:
+            self._targets.doubt(worker)
         self._results.append(
             ProbeResult(
                 key=worker.spec.key,

@@ -18,6 +18,7 @@ TTL = 30.0
 STALE = 300.0
 RETRY = 1.0
 THREADS = 4
+MAX_QUEUED = 64
 OURS = frozenset({socket.EAI_AGAIN, socket.EAI_MEMORY, socket.EAI_SYSTEM, socket.EAI_FAIL})
 """Errors of our resolver that say nothing about the name."""
 
@@ -108,6 +109,17 @@ class Resolver:
                 self._wanted.put(name)
             serves = good and age <= TTL + STALE
             return entry.answer if serves or not entry.pending else None
+
+    def doubt(self, name: str) -> None:
+        """Look a known name up again now: its address did not answer. At most once in `RETRY` seconds, and not while
+        `MAX_QUEUED` names wait, so that names that are needed first are not delayed."""
+        now = self._clock()
+        with self._lock:
+            entry = self._entries.get(name)
+            is_new = entry is None or entry.pending or now - max(entry.asked, entry.answered) <= RETRY
+            if entry and not is_new and self._wanted.qsize() < MAX_QUEUED:
+                entry.pending, entry.asked = True, now
+                self._wanted.put(name)
 
     def _run(self) -> None:
         while (name := self._wanted.get()) is not None:

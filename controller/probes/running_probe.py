@@ -7,10 +7,12 @@ on a new one. A handshake that fails with rustls is repeated with OpenSSL, whose
 from collections.abc import Callable
 from contextlib import suppress
 
-from controller.probes.connection import Connection
+from controller.probes import grpc
+from controller.probes.connection import NEXT_ADDRESS, Connection
 from controller.probes.exchange import Exchange
 from controller.probes.failure import Cause, Failure
 from controller.probes.files import AGAIN, TlsSettings
+from controller.probes.idle_connection import IdleConnection
 from controller.probes.loop import Loop
 from controller.probes.target import Target
 from controller.probes.tls import UNUSABLE, OpenSslSession, Session, TlsError, Unsure
@@ -18,6 +20,8 @@ from controller.probes.worker import Worker
 from reconcilers.health import Phases
 from reconcilers.spec import GrpcHealth
 
+HANDSHAKE_FAILURE = 40
+"""The alert of a target that found nothing in common (RFC 8446, 6.2)."""
 RIGHT_AFTER = 1.0
 """Seconds after the handshake within which an end of the connection counts as the target's refusal."""
 
@@ -49,6 +53,7 @@ class RunningProbe:
         "handled_at",
         "is_kept",
         "is_sent",
+        "is_spent",
         "lost",
         "worker",
     )
@@ -71,6 +76,8 @@ class RunningProbe:
         self._is_openssl = self._is_over = False
         self.failure: Failure | None = None
         self.is_sent = self.is_kept = self._was_sent = False
+        self.is_spent = False
+        """Whether its connection serves no later probe: it has ended, or the authorities or the guard have changed."""
         self.lost = self.handled_at = 0.0
         self._start = self._open_at = self._ready_at = self._first_at = 0.0
         self.exchange: Exchange
@@ -83,17 +90,17 @@ class RunningProbe:
         """
         self.handled_at, self.lost = started, lost
         kept, self.worker.kept = self.worker.kept, None
-        if kept and self._can_use(kept.connection):
+        if kept and self._can_use(kept):
             self._send_on(kept.connection, kept.exchange)
         else:
             if kept:
-                kept.connection.close()
+                kept.close()
             self._open(openssl=self.worker.openssl_until > self._clock())
         self._handle(started)
 
-    def _can_use(self, connection: Connection) -> bool:
+    def _can_use(self, kept: IdleConnection) -> bool:
         fresh = self.worker.wants_certificate(self.worker.started)
-        return not fresh and connection.address in self._target.addresses and connection.is_idle()
+        return not fresh and kept.connection.address in self._target.addresses and kept.is_usable()
 
     def _send_on(self, connection: Connection, previous: Exchange) -> None:
         self.is_kept = True
@@ -104,11 +111,16 @@ class RunningProbe:
         self._request()
 
     def _open(self, *, openssl: bool) -> None:
-        self.is_kept, self.is_sent, self._is_openssl = False, False, openssl
+        self.is_kept, self.is_sent, self.is_spent, self._is_openssl = False, False, False, openssl
         self._start, self._open_at, self._ready_at, self._first_at = self._clock(), 0.0, 0.0, 0.0
         self.exchange = self.worker.new_exchange(None)
         self.connection = Connection(self._loop, self, self._session())
         self.connection.open(self._target.addresses, self._target.port)
+
+    def try_next_address(self, now: float) -> None:
+        """Try one more address if none has answered for a while."""
+        if self.connection and self.connection.has_next and now - self._start >= NEXT_ADDRESS / 2:
+            self.connection.try_next()
 
     def _session(self) -> Session | None:
         if self._settings is None:
@@ -148,26 +160,24 @@ class RunningProbe:
             self._request()
 
     def _is_alpn_agreed(self) -> bool:
-        wanted = self.worker.kind.ALPN if self.worker.kind else ""
+        """HTTP/1.1 needs no agreement: a server that does not know ALPN speaks it too."""
         session = self.connection.session if self.connection else None
-        return not wanted or session is None or session.alpn() == wanted
+        return session is None or not isinstance(self.worker.spec.probe, GrpcHealth) or session.alpn() == grpc.ALPN
 
     def on_data(self, data: bytes) -> None:
         exchange = self.exchange
-        if self._is_over:
-            exchange.is_keepable = False
-            return
+        was_done = exchange.is_done
         reply = exchange.receive(data)
         if not self._first_at and exchange.has_begun:
             self._first_at = self._clock()
-        if exchange.is_done:
+        if exchange.is_done and not was_done:
             self._finish()
         elif reply and self.connection is not None:
             self.connection.send(reply)
 
     def on_end(self, *, clean: bool) -> None:
         if self._is_over:
-            self.exchange.is_keepable = False
+            self.is_spent = True
             return
         if self._settings and not self._ready_at:
             self._fail(Failure(Cause.TLS_CLOSED))
@@ -204,6 +214,7 @@ class RunningProbe:
 
     def _fail(self, failure: Failure) -> None:
         if self._is_over:
+            self.is_spent = True
             return
         if self.is_kept:
             self._repeat(openssl=self.worker.openssl_until > self._clock())
@@ -228,15 +239,19 @@ class RunningProbe:
 
     def _explained(self, failure: Failure) -> Failure:
         """In TLS 1.3 a target refuses a missing client certificate only after the handshake. Whether its alert can be
-        read then depends on timing."""
+        read then depends on timing. In TLS 1.2 the alert is one that may have other causes."""
         session = self.connection.session if self.connection else None
         if not isinstance(session, OpenSslSession) or self.exchange.has_begun or not self._settings:
             return failure
-        if self._settings.has_certificate or failure.cause in (Cause.CERTIFICATE, Cause.CONNECT) or not self._ready_at:
+        if self._settings.has_certificate or failure.cause in (Cause.CERTIFICATE, Cause.CONNECT):
             return failure
-        if session.demands_certificate:
+        if session.demands_certificate and (self._ready_at or failure.alert == HANDSHAKE_FAILURE):
             return Failure(Cause.CLIENT_CERTIFICATE)
-        if isinstance(self.worker.spec.probe, GrpcHealth) and self._clock() - self._ready_at < RIGHT_AFTER:
+        if (
+            self._ready_at
+            and isinstance(self.worker.spec.probe, GrpcHealth)
+            and self._clock() - self._ready_at < RIGHT_AFTER
+        ):
             return Failure(Cause.TURNED_AWAY)
         return failure
 
@@ -247,12 +262,9 @@ class RunningProbe:
 
     def keep_or_close(self, *, keep: bool) -> None:
         """Release the connection; keep it for the next probe of the worker if `keep` and if it can serve one."""
-        connection = self.connection
         self._is_over = True
-        if connection is None:
-            return
-        if keep and not self.failure and self.exchange.is_done and self.exchange.is_keepable:
-            self.worker.keep(connection, self.exchange)
+        if keep and not self.is_spent and not self.failure and self.connection and self.exchange.is_keepable:
+            self.worker.keep(self.connection, self.exchange)
             self.connection = None
         else:
             self._close()

@@ -44,6 +44,12 @@ class TargetResolver:
                 worker.resolved = GIVEN
         return worker.where
 
+    def doubt(self, worker: Worker) -> None:
+        """Resolve the name of `worker` again, because its address did not answer."""
+        name = worker.spec.address or worker.spec.probe.host
+        if not is_address(name):
+            self._resolver.doubt(name)
+
     def _answer(self, worker: Worker) -> Answer | None:
         address, host = worker.spec.address, worker.spec.probe.host
         if address == UNKNOWN_ADDRESS:

@@ -10,12 +10,16 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Protocol
 
-import rtls
 from OpenSSL import SSL, crypto
 
 from controller.probes.certificate import HOSTNAME_MISMATCH, is_for
 from controller.probes.client_pair import ClientPair
 from controller.probes.failure import Cause, Failure, Objection
+
+try:
+    import rtls
+except ImportError:  # there are no wheels for this platform: OpenSSL does everything
+    rtls = None  # type: ignore[assignment]
 
 RECORD_TYPES = frozenset({20, 21, 22, 23})
 """The first byte of every TLS record (RFC 8446, 5.1)."""
@@ -77,9 +81,13 @@ class RustlsSession:
 
     __slots__ = ("_incoming", "_object", "_outgoing", "is_closed", "is_ready")
 
-    def __init__(self, context: rtls.SSLContext, name: str) -> None:
+    def __init__(self, context: "rtls.SSLContext", name: str) -> None:
+        """Raises `Unsure` when rustls refuses the name: it takes only addresses and host names."""
         self._incoming, self._outgoing = rtls.MemoryBIO(), rtls.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        try:
+            self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        except (rtls.SSLError, ValueError) as error:
+            raise Unsure(str(error)) from None
         self.is_ready = self.is_closed = False
 
     def outgoing(self) -> bytes:
@@ -257,12 +265,14 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def rustls_context(authorities: bytes, pair: ClientPair | None, alpn: str, *, verify: bool) -> rtls.SSLContext:
+def rustls_context(authorities: bytes, pair: ClientPair | None, alpn: str, *, verify: bool) -> "rtls.SSLContext":
     """Returns a context for `RustlsSession`. `authorities` are PEM.
 
     Raises:
-        Unsure: rustls cannot use one of them.
+        Unsure: rustls cannot use one of them, or is not installed.
     """
+    if rtls is None:
+        raise Unsure("rtls is not installed")
     context = rtls.SSLContext(rtls.PROTOCOL_TLS_CLIENT)
     try:
         if verify:

@@ -4,7 +4,6 @@ A target may send certificates that verification does not need: for example a ro
 old clients. So the chain that verifies says until when the target is accepted, not all that was sent.
 """
 
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,23 +13,20 @@ from hashlib import blake2b
 from OpenSSL import crypto
 
 from controller.probes.certificate import describe, expiry, start
+from controller.runtime.pem_files import PEM, ignored, without_certificates
 from reconcilers.health import Certificate
 
 MAX_CHAINS = 16_384
 MAX_STEPS = 8
 """How many chains of one target are tried. Each one ends later than the one before."""
-PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def certificates(pem: bytes) -> list[crypto.X509]:
-    """Returns the certificates in `pem`, without those that cannot be parsed."""
-    found = []
-    for block in PEM.findall(pem):
-        with suppress(crypto.Error, ValueError):
-            certificate = crypto.load_certificate(crypto.FILETYPE_PEM, block)
-            expiry(certificate)
-            found.append(certificate)
-    return found
+def _parsed(block: bytes) -> crypto.X509 | None:
+    with suppress(crypto.Error, ValueError):
+        certificate = crypto.load_certificate(crypto.FILETYPE_PEM, block)
+        expiry(certificate)
+        return certificate
+    return None
 
 
 def parsed(sent: Sequence[bytes]) -> list[crypto.X509]:
@@ -53,13 +49,16 @@ class Trust:
     not valid at the moment.
 
     Raises:
-        ValueError: there is no certificate in `pem`.
+        ValueError: there is no certificate in `pem` that can be parsed.
     """
 
     def __init__(self, pem: bytes) -> None:
-        self._every = [(start(each), expiry(each), each) for each in certificates(pem)]
+        every = [_parsed(block) for block in PEM.findall(pem)]
+        self._every = [(start(each), expiry(each), each) for each in every if each]
         if not self._every:
-            raise ValueError("expected at least one certificate in PEM")
+            raise ValueError(without_certificates(pem))
+        self.problem = ignored([number for number, each in enumerate(every, 1) if each is None])
+        """Which certificates are ignored, because they cannot be parsed; "" for none."""
         self.needed: set[bytes] = set()
         """The DER of the authorities in which verified chains ended so far."""
         self._seen: OrderedDict[bytes, Certificate] = OrderedDict()

@@ -46,7 +46,7 @@ SENTENCES = {
 }
 
 ALERTS = {
-    40: "{where} refused the handshake: no cipher in common, or it demands a client certificate",
+    40: "{where} refused the handshake: it has no cipher or no elliptic curve (group) in common with this controller",
     42: "{where} does not accept our client certificate",
     43: "{where} does not accept our client certificate",
     45: "{where} says that our client certificate has expired",

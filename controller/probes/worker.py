@@ -1,11 +1,12 @@
 """One check that runs, and the kinds that it can be of."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from controller.probes import grpc, http, tcp
 from controller.probes.connection import Connection
 from controller.probes.exchange import Exchange
+from controller.probes.idle_connection import IdleConnection
 from controller.probes.target import Target
 from controller.probes.verdict import Verdict
 from reconcilers.health import NO_CERTIFICATE, Certificate
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 CERTIFICATE_EVERY = 60.0
 """Seconds for which a certificate that was accepted is not read again: reading one costs as much as a plain probe."""
+CERTIFICATE_GRACE = 5.0
+"""Seconds by which it may be read later, because the probe of that time comes later."""
 
 
 class Kind(Protocol):
@@ -27,13 +30,6 @@ class Kind(Protocol):
     def exchange(self, prepared: Any, previous: Exchange | None, /) -> Exchange: ...
     def verdict(self, answer: Exchange, spec: CheckSpec, /) -> Verdict: ...
     def excerpt(self, answer: Exchange, /) -> str: ...
-
-
-class Kept(NamedTuple):
-    """A connection that is kept for the next probe, and the last exchange on it."""
-
-    connection: Connection
-    exchange: Exchange
 
 
 KINDS: Mapping[type, Kind] = {HttpGet: http, TcpConnect: tcp, GrpcHealth: grpc}
@@ -84,7 +80,7 @@ class Worker:
         self.kind = KINDS.get(type(spec.probe))
         self.prepared = self.kind.prepared(spec.probe) if self.kind else None
         self.server_name = (spec.probe.tls and spec.probe.tls.server_name) or spec.probe.host
-        self.kept: Kept | None = None
+        self.kept: IdleConnection | None = None
         self.openssl_until = 0.0
         self.running = True
         self.waiting = False
@@ -118,16 +114,18 @@ class Worker:
 
     def keep(self, connection: Connection, exchange: Exchange) -> None:
         """Keep a connection for the next probe."""
-        self.kept = Kept(connection, exchange)
+        self.kept = IdleConnection(connection, exchange)
 
     def drop_kept(self) -> None:
         """Close the kept connection."""
         if self.kept:
-            self.kept.connection.close()
+            self.kept.close()
             self.kept = None
 
     def wants_certificate(self, now: float) -> bool:
-        return self.spec.probe.tls is not None and now >= self.certificate_due
+        """Returns whether the probe at `now` reads the certificate: it is due, or is overdue at the next probe."""
+        late = max(0.0, self.interval - CERTIFICATE_GRACE)
+        return self.spec.probe.tls is not None and now + late >= self.certificate_due
 
     def saw_certificate(self, certificate: Certificate, *, accepted: bool) -> None:
         """It is looked at again after a while, and at the next probe where it was not accepted or none was seen."""

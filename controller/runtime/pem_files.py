@@ -1,15 +1,64 @@
 """Checks whether OpenSSL can use files: a CA bundle, or a certificate with its key."""
 
+import re
 import ssl
+from collections.abc import Collection
+
+from controller.runtime.plain_files import contents
+
+PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def unusable(path: str) -> str:
-    """Returns why a CA bundle cannot be used, "" if it can."""
+    """Returns why libcurl cannot use a CA bundle, "" if it can. It needs each certificate to be good."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def unusable_for_probes(path: str) -> str:
+    """Returns why probes cannot use a CA bundle, "" if they can. They ignore certificates that cannot be parsed."""
+    try:
+        pem = contents(path)
+    except ValueError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return "" if any(map(_is_certificate, PEM.findall(pem))) else without_certificates(pem)
+
+
+def ignored_by_probes(path: str) -> str:
+    """Returns which certificates of a CA bundle probes ignore, as a sentence; "" for none."""
+    return ignored(
+        [number for number, block in enumerate(PEM.findall(contents(path)), 1) if not _is_certificate(block)]
+    )
+
+
+def ignored(numbers: Collection[int]) -> str:
+    """Returns the sentence about the certificates with these numbers, which cannot be parsed; "" for none."""
+    if not numbers:
+        return ""
+    which = ", ".join(map(str, numbers))
+    if len(numbers) == 1:
+        return f"certificate number {which} cannot be parsed, and is ignored"
+    return f"certificates number {which} cannot be parsed, and are ignored"
+
+
+def without_certificates(pem: bytes) -> str:
+    """Returns what is wrong with a bundle without a certificate that can be parsed."""
+    if not pem.strip():
+        return "is empty: expected at least one certificate in PEM"
+    if PEM.search(pem):
+        return "expected at least one certificate in PEM: none in it can be parsed"
+    return "expected at least one certificate in PEM"
+
+
+def _is_certificate(block: bytes) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=block.decode("ascii"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def unfit(cert_file: str, key_file: str) -> str:

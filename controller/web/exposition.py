@@ -111,7 +111,11 @@ OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], int]], ...] = (
         lambda intent: intent.manifest is not None,
     ),
     (
-        Family("podpulse_manifest_warnings", "gauge", "Unknown fields of the manifest in force, which are ignored."),
+        Family(
+            "podpulse_manifest_warnings",
+            "gauge",
+            "Fields of the manifest in force that are ignored: they are unknown, or have no effect.",
+        ),
         lambda intent: sum(warning.count for warning in intent.manifest.warnings) if intent.manifest else 0,
     ),
     (

@@ -16,8 +16,9 @@ from reconcilers.spec import Tls
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.chains import FUTURE, PAST, cross_signed, link, serving, trusted
-from tests.support.checks import https, probe_all
+from tests.support.checks import grpc, https, probe_all
 from tests.support.faults import after_hello, alert, old_hello, tls_record
+from tests.support.health_server import HealthServer, healthy
 from tests.support.net import until
 from tests.support.probing import Bench
 from tests.support.targets import Behaviour, Target
@@ -29,7 +30,9 @@ SLACK = 1.0
 WHERE = r"localhost:\d+"
 NO_VERSION = f"{WHERE} speaks no version of TLS that is accepted here \\(1.2 or newer\\)"
 NO_HANDSHAKE = "connected, then no TLS handshake for 0.6 s"
-REFUSED_US = f"{WHERE} refused the handshake: no cipher in common, or it demands a client certificate"
+REFUSED_US = (
+    f"{WHERE} refused the handshake: it has no cipher or no elliptic curve \\(group\\) in common with this controller"
+)
 NOT_TLS = f"{WHERE} does not speak TLS"
 CLOSED = f"{WHERE} closed the connection during the TLS handshake"
 UNTRUSTED = "the certificate is signed by an authority that is not trusted"
@@ -152,7 +155,7 @@ CASES = [
     Case(
         "has a certificate of an unknown authority",
         Reason.CERTIFICATE,
-        UNTRUSTED + r" \(O = trustme .*\)",
+        UNTRUSTED + r" \(O = trustme .*\): perhaps the server does not send the certificate of an intermediate",
         lambda make: make.other.server(not_after=FUTURE),
         expiry=FUTURE,
     ),
@@ -166,7 +169,7 @@ CASES = [
     Case(
         "has an expired link in its chain",
         Reason.CERTIFICATE,
-        "certificate expired on 2020-01-03",
+        "the intermediate certificate CN = middle expired on 2020-01-03: the server has to send a newer one",
         Makes.chain_with_an_expired_link,
         tls=lambda make: make.trusting("root"),
         expiry=PAST,
@@ -198,7 +201,7 @@ CASES = [
     Case(
         "demands a client certificate in TLS 1.2",
         Reason.TLS,
-        REFUSED_US,
+        f"{WHERE} demands a client certificate",
         lambda make: make.tls_1_2(make.authority.demanding()),
     ),
     Case(
@@ -296,15 +299,27 @@ def test_phases_say_where_the_time_went(found: dict[str, tuple[ProbeResult, Targ
     assert found["has a certificate that expired"][0].phases.first_byte == 0
 
 
-def test_a_demanded_client_certificate_is_named_every_time(bench: Bench, authority: Authority) -> None:
-    """The alert comes after our handshake, and together with the end of the connection."""
-    with Target(authority.demanding()) as target:
-        spec = https(target.port, "demanding", interval=0.1)
-        bench.engine.start([spec])
-        until(lambda: len(bench.results.all(spec.key)) >= 20)
-        bench.engine.stop([spec.key])
-    details = {result.detail for result in bench.results.all(spec.key)}
-    assert details == {f"localhost:{target.port} demands a client certificate"}
+@pytest.mark.parametrize("kind", ["http", "grpc"])
+def test_a_demanded_client_certificate_is_named_every_time(
+    authority: Authority, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The alert comes after our handshake, and together with the end of the connection. A thousand probes."""
+    bench = Bench(authority.file)
+    with ExitStack() as stack:
+        stack.callback(bench.engine.close, 10)
+        if kind == "http":
+            port = stack.enter_context(Target(authority.demanding())).port
+        else:
+            server = HealthServer(healthy(), certificate=authority.files(), clients=authority.file)
+            port = stack.enter_context(server).port
+        make = https if kind == "http" else grpc
+        specs = [make(port, f"demanding-{number}", tls=Tls(), interval=0.2) for number in range(20)]
+        bench.engine.start(specs)
+        until(lambda: len(bench.results.all()) >= 1000, within=60)
+        bench.engine.stop([spec.key for spec in specs])
+    found = {(result.reason, result.detail) for result in bench.results.all()}
+    assert found == {(Reason.TLS, f"localhost:{port} demands a client certificate")}
+    assert "Traceback" not in capfd.readouterr().err
 
 
 # What is verified, and by what

@@ -41,7 +41,8 @@ def test_help_lists_the_verbs() -> None:
 
 @pytest.mark.parametrize("arguments", [[], *([verb] for verb in sorted(main.commands))])
 def test_the_program_and_every_verb_print_the_version(arguments: list[str]) -> None:
-    assert good(run(*arguments, "--version")) == f"podpulse, version {version('podpulse')}\n"
+    tls = f"rtls {version('rtls')}, pyOpenSSL {version('pyopenssl')}"
+    assert good(run(*arguments, "--version")) == f"podpulse, version {version('podpulse')} (TLS: {tls})\n"
 
 
 @pytest.mark.parametrize("verb", sorted(main.commands))

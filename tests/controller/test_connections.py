@@ -5,6 +5,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from ssl import TLSVersion
 
 import pytest
 
@@ -126,11 +127,17 @@ def test_grpc_keeps_its_connection_and_gets_over_a_restart(bench: Bench, authori
         bench.engine.stop([kept.key])
 
 
-def test_no_tls_session_is_resumed_whatever_the_check_says(bench: Bench, authority: Authority) -> None:
-    """Each handshake verifies the certificate, so its expiry is never stale."""
-    with Target(authority.server()) as target:
-        specs = [https(target.port, f"{resume}", tls=Tls(resume=resume), interval=OFTEN) for resume in (False, True)]
+@pytest.mark.parametrize("version", [TLSVersion.TLSv1_2, TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_no_tls_session_is_ever_resumed(bench: Bench, authority: Authority, version: TLSVersion) -> None:
+    context = authority.server()
+    context.minimum_version = context.maximum_version = version
+    with Target(context) as target:
+        specs = [
+            https(target.port, "resume", tls=Tls(resume=True), interval=OFTEN),
+            https(target.port, "fresh", tls=Tls(), interval=OFTEN),
+        ]
         probe_often(bench, *specs, count=8)
+        assert len(target.hits()) >= 16
         assert not any(hit.resumed for hit in target.hits())
         expiries = {result.certificate.expires for spec in specs for result in bench.results.all(spec.key)}
         assert len(expiries) == 1

@@ -152,6 +152,21 @@ def test_a_name_without_answer_is_asked_for_again_soon_but_not_each_time(lookups
     until(lambda: lookups.lookup() == HERE)
 
 
+def test_a_doubted_answer_is_asked_for_again_at_once_and_serves_until_then(lookups: Lookups) -> None:
+    assert lookups.learn(HERE) == HERE
+    lookups.resolver.doubt("web1")
+    assert lookups.server.asked == ["web1"], "the answer is new"
+    lookups.clock.now += RETRY + 0.1
+    lookups.resolver.doubt("web1")
+    lookups.resolver.doubt("web1")
+    lookups.resolver.doubt("unknown")
+    until(lambda: lookups.server.asked == ["web1"] * 2)
+    assert lookups.lookup() == HERE
+    lookups.server.says(ELSEWHERE)
+    until(lambda: lookups.lookup() == ELSEWHERE)
+    assert lookups.server.asked == ["web1"] * 2
+
+
 def test_lookups_that_hang_leave_the_other_threads_to_the_others(lookups: Lookups) -> None:
     for number in range(THREADS - 1):
         assert lookups.lookup(f"hangs-{number}") is None
@@ -193,6 +208,25 @@ def probing(authority: Authority) -> Iterator[Probing]:
     bench = Bench(authority.file, ask=server)
     yield Probing(server, bench)
     bench.engine.close(10)
+
+
+@pytest.mark.parametrize("trouble", ["refuses", "does not answer"])
+def test_a_name_whose_address_fails_is_followed_by_the_next_probe(
+    probing: Probing, target: Target, trouble: str
+) -> None:
+    with Target(host="127.0.0.3", port=target.port) as old:
+        old.behave(targets.hang)
+        probing.server.always_says(Answer(("127.0.0.3",)), "web1")
+        if trouble == "refuses":
+            old.refuse()
+        check = spec(target, "moved", host="web1", interval=2.0, timeout=0.5)
+        probing.bench.engine.start([check])
+        until(lambda: len(probing.bench.results.all(check.key)) >= 2)
+        probing.server.always_says(Answer(("127.0.0.1",)), "web1")
+        until(lambda: probing.bench.results.all(check.key)[-1].outcome is Outcome.SUCCESS)
+        failed = [each for each in probing.bench.results.all(check.key) if each.outcome is not Outcome.SUCCESS]
+        assert len(failed) <= 4
+        probing.bench.engine.stop([check.key])
 
 
 def test_a_name_that_hangs_delays_no_other_probe(probing: Probing, target: Target) -> None:

@@ -1,13 +1,15 @@
 """Certificates that trustme does not make: self-signed ones with names, and chains in which one link has expired."""
 
 import ssl
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from OpenSSL import crypto
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 PAST = datetime(2020, 1, 3, 12, tzinfo=UTC)
@@ -19,7 +21,7 @@ class Link:
     """One certificate and its key."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
@@ -31,26 +33,39 @@ def link(
     *,
     names: tuple[str, ...] = (),
     authority: bool = False,
+    since: datetime = LONG_AGO,
     until: datetime = FUTURE,
     more: x509.ExtensionType | None = None,
+    path_length: int | None = None,
+    rsa_bits: int = 0,
+    digest: str = "",
 ) -> Link:
-    """A certificate for `names`, signed by `issuer` or by itself; `more` is one more extension."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    """A certificate for `names`, signed by `issuer` or by itself; `more` is one more extension, `digest` OpenSSL's name
+    of one that `cryptography` does not sign with."""
+    key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     builder = (
         x509.CertificateBuilder(subject_name=subject, issuer_name=issuer.certificate.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(LONG_AGO)
+        .not_valid_before(since)
         .not_valid_after(until)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=path_length), critical=True)
     )
     if names:
         alternatives = x509.SubjectAlternativeName([x509.DNSName(each) for each in names])
         builder = builder.add_extension(alternatives, critical=False)
     if more:
         builder = builder.add_extension(more, critical=False)
-    return Link(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+    signer = issuer.key if issuer else key
+    signed = builder.sign(signer, hashes.SHA256())
+    if digest:
+        weak = crypto.X509.from_cryptography(signed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            weak.sign(crypto.PKey.from_cryptography_key(signer), digest)
+        signed = weak.to_cryptography()
+    return Link(signed, key)
 
 
 def cross_signed(certified: Link, issuer: Link, *, until: datetime) -> Link:
@@ -72,7 +87,7 @@ def odd_extension(text: bytes) -> x509.ExtensionType:
 
 
 def serving(folder: Path, *chain: Link) -> ssl.SSLContext:
-    """A server's context that shows these certificates, its own first."""
+    """A server's context that shows these certificates, its own first. The server itself accepts weak ones."""
     folder.mkdir(parents=True, exist_ok=True)
     own, key = folder / "chain.pem", folder / "key.pem"
     own.write_bytes(b"".join(each.pem() for each in chain))
@@ -82,6 +97,7 @@ def serving(folder: Path, *chain: Link) -> ssl.SSLContext:
         )
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.load_cert_chain(own, key)
     return context
 

@@ -6,8 +6,9 @@ import itertools
 import socket
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 
-from tests.support.targets import Behaviour, Connection, head, raw
+from tests.support.targets import Behaviour, Connection, close, head, raw
 
 SEND_BUFFER = 64 * 1024
 
@@ -51,10 +52,13 @@ class KeptConnections:
     """A behaviour that answers request after request on one connection, and closes it after `limit` answers without
     having said so. `served` are the answers on each connection, oldest first."""
 
-    def __init__(self, limit: int = 1_000_000, body: bytes = b"ok\n", *, hasty: bool = False) -> None:
+    def __init__(
+        self, limit: int = 1_000_000, body: bytes = b"ok\n", *, hasty: bool = False, farewell: Behaviour = close
+    ) -> None:
         self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         self._limit = limit
         self._hasty = hasty
+        self._farewell = farewell
         self._lock = threading.Lock()
         self.served: list[int] = []
 
@@ -66,19 +70,36 @@ class KeptConnections:
         while True:
             connection.send(self._answer)
             self.served[number] += 1
-            if self.served[number] >= self._limit and not self._hasty:
-                return
-            if not self._next_request(connection) or self.served[number] >= self._limit:
+            is_last = self.served[number] >= self._limit
+            if (is_last and not self._hasty) or not next_request(connection) or is_last:
+                self._farewell(connection)
                 return
 
-    @staticmethod
-    def _next_request(connection: Connection) -> bool:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            if not (more := connection.sock.recv(8192)):
-                return False
-            data += more
-        return True
+
+def idle_limit(seconds: float, farewell: bytes, answer: bytes) -> Behaviour:
+    """A behaviour that answers request after request by `answer`, and says `farewell` and closes when none came for
+    `seconds`."""
+
+    def behave(connection: Connection) -> None:
+        connection.sock.settimeout(seconds)
+        with suppress(TimeoutError):
+            connection.send(answer)
+            while next_request(connection):
+                connection.send(answer)
+            return
+        connection.send(farewell)
+
+    return behave
+
+
+def next_request(connection: Connection) -> bool:
+    """Read the head of one request. Returns False if the client closed the connection."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        if not (more := connection.sock.recv(8192)):
+            return False
+        data += more
+    return True
 
 
 class Listened:

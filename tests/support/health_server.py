@@ -4,6 +4,7 @@ Nothing of `controller` is used here.
 """
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,7 +19,8 @@ Status = health_pb2.HealthCheckResponse
 
 class HealthServer(AbstractContextManager["HealthServer"]):
     """Listens as soon as it exists. `certificate` is a pair of files for TLS, `clients` a file of authorities whose
-    certificate it then demands. `service` None is a server without a health service."""
+    certificate it then demands. `service` None is a server without a health service. `options` are gRPC's channel
+    arguments."""
 
     def __init__(
         self,
@@ -28,8 +30,10 @@ class HealthServer(AbstractContextManager["HealthServer"]):
         clients: Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        options: Mapping[str, int] | None = None,
     ) -> None:
-        self._server = grpc.server(ThreadPoolExecutor(4), options=(("grpc.so_reuseport", 0),))
+        every = {"grpc.so_reuseport": 0, **(options or {})}
+        self._server = grpc.server(ThreadPoolExecutor(4), options=tuple(every.items()))
         if service:
             health_pb2_grpc.add_HealthServicer_to_server(service, self._server)
         if certificate:
