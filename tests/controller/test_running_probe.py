@@ -50,6 +50,8 @@ class FakeConnection:
     def give(self, owner: RunningProbe) -> None:
         self.owner = owner
 
+    def poll(self) -> None: ...
+
     def is_idle(self) -> bool:
         return self.idle
 
@@ -92,6 +94,9 @@ class FakeSettings:
     def __init__(self, *, alpn: str = "", rustls: bool = True, openssl: bool = True, demands: bool = False) -> None:
         self._alpn = alpn
         self._has_rustls, self._has_openssl, self._demands = rustls, openssl, demands
+
+    def widen(self, *_: object) -> bool:
+        return False
 
     def rustls(self, _name: str) -> FakeRustls:
         if not self._has_rustls:
