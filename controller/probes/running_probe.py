@@ -153,6 +153,8 @@ class RunningProbe:
         self._open_at = self._clock()
 
     def on_ready(self) -> None:
+        if self._is_over:
+            return
         self._ready_at = self._clock() if self._settings else self._open_at
         if self._settings and not self._is_alpn_agreed():
             self._fail(Failure(Cause.NO_HTTP2))
