@@ -103,9 +103,6 @@ class FakeSettings:
             raise Unsure
         return FakeRustls(self._alpn)
 
-    def widen(self, _session: object) -> bool:
-        return False
-
     def openssl(self, _name: str) -> FakeOpenSsl:
         if not self._has_openssl:
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
