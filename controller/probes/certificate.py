@@ -1,12 +1,14 @@
 """Describes a target's certificates, and explains in a sentence why one was not accepted."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from ipaddress import ip_address
 
 from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 from OpenSSL import crypto
 from service_identity import VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
@@ -121,13 +123,26 @@ def _not_yet(objections: Sequence[Objection], chain: Sequence[crypto.X509]) -> s
 def is_for(certificate: crypto.X509, host: str) -> bool:
     """Returns whether `host`, a name or an IP address, is among the certificate's subject alternative names."""
     with suppress(VerificationError, CertificateError, ValueError):
-        parsed = certificate.to_cryptography()
+        parsed = readable(certificate)
         if _is_address(host):
             verify_certificate_ip_address(parsed, host)
         else:
             verify_certificate_hostname(parsed, host)
         return True
     return False
+
+
+def readable(certificate: crypto.X509) -> x509.Certificate:
+    """Returns the certificate in the form whose fields can be read.
+
+    cryptography warns of serial numbers that RFC 5280 forbids. OpenSSL accepts them, and some targets have them.
+
+    Raises:
+        ValueError: it cannot be parsed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return certificate.to_cryptography()
 
 
 def expiry(certificate: crypto.X509) -> float:
@@ -173,7 +188,7 @@ def _expired(objections: Sequence[Objection], chain: Sequence[crypto.X509]) -> s
 
 def _names(certificate: crypto.X509) -> str:
     with suppress(ValueError, x509.ExtensionNotFound):
-        found = certificate.to_cryptography().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found = readable(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = [f"DNS:{each}" for each in found.get_values_for_type(x509.DNSName)]
         names += [f"IP Address:{each}" for each in found.get_values_for_type(x509.IPAddress)]
         if names:
@@ -183,13 +198,13 @@ def _names(certificate: crypto.X509) -> str:
 
 def _issuer(certificate: crypto.X509) -> str:
     with suppress(ValueError):
-        return _text(certificate.to_cryptography().issuer)
+        return _text(readable(certificate).issuer)
     return ""
 
 
 def _subject(certificate: crypto.X509) -> str:
     with suppress(ValueError):
-        return _text(certificate.to_cryptography().subject)
+        return _text(readable(certificate).subject)
     return ""
 
 

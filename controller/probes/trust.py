@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from OpenSSL import crypto
 
-from controller.probes.certificate import describe, expiry, start
+from controller.probes.certificate import describe, expiry, readable, start
 from controller.runtime.pem_files import PEM, ignored, without_certificates
 from reconcilers.health import Certificate
 
@@ -84,8 +84,8 @@ class Trust:
     def is_expired(self, sent: Sequence[crypto.X509], moment: float) -> bool:
         """Returns whether an authority that expired before `moment` has the name of the issuer of one of `sent`."""
         with suppress(ValueError):
-            expired = {each.to_cryptography().subject for _, end, each in self._every if end <= moment}
-            return any(each.to_cryptography().issuer in expired for each in sent)
+            expired = {readable(each).subject for _, end, each in self._every if end <= moment}
+            return any(readable(each).issuer in expired for each in sent)
         return False
 
     def certificate(self, sent: Sequence[bytes], now: float, *, accepted: bool) -> Certificate:
