@@ -27,13 +27,6 @@ def unusable_for_probes(path: str) -> str:
     return "" if any(map(_is_certificate, PEM.findall(pem))) else without_certificates(pem)
 
 
-def ignored_by_probes(path: str) -> str:
-    """Returns which certificates of a CA bundle probes ignore, as a sentence; "" for none."""
-    return ignored(
-        [number for number, block in enumerate(PEM.findall(contents(path)), 1) if not _is_certificate(block)]
-    )
-
-
 def ignored(numbers: Collection[int]) -> str:
     """Returns the sentence about the certificates with these numbers, which cannot be parsed; "" for none."""
     if not numbers:
