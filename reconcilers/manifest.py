@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from reconcilers import clearsign, yamltext
-from reconcilers.fields import Boolean, Name, Port, expectation
+from reconcilers.fields import TRUE, Boolean, Name, Port, expectation
 from reconcilers.options import CheckOptions, OptionError, Rules, Status, TlsOptions, arguments, useless
 from reconcilers.spec import (
     PROBES,
@@ -155,7 +155,7 @@ def _warnings(said: dict[str, Any]) -> Iterator[FieldWarning]:
     if more := len(unknown[MAX_WARNINGS:]):
         yield FieldWarning("others", f"{more} more unknown fields, ignored", more)
     match said:
-        case {"status": {"tls": {"resume": True}}}:
+        case {"status": {"tls": {"resume": str(resume)}}} if resume in TRUE:
             yield FieldWarning("status.tls.resume", NO_RESUMPTION)
 
 

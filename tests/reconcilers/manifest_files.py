@@ -194,7 +194,6 @@ PODS = {
 UNKNOWN_FIELDS = {
     "keys-like-python": ("''", "'__class__'", "'__dict__'", "'_x'", "model_config", "model_fields", "probe", "self"),
     "merge-key-quoted": ("'<<'",),
-    "options-all": ("status.tls.resume",),
     "misspelt": ("expect_staus", "http", "port", "status.intervall", "status.tls.ca_fil"),
     "status-keys-like-python": (
         *("status.'__class__'", "status.'_x'", "status.model_copy", "status.model_fields_set"),

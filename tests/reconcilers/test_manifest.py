@@ -78,7 +78,19 @@ def test_a_valid_manifest_asks_for_its_check(name: str) -> None:
 def test_the_options_of_a_valid_manifest_come_into_force(name: str) -> None:
     rules = replace(RULES, allow_headers=name in option_files.WITH_HEADERS)
     manifest = parse(KEY, data(f"valid-{name}"), rules)
-    assert manifest == Manifest(KEY, option_files.VALID[name], paused=name.startswith("paused"))
+    expected = Manifest(KEY, option_files.VALID[name], paused=name.startswith("paused"))
+    assert replace(manifest, warnings=()) == expected
+
+
+@pytest.mark.parametrize("value", ["true", "yes", "On"])
+def test_resuming_tls_sessions_is_warned_of_because_it_has_no_effect(value: str) -> None:
+    [warning] = warnings(CHECK + f"status: {{tls: {{resume: {value}}}}}".encode())
+    assert str(warning) == "status.tls.resume: has no effect: TLS sessions are never resumed"
+
+
+@pytest.mark.parametrize("value", ["false", "no", "[]"])
+def test_not_resuming_tls_sessions_is_not_warned_of(value: str) -> None:
+    assert warnings(CHECK + f"status: {{tls: {{resume: {value}}}}}".encode()) == ()
 
 
 def test_what_the_manifest_is_silent_about_comes_from_the_defaults() -> None:
