@@ -194,7 +194,7 @@ def test_what_is_quoted_of_a_target_can_be_written_everywhere(bench: Bench, targ
     target.behave(targets.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Bad\xff\x1b[31m\r\n\r\n"))
     result = bench.result(spec(target))
     assert result.reason is Reason.PROTOCOL
-    assert result.detail == "the answer cannot be understood: Transfer-Encoding: Bad\xff\ufffd[31m"
+    assert result.detail == "the answer cannot be understood: Transfer-Encoding: bad\xff\ufffd[31m"
     assert result.detail.isprintable()
     result.detail.encode()
 

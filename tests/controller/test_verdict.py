@@ -74,7 +74,8 @@ def test_an_error_of_the_connection_says_whose_fault_it_is(number: int, expected
 
 
 ALERT_SENTENCES = {
-    40: "10.0.0.1:443 refused the handshake: no cipher in common, or it demands a client certificate",
+    40: "10.0.0.1:443 refused the handshake: "
+    "it has no cipher or no elliptic curve (group) in common with this controller",
     42: "10.0.0.1:443 does not accept our client certificate",
     43: "10.0.0.1:443 does not accept our client certificate",
     45: "10.0.0.1:443 says that our client certificate has expired",

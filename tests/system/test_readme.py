@@ -252,7 +252,7 @@ class TestExamples:
         (tmp_path / "usr/local/bin").mkdir(parents=True)
         script = moved(given("install", tmp_path) + commands("install"), tmp_path)
         said = sandbox.run(f"{script}\n{tmp_path}/usr/local/bin/podpulse --version", tmp_path, [consul_binary], 300.0)
-        assert re.search(r"^podpulse\b.*\d$", said, re.MULTILINE)
+        assert re.search(r"^podpulse, version \d.*\)$", said, re.MULTILINE)
         assert (tmp_path / "opt/podpulse").readlink() == Path(f"podpulse-{version('podpulse')}")
         unit = "systemd/podpulse.service"
         assert (tmp_path / "etc/systemd/system/podpulse.service").read_bytes() == (ROOT / "deploy" / unit).read_bytes()
