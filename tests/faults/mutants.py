@@ -215,10 +215,10 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "E2",
         "ManifestStore._understand",
-        "manifest, in_force = (old.manifest, old.in_force) if old else (None, NO_VERSION)",
-        "manifest, in_force = None, NO_VERSION",
+        "return Intent(entry.version, entry.data, manifest, in_force, error, since)",
+        "return Intent(entry.version, entry.data, manifest, in_force, None, since)",
         "changes",
-        "an invalid manifest ends the check of its pod",
+        "an invalid manifest is not shown as one",
     ),
     Mutant(
         "F1",
