@@ -10,7 +10,9 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from hashlib import blake2b
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from OpenSSL import SSL, crypto
 
@@ -113,6 +115,8 @@ class TlsFiles:
     def __init__(self, ca_file: str) -> None:
         self.ca_file = ca_file
         self._trusts: dict[str, Trust] = {}
+        self._by_content: WeakValueDictionary[bytes, Trust] = WeakValueDictionary()
+        """A bundle may be copied into the folder of every pod; all copies share one `Trust`."""
         self._pairs: dict[tuple[str, ...], ClientPair] = {}
         self._settings: OrderedDict[tuple[str, str, str, bool, str], TlsSettings] = OrderedDict()
         self._read: dict[tuple[str, ...], Reading] = {}
@@ -159,10 +163,12 @@ class TlsFiles:
         if path not in self._trusts:
             content = read(path)
             self._note((path,), content)
+            digest = blake2b(content.data).digest()
             try:
-                trust = self._trusts[path] = Trust(content.data)
+                trust = self._trusts[path] = self._by_content.get(digest) or Trust(content.data)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
+            self._by_content[digest] = trust
             if trust.problem:
                 log.warning("%s: %s", path, trust.problem)
         return self._trusts[path]

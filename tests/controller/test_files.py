@@ -106,6 +106,15 @@ def test_checks_with_equal_options_share_a_context_and_no_others(own: Tls, autho
     assert files.settings(replace(own, server_name="web1")) is first, "a name belongs to a connection"
 
 
+def test_copies_of_one_bundle_share_what_was_parsed(authority: Authority, tmp_path: Path) -> None:
+    copies = [tmp_path / f"{number}.pem" for number in range(3)]
+    for copy in copies:
+        copy.write_bytes(authority.file.read_bytes())
+    files = TlsFiles(str(authority.file))
+    trusts = [files.settings(Tls(ca_file=str(copy))).trust for copy in copies]
+    assert trusts[0] is trusts[1] is trusts[2] is files.settings(Tls()).trust
+
+
 def test_of_very_many_contexts_the_one_that_was_not_used_for_longest_is_built_again(own: Tls, tmp_path: Path) -> None:
     files = TlsFiles(own.ca_file)
     first, second = files.settings(own), files.settings(Tls())
