@@ -99,7 +99,7 @@ def test_plan_shows_every_option(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [*map(str, arguments)])
     assert result.exit_code == 0, result.output
     planned = json.loads(result.stdout)
-    assert (planned["invalid"], planned["warnings"]) == ({}, {})
+    assert (planned["invalid"], list(planned["warnings"])) == ({}, ["pod-tls.resume"])
     assert [name for name in ALL if planned["start"].get(f"pod-{name}", {}) == plain(kind_of(name))] == []
 
 
