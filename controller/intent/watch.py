@@ -71,6 +71,8 @@ class IntentWatch:
         self._last_good_wall = 0.0
         self._failing_since: float | None = None
         self._unannounced: set[PodKey] = set()
+        self._index = 0
+        self._went_back = False
         self._is_undisturbed = True
         self._leftovers_known = threading.Event()
         """Set when the leftovers of an earlier run are known, or when the watch no longer waits for them."""
@@ -166,8 +168,16 @@ class IntentWatch:
         self._announce(found & self._store.intents().keys())
 
     def _take(self, listing: Listing) -> None:
-        """Announce the new and changed pods of the listing. Pods that it lacks are handled later."""
+        """Announce the new and changed pods of the listing. Pods that it lacks are handled later.
+
+        A server that has just restarted may answer from a state before the newest changes, until it has replayed its
+        log. So the first listing with a lower index is not taken over; a second one is, as after a restored backup.
+        """
         self._bucket.refill = MIN_GAP + GAP_PER_POD * len(listing.entries)
+        if listing.index < self._index and not self._went_back:
+            self._went_back = True
+            return
+        self._index, self._went_back = listing.index, False
         self._announce(self._store.replace(listing))
         self.ignored.replace(listing.ignored)
 

@@ -236,6 +236,19 @@ def test_additions_are_believed_while_removals_are_held(make: Make) -> None:
     assert bench.known() == {A, B, C}
 
 
+def test_a_listing_with_a_lower_index_adds_pods_only_when_the_next_one_has_a_lower_index_too(make: Make) -> None:
+    """A server that has just restarted may answer from an old state; after a restored backup the old state stays."""
+    bench = make()
+    bench.show(listing(5, [A, B]))
+    bench.show(listing(3, [A, B, C]))
+    assert bench.known() == {A, B}
+    bench.show(listing(6, [A, B]))
+    bench.show(listing(3, [A, B, C]))
+    assert bench.known() == {A, B}
+    bench.show(listing(3, [A, B, C]))
+    assert bench.known() == {A, B, C}
+
+
 def test_a_mass_removal_waits_for_the_fuse_and_the_source_is_asked_earlier_meanwhile(make: Make) -> None:
     bench = make(fuse_seconds=0.5)
     bench.show(listing(1, PODS))
