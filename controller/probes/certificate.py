@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
@@ -17,6 +16,7 @@ from service_identity.exceptions import CertificateError
 from controller.probes.failure import Objection
 from controller.probes.text import sound
 from reconcilers.health import NO_CERTIFICATE, Certificate
+from reconcilers.target_guard import is_address
 
 MAX_TEXT = 200
 """Characters that are kept of each name."""
@@ -124,7 +124,7 @@ def is_for(certificate: crypto.X509, host: str) -> bool:
     """Returns whether `host`, a name or an IP address, is among the certificate's subject alternative names."""
     with suppress(VerificationError, CertificateError, ValueError):
         parsed = readable(certificate)
-        if _is_address(host):
+        if is_address(host):
             verify_certificate_ip_address(parsed, host)
         else:
             verify_certificate_hostname(parsed, host)
@@ -211,11 +211,3 @@ def _subject(certificate: crypto.X509) -> str:
 def _text(name: x509.Name) -> str:
     parts = [f"{each.rfc4514_attribute_name} = {each.value!s}" for each in name]
     return sound(", ".join(parts)[:MAX_TEXT])
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -1,7 +1,6 @@
 """Resolves names in threads of its own. The probe thread never waits for a lookup; it asks again for the answer.
 
-libcurl's own resolver starts a thread for each lookup and caches answers per name *and port*. With thousands of pods on
-one node it would look the same name up thousands of times.
+A lookup blocks, and may block for seconds. Answers are cached per name, because thousands of pods of a node share one.
 """
 
 import os

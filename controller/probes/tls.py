@@ -7,7 +7,6 @@ error number. Bytes go in and come out here; sockets and time belong to the call
 
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Protocol
 
 from OpenSSL import SSL, crypto
@@ -15,6 +14,7 @@ from OpenSSL import SSL, crypto
 from controller.probes.certificate import HOSTNAME_MISMATCH, is_for
 from controller.probes.client_pair import ClientPair
 from controller.probes.failure import Cause, Failure, Objection
+from reconcilers.target_guard import is_address
 
 try:
     import rtls
@@ -160,7 +160,7 @@ class OpenSslSession:
         self._is_first = True
         self._connection = SSL.Connection(context, None)
         self._connection.set_app_data(self)
-        if not _is_address(name):
+        if not is_address(name):
             self._connection.set_tlsext_host_name(name.encode())
         self._connection.set_connect_state()
         with suppress(SSL.WantReadError):
@@ -254,14 +254,6 @@ def _on_certificate(connection: SSL.Connection, certificate: crypto.X509, code: 
     if code:
         session: OpenSslSession = connection.get_app_data()
         session.objections.append(Objection(code, depth, certificate))
-    return True
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
     return True
 
 

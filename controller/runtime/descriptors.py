@@ -11,7 +11,7 @@ SPARE = 128
 
 
 def affordable(wanted: int) -> int:
-    """The number of concurrent transfers, up to `wanted`, that the descriptors allow. Raises the limit if needed."""
+    """The number of concurrent probes, up to `wanted`, that the descriptors allow. Raises the limit if needed."""
     limit = _raised(wanted + SPARE)
     possible = max(1, min(wanted, limit - SPARE))
     if possible < wanted:
@@ -22,7 +22,7 @@ def affordable(wanted: int) -> int:
 def keepable(checks: int, max_in_flight: int) -> int:
     """The number of connections, idle ones and those in use, that checks with kept connections may have open.
 
-    It leaves a descriptor for every transfer that may be in flight, at most one for each check. Raises the limit of
+    It leaves a descriptor for every probe that may be in flight, at most one for each check. Raises the limit of
     descriptors if needed.
     """
     in_flight = min(checks, max_in_flight)
