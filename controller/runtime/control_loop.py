@@ -47,6 +47,7 @@ class ControlLoop:
         self._batch = batch
         self._linger = linger
         self._clock = clock
+        self._item = f"step of {queue.name}"
         self._failing: dict[PodKey, str] = {}
         """The last error of each pod that has not succeeded since."""
         self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
@@ -85,15 +86,21 @@ class ControlLoop:
         self._metrics.took(self._clock() - started)
         known = set(self._failing.values())
         news = [key for key in keys if self._end(key, results.get(key, DONE)) and self._failing[key] not in known]
+        if not self._failing:
+            self._heartbeat.faults.clear(self._item)
         self._queue.done(keys)
         self._say(news)
 
     def _reconcile(self, keys: list[PodKey]) -> Mapping[PodKey, Result]:
-        """Reconcile a batch. If that raises, reconcile each pod alone, so that one pod does not affect the others."""
+        """Reconcile a batch. If that raises, reconcile each pod alone, so that one pod does not affect the others.
+
+        The trace of an exception is logged once for its kind, until no pod fails any more.
+        """
         try:
             return self._reconciler.reconcile(keys)
         except Exception as error:
-            log.exception("%s: a step failed on %d pods; each is tried alone", self._queue.name, len(keys))
+            if self._heartbeat.faults.count(self._item, error):
+                log.exception("%s: a step failed on %d pods; each is tried alone", self._queue.name, len(keys))
             if len(keys) == 1:
                 return {keys[0]: Result(error=repr(error))}
         results: dict[PodKey, Result] = {}

@@ -124,6 +124,33 @@ def test_a_key_that_raises_each_time_does_not_hold_up_the_others_of_its_batch(be
     assert bench.metrics.results["success"] == 2
 
 
+def test_the_trace_of_an_exception_is_logged_once_for_its_kind_until_no_key_fails(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def traces() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.exc_info]
+
+    def two_kinds(keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
+        if A in keys:
+            raise ZeroDivisionError
+        if B in keys:
+            raise KeyError(B)
+        return {}
+
+    bench.answers = two_kinds
+    bench.queue.add([A, B, C])
+    until(lambda: min(bench.times(A), bench.times(B)) >= 5 and bench.heartbeat.faults.counts()["reconcile"] >= 8)
+    assert traces() == [
+        "checks: a step failed on 3 pods; each is tried alone",
+        "checks: a step failed on 1 pods; each is tried alone",
+    ], "one trace of each kind, whatever the number of retries"
+    bench.answers = lambda _: {}
+    until(lambda: bench.metrics.results.get("success") == 3)
+    bench.answers = two_kinds
+    bench.queue.add([A])
+    until(lambda: len(traces()) == 3)
+
+
 def test_a_key_added_during_its_own_reconciling_is_reconciled_again(bench: Bench) -> None:
     def add_once(keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
         if len(bench.seen) == 1:
@@ -170,7 +197,7 @@ def test_what_many_fail_for_is_logged_once_and_another_reason_again(
     until(lambda: bench.metrics.results.get("success") == 3)
     bench.answers = lambda keys: dict.fromkeys(keys, Result(error="refused"))
     bench.queue.add([B])
-    until(lambda: bench.times(B) >= 4)
+    until(lambda: len(caplog.records) == 2)
     assert [record.getMessage() for record in caplog.records] == [
         "checks of web1/a and 1 more failed, trying again: nobody answers",
         "checks of web1/b failed, trying again: refused",
