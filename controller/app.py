@@ -340,7 +340,7 @@ class App:
         metrics.cut_off.set_function(lambda: bool(self._healths.cut_off))
         metrics.probes_kept.set_function(lambda: self._engine.kept.ratio)
         metrics.pods_damped.set_function(lambda: len(self._desired.damped()))
-        metrics.changes_suppressed.read(lambda: self._desired.suppressed)
+        metrics.changes_suppressed.read(lambda: {"": self._desired.suppressed})
         for place in self._publishing:
             metrics.unpublished(place, partial(self._readiness.unpublished, place))
         if lease:

@@ -48,65 +48,45 @@ class Metrics:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         _build_info(registry, version)
-        self.time = Gauge(
-            "podpulse_time_seconds",
-            "The controller's time at the scrape, to compare with its timestamps.",
-            registry=registry,
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"podpulse_{name}", text, labels, registry=registry)
+
+        self.time = gauge("time_seconds", "The controller's time at the scrape, to compare with its timestamps.")
+        self.ready = gauge("ready", "Whether /-/ready answers 200.")
+        self.healthy = gauge("healthy", "Whether /-/healthy answers 200: no thread hangs.")
+        self.cut_off = gauge("cut_off", "Whether this node is cut off: every check and the canary fail.")
+        self.intents = gauge("intents", "Pods with a known manifest.")
+        self.removals_held = gauge(
+            "removals_held", "Pods that are missing in the last listing and kept until their removal is certain."
         )
-        self.ready = Gauge("podpulse_ready", "Whether /-/ready answers 200.", registry=registry)
-        self.healthy = Gauge("podpulse_healthy", "Whether /-/healthy answers 200: no thread hangs.", registry=registry)
-        self.cut_off = Gauge(
-            "podpulse_cut_off",
-            "Whether this node is cut off: every check and the canary fail.",
-            registry=registry,
+        self.watch_last_success = gauge(
+            "watch_last_success_timestamp_seconds", "When the manifests were last listed successfully."
         )
-        self.intents = Gauge("podpulse_intents", "Pods with a known manifest.", registry=registry)
-        self.removals_held = Gauge(
-            "podpulse_removals_held",
-            "Pods that are missing in the last listing and kept until their removal is certain.",
-            registry=registry,
+        self.reload_successful = gauge(
+            "config_last_reload_successful", "Whether the last reload of the configuration succeeded."
         )
-        self.watch_last_success = Gauge(
-            "podpulse_watch_last_success_timestamp_seconds",
-            "When the manifests were last listed successfully.",
-            registry=registry,
-        )
-        self.reload_successful = Gauge(
-            "podpulse_config_last_reload_successful",
-            "Whether the last reload of the configuration succeeded.",
-            registry=registry,
-        )
-        self.reload_success_time = Gauge(
-            "podpulse_config_last_reload_success_timestamp_seconds",
+        self.reload_success_time = gauge(
+            "config_last_reload_success_timestamp_seconds",
             "When the configuration was last reloaded successfully, or read at the start.",
-            registry=registry,
         )
-        self.pods_damped = Gauge(
-            "podpulse_pods_damped", "Pods published as unknown because their status flaps.", registry=registry
-        )
-        self.pods_deploying = Gauge(
-            "podpulse_pods_deploying", "Pods published as unknown because they are being deployed.", registry=registry
-        )
-        self.probes_kept = Gauge(
-            "podpulse_probes_kept_ratio",
+        self.pods_damped = gauge("pods_damped", "Pods published as unknown because their status flaps.")
+        self.pods_deploying = gauge("pods_deploying", "Pods published as unknown because they are being deployed.")
+        self.probes_kept = gauge(
+            "probes_kept_ratio",
             "The started share of the probes due in about the last minute; below 1 the controller is overloaded.",
-            registry=registry,
         )
         self.changes_suppressed = ReadCounter(
-            "podpulse_changes_suppressed", "Status changes that were not published because the pod was flapping."
+            registry, "changes_suppressed", "Status changes that were not published because the pod was flapping."
         )
-        registry.register(self.changes_suppressed)
-        self.thread_faults = ReadCounters(
-            "podpulse_thread_faults",
+        self.thread_faults = ReadCounter(
+            registry,
+            "thread_faults",
             "Unexpected exceptions, each of which ended one turn of a thread or one item; the log has the traceback.",
             "thread",
         )
-        registry.register(self.thread_faults)
-        self._unpublished = Gauge(
-            "podpulse_pods_unpublished",
-            "Pods whose health has not been published or deleted for over 30 s, by place.",
-            ["place"],
-            registry=registry,
+        self._unpublished = gauge(
+            "pods_unpublished", "Pods whose health has not been published or deleted for over 30 s, by place.", "place"
         )
         self.consul = ConsulMetrics(registry)
         self.probes = ProbeMetrics(registry)
@@ -151,38 +131,22 @@ def _build_info(registry: CollectorRegistry, version: str) -> None:
 
 
 class ReadCounter(Collector):
-    """A counter whose value is read at each scrape. `name` is without `_total`."""
+    """A counter for each value of `labels`. They are read at each scrape, by the value of the label, "" without one."""
 
-    def __init__(self, name: str, text: str) -> None:
-        self._name = name
+    def __init__(self, registry: CollectorRegistry, name: str, text: str, *labels: str) -> None:
+        self._name = f"podpulse_{name}"
         self._text = text
-        self._value: Callable[[], int] = lambda: 0
-
-    def read(self, value: Callable[[], int]) -> None:
-        self._value = value
-
-    def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's `Collector`."""
-        yield CounterMetricFamily(self._name, self._text, self._value())
-
-
-class ReadCounters(Collector):
-    """Like `ReadCounter`, with one counter for each value of `label`."""
-
-    def __init__(self, name: str, text: str, label: str) -> None:
-        self._name = name
-        self._text = text
-        self._label = label
-        self._values: Callable[[], Mapping[str, int]] = dict
+        self._labels = labels
+        self._values: Callable[[], Mapping[str, int]] = lambda: {} if labels else {"": 0}
+        registry.register(self)
 
     def read(self, values: Callable[[], Mapping[str, int]]) -> None:
         self._values = values
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's `Collector`."""
-        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
         for label, value in self._values().items():
-            family.add_metric([label], value)
+            family.add_metric([label] if self._labels else [], value)
         yield family
 
 
@@ -245,7 +209,6 @@ class Lateness(Collector):
         self._sum += seconds
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's `Collector`."""
         bounds = [*map(str, LATENESS_BUCKETS), "+Inf"]
         family = HistogramMetricFamily(
             "podpulse_probe_lateness_seconds", "How long after its due time a probe started."
@@ -311,22 +274,13 @@ class QueueMetrics:
 
 class _LoopFamilies:
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.total = Counter(
-            "controller_runtime_reconcile_total",
-            "Reconciled keys, by result.",
-            ["controller", "result"],
-            registry=registry,
-        )
-        self.errors = Counter(
-            "controller_runtime_reconcile_errors_total",
-            "Keys whose reconciliation failed.",
-            ["controller"],
-            registry=registry,
-        )
+        name, label = "controller_runtime_reconcile", "controller"
+        self.total = Counter(f"{name}_total", "Reconciled keys, by result.", [label, "result"], registry=registry)
+        self.errors = Counter(f"{name}_errors_total", "Keys whose reconciliation failed.", [label], registry=registry)
         self.time = Histogram(
-            "controller_runtime_reconcile_time_seconds",
+            f"{name}_time_seconds",
             "How long one step of a loop took, with a batch of keys.",
-            ["controller"],
+            [label],
             buckets=WORK_BUCKETS,
             registry=registry,
         )

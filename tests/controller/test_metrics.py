@@ -396,7 +396,7 @@ def test_ten_thousand_checks_are_rendered_in_little_time() -> None:
 def test_suppressed_changes_are_counted() -> None:
     metrics = Metrics(CollectorRegistry(), "1.2.3")
     metrics.pods_damped.set_function(lambda: 2)
-    metrics.changes_suppressed.read(lambda: 7)
+    metrics.changes_suppressed.read(lambda: {"": 7})
     text = render(metrics.registry, healths([]), manifests()).decode()
     assert "podpulse_pods_damped 2.0\n" in text
     assert "podpulse_changes_suppressed_total 7.0\n" in text
