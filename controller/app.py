@@ -24,6 +24,7 @@ from controller.intent.manifest_store import ManifestStore
 from controller.intent.reality import HEARTBEAT_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
 from controller.probes.engine import ProbeEngine
+from controller.probes.name_ttl import ttl_in_dns
 from controller.publish.desired import DesiredHealth
 from controller.publish.places import Places
 from controller.reload import Parts, Reloader
@@ -91,6 +92,7 @@ class App:
             ca_file=str(config.ca_file),
             max_in_flight=affordable(config.max_in_flight),
             guard=config.guard(environ),
+            ttl=ttl_in_dns,
         )
         self._canary = self._with_canary(environ)
         self._desired = DesiredHealth(

@@ -64,7 +64,7 @@ class ProbeMetrics(Protocol):
 class ProbeEngine:
     """Implements `reconcilers.ports.Workers`. `max_in_flight` bounds the transfers, and so the descriptors.
 
-    `ask` looks names up instead of the system's resolver.
+    `ask` looks names up instead of the system's resolver. `ttl` asks for the TTL of a name; None if no TTL counts.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class ProbeEngine:
         max_in_flight: int,
         guard: Guard | None = None,
         ask: Callable[[str], Answer] = ask_system,
+        ttl: Callable[[str, str], float | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -96,7 +97,7 @@ class ProbeEngine:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
-        self._prober = Prober(ca_file, self._guard, max_in_flight, ask, clock, wall_clock, heartbeat.faults)
+        self._prober = Prober(ca_file, self._guard, max_in_flight, ask, ttl, clock, wall_clock, heartbeat.faults)
         self._workers: dict[PodKey, Worker] = {}
         self._schedule: Schedule[Worker] = Schedule()
         self._queue: DueQueue[Worker] = DueQueue()

@@ -38,7 +38,7 @@ DISREGARDED = "begun before all evidence was voided: this probe proves nothing"
 
 
 class Prober:
-    """`max_in_flight` bounds the transfers, and so the descriptors; `ask` looks names up."""
+    """`max_in_flight` bounds the transfers, and so the descriptors; `ask` looks names up, `ttl` their TTL."""
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Prober:
         guard: Guard,
         max_in_flight: int,
         ask: Callable[[str], Answer],
+        ttl: Callable[[str, str], float | None] | None,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         faults: Faults,
@@ -54,7 +55,7 @@ class Prober:
         self._clock = clock
         self._wall_clock = wall_clock
         self.loop = Loop(clock)
-        self.resolver = Resolver(self.loop.wake, ask, clock, faults)
+        self.resolver = Resolver(self.loop.wake, ask, clock, faults, ttl)
         self._targets = TargetResolver(self.resolver, guard)
         self._files = TlsFiles(ca_file)
         self._in_flight: dict[RunningProbe, None] = {}

@@ -1,10 +1,9 @@
 """Names: answered from memory, looked up beside whoever asks, and a resolver in trouble is no pod's fault."""
 
-import queue
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -15,66 +14,11 @@ from reconcilers.spec import PodKey
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.controller import in_step
+from tests.support.lookups import ELSEWHERE, HERE, TROUBLE, UNKNOWN, Lookups, NameServer
 from tests.support.net import connected, until
 from tests.support.probing import Bench, spec
 from tests.support.recorders import FakeClock
 from tests.support.targets import Target
-
-HERE = Answer(("127.0.0.1",))
-ELSEWHERE = Answer(("127.0.0.2",))
-UNKNOWN = Answer((), "web1 cannot be resolved: no such name")
-TROUBLE = Answer((), "web1 cannot be resolved: no name server answers", temporary=True)
-
-
-@dataclass
-class NameServer:
-    """What a resolver asks: answers what the test says, and hangs on the names that have no answer yet."""
-
-    asked: list[str] = field(default_factory=list)
-    _answers: dict[str, "queue.SimpleQueue[Answer]"] = field(default_factory=dict)
-    _always: dict[str, Answer] = field(default_factory=dict)
-
-    def __call__(self, name: str) -> Answer:
-        self.asked.append(name)
-        if always := self._always.get(name):
-            return always
-        return self._queue(name).get()
-
-    def says(self, answer: Answer, name: str = "web1") -> None:
-        """The answer to one question about `name`, also to one that hangs already."""
-        self._queue(name).put(answer)
-
-    def always_says(self, answer: Answer, name: str = "web1") -> None:
-        self._always[name] = answer
-
-    def _queue(self, name: str) -> "queue.SimpleQueue[Answer]":
-        return self._answers.setdefault(name, queue.SimpleQueue())
-
-
-class Lookups:
-    """A resolver on a clock of the test."""
-
-    def __init__(self) -> None:
-        self.server = NameServer()
-        self.clock = FakeClock()
-        self.told = 0
-        self.resolver = Resolver(self._on_answer, self.server, self.clock)
-        self.resolver.start()
-
-    def lookup(self, name: str = "web1") -> Answer | None:
-        return self.resolver.lookup(name)
-
-    def learn(self, answer: Answer, name: str = "web1") -> Answer | None:
-        """Look up, let the name server answer, and look again."""
-        told, asked = self.told, len(self.server.asked)
-        self.lookup(name)
-        until(lambda: len(self.server.asked) > asked, what=f"{name} to be asked for")
-        self.server.says(answer, name)
-        until(lambda: self.told > told, what=f"an answer for {name}")
-        return self.lookup(name)
-
-    def _on_answer(self) -> None:
-        self.told += 1
 
 
 @pytest.fixture

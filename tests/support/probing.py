@@ -27,6 +27,7 @@ class Bench:
         results: RecordedResults | None = None,
         guard: Guard | None = None,
         ask: Callable[[str], Answer] = ask_system,
+        ttl: Callable[[str, str], float | None] | None = None,
     ) -> None:
         self.results = results or RecordedResults()
         self.metrics = RecordedProbes()
@@ -39,6 +40,7 @@ class Bench:
             max_in_flight=max_in_flight,
             guard=guard,
             ask=ask,
+            ttl=ttl,
         )
         self.engine.run()
 
