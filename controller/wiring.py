@@ -168,7 +168,7 @@ def on_consul(
     if "agent" in config.publish:
         agent = sinks["agent"] = AgentSink(
             client(),
-            services,
+            services.describe,
             partial(publish_again, "agent"),
             void=void,
             ttl=config.service.ttl,

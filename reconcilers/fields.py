@@ -6,9 +6,9 @@ of Python come only from code.
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, Self
 from urllib.parse import quote
 
 import re2
@@ -31,8 +31,14 @@ DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}")
 PART = r"([0-9]+(?:\.[0-9]+)?)"
 DURATION = re.compile(rf"0|(?=.)(?:{PART}h)?(?:{PART}m)?(?:{PART}s)?(?:{PART}ms)?")
 STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
-TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "y", "Y", "on", "On", "ON"})
-FALSE = frozenset({"false", "False", "FALSE", "no", "No", "NO", "n", "N", "off", "Off", "OFF"})
+EXPECTED = {
+    "extra_forbidden": "no such option",
+    "missing": "missing",
+    "model_type": "expected a mapping",
+    "dict_type": "expected a mapping",
+    "string_type": "expected text",
+    "tuple_type": "expected a list",
+}
 PATH_AND_REST = re.compile(r"\A([^?#]*)(.*)\Z", re.DOTALL)
 STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 UNESCAPED = "/?:@!$&'()*+,;=~%"
@@ -51,6 +57,28 @@ OWN_HEADERS = frozenset(
 """Headers of the connection and of the framing of requests, which another value would break."""
 
 
+class FieldError(ValueError):
+    """A wrong field. `field` is its path, "" for the whole document.
+
+    The message is about the first wrong field. `others` are the errors of the other fields.
+    """
+
+    def __init__(self, field: str, problem: str, others: Sequence[Self] = ()) -> None:
+        super().__init__(f"{field}: {problem}" if field else problem)
+        self.field = field
+        self.problem = problem
+        self.others = tuple(others)
+
+    @classmethod
+    def of(cls, errors: Sequence[Self]) -> Self:
+        """Combines errors, of which there is at least one."""
+        return cls(errors[0].field, errors[0].problem, errors[1:])
+
+    @property
+    def every(self) -> tuple[Self, ...]:
+        return (self, *self.others)
+
+
 class Expression(Protocol):
     """A compiled regular expression. `programsize` is the maximum number of steps for each byte."""
 
@@ -62,25 +90,13 @@ class Expression(Protocol):
 
 def expectation(kind: str, message: str) -> str:
     """Returns what was expected of a field, in plain words, from the `kind` and `message` of pydantic's error."""
-    match kind:
-        case "extra_forbidden":
-            return "no such option"
-        case "missing":
-            return "missing"
-        case "model_type" | "dict_type":
-            return "expected a mapping"
-        case "string_type":
-            return "expected text"
-        case "tuple_type":
-            return "expected a list"
-    return message.removeprefix("Value error, ").replace("Input should be", "expected")
+    return EXPECTED.get(kind) or message.removeprefix("Value error, ").replace("Input should be", "expected")
 
 
 def boolean(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, Plain) and value in TRUE | FALSE:
-        return value in TRUE
+    found = resolve(value) if isinstance(value, Plain) else value
+    if isinstance(found, bool):
+        return found
     raise ValueError("expected true or false")
 
 

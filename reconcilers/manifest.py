@@ -6,25 +6,17 @@ exception that this module raises is `ManifestError`.
 Source of the fields and their defaults: p2's wiki page "Health Checks" and pkg/manifest of square/p2.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from reconcilers import clearsign, yamltext
-from reconcilers.fields import TRUE, Boolean, Name, Port, expectation
-from reconcilers.options import CheckOptions, OptionError, Rules, Status, TlsOptions, arguments, useless
-from reconcilers.spec import (
-    PROBES,
-    CheckSpec,
-    FieldWarning,
-    Manifest,
-    Output,
-    PodKey,
-    Unprobed,
-    is_name,
-)
+from reconcilers.fields import Boolean, FieldError, Name, Port, expectation
+from reconcilers.options import CheckOptions, Rules, Status, TlsOptions, arguments, useless
+from reconcilers.p2.goscalars import resolve
+from reconcilers.spec import PROBES, CheckSpec, FieldWarning, Manifest, Output, PodKey, Unprobed, is_name
 from reconcilers.unknown_fields import advice
 
 D = TypeVar("D", bound=BaseModel)
@@ -40,39 +32,14 @@ CONFIDENTIAL = "headers"
 
 P2_FIELDS = frozenset(
     {
-        "run_as",
-        "launchables",
-        "config",
-        "resource_limits",
-        "readonly",
-        "artifact_registry",
-        "node_requirements",
-        "min_health_percentage",
-        "termination_grace_period",
+        *("run_as", "launchables", "config", "resource_limits", "readonly", "artifact_registry"),
+        *("node_requirements", "min_health_percentage", "termination_grace_period"),
     }
 )
 
 
-class ManifestError(ValueError):
-    """A manifest that cannot be used. `field` is the path of the wrong field, "" for the whole document.
-
-    The message is about the first wrong field. `others` are the errors of the other fields.
-    """
-
-    def __init__(self, field: str, problem: str, others: Sequence["ManifestError"] = ()) -> None:
-        super().__init__(f"{field}: {problem}" if field else problem)
-        self.field = field
-        self.problem = problem
-        self.others = tuple(others)
-
-    @classmethod
-    def of(cls, errors: Sequence["ManifestError"]) -> "ManifestError":
-        """Combines errors, of which there is at least one."""
-        return cls(errors[0].field, errors[0].problem, errors[1:])
-
-    @property
-    def every(self) -> tuple["ManifestError", ...]:
-        return (self, *self.others)
+class ManifestError(FieldError):
+    """A manifest that cannot be used."""
 
 
 class _Document(BaseModel):
@@ -119,8 +86,8 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
     errors = list(_contradictions(key, document, rules))
     try:
         options = document.status.over(rules.defaults)
-    except OptionError as error:
-        errors += [ManifestError(f"status.{each.name}", each.problem) for each in error.every]
+    except FieldError as error:
+        errors += [ManifestError(f"status.{each.field}", each.problem) for each in error.every]
     if errors:
         raise ManifestError.of(errors)
     is_checked = (document.port or rules.assume_passing) and not document.status.paused
@@ -155,7 +122,7 @@ def _warnings(said: dict[str, Any]) -> Iterator[FieldWarning]:
     if more := len(unknown[MAX_WARNINGS:]):
         yield FieldWarning("others", f"{more} more unknown fields, ignored", more)
     match said:
-        case {"status": {"tls": {"resume": str(resume)}}} if resume in TRUE:
+        case {"status": {"tls": {"resume": str(resume)}}} if resolve(resume) is True:
             yield FieldWarning("status.tls.resume", NO_RESUMPTION)
 
 

@@ -6,7 +6,7 @@ Validation, the `CheckSpec`, the texts of `plan` and of the API, and the rows of
 What a manifest says wins over a default. A default that contradicts what a manifest says gives way.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from reconcilers.clearsign import Verify
 from reconcilers.fields import (
     Boolean,
+    FieldError,
     File,
     Headers,
     Host,
@@ -173,7 +174,7 @@ class CheckOptions(BaseModel):
         a default `expect_body` is removed if the method HEAD was given.
 
         Raises:
-            OptionError: two given options contradict each other.
+            FieldError: two given options contradict each other.
         """
         said = self.said()
         merged = CheckOptions.model_construct(**{**dict(defaults), **said, "tls": self._tls_over(defaults)})
@@ -255,20 +256,6 @@ def _attributes(target: type, kind: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, attribute) for name, attribute in found if attribute in names)
 
 
-class OptionError(ValueError):
-    """The option `name` contradicts another option. `others` are further such errors."""
-
-    def __init__(self, name: str, problem: str, others: Sequence["OptionError"] = ()) -> None:
-        super().__init__(f"{name}: {problem}")
-        self.name = name
-        self.problem = problem
-        self.others = tuple(others)
-
-    @property
-    def every(self) -> tuple["OptionError", ...]:
-        return (self, *self.others)
-
-
 def _giving_way(merged: CheckOptions, said: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the defaults that have to change, with their new values."""
     changes: dict[str, Any] = {}
@@ -278,14 +265,13 @@ def _giving_way(merged: CheckOptions, said: Mapping[str, Any]) -> dict[str, Any]
         if "timeout" in said:
             got = go_duration(merged.timeout)
             expected = f"expected at most the interval of {go_duration(merged.interval)}, got {got}"
-            errors.append(OptionError("timeout", expected))
+            errors.append(FieldError("timeout", expected))
     if merged.method == "HEAD" and merged.expect_body:
         changes |= {"expect_body": ""} if "method" in said else {"method": "GET"}
         if said.keys() >= {"method", "expect_body"}:
-            errors.append(OptionError("expect_body", "expected method GET: the answer to HEAD has no body"))
+            errors.append(FieldError("expect_body", "expected method GET: the answer to HEAD has no body"))
     if errors:
-        first, *others = errors
-        raise OptionError(first.name, first.problem, others)
+        raise FieldError.of(errors)
     return changes
 
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
+from controller.consul import answers
 from controller.consul import parts as consul_parts
 from controller.consul.answers import (
-    DECODE_ERRORS,
     MAX_OPERATIONS,
     MAX_TRANSACTION_BYTES,
     AgentCheck,
@@ -19,22 +19,6 @@ from controller.consul.answers import (
     KvPair,
     Operation,
     TransactionResult,
-    address_of,
-    checks_of,
-    doubt,
-    index_of,
-    is_filtered,
-    is_unknown_check,
-    keys_of,
-    leader_of,
-    node_name_of,
-    pairs_of,
-    renewed_ttl,
-    require_true,
-    result_of,
-    services_of,
-    session_of,
-    shortest_session_ttl,
 )
 from controller.consul.endpoints import Endpoints
 from controller.consul.operations import ControllerOp, Observe, ToolOp
@@ -152,7 +136,7 @@ class ConsulClient:
                     entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
                 case reason:
                     ignored[pair.key.removeprefix(prefix)] = reason
-        return Listing(index_of(answer), entries, doubt(answer), ignored, is_filtered(answer))
+        return Listing(answers.index_of(answer), entries, answers.doubt(answer), ignored, answers.is_filtered(answer))
 
     def is_absent(self, key: str) -> bool:
         """Whether Consul's leader says that the key does not exist."""
@@ -176,7 +160,7 @@ class ConsulClient:
         answer, pairs, too_large = self._read_tree("list_pairs", prefix, index, wait)
         if too_large:
             log.warning("%s: %d keys are too large to be read, for example %s", prefix, len(too_large), min(too_large))
-        return index_of(answer), pairs
+        return answers.index_of(answer), pairs
 
     def list_keys(self, prefix: str, separator: str = "") -> list[str]:
         """Returns every key below `prefix`, at a twelfth of the cost of a listing with values. With a `separator`, keys
@@ -185,11 +169,11 @@ class ConsulClient:
 
     def put(self, key: str, value: bytes) -> None:
         """Write a key without a session, such as a manifest. Health keys are written by `transaction`."""
-        self._request("put", lambda: require_true(self._api.kv.put(key, value)))
+        self._request("put", lambda: answers.require_true(self._api.kv.put(key, value)))
 
     def delete(self, key: str) -> None:
         """Delete a key. A missing key is no error."""
-        self._request("delete", lambda: require_true(self._api.kv.delete(key)))
+        self._request("delete", lambda: answers.require_true(self._api.kv.delete(key)))
 
     def transaction(self, operations: Sequence[Operation]) -> TransactionResult:
         """Carry out all operations, or none: up to 64, with a body of up to 512 KiB.
@@ -199,7 +183,7 @@ class ConsulClient:
         reads = all(operation.verb in {"get", "get-tree"} for operation in operations)
         payload = [operation.payload(self._namespace, self._partition) for operation in operations]
         name: ControllerOp = "read_transaction" if reads else "transaction"
-        return self._request(name, lambda: result_of(self._api.txn.put(payload), len(payload)))
+        return self._request(name, lambda: answers.result_of(self._api.txn.put(payload), len(payload)))
 
     # --- sessions ---
 
@@ -212,36 +196,40 @@ class ConsulClient:
         def create(ttl: int) -> str:
             session = self._api.session
             made = session.create(name, node, checks=[], lock_delay=LOCK_DELAY, behavior="delete", ttl=ttl)
-            return session_of(made)
+            return answers.session_of(made)
 
         try:
             self._http.answer = NO_ANSWER
             return self._request("session_create", lambda: create(ttl), SESSION_DEADLINE), ttl
         except ConsulError:
-            if (shortest := shortest_session_ttl(self._http.answer)) <= ttl:
+            if (shortest := answers.shortest_session_ttl(self._http.answer)) <= ttl:
                 raise
         return self._request("session_create", lambda: create(shortest), SESSION_DEADLINE), shortest
 
     def session_renew(self, session: str) -> int:
         """Renew a session. Returns its TTL in seconds. 0 if Consul does not know the session."""
         renew = self._api.session.renew
-        return self._request("session_renew", lambda: renewed_ttl(renew(session), session), SESSION_DEADLINE)
+        return self._request("session_renew", lambda: answers.renewed_ttl(renew(session), session), SESSION_DEADLINE)
 
     def session_destroy(self, session: str) -> None:
         """Destroy a session and delete its keys. A missing session is no error."""
-        self._request("session_destroy", lambda: require_true(self._api.session.destroy(session)), SESSION_DEADLINE)
+        self._request(
+            "session_destroy", lambda: answers.require_true(self._api.session.destroy(session)), SESSION_DEADLINE
+        )
 
     # --- services of the agent ---
 
     def agent_services(self, id_prefix: str) -> list[AgentService]:
         """Returns the services of the agent whose id begins with `id_prefix`, as far as the token may read them."""
         query = [("filter", f"ID matches {json.dumps('^' + id_prefix)}")]
-        return self._request("agent_services", lambda: services_of(self._http.get(None, "/v1/agent/services", query)))
+        return self._request(
+            "agent_services", lambda: answers.services_of(self._http.get(None, "/v1/agent/services", query))
+        )
 
     def agent_checks(self, id_prefix: str) -> list[AgentCheck]:
         """Returns the checks of the services whose id begins with `id_prefix`."""
         query = [("filter", f"ServiceID matches {json.dumps('^' + id_prefix)}")]
-        return self._request("agent_checks", lambda: checks_of(self._http.get(None, "/v1/agent/checks", query)))
+        return self._request("agent_checks", lambda: answers.checks_of(self._http.get(None, "/v1/agent/checks", query)))
 
     def register_service(
         self, service: AgentService, check: AgentCheck, ttl: float, timeout: float | None = None
@@ -286,7 +274,7 @@ class ConsulClient:
             try:
                 self._http.put(None, f"/v1/agent/check/update/{check}", data=data)
             except ConsulUnavailable:
-                if not is_unknown_check(self._http.answer):
+                if not answers.is_unknown_check(self._http.answer):
                     raise
             return self._http.answer.code == 200
 
@@ -294,7 +282,7 @@ class ConsulClient:
 
     def agent_node(self) -> str:
         """Returns the name of the agent's node in the catalog. The token needs `agent` read."""
-        return self._request("agent_node", lambda: node_name_of(self._api.agent.self()))
+        return self._request("agent_node", lambda: answers.node_name_of(self._api.agent.self()))
 
     # --- the catalog ---
 
@@ -303,14 +291,14 @@ class ConsulClient:
 
         def address() -> str | None:
             answer = self._api.catalog.node(node)
-            index_of(answer)
-            return address_of(answer)
+            answers.index_of(answer)
+            return answers.address_of(answer)
 
         return self._request("node_address", address)
 
     def leader(self) -> str:
         """Returns the address of Consul's leader. "" if there is none."""
-        return self._request("leader", lambda: leader_of(self._api.status.leader()))
+        return self._request("leader", lambda: answers.leader_of(self._api.status.leader()))
 
     # --- shared by the methods above ---
 
@@ -341,14 +329,14 @@ class ConsulClient:
 
     def _pairs(self, key: str, **options: Any) -> tuple[Response, list[KvPair]]:
         answer = self._api.kv.get(key, **options)
-        index_of(answer)
-        return answer, pairs_of(answer)
+        answers.index_of(answer)
+        return answer, answers.pairs_of(answer)
 
     def _keys(self, prefix: str, separator: str, index: int = 0, wait: float = 0.0) -> tuple[Response, list[str]]:
         def keys() -> tuple[Response, list[str]]:
             answer = self._api.kv.get(prefix, keys=True, separator=separator or None, **_blocking(index, wait))
-            index_of(answer)
-            return answer, keys_of(answer)
+            answers.index_of(answer)
+            return answer, answers.keys_of(answer)
 
         return self._request("list_keys", keys, self._listing_timeout(index, wait))
 
@@ -367,7 +355,7 @@ class ConsulClient:
         except ConsulUnavailable as error:
             outcome = "unavailable"
             raise ConsulUnavailable(f"{operation}: Consul at {self._address} {error}", sent=error.sent) from error
-        except DECODE_ERRORS as error:
+        except answers.DECODE_ERRORS as error:
             outcome, answer = "unavailable", self._http.answer
             problem = f"answered {answer.code} {answer.excerpt!r}, which is not a valid answer of Consul ({error!r})"
             raise ConsulUnavailable(f"{operation}: Consul at {self._address} {problem}") from error

@@ -7,7 +7,7 @@ Only this module reads the variables. In python-consul2 they override explicit a
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from reconcilers.fields import is_host
@@ -84,54 +84,35 @@ class ConsulSettings:
         return urlsplit(self.address).path if self.scheme == "unix" else ""
 
 
-def settings_from_environment(
-    environ: Mapping[str, str],
-    *,
-    address: str | None = None,
-    token: str | None = None,
-    token_file: str | None = None,
-    ca_file: str | None = None,
-    ca_path: str | None = None,
-    cert_file: str | None = None,
-    key_file: str | None = None,
-    server_name: str | None = None,
-    insecure_skip_verify: bool | None = None,
-    datacenter: str | None = None,
-    headers: tuple[tuple[str, str], ...] = (),
-    http_auth: str | None = None,
-    namespace: str | None = None,
-    partition: str | None = None,
-) -> ConsulSettings:
-    """Returns the settings of the arguments, and of Consul's environment variables where an argument is None.
+VARIABLES = {
+    "token": "CONSUL_HTTP_TOKEN",
+    "token_file": "CONSUL_HTTP_TOKEN_FILE",
+    "ca_file": "CONSUL_CACERT",
+    "ca_path": "CONSUL_CAPATH",
+    "cert_file": "CONSUL_CLIENT_CERT",
+    "key_file": "CONSUL_CLIENT_KEY",
+    "server_name": "CONSUL_TLS_SERVER_NAME",
+    "http_auth": "CONSUL_HTTP_AUTH",
+    "namespace": "CONSUL_NAMESPACE",
+    "partition": "CONSUL_PARTITION",
+}
+
+
+def settings_from_environment(environ: Mapping[str, str], **given: Any) -> ConsulSettings:
+    """Returns the given settings, and those of Consul's environment variables for fields that are not given.
 
     `token` or `token_file` replaces both variables of the token, and `cert_file` or `key_file` both of the certificate.
 
     Raises:
         ValueError: a value is invalid.
     """
-    has_token = token is not None or token_file is not None
-    has_certificate = cert_file is not None or key_file is not None
-    verify = _boolean(environ, "CONSUL_HTTP_SSL_VERIFY", default=True)
-    return ConsulSettings(
-        address=_with_scheme(address) if address is not None else _address(environ),
-        token=token or "" if has_token else environ.get("CONSUL_HTTP_TOKEN", ""),
-        token_file=token_file or "" if has_token else environ.get("CONSUL_HTTP_TOKEN_FILE", ""),
-        ca_file=_argument_or_variable(ca_file, environ, "CONSUL_CACERT"),
-        ca_path=_argument_or_variable(ca_path, environ, "CONSUL_CAPATH"),
-        cert_file=cert_file or "" if has_certificate else environ.get("CONSUL_CLIENT_CERT", ""),
-        key_file=key_file or "" if has_certificate else environ.get("CONSUL_CLIENT_KEY", ""),
-        server_name=_argument_or_variable(server_name, environ, "CONSUL_TLS_SERVER_NAME"),
-        insecure_skip_verify=not verify if insecure_skip_verify is None else insecure_skip_verify,
-        datacenter=datacenter or "",
-        headers=headers,
-        http_auth=_argument_or_variable(http_auth, environ, "CONSUL_HTTP_AUTH"),
-        namespace=_argument_or_variable(namespace, environ, "CONSUL_NAMESPACE"),
-        partition=_argument_or_variable(partition, environ, "CONSUL_PARTITION"),
-    )
-
-
-def _argument_or_variable(explicit: str | None, environ: Mapping[str, str], name: str) -> str:
-    return environ.get(name, "") if explicit is None else explicit
+    values: dict[str, Any] = {name: environ.get(variable, "") for name, variable in VARIABLES.items()}
+    values["insecure_skip_verify"] = not _boolean(environ, "CONSUL_HTTP_SSL_VERIFY", default=True)
+    for pair in (("token", "token_file"), ("cert_file", "key_file")):
+        if given.keys() & set(pair):
+            values |= dict.fromkeys(pair, "")
+    address = _with_scheme(given["address"]) if "address" in given else _address(environ)
+    return ConsulSettings(**{**values, **given, "address": address})
 
 
 def _address(environ: Mapping[str, str]) -> str:

@@ -140,9 +140,6 @@ class CurlTransport:
     def put(self, _callback: object, path: str, params: Any = None, data: Any = "", **_: object) -> Response:
         return self._request("PUT", path, params, data or b"")
 
-    def post(self, _callback: object, path: str, params: Any = None, data: Any = "", **_: object) -> Response:
-        return self._request("POST", path, params, data or b"")
-
     def delete(self, _callback: object, path: str, params: Any = None, **_: object) -> Response:
         return self._request("DELETE", path, params)
 

@@ -19,16 +19,7 @@ from dataclasses import replace
 from controller.consul.answers import AgentCheck, AgentService
 from controller.consul.client import ConsulClient, ConsulError, ConsulRefused, ConsulUnavailable
 from controller.consul.ownership import OWNER, is_ours
-from controller.publish.agent_service import (
-    ID_PREFIX,
-    IN_DNS,
-    NEW,
-    ServiceState,
-    agent_service,
-    parse_service_id,
-    service_id,
-)
-from controller.publish.services import ServiceDirectory
+from controller.publish.agent_service import ID_PREFIX, IN_DNS, NEW, ServiceState, parse_service_id, service_id
 from controller.runtime.boottime import boottime
 from controller.runtime.faults import Faults
 from reconcilers.health import HealthState, Reason
@@ -55,15 +46,16 @@ LOST = "the agent no longer has the check; it will be registered again"
 class AgentSink:
     """Implements `HealthSink`. Any thread may call it.
 
-    `on_lost` gets the pods whose services differ from what was published, and queues them for publication. It must not
-    wait for this sink. `void` is called before `on_lost` when checks have expired that were believed to be renewed:
-    health that was determined before is no longer evidence. `ttl` is in seconds. `client` is for this sink alone.
+    `describe` returns the service of a pod, None if the pod is not known. `on_lost` gets the pods whose services differ
+    from what was published, and queues them for publication. It must not wait for this sink. `void` is called before
+    `on_lost` when checks have expired that were believed to be renewed: health that was determined before is no longer
+    evidence. `ttl` is in seconds. `client` is for this sink alone.
     """
 
     def __init__(
         self,
         client: ConsulClient,
-        directory: ServiceDirectory,
+        describe: Callable[[PodKey], AgentService | None],
         on_lost: Callable[[Collection[PodKey]], None],
         *,
         void: Callable[[], None] = lambda: None,
@@ -74,7 +66,7 @@ class AgentSink:
         self._faults = faults or Faults()
         self.period = ttl / RENEWALS
         self._client = client
-        self._directory = directory
+        self._describe = describe
         self._on_lost = on_lost
         self._void = void
         self._ttl = ttl
@@ -90,7 +82,7 @@ class AgentSink:
         """Returns the record as far as it is known, `Unsettled` if the service must be registered differently now."""
         if (state := self._current(key)) is None:
             return None
-        return (state if state.is_registered_as(self._desired_service(key)) else state.unsettled()).record
+        return (state if state.is_registered_as(self._describe(key)) else state.unsettled()).record
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
         """Returns a passing record if this or an earlier run published it and its check has not expired since. A
@@ -257,7 +249,7 @@ class AgentSink:
         If Consul would delay the change in the catalog, the service is registered once more. If a new name or port is
         refused, the check of the old service is updated and still renewed, and the error is returned.
         """
-        service = self._desired_service(record.key)
+        service = self._describe(record.key)
         if service is None:
             raise ConsulRefused(NO_MANIFEST)
         if record.key in self._foreign:
@@ -364,11 +356,7 @@ class AgentSink:
             log.warning(text, agent_node, node)
 
     def _is_registered(self, key: PodKey) -> bool:
-        return bool((state := self._known.get(key)) and state.is_registered_as(self._desired_service(key)))
-
-    def _desired_service(self, key: PodKey) -> AgentService | None:
-        service = self._directory.describe(key)
-        return agent_service(key, service) if service else None
+        return bool((state := self._known.get(key)) and state.is_registered_as(self._describe(key)))
 
     def _accept(self, states: Mapping[PodKey, ServiceState]) -> set[PodKey]:
         """Remembers the agent's services. Returns the pods whose service has changed.

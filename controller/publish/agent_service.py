@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from controller.consul.client import AgentCheck, AgentService
-from controller.consul.ownership import OWNER
-from controller.publish.services import Service
 from reconcilers.escaping import safe_lines, safe_utf8
 from reconcilers.health import HealthState
 from reconcilers.record import MAX_OUTPUT, HealthRecord, Unsettled
@@ -96,12 +94,6 @@ def parse_service_id(text: str) -> PodKey | None:
             return PodKey(node, pod)
         case _:
             return None
-
-
-def agent_service(key: PodKey, service: Service) -> AgentService:
-    """The registration of a pod, with our mark."""
-    meta = {**service.meta, OWNER[0]: OWNER[1]}
-    return AgentService(service_id(key), service.name, service.port, service.tags, meta, service.address)
 
 
 def _status(record: HealthRecord, before: str) -> str:

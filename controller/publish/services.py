@@ -1,33 +1,13 @@
-"""The Consul service of a pod: name, port, tags and meta, from its manifest and the configuration.
-
-This module does not know agents or checks. The sinks that publish services use it.
-"""
+"""The service of a pod at the Consul agent: name, port, tags and meta, from its manifest and the configuration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from controller.consul.client import AgentService
+from controller.consul.ownership import OWNER
+from controller.publish.agent_service import service_id
 from reconcilers.ports import Manifests
 from reconcilers.spec import PodKey
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """The service of one pod. `port` 0 means no port. Without `address` it is reached at the agent's address."""
-
-    name: str
-    port: int = 0
-    tags: tuple[str, ...] = ()
-    meta: Mapping[str, str] = field(default_factory=dict)
-    address: str = ""
-
-
-class ServiceDirectory(Protocol):
-    """Describes each pod as a service."""
-
-    def describe(self, key: PodKey) -> Service | None:
-        """The service of a pod, or None if the pod is not known."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +25,7 @@ class ServiceNaming:
 
 
 class ManifestServices:
-    """Implements `ServiceDirectory`: every pod whose manifest asks for a check, with the port of that check."""
+    """The services of the pods whose manifest asks for a check, with the port of that check."""
 
     def __init__(self, manifests: Manifests, naming: ServiceNaming) -> None:
         self._manifests = manifests
@@ -55,17 +35,13 @@ class ManifestServices:
         """Use this naming from now on."""
         self._naming = naming
 
-    def describe(self, key: PodKey) -> Service | None:
-        """See `ServiceDirectory`."""
+    def describe(self, key: PodKey) -> AgentService | None:
+        """The registration of a pod, with our mark, or None if the pod is not known."""
         manifest = self._manifests.manifest(key)
         if manifest is None or manifest.check is None:
             return None
         naming = self._naming
         facts = {**naming.meta, "node": key.node, "pod": key.pod}
-        return Service(
-            f"{naming.name_prefix}{key.pod}",
-            manifest.check.probe.port,
-            naming.tags,
-            {f"{naming.meta_prefix}{name}": text for name, text in facts.items()},
-            naming.address,
-        )
+        meta = {f"{naming.meta_prefix}{name}": text for name, text in facts.items()} | dict([OWNER])
+        name, port = f"{naming.name_prefix}{key.pod}", manifest.check.probe.port
+        return AgentService(service_id(key), name, port, naming.tags, meta, naming.address)

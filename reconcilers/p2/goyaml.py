@@ -30,23 +30,8 @@ NOT_SINGLE_QUOTED = re.compile(r" [\n\u2028\u2029]|[\n\u2028\u2029] ")
 NOT_LITERAL = re.compile(r" (?:[\n\u2028\u2029]|\Z)")
 SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 SINGLE_SPACE = re.compile(r"(?<=[^ ]) (?=[^ ])")
-ESCAPES = {
-    "\0": "0",
-    "\a": "a",
-    "\b": "b",
-    "\t": "t",
-    "\n": "n",
-    "\v": "v",
-    "\f": "f",
-    "\r": "r",
-    "\x1b": "e",
-    '"': '"',
-    "\\": "\\",
-    "\x85": "N",
-    "\xa0": "_",
-    "\u2028": "L",
-    "\u2029": "P",
-}
+ESCAPES = dict(zip('\0\a\b\t\n\v\f\r\x1b"\\\x85\xa0\u2028\u2029', '0abtnvfre"\\N_LP', strict=True))
+"""By character, the letter of its escape sequence."""
 BYTE_ORDER_MARK = "\ufeff"
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from reconcilers import clearsign, yamltext
+from reconcilers.fields import FieldError
 from reconcilers.p2 import goyaml
 from reconcilers.p2.goscalars import INT64, UINT64, Scalar, resolve
 from reconcilers.p2.goyaml import GoMap, Value
@@ -35,13 +36,8 @@ Reader = Callable[[yamltext.Value, str], Reading]
 StructureReader = Callable[[yamltext.Value, str], tuple[GoMap, bool]]
 
 
-class P2ManifestError(ValueError):
-    """p2 would not accept the manifest. `field` is the path of the wrong field; "" for the whole document."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}" if field else problem)
-        self.field = field
-        self.problem = problem
+class P2ManifestError(FieldError):
+    """p2 would not accept the manifest."""
 
 
 def sha(data: bytes) -> str:

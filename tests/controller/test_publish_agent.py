@@ -315,7 +315,7 @@ def test_failures_that_are_not_in_a_row_do_not_end_a_batch() -> None:
         return Reply(500 if re.search(b"pod[024]", asked.body) else 200)
 
     with FakeServer(respond) as server, ConsulClient(ConsulSettings(server.address)) as client:
-        failed = AgentSink(client, Directory(), lambda _: None).write(named(5), [])
+        failed = AgentSink(client, Directory().describe, lambda _: None).write(named(5), [])
     assert failed.keys() == {PodKey("web1", f"pod{at}") for at in (0, 2, 4)}
     assert all("500" in why for why in failed.values())
 

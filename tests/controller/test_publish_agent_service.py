@@ -6,31 +6,19 @@ from hypothesis import strategies as st
 
 from controller.consul.client import AgentCheck, AgentService
 from controller.consul.ownership import is_ours
-from controller.publish.agent_service import ServiceState, agent_service, parse_service_id, service_id
-from controller.publish.services import ManifestServices, Service, ServiceNaming
+from controller.publish.agent_service import ServiceState, parse_service_id, service_id
+from controller.publish.services import ManifestServices, ServiceNaming
 from reconcilers.escaping import safe_lines
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import MAX_OUTPUT, HealthRecord
 from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey
 
 KEY = PodKey("web1", "isup")
-SERVICE = agent_service(KEY, Service("isup", 80, ("blue",), {"tier": "front"}))
+SERVICE = AgentService("podpulse:web1:isup", "isup", 80, ("blue",), {"external-source": "podpulse"})
 
 
 def desired(record: HealthRecord, before: ServiceState | None = None) -> ServiceState:
     return ServiceState.desired(record, SERVICE, before, "one")
-
-
-def test_a_service_has_our_mark() -> None:
-    meta = {"tier": "front", "external-source": "podpulse"}
-    assert agent_service(KEY, Service("isup", 80, ("blue",), {"tier": "front"})) == AgentService(
-        "podpulse:web1:isup", "isup", 80, ("blue",), meta
-    )
-    assert is_ours(SERVICE)
-    assert not is_ours(AgentService("podpulse:web1:isup", "isup"))
-    assert is_ours(agent_service(KEY, Service("isup", meta={"external-source": "other"}))), (
-        "the configuration cannot remove the mark"
-    )
 
 
 def test_an_id_names_one_pod_and_back() -> None:
@@ -144,8 +132,17 @@ class Manifests:
 def test_a_pods_service_comes_from_manifest_and_configuration() -> None:
     naming = ServiceNaming("pod-", "pp-", ("blue",), {"dc": "north"}, "10.0.0.1")
     services = ManifestServices(Manifests(), naming)
-    assert services.describe(KEY) == Service(
-        "pod-isup", 8000, ("blue",), {"pp-dc": "north", "pp-node": "web1", "pp-pod": "isup"}, "10.0.0.1"
-    )
+    meta = {"pp-dc": "north", "pp-node": "web1", "pp-pod": "isup", "external-source": "podpulse"}
+    described = services.describe(KEY)
+    assert described == AgentService("podpulse:web1:isup", "pod-isup", 8000, ("blue",), meta, "10.0.0.1")
+    assert is_ours(described)
     assert services.describe(PodKey("web1", "silent")) is None
     assert services.describe(PodKey("web1", "gone")) is None
+
+
+def test_only_a_service_with_our_mark_is_ours_and_the_configuration_cannot_remove_the_mark() -> None:
+    assert not is_ours(AgentService("podpulse:web1:isup", "isup"))
+    naming = ServiceNaming(meta_prefix="", meta={"external-source": "other"})
+    described = ManifestServices(Manifests(), naming).describe(KEY)
+    assert described
+    assert is_ours(described)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from reconcilers.fields import go_duration
-from reconcilers.options import P2_CODE, CheckOptions, OptionError, Rules, TlsOptions
+from reconcilers.fields import FieldError, go_duration
+from reconcilers.options import P2_CODE, CheckOptions, Rules, TlsOptions
 from reconcilers.spec import Tls
 
 FILES = st.sampled_from(["", "/a.pem", "/b.pem"])
@@ -56,8 +56,8 @@ def contradiction(said: CheckOptions, defaults: CheckOptions) -> str:
     """Why `said` cannot come into force; empty when it can."""
     try:
         said.over(defaults)
-    except OptionError as error:
-        return f"{error.name}: {error.problem}"
+    except FieldError as error:
+        return f"{error.field}: {error.problem}"
     return ""
 
 
@@ -152,9 +152,9 @@ def test_a_certificate_is_said_with_its_key(said: dict[str, str]) -> None:
 def test_a_configuration_is_held_against_itself() -> None:
     assert options(interval="1s").over(CheckOptions()).timeout == 1.0
     assert options(interval="9s", timeout="8s").over(CheckOptions()).timeout == 8.0
-    with pytest.raises(OptionError, match="timeout: expected at most the interval of 5s, got 6s"):
+    with pytest.raises(FieldError, match="timeout: expected at most the interval of 5s, got 6s"):
         options(timeout="6s").over(CheckOptions())
-    with pytest.raises(OptionError, match="expect_body: expected method GET"):
+    with pytest.raises(FieldError, match="expect_body: expected method GET"):
         options(method="HEAD", expect_body="ok").over(CheckOptions())
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         options(intervall="6s")

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.consul.client import ConsulClient, ConsulSettings
+from controller.consul.client import AgentService, ConsulClient, ConsulSettings
+from controller.consul.ownership import OWNER
 from controller.publish.agent import TTL, AgentSink
-from controller.publish.services import Service
+from controller.publish.agent_service import service_id
 from reconcilers.health import HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
@@ -32,10 +33,11 @@ class Directory:
     prefix: str = ""
     gone: set[PodKey] = field(default_factory=set)
 
-    def describe(self, key: PodKey) -> Service | None:
+    def describe(self, key: PodKey) -> AgentService | None:
         if key in self.gone:
             return None
-        return Service(f"{self.prefix}{key.pod}", self.port, self.tags, {"podpulse-node": key.node})
+        meta = {"podpulse-node": key.node, **dict([OWNER])}
+        return AgentService(service_id(key), f"{self.prefix}{key.pod}", self.port, self.tags, meta)
 
 
 @dataclass
@@ -102,7 +104,7 @@ def sink_at(
         bench.voids += 1
 
     with ConsulClient(settings or agent.settings(token), timeout=timeout, observe=note) as client:
-        sink = AgentSink(client, directory, lose, void=void, ttl=ttl, clock=clock)
+        sink = AgentSink(client, directory.describe, lose, void=void, ttl=ttl, clock=clock)
         bench = Bench(agent, sink, client, directory, asked, lost)
         yield bench
 
