@@ -48,9 +48,6 @@ class CheckReconciler:
 
 def located(check: CheckSpec, addresses: Addresses) -> CheckSpec:
     """Returns the check with the address of its node. A check of another host, such as localhost, is not changed.
-
-    Raises:
-        LookupError: the address is not known yet.
-    """
+    Raises LookupError if the address is not known yet."""
     node = check.key.node
     return replace(check, address=addresses.address(node)) if check.probe.host == node else check

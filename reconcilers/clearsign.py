@@ -45,12 +45,8 @@ class Clearsigned:
 
 
 def read(data: bytes) -> Clearsigned:
-    """Returns the plaintext of a clearsigned message.
-
-    Raises:
-        ClearsignError: a complete message has a header other than `Hash`, which a signature would not protect, or its
-            signature does not begin with headers and an empty line.
-    """
+    """Returns the plaintext of a clearsigned message. Raises ClearsignError if a complete message has a header other
+    than `Hash`, which a signature would not protect, or its signature does not begin with headers and an empty line."""
     begin = BEGIN.search(data)
     if begin is None:
         return Clearsigned(data, signed=False)
@@ -72,11 +68,8 @@ def verified(data: bytes, verify: Verify) -> bytes:
     """Returns the plaintext of a message with a good signature and without other text around it.
 
     Two readers of one message may disagree on where it begins and what is escaped. A signature does not cover a text
-    that only one of them reads, so `verify` must return the same text as `read`.
-
-    Raises:
-        SignatureError: the text is not signed, has text around the message, or has no good signature.
-        ClearsignError: as `read`.
+    that only one of them reads, so `verify` must return the same text as `read`. Raises SignatureError if the text is
+    not signed, has text around the message, or has no good signature. Raises ClearsignError as `read`.
     """
     message = read(data)
     if not message.signed:

@@ -75,12 +75,8 @@ class _Identity(BaseModel):
 
 
 def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
-    """Parses the manifest of `key`.
-
-    Raises:
-        ManifestError: with the path of each wrong field and what was expected. Contradictions between fields are
-            reported only if each field is valid.
-    """
+    """Parses the manifest of `key`. Raises ManifestError with the path of each wrong field and what was expected.
+    Contradictions between fields are reported only if each field is valid."""
     said = _load(data, rules.verify)
     document = _validated(_Document, said)
     errors = list(_contradictions(key, document, rules))
@@ -96,20 +92,14 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
 
 
 def pod_id(data: bytes) -> str:
-    """Returns the pod's name in a manifest, for tools that write the manifest to a new key.
-
-    Raises:
-        ManifestError: the name is missing or not allowed. Other fields are not validated.
-    """
+    """Returns the pod's name in a manifest, for tools that write the manifest to a new key. Raises ManifestError if the
+    name is missing or not allowed. Other fields are not validated."""
     return _validated(_Identity, _load(data, None)).id
 
 
 def warnings(data: bytes) -> tuple[FieldWarning, ...]:
-    """Returns warnings about unknown fields, even if other fields are wrong.
-
-    Raises:
-        ManifestError: the document is not a mapping.
-    """
+    """Returns warnings about unknown fields, even if other fields are wrong. Raises ManifestError if the document is
+    not a mapping."""
     return tuple(_warnings(_load(data, None)))
 
 

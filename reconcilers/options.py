@@ -171,10 +171,8 @@ class CheckOptions(BaseModel):
         """Returns these options, and `defaults` for those that were not given.
 
         A default timeout is reduced to a shorter interval. A default method HEAD becomes GET if a body is expected, and
-        a default `expect_body` is removed if the method HEAD was given.
-
-        Raises:
-            FieldError: two given options contradict each other.
+        a default `expect_body` is removed if the method HEAD was given. Raises FieldError if two given options
+        contradict each other.
         """
         said = self.said()
         merged = CheckOptions.model_construct(**{**dict(defaults), **said, "tls": self._tls_over(defaults)})

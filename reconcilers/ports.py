@@ -44,9 +44,7 @@ class Addresses(Protocol):
         """Returns the address to connect to instead of the node's name, None if the name is to be resolved.
 
         Returns `UNKNOWN_ADDRESS` if the address has been unknown for so long that the checks must start without it.
-
-        Raises:
-            LookupError: the address is not known yet.
+        Raises LookupError if the address is not known yet.
         """
         ...
 

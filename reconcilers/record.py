@@ -134,11 +134,7 @@ class Unsettled(HealthRecord):
 
 
 def decode(data: bytes) -> HealthRecord:
-    """Reads a record of any version of p2 or Podpulse.
-
-    Raises:
-        RecordError: `data` is not a record.
-    """
+    """Reads a record of any version of p2 or Podpulse. Raises RecordError if `data` is not a record."""
     try:
         fields = json.loads(data, object_pairs_hook=_fields_of) if len(data) <= SHORT else _fields_of_long(data)
         pod = fields.get("service") or fields.get("id")

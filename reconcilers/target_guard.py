@@ -43,11 +43,8 @@ class Allowance:
 
     @classmethod
     def parse(cls, text: str) -> "Allowance":
-        """Parses an address or `NETWORK/BITS`, each with or without `:PORT` (IPv6 in brackets then).
-
-        Raises:
-            ValueError: for any other form.
-        """
+        """Parses an address or `NETWORK/BITS`, each with or without `:PORT` (IPv6 in brackets then). Raises ValueError
+        for any other form."""
         match = WITH_PORT.fullmatch(text)
         port = int(match[3] or 0) if match else 0
         try:

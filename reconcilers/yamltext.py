@@ -72,10 +72,8 @@ def load(data: bytes, *, exact: bool = False) -> Value:
     """Reads one YAML document.
 
     Returns dicts with text keys, lists, `Plain` or `str` scalars, and None for an unquoted null or an empty document.
-    With `exact`, an unquoted null stays `Plain` text, and unquoted keys are `Plain` too.
-
-    Raises:
-        YamlError: the text is not one small, plain document.
+    With `exact`, an unquoted null stays `Plain` text, and unquoted keys are `Plain` too. Raises YamlError if the text
+    is not one small, plain document.
     """
     builder = _Builder(exact)
     _read(data, builder.handle)
@@ -85,10 +83,8 @@ def load(data: bytes, *, exact: bool = False) -> Value:
 def places(data: bytes, name: str) -> list[Place]:
     """Returns the places of each key `name` in a document, at any depth and in any spelling.
 
-    Keys within the value of another key `name` are left out. A byte order mark at the beginning is not counted.
-
-    Raises:
-        YamlError: as `load`.
+    Keys within the value of another key `name` are left out. A byte order mark at the beginning is not counted. Raises
+    YamlError as `load`.
     """
     finder = _Finder(name)
     _read(data, finder.handle)
@@ -99,10 +95,7 @@ def refused_by_go(data: bytes) -> str:
     """Returns the first part of a text that `load` reads but go-yaml v2 refuses, with its place; "" if there is none.
 
     go-yaml's scanner is an older libyaml. It knows YAML 1.1 only. In flow style, a scalar without quotes ends at a
-    colon or a question mark. A byte order mark within the text may cause a panic.
-
-    Raises:
-        YamlError: as `load`.
+    colon or a question mark. A byte order mark within the text may cause a panic. Raises YamlError as `load`.
     """
     scanner = _OldScanner(_decode(data))
     _read(data, scanner.handle)

@@ -104,11 +104,8 @@ class ConsulClient:
         self._http.apply(settings)
 
     def token_mark(self) -> str:
-        """Returns a digest of the token of the next request. No request is sent.
-
-        Raises:
-            ConsulRefused: the token cannot be used.
-        """
+        """Returns a digest of the token of the next request. No request is sent. Raises ConsulRefused if the token
+        cannot be used."""
         return self._http.token_mark()
 
     def reopen(self) -> None:

@@ -36,11 +36,8 @@ class Parts:
 
 def read(client: KvReader, keys: Sequence[str]) -> Parts:
     """Returns the pairs of `keys`. For a key that ends with a slash, returns the pairs one level below it, and possibly
-    deeper ones. Keys that do not exist or that the token may not read are left out.
-
-    Raises:
-        ConsulError: Consul did not answer, or refused the request.
-    """
+    deeper ones. Keys that do not exist or that the token may not read are left out. Raises ConsulError if Consul did
+    not answer, or refused the request."""
     found = Parts()
     pending = _batches(keys)
     while pending:

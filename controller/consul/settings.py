@@ -27,10 +27,8 @@ class ConsulSettings:
     `address` is `http://host:port` or `https://host:port`, either with a path prefix, or `unix:///path`. `http_auth` is
     `user:password` for HTTP's basic authentication. `token_file` is read again after each change, and is used instead
     of `token`. Without `ca_file` and `ca_path` the system's authorities are trusted. Every request has `headers`, which
-    may be secrets for a proxy, and the `namespace` and `partition` of Consul Enterprise.
-
-    Raises:
-        ValueError: the address has another form, or only one of the client certificate and its key is given.
+    may be secrets for a proxy, and the `namespace` and `partition` of Consul Enterprise. Raises ValueError if the
+    address has another form, or only one of the client certificate and its key is given.
     """
 
     address: str = DEFAULT_ADDRESS
@@ -102,9 +100,7 @@ def settings_from_environment(environ: Mapping[str, str], **given: Any) -> Consu
     """Returns the given settings, and those of Consul's environment variables for fields that are not given.
 
     `token` or `token_file` replaces both variables of the token, and `cert_file` or `key_file` both of the certificate.
-
-    Raises:
-        ValueError: a value is invalid.
+    Raises ValueError if a value is invalid.
     """
     values: dict[str, Any] = {name: environ.get(variable, "") for name, variable in VARIABLES.items()}
     values["insecure_skip_verify"] = not _boolean(environ, "CONSUL_HTTP_SSL_VERIFY", default=True)

@@ -91,11 +91,8 @@ class Token:
         self._token = "" if self._path else settings.token
 
     def current(self) -> str:
-        """Returns the token, "" if there is none. While the file cannot be read, its last token is kept.
-
-        Raises:
-            ConsulRefused: the file could never be read, or its content cannot be a token.
-        """
+        """Returns the token, "" if there is none. While the file cannot be read, its last token is kept. Raises
+        ConsulRefused if the file could never be read, or its content cannot be a token."""
         if self._path:
             self._refresh(self._path)
         if not (self._token.isascii() and self._token.isprintable()):

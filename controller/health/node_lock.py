@@ -31,11 +31,9 @@ def holder(folder: Path, node: str) -> int | None:
     """Returns the id of the process that holds the lock of `node`, None if no process holds it.
 
     The file has the id that the process sees itself. In a container that may be 1, or the id of an unrelated process
-    here. So an id is returned only if that process has the file open.
-
-    Raises:
-        HolderUnseen: the lock is held, but not by the process that the file names.
-        OSError: the file is missing, or access to the file or to the process is denied.
+    here. So an id is returned only if that process has the file open. Raises HolderUnseen if the lock is held, but not
+    by the process that the file names. Raises OSError if the file is missing, or access to the file or to the process
+    is denied.
     """
     file = os.open(folder / f"{node}{SUFFIX}", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -64,11 +62,7 @@ def _opened(path: Path) -> int:
 
 
 def _has_open(process: int, file: os.stat_result) -> bool:
-    """Whether a process has this file open.
-
-    Raises:
-        OSError: access to the process is denied.
-    """
+    """Whether a process has this file open. Raises OSError if access to the process is denied."""
     with suppress(FileNotFoundError, ProcessLookupError):
         for descriptor in Path(f"/proc/{process}/fd").iterdir():
             with suppress(FileNotFoundError):
@@ -78,12 +72,8 @@ def _has_open(process: int, file: os.stat_result) -> bool:
 
 
 class NodeLock:
-    """The lock of `node` in `folder`. It is held until `release` or the end of the process.
-
-    Raises:
-        NodeTaken: another process holds it.
-        OSError: the folder cannot be used.
-    """
+    """The lock of `node` in `folder`. It is held until `release` or the end of the process. Raises NodeTaken if another
+    process holds it. Raises OSError if the folder cannot be used."""
 
     def __init__(self, folder: Path, node: str) -> None:
         path = folder / f"{node}{SUFFIX}"
@@ -108,11 +98,8 @@ class NodeLock:
         return os.pread(self._file, MAX_BYTES, 0).decode("ascii", "replace").split("\n")
 
     def write_session(self, session: str) -> None:
-        """Writes the session that this run publishes with; "" for none.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
+        """Writes the session that this run publishes with; "" for none. Raises OSError if the file cannot be
+        written."""
         content = f"{os.getpid()}\n{session}\n".encode()
         os.pwrite(self._file, content, 0)
         os.ftruncate(self._file, len(content))

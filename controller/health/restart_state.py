@@ -25,11 +25,8 @@ class RestartState:
     """The restart state of one node.
 
     Without `is_required`, nothing is taken over or left if the folder cannot be used. The same holds in any case if its
-    file system is full or read-only: that may end, and is no reason not to check pods.
-
-    Raises:
-        NodeTaken: another controller of this node runs.
-        OSError: the folder is required and can never be used.
+    file system is full or read-only: that may end, and is no reason not to check pods. Raises NodeTaken if another
+    controller of this node runs. Raises OSError if the folder is required and can never be used.
     """
 
     def __init__(self, folder: Path, node: str, heartbeats: Heartbeats, *, is_required: bool) -> None:

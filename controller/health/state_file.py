@@ -73,22 +73,15 @@ class StateFile:
 
     @staticmethod
     def line(one: Saved) -> bytes:
-        """Returns the line of one check.
-
-        Raises:
-            Unwritable: it has text that is not valid Unicode.
-        """
+        """Returns the line of one check. Raises Unwritable if it has text that is not valid Unicode."""
         try:
             return _SAVED.dump_json(_shortened(one), exclude_defaults=True) + b"\n"
         except PydanticSerializationError as error:
             raise Unwritable(_first_line(error)) from None
 
     def write(self, lines: Iterable[bytes]) -> int:
-        """Replaces the file. Returns how many lines were left out because the file has `MAX_BYTES` without them.
-
-        Raises:
-            OSError: the file cannot be written. The old file is kept.
-        """
+        """Replaces the file. Returns how many lines were left out because the file has `MAX_BYTES` without them. Raises
+        OSError if the file cannot be written: then the old file is kept."""
         left_out = 0
         unfinished = self._path.with_name(f".{self._path.name}.new")
         with unfinished.open("wb") as file:

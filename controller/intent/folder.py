@@ -45,14 +45,12 @@ class DirectorySource:
         self._ignored: dict[str, Ignored] = {}
 
     def leftovers(self) -> Collection[PodKey]:
-        """See `Source`."""
         try:
             return self._leftovers()
         except OSError as error:
             raise SourceError(str(error)) from error
 
     def next(self, wait: float) -> Listing:
-        """See `Source`."""
         deadline = self._clock() + wait
         while not self._changed() and self._index and self._clock() < deadline and not self._cancelled.wait(POLL):
             pass
@@ -60,14 +58,12 @@ class DirectorySource:
         return Listing(self._index, dict(self._entries), ignored=dict(self._ignored))
 
     def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
-        """See `Source`."""
         try:
             return [key for key in keys if not manifest_path(self._folder, key).exists()]
         except OSError as error:
             raise SourceError(f"cannot look for a manifest: {error}") from error
 
     def cancel(self) -> None:
-        """See `Source`."""
         self._cancelled.set()
 
     def _changed(self) -> bool:

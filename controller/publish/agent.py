@@ -108,10 +108,8 @@ class AgentSink:
         """Reads and remembers the services of `node`. Returns their pods, which are to be reconciled.
 
         No check is renewed before its pod was probed, so it may turn critical until then. `on_lost` gets the pods that
-        this run has published already and whose services differ.
-
-        Raises:
-            ConsulError: the services cannot be read, and nothing is remembered.
+        this run has published already and whose services differ. Raises ConsulError if the services cannot be read.
+        Then nothing is remembered.
         """
         with self._lock:
             states = self._read()
@@ -126,11 +124,8 @@ class AgentSink:
         return left
 
     def refresh(self) -> None:
-        """Compares the agent's services with those published. `on_lost` gets the pods that differ.
-
-        Raises:
-            ConsulError: the services cannot be read.
-        """
+        """Compares the agent's services with those published. `on_lost` gets the pods that differ. Raises ConsulError
+        if the services cannot be read."""
         with self._lock:
             changed = self._accept(self._read())
         if changed:
@@ -140,10 +135,8 @@ class AgentSink:
         """Renews checks that were not updated for a period, oldest first: at most this share of all, but at least one.
 
         Checks that have expired because this process was frozen are not renewed but lost: Consul reports them as
-        critical, and the health from before the freeze does not justify another status.
-
-        Raises:
-            ConsulError: the agent does not answer. The rest was not tried.
+        critical, and the health from before the freeze does not justify another status. Raises ConsulError if the agent
+        does not answer. Then the rest was not tried.
         """
         latest = self._clock() - self.period
         states = self._known.copy().items()
@@ -163,10 +156,8 @@ class AgentSink:
     def register_again(self, most: int) -> None:
         """Registers up to `most` services again whose token of registration is not the one in force.
 
-        Services that DNS may have to leave out come first. Each check is renewed just before its registration.
-
-        Raises:
-            ConsulError: the agent does not answer, or refuses. The rest was not tried.
+        Services that DNS may have to leave out come first. Each check is renewed just before its registration. Raises
+        ConsulError if the agent does not answer, or refuses. Then the rest was not tried.
         """
         token = self._client.token_mark()
         known = self._known.copy()
@@ -182,11 +173,8 @@ class AgentSink:
                     self._on_lost([key])
 
     def withdraw_all(self, within: float) -> None:
-        """Removes all our services, within `within` seconds. This works after `cancel`, too.
-
-        Raises:
-            ConsulError: the agent does not answer in time, or refuses. The rest was not tried.
-        """
+        """Removes all our services, within `within` seconds. This works after `cancel`, too. Raises ConsulError if the
+        agent does not answer in time, or refuses. Then the rest was not tried."""
         deadline = self._clock() + within
         self._client.reopen()
         for done, key in enumerate(keys := list(self._known)):

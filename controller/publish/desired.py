@@ -39,7 +39,6 @@ class DesiredHealth:
         """The number of status changes that were not published because the pod was flapping."""
 
     def desired(self, key: PodKey) -> Desired | None:
-        """See `Desires`."""
         with self._lock:
             known = self._healths.health(key)
             if known is None:

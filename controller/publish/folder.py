@@ -66,12 +66,8 @@ class DirectoryLease:
         self._thread = BackgroundThread(self._turn, heartbeat, delay=RENEWAL)
 
     def start(self) -> None:
-        """Takes the folder. If its file system is full or read-only, this is tried again until it succeeds.
-
-        Raises:
-            FolderInUse: another process publishes into it.
-            OSError: it can never be used.
-        """
+        """Takes the folder. If its file system is full or read-only, this is tried again until it succeeds. Raises
+        FolderInUse if another process publishes into it. Raises OSError if it can never be used."""
         try:
             self._take()
         except OSError as error:
@@ -191,7 +187,6 @@ class DirectorySink:
         self._published = {}
 
     def published(self, key: PodKey) -> HealthRecord | None:
-        """See `HealthSink`."""
         return self._published.get(key)
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:

@@ -53,20 +53,14 @@ def unreadable(path: str) -> str:
 
 
 def contents(path: str, limit: int = MAX_SIZE) -> bytes:
-    """Returns the bytes of a file.
-
-    Raises:
-        ValueError: it cannot be read, is not a regular file, or is longer than `limit`. The message names it.
-    """
+    """Returns the bytes of a file. Raises ValueError if it cannot be read, is not a regular file, or is longer than
+    `limit`. The message names it."""
     return read(path, limit).data
 
 
 def read(path: str, limit: int = MAX_SIZE) -> Content:
     """Returns the bytes of a file and its stamp. The stamp is read first, so every later change of the file changes it.
-
-    Raises:
-        ValueError: see `contents`.
-    """
+    Raises ValueError as `contents`."""
     try:
         with open(_opened(path, limit), "rb") as file:
             stamp = stamp_of(os.fstat(file.fileno()))

@@ -41,11 +41,8 @@ class P2ManifestError(FieldError):
 
 
 def sha(data: bytes) -> str:
-    """Returns p2's SHA of a manifest, which may be clearsigned: 64 lowercase hexadecimal digits.
-
-    Raises:
-        P2ManifestError: p2 would refuse the manifest, or it is hostile.
-    """
+    """Returns p2's SHA of a manifest, which may be clearsigned: 64 lowercase hexadecimal digits. Raises P2ManifestError
+    if p2 would refuse the manifest, or it is hostile."""
     return sha_of(read(data))
 
 
@@ -74,20 +71,12 @@ def refusal(data: bytes) -> str:
 
 
 def canonical(data: bytes) -> bytes:
-    """Returns the manifest as p2 would write it. This text is hashed.
-
-    Raises:
-        P2ManifestError: as `sha`.
-    """
+    """Returns the manifest as p2 would write it. This text is hashed. Raises P2ManifestError as `sha`."""
     return goyaml.emit(read(data)).encode()
 
 
 def read(data: bytes) -> GoMap:
-    """Returns the fields of the manifest, in the order in which p2 writes them.
-
-    Raises:
-        P2ManifestError: as `sha`.
-    """
+    """Returns the fields of the manifest, in the order in which p2 writes them. Raises P2ManifestError as `sha`."""
     document = _load(data)
     manifest, _ = MANIFEST(document, "")
     _validate(document)
