@@ -49,7 +49,8 @@ def agent_emptied(stage: Stage, random: Random) -> Iterator[None]:
 
 def servers_emptied(stage: Stage, random: Random) -> Iterator[None]:
     """All servers die at once and come back with nothing but their names and ids (under others the client agent would
-    lose sight of them for half a minute), and whoever schedules writes the manifests again."""
+    lose sight of them for half a minute). The operator issues a new token, if the stage has ACLs, and whoever schedules
+    writes the manifests again."""
     servers = stage.consul.servers
     with stage.pods.lost(stage.process.has_seen_all):
         for server in servers:
@@ -60,6 +61,8 @@ def servers_emptied(stage: Stage, random: Random) -> Iterator[None]:
             server.start(wait=False)
         for agent in (*servers, stage.consul.agent):
             agent.wait_ready()
+        if stage.scale.acl:
+            stage.give_token()
         time.sleep(random.uniform(0.0, 3.0))
 
 

@@ -6,6 +6,7 @@ controller -> TcpProxy -> Gateway -> Consul's agent -> its servers
 
 import base64
 import http.client
+import json
 import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -34,6 +35,8 @@ node "{NODE}" {{ policy = "read" }}
 service_prefix "" {{ policy = "write" }}
 """
 """What a controller that publishes keys and services needs, where Consul denies by default."""
+FENCE = "fence"
+"""The key that every change writes too."""
 SETTLES = 30.0
 SETTLES_IN_BULK = 70.0
 """The fuse may hold what many removals left."""
@@ -226,26 +229,47 @@ class Stage(AbstractContextManager["Stage"]):
 
     # --- Consul, past the line ---
 
-    def ask(self, method: str, path: str, body: bytes | str | None = None) -> Any:
-        """Any server that answers 200.
+    def ask(
+        self, method: str, path: str, body: bytes | str | None = None, *, expected: Collection[int] = (200,)
+    ) -> Any:
+        """Returns the answer of the first server that answers with an expected status.
 
         Raises:
-            OSError: none does.
+            OSError: no server does.
         """
         said: object = "no server"
         for server in self.consul.servers:
             with suppress(OSError, http.client.HTTPException):
                 answer = server.request(method, path, body, timeout=5.0)
-                if answer.status == 200:
+                if answer.status in expected:
                     return answer
                 said = f"{answer.status} {answer.body[:100]!r}"
         raise OSError(f"{method} {path}: {said}")
 
     def put(self, key: str, value: bytes) -> None:
-        self.ask("PUT", f"kv/{key}", value)
+        """Writes a key.
+
+        Raises:
+            OSError: no server has written it.
+        """
+        self._change({"Verb": "set", "Key": key, "Value": base64.b64encode(value).decode()})
 
     def delete(self, key: str) -> None:
-        self.ask("DELETE", f"kv/{key}")
+        """Removes a key, if it exists. Raises OSError as `put`."""
+        self._change({"Verb": "delete", "Key": key})
+
+    def _change(self, change: Mapping[str, Any]) -> None:
+        """Makes a change that only applies once, and not after another change: a server that was stopped executes a
+        request that had timed out. Each change requires the index of the previous one at the key `FENCE`."""
+        entry = self.ask("GET", f"kv/{FENCE}?consistent", expected=(200, 404))
+        unchanged = (
+            {"Verb": "check-index", "Index": entry.json()[0]["ModifyIndex"]}
+            if entry.status == 200
+            else {"Verb": "check-not-exists"}
+        )
+        another = base64.b64encode(str(time.monotonic_ns()).encode()).decode()  # the same value would keep the index
+        operations = [unchanged | {"Key": FENCE}, {"Verb": "set", "Key": FENCE, "Value": another}, change]
+        self.ask("PUT", "txn", json.dumps([{"KV": operation} for operation in operations]))
 
     def manifests(self) -> Mapping[str, bytes]:
         prefix = f"intent/{NODE}/"
