@@ -43,7 +43,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "quiet": Scenario(quiet.run, 1_000, 60),
     "overload": Scenario(overload.run, 20_000, 120),
     "workers": Scenario(workers.run, 1_000, 0),
-    "endurance": Scenario(endurance.run, 2_000, 2_700, 1.0),
+    "endurance": Scenario(endurance.run, 2_000, 900, 1.0),
 }
 
 HELP = """\
@@ -71,7 +71,7 @@ scenarios, with their default --checks and --seconds:
   quiet       1000, 60 s   nothing changes: the requests to Consul, and whether anything but renewals is written
   overload   20000, 120 s  more checks than a share of one core can run (--quota, --busy)
   workers     1000         time and descriptors for starting and stopping workers in the engine alone
-  endurance   2000, 2700 s probes every second, five changed manifests a second, one fault a minute: does anything grow?
+  endurance   2000, 900 s  probes every second, 15 changed manifests a second, 3 faults a minute: does anything grow?
 """
 EXAMPLES = """\
 examples:

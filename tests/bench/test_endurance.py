@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.bench.endurance import MB, Sample, taken
+from tests.bench.__main__ import SCENARIOS
+from tests.bench.endurance import CHANGES, MB, Sample, taken
 
 BEGIN = 104 * MB
 
@@ -31,6 +32,14 @@ def test_a_leak_is_noticed_in_a_short_run_too(seconds: float, leak: float) -> No
     assert not is_well(history(seconds, BEGIN, leak * MB))
 
 
-def test_in_a_long_run_a_slow_leak_is_noticed() -> None:
-    assert is_well(history(2_700, BEGIN, 12 * MB / 300, until=300))
-    assert not is_well(history(2_700, BEGIN, 12 * MB / 900))
+@pytest.mark.parametrize("seconds", [900, 2_700])
+def test_in_a_long_run_a_slow_leak_is_noticed(seconds: float) -> None:
+    assert is_well(history(seconds, BEGIN, 12 * MB / 300, until=300))
+    assert not is_well(history(seconds, BEGIN, 12 * MB / (seconds / 3)))
+
+
+def test_by_default_a_small_leak_per_change_or_per_probe_is_noticed() -> None:
+    """2 kB are less than a manifest and its check take; 16 bytes are the smallest object of Python."""
+    default = SCENARIOS["endurance"]
+    assert not is_well(history(default.seconds, BEGIN, 2_000 * CHANGES))
+    assert not is_well(history(default.seconds, BEGIN, 16 * default.checks / default.interval))
