@@ -19,7 +19,8 @@ from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, ManifestVersion, PodKey, Unprobed
 from tests.support import targets
 from tests.support.authority import Authority
-from tests.support.net import connected, until
+from tests.support.faults import Crowd
+from tests.support.net import until
 from tests.support.probing import Bench, gaps, spec
 from tests.support.recorders import RecordedResults
 from tests.support.targets import Target
@@ -339,14 +340,12 @@ def test_where_few_probes_have_room_every_check_has_its_turn(authority: Authorit
 def test_never_more_than_max_in_flight_connections_stand_not_even_at_the_start(
     authority: Authority, target: Target
 ) -> None:
-    target.behave(targets.slow(0.05))
+    target.greeting = crowd = Crowd(0.05)
     bench = Bench(authority.file, max_in_flight=3)
-    bench.engine.start([spec(target, f"pod-{number}", interval=0.6) for number in range(12)])
-    most = 0
-    while len(target.hits()) < 18:
-        most = max(most, connected(target.port))
+    bench.engine.start([spec(target, f"pod-{number}", interval=2.0) for number in range(12)])
+    until(lambda: len(crowd.paths) >= 18)
     bench.engine.close(10)
-    assert 1 <= most <= 3
+    assert 1 <= crowd.most <= 3
 
 
 def test_without_descriptors_the_fault_is_ours_and_it_heals(authority: Authority) -> None:

@@ -14,8 +14,9 @@ from reconcilers.spec import PodKey
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.controller import in_step
+from tests.support.faults import Crowd
 from tests.support.lookups import ELSEWHERE, HERE, TROUBLE, UNKNOWN, Lookups, NameServer
-from tests.support.net import connected, until
+from tests.support.net import until
 from tests.support.probing import Bench, spec
 from tests.support.recorders import FakeClock
 from tests.support.targets import Target
@@ -254,17 +255,15 @@ def test_of_many_addresses_one_that_answers_is_found(probing: Probing, target: T
 def test_never_more_than_max_in_flight_are_sent_when_a_name_that_hung_is_answered(
     authority: Authority, target: Target
 ) -> None:
-    target.behave(targets.slow(0.1))
+    target.greeting = crowd = Crowd(0.1)
     server = NameServer()
     bench = Bench(authority.file, max_in_flight=3, ask=server)
     bench.engine.start([spec(target, f"pod-{number}", host="web1", interval=3.0) for number in range(12)])
     until(lambda: server.asked)
-    held = [connected(target.port)]
     server.says(HERE)
-    while len({hit.path for hit in target.hits()}) < 12:
-        held.append(connected(target.port))
+    until(lambda: len(set(crowd.paths)) >= 12)
     bench.engine.close(10)
-    assert 1 <= max(held) <= 3
+    assert 1 <= crowd.most <= 3
 
 
 def test_an_unexpected_exception_costs_one_lookup_and_no_thread(caplog: pytest.LogCaptureFixture) -> None:

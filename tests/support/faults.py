@@ -76,6 +76,32 @@ class KeptConnections:
                 return
 
 
+class Crowd:
+    """A greeting that answers one request after `seconds`. `most` is how many connections stood at the same time, from
+    when they were accepted until just before the answer: a client has at least as many then. `paths` were answered.
+
+    /proc/net/tcp does not tell this: one connection may end and the next one begin while it is read.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._now = self.most = 0
+        self.paths: list[str] = []
+
+    def __call__(self, connection: Connection) -> None:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        connection.sock.settimeout(30)
+        path = connection.sock.recv(8192).split()[1].decode()
+        connection.closing.wait(self._seconds)
+        with self._lock:
+            self._now -= 1
+            self.paths.append(path)
+        connection.send(head(200, {"Content-Length": "0"}))
+
+
 def idle_limit(seconds: float, farewell: bytes, answer: bytes) -> Behaviour:
     """A behaviour that answers request after request by `answer`, and says `farewell` and closes when none came for
     `seconds`."""

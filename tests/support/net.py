@@ -56,12 +56,6 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def connected(port: int) -> int:
-    """How many connections to this port of 127.0.0.1 stand, or are being made, on the side of who asked for them."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[2] == f"0100007F:{port:04X}" and row[3] in {"01", "02"} for row in rows)
-
-
 def stands_still(pid: int) -> bool:
     """Whether every thread of a process is stopped: a signal sent is not yet a signal taken."""
     states = (path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat"))
