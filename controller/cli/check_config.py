@@ -8,7 +8,12 @@ import click
 from controller import config as configuration
 from controller.cli.options import FILE, explained
 from controller.cli.terminal import say
-from controller.config.certificate_files import wrong_authorities, wrong_for_checks, wrong_for_consul
+from controller.config.certificate_files import (
+    ignored_authorities,
+    wrong_authorities,
+    wrong_for_checks,
+    wrong_for_consul,
+)
 from controller.config.model import ConfigError
 
 
@@ -17,8 +22,9 @@ from controller.config.model import ConfigError
 def check_config(file: Path) -> None:
     """Report whether the configuration FILE is valid.
 
-    If it is, standard output says so and lists notes about options without effect. If it is not, standard error has
-    one line per wrong field, with the expected value. The certificates and keys that the file names are checked too.
+    If it is, standard output says so and lists notes about options without effect and about certificates of authorities
+    that cannot be parsed and are ignored. If it is not, standard error has one line per wrong field, with the expected
+    value. The certificates and keys that the file names are checked too.
 
     \b
     Examples:
@@ -41,5 +47,9 @@ def check_config(file: Path) -> None:
     if problem := next(filter(None, problems), ""):
         raise click.ClickException(f"{file}: {problem}")
     say(f"{file}: good")
-    for note in config.notes:
+    ignored = (
+        ignored_authorities("ca_file", str(config.ca_file)),
+        ignored_authorities("defaults.tls.ca_file", config.defaults.tls.ca_file or ""),
+    )
+    for note in (*config.notes, *filter(None, ignored)):
         say(f"{file}: {note}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from controller.cli.options import key_of
+from controller.config.certificate_files import ignored_authorities
 from reconcilers.escaping import safe_words
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import Rules
@@ -42,7 +43,13 @@ class ManifestFile:
         except ManifestError:
             return ()
         refused = refusal(self.data) if self.manifest else ""
-        return (*unknown, *([f"p2 would not read this: {refused}"] if refused else []))
+        others = [self._ignored_authorities(), f"p2 would not read this: {refused}" if refused else ""]
+        return (*unknown, *filter(None, others))
+
+    def _ignored_authorities(self) -> str:
+        """A file that this host does not have is not reported: the host that will run the pod may have it."""
+        tls = self.manifest.check.probe.tls if self.manifest and self.manifest.check else None
+        return ignored_authorities("status.tls.ca_file", tls.ca_file) if tls else ""
 
 
 def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:

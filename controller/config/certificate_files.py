@@ -8,7 +8,7 @@ import logging
 from collections.abc import Collection
 
 from controller.consul.settings import ConsulSettings
-from controller.runtime.pem_files import unfit, unusable, unusable_for_probes
+from controller.runtime.pem_files import ignored_by_probes, unfit, unusable, unusable_for_probes
 from controller.runtime.plain_files import Reading, Stamp, stamp, unreadable
 from reconcilers.options import TlsOptions
 
@@ -19,6 +19,13 @@ def wrong_authorities(option: str, path: str) -> str:
     """Returns what is wrong with the bundle for probes that an option names, as a sentence; "" if it is good."""
     problem = unusable_for_probes(path)
     return f"{option}: expected certificates of authorities, got {path}: {problem}" if problem else ""
+
+
+def ignored_authorities(option: str, path: str) -> str:
+    """Returns which certificates in the bundle for probes that an option names are ignored, as a sentence; "" for
+    none."""
+    problem = ignored_by_probes(path) if path else ""
+    return f"{option}: {path}: {problem}" if problem else ""
 
 
 def wrong_for_consul(settings: ConsulSettings) -> str:

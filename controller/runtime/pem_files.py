@@ -27,6 +27,15 @@ def unusable_for_probes(path: str) -> str:
     return "" if any(map(_is_certificate, PEM.findall(pem))) else without_certificates(pem)
 
 
+def ignored_by_probes(path: str) -> str:
+    """Returns which certificates of a CA bundle probes ignore; "" for none, or if the bundle cannot be used at all."""
+    try:
+        good = [_is_certificate(block) for block in PEM.findall(contents(path))]
+    except ValueError:
+        return ""
+    return ignored([number for number, each in enumerate(good, 1) if not each]) if any(good) else ""
+
+
 def ignored(numbers: Collection[int]) -> str:
     """Returns the sentence about the certificates with these numbers, which cannot be parsed; "" for none."""
     if not numbers:

@@ -62,3 +62,38 @@ def test_a_file_without_authorities_is_refused(tmp_path: Path, files: Certificat
     file.write_text(f"defaults: {{tls: {{ca_file: {files.key}}}}}\n")
     said = complaint(run("check-config", file))
     assert f"defaults.tls.ca_file: expected certificates of authorities, got {files.key}" in said
+
+
+GARBAGE = "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n"
+IGNORED = "certificate number 2 cannot be parsed, and is ignored"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, files: Certificates) -> Path:
+    """A file of authorities whose second certificate is no certificate."""
+    path = tmp_path / "bundle.pem"
+    path.write_text(files.ca.read_text() + GARBAGE + files.ca.read_text())
+    return path
+
+
+def test_a_certificate_that_is_ignored_is_named_by_check_config(tmp_path: Path, bundle: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"ca_file: {bundle}\ndefaults: {{tls: {{ca_file: {bundle}}}}}\n")
+    ignored = [f"{option}: {bundle}: {IGNORED}" for option in ("ca_file", "defaults.tls.ca_file")]
+    assert good(run("check-config", file)).splitlines() == [f"{file}: good", *(f"{file}: {each}" for each in ignored)]
+
+
+def test_a_certificate_that_is_ignored_is_named_by_check_manifest(
+    tmp_path: Path, bundle: Path, files: Certificates
+) -> None:
+    manifest = tmp_path / "isup.yaml"
+    text = "{id: isup, status_port: 8000, status: {http: false, tls: {ca_file: %s}}}"
+
+    def warned(ca_file: Path) -> list[str]:
+        manifest.write_text(text % ca_file)
+        said = good(run("check-manifest", manifest)).splitlines()
+        return [line for line in said if "warning" in line]
+
+    assert warned(bundle) == [f"{manifest}: warning: status.tls.ca_file: {bundle}: {IGNORED}"]
+    assert not warned(files.ca)
+    assert not warned(tmp_path / "of the host that runs the pod.pem")
