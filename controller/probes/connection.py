@@ -10,6 +10,7 @@ from typing import Protocol
 from controller.probes.failure import Cause, Failure
 from controller.probes.loop import Loop
 from controller.probes.tls import Session, TlsError, Unsure
+from controller.probes.verdict import LOCAL_ERRNOS
 
 STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 CHUNK = 16_384
@@ -19,6 +20,21 @@ MAX_HANDSHAKE = 1024 * 1024
 """Bytes of a TLS handshake that are read."""
 NEXT_ADDRESS = 0.2
 """Seconds after which the next address is tried as well (RFC 8305, 5)."""
+
+
+LOCAL = 4
+
+
+def _weight(code: int, address: str) -> int:
+    """Returns how much an error of one address tells of why none could be connected to.
+
+    A machine without IPv6 says EADDRNOTAVAIL of each address of IPv6. Otherwise this error is a lack of local ports.
+    """
+    if code == errno.EADDRNOTAVAIL and ":" in address:
+        return 1
+    if code in LOCAL_ERRNOS:
+        return LOCAL
+    return 2 if code == errno.ECONNREFUSED else 3
 
 
 class ConnectionOwner(Protocol):
@@ -62,6 +78,7 @@ class Connection:
         "_read",
         "_sock",
         "_unsent",
+        "_weight",
         "address",
         "fd",
         "session",
@@ -75,7 +92,7 @@ class Connection:
         self._attempts: dict[int, tuple[Socket, str]] = {}
         self._addresses: list[str] = []
         self._port = 0
-        self._errno = 0
+        self._errno = self._weight = 0
         self._unsent = b""
         self._read = 0
         self.address = ""
@@ -98,22 +115,27 @@ class Connection:
             try:
                 sock = Socket(socket.AF_INET6 if ":" in address else socket.AF_INET, STREAM)
             except OSError as error:
-                self._note(error.errno or 0)
+                self._note(error.errno or 0, address)
                 continue
             code = sock.connect_ex((address, self._port))
             if code in (0, errno.EINPROGRESS):
                 self._attempts[sock.fileno()] = sock, address
                 self._loop.watch(sock.fileno(), self)
                 return
-            self._note(code)
+            self._note(code, address)
             sock.close()
         if not self._attempts:
             self._owner.on_failure(Failure(Cause.CONNECT, errno=self._errno))
 
-    def _note(self, code: int) -> None:
-        """A refusal tells less than any other error."""
-        if not self._errno or code != errno.ECONNREFUSED:
-            self._errno = code
+    def _note(self, code: int, address: str) -> None:
+        """Keep the error that tells the most, of equal ones the last."""
+        if (weight := _weight(code, address)) >= self._weight:
+            self._errno, self._weight = code, weight
+
+    @property
+    def local_errno(self) -> int:
+        """The error because of which this controller could not try an address; 0 for none."""
+        return self._errno if self._weight == LOCAL else 0
 
     def give(self, owner: ConnectionOwner) -> None:
         """Call `owner` from now on."""
@@ -180,7 +202,7 @@ class Connection:
         """Returns whether this socket is connected. The first one that is closes the others."""
         sock, address = self._attempts.pop(fd)
         if events & HUNG_UP and (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
-            self._note(code)
+            self._note(code, address)
             self._loop.forget(fd)
             sock.close()
             self.try_next()

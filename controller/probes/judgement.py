@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from controller.probes import certificate
-from controller.probes.failure import Cause
+from controller.probes.failure import Cause, Failure
 from controller.probes.files import TlsSettings
 from controller.probes.running_probe import RunningProbe
 from controller.probes.trust import parsed
@@ -49,6 +49,8 @@ def overdue(worker: Worker, probe: RunningProbe) -> Verdict:
     if worker.dns > spec.timeout * OUR_SHARE:
         detail = f"of {spec.timeout:g} s, {worker.dns:.2f} went by until {spec.probe.host} was resolved"
         return Verdict(Outcome.LOCAL, Reason.DNS, f"{detail}: too few were left for an answer")
+    if code := probe.local_errno():
+        return Verdict(Outcome.LOCAL, Reason.LOCAL, sentence(Failure(Cause.CONNECT, code), _where(worker), ""))
     detail = _timeout(worker, probe)
     if probe.lost > spec.timeout:
         return _delayed(probe, detail)

@@ -298,6 +298,10 @@ class RunningProbe:
         first = self._first_at or now
         return Phases(dns, connect, tls, first - self._ready_at, now - first)
 
+    def local_errno(self) -> int:
+        """Returns the error of this controller that kept it from an address while none was connected; 0 for none."""
+        return self.connection.local_errno if self.connection and not self._open_at else 0
+
     def stage(self) -> str:
         """Returns what a timeout interrupts: "connect", "handshake", "answer" or "body"."""
         if self._first_at and self.is_sent:

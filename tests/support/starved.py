@@ -25,7 +25,7 @@ def main(ca_file: str, *urls: str) -> None:
     engine = ProbeEngine(results, RecordedProbes(), heartbeat, ca_file=ca_file, max_in_flight=64)
     engine.run()
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    taken = _take_all()
+    taken = take_all()
     engine.start([_spec(number, url) for number, url in enumerate(urls)])
     keys = [_spec(number, url).key for number, url in enumerate(urls)]
     starved = [results.first(key) for key in keys]
@@ -39,7 +39,8 @@ def main(ca_file: str, *urls: str) -> None:
         print(json.dumps([result.outcome, result.reason, result.detail]))
 
 
-def _take_all() -> list[int]:
+def take_all() -> list[int]:
+    """Open descriptors until none is left."""
     taken = []
     while True:
         try:
