@@ -31,8 +31,8 @@ DECODE_ERRORS = (ValueError, RecursionError, msgspec.MsgspecError)
 
 
 PART = 128 * 1024
-NEXT_PAIR = b'},{"LockIndex":'
-"""The end of a pair and the beginning of the next one in Consul's lists."""
+_NEXT_PAIR = re.compile(rb'\}\s*,\s*\{\s*"LockIndex"')
+"""The end of a pair and the beginning of the next one in Consul's lists. An agent in dev mode sends them indented."""
 
 
 class KvPair(NamedTuple):
@@ -216,8 +216,15 @@ def index_of(answer: Response) -> int:
     return int(text)
 
 
-def pairs_of(answer: Response) -> list[KvPair]:
-    return [_pair(item) for item in _items(answer, _PAIRS)]
+def pairs_of(answer: Response, known: Mapping[str, KvPair] | None = None) -> list[KvPair]:
+    """Returns the pairs of a list. A pair that has not changed since `known` was read is the same object as there."""
+    before = known or {}
+    return [_same(item, before.get(item.Key)) or _pair(item) for item in _items(answer, _PAIRS)]
+
+
+def _same(item: _Pair, before: KvPair | None) -> KvPair | None:
+    is_same = before and (before.modify_index, before.create_index) == (item.ModifyIndex, item.CreateIndex)
+    return before if is_same else None
 
 
 def keys_of(answer: Response) -> list[str]:
@@ -327,13 +334,13 @@ def _items(answer: Response, decoder: Decoder[list[T]]) -> list[T]:
 def _parts(content: bytes) -> Iterator[bytes]:
     """Splits a JSON array of pairs into arrays of about `PART` bytes.
 
-    Decoding one of 10,000 pairs in one call would hold the interpreter for 12 ms. `NEXT_PAIR` cannot be part of a JSON
+    Decoding one of 10,000 pairs in one call would hold the interpreter for 7 ms. `_NEXT_PAIR` cannot be part of a JSON
     string, because a quotation mark in a string is escaped.
     """
     start, opening = 0, b""
-    while (end := content.find(NEXT_PAIR, start + PART)) >= 0:
-        yield opening + content[start : end + 1] + b"]"
-        start, opening = end + 2, b"["
+    while found := _NEXT_PAIR.search(content, start + PART):
+        yield opening + content[start : found.start() + 1] + b"]"
+        start, opening = content.index(b"{", found.start()), b"["
     yield opening + content[start:]
 
 

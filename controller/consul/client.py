@@ -6,7 +6,8 @@ Every error is raised as `ConsulUnavailable` or `ConsulRefused`.
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from controller.consul import answers
@@ -21,6 +22,7 @@ from controller.consul.answers import (
     TransactionResult,
 )
 from controller.consul.endpoints import Endpoints
+from controller.consul.listed import ListedManifests
 from controller.consul.operations import ControllerOp, Observe, ToolOp
 from controller.consul.settings import ConsulSettings, settings_from_environment
 from controller.consul.transport import (
@@ -32,10 +34,8 @@ from controller.consul.transport import (
     CurlTransport,
     Response,
 )
-from reconcilers.gate import Entry, Listing
-from reconcilers.ignored import Ignored, pod_of
+from reconcilers.gate import Listing
 from reconcilers.keys import intent_prefix, parse_intent_key
-from reconcilers.spec import PodKey
 
 __all__ = [
     "MAX_OPERATIONS",
@@ -83,6 +83,7 @@ class ConsulClient:
         self._observe = observe
         self._clock = clock
         self._http = CurlTransport(settings)
+        self._listed = ListedManifests("", "")
         self._read_in_parts_until: dict[str, float] = {}
         self._api = Endpoints(self._http)
 
@@ -121,18 +122,14 @@ class ConsulClient:
         """
         prefix = intent_prefix(tree, node)
 
+        if prefix != self._listed.prefix:
+            self._listed = ListedManifests(tree, node)
+
         def wanted(key: str) -> bool:
             return parse_intent_key(tree, key) is not None
 
-        answer, pairs, others = self._read_tree("list_manifests", prefix, index, wait, wanted)
-        entries: dict[PodKey, Entry] = {}
-        ignored: dict[str, Ignored] = {}
-        for pair in (*pairs, *(KvPair(key, consul_parts.TOO_LARGE, 0) for key in others)):
-            match pod_of(tree, node, pair.key, pair.value):
-                case PodKey() as key:
-                    entries[key] = Entry((pair.create_index, pair.modify_index), pair.value)
-                case reason:
-                    ignored[pair.key.removeprefix(prefix)] = reason
+        answer, pairs, others = self._read_tree("list_manifests", prefix, index, wait, wanted, self._listed.pairs)
+        entries, ignored = self._listed.take([*pairs, *(KvPair(key, consul_parts.TOO_LARGE, 0) for key in others)])
         return Listing(answers.index_of(answer), entries, answers.doubt(answer), ignored, answers.is_filtered(answer))
 
     def is_absent(self, key: str) -> bool:
@@ -306,15 +303,17 @@ class ConsulClient:
         index: int,
         wait: float,
         wanted: Callable[[str], bool] | None = None,
+        known: Mapping[str, KvPair] | None = None,
     ) -> tuple[Response, list[KvPair], list[str]]:
         """Read all keys below `prefix`, in one answer or in parts. Returns the answer with the index, the pairs, and
         the keys that are too large. If the tree is read in parts, the values of keys that are not `wanted` are not
-        read: these keys are returned with the keys that are too large."""
+        read: these keys are returned with the keys that are too large. For `known`, see `pairs_of`."""
         if self._read_in_parts_until.get(prefix, 0.0) <= self._clock():
             try:
                 timeout = self._listing_timeout(index, wait)
                 blocking = _blocking(index, wait)
-                return *self._request(operation, lambda: self._pairs(prefix, recurse=True, **blocking), timeout), []
+                read = partial(self._pairs, prefix, known, recurse=True, **blocking)
+                return *self._request(operation, read, timeout), []
             except ConsulTooLarge:
                 log.info("%s is too large for one answer and is read in parts", prefix)
                 self._read_in_parts_until[prefix] = self._clock() + consul_parts.IN_PARTS_FOR
@@ -324,10 +323,12 @@ class ConsulClient:
         parts = consul_parts.read(self, sorted(set(keys).difference(others)))
         return answer, parts.pairs, [*parts.too_large, *others]
 
-    def _pairs(self, key: str, **options: Any) -> tuple[Response, list[KvPair]]:
+    def _pairs(
+        self, key: str, known: Mapping[str, KvPair] | None = None, **options: Any
+    ) -> tuple[Response, list[KvPair]]:
         answer = self._api.kv.get(key, **options)
         answers.index_of(answer)
-        return answer, answers.pairs_of(answer)
+        return answer, answers.pairs_of(answer, known)
 
     def _keys(self, prefix: str, separator: str, index: int = 0, wait: float = 0.0) -> tuple[Response, list[str]]:
         def keys() -> tuple[Response, list[str]]:

@@ -185,7 +185,7 @@ class CurlTransport:
         except pycurl.error as error:
             self._close_sockets()
             raise self._no_answer(error.args, body) from None
-        self.answer = Response(self._curl.getinfo(pycurl.RESPONSE_CODE), _headers(lines), bytes(body.data))
+        self.answer = Response(self._curl.getinfo(pycurl.RESPONSE_CODE), _headers(lines), body.data)
         _raise_for_code(self.answer)
         return self.answer
 
