@@ -37,6 +37,17 @@ def critical_after_a_restart(reason: str) -> Tale:
     return restarted().pod(probed=[*steadily(1.1, 20), *steadily(23.0, 40)], shown=shown)
 
 
+def killed_after_a_slow_start(back: float, turned: float) -> Tale:
+    """A controller is killed at 20 s, another listens `back` seconds later, is killed after 0.4 s, and the next one
+    listens two seconds later. The target fails at `turned`, and is published as critical at the second kill."""
+    killed = 20.0 + back + 0.4
+    tale = Tale(silent=[(20, killed + 2)]).turns("a", turned, good=False)
+    for at, listens in ((20.0, 20.0 + back), (killed, killed + 2.0)):
+        tale.process(at, "KILL").process(at, "ended", -9).process(listens, "listens", pid=PID)
+    probed = [*steadily(1.1, 20), killed - 0.1, *steadily(killed + 2.2, 40)]
+    return tale.pod(probed=probed, shown=[(1.3, killed, passing()), (killed, math.inf, critical())])
+
+
 def restarted_beside_a_broken_manifest(end: float) -> Tale:
     """A controller begins at 22 s, and never says that the manifest is broken."""
     tale = Tale(end=end, silent=[(9, 22)]).process(20, "KILL").process(20, "ended", -9).process(22, "listens", pid=PID)
@@ -146,6 +157,7 @@ KEEPS: dict[str, list[Tale]] = {
     "R1": [
         restarted().pod(probed=[*steadily(1.1, 20), *steadily(23.0, 40)]),
         critical_after_a_restart("timeout").also(Stall(23.9, 0.3, "harness")),
+        killed_after_a_slow_start(back=5.6, turned=23.0),
     ],
 }  # fmt: skip
 
@@ -260,6 +272,7 @@ BREAKS: dict[str, list[Tale]] = {
         restarted().pod(probed=[*steadily(1.1, 20), *steadily(24.5, 40)]),
         critical_after_a_restart("timeout"),
         critical_after_a_restart("status").also(Stall(23.9, 0.3, "harness")),
+        killed_after_a_slow_start(back=5.6, turned=17.0),
     ],
 }  # fmt: skip
 

@@ -46,8 +46,7 @@ def _was_late(story: Story, before: Sighting, after: Sighting) -> bool:
 
 def _news(story: Story, pod: str, begin: float, end: float) -> bool:
     """Whether anything else may have changed what is published."""
-    setup = story.setup
-    since = begin - 2 * setup.interval - setup.timeout
+    since = _noticed_until(story, begin)
     life = story.life_at(pod, begin)
     others = [*story.spans("cut", "blind", "slow", "leader", "foreign", "two", "local", "busy", "stuck"), *story.frozen]
     return (
@@ -57,6 +56,17 @@ def _news(story: Story, pod: str, begin: float, end: float) -> bool:
         or any(since <= turn.at <= end for turn in story.turns.get(pod, ()))
         or any(other.overlaps(since, end) for other in (*others, *story.doubts.get(pod, ())))
     )
+
+
+def _noticed_until(story: Story, begin: float) -> float:
+    """Returns the time before which the controller that ended at `begin` has noticed every change of a target. A
+    controller that had just started has not noticed the changes during the absence before it."""
+    latency = 2 * story.setup.interval + story.setup.timeout
+    since = begin - latency
+    for down in sorted(story.down, reverse=True):
+        if down.begin < begin and down.overlaps(since, begin):
+            since = min(since, down.begin - latency)
+    return since
 
 
 def _late(story: Story, span: Span) -> Iterator[Broken]:
