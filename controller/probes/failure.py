@@ -42,6 +42,9 @@ class Cause(Enum):
     NO_HTTP2 = auto()
     """The target did not agree on HTTP/2 by ALPN."""
     GOAWAY = auto()
+    """The server ended the connection, as it had announced, before an answer."""
+    REFUSED_STREAM = auto()
+    """The server reset the stream and says that it has not processed the call (RFC 9113, 8.7)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ MAX_READ = 64 * 1024
 MAX_FRAME = 16_384
 """The largest payload of a frame that a peer may send: the initial value of SETTINGS_MAX_FRAME_SIZE."""
 DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
+REFUSED_STREAM = 0x7
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 NO_PUSH = struct.pack(">HI", 0x2, 0)
 """SETTINGS_ENABLE_PUSH = 0."""
@@ -203,7 +204,10 @@ class UnaryCall:
 
     def _on_reset(self, code: int) -> None:
         """After a complete answer RST_STREAM only stops what we still send."""
-        self._fail(Cause.MALFORMED, f"the server reset the stream with error {code}")
+        if code == REFUSED_STREAM:
+            self._fail(Cause.REFUSED_STREAM)
+        else:
+            self._fail(Cause.MALFORMED, f"the server reset the stream with error {code}")
 
     def _finish_if(self, ended: int | bool) -> None:
         if ended and not self.is_done:

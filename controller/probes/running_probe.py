@@ -1,7 +1,8 @@
 """One probe in flight: its connections, and how much of its time this controller has used.
 
 A probe may need more than one connection. A kept connection that fails is evidence of nothing, so the probe is repeated
-on a new one. A handshake that fails with rustls is repeated with OpenSSL, whose verdict counts.
+on a new one. A handshake that fails with rustls is repeated with OpenSSL, whose verdict counts. A call that the server
+has not processed is repeated once on a new connection, as clients of gRPC do.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,9 @@ from reconcilers.spec import GrpcHealth
 
 HANDSHAKE_FAILURE = 40
 """The alert of a target that found nothing in common (RFC 8446, 6.2)."""
+NOT_PROCESSED = frozenset({Cause.GOAWAY, Cause.REFUSED_STREAM})
+BEYOND_TLS = NOT_PROCESSED | {Cause.CONNECT, Cause.NO_HTTP2}
+"""Causes that are not a matter of TLS, whenever they come."""
 RIGHT_AFTER = 1.0
 """Seconds after the handshake within which an end of the connection counts as the target's refusal."""
 
@@ -46,6 +50,7 @@ class RunningProbe:
         "_settings",
         "_start",
         "_target",
+        "_was_refused",
         "_was_sent",
         "connection",
         "exchange",
@@ -73,7 +78,7 @@ class RunningProbe:
         self._settings = settings
         self._clock = clock
         self._on_end = on_end
-        self._is_openssl = self._is_over = False
+        self._is_openssl = self._is_over = self._was_refused = False
         self.failure: Failure | None = None
         self.is_sent = self.is_kept = self._was_sent = False
         self.is_spent = False
@@ -220,6 +225,9 @@ class RunningProbe:
             return
         if self.is_kept:
             self._repeat(openssl=self.worker.openssl_until > self._clock())
+        elif failure.cause in NOT_PROCESSED and not self._was_refused:
+            self._was_refused = True
+            self._repeat(openssl=self._is_openssl)
         elif self._settings and not self._is_openssl and self._is_tls(failure):
             self._repeat(openssl=True)
         else:
@@ -235,7 +243,7 @@ class RunningProbe:
 
     def _is_tls(self, failure: Failure) -> bool:
         """Returns whether TLS may be the cause: a target may refuse our certificate right after the handshake."""
-        if failure.cause in (Cause.CONNECT, Cause.NO_HTTP2) or self.exchange.has_begun:
+        if failure.cause in BEYOND_TLS or self.exchange.has_begun:
             return False
         return not self._ready_at or self._clock() - self._ready_at < RIGHT_AFTER
 
@@ -245,7 +253,7 @@ class RunningProbe:
         session = self.connection.session if self.connection else None
         if not isinstance(session, OpenSslSession) or self.exchange.has_begun or not self._settings:
             return failure
-        if self._settings.has_certificate or failure.cause in (Cause.CERTIFICATE, Cause.CONNECT):
+        if self._settings.has_certificate or failure.cause in (Cause.CERTIFICATE, Cause.CONNECT, *NOT_PROCESSED):
             return failure
         if session.demands_certificate and (self._ready_at or failure.alert == HANDSHAKE_FAILURE):
             return Failure(Cause.CLIENT_CERTIFICATE)

@@ -191,7 +191,7 @@ BROKEN = {
     "a name in upper case": frame(HEADERS, END_HEADERS, 1, LEADING_BLOCK + b"\0\x01X\x01y"),
     "a name that is no token": frame(HEADERS, END_HEADERS, 1, LEADING_BLOCK + b"\0\x02a\xff\x01y"),
     "a frame that is too long": frame(DATA, 0, 1, b"x" * (MAX_FRAME + 1)),
-    "a reset": frame(RST_STREAM, 0, 1, struct.pack(">I", 7)),
+    "a reset": frame(RST_STREAM, 0, 1, struct.pack(">I", 2)),
 }
 
 
@@ -254,6 +254,11 @@ def test_more_than_64_kib_are_too_much_however_they_come(step: int) -> None:
 def test_a_goaway_that_refuses_our_stream_ends_the_call() -> None:
     mine, _ = read(GREETING + frame(GOAWAY, 0, 0, struct.pack(">II", 0, 0)) + answer())
     assert (cause(mine), mine.is_stale, mine.is_keepable) == (Cause.GOAWAY, True, False)
+
+
+def test_a_reset_that_says_that_the_call_was_not_processed_is_told_apart() -> None:
+    mine, _ = read(GREETING + frame(RST_STREAM, 0, 1, struct.pack(">I", 7)))
+    assert (cause(mine), mine.is_keepable) == (Cause.REFUSED_STREAM, False)
 
 
 def test_a_goaway_that_accepts_our_stream_waits_for_its_answer_and_ends_the_connection() -> None:

@@ -15,6 +15,7 @@ from tests.support.authority import Authority
 from tests.support.checks import JudgedResults, grpc, http, probe_all, tcp
 from tests.support.faults import Listened
 from tests.support.health_server import HealthServer, OddHealth, healthy
+from tests.support.http2 import grpc_answer, in_turn, refuses
 from tests.support.net import until
 from tests.support.probing import Bench
 from tests.support.targets import BlackHole, Target
@@ -195,6 +196,51 @@ def test_a_grpc_server_that_says_goaway_to_every_request_is_said_to_close(bench:
     result = bench.result(grpc(target.port, "goes"))
     assert (result.outcome, result.reason) == (FAILURE, Reason.PROTOCOL)
     assert result.detail == "the connection was closed before an answer, and so was each of the next ones"
+
+
+REFUSALS = {
+    "GOAWAY": "the connection was closed before an answer, and so was each of the next ones",
+    "GOAWAY, then the end": "the connection was closed before an answer, and so was each of the next ones",
+    "REFUSED_STREAM": "the server refused the call (REFUSED_STREAM), also on a new connection",
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_grpc_call_that_the_server_has_not_processed_is_made_once_more(
+    bench: Bench, target: Target, refusal: str, times: int
+) -> None:
+    serving = grpc_answer([(b"grpc-status", b"0")])
+    target.greeting = in_turn(*[refuses(refusal)] * times, serving)
+    result = bench.result(grpc(target.port, "refused"))
+    failed = (FAILURE, Reason.PROTOCOL, REFUSALS[refusal])
+    assert (result.outcome, result.reason, result.detail) == (failed if times > 1 else (SUCCESS, Reason.NONE, ""))
+    assert len(target.accepted()) == 2
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_grpc_call_that_is_refused_over_tls_is_made_once_more_and_not_for_each_library(
+    bench: Bench, authority: Authority, refusal: str
+) -> None:
+    context = authority.server()
+    context.set_alpn_protocols(["h2"])
+
+    def over_tls(connection: targets.Connection) -> None:
+        connection.sock = context.wrap_socket(connection.sock, server_side=True)
+        refuses(refusal)(connection)
+
+    with Target() as target:
+        target.greeting = over_tls
+        result = bench.result(grpc(target.port, "refused", tls=Tls()))
+        assert (result.outcome, result.reason, result.detail) == (FAILURE, Reason.PROTOCOL, REFUSALS[refusal])
+        assert len(target.accepted()) == 2
+
+
+def test_a_call_that_is_made_once_more_has_no_more_time(bench: Bench, target: Target) -> None:
+    target.greeting = in_turn(targets.slow(0.3, refuses("GOAWAY")), targets.hang)
+    result = bench.result(grpc(target.port, "refused", timeout=0.6))
+    assert (result.outcome, result.reason) == (FAILURE, Reason.TIMEOUT)
+    assert 0.5 < result.duration < 6
 
 
 def test_a_slow_health_service_shows_in_the_first_byte(answers: dict[str, ProbeResult]) -> None:

@@ -40,6 +40,10 @@ SENTENCES = {
         Reason.PROTOCOL,
         "the connection was closed before an answer, and so was each of the next ones",
     ),
+    Cause.REFUSED_STREAM: (
+        Reason.PROTOCOL,
+        "the server refused the call (REFUSED_STREAM), also on a new connection",
+    ),
 }
 """All causes but CERTIFICATE, which `certificate.explain` puts into words."""
 

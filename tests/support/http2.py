@@ -8,7 +8,7 @@ from tests.support.targets import Behaviour, Connection
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SERVING = b"\0\0\0\0\x02\x08\x01"
 """gRPC's prefix, and a HealthCheckResponse that says SERVING."""
-DATA, HEADERS, SETTINGS = 0, 1, 4
+DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
 STATUS_200 = b"\x88"
 
@@ -27,6 +27,33 @@ def grpc_answer(trailers: Fields, headers: Fields = ((b"content-type", b"applica
         connection.send(_frame(HEADERS, END_HEADERS | END_STREAM, 1, _fields(trailers)))
         while connection.sock.recv(4096):
             pass
+
+    return behave
+
+
+def refuses(how: str) -> Behaviour:
+    """Says that it has not processed the call, and closes."""
+
+    def behave(connection: Connection) -> None:
+        connection.sock.settimeout(10)
+        _await_request(connection)
+        refusal = {
+            "GOAWAY": _frame(GOAWAY, 0, 0, bytes(8)),
+            "GOAWAY, then the end": _frame(GOAWAY, 0, 0, struct.pack(">II", 2**31 - 1, 0)),
+            "REFUSED_STREAM": _frame(RST_STREAM, 0, 1, struct.pack(">I", 7)),
+        }
+        connection.send(_frame(SETTINGS, 0, 0, b"") + refusal[how])
+
+    return behave
+
+
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """The first behaviour for the first connection, and so on; the last one for all others."""
+    left = list(behaviours)
+
+    def behave(connection: Connection) -> None:
+        now = left.pop(0) if len(left) > 1 else left[0]
+        now(connection)
 
     return behave
 
