@@ -122,7 +122,7 @@ def intent(work: Work, say: Say) -> Report:
     took = [(first[port] - began[port]) * 1000 for port in later]
     reaches = [
         Reach("written to first request, p50", quantile(took, 0.5), "ms"),
-        Reach("written to first request, p99", quantile(took, 0.99), "ms", 100 if work.checks <= 1_000 else 600),
+        Reach("written to first request, p99", quantile(took, 0.99), "ms", 100 if work.checks <= 1_000 else 300),
         Reach("written to first request, longest", max(took), "ms"),
     ]
     title = f"one intent among {work.checks} {work.scheme} checks, {count} times"

@@ -5,6 +5,7 @@ The sources here are fakes: the Protocol is ours.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ import pytest
 
 from controller.intent.manifest_store import ManifestStore
 from controller.intent.source import SourceError
-from controller.intent.watch import PATIENCE, IntentWatch
+from controller.intent.watch import BURST, GAP_PER_POD, MIN_GAP, PATIENCE, IntentWatch
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.gate import Entry, Listing, RemovalGate
 from reconcilers.options import Rules
@@ -81,6 +82,7 @@ class Bench:
     source: Scripted = field(default_factory=Scripted)
     announced: Announced = field(default_factory=Announced)
     fuse_seconds: float = 60.0
+    clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self.store = ManifestStore(Rules())
@@ -91,6 +93,7 @@ class Bench:
             RemovalGate(self.fuse_seconds),
             self.announced,
             Heartbeat("watch", 30, self.pulse_clock),
+            clock=self.clock,
         )
 
     def show(self, *answers: Listing | SourceError) -> None:
@@ -320,7 +323,7 @@ def test_the_first_listing_waits_for_what_an_earlier_run_left(make: Make) -> Non
 
 
 def test_a_source_that_answers_without_end_is_not_read_without_end(make: Make) -> None:
-    """The gap grows with the pods: 0.02 s and 0.1 ms each."""
+    """The gap grows with the pods: 0.02 s and 0.05 ms each."""
     bench = make()
     for index in range(1_000):
         bench.source.answers.put(listing(index, [A]))
@@ -328,6 +331,21 @@ def test_a_source_that_answers_without_end_is_not_read_without_end(make: Make) -
     threading.Event().wait(0.3)
     assert bench.source.reads - before < 60
     assert bench.source.reads > before
+
+
+def test_a_few_long_listings_are_read_at_once_and_the_next_ones_at_a_bounded_rate(make: Make) -> None:
+    pods = [PodKey("web1", f"pod-{number}") for number in range(1_000)]
+    clock = FakeClock()
+    bench = make(clock=clock)
+    for index in range(100):
+        bench.source.answers.put(listing(index, pods))
+    until(lambda: bench.source.reads == BURST, what="the burst is read while the clock stands still")
+    for further in range(1, 4):
+        clock.advance(0.9 * (MIN_GAP + 1_000 * GAP_PER_POD))
+        threading.Event().wait(0.1)
+        assert bench.source.reads == BURST + further - 1
+        clock.advance(0.1 * (MIN_GAP + 1_000 * GAP_PER_POD) + 1e-6)
+        until(lambda wanted=BURST + further: bench.source.reads == wanted, what="one more")  # type: ignore[misc]
 
 
 def test_the_pulse_beats_with_every_turn_and_every_error(make: Make) -> None:
