@@ -34,9 +34,9 @@ Leftovers that are found later are handled then."""
 BURST = 4
 MIN_GAP = 0.02
 GAP_PER_POD = 5e-5
-"""Average seconds between two listings: a minimum, and an addition for each pod. A listing of 10,000 pods costs Consul's
-agent up to 50 ms of CPU, so under permanent change it costs at most a tenth of a core. A burst and slower changes, such
-as one a second, are read at once."""
+"""Average seconds between two listings: a minimum, and an addition for each pod. A listing of 10,000 pods costs the
+agent of Consul up to 50 ms of CPU, so under permanent change it costs at most a tenth of a core. A burst and slower
+changes, such as one a second, are read at once."""
 
 
 class IntentWatch:
