@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
@@ -18,12 +19,15 @@ from controller.probes.text import sound
 from reconcilers.health import NO_CERTIFICATE, Certificate
 from reconcilers.target_guard import is_address
 
+E = TypeVar("E", bound=x509.ExtensionType)
+
 MAX_TEXT = 200
 """Characters that are kept of each name."""
 
 HOSTNAME_MISMATCH = 62
 NOT_AN_AUTHORITY = "is not one of an authority (basic constraints), but has signed another: its issuer has to renew it"
 NO_SIGNER = "may not sign certificates (key usage): its issuer has to renew it with keyCertSign"
+NOT_FOR_TLS = "is not meant for TLS (key usage): it has to be renewed with digitalSignature"
 CONSTRAINED = "the server needs a certificate for another name, or of another authority"
 WEAK_KEY = "has a key that is too weak: it needs a new one, at least RSA with 2,048 bits or an elliptic curve"
 PROBLEMS = {
@@ -83,9 +87,42 @@ def explain(objections: Sequence[Objection], chain: Sequence[crypto.X509], host:
             names = _names(chain[0])
             sentence = f"the certificate is not for {host}{f' but for {names}' if names else '; it names no host'}"
         case code:
-            problem = PROBLEMS.get(code, f"fails the verification with error {code} of OpenSSL")
-            sentence = f"{_which(objection, chain)} {problem}"
+            sentence = f"{_which(objection, chain)} {_problem(code, objection.certificate)}"
     return sentence
+
+
+def _problem(code: int, certificate: crypto.X509) -> str:
+    """OpenSSL has one code for two problems: whether the usage or the extended usage of a key does not fit."""
+    if code in (24, 79) and _extension(certificate, x509.BasicConstraints, lambda found: found.ca, missing=False):
+        return NO_SIGNER
+    if code == 26 and _has_server_auth(certificate):
+        return NOT_FOR_TLS
+    return PROBLEMS.get(code, f"fails the verification with error {code} of OpenSSL")
+
+
+def is_for_servers(chain: Sequence[crypto.X509]) -> bool:
+    """Returns whether the key usages of a verified chain are those of a TLS server, as OpenSSL defines them.
+
+    rustls does not look at the key usage, nor at the root. Source: X509_check_purpose(3), X509_PURPOSE_SSL_SERVER.
+    """
+    return all(map(_has_server_auth, chain)) and _extension(chain[0], x509.KeyUsage, _fits_tls, missing=True)
+
+
+def _has_server_auth(certificate: crypto.X509) -> bool:
+    usage = x509.oid.ExtendedKeyUsageOID.SERVER_AUTH
+    return _extension(certificate, x509.ExtendedKeyUsage, lambda found: usage in found, missing=True)
+
+
+def _fits_tls(usage: x509.KeyUsage) -> bool:
+    return usage.digital_signature or usage.key_encipherment or usage.key_agreement
+
+
+def _extension(certificate: crypto.X509, kind: type[E], says: Callable[[E], bool], *, missing: bool) -> bool:
+    """Returns what an extension says; `missing` if the certificate has none."""
+    try:
+        return says(readable(certificate).extensions.get_extension_for_class(kind).value)
+    except (ValueError, x509.ExtensionNotFound):
+        return missing
 
 
 def _which(objection: Objection, chain: Sequence[crypto.X509]) -> str:

@@ -10,6 +10,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -102,6 +103,15 @@ class TlsSettings:
         """Returns whether rustls refused the target of this accepted session only because its authority was missing
         from the context of rustls. Then the next session has it."""
         return self.verifies and self.trust.widen(session.chain(), self._clock())
+
+    def confirms(self, session: Session) -> bool:
+        """Returns whether OpenSSL also accepts the certificates of this session of rustls. It checks more than rustls,
+        for example the key usage. The answer is cached by the certificates."""
+        if not self.verifies:
+            return True
+        with suppress(crypto.Error, ValueError):
+            return self.trust.certificate(session.chain(), self._clock(), accepted=True).chain_expires > 0
+        return False
 
     def _pem(self) -> bytes:
         valid = self.trust.valid(self._clock())

@@ -1,8 +1,9 @@
 """One probe in flight: its connections, and how much of its time this controller has used.
 
 A probe may need more than one connection. A kept connection that fails is evidence of nothing, so the probe is repeated
-on a new one. A handshake that fails with rustls is repeated with OpenSSL, whose verdict counts. A call that the server
-has not processed is repeated once on a new connection, as clients of gRPC do.
+on a new one. A handshake that fails with rustls is repeated with OpenSSL, whose verdict counts; so is one whose
+certificates only rustls accepts. A call that the server has not processed is repeated once on a new connection, as
+clients of gRPC do.
 """
 
 from collections.abc import Callable
@@ -213,11 +214,24 @@ class RunningProbe:
         if self.exchange.failure or (self.is_kept and self.exchange.is_stale):
             self._fail(self.exchange.failure or Failure(Cause.EMPTY))
             return
+        if self._is_doubtful():
+            self.worker.openssl_until = self._clock() + AGAIN
+            self._repeat(openssl=True)
+            return
         if self._is_openssl and self.worker.openssl_until <= (now := self._clock()):
             session = self.connection.session if self.connection else None
             if not (session and self._settings and self._settings.widen(session)):
                 self.worker.openssl_until = now + AGAIN
         self._end(None)
+
+    def _is_doubtful(self) -> bool:
+        """Returns whether rustls has accepted certificates that OpenSSL may refuse. That is looked at as often as the
+        certificate is read."""
+        if self._settings is None or self._is_openssl or self.is_kept or self.connection is None:
+            return False
+        if (session := self.connection.session) is None or not self.worker.wants_certificate(self.worker.started):
+            return False
+        return not self._settings.confirms(session)
 
     def _fail(self, failure: Failure) -> None:
         if self._is_over:

@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from OpenSSL import crypto
 
-from controller.probes.certificate import describe, expiry, readable, start
+from controller.probes.certificate import describe, expiry, is_for_servers, readable, start
 from controller.runtime.pem_files import PEM, ignored, without_certificates
 from reconcilers.health import Certificate
 
@@ -125,6 +125,8 @@ class Trust:
         try:
             chain = crypto.X509StoreContext(store, sent[0], others).get_verified_chain()
         except crypto.X509StoreContextError:
+            return 0.0
+        if not is_for_servers(chain):
             return 0.0
         self.needed.add(der(chain[-1]))
         return min(map(expiry, chain))

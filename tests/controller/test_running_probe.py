@@ -98,6 +98,9 @@ class FakeSettings:
     def widen(self, *_: object) -> bool:
         return False
 
+    def confirms(self, _: object) -> bool:
+        return True
+
     def rustls(self, _name: str) -> FakeRustls:
         if not self._has_rustls:
             raise Unsure
