@@ -42,7 +42,8 @@ IN_DOUBT = "written, and will be written once more: an earlier unanswered write 
 UNREADABLE = "the token may not read some health keys that it may write, so changes by others are not noticed"
 READABLE = "all health keys can be read again"
 LATEST = 10.0
-"""Seconds after which an unanswered request cannot arrive any more, counted from Consul's next answer."""
+"""Seconds after which an unanswered request is not expected to arrive any more, counted from Consul's next answer. A
+leader that stood still may execute it later; the key is corrected when it is read again (`kv_keeper`)."""
 REFUSALS = 2
 """After this number of refused single changes in a row no other is tried. Refusals for the size do not count."""
 ANY_SESSION = "x" * 36

@@ -140,7 +140,7 @@ FAULTS = (
     Fault("servers-emptied", "cluster", servers_emptied, EMPTIED, seconds=1, long=10),
     Fault("leader-killed", "cluster", leader_killed, ("cut", "leader"), seconds=4, long=20, cluster=True),
     Fault("killed-with-the-leader", "cluster", killed_with_the_leader, ("leader",), seconds=39, takes=10, cluster=True),
-    Fault("leader-stopped", "cluster", leader_stopped, ("cut", "leader"), seconds=4, long=20, cluster=True),
+    Fault("leader-stopped", "cluster", leader_stopped, ("cut", "leader", "late"), seconds=4, long=20, cluster=True),
     Fault("quorum-lost", "cluster", quorum_lost, ("cut", "leader", "headless"), seconds=4, long=30, cluster=True),
     Fault("snapshot-restored", "cluster", snapshot_restored, ("cut", "leader", "foreign"), seconds=3, long=15),
     Fault("connections-taken", "cluster", connections_taken, ("slow",), seconds=3, long=15),

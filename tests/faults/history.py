@@ -28,13 +28,14 @@ Effect = Literal[
     "stuck",
     "limited",
     "files",
+    "late",
 ]
 """What a fault may do to the controller, and so what it excuses: `cut` it has no good answers from Consul, `blind` only
 none about manifests, `slow` they come late, `leader` Consul's leader died and sessions begin anew, `headless` nobody
 can lead, `local` its own means are short, `foreign` others had their hands on our keys, `clock` the wall clock was set,
 `busy` the processor is taken, `two` a second controller runs, `stuck` one of its threads stands still, `limited` what
 it may ask of Consul is limited, which excuses nothing, `files` those that it reads are
-replaced, which it may see some seconds later."""
+replaced, which it may see some seconds later, `late` Consul's leader stops, and executes requests when it continues."""
 
 
 @dataclass(frozen=True, slots=True)

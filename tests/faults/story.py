@@ -50,6 +50,8 @@ ASKED_AGAIN = 5.0
 AFTER_OUTAGE = 24.0
 """So many seconds after it what was written meanwhile must have been read."""
 READ_WITHIN = 1.0
+WRITE_WAITS = 10.0
+"""The seconds after which the controller no longer waits for the answer to a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,10 @@ class Story:
     def spans(self, *effects: Effect) -> Sequence[Span]:
         """When faults with any of these effects were at work."""
         return merged(fault.span for fault in self.faults if fault.effects & set(effects))
+
+    def late_writes(self) -> Sequence[Span]:
+        """The faults after which Consul executes writes that had timed out."""
+        return [span for span in self.spans("late") if span.end - span.begin > WRITE_WAITS]
 
     def during(self, begin: float, end: float) -> str:
         """The faults at work in this time, for a person."""

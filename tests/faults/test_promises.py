@@ -48,6 +48,26 @@ def killed_after_a_slow_start(back: float, turned: float) -> Tale:
     return tale.pod(probed=probed, shown=[(1.3, killed, passing()), (killed, math.inf, critical())])
 
 
+def removed_and_written_late(seconds: float) -> Tale:
+    """A pod is removed before a leader that stops for so long continues, and then its key is back for a moment."""
+    back = 15 + seconds
+    tale = Tale(end=60).fault(15, back, "cut", "leader", "late")
+    return tale.pod(end=20.0, shown=[(1.3, 20.3, passing()), (back + 0.3, back + 2, critical(12))])
+
+
+def replaced_late(seconds: float) -> Tale:
+    """An older record replaces a newer one when a leader that stopped for so long continues."""
+    back = 15 + seconds
+    tale = Tale(end=60).fault(15, back, "cut", "leader", "late")
+    return tale.pod(
+        shown=[
+            (1.3, back, passing()),
+            (back, back + 2, passing(11, last_probe=990.0)),
+            (back + 2, math.inf, passing(12)),
+        ]
+    )
+
+
 def restarted_beside_a_broken_manifest(end: float) -> Tale:
     """A controller begins at 22 s, and never says that the manifest is broken."""
     tale = Tale(end=end, silent=[(9, 22)]).process(20, "KILL").process(20, "ended", -9).process(22, "listens", pid=PID)
@@ -111,7 +131,7 @@ KEEPS: dict[str, list[Tale]] = {
     "B2": [Tale(silent=[(10, 40)]).process(10, "KILL").process(10, "ended", -9).pod(
         probed=steadily(1.1, 10), shown=[(1.3, 30.6, passing())])],
     "B3": [Tale().pod()],
-    "C1": [Tale().pod(end=20.0, probed=steadily(1.1, 20.0))],
+    "C1": [Tale().pod(end=20.0, probed=steadily(1.1, 20.0)), removed_and_written_late(seconds=20)],
     "D1": [
         Tale().turns("a", 20.0, good=False).pod(shown=[(1.3, 22.2, passing()), (22.2, math.inf, critical())]),
         overwritten(until=45.0),
@@ -121,6 +141,7 @@ KEEPS: dict[str, list[Tale]] = {
     "D3": [
         Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=1019.0))]),
         with_a_clock_that_jumps(forward=5.0),
+        replaced_late(seconds=20),
     ],
     "D4": [
         Tale().pod(services=[(1.3, math.inf, passing())]),
@@ -194,6 +215,7 @@ BREAKS: dict[str, list[Tale]] = {
         Tale().pod(end=20.0, probed=steadily(1.1, 23.0)),
         Tale().pod(end=20.0, shown=[(1.3, 20.3, passing()), (22.0, 23.0, passing(12))]),
         Tale().pod().also(Request(3.0, "stranger", 1, good=True)),
+        removed_and_written_late(seconds=9),
     ],
     "D1": [
         overwritten(until=65.0),
@@ -219,6 +241,7 @@ BREAKS: dict[str, list[Tale]] = {
         Tale().pod(shown=[(1.3, math.inf, passing(session=""))]),
         Tale().pod(shown=[(1.3, 20, passing(10)), (20, math.inf, passing(11, last_probe=990.0))]),
         with_a_clock_that_jumps(forward=-5.0),
+        replaced_late(seconds=9),
     ],
     "D4": [
         Tale().turns("a", 20.0, good=False).pod(shown=TURNED, services=[(1.3, math.inf, passing())]),

@@ -39,7 +39,7 @@ def _asked(story: Story, life: Life, accepted: float, again: float) -> Iterator[
 
 def _said(story: Story, life: Life, accepted: float, again: float) -> Iterator[Broken]:
     """A key that came (back) afterwards; one that still stands is B1's."""
-    foreign = story.spans("foreign", "two")
+    foreign = [*story.spans("foreign", "two"), *story.late_writes()]
     for sighting in story.sightings.get(life.pod, ()):
         came = sighting.record and accepted < sighting.first.sent and sighting.first.at < again
         if came and not any(span.overlaps(accepted, sighting.first.at) for span in foreign):

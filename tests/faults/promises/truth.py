@@ -184,9 +184,9 @@ def _dead_sessions(
 
 
 def _older_over_newer(story: Story, pod: str, sightings: Sequence[Sighting]) -> Iterator[Broken]:
-    """What was written while others had their hands on our keys, or the clock was wrong, is no measure of what came
-    after it, nor of what came before."""
-    excused = story.spans("foreign", "clock", "two")
+    """A record proves nothing about those before and after it if others wrote our keys, the clock was wrong, or Consul
+    executed a write that had timed out."""
+    excused = [*story.spans("foreign", "clock", "two"), *story.late_writes()]
     newest, since = None, 0.0
     for sighting in sightings:
         record = sighting.record
