@@ -4,12 +4,12 @@ Every answer is decoded as the type that it must have. Decoding stops at the fir
 size of the answer, and raises one of `DECODE_ERRORS`. Fields that are not used become no objects.
 """
 
-import json
 import math
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -67,7 +67,7 @@ class Operation:
     @property
     def size(self) -> int:
         """Bytes of the operation in the body of a transaction, or a few more."""
-        return 320 + len(json.dumps(self.key)) + (len(self.value) + 2) // 3 * 4
+        return 320 + len(encode_basestring_ascii(self.key)) + (len(self.value) + 2) // 3 * 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -331,10 +331,10 @@ def _headers(lines: Sequence[bytes]) -> dict[str, str]:
 
 def _raise_for_code(answer: Response) -> None:
     """Raises an error unless the code is 200, or 404 or 409, whose meaning depends on the request."""
+    if answer.code in {200, 404, 409}:
+        return
     problem = f"answered {answer.code} {answer.excerpt}".rstrip()
     match answer.code:
-        case 200 | 404 | 409:
-            return
         case 413:
             raise ConsulTooLarge(problem)
         case code if 300 <= code < 400:

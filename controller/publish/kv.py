@@ -199,7 +199,7 @@ class KvSink:
             ConsulError: the known records are kept.
         """
         with self._lock:
-            keys = sorted(self._known.keys() | self._left | frozenset(self._scheduled()))
+            keys = list({**dict.fromkeys(self._known), **dict.fromkeys(self._left), **dict.fromkeys(self._scheduled())})
             self._decoded = {key: kept for key, kept in self._decoded.items() if key in self._known}
         differing: set[PodKey] = set()
         unreadable: set[PodKey] = set()
@@ -316,26 +316,27 @@ class KvSink:
     def _read(self, keys: Sequence[PodKey]) -> tuple[dict[PodKey, KvPair], set[PodKey]]:
         """Returns the pairs of `keys`, read 64 per request, and the keys that cannot be read. A missing key is in
         neither. Consul names a missing key as failed, and silently omits a key that our token may not read."""
+        by_text = {health_key(key): key for key in keys}
         read: dict[PodKey, KvPair] = {}
         unread: set[PodKey] = set()
-        left = [*batches(keys, _reading, self._limit)]
+        left = [*batches([Operation("get", text) for text in by_text], lambda step: [step], self._limit)]
         while left:
             batch = left.pop()
             try:
-                result = self._send([step for key in batch for step in _reading(key)])
+                result = self._send(batch)
             except ConsulTooLarge:
                 if len(batch) == 1:
-                    unread.update(batch)
+                    unread.add(by_text[batch[0].key])
                 else:
                     left += halves(batch)
                 continue
             if result.failed:
-                existing = [key for at, key in enumerate(batch) if at not in result.failed]
+                existing = [step for at, step in enumerate(batch) if at not in result.failed]
                 left += [existing] if existing else []
                 continue
             pairs = {pair.key: pair for pair in result.pairs}
-            read |= {key: pairs[health_key(key)] for key in batch if health_key(key) in pairs}
-            unread.update(key for key in batch if key not in read)
+            read |= {by_text[step.key]: pairs[step.key] for step in batch if step.key in pairs}
+            unread.update(by_text[step.key] for step in batch if step.key not in pairs)
         return read, unread
 
     def _record(self, key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
@@ -361,10 +362,6 @@ class KvSink:
                 return record
             return Unsettled.of_record(replace(record, key=key))
         return Unsettled(key, HealthState.UNKNOWN, detail="it could not be decoded because of an unexpected exception")
-
-
-def _reading(key: PodKey) -> Sequence[Operation]:
-    return [Operation("get", health_key(key))]
 
 
 def _all(batch: Iterable[_Change], error: str) -> dict[PodKey, str]:
