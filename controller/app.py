@@ -83,7 +83,7 @@ class App:
         self._places = Places(self._backends.sinks)
         self._publications = {place: self._queue(f"publication-{place}") for place in self._backends.sinks}
         grace = config.startup_grace if self._backends.reality else 0.0
-        self._deployments = Deployments(grace, self._manifests, self._places, faults=self._heartbeats.faults)
+        self._deployments = Deployments(grace, self._manifests, self._places.published, faults=self._heartbeats.faults)
         self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited)
         self._engine = ProbeEngine(
             self._healths,
@@ -142,7 +142,7 @@ class App:
         if self._canary:
             self._canary.start()
         self._watch.start()
-        self._restart_state.start(self._healths, self._desired.dampings)
+        self._restart_state.start(self._healths.all, self._desired.dampings)
         self._reloader.start()
         self._systemd.start()
         log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)

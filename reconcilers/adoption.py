@@ -110,15 +110,8 @@ def _claims_more(health: CheckHealth, published: HealthRecord) -> bool:
 def _as_published(health: CheckHealth, published: HealthRecord, version: ManifestVersion) -> CheckHealth:
     """The published state, without counts: they are not known."""
     since = published.since or health.since
-    return CheckHealth(
-        published.status,
-        published.reason,
-        since,
-        published.detail,
-        published.excerpt,
-        born=health.born,
-        version=version,
-    )
+    state, reason, detail, output = published.status, published.reason, published.detail, published.excerpt
+    return CheckHealth(state, reason, since, detail, output, born=health.born, version=version)
 
 
 def _is_plausible(saved: Saved) -> bool:

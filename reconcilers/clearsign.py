@@ -58,7 +58,7 @@ def read(data: bytes) -> Clearsigned:
         return Clearsigned(data, signed=False)
     if not _is_armored(lines[signature + 1 :]):
         raise ClearsignError("a signed message whose signature does not begin with headers and an empty line")
-    plaintext = b"".join(_unescaped(line) + b"\n" for line in lines[blank + 1 : signature])
+    plaintext = _text(lines[blank + 1 : signature], DASH)
     hashes = tuple(name for line in lines[:blank] for name in _hashes(line))
     alone = not (data[: begin.start()] + after).strip()
     return Clearsigned(plaintext, signed=True, hashes=hashes, alone=alone)
@@ -76,8 +76,7 @@ def verified(data: bytes, verify: Verify) -> bytes:
         raise SignatureError("not signed, but require_signature is set")
     if not message.alone:
         raise SignatureError("text before or after the signed message, which the signature does not cover")
-    lines = verify(data).split(b"\n")
-    if b"".join(_without_blanks(line) + b"\n" for line in lines) != message.plaintext:
+    if _text(verify(data).split(b"\n")) != message.plaintext:
         raise SignatureError("the signed text differs from the text that is read")
     return message.plaintext
 
@@ -87,12 +86,9 @@ def _is_armored(lines: list[bytes]) -> bool:
     return blank is not None and all(b": " in line for line in lines[:blank])
 
 
-def _unescaped(line: bytes) -> bytes:
-    return line.removesuffix(b"\r").removeprefix(DASH).rstrip(b" \t")
-
-
-def _without_blanks(line: bytes) -> bytes:
-    return line.removesuffix(b"\r").rstrip(b" \t")
+def _text(lines: list[bytes], prefix: bytes = b"") -> bytes:
+    """Returns the lines without this prefix, without blanks at their ends, and with `\\n` after each."""
+    return b"".join(line.removesuffix(b"\r").removeprefix(prefix).rstrip(b" \t") + b"\n" for line in lines)
 
 
 def _hashes(line: bytes) -> list[str]:

@@ -44,12 +44,8 @@ def quoted(text: str, limit: int = 40) -> str:
 
 
 def _escape_unprintable(run: str, escape: Callable[[str], str]) -> str:
-    return "".join(letter if _is_shown(letter) else escape(letter) for letter in run)
-
-
-def _is_shown(letter: str) -> bool:
-    """Returns whether a character is printable or a space of any width."""
-    return letter.isprintable() or category(letter) == "Zs"
+    """Escapes the characters that are neither printable nor a space of any width."""
+    return "".join(each if each.isprintable() or category(each) == "Zs" else escape(each) for each in run)
 
 
 def _python_escape(letter: str) -> str:

@@ -142,24 +142,25 @@ def go_duration(seconds: float) -> str:
     return "".join(f"{amount}{unit}" for amount, unit in parts if amount) or "0s"
 
 
-def name(value: object) -> str:
-    if isinstance(value, str) and is_name(value):
-        return str(value)
-    raise ValueError("expected a name of letters, digits, '.', '_' and '-', at most 128 characters long")
+def _text_that(is_valid: Callable[[str], object], expected: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if isinstance(value, str) and is_valid(value):
+            return str(value)
+        raise ValueError(f"expected {expected}")
+
+    return read
 
 
-def host(value: object) -> str:
-    """Reads the name of a host, which may become part of a URL; "" for none."""
-    if isinstance(value, str) and (not value or is_name(value)):
-        return str(value)
-    raise ValueError("expected a host's name of letters, digits, '.', '_' and '-'")
+def _is_line(text: str) -> bool:
+    return len(text) <= MAX_TEXT and text.isprintable()
 
 
-def text(value: object) -> str:
-    """Text of one line."""
-    if isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable():
-        return str(value)
-    raise ValueError(f"expected text of one line, of at most {MAX_TEXT} characters")
+name = _text_that(is_name, "a name of letters, digits, '.', '_' and '-', at most 128 characters long")
+host = _text_that(lambda text: not text or is_name(text), "a host's name of letters, digits, '.', '_' and '-'")
+"""Reads the name of a host, which may become part of a URL; "" for none."""
+text = _text_that(_is_line, f"text of one line, of at most {MAX_TEXT} characters")
+file = _text_that(FILE.fullmatch, f"a file's absolute path in ASCII, of at most {MAX_TEXT} characters")
+"""Reads the path of a file of this host; "" for none. The libraries that open the file accept ASCII only."""
 
 
 def is_host(text: str) -> bool:
@@ -170,13 +171,6 @@ def is_host(text: str) -> bool:
         return HOST.fullmatch(text.encode("idna").decode("ascii")) is not None
     except UnicodeError:
         return False
-
-
-def file(value: object) -> str:
-    """Reads the path of a file of this host; "" for none. The libraries that open the file accept ASCII only."""
-    if isinstance(value, str) and FILE.fullmatch(value):
-        return str(value)
-    raise ValueError(f"expected a file's absolute path in ASCII, of at most {MAX_TEXT} characters")
 
 
 def path(value: object) -> str:
@@ -243,11 +237,8 @@ def status_ranges(ranges: tuple[tuple[int, int], ...]) -> str:
 
 def digests(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
     """A digest of each header's value, by name: a value may be a secret, and its digest shows that it changed."""
-    return {name: f"({_digest(value)})" for name, value in headers}
-
-
-def _digest(secret: str) -> str:
-    return blake2b(secret.encode("utf-8", "replace"), digest_size=DIGEST_BYTES).hexdigest()
+    secrets = {name: value.encode("utf-8", "replace") for name, value in headers}
+    return {name: f"({blake2b(secret, digest_size=DIGEST_BYTES).hexdigest()})" for name, secret in secrets.items()}
 
 
 def _seconds(value: str) -> float | None:

@@ -190,18 +190,16 @@ def _validated(model: type[D], document: dict[str, Any]) -> D:
 
 
 def _wrong(error: ErrorDetails) -> ManifestError:
-    is_complete = error["type"] == "missing" or CONFIDENTIAL in error["loc"]
-    got = "" if is_complete else f", got {_shown(error['input'])}"
-    return ManifestError(_path(error["loc"]), _problem(error["type"], error["msg"]) + got)
+    path = _path(error["loc"])
+    if error["type"] == "missing":
+        return ManifestError(path, "missing; expected the pod's name")
+    got = "" if CONFIDENTIAL in error["loc"] else f", got {_shown(error['input'])}"
+    return ManifestError(path, expectation(error["type"], error["msg"]) + got)
 
 
 def _path(location: tuple[int | str, ...]) -> str:
     """The path of an error. Its last part may be an arbitrary name."""
     return ".".join(name if is_name(name) and len(name) <= MAX_SHOWN else _shown(name) for name in map(str, location))
-
-
-def _problem(kind: str, message: str) -> str:
-    return "missing; expected the pod's name" if kind == "missing" else expectation(kind, message)
 
 
 def _shown(value: object) -> str:

@@ -66,17 +66,9 @@ class HealthRecord:
     @classmethod
     def of(cls, key: PodKey, health: CheckHealth, last_probe: float, manifest_sha: str = "") -> "HealthRecord":
         """Returns the record of `health`."""
-        output = safe_utf8(health.output or health.detail, MAX_OUTPUT)
-        return cls(
-            key,
-            health.state,
-            health.reason,
-            health.detail,
-            output,
-            health.since,
-            last_probe,
-            manifest_sha=manifest_sha,
-        )
+        state, reason, since, detail = health.state, health.reason, health.since, health.detail
+        output = safe_utf8(health.output or detail, MAX_OUTPUT)
+        return cls(key, state, reason, detail, output, since, last_probe, manifest_sha=manifest_sha)
 
     @property
     def excerpt(self) -> str:

@@ -165,8 +165,6 @@ class _Builder:
                 self._open(event, [])
             case CollectionEndEvent():
                 self._stack.pop()
-            case _:
-                pass
 
     def _scalar(self, event: ScalarEvent) -> None:
         self._refuse_tag(event)
@@ -256,8 +254,6 @@ class _OldScanner:
                 self._flows -= bool(self._flows)
             case ScalarEvent():
                 self._scalar(event)
-            case _:
-                pass
 
     def _scalar(self, event: ScalarEvent) -> None:
         written = self._text[_index(event.start_mark) : _index(event.end_mark)]

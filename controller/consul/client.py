@@ -76,12 +76,10 @@ class ConsulClient:
         *,
         timeout: float = 10.0,
         observe: Observe | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address, self._namespace, self._partition = settings.address, settings.namespace, settings.partition
         self._timeout = timeout
         self._observe = observe
-        self._clock = clock
         self._http = CurlTransport(settings)
         self._listed = ListedManifests("", "")
         self._read_in_parts_until: dict[str, float] = {}
@@ -181,7 +179,7 @@ class ConsulClient:
 
     # --- sessions ---
 
-    def session_create(self, name: str, ttl: int, node: str | None = None) -> tuple[str, int]:
+    def session_create(self, name: str, ttl: int) -> tuple[str, int]:
         """Create a session without checks, whose end deletes its keys. Returns its id and its TTL in seconds.
 
         `ttl` is at least 10. If Consul allows only longer TTLs, the session has the shortest allowed TTL.
@@ -189,7 +187,7 @@ class ConsulClient:
 
         def create(ttl: int) -> str:
             session = self._api.session
-            made = session.create(name, node, checks=[], lock_delay=LOCK_DELAY, behavior="delete", ttl=ttl)
+            made = session.create(name, checks=[], lock_delay=LOCK_DELAY, behavior="delete", ttl=ttl)
             return answers.session_of(made)
 
         try:
@@ -308,7 +306,7 @@ class ConsulClient:
         """Read all keys below `prefix`, in one answer or in parts. Returns the answer with the index, the pairs, and
         the keys that are too large. If the tree is read in parts, the values of keys that are not `wanted` are not
         read: these keys are returned with the keys that are too large. For `known`, see `pairs_of`."""
-        if self._read_in_parts_until.get(prefix, 0.0) <= self._clock():
+        if self._read_in_parts_until.get(prefix, 0.0) <= time.monotonic():
             try:
                 timeout = self._listing_timeout(index, wait)
                 blocking = _blocking(index, wait)
@@ -316,7 +314,7 @@ class ConsulClient:
                 return *self._request(operation, read, timeout), []
             except ConsulTooLarge:
                 log.info("%s is too large for one answer and is read in parts", prefix)
-                self._read_in_parts_until[prefix] = self._clock() + consul_parts.IN_PARTS_FOR
+                self._read_in_parts_until[prefix] = time.monotonic() + consul_parts.IN_PARTS_FOR
                 index = 0
         answer, keys = self._keys(prefix, "/", index, wait)
         others = [key for key in keys if wanted and not wanted(key)]
@@ -343,7 +341,7 @@ class ConsulClient:
         return wait + wait / 16 + BLOCKING_SLACK if index else self._timeout
 
     def _request(self, operation: ControllerOp | ToolOp, call: Callable[[], T], timeout: float | None = None) -> T:
-        started, outcome = self._clock(), "ok"
+        started, outcome = time.monotonic(), "ok"
         self._http.timeout = self._timeout if timeout is None else timeout
         try:
             return call()
@@ -362,7 +360,7 @@ class ConsulClient:
             raise ConsulRefused(f"{operation}: Consul at {self._address} was sent no request: {error}") from error
         finally:
             if self._observe:
-                self._observe(operation, outcome, self._clock() - started)
+                self._observe(operation, outcome, time.monotonic() - started)
 
 
 def _blocking(index: int, wait: float) -> dict[str, int | str]:

@@ -62,7 +62,6 @@ class SessionKeeper:
         resume: str = "",
         renewal: float = RENEWAL,
         clock: Callable[[], float] = boottime,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._node = node
@@ -71,7 +70,6 @@ class SessionKeeper:
         self._heartbeat = heartbeat
         self._renewal = renewal
         self._clock = clock
-        self._wall_clock = wall_clock
         self._lease = Lease(resume, clock(), 0.0) if resume else None
         self._destroy = False
         self._problem = LogOnce(log)
@@ -153,7 +151,7 @@ class SessionKeeper:
     def _confirm(self, session: str, sent: float, ttl: int) -> None:
         """Consul has confirmed that `session` lives. Calls `on_new` if the session could not be used before."""
         self._is_new |= self.current() is None
-        self._lease = Lease(session, sent + ttl, self._wall_clock() + ttl, ttl)
+        self._lease = Lease(session, sent + ttl, time.time() + ttl, ttl)
         self._log_ttl(ttl)
         self._problem.clear()
         if self._is_new:
@@ -192,5 +190,5 @@ class SessionKeeper:
 
     def _name(self) -> str:
         """Returns the name of a session in p2's form: `health:<node>:<pid>:<MMDD-HHMMSS>`."""
-        started = datetime.fromtimestamp(self._wall_clock(), UTC)
+        started = datetime.fromtimestamp(time.time(), UTC)
         return f"health:{self._node}:{os.getpid()}:{started:%m%d-%H%M%S}"

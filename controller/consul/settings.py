@@ -47,7 +47,8 @@ class ConsulSettings:
     partition: str = ""
 
     def __post_init__(self) -> None:
-        if not (_is_unix(self.address) or _is_http(self.address)):
+        is_unix = self.address.startswith("unix:///") and self.address.isprintable()
+        if not (is_unix or _is_http(self.address)):
             shown = self.address.rpartition("@")[2]
             raise ValueError(f"Consul's address is {shown!r}; expected {ADDRESS}")
         for name, text in (("namespace", self.namespace), ("partition", self.partition)):
@@ -133,10 +134,6 @@ def _boolean(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
             return False
         case text:
             raise ValueError(f"{name} is {text!r}; expected true or false")
-
-
-def _is_unix(address: str) -> bool:
-    return address.startswith("unix:///") and address.isprintable()
 
 
 def _is_http(address: str) -> bool:

@@ -7,7 +7,6 @@ is broken. Then the failures are no evidence about the pods, and the health stor
 import logging
 import socket
 import time
-from collections.abc import Callable
 
 from controller.health.store import HealthStore
 from controller.runtime.background_thread import BackgroundThread
@@ -31,14 +30,12 @@ class Canary:
         *,
         window: float,
         period: float = PERIOD,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._target = target
         self._healths = healths
         self._window = window
         """Checks that have failed for longer than this many seconds do not count."""
         self._period = period
-        self._wall_clock = wall_clock
         self._thread = BackgroundThread(self._turn, heartbeat, delay=period)
 
     def apply(self, window: float) -> None:
@@ -52,26 +49,22 @@ class Canary:
         self._thread.stop(timeout)
 
     def _turn(self) -> float:
-        self._judge()
-        return self._period
-
-    def _judge(self) -> None:
-        now = self._wall_clock()
-        if not self._healths.cut_off and self._healths.latest_failure < now - 2 * self._period:
-            return
+        if not self._healths.cut_off and self._healths.latest_failure < time.time() - 2 * self._period:
+            return self._period
         cut_off = self._everything_failed() and not self._answers()
         if cut_off and not self._healths.cut_off:
             why = f"every check fails and {self._name()} cannot be reached either: this node is cut off"
             log.warning("%s", why)
-            self._healths.declare_cut_off(why, self._wall_clock() - self._window)
+            self._healths.declare_cut_off(why, time.time() - self._window)
         elif self._healths.cut_off and not cut_off:
             log.warning("this node is not cut off any more")
             self._healths.end_cut_off()
+        return self._period
 
     def _everything_failed(self) -> bool:
         """While the node is cut off, checks that have failed for longer than the window count too."""
         since = [tracked.assessment.failing_since for tracked in self._healths.all() if tracked.last]
-        return everything_failed(since, self._wall_clock(), float("inf") if self._healths.cut_off else self._window)
+        return everything_failed(since, time.time(), float("inf") if self._healths.cut_off else self._window)
 
     def _answers(self) -> bool:
         """Whether the canary accepts a connection. A name that cannot be encoded (`a..b`) raises UnicodeError."""

@@ -1,12 +1,13 @@
 """What a run takes over from the last run of the same node, and leaves to the next: lock, session and state file."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from controller.health.node_lock import NodeLock
 from controller.health.state_file import StateFile
-from controller.health.state_saver import Known, StateSaver
+from controller.health.state_saver import StateSaver
+from controller.health.store import Tracked
 from controller.runtime.heartbeat import Heartbeats
 from controller.runtime.log.once import LogOnce
 from controller.runtime.plain_files import is_unwritable
@@ -75,7 +76,7 @@ class RestartState:
         """Returns where the check `spec` continues. `published` is what has been published without a break."""
         return self._saver.take_over(spec, published) if self._saver else None
 
-    def start(self, checks: Known, dampings: Callable[[], Mapping[PodKey, Damping]]) -> None:
+    def start(self, checks: Callable[[], Iterable[Tracked]], dampings: Callable[[], Mapping[PodKey, Damping]]) -> None:
         """Saves the state of `checks` and their flap damping from now on."""
         if self._saver:
             self._saver.start(checks, dampings)

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from controller.health.state_file import MAX_BYTES, StateFile, Unwritable
 from controller.health.store import Tracked
@@ -43,12 +42,6 @@ class _Line:
     text: bytes
 
 
-class Known(Protocol):
-    """The checks of this run."""
-
-    def all(self) -> Iterable[Tracked]: ...
-
-
 class StateSaver:
     """Saves in a thread with the name of its heartbeat. The thread that starts checks calls `take_over`."""
 
@@ -58,14 +51,12 @@ class StateSaver:
         heartbeat: Heartbeat,
         *,
         period: float = PERIOD,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
         self._faults = heartbeat.faults
         self._period = period
-        self._wall_clock = wall_clock
         self._not_taken_over = file.read()
-        self._checks: Known | None = None
+        self._checks: Callable[[], Iterable[Tracked]] = tuple
         self._dampings: Callable[[], Mapping[PodKey, Damping]] = dict
         self._lines: dict[PodKey, _Line] = {}
         self._write_trouble = LogOnce(log)
@@ -80,9 +71,9 @@ class StateSaver:
     def take_over(self, spec: CheckSpec, published: HealthRecord | None) -> Inherited | None:
         """Returns where the check `spec` continues, see `adopt`. Only the first check of a pod takes over a state."""
         saved = self._not_taken_over.pop(spec.key, None)
-        return adopt(spec, saved, published, self._wall_clock()) if saved else None
+        return adopt(spec, saved, published, time.time()) if saved else None
 
-    def start(self, checks: Known, dampings: Callable[[], Mapping[PodKey, Damping]]) -> None:
+    def start(self, checks: Callable[[], Iterable[Tracked]], dampings: Callable[[], Mapping[PodKey, Damping]]) -> None:
         """Saves the state of `checks` from now on. `dampings` returns the present flap damping of each pod."""
         self._checks, self._dampings = checks, dampings
         self._thread.start()
@@ -102,9 +93,9 @@ class StateSaver:
 
     def _refresh(self, max_age: float) -> bool:
         """Replaces the lines that changed or are older than `max_age` seconds. Returns whether any was."""
-        before, now, dampings = self._lines, self._wall_clock(), self._dampings()
+        before, now, dampings = self._lines, time.time(), self._dampings()
         lines: dict[PodKey, _Line] = {}
-        for number, check in enumerate(self._all()):
+        for number, check in enumerate(self._checks()):
             key, damping = check.spec.key, dampings.get(check.spec.key)
             with self._faults.contain(f"saving the state of {key}"):
                 line = before.get(key)
@@ -134,7 +125,7 @@ class StateSaver:
 
     def _save(self) -> None:
         """Writes the file. It also has the states that no check has taken over: their manifests may not be read yet."""
-        now = self._wall_clock()
+        now = time.time()
         remaining = [self._text(one) for one in list(self._not_taken_over.values()) if now - one.at < HINT]
         try:
             lines = [*(line.text for line in self._lines.values()), *remaining]
@@ -156,9 +147,6 @@ class StateSaver:
             f"has its maximum of {MAX_BYTES >> 20} MiB without the checks that began last",
             kind="too long",
         )
-
-    def _all(self) -> Iterable[Tracked]:
-        return self._checks.all() if self._checks else ()
 
 
 def _is_current(line: _Line, check: Tracked, damping: Damping | None, since: float) -> bool:

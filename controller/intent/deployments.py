@@ -7,7 +7,6 @@ deployed, a read is one lookup in a dictionary. Without a startup grace, the dic
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
 
 from controller.runtime.faults import Faults
 from reconcilers.deployment import Deployment, Reality
@@ -18,28 +17,22 @@ from reconcilers.record import HealthRecord
 from reconcilers.spec import ManifestVersion, PodKey
 
 
-class Published(Protocol):
-    """The records that are published, as far as known."""
-
-    def published(self, key: PodKey) -> HealthRecord | None: ...
-
-
 class Deployments:
-    """Failures of a pod are excused for at most `grace` seconds; 0 excuses none. The records published in `sink` show
-    what an earlier run has found."""
+    """Failures of a pod are excused for at most `grace` seconds; 0 excuses none. The records that are `published`, as
+    far as known, show what an earlier run has found."""
 
     def __init__(
         self,
         grace: float,
         manifests: Manifests,
-        sink: Published,
+        published: Callable[[PodKey], HealthRecord | None],
         wall_clock: Callable[[], float] = time.time,
         faults: Faults | None = None,
     ) -> None:
         self._faults = faults or Faults()
         self._grace = grace
         self._manifests = manifests
-        self._sink = sink
+        self._published = published
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._intent: dict[PodKey, tuple[ManifestVersion, str]] = {}
@@ -99,7 +92,7 @@ class Deployments:
             self._under_way.pop(key, None)
 
     def _begun(self, key: PodKey, sha: str) -> Deployment | None:
-        published = self._sink.published(key)
+        published = self._published(key)
         told = published.status if published and published.manifest_sha == sha else None
         return Deployment.begun(self._compare(key, sha), told, self._wall_clock())
 

@@ -33,12 +33,10 @@ class DirectorySource:
         folder: Path,
         node: str,
         leftovers: Callable[[], Collection[PodKey]],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._node = node
         self._leftovers = leftovers
-        self._clock = clock
         self._cancelled = threading.Event()
         self._index = 0
         self._entries: dict[PodKey, Entry] = {}
@@ -51,8 +49,8 @@ class DirectorySource:
             raise SourceError(str(error)) from error
 
     def next(self, wait: float) -> Listing:
-        deadline = self._clock() + wait
-        while not self._changed() and self._index and self._clock() < deadline and not self._cancelled.wait(POLL):
+        deadline = time.monotonic() + wait
+        while not self._changed() and self._index and time.monotonic() < deadline and not self._cancelled.wait(POLL):
             pass
         self._index = max(1, self._index)
         return Listing(self._index, dict(self._entries), ignored=dict(self._ignored))

@@ -151,8 +151,7 @@ class DirectoryLease:
     def _clear(self) -> None:
         """Deletes the records: with a new lease they would look fresh."""
         for key in read(self._path.parent):
-            with contextlib.suppress(OSError):
-                (self._path.parent / f"{key.pod}{SUFFIX}").unlink()
+            _remove(self._path.parent, key)
 
     def _touch(self) -> None:
         try:
@@ -177,8 +176,7 @@ class DirectorySink:
         records = read(self._folder)
         for key in records:
             if key.node != node:
-                with contextlib.suppress(OSError):
-                    (self._folder / f"{key.pod}{SUFFIX}").unlink(missing_ok=True)
+                _remove(self._folder, key)
         self._published = {key: record for key, record in records.items() if key.node == node}
         return self._published.keys()
 
@@ -224,6 +222,11 @@ def read(folder: Path) -> dict[PodKey, HealthRecord]:
             record = decode(contents(str(path), MAX_BYTES))
             records[record.key] = record
     return records
+
+
+def _remove(folder: Path, key: PodKey) -> None:
+    with contextlib.suppress(OSError):
+        (folder / f"{key.pod}{SUFFIX}").unlink()
 
 
 def is_alive(folder: Path, now: float) -> bool:

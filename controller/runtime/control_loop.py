@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from controller.runtime.heartbeat import Heartbeat
@@ -38,7 +38,6 @@ class ControlLoop:
         *,
         batch: int,
         linger: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._reconciler = reconciler
@@ -46,7 +45,6 @@ class ControlLoop:
         self._heartbeat = heartbeat
         self._batch = batch
         self._linger = linger
-        self._clock = clock
         self._item = f"step of {queue.name}"
         self._failing: dict[PodKey, str] = {}
         """The last error of each pod that has not succeeded since."""
@@ -81,9 +79,9 @@ class ControlLoop:
         keys = self._queue.get_batch(self._batch, self._linger, IDLE)
         if not keys:
             return
-        started = self._clock()
+        started = time.monotonic()
         results = self._reconcile(keys)
-        self._metrics.took(self._clock() - started)
+        self._metrics.took(time.monotonic() - started)
         known = set(self._failing.values())
         news = [key for key in keys if self._end(key, results.get(key, DONE)) and self._failing[key] not in known]
         if not self._failing:
@@ -115,14 +113,10 @@ class ControlLoop:
             self._metrics.reconciled("error", 1)
             return self._queue.retry(key) == 1
         self._failing.pop(key, None)
-        match result:
-            case Result(requeue_after=seconds) if seconds is not None:
-                self._queue.forget(key)
-                self._queue.add_after(key, seconds)
-                self._metrics.reconciled("requeue_after", 1)
-            case _:
-                self._queue.forget(key)
-                self._metrics.reconciled("success", 1)
+        self._queue.forget(key)
+        if result.requeue_after is not None:
+            self._queue.add_after(key, result.requeue_after)
+        self._metrics.reconciled("success" if result.requeue_after is None else "requeue_after", 1)
         return False
 
     def _say(self, keys: Sequence[PodKey]) -> None:

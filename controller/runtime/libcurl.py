@@ -14,7 +14,6 @@ MINIMUM = (7, 87, 0)
 """The first release with CURLOPT_CA_CACHE_TIMEOUT, the newest option that is set. Source: its manual page."""
 TLS_BACKEND = "OpenSSL/"
 """Certificates and keys in memory are given to libcurl as it takes them with OpenSSL."""
-FEATURES = {"SSL": pycurl.VERSION_SSL}
 
 
 def check_libcurl() -> None:
@@ -22,13 +21,11 @@ def check_libcurl() -> None:
 
     The message names what is needed and what was found.
     """
-    _, version, _, _, features, tls, *_ = pycurl.version_info()
-    missing = [name for name, bit in FEATURES.items() if not features & bit]
-    if _numbers(version) < MINIMUM or not str(tls).startswith(TLS_BACKEND) or missing:
-        without = f", without {' and '.join(missing)}" if missing else ""
+    _, version, _, _, _, tls, *_ = pycurl.version_info()
+    if _numbers(version) < MINIMUM or not str(tls).startswith(TLS_BACKEND):
         raise StartError(
             f"libcurl: expected {'.'.join(map(str, MINIMUM))} or later with OpenSSL, "
-            f"got {version} with {tls or 'no TLS'}{without}"
+            f"got {version} with {tls or 'no TLS'}"
         )
 
 

@@ -46,11 +46,10 @@ class ServiceManager:
 
     def reloading(self) -> None:
         """Notify systemd that a reload begins. `ready` ends it."""
-        if self._address:
-            self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def ready(self) -> None:
-        if self._address:
+        if self._address:  # else the status is not needed
             self._tell("READY=1", f"STATUS={self._status()}")
 
     def stopping(self) -> None:
@@ -58,8 +57,7 @@ class ServiceManager:
         of its own for the stop."""
         if self._thread:
             self._thread.stop(0.0)
-        if self._address:
-            self._tell("STOPPING=1", "STATUS=stopping", f"EXTEND_TIMEOUT_USEC={STOP_WITHIN * 1e6:.0f}")
+        self._tell("STOPPING=1", "STATUS=stopping", f"EXTEND_TIMEOUT_USEC={STOP_WITHIN * 1e6:.0f}")
 
     def _turn(self) -> float:
         complaints = self._heartbeats.complaints()
@@ -68,7 +66,9 @@ class ServiceManager:
         return self._period
 
     def _tell(self, *lines: str) -> None:
-        """Send one datagram. Errors are ignored: there may be no reader, or the reader may be too slow."""
+        """Send one datagram to systemd, if any. Errors are ignored: the reader may be missing or too slow."""
+        if not self._address:
+            return
         text = "\n".join(safe_line(line) for line in lines)
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as way:
             way.setblocking(False)

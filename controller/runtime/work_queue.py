@@ -47,14 +47,10 @@ class WorkQueue(Generic[K]):
         self._sequence = 0
         self._failures: dict[K, int] = {}
         self._first_added: dict[K, float] = {}
-        self._closed = False
+        self.closed = False
 
     def __len__(self) -> int:
         return len(self._order)
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
 
     def working(self) -> list[float]:
         """Returns the seconds since `get_batch` for each key in work."""
@@ -119,11 +115,11 @@ class WorkQueue(Generic[K]):
     def close(self) -> None:
         """Accepts and returns no more keys, and ends a waiting `get_batch`."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify_all()
 
     def _add(self, key: K) -> None:
-        if self._closed or key in self._waiting or key in self._again:
+        if self.closed or key in self._waiting or key in self._again:
             return
         self._metrics.added()
         self._first_added.setdefault(key, self._clock())
@@ -149,7 +145,7 @@ class WorkQueue(Generic[K]):
 
     def _wait_for(self, count: int, deadline: float) -> bool:
         """Waits for `count` keys. Returns False if the queue is closed, or empty at `deadline`."""
-        while not self._closed:
+        while not self.closed:
             now = self._clock()
             self._fire(now)
             if len(self._order) >= count or now >= deadline:

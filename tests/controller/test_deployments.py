@@ -35,7 +35,7 @@ class Trees:
         self.store = ManifestStore(Rules())
         self.version = 0
         self.clock = FakeClock(NOW)
-        self.deployments = Deployments(grace, self.store, FakeSink(*published), self.clock)
+        self.deployments = Deployments(grace, self.store, FakeSink(*published).published, self.clock)
 
     def intend(self, data: bytes | None, key: PodKey = A) -> None:
         self.version += 1

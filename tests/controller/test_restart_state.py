@@ -180,7 +180,7 @@ def test_checks_that_do_not_fit_into_the_file_are_logged_once(
 ) -> None:
     saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat()), HealthStore(lambda _: None)
     healths.follow([(replace(SPEC, key=one.key), number) for number, one in enumerate(named(10))])
-    saver._checks = healths
+    saver._checks = healths.all
     for bound in (1_000, 1_001, 100_000, 1_000):
         monkeypatch.setattr(statefile, "MAX_BYTES", bound)
         saver._refresh(0.0)
@@ -251,7 +251,7 @@ def test_the_last_save_also_has_the_states_that_no_check_has_taken_over(tmp_path
         map(StateFile.line, [replace(saved_at(now), key=unread), replace(saved_at(now - 7200), key=stale)])
     )
     saver = StateSaver(StateFile(tmp_path, "web1"), heartbeat())
-    saver.start(store(), lambda: {KEY: DAMPING})
+    saver.start(store().all, lambda: {KEY: DAMPING})
     saver.stop(5.0)
     after = StateFile(tmp_path, "web1").read()
     assert after.keys() == {KEY, unread}
@@ -262,7 +262,7 @@ def test_the_last_save_also_has_the_states_that_no_check_has_taken_over(tmp_path
 
 def test_a_change_is_saved_within_seconds(tmp_path: Path) -> None:
     saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat(), period=0.1), HealthStore(lambda _: None)
-    saver.start(healths, dict)
+    saver.start(healths.all, dict)
     healths.follow([(SPEC, 1)])
     until((tmp_path / "web1.state").exists, 20.0)
     saver.stop(5.0)
@@ -285,7 +285,7 @@ class Faulty:
 def test_an_unexpected_exception_costs_the_saver_one_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     beats = heartbeat()
     saver = StateSaver(StateFile(tmp_path, "web1"), beats)
-    saver.start(Faulty(store()), dict)
+    saver.start(Faulty(store()).all, dict)
     until((tmp_path / "web1.state").exists, 30.0, "the turn after the failed one")
     saver.stop(5.0)
     assert beats.faults.counts() == {"state": 1}
@@ -301,7 +301,7 @@ def test_an_unexpected_exception_of_one_check_costs_its_state_alone(
     assert tracked
     tracked.assessment = None  # type: ignore[assignment]
     saver = StateSaver(StateFile(tmp_path, "web1"), beats)
-    saver.start(healths, dict)
+    saver.start(healths.all, dict)
     saver.stop(5.0)
     assert StateFile(tmp_path, "web1").read().keys() == {KEY}
     assert beats.faults.counts() == {"state": 1}
@@ -310,7 +310,7 @@ def test_an_unexpected_exception_of_one_check_costs_its_state_alone(
 
 def test_a_folder_that_cannot_be_written_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     saver = StateSaver(StateFile(tmp_path / "missing", "web1"), heartbeat())
-    saver.start(store(), dict)
+    saver.start(store().all, dict)
     saver.stop(5.0)
     assert caplog.text.count("the state of the checks cannot be saved") == 1
 
@@ -324,7 +324,7 @@ def test_a_check_whose_state_cannot_be_written_does_not_prevent_the_others(
     saver, healths = StateSaver(StateFile(tmp_path, "web1"), heartbeat(), period=0.1), store()
     healths.follow([(replace(SPEC, key=odd), 2)])
     healths.observe([replace(LAST, key=odd, generation=2, detail="\ud800")])
-    saver.start(healths, dict)
+    saver.start(healths.all, dict)
     until(lambda: KEY in StateFile(tmp_path, "web1").read(), 20.0, "the others to be saved")
     saver.stop(5.0)
     assert StateFile(tmp_path, "web1").read().keys() == {KEY, PodKey("web1", "unread")}
@@ -337,7 +337,7 @@ def test_a_saver_that_stops_turning_is_reported_by_its_heartbeat(tmp_path: Path)
     restart_state = RestartState(tmp_path, "web1", heartbeats, is_required=True)
     clock.advance(31)
     assert heartbeats.complaints() == ["thread state has stood still for 31 s"]
-    restart_state.start(store(), dict)
+    restart_state.start(store().all, dict)
     until(lambda: not heartbeats.complaints(), 20.0, "a turn of the saver")
     restart_state.stop(5.0)
     restart_state.release(left=True)
@@ -347,7 +347,7 @@ def test_without_a_required_folder_an_unusable_one_means_that_no_state_is_kept(t
     (tmp_path / "file").write_text("")
     nothing = RestartState(tmp_path / "file", "web1", Heartbeats(), is_required=False)
     nothing.write_session(SESSION)
-    nothing.start(HealthStore(lambda _: None), dict)
+    nothing.start(HealthStore(lambda _: None).all, dict)
     assert (nothing.session, nothing.is_kept, nothing.dampings(), nothing.take_over(SPEC, None)) == (
         "",
         False,

@@ -33,7 +33,7 @@ def run(folder: Path, version: str, tls: str) -> subprocess.CompletedProcess[str
         ("7.74.0", "OpenSSL/1.1.1w", "7.74.0 with OpenSSL/1.1.1w"),
         ("7.86.0-DEV", "OpenSSL/3.0.1", "7.86.0-DEV with OpenSSL/3.0.1"),
         ("8.5.0", "GnuTLS/3.7.9", "8.5.0 with GnuTLS/3.7.9"),
-        ("8.5.0", "", "8.5.0 with no TLS, without SSL"),
+        ("8.5.0", "", "8.5.0 with no TLS"),
     ],
 )
 def test_an_unsuitable_libcurl_is_an_error_that_names_what_is_needed(
