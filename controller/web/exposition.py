@@ -11,14 +11,15 @@ https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from controller.health.store import HealthStore, Tracked
-from controller.intent.manifest_store import Intent, ManifestStore
-from reconcilers.health import HealthState, Outcome, Reason
+from controller.intent.manifest_store import ManifestStore
+from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
 from reconcilers.spec import PodKey, Unprobed
 
 CHUNK = 250
@@ -40,11 +41,12 @@ def render(
 ) -> Iterator[bytes]:
     """Returns the text of a scrape in parts. `damped` are the pods that flap."""
     checks = [(_labels(check.spec.key), check) for check in healths.all()]
-    yield from _checks(checks, form)
-    yield from _flags(FLAPPING, [(labels, check.spec.key in damped) for labels, check in checks], form)
+    results = [(labels, check.last) for labels, check in checks if check.last]
     intents = [(_labels(key), intent) for key, intent in manifests.intents().items()]
-    for family, value in OF_MANIFESTS:
-        yield from _flags(family, [(labels, value(intent)) for labels, intent in intents], form)
+    for families, labelled in ((OF_RESULTS, results), (OF_CHECKS, checks), (OF_MANIFESTS, intents)):
+        for family in families:
+            yield from family.render(labelled, form)
+    yield from FLAPPING.render([(labels, check.spec.key in damped) for labels, check in checks], form)
     match form:
         case Format.TEXT:
             yield generate_latest(_WithoutCreated(registry))
@@ -54,186 +56,151 @@ def render(
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric family. `name` is without the suffix `_total` of a counter's samples."""
+    """One metric family. `name` is without the suffix `_total` of a counter's samples.
+
+    `value` returns the value of a pod's sample; "" stands for no sample. If a pod has several samples, `lines` returns
+    them from the name of the samples and the labels `node` and `pod` as text.
+    """
 
     name: str
-    kind: str
     text: str
+    value: Callable[[Any], object] | None = None
+    kind: str = "gauge"
+    lines: Callable[[str, str, Any], str] | None = None
 
     @property
     def sample(self) -> str:
         """The name of its samples. HELP and TYPE have it too, except in OpenMetrics."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
-    def head(self, form: Format) -> bytes:
-        name = self.name if form is Format.OPENMETRICS else self.sample
-        return f"# HELP {name} {self.text}\n# TYPE {name} {self.kind}\n".encode()
+    def render(self, labelled: Sequence[tuple[str, Any]], form: Format) -> Iterator[bytes]:
+        """Renders the family for all pods. The format requires the lines of a family to be together."""
+        sample, value, lines = self.sample, self.value, self.lines
+        name = self.name if form is Format.OPENMETRICS else sample
+        yield f"# HELP {name} {self.text}\n# TYPE {name} {self.kind}\n".encode()
+        for start in range(0, len(labelled), CHUNK):
+            chunk = labelled[start : start + CHUNK]
+            if lines:
+                texts = [lines(sample, labels, pod) for labels, pod in chunk]
+            elif value:
+                texts = [f"{sample}{{{labels}}} {text}\n" for labels, pod in chunk if (text := value(pod)) != ""]
+            yield "".join(texts).encode()
 
 
-Lines = Callable[[str, Tracked], str]
-"""The lines of one family for one check, whose labels `node` and `pod` are given as text."""
-
-SUCCESS = Family("probe_success", "gauge", "Whether the last probe succeeded.")
-DURATION = Family("probe_duration_seconds", "gauge", "How long the last probe took.")
-STATUS = Family("probe_http_status_code", "gauge", "HTTP status of the last probe's response, 0 if none was received.")
-EXPIRY = Family(
-    "probe_ssl_earliest_cert_expiry",
-    "gauge",
-    "The earliest expiry of all certificates that the target sent, needed or not, in seconds since the epoch.",
-)
-CHAIN_EXPIRY = Family(
-    "probe_ssl_last_chain_expiry_timestamp_seconds",
-    "gauge",
-    "When the verified chain of the target's certificate expires, in seconds since the epoch.",
-)
-PHASES = Family("probe_http_duration_seconds", "gauge", "How long the parts of the last probe took.")
-REASON = Family("podpulse_probe_failure_reason", "gauge", "Why the last probe failed; all are 0 if it succeeded.")
-LAST = Family("podpulse_last_probe_timestamp_seconds", "gauge", "When the last probe started.")
-PROBES = Family("podpulse_probes", "counter", "Finished probes, by result; local failures say nothing about the pod.")
-HEALTH = Family("podpulse_health", "gauge", "The state of the check, by its thresholds.")
-TRANSITIONS = Family("podpulse_health_transitions", "counter", "Changes of the state of the check.")
-INTERVAL = Family("podpulse_check_interval_seconds", "gauge", "The interval of the check's probes.")
-FLAPPING = Family(
-    "podpulse_flapping", "gauge", "Whether the pod is published as unknown because its status changes too often."
-)
-
-OF_MANIFESTS: tuple[tuple[Family, Callable[[Intent], int]], ...] = (
-    (
-        Family("podpulse_manifest_invalid", "gauge", "Whether the newest manifest of the pod is invalid."),
-        lambda intent: intent.error is not None,
-    ),
-    (
-        Family(
-            "podpulse_manifest_in_force",
-            "gauge",
-            "Whether a version of the pod's manifest is in force; if not, the pod is not checked.",
-        ),
-        lambda intent: intent.manifest is not None,
-    ),
-    (
-        Family(
-            "podpulse_manifest_warnings",
-            "gauge",
-            "Fields of the manifest in force that are ignored: they are unknown, or have no effect.",
-        ),
-        lambda intent: sum(warning.count for warning in intent.manifest.warnings) if intent.manifest else 0,
-    ),
-    (
-        Family("podpulse_paused", "gauge", "Whether the manifest in force pauses the check of the pod."),
-        lambda intent: intent.manifest is not None and intent.manifest.paused,
-    ),
-)
-"""The families with one sample per manifest, whether or not it has a check."""
-
-HOLE = "\0"
+def _phases(name: str, labels: str, last: ProbeResult) -> str:
+    """The names of the phases are blackbox_exporter's."""
+    dns, connect, tls, first_byte, transfer = last.phases
+    return (
+        f'{name}{{{labels},phase="resolve"}} {dns:.6f}\n'
+        f'{name}{{{labels},phase="connect"}} {connect:.6f}\n'
+        f'{name}{{{labels},phase="tls"}} {tls:.6f}\n'
+        f'{name}{{{labels},phase="processing"}} {first_byte:.6f}\n'
+        f'{name}{{{labels},phase="transfer"}} {transfer:.6f}\n'
+    )
 
 
-def _one_of(family: Family, label: str, values: Iterable[str], chosen: str) -> list[str]:
+def _probes(name: str, labels: str, check: Tracked) -> str:
+    counts = check.counts
+    return (
+        f'{name}{{{labels},result="success"}} {counts[Outcome.SUCCESS]}\n'
+        f'{name}{{{labels},result="failure"}} {counts[Outcome.FAILURE]}\n'
+        f'{name}{{{labels},result="local"}} {counts[Outcome.LOCAL]}\n'
+    )
+
+
+def _reason(_: str, labels: str, check: Tracked) -> str:
+    return labels.join(REASONS[check.last.reason if check.last else Reason.NONE])
+
+
+def _health(_: str, labels: str, check: Tracked) -> str:
+    return labels.join(STATES[check.health.state])
+
+
+def _one_of(name: str, label: str, values: Iterable[str], chosen: str) -> list[str]:
     """Returns one line per value, 1 for the chosen one, split at the place of a check's labels."""
-    lines = [f'{family.sample}{{{HOLE},{label}="{value}"}} {value == chosen:d}\n' for value in values]
+    lines = [f'{name}{{{HOLE},{label}="{value}"}} {value == chosen:d}\n' for value in values]
     return "".join(lines).split(HOLE)
 
 
+HOLE = "\0"
+REASON, HEALTH = "podpulse_probe_failure_reason", "podpulse_health"
 OF_PROBES = [reason for reason in Reason if reason not in {Reason.NONE, Reason.FLAPPING, Reason.DEPLOYING}]
 REASONS = {reason: _one_of(REASON, "reason", OF_PROBES, reason) for reason in Reason}
 STATES = {state: _one_of(HEALTH, "state", HealthState, state) for state in HealthState}
 
+OF_RESULTS = (
+    Family("probe_success", "Whether the last probe succeeded.", lambda last: int(last.outcome is Outcome.SUCCESS)),
+    Family("probe_duration_seconds", "How long the last probe took.", lambda last: f"{last.duration:.6f}"),
+    Family(
+        "probe_http_status_code",
+        "HTTP status of the last probe's response, 0 if none was received.",
+        lambda last: last.status_code,
+    ),
+    Family("probe_http_duration_seconds", "How long the parts of the last probe took.", lines=_phases),
+    Family(
+        "probe_ssl_earliest_cert_expiry",
+        "The earliest expiry of all certificates that the target sent, needed or not, in seconds since the epoch.",
+        lambda last: f"{last.certificate.expires:.0f}" if last.certificate.expires else "",
+    ),
+    Family(
+        "probe_ssl_last_chain_expiry_timestamp_seconds",
+        "When the verified chain of the target's certificate expires, in seconds since the epoch.",
+        lambda last: f"{last.certificate.chain_expires:.0f}" if last.certificate.chain_expires else "",
+    ),
+    Family("podpulse_last_probe_timestamp_seconds", "When the last probe started.", lambda last: f"{last.started:.3f}"),
+)
+"""The families of the last `ProbeResult` of each check."""
 
-def _success(labels: str, check: Tracked) -> str:
-    return f"{SUCCESS.name}{{{labels}}} {check.last.outcome is Outcome.SUCCESS:d}\n" if check.last else ""
+OF_CHECKS = (
+    Family(REASON, "Why the last probe failed; all are 0 if it succeeded.", lines=_reason),
+    Family(
+        "podpulse_probes",
+        "Finished probes, by result; local failures say nothing about the pod.",
+        kind="counter",
+        lines=_probes,
+    ),
+    Family(HEALTH, "The state of the check, by its thresholds.", lines=_health),
+    Family(
+        "podpulse_health_transitions",
+        "Changes of the state of the check.",
+        lambda check: check.transitions,
+        kind="counter",
+    ),
+    Family(
+        "podpulse_check_interval_seconds",
+        "The interval of the check's probes.",
+        lambda check: "" if isinstance(check.spec.probe, Unprobed) else f"{check.spec.interval:g}",
+    ),
+)
+"""The families of each `Tracked`."""
 
-
-def _duration(labels: str, check: Tracked) -> str:
-    return f"{DURATION.name}{{{labels}}} {check.last.duration:.6f}\n" if check.last else ""
-
-
-def _status(labels: str, check: Tracked) -> str:
-    return f"{STATUS.name}{{{labels}}} {check.last.status_code}\n" if check.last else ""
-
-
-def _expiry(labels: str, check: Tracked) -> str:
-    expiry = check.last.certificate.expires if check.last else 0
-    return f"{EXPIRY.name}{{{labels}}} {expiry:.0f}\n" if expiry else ""
-
-
-def _chain_expiry(labels: str, check: Tracked) -> str:
-    expiry = check.last.certificate.chain_expires if check.last else 0
-    return f"{CHAIN_EXPIRY.name}{{{labels}}} {expiry:.0f}\n" if expiry else ""
-
-
-def _phases(labels: str, check: Tracked) -> str:
-    """The names of the phases are blackbox_exporter's."""
-    if not check.last:
-        return ""
-    dns, connect, tls, first_byte, transfer = check.last.phases
-    return (
-        f'{PHASES.name}{{{labels},phase="resolve"}} {dns:.6f}\n'
-        f'{PHASES.name}{{{labels},phase="connect"}} {connect:.6f}\n'
-        f'{PHASES.name}{{{labels},phase="tls"}} {tls:.6f}\n'
-        f'{PHASES.name}{{{labels},phase="processing"}} {first_byte:.6f}\n'
-        f'{PHASES.name}{{{labels},phase="transfer"}} {transfer:.6f}\n'
-    )
-
-
-def _reason(labels: str, check: Tracked) -> str:
-    return labels.join(REASONS[check.last.reason if check.last else Reason.NONE])
-
-
-def _last(labels: str, check: Tracked) -> str:
-    return f"{LAST.name}{{{labels}}} {check.last.started:.3f}\n" if check.last else ""
-
-
-def _probes(labels: str, check: Tracked) -> str:
-    counts = check.counts
-    return (
-        f'{PROBES.name}_total{{{labels},result="success"}} {counts[Outcome.SUCCESS]}\n'
-        f'{PROBES.name}_total{{{labels},result="failure"}} {counts[Outcome.FAILURE]}\n'
-        f'{PROBES.name}_total{{{labels},result="local"}} {counts[Outcome.LOCAL]}\n'
-    )
-
-
-def _health(labels: str, check: Tracked) -> str:
-    return labels.join(STATES[check.health.state])
-
-
-def _transitions(labels: str, check: Tracked) -> str:
-    return f"{TRANSITIONS.name}_total{{{labels}}} {check.transitions}\n"
-
-
-def _interval(labels: str, check: Tracked) -> str:
-    return "" if isinstance(check.spec.probe, Unprobed) else f"{INTERVAL.name}{{{labels}}} {check.spec.interval:g}\n"
-
-
-FAMILIES: tuple[tuple[Family, Lines], ...] = (
-    (SUCCESS, _success),
-    (DURATION, _duration),
-    (STATUS, _status),
-    (PHASES, _phases),
-    (EXPIRY, _expiry),
-    (CHAIN_EXPIRY, _chain_expiry),
-    (REASON, _reason),
-    (LAST, _last),
-    (PROBES, _probes),
-    (HEALTH, _health),
-    (TRANSITIONS, _transitions),
-    (INTERVAL, _interval),
+FLAPPING = Family(
+    "podpulse_flapping", "Whether the pod is published as unknown because its status changes too often.", int
 )
 
-
-def _checks(labelled: Sequence[tuple[str, Tracked]], form: Format) -> Iterator[bytes]:
-    """Renders all families of all checks. The format requires the lines of a family to be together."""
-    for family, lines in FAMILIES:
-        yield family.head(form)
-        for start in range(0, len(labelled), CHUNK):
-            yield "".join([lines(labels, check) for labels, check in labelled[start : start + CHUNK]]).encode()
-
-
-def _flags(family: Family, flags: Sequence[tuple[str, int]], form: Format) -> Iterator[bytes]:
-    """Renders a family with a small number for each pod."""
-    yield family.head(form)
-    for start in range(0, len(flags), CHUNK):
-        lines = [f"{family.name}{{{labels}}} {flag:d}\n" for labels, flag in flags[start : start + CHUNK]]
-        yield "".join(lines).encode()
+OF_MANIFESTS = (
+    Family(
+        "podpulse_manifest_invalid",
+        "Whether the newest manifest of the pod is invalid.",
+        lambda intent: int(intent.error is not None),
+    ),
+    Family(
+        "podpulse_manifest_in_force",
+        "Whether a version of the pod's manifest is in force; if not, the pod is not checked.",
+        lambda intent: int(intent.manifest is not None),
+    ),
+    Family(
+        "podpulse_manifest_warnings",
+        "Fields of the manifest in force that are ignored: they are unknown, or have no effect.",
+        lambda intent: sum(warning.count for warning in intent.manifest.warnings) if intent.manifest else 0,
+    ),
+    Family(
+        "podpulse_paused",
+        "Whether the manifest in force pauses the check of the pod.",
+        lambda intent: int(intent.manifest is not None and intent.manifest.paused),
+    ),
+)
+"""The families of each `Intent`, whether or not it has a check."""
 
 
 def _labels(key: PodKey) -> str:
