@@ -323,6 +323,7 @@ class App:
             reload=self._reloader.reload if self.config.enable_lifecycle else None,
             node=self.config.node_name,
             version=version("podpulse"),
+            faults=self._heartbeats.faults,
         )
         listen, access = self.config.listen_address, self.config.web_access
         names, allowed = (self.config.node_name,), self.config.allowed_hosts

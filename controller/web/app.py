@@ -7,21 +7,26 @@ are due, however many clients there are.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controller.config import ConfigError
-from controller.web.api.routes import Api, Complaints
+from controller.runtime.faults import Faults
+from controller.web.api.routes import Api, Complaints, bad_query
 from controller.web.assets import Assets
 from controller.web.basic_auth import ANONYMOUS
+from controller.web.connection import ABORT
 from controller.web.events import Events
 from controller.web.pages import Pages
 from controller.web.pod_views import PodViews
+from controller.web.query import QueryError
 from controller.web.responses import SecurityHeaders, plain, problem
 from controller.web.scrape import Render, scraped
 
@@ -29,6 +34,42 @@ RELOADS = 1
 """Reloads that may wait for the current one."""
 MAX_BODY = 4_096
 RETRY_AFTER = {"Retry-After": "1"}
+
+
+class Containment:
+    """Contains the exceptions that nobody foresaw of an ASGI application with these `routes`.
+
+    `faults` count them and log them once for each route. The client gets the status 500, or no more of an answer that
+    has begun.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], faults: Faults) -> None:
+        self._app = app
+        self._routes = routes
+        self._faults = faults
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        with self._faults.contain(f"requests of {self._path(scope)}"):
+            await self._app(scope, receive, send_on)
+            return
+        if has_begun:
+            scope["state"][ABORT]()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        else:
+            await _internal_error(Request(scope))(scope, receive, send)
+
+    def _path(self, scope: Scope) -> str:
+        """Returns the path as the matching route has it, so that there are not more paths than routes."""
+        matching = (route for route in self._routes if route.matches(scope)[0] is Match.FULL)
+        return getattr(next(matching, None), "path", "other paths")
 
 
 class Web:
@@ -49,10 +90,12 @@ class Web:
         reload: Callable[[], str] | None,
         node: str,
         version: str,
+        faults: Faults,
     ) -> None:
         def complaints() -> Sequence[str]:
             return (*healthy(), *ready(), *notices())
 
+        faults.expect("web")
         self._render = render
         self._healthy = healthy
         self._ready = ready
@@ -74,8 +117,9 @@ class Web:
             Route("/-/ready", self._is_ready),
             Route("/-/reload", self._reloads, methods=["POST", "PUT"]),
         ]
-        handlers = {HTTPException: self._refuse, Exception: self._refuse}
-        self.app: ASGIApp = SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))
+        handlers: dict[Any, Any] = {HTTPException: self._refuse, QueryError: bad_query}
+        contained = [Middleware(Containment, routes, faults)]
+        self.app: ASGIApp = SecurityHeaders(Starlette(routes=routes, middleware=contained, exception_handlers=handlers))
 
     def close(self) -> None:
         """Ends the event streams, which would not end by themselves. For any thread."""
@@ -112,12 +156,24 @@ class Web:
         finally:
             self._reloads_wanted -= 1
 
-    async def _refuse(self, request: Request, error: Exception) -> Response:
-        """Returns the response to an unknown path, a wrong method, or an exception, which is logged."""
-        known = error if isinstance(error, HTTPException) else HTTPException(500)
-        if request.url.path.startswith("/api/"):
-            return problem(known.status_code, f"{request.method} {request.url.path}: {known.detail}", known.headers)
-        return self._pages.missing(request, known.detail, known.status_code, known.headers)
+    async def _refuse(self, request: Request, error: HTTPException) -> Response:
+        """Returns the response to an unknown path or a wrong method."""
+        return _api_error(request, error) or self._pages.missing(
+            request, error.detail, error.status_code, error.headers
+        )
+
+
+def _api_error(request: Request, error: HTTPException) -> Response | None:
+    """Returns the response of the API to an error; None for other paths."""
+    if not request.url.path.startswith("/api/"):
+        return None
+    return problem(error.status_code, f"{request.method} {request.url.path}: {error.detail}", error.headers)
+
+
+def _internal_error(request: Request) -> Response:
+    """Returns the response to a fault. It reads no store, which may be the cause of the fault."""
+    error = HTTPException(500)
+    return _api_error(request, error) or plain(f"{error.detail}; the log of the controller has more\n", 500)
 
 
 async def _refused_body(request: Request) -> Response | None:

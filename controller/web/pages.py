@@ -17,7 +17,7 @@ from controller.web.assets import Assets
 from controller.web.events import current
 from controller.web.history_svg import drawing, phases
 from controller.web.manifest_text import shown
-from controller.web.pod_page import PodPage, listing, pages, within
+from controller.web.pod_page import PodPage, listing
 from controller.web.pod_views import PodSnapshot, PodState, PodView, PodViews
 from controller.web.query import Paging, PodQuery
 from controller.web.responses import HTML, answer
@@ -111,19 +111,18 @@ class Pages:
     async def _manifests(self, request: Request) -> Response:
         mark, invalid, doubtful = self._mark(), self._views.invalid(), self._views.doubtful()
         longer = max(len(invalid), len(doubtful))
-        paging = within(Paging.lenient(request.query_params), longer)
-        start = (paging.page - 1) * paging.per_page
+        paging = Paging.lenient(request.query_params).within(longer)
         return self._render(
             "manifests.html",
             mark,
             root="",
             query=paging,
-            pages=pages(longer, paging.per_page),
+            pages=paging.pages(longer),
             longer=longer,
             total=len(invalid),
             doubts=len(doubtful),
-            invalid=invalid[start : start + paging.per_page],
-            doubtful=doubtful[start : start + paging.per_page],
+            invalid=invalid[paging.entries],
+            doubtful=doubtful[paging.entries],
             refresh=REFRESH,
         )
 

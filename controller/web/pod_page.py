@@ -34,7 +34,7 @@ class PodPage:
 
     @property
     def pages(self) -> int:
-        return pages(self.matching, self.paging.per_page)
+        return self.paging.pages(self.matching)
 
     @property
     def worst(self) -> PodState | None:
@@ -48,9 +48,8 @@ def listing(pods: Sequence[PodView], query: PodQuery) -> PodPage:
     chosen = [pod for pod in pods if pod.state in query.state] if query.state else pods
     if words := list(dict.fromkeys(query.q.lower().split())):
         chosen = [pod for pod in chosen if _has(pod, words)]
-    paging = within(query, len(chosen))
-    start = (paging.page - 1) * paging.per_page
-    shown = in_order(chosen, KEYS[query.column], start, paging.per_page, reverse=query.descending)
+    paging = query.within(len(chosen))
+    shown = in_order(chosen, KEYS[query.column], paging.start, paging.per_page, reverse=query.descending)
     return PodPage(shown, len(chosen), {state: counts[state] for state in PodState}, paging)
 
 
@@ -60,16 +59,6 @@ def in_order(
     """Returns `count` pods from position `start` on, in the order of `key`."""
     runs = [sorted(pods[at : at + RUN], key=key, reverse=reverse) for at in range(0, len(pods), RUN)]
     return list(islice(heapq.merge(*runs, key=key, reverse=reverse), start, start + count))
-
-
-def within(paging: Paging, entries: int) -> Paging:
-    """Returns `paging` with the last page instead of a page beyond it."""
-    return paging.model_copy(update={"page": min(paging.page, pages(entries, paging.per_page))})
-
-
-def pages(entries: int, per_page: int) -> int:
-    """Returns the number of pages. An empty list has one."""
-    return max(1, -(-entries // per_page))
 
 
 def _has(pod: PodView, words: Sequence[str]) -> bool:

@@ -1,7 +1,6 @@
 """The query of a list's URL: filter, order and page."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlencode
 
@@ -23,19 +22,11 @@ Page = Annotated[int, Field(ge=1, le=1_000_000)]
 PerPage = Annotated[int, Field(ge=1, le=MAX_PER_PAGE)]
 
 
-@dataclass(frozen=True, slots=True)
-class BadParameter:
-    """What is wrong with one parameter of a query."""
-
-    parameter: str
-    detail: str
-
-
 class QueryError(ValueError):
-    """A query that cannot be answered."""
+    """A query that cannot be answered. `problems` say what is wrong with each parameter, by its name."""
 
-    def __init__(self, problems: Sequence[BadParameter]) -> None:
-        super().__init__("; ".join(f"{each.parameter}: {each.detail}" for each in problems))
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {detail}" for name, detail in problems.items()))
         self.problems = problems
 
 
@@ -57,7 +48,7 @@ class Paging(BaseModel):
         try:
             return cls.model_validate(cls._fields(parameters))
         except ValidationError as error:
-            raise QueryError([_problem(each) for each in error.errors(include_url=False)]) from None
+            raise QueryError(dict(_problem(each) for each in error.errors(include_url=False))) from None
 
     @classmethod
     def lenient(cls, parameters: QueryParams) -> Self:
@@ -73,6 +64,24 @@ class Paging(BaseModel):
     def _fields(cls, parameters: QueryParams) -> dict[str, Any]:
         """Returns the parameters by name. The last one counts if one is given several times."""
         return dict(parameters)
+
+    def within(self, entries: int) -> Self:
+        """Returns the same with the last page of so many entries, instead of a page beyond it."""
+        return self.model_copy(update={"page": min(self.page, self.pages(entries))})
+
+    def pages(self, entries: int) -> int:
+        """Returns the number of pages. An empty list has one."""
+        return max(1, -(-entries // self.per_page))
+
+    @property
+    def start(self) -> int:
+        """The position of the first entry of the page."""
+        return (self.page - 1) * self.per_page
+
+    @property
+    def entries(self) -> slice:
+        """The entries of the page."""
+        return slice(self.start, self.start + self.per_page)
 
     def url(self, **changes: Any) -> str:
         """Returns the URL's query from `?` on, with some changes and without defaults. Without `page` it is page 1."""
@@ -112,6 +121,6 @@ class PodQuery(Paging):
         return self.url(sort=f"-{column}" if descending else column)
 
 
-def _problem(error: Mapping[str, Any]) -> BadParameter:
+def _problem(error: Mapping[str, Any]) -> tuple[str, str]:
     message = "no such parameter" if error["type"] == "extra_forbidden" else error["msg"].replace("Input", "it")
-    return BadParameter(str(error["loc"][0]), message)
+    return str(error["loc"][0]), message

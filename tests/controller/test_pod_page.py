@@ -111,7 +111,7 @@ def test_a_part_of_the_order_is_that_part_of_all(
 def test_an_invalid_parameter_is_named_or_ignored(text: str, parameter: str) -> None:
     with pytest.raises(QueryError) as error:
         query(text)
-    assert [problem.parameter for problem in error.value.problems] == [parameter]
+    assert list(error.value.problems) == [parameter]
     assert str(error.value).startswith(f"{parameter}: ")
     assert PodQuery.lenient(QueryParams(f"{text}&sort=pod" if parameter != "sort" else text)) == (
         query("sort=pod") if parameter != "sort" else query()

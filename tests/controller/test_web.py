@@ -90,6 +90,44 @@ def test_a_page_of_another_site_cannot_have_a_browser_ask_for_a_reload(site: Sit
         assert (response.status, text.partition(":")[0]) == (403, "a browser sent this request")
 
 
+def faults_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The logged exceptions, and everything that uvicorn logged."""
+    logged = [each for each in caplog.records if each.exc_info or each.name.startswith("uvicorn")]
+    return [each.getMessage() for each in logged]
+
+
+def test_a_fault_in_a_handler_costs_one_request_and_is_counted_and_logged_once(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.follow("isup")
+    assert site.faults.counts() == {"web": 0}
+    site.flapping = None  # type: ignore[assignment]
+    for path in ("/", "/api/v1/pods", "/", "/"):
+        response, text = site.get(path)
+        assert (response.status, "Internal Server Error" in text, "Traceback" in text) == (500, True, False)
+    assert site.faults.counts() == {"web": 4}
+    assert faults_in(caplog) == [
+        "requests of /: unexpected exception; everything else goes on",
+        "requests of /api/v1/pods: unexpected exception; everything else goes on",
+    ]
+    site.flapping = {}
+    assert site.get("/")[0].status == 200
+
+
+def test_a_fault_while_a_response_is_sent_ends_the_connection_and_is_logged_once(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.follow(*(f"pod-{number}" for number in range(300)))
+    site.flapping = None  # type: ignore[assignment]
+    for _ in range(3):
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            site.get("/metrics")
+    until(lambda: site.faults.counts() == {"web": 3}, 10.0, "every fault to be counted")
+    site.flapping = {}
+    assert site.get("/metrics")[0].status == 200
+    assert faults_in(caplog) == ["requests of /metrics: unexpected exception; everything else goes on"]
+
+
 class Patient(Site):
     """Reloads when it may, and knows how often it was at it at a time."""
 

@@ -13,6 +13,7 @@ from controller.config import ConfigError
 from controller.config.web_access import WebAccess
 from controller.health.store import HealthStore
 from controller.intent.manifest_store import ManifestStore
+from controller.runtime.faults import Faults
 from controller.runtime.metrics import Metrics
 from controller.web.app import Web
 from controller.web.exposition import render
@@ -49,6 +50,7 @@ class Site(AbstractContextManager["Site"]):
         self.unready: list[str] = []
         self.noticed: list[str] = []
         self.broken = ""
+        self.faults = Faults()
         metrics = Metrics(CollectorRegistry(), "0.1.0")
         self.fleet = PodViews(
             self.healths,
@@ -66,6 +68,7 @@ class Site(AbstractContextManager["Site"]):
             reload=self.reload,
             node=NODE,
             version="0.1.0",
+            faults=self.faults,
         )
         self.server = WebServer(
             self.web.app, host, 0, access, names=names, allowed_hosts=allowed_hosts, before_stop=self.web.close

@@ -3,14 +3,12 @@
 Times are RFC 3339 in UTC, null for never; durations are seconds.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
-from controller.web.pod_page import PodPage
-from controller.web.pod_views import DoubtfulField, InvalidManifest, PodState, PodView
+from controller.web.pod_views import PodState
 from controller.web.time_text import instant
 from reconcilers.escaping import safe_utf8
 from reconcilers.health import Reason
@@ -18,44 +16,48 @@ from reconcilers.options import OPTIONS, in_url
 
 EXCERPT = 1_000
 
+
+def _instant(value: Any) -> datetime | None:
+    return instant(value) if isinstance(value, float) else value
+
+
 Seconds = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
+Moment = Annotated[datetime, BeforeValidator(_instant)]
+Instant = Annotated[datetime | None, BeforeValidator(_instant)]
+"""A time, from seconds since the epoch; 0 is never."""
+SoundText = Annotated[str, BeforeValidator(lambda value: safe_utf8(str(value)))]
+"""Text without lone surrogates, which JSON cannot have."""
 
 
 class Model(BaseModel):
-    """The base of all types."""
+    """The base of all types. A model is made of the attributes of an object, or of a mapping."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True, populate_by_name=True)
 
 
-class Pod(Model):
+class OfPod(Model):
+    """The pod that an entry of a list is about."""
+
+    node: str = Field(validation_alias=AliasPath("key", "node"))
+    pod: str = Field(validation_alias=AliasPath("key", "pod"))
+
+
+class Pod(OfPod):
     """One pod in a list."""
 
-    node: str
-    pod: str
     state: PodState
-    since: datetime | None = Field(description="When the state began.")
-    last_probe: datetime | None
-    last_duration: Seconds | None
+    since: Instant = Field(description="When the state began.")
+    last_probe: Instant = Field(validation_alias="probed")
+    last_duration: Annotated[Seconds | None, BeforeValidator(lambda took: None if took == -1 else took)] = Field(
+        validation_alias="took"
+    )
     reason: Reason = Field(description='Why it is not passing; "" without a reason.')
-    detail: str = Field(description="A short description of the problem.")
-    excerpt: str = Field(description="The beginning of the response that led to this state.")
+    detail: SoundText = Field(description="A short description of the problem.")
+    excerpt: Annotated[SoundText, BeforeValidator(lambda output: output[:EXCERPT])] = Field(
+        validation_alias="output", description="The beginning of the response that led to this state."
+    )
     evidence: str = Field(description='How far the probes are on the way to another state, such as "1 of 3 misses".')
-
-    @classmethod
-    def of(cls, view: PodView) -> "Pod":
-        return cls(
-            node=view.key.node,
-            pod=view.key.pod,
-            state=view.state,
-            since=instant(view.since),
-            last_probe=instant(view.probed),
-            last_duration=None if view.took < 0 else view.took,
-            reason=view.reason,
-            detail=safe_utf8(view.detail),
-            excerpt=safe_utf8(view.output[:EXCERPT]),
-            evidence=view.evidence,
-        )
 
 
 class Totals(Model):
@@ -68,53 +70,25 @@ class Totals(Model):
     paused: Count
     unchecked: Count
 
-    @classmethod
-    def of(cls, counts: Mapping[PodState, int]) -> "Totals":
-        return cls.model_validate({state.value: count for state, count in counts.items()})
-
 
 class PodList(Model):
     """One page of the pods that were asked for."""
 
     pods: list[Pod]
     matching: Count = Field(description="How many pods match, on all pages.")
-    page: int
+    page: int = Field(validation_alias=AliasPath("paging", "page"))
     pages: int
-    per_page: int
+    per_page: int = Field(validation_alias=AliasPath("paging", "per_page"))
     totals: Totals = Field(description="Of all pods, without the filter.")
 
-    @classmethod
-    def of(cls, page: PodPage) -> "PodList":
-        return cls(
-            pods=[Pod.of(view) for view in page.pods],
-            matching=page.matching,
-            page=page.paging.page,
-            pages=page.pages,
-            per_page=page.paging.per_page,
-            totals=Totals.of(page.totals),
-        )
 
-
-class ManifestError(Model):
+class ManifestError(OfPod):
     """An invalid manifest."""
 
-    node: str
-    pod: str
-    since: datetime | None
-    field: str = Field(description='The path of what is wrong; "" for the document as a whole.')
-    problem: str
-    older_in_force: bool = Field(description="Whether an older version is in force.")
-
-    @classmethod
-    def of(cls, invalid: InvalidManifest) -> "ManifestError":
-        return cls(
-            node=invalid.key.node,
-            pod=invalid.key.pod,
-            since=instant(invalid.since),
-            field=safe_utf8(invalid.field),
-            problem=safe_utf8(invalid.problem),
-            older_in_force=invalid.kept,
-        )
+    since: Instant
+    field: SoundText = Field(description='The path of what is wrong; "" for the document as a whole.')
+    problem: SoundText
+    older_in_force: bool = Field(validation_alias="kept", description="Whether an older version is in force.")
 
 
 class Page(Model):
@@ -132,22 +106,11 @@ class ManifestErrorList(Page):
     errors: list[ManifestError]
 
 
-class ManifestWarning(Model):
+class ManifestWarning(OfPod):
     """A field of a manifest in force that has no effect."""
 
-    node: str
-    pod: str
-    field: str = Field(description="The path of the field.")
-    problem: str = Field(description="What it is, and what to write instead where that is known.")
-
-    @classmethod
-    def of(cls, doubtful: DoubtfulField) -> "ManifestWarning":
-        return cls(
-            node=doubtful.key.node,
-            pod=doubtful.key.pod,
-            field=safe_utf8(doubtful.field),
-            problem=safe_utf8(doubtful.problem),
-        )
+    field: SoundText = Field(description="The path of the field.")
+    problem: SoundText = Field(description="What it is, and what to write instead where that is known.")
 
 
 class ManifestWarningList(Page):
@@ -161,10 +124,10 @@ class Status(Model):
 
     node: str
     version: str
-    time: datetime | None
+    time: Instant
     healthy: bool = Field(description="Whether all its threads turn.")
     ready: bool = Field(description="Whether manifests are read and health can be published.")
-    complaints: list[str]
+    complaints: list[SoundText]
     cut_off: str = Field(description='Why failures count as the node\'s own at the moment; "" while they do not.')
     totals: Totals
     manifest_errors: Count

@@ -1,8 +1,7 @@
 """The routes of the API. Errors are problem details that name the parameter."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -10,26 +9,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from controller.web.api.detail import PodDetail
-from controller.web.api.models import (
-    ManifestError,
-    ManifestErrorList,
-    ManifestWarning,
-    ManifestWarningList,
-    PodList,
-    Status,
-    Totals,
-)
+from controller.web.api.models import ManifestErrorList, ManifestWarningList, PodList, Status
 from controller.web.api.openapi import description
-from controller.web.pod_page import listing, pages, within
+from controller.web.pod_page import listing
 from controller.web.pod_views import PodViews
 from controller.web.query import Paging, PodQuery, QueryError
 from controller.web.responses import NO_STORE, answer, problem
-from controller.web.time_text import instant
 from reconcilers.checktext import describe
-from reconcilers.escaping import safe_json, safe_utf8
+from reconcilers.escaping import safe_json
 from reconcilers.spec import CheckSpec, PodKey
-
-E = TypeVar("E")
 
 ROOT = "/api/v1"
 JSON = "application/json"
@@ -63,11 +51,7 @@ class Api:
         ]
 
     async def _pods(self, request: Request) -> Response:
-        try:
-            query = PodQuery.parse(request.query_params)
-        except QueryError as error:
-            return _bad_query(error)
-        return _json(PodList.of(listing(self._views.pods(), query)))
+        return _json(PodList.model_validate(listing(self._views.pods(), PodQuery.parse(request.query_params))))
 
     async def _pod(self, request: Request) -> Response:
         key = PodKey(request.path_params["node"], request.path_params["pod"])
@@ -78,59 +62,36 @@ class Api:
         return answer(_check_list(self._node, self._views.checks()), JSON)
 
     async def _manifest_errors(self, request: Request) -> Response:
-        return _page(
-            request,
-            self._views.invalid(),
-            lambda entries, place: ManifestErrorList(errors=[ManifestError.of(each) for each in entries], **place),
-        )
+        return _page(request, ManifestErrorList, "errors", self._views.invalid())
 
     async def _manifest_warnings(self, request: Request) -> Response:
-        return _page(
-            request,
-            self._views.doubtful(),
-            lambda entries, place: ManifestWarningList(
-                warnings=[ManifestWarning.of(each) for each in entries], **place
-            ),
-        )
+        return _page(request, ManifestWarningList, "warnings", self._views.doubtful())
 
     async def _status(self, _: Request) -> Response:
         healthy, ready = self._healthy(), self._ready()
-        return _json(
-            Status(
-                node=self._node,
-                version=self._version,
-                time=instant(self._views.clock()),
-                healthy=not healthy,
-                ready=not ready,
-                complaints=[safe_utf8(each) for each in dict.fromkeys((*healthy, *ready))],
-                cut_off=self._views.cut_off(),
-                totals=Totals.of(self._views.totals()),
-                manifest_errors=len(self._views.invalid()),
-                manifest_warnings=len(self._views.doubtful()),
-            )
-        )
+        fields = {
+            "node": self._node,
+            "version": self._version,
+            "time": self._views.clock(),
+            "healthy": not healthy,
+            "ready": not ready,
+            "complaints": list(dict.fromkeys((*healthy, *ready))),
+            "cut_off": self._views.cut_off(),
+            "totals": self._views.totals(),
+            "manifest_errors": len(self._views.invalid()),
+            "manifest_warnings": len(self._views.doubtful()),
+        }
+        return _json(Status.model_validate(fields))
 
     async def _openapi(self, _: Request) -> Response:
         return JSONResponse(self._description, headers=NO_STORE)
 
 
-def _page(
-    request: Request, found: Sequence[E], answered: Callable[[Sequence[E], Mapping[str, int]], BaseModel]
-) -> Response:
-    """The page of `found` that is asked for; `answered` gets its entries and the fields of `models.Page`."""
-    try:
-        query = Paging.parse(request.query_params)
-    except QueryError as error:
-        return _bad_query(error)
-    paging = within(query, len(found))
-    start = (paging.page - 1) * paging.per_page
-    place = {
-        "matching": len(found),
-        "page": paging.page,
-        "pages": pages(len(found), paging.per_page),
-        "per_page": paging.per_page,
-    }
-    return _json(answered(found[start : start + paging.per_page], place))
+def _page(request: Request, model: type[BaseModel], field: str, found: Sequence[object]) -> Response:
+    """Returns the page of `found` that the request names, in `field` of a `model`."""
+    query = Paging.parse(request.query_params).within(len(found))
+    place = {"matching": len(found), "pages": query.pages(len(found)), "page": query.page, "per_page": query.per_page}
+    return _json(model.model_validate({field: found[query.entries], **place}))
 
 
 def _check_list(node: str, checks: Sequence[CheckSpec]) -> Iterator[bytes]:
@@ -147,6 +108,7 @@ def _json(body: BaseModel) -> Response:
     return Response(safe_json(body.model_dump_json()), headers=NO_STORE, media_type=JSON)
 
 
-def _bad_query(error: QueryError) -> Response:
-    errors = [{"parameter": each.parameter, "detail": each.detail} for each in error.problems]
+async def bad_query(_: Request, error: QueryError) -> Response:
+    """Returns the answer to a query with invalid parameters."""
+    errors = [{"parameter": name, "detail": detail} for name, detail in error.problems.items()]
     return problem(400, str(error), errors=errors)
