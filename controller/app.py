@@ -27,7 +27,8 @@ from controller.probes.engine import ProbeEngine
 from controller.probes.name_ttl import ttl_in_dns
 from controller.publish.desired import DesiredHealth
 from controller.publish.places import Places
-from controller.reload import Parts, Reloader
+from controller.reload import Reloader
+from controller.runtime import log as log_setup
 from controller.runtime.control_loop import ControlLoop, stop_together
 from controller.runtime.descriptors import affordable
 from controller.runtime.heartbeat import Heartbeats
@@ -65,21 +66,21 @@ AFTER_LEAVE = 0.5
 class App:
     """The controller of one node. `reread` reads the configuration again from the same file and options.
 
-    Raises:
-        StartError: another one runs for this node, the folder for its state cannot be used, or libcurl is unsuitable.
+    Raises StartError if another one runs, the folder for its state cannot be used, or libcurl is unsuitable.
     """
 
     def __init__(self, config: Config, environ: Mapping[str, str], reread: Callable[[], Config]) -> None:
         check_libcurl()
         self.config = config
         """The configuration at the start. A reload puts other values in force, but not here."""
+        self._environ = environ
         self._requests = Requests()
         self._heartbeats = Heartbeats()
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
         self._checks = self._queue("checks")
         self._manifests = ManifestStore(config.rules(), faults=self._heartbeats.faults)
         self._restart_state = _restart_state(config, environ, self._heartbeats)
-        self._backends = self._connect(environ)
+        self._backends = self._connect()
         self._places = Places(self._backends.sinks)
         self._publications = {place: self._queue(f"publication-{place}") for place in self._backends.sinks}
         grace = config.startup_grace if self._backends.reality else 0.0
@@ -94,7 +95,7 @@ class App:
             guard=config.guard(environ),
             ttl=ttl_in_dns,
         )
-        self._canary = self._with_canary(environ)
+        self._canary = self._with_canary()
         self._desired = DesiredHealth(
             self._healths, time.monotonic, config.damping_rules(), self._restart_state.dampings()
         )
@@ -109,15 +110,25 @@ class App:
         )
         holders = self._backends.holders
         self._readiness = Readiness(self._watch.silence, self._backends.lease, holders.complaint, self._publishing)
-        self._registrations = self._registration(environ)
-        self._reloader = self._with_reloader(environ, reread)
+        self._registrations = self._registration()
+        self._systemd = ServiceManager(environ, self._heartbeats, self._status)
+        self._reloader = Reloader(
+            config,
+            environ,
+            reread,
+            self._apply,
+            self._engine,
+            self._heartbeats.new("reload", 60, asks=True),
+            self._systemd,
+            successful=self._metrics.reload_successful,
+            success_time=self._metrics.reload_success_time,
+        )
         self._web = self._server()
         self._others: list[RealityWatch | AddressWatch | RegistrationKeeper] = []
         if reality := self._backends.reality:
             heartbeat = self._heartbeats.new("reality", HEARTBEAT_LIMIT, asks=True)
             self._others.append(RealityWatch(reality, self._deployments.run, heartbeat))
         self._others += (*self._backends.watches, *self._registrations)
-        self._systemd = ServiceManager(environ, self._heartbeats, self._status)
         self._read_at_scrape()
 
     @property
@@ -126,11 +137,7 @@ class App:
         return self._web.port
 
     def start(self) -> None:
-        """Starts all parts.
-
-        Raises:
-            StartError: the address is in use, or another controller uses the folder.
-        """
+        """Starts all parts. Raises StartError if the address is in use, or another controller uses the folder."""
         self._web.start()
         for keeper in self._backends.keepers:
             keeper.start()
@@ -195,10 +202,7 @@ class App:
         self._restart_state.release(left=leaves_records)
 
     def _stop_talkers(self, timeout: float, leave: float, *, destroy: bool) -> None:
-        """Ends the parts that talk to Consul at the end, in parallel: each may wait for an answer that does not come.
-
-        Keepers remove what was published for up to `leave` seconds.
-        """
+        """Ends the parts that talk to Consul, in parallel. Keepers remove their records for up to `leave` seconds."""
         ends = [partial(keeper.stop, leave, destroy=destroy) for keeper in self._backends.keepers]
         ends += [partial(other.stop, timeout) for other in self._others]
         with ThreadPoolExecutor(len(ends), "stop") as pool:
@@ -211,38 +215,29 @@ class App:
         metrics.read(queue.__len__, queue.working)
         return queue
 
-    def _with_canary(self, environ: Mapping[str, str]) -> Canary | None:
-        target = self.config.canary_target(environ)
+    def _with_canary(self) -> Canary | None:
+        target = self.config.canary_target(self._environ)
         if target is None:
             return None
         return Canary(
             target, self._healths, self._heartbeats.new("canary", 10, asks=True), window=self.config.canary_window
         )
 
-    def _with_reloader(self, environ: Mapping[str, str], reread: Callable[[], Config]) -> Reloader:
-        parts = Parts(
-            self._manifests,
-            self._engine,
-            self._desired,
-            self._backends,
-            self._registrations,
-            self._canary,
-            self._on_manifests,
-            lambda: self._publish(self._known_pods()),
-            lambda access: self._web.apply(access),  # noqa: PLW0108 -- the server is built later
-        )
-        return Reloader(
-            self.config,
-            environ,
-            reread,
-            parts,
-            self._heartbeats.new("reload", 60, asks=True),
-            successful=self._metrics.reload_successful,
-            success_time=self._metrics.reload_success_time,
-            tell=lambda what: self._systemd.reloading() if what == "reloading" else self._systemd.ready(),
-        )
+    def _apply(self, config: Config) -> bool:
+        """Puts a checked configuration in force. Returns False if a part of the web configuration needs a restart."""
+        log_setup.set_level(config.log_level)
+        self._backends.apply(config)
+        for keeper in self._registrations:
+            keeper.apply(config.consul_settings(self._environ))
+        self._desired.apply(config.damping_rules())
+        self._engine.apply(ca_file=str(config.ca_file), guard=config.guard(self._environ))
+        if self._canary:
+            self._canary.apply(config.canary_window)
+        self._on_manifests(self._manifests.apply(config.rules()))
+        self._publish(self._known_pods())
+        return self._web.apply(config.web_access)
 
-    def _connect(self, environ: Mapping[str, str]) -> Backends:
+    def _connect(self) -> Backends:
         config = self.config
         if config.intent_dir and config.health_dir:
             folders = config.intent_dir, config.health_dir
@@ -252,7 +247,7 @@ class App:
         restart = self._restart_state
         return on_consul(
             config,
-            environ,
+            self._environ,
             self._manifests,
             self._heartbeats,
             observe,
@@ -275,11 +270,11 @@ class App:
     def _inherited(self, spec: CheckSpec) -> Inherited | None:
         return self._restart_state.take_over(spec, self._places.published_without_break(spec.key))
 
-    def _registration(self, environ: Mapping[str, str]) -> Sequence[RegistrationKeeper]:
+    def _registration(self) -> Sequence[RegistrationKeeper]:
         observe = self._metrics.consul.request
         return registration(
             self.config,
-            environ,
+            self._environ,
             self._heartbeats,
             observe,
             version("podpulse"),

@@ -1,31 +1,23 @@
 """Reloads the configuration: it is read and checked as a whole, and applied only if it is valid.
 
-A check is restarted only if the check itself has changed. Replaced certificate files are noticed here too, without a
-request.
+A check is restarted only if it has changed. Replaced certificate files are noticed here too, without a request.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 from controller.config import Config, ConfigError
 from controller.config.certificate_files import Rotation, wrong_authorities, wrong_for_checks, wrong_for_consul
 from controller.config.live import differences, reloaded
-from controller.config.web_access import WebAccess, WebAccessError
-from controller.consul.registration import RegistrationKeeper
-from controller.health.canary import Canary
-from controller.intent.manifest_store import ManifestStore
+from controller.config.web_access import WebAccessError
 from controller.probes.engine import ProbeEngine
-from controller.publish.desired import DesiredHealth
-from controller.runtime import log as logs
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
-from controller.wiring import Backends
-from reconcilers.spec import PodKey
+from controller.runtime.systemd import ServiceManager
 
 log = logging.getLogger(__name__)
 
@@ -40,59 +32,34 @@ class Value(Protocol):
     def set(self, value: float, /) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts that a reload changes. `reconcile` queues pods for the checks, `publish_again` queues all pods for
-    publication."""
-
-    manifests: ManifestStore
-    engine: ProbeEngine
-    desired: DesiredHealth
-    backends: Backends
-    registrations: Sequence[RegistrationKeeper]
-    canary: Canary | None
-    reconcile: Callable[[Collection[PodKey]], None]
-    publish_again: Callable[[], None]
-    admit: Callable[[WebAccess], bool]
-    """Puts the users of the page in force. Returns False if another part of the file needs a restart."""
-
-    def apply(self, config: Config, environ: Mapping[str, str]) -> None:
-        """Puts a configuration in force that was checked before."""
-        logs.set_level(config.log_level)
-        self.backends.apply(config)
-        for registration in self.registrations:
-            registration.apply(config.consul_settings(environ))
-        self.desired.apply(config.damping_rules())
-        self.engine.apply(ca_file=str(config.ca_file), guard=config.guard(environ))
-        if self.canary:
-            self.canary.apply(config.canary_window)
-        self.reconcile(self.manifests.apply(config.rules()))
-        self.publish_again()
-
-
 class Reloader:
-    """Runs in the thread "reload". `load` reads the configuration again, `tell` hears "reloading" and "ready"."""
+    """Runs in the thread "reload". `load` reads the configuration again.
+
+    `apply` puts a checked configuration in force. It returns False if a part of the web configuration needs a restart.
+    """
 
     def __init__(
         self,
         config: Config,
         environ: Mapping[str, str],
         load: Callable[[], Config],
-        parts: Parts,
+        apply: Callable[[Config], bool],
+        engine: ProbeEngine,
         heartbeat: Heartbeat,
+        systemd: ServiceManager,
         *,
         successful: Value,
         success_time: Value,
-        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = config
         """The configuration in force."""
         self._environ = environ
         self._load = load
-        self._parts = parts
+        self._apply = apply
+        self._engine = engine
         self._successful = successful
         self._success_time = success_time
-        self._tell = tell
+        self._systemd = systemd
         self._lock = threading.Lock()
         self._rotation = Rotation()
         self._failure = ""
@@ -119,13 +86,9 @@ class Reloader:
         return [f"new values need a restart: {', '.join(self._waiting)}"] if self._waiting else []
 
     def reload(self) -> str:
-        """Reloads now. Returns the result as a sentence.
-
-        Raises:
-            ConfigError: the configuration is invalid and nothing has changed, or a part failed to apply it.
-        """
+        """Reloads now, and returns the result as a sentence. Raises ConfigError if it failed."""
         with self._lock:
-            self._tell("reloading")
+            self._systemd.reloading()
             try:
                 return self._reload()
             except ConfigError as error:
@@ -136,28 +99,24 @@ class Reloader:
                 self._fail(repr(error))
                 raise ConfigError(f"a part failed to apply it: {error!r}") from error
             finally:
-                self._tell("ready")
+                self._systemd.ready()
 
     def _reload(self) -> str:
         wanted = self._load()
         config = reloaded(self.config, wanted)
         self._check(wanted, config)
         changed = list(differences(self.config, wanted))
-        self._parts.apply(config, self._environ)
+        web_is_in_force = self._apply(config)
         self.config = config
         self._failure = ""
         self._waiting = [one.name for one in changed if not one.live]
-        if not self._parts.admit(config.web_access) and WEB not in self._waiting:
+        if not web_is_in_force and WEB not in self._waiting:
             self._waiting.append(WEB)
         self._succeeded()
         return self._report([one.name for one in changed if one.live])
 
     def _check(self, wanted: Config, config: Config) -> None:
-        """Checks the files and variables that the new configuration `wanted` and its reloadable part `config` name.
-
-        Raises:
-            ConfigError: it cannot be put in force.
-        """
+        """Raises ConfigError if `wanted`, or its reloadable part `config`, names something that cannot be used."""
         for candidate in (wanted, config):
             candidate.consul_settings(self._environ)
             try:
@@ -199,7 +158,6 @@ class Reloader:
 
     def _renew_certificates(self) -> None:
         """Uses replaced certificate files for probes. The Consul clients watch their own files."""
-        engine = self._parts.engine
-        if replaced := self._rotation.look(engine.files()):
+        if replaced := self._rotation.look(self._engine.files()):
             log.info("%s replaced; new connections of probes use it", ", ".join(sorted(replaced)))
-            engine.renew(replaced)
+            self._engine.renew(replaced)

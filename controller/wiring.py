@@ -24,6 +24,7 @@ from controller.publish.kv import KvSink
 from controller.publish.kv_keeper import KeyKeeper
 from controller.publish.services import ManifestServices, ServiceNaming
 from controller.runtime.heartbeat import Heartbeats
+from controller.web.readiness import LeaseStatus
 from reconcilers.ports import HealthSink
 from reconcilers.spec import PodKey
 
@@ -43,16 +44,8 @@ class Keeper(Protocol):
         ...
 
 
-class LeaseKeeper(Keeper, Protocol):
+class LeaseKeeper(Keeper, LeaseStatus, Protocol):
     """Shows readers of the published health that its publisher is alive."""
-
-    def current(self) -> str | None:
-        """Returns the name of the lease; None while there is none and nothing can be published."""
-        ...
-
-    def why(self) -> str:
-        """Returns why there is no lease; "" if that is not known or there is one."""
-        ...
 
     def expires_at(self) -> float:
         """Returns when the lease expires unless it is renewed, in seconds since the epoch; 0 if there is none."""

@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
+
 from controller.cli.options import client_of
 from controller.config import Config
 from controller.consul.addresses import CatalogAddress, FixedAddress
@@ -18,22 +20,21 @@ from reconcilers.spec import PodKey
 
 @contextmanager
 def known_addresses(config: Config) -> Iterator[Addresses]:
-    """The addresses of nodes, as the controller would find them."""
-    if config.address != "catalog":
-        yield FixedAddress(None if config.address == "name" else config.address)
-        return
-    with client_of(config) as client:
-        catalog = CatalogAddress(client, config.node_name)
-        catalog.refresh()
-        yield catalog
+    """The addresses of nodes, as the controller would find them. An unknown address is reported."""
+    try:
+        if config.address != "catalog":
+            yield FixedAddress(None if config.address == "name" else config.address)
+            return
+        with client_of(config) as client:
+            catalog = CatalogAddress(client, config.node_name)
+            catalog.refresh()
+            yield catalog
+    except LookupError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def list_manifests(config: Config, intent_dir: Path | None) -> Listing:
-    """Returns all manifests of the node from a folder or from Consul.
-
-    Raises:
-        SourceError: the folder cannot be read, or Consul has no leader.
-    """
+    """Returns all manifests of the node. Raises SourceError if the folder cannot be read, or Consul has no leader."""
     if folder := intent_dir or config.intent_dir:
         return DirectorySource(folder, config.node_name, tuple).next(0)
     with client_of(config) as client:
@@ -44,10 +45,6 @@ def list_manifests(config: Config, intent_dir: Path | None) -> Listing:
 
 
 def unconfirmed_removals(config: Config, keys: Collection[PodKey]) -> Collection[PodKey]:
-    """Returns the keys, all missing from a listing, whose removal a single read of each does not confirm.
-
-    Raises:
-        SourceError: Consul did not answer.
-    """
+    """Returns those `keys`, missing from a listing, whose removal a single read does not confirm. Raises SourceError."""
     with client_of(config) as client:
         return set(keys).difference(ConsulSource(client, config.tree, config.node_name, tuple).absent(keys))

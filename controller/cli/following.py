@@ -7,10 +7,10 @@ not raised, so that the watch goes on.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tenacity import RetryCallState
@@ -101,10 +101,7 @@ class Follower:
 
 
 class ConsulPods:
-    """The pods of the fleet or of one node; or the records of the pods of one name, scheduled or not.
-
-    A context manager: it follows the pods while it is entered.
-    """
+    """The pods of the fleet or of one node, or the records of one pod. It follows them while it is entered."""
 
     def __init__(self, client: Callable[[], ConsulClient], node: str | None, pod: str | None, wait: float) -> None:
         self._node = node
@@ -122,18 +119,12 @@ class ConsulPods:
             follower.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for follower in self._followers:
             follower.stop()
 
     def next(self, within: float) -> View:
-        """Returns the view after the next change, or after `within` seconds.
-
-        Raises:
-            ConsulRefused: before everything was read once, because only an operator can correct that.
-        """
+        """Returns the view after the next change or `within` seconds. Raises ConsulRefused before the first answer."""
         with self._news:
             self._news.wait_for(lambda: self._versions() != self._seen, within)
             if self._versions() != self._seen:
@@ -165,27 +156,18 @@ class ConsulPods:
         return {key: record for name, (_, record) in self._records.items() if (key := parse_health_key(name))}
 
 
-class FolderPods:
+class FolderPods(AbstractContextManager["FolderPods"]):
     """The pods of a folder of manifests, with their health from another folder."""
 
     def __init__(self, intents: Path, healths: Path | None, node: str, pod: str | None) -> None:
         self._read = partial(inspection.from_folders, intents, healths, node, pod)
         self._view = View()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing is to be released."""
 
     def next(self, within: float) -> View:
-        """See `ConsulPods`.
-
-        Raises:
-            SourceError, OSError: before anything could be read.
-        """
+        """See `ConsulPods`. Raises SourceError or OSError if nothing could be read yet."""
         deadline = time.monotonic() + within
         while (view := self._look()) == self._view and time.monotonic() < deadline:
             time.sleep(POLL)

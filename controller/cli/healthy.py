@@ -8,11 +8,10 @@ import click
 import pycurl
 
 from controller.cli.options import FILE, explained, load
+from controller.cli.page_request import NoController, get
 from controller.cli.run import run
 from controller.cli.terminal import say
 from controller.config import Config
-from controller.runtime.bounded import BoundedBody
-from reconcilers.escaping import safe_line
 
 TIMEOUT = 2
 """Seconds for the answer."""
@@ -47,13 +46,17 @@ def healthy(file: Path | None, client_cert: Path | None, client_key: Path | None
       1  not healthy, no answer within 2 s, or an invalid configuration
       2  wrong usage
     """
-    with explained():
+    with explained(NoController):
         config = load(file, {}, {}) if file else _of_process_1()
         if config.web_access.needs_client and not client_cert:
             raise click.ClickException("the page demands a client certificate: expected --client-cert, --client-key")
-        status, text = _get(f"{config.page_url}/-/healthy", client_cert, client_key)
+        options: dict[int, object] = {pycurl.SSL_VERIFYPEER: 0, pycurl.SSL_VERIFYHOST: 0}
+        if client_cert:
+            options |= {pycurl.SSLCERT: str(client_cert), pycurl.SSLKEY: str(client_key or client_cert)}
+        status, body = get(config.page_url, "/-/healthy", timeout=TIMEOUT, limit=MAX_BODY, options=options)
     if status != 200:
-        raise click.ClickException(f"{config.page_url} answered {status}: {'; '.join(text.splitlines())[:1000]}")
+        lines = "; ".join(body.decode(errors="replace").splitlines())
+        raise click.ClickException(f"{config.page_url} answered {status}: {lines[:1000]}")
     say("healthy")
 
 
@@ -67,31 +70,3 @@ def _of_process_1() -> Config:
     start = next((number for number, pair in enumerate(pairs, 2) if pair in RUN), len(words))
     options = run.make_context("run", words[start:]).params
     return load(options["file"], {}, {name: options[name] for name in PAGE_OPTIONS})
-
-
-def _get(url: str, cert: Path | None, key: Path | None) -> tuple[int, str]:
-    """Returns the status and the text of the answer.
-
-    Raises:
-        ClickException: there is no answer, or it is too long.
-    """
-    answer = BoundedBody(MAX_BODY)
-    curl = pycurl.Curl()
-    curl.setopt(pycurl.URL, url)
-    curl.setopt(pycurl.NOPROXY, "*")
-    curl.setopt(pycurl.TIMEOUT, TIMEOUT)
-    curl.setopt(pycurl.WRITEFUNCTION, answer.write)
-    curl.setopt(pycurl.SSL_VERIFYPEER, 0)
-    curl.setopt(pycurl.SSL_VERIFYHOST, 0)
-    if cert:
-        curl.setopt(pycurl.SSLCERT, str(cert))
-        curl.setopt(pycurl.SSLKEY, str(key or cert))
-    try:
-        curl.perform()
-        return curl.getinfo(pycurl.RESPONSE_CODE), answer.data.decode(errors="replace")
-    except pycurl.error as error:
-        if answer.overflow:
-            raise click.ClickException(f"{url} answered with more than {MAX_BODY} bytes") from None
-        raise click.ClickException(f"no controller answers at {url}: {safe_line(str(error.args[-1]))}") from None
-    finally:
-        curl.close()

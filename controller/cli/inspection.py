@@ -35,11 +35,7 @@ class InspectedPod:
 
 
 def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | None) -> list[InspectedPod]:
-    """Returns all pods of the fleet, or those of one node or one name.
-
-    Raises:
-        ConsulError: Consul did not answer, or refused the request.
-    """
+    """Returns all pods of the fleet, or those of one node or one name. Raises ConsulError."""
     below = f"{node}/" if node else ""
     intents = manifests(tree, client.list_pairs(f"{tree}/{below}"))
     realities = manifests("reality", client.list_pairs(f"reality/{below}"))
@@ -65,11 +61,9 @@ def _healths(client: ConsulClient, node: str | None, pod: str | None) -> Iterato
 
 
 def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None) -> list[InspectedPod]:
-    """The same without Consul. Records of a controller that has ended are ignored, as they are removed in Consul.
+    """The same without Consul. Raises SourceError or OSError if a folder cannot be read.
 
-    Raises:
-        SourceError: the folder of manifests cannot be read.
-        OSError: that of records cannot.
+    Records of a controller that has ended are ignored, as they are removed in Consul.
     """
     listing = DirectorySource(intents, node, tuple).next(0)
     files = {key: entry.data for key, entry in listing.entries.items()}

@@ -53,11 +53,7 @@ class ManifestFile:
 
 
 def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:
-    """Returns the manifest of a file, parsed for `node` (None: this host) by `rules`.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """Returns the manifest of a file, parsed for `node` (None: this host) by `rules`. Raises OSError."""
     data = path.read_bytes()
     pod = _pod(data)
     try:
@@ -67,11 +63,7 @@ def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:
 
 
 def usable(paths: Iterable[Path], node: str | None) -> list[tuple[PodKey, ManifestFile]]:
-    """Returns the keys and manifests of the files.
-
-    Raises:
-        click.ClickException: one of the files cannot be used. The message names every wrong field.
-    """
+    """Returns the keys and manifests of the files, or reports every wrong field of every manifest."""
     files = [read(path, node) for path in paths]
     if errors := [f"{each.path}: {error}" for each in files for error in each.errors]:
         raise click.ClickException("\n".join(errors))

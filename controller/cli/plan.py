@@ -17,9 +17,9 @@ from controller.cli import terminal
 from controller.cli.effective_manifests import known_addresses, list_manifests, unconfirmed_removals
 from controller.cli.manifest_file import usable
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
+from controller.cli.page_request import NoController, get, without_user
 from controller.config import Config, ConfigError
 from controller.intent.source import SourceError
-from controller.runtime.bounded import BoundedBody
 from reconcilers.checks import located
 from reconcilers.checktext import changes, describe
 from reconcilers.escaping import safe_line, safe_words
@@ -34,10 +34,6 @@ NOTHING = "none"
 FILTERED = "warning: the token may not read everything below {}: manifests that it may not read are not in this plan"
 Check = Mapping[str, str]
 """A check as `reconcilers.checktext.describe` describes it."""
-
-
-class NoController(Exception):
-    """The controller to compare with did not answer as expected. The message says why."""
 
 
 class _Checks(msgspec.Struct, frozen=True):
@@ -140,11 +136,7 @@ def _overlaid(listing: Listing, node: str, files: Sequence[Path], without: Seque
 
 
 def _confirm(config: Config, listing: Listing, running: Collection[PodKey]) -> None:
-    """Checks that the manifest of each running check without one is gone, and not only hidden from the token.
-
-    Raises:
-        SourceError: the removal is not confirmed.
-    """
+    """Raises SourceError if the manifest of a running check is missing, and its removal is not confirmed."""
     if listing.filtered:
         terminal.say(FILTERED.format(intent_prefix(config.tree, config.node_name)), err=True)
     missing = running - listing.entries.keys()
@@ -156,42 +148,16 @@ def _confirm(config: Config, listing: Listing, running: Collection[PodKey]) -> N
 
 
 def _running(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
-    """Returns the checks of a running controller, by pod.
-
-    Raises:
-        NoController: it did not answer, its answer is unknown, or it is the controller of another node.
-    """
-    answer = BoundedBody(MAX_BODY)
-    curl = pycurl.Curl()
-    curl.setopt(pycurl.URL, f"{url.rstrip('/')}/api/v1/checks")
-    curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-    curl.setopt(pycurl.NOPROXY, "*")
-    curl.setopt(pycurl.TIMEOUT, TIMEOUT)
-    curl.setopt(pycurl.WRITEFUNCTION, answer.write)
-    if ca_file:
-        curl.setopt(pycurl.CAINFO, str(ca_file))
+    """Returns the checks of the controller of `node` at `url`, by pod. Raises NoController."""
+    options = {pycurl.CAINFO: str(ca_file)} if ca_file else {}
+    status, body = get(url, "/api/v1/checks", timeout=TIMEOUT, limit=MAX_BODY, options=options)
     try:
-        curl.perform()
-        status = curl.getinfo(pycurl.RESPONSE_CODE)
-    except pycurl.error as error:
-        if answer.overflow:
-            raise NoController(f"{_without_user(url)} answered with more than {MAX_BODY} bytes") from None
-        raise NoController(f"no controller answers at {_without_user(url)}: {error.args[-1]}") from None
-    finally:
-        curl.close()
-    try:
-        answered = msgspec.json.decode(bytes(answer.data) if status == 200 else b"", type=_Checks)
+        answered = msgspec.json.decode(body if status == 200 else b"", type=_Checks)
     except (msgspec.MsgspecError, RecursionError):
-        raise NoController(f"{_without_user(url)} answered with status {status} and without checks") from None
+        raise NoController(f"{without_user(url)} answered with status {status} and without checks") from None
     if answered.node != node:
-        raise NoController(f"the controller at {_without_user(url)} is that of node {answered.node!r}, not of {node!r}")
+        raise NoController(f"the controller at {without_user(url)} is that of node {answered.node!r}, not of {node!r}")
     return answered.checks
-
-
-def _without_user(url: str) -> str:
-    """Returns the URL without the part before an @, which may be a password."""
-    scheme, _, rest = url.rpartition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2]
 
 
 def _plan(config: Config, wanted: Listing, running: Mapping[str, Check]) -> Plan:
@@ -225,15 +191,8 @@ def _parsed(config: Config, wanted: Listing) -> tuple[dict[str, Manifest], dict[
 
 
 def _effective_checks(config: Config, manifests: Mapping[str, Manifest]) -> dict[str, Check]:
-    checks: dict[str, Check] = {}
     with known_addresses(config) as addresses:
-        for pod, manifest in manifests.items():
-            if manifest.check:
-                try:
-                    checks[pod] = describe(located(manifest.check, addresses))
-                except LookupError as error:
-                    raise click.ClickException(str(error)) from None
-    return checks
+        return {pod: describe(located(each.check, addresses)) for pod, each in manifests.items() if each.check}
 
 
 def _stop_reason(manifest: Manifest | None) -> str:
@@ -264,7 +223,7 @@ def _place(config: Config) -> str:
 
 
 def _show(planned: Plan, node: str, where: str, running: Collection[str], console: Console) -> None:
-    compared = "no running checks" if where == NOTHING else f"the {len(running)} checks of {_without_user(where)}"
+    compared = "no running checks" if where == NOTHING else f"the {len(running)} checks of {without_user(where)}"
     console.print(f"Node {node}, compared with {compared}:\n")
     pods = (*planned.start, *planned.replace, *planned.stop, *planned.invalid, *planned.warnings)
     width = max((len(safe_line(pod)) for pod in pods), default=0)

@@ -1,14 +1,19 @@
-"""`podpulse acl-policy`: prints the Consul ACL policy that a configuration needs."""
+"""`podpulse acl-policy`: prints the least rights that a configuration needs in a Consul whose ACLs deny by default."""
 
 import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from controller.cli import acl_rules as policy
 from controller.cli.options import FILE, explained, load
 from controller.cli.terminal import say
-from controller.config import ConfigError
+from controller.config import Config, ConfigError
+from controller.consul.holders import NAME
+from controller.consul.settings import ConsulSettings
+from reconcilers.keys import HEALTH
 
 
 @click.command("acl-policy")
@@ -37,5 +42,69 @@ def acl_policy(file: Path | None, node: str | None, agent_node: str | None, any_
     """
     with explained(ConfigError):
         config = load(file, {}, {"node": node})
-        rules = policy.least(config, agent_node, any_node=any_node, lists=list_policy)
-        say(policy.heading(config.consul_settings(os.environ)) + policy.hcl(rules), nl=False)
+        rules = least(config, agent_node, any_node=any_node, lists=list_policy)
+        say(heading(config.consul_settings(os.environ)) + hcl(rules), nl=False)
+
+
+Access = Literal["read", "list", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of a policy: `resource "name" { policy = "access" }`, and its purpose."""
+
+    resource: str
+    name: str
+    access: Access
+    purpose: str
+
+    def __str__(self) -> str:
+        return f'{self.resource} "{self.name}" {{ policy = "{self.access}" }}'
+
+
+def least(config: Config, agent_node: str | None = None, *, any_node: bool, lists: bool) -> Sequence[Rule]:
+    """Returns the rules that `config` needs; none if it does not use Consul.
+
+    `agent_node` is the agent's name of its node if that differs from `node_name`. With `any_node`, one token serves
+    every node. `lists` is for agents with `acl.enable_key_list_policy`, which need a right to list.
+    """
+    return () if config.intent_dir else tuple(_rules(config, agent_node or config.node_name, any_node, lists))
+
+
+def hcl(rules: Sequence[Rule]) -> str:
+    """Returns the rules as a policy for `consul acl policy create -rules @FILE`, with their purposes as comments."""
+    width = max((len(str(rule)) for rule in rules), default=0)
+    return "".join(f"{rule!s:<{width}}  # {rule.purpose}\n" for rule in rules)
+
+
+def heading(settings: ConsulSettings) -> str:
+    """Returns where to create the policy and its token in Consul Enterprise; else ""."""
+    places = (("namespace", settings.namespace), ("partition", settings.partition))
+    options = " ".join(f"-{name} {text}" for name, text in places if text)
+    return f"# to be created with {options}\n" if options else ""
+
+
+def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iterator[Rule]:
+    reading: Access = "list" if lists else "read"
+    node = "" if any_node else f"{config.node_name}/"
+    yield Rule("key_prefix", f"{config.tree}/{node}", reading, "the manifests")
+    if config.startup_grace and config.tree == "intent":
+        yield Rule("key_prefix", f"reality/{node}", reading, "which pods are still being deployed")
+    if "kv" in config.publish:
+        session = ("session_prefix", "") if any_node else ("session", agent_node)
+        yield Rule("key_prefix", HEALTH, "write", "the health records of the pods")
+        yield Rule(*session, "write", "deletes the health records when the controller dies")
+    if "agent" in config.publish:
+        yield Rule("service_prefix", config.service.name_prefix, "write", "pods as services, and their checks")
+        agent = ("agent_prefix", "") if any_node else ("agent", agent_node)
+        yield Rule(*agent, "read", "to warn if the agent belongs to another node")
+    if config.registers and not _covered(config):
+        yield Rule("service", NAME, "write", "registers the controller for Prometheus")
+    if config.address == "catalog":
+        whose = ("node_prefix", "") if any_node else ("node", config.node_name)
+        yield Rule(*whose, "read", "the address of the node")
+
+
+def _covered(config: Config) -> bool:
+    """Whether the rule for pods allows the controller to be registered too."""
+    return "agent" in config.publish and NAME.startswith(config.service.name_prefix)

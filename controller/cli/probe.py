@@ -91,7 +91,8 @@ def probe(
         manifest = parse(key, data, config.rules())
         if manifest.check is None:
             raise click.ClickException(f"{key}: {'paused' if manifest.paused else 'the manifest has no check'}")
-        spec = _located(manifest.check, config)
+        with known_addresses(config) as addresses:
+            spec = located(manifest.check, addresses)
         result = probe_once(spec, ca_file=str(config.ca_file), guard=config.guard(os.environ))
     if as_json:
         terminal.say_json(_fields(spec, result))
@@ -112,15 +113,6 @@ def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Pa
     if pair is None:
         raise click.ClickException(f"{intent_key(config.tree, key)} does not exist: {key.pod} is not scheduled")
     return key, pair.value
-
-
-def _located(spec: CheckSpec, config: Config) -> CheckSpec:
-    """Returns the check with the address that the controller would connect to."""
-    with known_addresses(config) as addresses:
-        try:
-            return located(spec, addresses)
-        except LookupError as error:
-            raise click.ClickException(str(error)) from None
 
 
 def _fields(spec: CheckSpec, result: ProbeResult) -> dict[str, Any]:

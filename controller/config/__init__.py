@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from controller.config import preparer
+from controller.config.fields import yaml_document
 from controller.config.live import option_names
 from controller.config.model import Config, ConfigError
-from controller.config.preparer import PreparerError, Source
-from reconcilers import yamltext
+from controller.config.preparer import PreparerError, Source, set_option
 from reconcilers.fields import expectation
 from reconcilers.unknown_fields import did_you_mean, nearest
 
@@ -24,19 +24,18 @@ OPTIONS = tuple(option_names(Config))
 
 
 def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
-    """Reads and checks a configuration file. `overrides` are dotted fields (`consul.address`) from the command line.
+    """Reads and checks a configuration. `overrides` are dotted fields (`consul.address`) from the command line.
 
-    Raises:
-        ConfigError: naming the file, the field and what was expected.
+    Raises ConfigError, which names the file, the field and the expected value.
     """
     where = str(path) if path else "command line"
     source = _read(path) if path else Source({})
     document = source.document
     if overrides.get("consul.token") is not None:
-        _set(document, ["consul", "token_file"], None)  # an option --token replaces the token file
+        set_option(document, "consul.token_file", None)  # an option --token replaces the token file
     for name, value in overrides.items():
         if value is not None:
-            _set(document, name.split("."), value)
+            set_option(document, name, value)
     try:
         return Config.model_validate(document, context=source.notes)
     except ValidationError as error:
@@ -46,12 +45,7 @@ def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
 
 
 def _read(path: Path) -> Source:
-    try:
-        document = yamltext.load(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except yamltext.YamlError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    document = yaml_document(path, ConfigError)
     if document is None:
         return Source({})
     if not isinstance(document, dict):
@@ -61,18 +55,6 @@ def _read(path: Path) -> Source:
         return preparer.translate(document, ours) if preparer.is_p2s(document) else Source(document)
     except PreparerError as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def _set(document: dict[str, Any], path: list[str], value: object) -> None:
-    """Sets a dotted field. A value in place of a section is kept, so that the validation reports it."""
-    for name in path[:-1]:
-        section = document.get(name)
-        if section is None:
-            section = document[name] = {}
-        if not isinstance(section, dict):
-            return
-        document = section
-    document[path[-1]] = value
 
 
 def _problem(source: Source, error: ErrorDetails) -> str:

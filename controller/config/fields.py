@@ -1,40 +1,51 @@
 """The fields of the configuration: what each accepts, and the message for other values."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, InstanceOf
 
 from controller.config.keyring import Keyring
 from controller.consul.settings import ADDRESS, NAME, settings_from_environment
 from controller.runtime.plain_files import unreadable
+from reconcilers import yamltext
 from reconcilers.fields import headers, is_host
 from reconcilers.spec import is_name
 from reconcilers.target_guard import Allowance
 
-TOKEN = re.compile(r"[!-~]{0,4096}")
 HOST_AND_PORT = "HOST:PORT"
 META_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
-def _node(text: object) -> object:
-    if isinstance(text, str) and is_name(text):
-        return str(text)
-    raise ValueError("expected a node's name of letters, digits, dots, dashes and underscores, at most 128")
+def yaml_document(path: Path, error: type[ValueError]) -> Any:
+    """Returns the document of a YAML file. Raises `error` if it cannot be read or is not YAML."""
+    try:
+        return yamltext.load(path.read_bytes())
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror}") from None
+    except yamltext.YamlError as problem:
+        raise error(f"{path}: {problem}") from None
 
 
-def _address(text: object) -> object:
-    if not isinstance(text, str):
-        raise ValueError("expected name, catalog or an IP address")
-    if text not in {"name", "catalog"}:
-        try:
-            ip_address(text)
-        except ValueError:
-            raise ValueError("expected name, catalog or an IP address") from None
-    return str(text)
+def _text(expected: str, is_valid: Callable[[str], object]) -> BeforeValidator:
+    """Returns a validator of text, whose error names what was `expected`."""
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and is_valid(value):
+            return str(value)
+        raise ValueError(f"expected {expected}")
+
+    return BeforeValidator(read)
+
+
+def _is_pod_address(text: str) -> bool:
+    try:
+        return text in {"name", "catalog"} or bool(ip_address(text))
+    except ValueError:
+        return False
 
 
 def _listen(text: object) -> object:
@@ -49,11 +60,7 @@ def _canary(text: object) -> object:
 
 
 def listening(text: object) -> tuple[str, int]:
-    """Returns the host and port to listen on. The host is "" for all addresses.
-
-    Raises:
-        ValueError: the text is neither HOST:PORT nor :PORT.
-    """
+    """Returns host ("" for all addresses) and port. Raises ValueError if the text is neither HOST:PORT nor :PORT."""
     expected = f"{HOST_AND_PORT}, or :PORT for every address"
     if isinstance(text, str) and text.startswith(":") and text.count(":") == 1:
         return "", host_and_port(f"localhost{text}", expected)[1]
@@ -61,11 +68,7 @@ def listening(text: object) -> tuple[str, int]:
 
 
 def host_and_port(text: object, expected: str = HOST_AND_PORT) -> tuple[str, int]:
-    """Returns the host and port of HOST:PORT.
-
-    Raises:
-        ValueError: the text has another form. The message names what was `expected`.
-    """
+    """Returns host and port of HOST:PORT. Raises ValueError, which names what was `expected`, for another text."""
     host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not (bare and port.isascii() and port.isdigit() and int(port) <= 65_535) or (":" in bare) != (bare != host):
@@ -76,7 +79,11 @@ def host_and_port(text: object, expected: str = HOST_AND_PORT) -> tuple[str, int
 
 
 def _allowances(value: object) -> tuple[Allowance, ...]:
-    return tuple(Allowance.parse(str(each)) for each in (value if isinstance(value, list | tuple) else [value]))
+    return tuple(Allowance.parse(str(each)) for each in _listed(value))
+
+
+def _listed(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _path(value: object) -> Path:
@@ -101,14 +108,14 @@ def _keyring(value: object) -> object:
 
 
 def _host_names(value: object) -> tuple[str, ...]:
-    names = value if isinstance(value, list | tuple) else [value]
+    names = _listed(value)
     if not all(isinstance(name, str) and (name == "*" or is_host(name.removeprefix("."))) for name in names):
         raise ValueError("expected names of hosts without a port, .example.com for all below it, or *")
     return tuple(map(str, names))
 
 
 def _publish(value: object) -> tuple[str, ...]:
-    wanted = tuple(str(each) for each in (value if isinstance(value, list | tuple) else [value]))
+    wanted = tuple(map(str, _listed(value)))
     if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - {"kv", "agent"}:
         raise ValueError("expected kv, agent, or both")
     return wanted
@@ -124,38 +131,11 @@ def _meta(value: object) -> dict[str, str]:
     return {str(name): str(content) for name, content in value.items()}
 
 
-def _prefix(allowed: re.Pattern[str], letters: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if isinstance(value, str) and allowed.fullmatch(value):
-            return str(value)
-        raise ValueError(f"expected at most 64 {letters}")
-
-    return read
-
-
-def _token(value: object) -> str:
-    if isinstance(value, str) and TOKEN.fullmatch(value):
-        return str(value)
-    raise ValueError("expected a token of printable ASCII without blanks")
-
-
 def _consul_address(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected host:port, {ADDRESS}")
     settings_from_environment({}, address=value)
     return str(value)
-
-
-def _consul_name(value: object) -> str:
-    if isinstance(value, str) and NAME.fullmatch(value):
-        return str(value)
-    raise ValueError("expected up to 64 letters, digits and dashes")
-
-
-def _http_auth(value: object) -> str:
-    if isinstance(value, str) and value.isprintable() and value.partition(":")[0]:
-        return str(value)
-    raise ValueError("expected user:password")
 
 
 def _consul_headers(value: object) -> tuple[tuple[str, str], ...]:
@@ -165,8 +145,8 @@ def _consul_headers(value: object) -> tuple[tuple[str, str], ...]:
     return found
 
 
-NodeName = Annotated[str, BeforeValidator(_node)]
-PodAddress = Annotated[str, BeforeValidator(_address)]
+NodeName = Annotated[str, _text("a node's name of letters, digits, dots, dashes and underscores, at most 128", is_name)]
+PodAddress = Annotated[str, _text("name, catalog or an IP address", _is_pod_address)]
 HostPort = Annotated[str, BeforeValidator(_listen)]
 CanaryTarget = Annotated[str, BeforeValidator(_canary)]
 Allowances = Annotated[tuple[Allowance, ...], BeforeValidator(_allowances)]
@@ -176,12 +156,12 @@ HostNames = Annotated[tuple[str, ...], BeforeValidator(_host_names)]
 Publish = Annotated[tuple[str, ...], BeforeValidator(_publish)]
 ConsulHeaders = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_consul_headers)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
-NamePrefix = Annotated[str, BeforeValidator(_prefix(re.compile(r"[A-Za-z0-9-]{0,64}"), "letters, digits and dashes"))]
+NamePrefix = Annotated[str, _text("at most 64 letters, digits and dashes", re.compile(r"[A-Za-z0-9-]{0,64}").fullmatch)]
 MetaPrefix = Annotated[
-    str, BeforeValidator(_prefix(re.compile(r"[A-Za-z0-9_-]{0,64}"), "letters, digits, dashes and underscores"))
+    str, _text("at most 64 letters, digits, dashes and underscores", re.compile(r"[A-Za-z0-9_-]{0,64}").fullmatch)
 ]
-Token = Annotated[str, BeforeValidator(_token)]
-HttpAuth = Annotated[str, BeforeValidator(_http_auth)]
-ConsulName = Annotated[str, BeforeValidator(_consul_name)]
+Token = Annotated[str, _text("a token of printable ASCII without blanks", re.compile(r"[!-~]{0,4096}").fullmatch)]
+HttpAuth = Annotated[str, _text("user:password", lambda text: text.isprintable() and text.partition(":")[0])]
+ConsulName = Annotated[str, _text("up to 64 letters, digits and dashes", NAME.fullmatch)]
 ConsulAddress = Annotated[str, BeforeValidator(_consul_address)]
 Meta = Annotated[dict[str, str], BeforeValidator(_meta)]

@@ -49,11 +49,7 @@ class Keyring:
     """Certificates that are trusted to sign manifests, as the file had them when it was read."""
 
     def __init__(self, path: Path) -> None:
-        """Read a keyring, ASCII-armored or binary, as `gpg --export` writes it.
-
-        Raises:
-            KeyringError: the file cannot be read, or there is no certificate in it that can be used.
-        """
+        """Reads the output of `gpg --export`. Raises KeyringError if no certificate in it can be used."""
         self._path = path
         self._certificates: dict[str, _Certificate] = {}
         self._of_key: dict[str, str] = {}

@@ -8,30 +8,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
-
-from controller.config import web_access as access
-from controller.config.fields import (
-    Allowances,
-    CanaryTarget,
-    FilePath,
-    HostNames,
-    HostPort,
-    KeyringFile,
-    NodeName,
-    PodAddress,
-    Publish,
-    ReadableFile,
-    host_and_port,
-    listening,
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
 )
+
+from controller.config import fields
+from controller.config import web_access as access
+from controller.config.fields import FilePath, ReadableFile, host_and_port, listening
 from controller.config.live import LIVE
-from controller.config.sections import ConsulSection, DampingSection, Section, ServiceSection
 from controller.config.web_access import WebAccess
 from controller.consul.settings import ConsulSettings, settings_from_environment
 from controller.runtime.plain_files import unreadable
 from reconcilers.damping import DampingRules
-from reconcilers.fields import Boolean, number
+from reconcilers.fields import Boolean, Host, Text, duration, number
 from reconcilers.options import P2_CODE, CheckOptions, Delay, Rules
 from reconcilers.spec import Output
 from reconcilers.target_guard import CONSUL_PORTS, Guard
@@ -53,28 +49,68 @@ def host_ca_file() -> Path:
     return Path(CA_FILES[0])
 
 
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DampingSection(Section):
+    """p2's throttle of a pod that flaps: see `reconcilers.damping`."""
+
+    changes: Annotated[int, BeforeValidator(number(0, 1000))] = 16
+    refill: Annotated[float, BeforeValidator(duration(1, 3600))] = 15.0
+    quiet: Annotated[float, BeforeValidator(duration(1, 3600))] = 60.0
+
+
+class ServiceSection(Section):
+    """The names of pods as services of the local agent, for `publish: agent`."""
+
+    name_prefix: Annotated[fields.NamePrefix, LIVE] = ""
+    meta_prefix: Annotated[fields.MetaPrefix, LIVE] = "podpulse-"
+    tags: Annotated[tuple[Text, ...], LIVE] = ()
+    meta: Annotated[fields.Meta, LIVE] = Field(default_factory=dict)
+    ttl: Annotated[float, BeforeValidator(duration(3, 3600))] = 20.0
+
+
+class ConsulSection(Section):
+    """How to reach Consul. Consul's usual environment variables supply absent options."""
+
+    address: fields.ConsulAddress | None = None
+    token: Annotated[fields.Token | None, LIVE] = Field(default=None, repr=False)
+    token_file: Annotated[FilePath | None, LIVE] = None
+    ca_file: Annotated[ReadableFile | None, LIVE] = None
+    cert_file: Annotated[ReadableFile | None, LIVE] = None
+    key_file: Annotated[ReadableFile | None, LIVE] = None
+    server_name: Annotated[Host | None, LIVE] = None
+    insecure_skip_verify: Annotated[Boolean | None, LIVE] = None
+    headers: Annotated[fields.ConsulHeaders | None, LIVE] = Field(default=None, repr=False)
+    http_auth: Annotated[fields.HttpAuth | None, LIVE] = Field(default=None, repr=False)
+    namespace: fields.ConsulName | None = None
+    partition: fields.ConsulName | None = None
+    wait: Annotated[float, BeforeValidator(duration(1, 10))] = 10.0
+
+
 class Config(Section):
     """Everything that can be configured; see deploy/config.example.yaml."""
 
-    node_name: NodeName = Field(default_factory=socket.gethostname, validate_default=True)
+    node_name: fields.NodeName = Field(default_factory=socket.gethostname, validate_default=True)
     tree: Literal["intent", "reality"] = "intent"
-    address: PodAddress = "name"
+    address: fields.PodAddress = "name"
     ca_file: Annotated[ReadableFile, LIVE] = Field(default_factory=host_ca_file, validate_default=True)
     p2_compat: Annotated[Boolean, LIVE] = False
     defaults: Annotated[CheckOptions, LIVE] = Field(default_factory=CheckOptions, validate_default=True)
     allow_headers: Boolean = False
     allow_output: Annotated[Output, LIVE] = Output.ALWAYS
-    require_signature: Annotated[KeyringFile | None, LIVE] = None
-    allow_addresses: Annotated[Allowances, LIVE] = ()
-    canary: CanaryTarget = "consul"
-    publish: Publish = ("kv",)
+    require_signature: Annotated[fields.KeyringFile | None, LIVE] = None
+    allow_addresses: Annotated[fields.Allowances, LIVE] = ()
+    canary: fields.CanaryTarget = "consul"
+    publish: fields.Publish = ("kv",)
     service: ServiceSection = Field(default_factory=ServiceSection)
     startup_grace: Delay = 0.0
     """Begins with each version by p2's SHA, which ignores what p2 does not know below `status:`."""
     damping: Annotated[DampingSection, LIVE] = Field(default_factory=DampingSection)
     max_in_flight: Annotated[int, BeforeValidator(number(1, 1_000_000))] = 8192
-    listen: HostPort = "127.0.0.1:9815"
-    allowed_hosts: HostNames = ()
+    listen: fields.HostPort = "127.0.0.1:9815"
+    allowed_hosts: fields.HostNames = ()
     enable_lifecycle: Boolean = False
     web_config_file: FilePath | None = None
     registers: Boolean = Field(default=True, alias="register")
@@ -201,11 +237,7 @@ class Config(Section):
         return settings.socket_path or (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
 
     def consul_settings(self, environ: Mapping[str, str]) -> ConsulSettings:
-        """How to reach Consul. Its usual environment variables supply what is not configured.
-
-        Raises:
-            ConfigError: a value is invalid.
-        """
+        """How to reach Consul, also by its environment variables. Raises ConfigError for an invalid value."""
         section = self.consul.model_dump(exclude_none=True, exclude={"wait"})
         paths: dict[str, Any] = {
             name: str(value) if isinstance(value, Path) else value for name, value in section.items()

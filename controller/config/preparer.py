@@ -114,23 +114,21 @@ def is_p2s(document: Mapping[str, Any]) -> bool:
 
 
 def translate(document: Mapping[str, Any], ours: Collection[str]) -> Source:
-    """Translates p2's configuration. `ours` are the names of Podpulse's options.
-
-    Raises:
-        PreparerError: a field that p2 does not know, a value that p2 would refuse too, or an option of Podpulse outside
-            of its section.
-    """
+    """Translates p2's configuration. `ours` are the names of Podpulse's options. Raises PreparerError."""
     if misplaced := sorted(document.keys() & ours):
         raise PreparerError(f"{misplaced[0]}: expected below {OWN}, in a file with {SECTION}")
     section, own = _mapping(document, SECTION), _mapping(document, OWN)
     _refuse_unknown(section)
     said = {name: value for name, value in section.items() if value not in (None, "")}
     fields = _fields(said)
+    translated: dict[str, Any] = {}
+    for name, (_, value) in fields.items():
+        set_option(translated, name, value)
     useless = {f"{SECTION}.{name}": WORTH_A_NOTE[name] for name in said.keys() & WORTH_A_NOTE if said[name] not in OFF}
     for name in document.keys() - {SECTION, OWN}:
         useless[name] = f"neither p2-preparer's nor Podpulse's{did_you_mean(nearest('', name, (SECTION, OWN)))}"
     return Source(
-        _merged(_nested({ours: value for ours, (_, value) in fields.items()}), own),
+        _merged(translated, own),
         {ours: f"{SECTION}.{p2s}" for ours, (p2s, _) in fields.items() if not _is_set(own, ours)},
         OWN,
         tuple(f"{name}: passed over; {why}" for name, why in sorted(useless.items())),
@@ -190,15 +188,16 @@ def _is_set(document: Mapping[str, Any], dotted: str) -> bool:
     return _is_set(below, rest)
 
 
-def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for dotted, value in fields.items():
-        *sections, name = dotted.split(".")
-        section = nested
-        for each in sections:
-            section = section.setdefault(each, {})
-        section[name] = value
-    return nested
+def set_option(document: dict[str, Any], dotted: str, value: object) -> None:
+    """Sets a dotted field. A value in place of a section is kept, so that the validation reports it."""
+    *sections, last = dotted.split(".")
+    for name in sections:
+        if document.get(name) is None:
+            document[name] = {}
+        document = document[name]
+        if not isinstance(document, dict):
+            return
+    document[last] = value
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

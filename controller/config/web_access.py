@@ -7,11 +7,11 @@ option is an error, because a file that promises a protection must give it.
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from reconcilers import yamltext
+from controller.config.fields import yaml_document
 from reconcilers.fields import Boolean, Text, expectation
 from reconcilers.unknown_fields import did_you_mean, nearest
 
@@ -112,11 +112,7 @@ class TlsServer(_Section):
         return self.model_copy(update={name: folder / path for name in names if (path := getattr(self, name))})
 
     def context(self) -> ssl.SSLContext:
-        """Returns a new context with the current content of the files.
-
-        Raises:
-            OSError: a file cannot be read, or is no certificate or key (`ssl.SSLError`).
-        """
+        """Returns a new context with the current content of the files. Raises OSError if one of them cannot be used."""
         context = self.bare_context()
         context.load_cert_chain(self.cert_file, self.key_file, lambda: b"")
         if self.client_ca_file:
@@ -173,13 +169,10 @@ FIELDS = (
 
 
 def read(file: Path) -> WebAccess:
-    """Reads and checks a web configuration file, and the certificates that it names.
-
-    Raises:
-        WebAccessError: naming the file, the field and what was expected; never a hash.
-    """
+    """Reads and checks a web configuration file, and the certificates that it names. Raises WebAccessError."""
+    document = yaml_document(file, WebAccessError)
     try:
-        access = WebAccess.model_validate(_document(file))
+        access = WebAccess.model_validate({} if document is None else document)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
         problems = (_problem(each["loc"], each["type"], each["msg"]) for each in errors)
@@ -192,16 +185,6 @@ def read(file: Path) -> WebAccess:
     except OSError as error:
         raise WebAccessError(f"{file}: tls_server_config: {tls.trouble(error)}") from None
     return access.model_copy(update={"tls_server_config": tls})
-
-
-def _document(file: Path) -> Any:
-    try:
-        document = yamltext.load(file.read_bytes())
-    except OSError as error:
-        raise WebAccessError(f"{file}: cannot be read: {error.strerror}") from None
-    except yamltext.YamlError as error:
-        raise WebAccessError(f"{file}: {error}") from None
-    return {} if document is None else document
 
 
 def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:

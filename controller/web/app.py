@@ -37,10 +37,9 @@ RETRY_AFTER = {"Retry-After": "1"}
 
 
 class Containment:
-    """Contains the exceptions that nobody foresaw of an ASGI application with these `routes`.
+    """Contains unforeseen exceptions of an ASGI application. `faults` count them, and log them once for each route.
 
-    `faults` count them and log them once for each route. The client gets the status 500, or no more of an answer that
-    has begun.
+    The client gets the status 500, or no more of an answer that has begun.
     """
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], faults: Faults) -> None:

@@ -1,7 +1,6 @@
 """The page's style, which is part of the page, and its script, which is a separate file.
 
-The script's name contains a digest of its text, so a browser can cache it without a limit and loads another file after
-an upgrade.
+The script's name has a digest of its text, so that a browser caches it until an upgrade.
 """
 
 import base64

@@ -101,7 +101,7 @@ class BasicAuth:
 
 
 def _asks_for_health(scope: Scope) -> bool:
-    """Returns whether this is a health check from this machine without a password: a supervisor has only the hashes.
+    """Returns whether this is a health check without a password from here: a supervisor has only the hashes.
 
     Other methods are excluded, because the page that refuses them names the node.
     """

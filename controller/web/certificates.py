@@ -8,10 +8,10 @@ no session can be resumed, and the certificate of an open connection is checked 
 import logging
 import ssl
 import time
-from pathlib import Path
 from typing import Any
 
 from controller.config.web_access import TlsServer
+from controller.runtime.plain_files import Stamp, stamp
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +23,7 @@ class RenewedContext:
     """
 
     def __init__(self, tls: TlsServer) -> None:
-        """Raises:
-        OSError: a file cannot be read, or is not a certificate or key.
-        """
+        """Raises OSError if a file cannot be read, or is not a certificate or key."""
         self._tls = tls
         self._seen = self._stamps()
         self._current = tls.context()
@@ -71,18 +69,10 @@ class RenewedContext:
                 log.warning("the page keeps its previous certificate: %s", self._tls.trouble(error))
         return self._current
 
-    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
-        return tuple(_stamp(file) for file in self._tls.files())
+    def _stamps(self) -> tuple[Stamp | None, ...]:
+        return tuple(stamp(str(file)) for file in self._tls.files())
 
 
 def names_of(certificate: dict[str, Any]) -> set[str]:
     """Returns the subject alternative names."""
     return {str(name) for _, name in certificate.get("subjectAltName", ())}
-
-
-def _stamp(file: Path) -> tuple[int, int, int]:
-    try:
-        found = file.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (found.st_ino, found.st_mtime_ns, found.st_size)

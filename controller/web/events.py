@@ -120,7 +120,7 @@ class Events:
 
 
 def current(views: PodViews, complaints: Sequence[str]) -> str:
-    """Returns the id of an event, which a page has too. It differs whenever a page would show something new.
+    """Returns the id of an event, which a page has too. It differs when a page would show something new.
 
     The duration of a complaint is not a change.
     """

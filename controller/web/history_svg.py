@@ -1,11 +1,10 @@
 """Latency and outcome of the last probes as coordinates of an SVG, which the templates draw.
 
-Each probe is a vertical stroke whose height is its duration. A probe that did not succeed has the full height, because
-the duration of a failure says little. Strokes of one colour are one path, so that a page with a hundred drawings stays
-small.
+Each probe is a vertical stroke whose height is its duration, or the full height without a success. The strokes of one
+colour are one path, so that a page with a hundred drawings stays small.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controller.health.history import PastProbe
@@ -80,10 +79,7 @@ def _label(probes: Sequence[PastProbe]) -> str:
         return "not probed yet"
     times = [probe.duration for probe in probes if probe.outcome is Outcome.SUCCESS]
     counts = f"{len(times)} of {len(probes)} probes succeeded"
-    return f"{counts}, in {_range(times)}" if times else counts
-
-
-def _range(times: Iterable[float]) -> str:
-    every = sorted(times)
-    least, most = span(every[0]), span(every[-1])
-    return least if least == most else f"{least} to {most}"
+    if not times:
+        return counts
+    least, most = span(min(times)), span(max(times))
+    return f"{counts}, in {least}" if least == most else f"{counts}, in {least} to {most}"

@@ -32,10 +32,7 @@ def shown(data: bytes, manifest: Manifest | None) -> str:
 
 
 def _without_headers(text: str, data: bytes, manifest: Manifest | None) -> tuple[str, int]:
-    """Returns the text without headers, and how many were hidden.
-
-    The text is `ALL_HIDDEN` if the headers cannot be told from the rest, or if it is unknown whether there are any.
-    """
+    """Returns the text without headers, or `ALL_HIDDEN` if they may be anywhere, and how many were hidden."""
     try:
         document = clearsign.read(data).plaintext
         places = yamltext.places(document, CONFIDENTIAL)

@@ -26,10 +26,7 @@ def ranges(header: str) -> Sequence[Range]:
 
 
 def quality_of(media_type: str, version: str, accepted: Sequence[Range]) -> float:
-    """Returns the quality (0 to 1) of a media type in this version: that of the most specific range that matches.
-
-    Parameters other than `version` and `q` are ignored.
-    """
+    """Returns the quality (0 to 1) of the most specific range that matches, by `version` and `q` alone."""
     fitting = [(place, -at, each) for at, each in enumerate(accepted) if (place := _fit(each, media_type, version))]
     return max(fitting)[2].quality if fitting else 0.0
 

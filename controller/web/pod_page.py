@@ -1,7 +1,6 @@
 """One page of the list of pods: filtered, sorted and counted.
 
-To sort 10,000 pods at once would hold the interpreter for milliseconds while probes are due. So short runs are sorted,
-and merged only up to the end of the page.
+Sorting 10,000 pods at once would delay probes by milliseconds. So short runs are sorted, and merged as far as needed.
 """
 
 import heapq

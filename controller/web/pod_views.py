@@ -23,10 +23,9 @@ NO_VERDICT = "no verdict yet"
 
 
 class PodState(StrEnum):
-    """The state of a pod as it is shown, the worst first.
+    """The state of a pod as it is shown, the worst first. The first four are states of its health.
 
-    The first four are states of its health. A pod in another state has no check, because its manifest pauses the check,
-    has none, or is invalid.
+    A pod in another state has no check: its manifest pauses the check, has none, or is invalid.
     """
 
     CRITICAL = "critical"
@@ -40,8 +39,7 @@ class PodState(StrEnum):
 class PodView(NamedTuple):
     """One pod at the time of the request. It is a tuple, because lists have 10,000 of them.
 
-    Times are seconds since the epoch, 0 for never. `took` is the duration of the last probe in seconds, -1 without a
-    probe. A pod that flaps has the published state, unknown.
+    Times are seconds since the epoch, 0 for never. `took` is the duration of the last probe, -1 without a probe.
     """
 
     key: PodKey
@@ -109,23 +107,17 @@ class PodSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class InvalidManifest:
-    """An invalid manifest; `kept` when an older version of it is still in force."""
+class ManifestProblem:
+    """A field that makes a manifest invalid, or that does not do what it seems to.
 
-    key: PodKey
-    since: float
-    field: str
-    problem: str
-    kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DoubtfulField:
-    """A field of a manifest that is in force and does not do what it seems to."""
+    `since` is the time of the first invalid version. `kept` is whether another version is in force instead.
+    """
 
     key: PodKey
     field: str
     problem: str
+    since: float = 0.0
+    kept: bool = False
 
 
 class PodViews:
@@ -186,23 +178,23 @@ class PodViews:
         )
         return PodSnapshot(view, last, explain(situation), self._published(key))
 
-    def invalid(self) -> list[InvalidManifest]:
+    def invalid(self) -> list[ManifestProblem]:
         """Returns the invalid manifests, sorted by key."""
         found = [
-            InvalidManifest(
-                key, intent.invalid_since, intent.error.field, intent.error.problem, intent.manifest is not None
+            ManifestProblem(
+                key, intent.error.field, intent.error.problem, intent.invalid_since, intent.manifest is not None
             )
             for key, intent in self._manifests.intents().items()
             if intent.error
         ]
         return sorted(found, key=lambda each: each.key)
 
-    def doubtful(self) -> list[DoubtfulField]:
+    def doubtful(self) -> list[ManifestProblem]:
         """Returns the warnings about the manifests in force, sorted by key."""
         found = [
-            DoubtfulField(key, warning.field, warning.problem)
+            ManifestProblem(key, warning.field, warning.problem)
             for key, intent in self._manifests.intents().items()
-            if intent.manifest and intent.manifest.warnings
+            if intent.manifest
             for warning in intent.manifest.warnings
         ]
         return sorted(found, key=lambda each: each.key)

@@ -40,11 +40,7 @@ class Paging(BaseModel):
 
     @classmethod
     def parse(cls, parameters: QueryParams) -> Self:
-        """Returns the query of a URL.
-
-        Raises:
-            QueryError: one or more parameters are invalid; it names all of them.
-        """
+        """Returns the query of a URL. Raises QueryError, which names all invalid parameters."""
         try:
             return cls.model_validate(cls._fields(parameters))
         except ValidationError as error:

@@ -14,11 +14,15 @@ UNPUBLISHED = 30.0
 
 
 class LeaseStatus(Protocol):
-    """The lease of the published health; see `wiring.LeaseKeeper`."""
+    """The lease of the published health."""
 
-    def current(self) -> str | None: ...
+    def current(self) -> str | None:
+        """Returns the name of the lease; None while there is none and nothing can be published."""
+        ...
 
-    def why(self) -> str: ...
+    def why(self) -> str:
+        """Returns why there is no lease; "" if that is not known or there is one."""
+        ...
 
 
 class Publishing(Protocol):

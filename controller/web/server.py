@@ -97,13 +97,13 @@ class WebServer:
         return self._port
 
     def start(self) -> None:
-        """Starts to listen and to answer.
-
-        Raises:
-            ListenError: the address is in use, is not an address of this machine, or is not allowed, or a file of the
-                certificate cannot be used any more.
-        """
-        server = self._new_server()
+        """Starts to listen and to answer. Raises ListenError if the address or the certificate cannot be used."""
+        tls = self._access.tls_server_config
+        try:
+            renewed = RenewedContext(tls) if tls else None
+        except OSError as error:
+            why = tls.trouble(error) if tls else ""
+            raise ListenError(f"cannot serve {self._host} port {self._port} over TLS: {why}") from None
         both = socket.has_dualstack_ipv6()
         host = self._host or ("::" if both else "0.0.0.0")  # noqa: S104, the operator asks for every address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -114,8 +114,8 @@ class WebServer:
         except OSError as error:
             raise ListenError(f"cannot listen on {host} port {self._port}: {error.strerror}") from None
         self._port = listener.getsockname()[1]
-        self._server = server
-        serve = server.serve(sockets=[listener])
+        self._server = _Server(_config(self._trusted_hosts, self._access.headers), renewed)
+        serve = self._server.serve(sockets=[listener])
         self._thread = threading.Thread(target=asyncio.run, args=(serve,), name="web", daemon=True)
         self._thread.start()
 
@@ -131,15 +131,6 @@ class WebServer:
             self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(timeout)
-
-    def _new_server(self) -> _Server:
-        tls = self._access.tls_server_config
-        try:
-            renewed = RenewedContext(tls) if tls else None
-        except OSError as error:
-            why = tls.trouble(error) if tls else ""
-            raise ListenError(f"cannot serve {self._host} port {self._port} over TLS: {why}") from None
-        return _Server(_config(self._trusted_hosts, self._access.headers), renewed)
 
 
 def _config(app: ASGIApp, headers: Mapping[str, str]) -> uvicorn.Config:

@@ -9,7 +9,7 @@ machines has names that are not known here, so it checks the Host only if `allow
 import re
 import socket
 from collections.abc import Collection
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -59,7 +59,8 @@ class TrustedHosts:
             return True
         found = HOST.fullmatch(host)
         name = found[1].lower().removesuffix(".") if found else "?"
-        return name == "" or _is_address(name) or name in self._names or self._is_allowed(name)
+        is_own = name == "" or name in self._names or self._is_allowed(name)
+        return is_own or _address(name.removeprefix("[").removesuffix("]")) is not None
 
     def _is_allowed(self, name: str) -> bool:
         return name.endswith(".localhost") or any(
@@ -68,10 +69,9 @@ class TrustedHosts:
 
 
 def _host_names() -> set[str]:
-    """Returns this host's name and the names on the same lines of /etc/hosts.
+    """Returns this host's name and the names on the same lines of /etc/hosts, which may be of a loopback address.
 
-    Many systems have the full name there with a loopback address, so a request to it from this machine arrives on
-    loopback. No name is resolved, because that can take long.
+    No name is resolved, because that can take long.
     """
     name = socket.gethostname()
     try:
@@ -96,17 +96,14 @@ def _in_origin_form(scope: Scope) -> Scope:
     return {**scope, "raw_path": raw_path, "path": unquote(raw_path.decode("ascii")), "headers": headers}
 
 
-def _is_address(name: str) -> bool:
+def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        ip_address(name.removeprefix("[").removesuffix("]"))
+        found = ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return (isinstance(found, IPv6Address) and found.ipv4_mapped) or found
 
 
-def _is_loopback(address: str) -> bool:
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False
-    return ((isinstance(found, IPv6Address) and found.ipv4_mapped) or found).is_loopback
+def _is_loopback(text: str) -> bool:
+    address = _address(text)
+    return address is not None and address.is_loopback

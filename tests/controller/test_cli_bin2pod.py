@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.cli.pod_archive import PackError, Pod, pack
+from controller.cli.bin2pod import PackError, Pod, pack
 from reconcilers.p2 import manifest as p2manifest
 from tests.support.cli import complaint, good, run
 from tests.support.terminal import OnTerminal

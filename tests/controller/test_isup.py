@@ -16,7 +16,7 @@ import click
 import pytest
 import yaml
 
-from controller.cli import isup_server as isup_module
+from controller.cli import isup as isup_module
 from controller.cli import main
 from controller.cli.isup import isup_command
 from tests.conftest import ROOT

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from controller.cli.acl_rules import hcl, heading, least
+from controller.cli.policy import hcl, heading, least
 from controller.config import Config
 from controller.consul.client import ConsulSettings
 from tests.support.controller import podpulse

@@ -1,6 +1,6 @@
 """The description of the API in OpenAPI 3.1. Its schemas are those of the response types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -69,17 +69,11 @@ def _paths() -> Json:
     }
 
 
-def _get(operation: str, summary: str, model: type[Model], parameters: list[Json] | None = None, *errors: int) -> Json:
+def _get(operation: str, summary: str, model: type[Model], parameters: Sequence[Json] = (), *errors: int) -> Json:
     responses = {"200": _content(summary, "application/json", _reference(model))}
     responses |= {str(status): _content("An error", PROBLEM, _reference(Problem)) for status in errors}
-    return {
-        "get": {
-            "operationId": operation,
-            "summary": summary,
-            "parameters": parameters or [],
-            "responses": responses,
-        }
-    }
+    described = {"operationId": operation, "summary": summary, "parameters": parameters, "responses": responses}
+    return {"get": described}
 
 
 def _events() -> Json:
