@@ -45,6 +45,6 @@ def list_manifests(config: Config, intent_dir: Path | None) -> Listing:
 
 
 def unconfirmed_removals(config: Config, keys: Collection[PodKey]) -> Collection[PodKey]:
-    """Returns those `keys`, missing from a listing, whose removal a single read does not confirm. Raises SourceError."""
+    """Returns those of `keys`, missing from a listing, whose removal is not confirmed. Raises SourceError."""
     with client_of(config) as client:
         return set(keys).difference(ConsulSource(client, config.tree, config.node_name, tuple).absent(keys))
