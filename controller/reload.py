@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+
+from prometheus_client import Gauge
 
 from controller.config import Config, ConfigError
 from controller.config.certificate_files import Rotation, wrong_authorities, wrong_for_checks, wrong_for_consul
@@ -28,10 +29,6 @@ FILES_PERIOD = 2.0
 NOT_RELOADED = "the configuration could not be reloaded, the previous one stays in force"
 
 
-class Value(Protocol):
-    def set(self, value: float, /) -> None: ...
-
-
 class Reloader:
     """Runs in the thread "reload". `load` reads the configuration again.
 
@@ -48,8 +45,8 @@ class Reloader:
         heartbeat: Heartbeat,
         systemd: ServiceManager,
         *,
-        successful: Value,
-        success_time: Value,
+        successful: Gauge,
+        success_time: Gauge,
     ) -> None:
         self.config = config
         """The configuration in force."""

@@ -41,7 +41,6 @@ class Keeper(Protocol):
 
     def stop(self, timeout: float, *, destroy: bool) -> None:
         """Ends the thread. With `destroy`, removes the records; else they stay for the next run, or expire."""
-        ...
 
 
 class LeaseKeeper(Keeper, LeaseStatus, Protocol):
@@ -49,7 +48,6 @@ class LeaseKeeper(Keeper, LeaseStatus, Protocol):
 
     def expires_at(self) -> float:
         """Returns when the lease expires unless it is renewed, in seconds since the epoch; 0 if there is none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Source of the shapes: p2's wiki page "Health Checks" (`health_check`), pkg/inspe
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,14 @@ def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None
 def as_tree(pods: Iterable[InspectedPod]) -> dict[str, dict[str, Any]]:
     """`{pod: {node: {...}}}`, as p2-inspect prints it."""
     tree: dict[str, dict[str, Any]] = {}
-    for key, fields in _with_fields(pods):
-        tree.setdefault(key.pod, {})[key.node] = fields
+    for pod in pods:
+        tree.setdefault(pod.key.pod, {})[pod.key.node] = _fields(pod)
     return tree
 
 
 def as_list(pods: Iterable[InspectedPod]) -> list[dict[str, Any]]:
     """`[{"node": ..., "pod": ..., ...}]`: the same as a list."""
-    return [{"node": key.node, "pod": key.pod, **fields} for key, fields in _with_fields(pods)]
+    return [{"node": pod.key.node, "pod": pod.key.pod, **_fields(pod)} for pod in pods]
 
 
 def manifests(tree: str, pairs: Iterable[KvPair]) -> dict[PodKey, bytes]:
@@ -117,16 +118,6 @@ def decoded(value: bytes) -> HealthRecord | None:
         return None
 
 
-def _with_fields(pods: Iterable[InspectedPod]) -> Iterator[tuple[PodKey, dict[str, Any]]]:
-    """A manifest that a thousand nodes share is parsed once."""
-    read: dict[bytes | None, _Launched] = {}
-    for pod in pods:
-        for manifest in (pod.intent, pod.reality):
-            if manifest not in read:
-                read[manifest] = _launched(manifest)
-        yield pod.key, _fields(pod, read[pod.intent], read[pod.reality])
-
-
 @dataclass(frozen=True, slots=True)
 class _Launched:
     """The SHA of a manifest and the versions of its launchables."""
@@ -135,8 +126,9 @@ class _Launched:
     versions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+@cache
 def _launched(manifest: bytes | None) -> _Launched:
-    """Returns empty values for a missing manifest, or one that p2 would not read."""
+    """Returns empty values for a missing manifest, or one that p2 would not read. A thousand nodes may share one."""
     if manifest is None:
         return _Launched()
     try:
@@ -146,8 +138,9 @@ def _launched(manifest: bytes | None) -> _Launched:
     return _Launched(p2manifest.sha_of(document), launchables.versions(document))
 
 
-def _fields(pod: InspectedPod, intent: _Launched, reality: _Launched) -> dict[str, Any]:
+def _fields(pod: InspectedPod) -> dict[str, Any]:
     """A pod without a record is unknown, because a missing key means that to p2's tools too."""
+    intent, reality = _launched(pod.intent), _launched(pod.reality)
     record = pod.record
     health = {"status": record.status.value, "output": record.output} if record else UNKNOWN
     fields: dict[str, Any] = {

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,9 @@ class Plan:
     """What would happen to each pod. Checks of `invalid` pods go on. `warnings` name ignored fields of manifests."""
 
     start: Mapping[str, Check]
-    replace: Mapping[str, Sequence[tuple[str, str, str]]]
+    replace: Mapping[str, Mapping[str, Mapping[str, str]]]
     stop: Mapping[str, str]
-    same: Sequence[str]
+    unchanged: Sequence[str]
     invalid: Mapping[str, str]
     warnings: Mapping[str, Sequence[str]]
 
@@ -120,7 +120,7 @@ def plan(
             _confirm(config, listing, {PodKey(config.node_name, pod) for pod in running})
         planned = _plan(config, wanted, running)
     if as_json:
-        terminal.say_json(_fields(planned))
+        terminal.say_json(asdict(planned))
     else:
         _show(planned, _place(config), where, running, terminal.console(soft_wrap=True))
     sys.exit(1 if exit_code and planned else 0)
@@ -166,14 +166,14 @@ def _plan(config: Config, wanted: Listing, running: Mapping[str, Check]) -> Plan
     return Plan(
         start={pod: check for pod, check in checks.items() if pod not in running},
         replace={
-            pod: differences
+            pod: {name: {"before": old, "after": new} for name, old, new in differences}
             for pod, check in checks.items()
             if pod in running and (differences := changes(running[pod], check))
         },
         stop={
             pod: _stop_reason(manifests.get(pod)) for pod in sorted(running) if pod not in checks and pod not in invalid
         },
-        same=[pod for pod, check in checks.items() if running.get(pod) == check],
+        unchanged=[pod for pod, check in checks.items() if running.get(pod) == check],
         invalid=invalid,
         warnings={pod: [*map(str, each.warnings)] for pod, each in manifests.items() if each.warnings},
     )
@@ -201,20 +201,6 @@ def _stop_reason(manifest: Manifest | None) -> str:
     return "paused" if manifest.paused else "its manifest has no check any more"
 
 
-def _fields(planned: Plan) -> dict[str, Any]:
-    return {
-        "start": planned.start,
-        "replace": {
-            pod: {name: {"before": old, "after": new} for name, old, new in differences}
-            for pod, differences in planned.replace.items()
-        },
-        "stop": planned.stop,
-        "unchanged": planned.same,
-        "invalid": planned.invalid,
-        "warnings": planned.warnings,
-    }
-
-
 def _place(config: Config) -> str:
     """Returns the node, with its namespace and partition in Consul Enterprise."""
     settings = config.consul_settings(os.environ)
@@ -234,8 +220,8 @@ def _show(planned: Plan, node: str, where: str, running: Collection[str], consol
     for pod, check in planned.start.items():
         line("+", "green", pod, f"{check.get('url', 'passing without a probe')} every {check['interval']}")
     for pod, differences in planned.replace.items():
-        for number, (name, old, new) in enumerate(differences):
-            text = f"{name}: {old or '(none)'} -> {new or '(none)'}"
+        for number, (name, change) in enumerate(differences.items()):
+            text = f"{name}: {change['before'] or '(none)'} -> {change['after'] or '(none)'}"
             line("~" if not number else " ", "yellow", pod if not number else "", text)
     for pod, reason in planned.stop.items():
         line("-", "red", pod, reason)
@@ -248,6 +234,6 @@ def _show(planned: Plan, node: str, where: str, running: Collection[str], consol
         console.print()
     counts = (
         f"{len(planned.start)} to start, {len(planned.replace)} to replace, {len(planned.stop)} to stop, "
-        f"{len(planned.same)} unchanged, {len(planned.invalid)} invalid"
+        f"{len(planned.unchanged)} unchanged, {len(planned.invalid)} invalid"
     )
     console.print(counts, style="bold")

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from rich.console import Console
@@ -29,11 +29,22 @@ from reconcilers.spec import CheckSpec, PodKey
 BAR = 30
 EXCERPT_LINES = 10
 DAY = 86_400
-COLOURS = {Outcome.SUCCESS: "green", Outcome.FAILURE: "red", Outcome.LOCAL: "magenta"}
+
+
+class Verdict(NamedTuple):
+    """What an outcome means. A row of such results gives the pod the state `makes`."""
+
+    text: str
+    colour: str
+    makes: str
+    exit_code: int
+
+
+NO_EVIDENCE = "no evidence: the fault is on this machine, not in the pod"
 VERDICTS = {
-    Outcome.SUCCESS: "a success",
-    Outcome.FAILURE: "a failure",
-    Outcome.LOCAL: "no evidence: the fault is on this machine, not in the pod",
+    Outcome.SUCCESS: Verdict("a success", "green", "passing", 0),
+    Outcome.FAILURE: Verdict("a failure", "red", "critical", 1),
+    Outcome.LOCAL: Verdict(NO_EVIDENCE, "magenta", "unknown, never critical", 3),
 }
 PHASES = {
     "dns": "resolve the name",
@@ -98,7 +109,7 @@ def probe(
         terminal.say_json(_fields(spec, result))
     else:
         _explain(spec, result, terminal.console(soft_wrap=True))
-    sys.exit({Outcome.SUCCESS: 0, Outcome.FAILURE: 1, Outcome.LOCAL: 3}[result.outcome])
+    sys.exit(VERDICTS[result.outcome].exit_code)
 
 
 def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Path | None) -> tuple[PodKey, bytes]:
@@ -148,12 +159,14 @@ def _explain(spec: CheckSpec, result: ProbeResult, console: Console) -> None:
     for line in _findings(result):
         console.print(line)
     _excerpt(result.output, console)
-    colour = COLOURS[result.outcome]
-    verdict = Text.assemble("\nThis is ", (VERDICTS[result.outcome], f"bold {colour}"))
+    verdict = VERDICTS[result.outcome]
+    sentence = Text.assemble("\nThis is ", (verdict.text, f"bold {verdict.colour}"))
     if result.reason:
-        verdict.append(f": {result.reason}", colour)
-    console.print(verdict.append("."))
-    console.print(_consequence(spec, result.outcome))
+        sentence.append(f": {result.reason}", verdict.colour)
+    console.print(sentence.append("."))
+    threshold = spec.success_threshold if result.outcome is Outcome.SUCCESS else spec.failure_threshold
+    results = "One such result" if threshold == 1 else f"A row of {threshold} such results"
+    console.print(f"{results} makes the pod {verdict.makes}.")
 
 
 def _phases(result: ProbeResult) -> Iterator[Text]:
@@ -202,18 +215,3 @@ def _excerpt(output: str, console: Console) -> None:
         console.print(Text.assemble(("  | ", "dim"), line))
     if len(lines) > EXCERPT_LINES:
         console.print(f"  | … {len(lines) - EXCERPT_LINES} more lines", style="dim")
-
-
-def _consequence(spec: CheckSpec, outcome: Outcome) -> str:
-    """How such results change the state of the pod."""
-    match outcome:
-        case Outcome.SUCCESS:
-            return f"{_in_a_row(spec.success_threshold)} makes the pod passing."
-        case Outcome.FAILURE:
-            return f"{_in_a_row(spec.failure_threshold)} makes the pod critical."
-        case _:
-            return f"{_in_a_row(spec.failure_threshold)} makes the pod unknown, never critical."
-
-
-def _in_a_row(threshold: int) -> str:
-    return "One such result" if threshold == 1 else f"A row of {threshold} such results"

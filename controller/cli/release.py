@@ -48,7 +48,7 @@ def release_removals(file: Path | None, node: str | None, state_dir: Path | None
       1  no controller of this node runs here, or the permission to signal it is missing
       2  wrong usage
     """
-    with explained():
+    with explained(HolderUnseen):
         config = load(file, {}, {"node": node, "state_dir": state_dir})
         process = _controller(_folders(config, os.environ), config.node_name)
         os.kill(process, signal.SIGUSR1)
@@ -72,8 +72,6 @@ def _controller(folders: Sequence[Path], node: str) -> int:
             continue
         except PermissionError as error:
             raise click.ClickException(f"{error}: run this as the controller's user or as root") from error
-        except HolderUnseen as error:
-            raise click.ClickException(str(error)) from error
     places = " or ".join(map(str, folders))
     raise click.ClickException(
         f"no controller of node {node} runs here with its state in {places}; check --node and --state-dir"

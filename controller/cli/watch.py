@@ -39,7 +39,6 @@ class Screen(Protocol):
 
     def show(self, view: View) -> None:
         """Shows the current view, whether or not it changed."""
-        ...
 
 
 class TroubleLines:

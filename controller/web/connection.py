@@ -69,7 +69,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._tls = transport.get_extra_info("ssl_object")
         self.update_awaited(restart=True)
-        if not self._is_admitted():
+        if not self._admits(self._tls):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -81,7 +81,7 @@ class Connection(H11Protocol):
         for start in range(0, len(data), PIECE):
             if self.transport.is_closing():
                 break
-            if not self._is_answering() and not self._is_admitted():
+            if not self._is_answering() and not self._admits(self._tls):
                 self.transport.abort()
                 break
             super().data_received(data[start : start + PIECE])
@@ -89,7 +89,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """uvicorn calls this at the end of an answer. A request that was sent ahead begins here."""
-        if not self._is_admitted():
+        if not self._admits(self._tls):
             self.transport.abort()
         super().on_response_complete()
         self.update_awaited(restart=True)
@@ -134,16 +134,8 @@ class Connection(H11Protocol):
     def _abort(self) -> None:
         self.transport.abort()
 
-    def _is_admitted(self) -> bool:
-        return self._admits(self._tls)
-
     def _set_timeout(self, seconds: float | None) -> None:
         """Aborts the connection after so many seconds; None cancels that."""
         if self._timeout is not None:
             self._timeout.cancel()
         self._timeout = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
-
-
-def admits_all(_: ssl.SSLObject | None) -> bool:
-    """The `Admits` that admits every client."""
-    return True

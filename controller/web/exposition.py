@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.registry import Collector
 
 from controller.health.store import HealthStore, Tracked
 from controller.intent.manifest_store import ManifestStore
@@ -23,6 +22,8 @@ from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
 from reconcilers.spec import PodKey, Unprobed
 
 CHUNK = 250
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # they would double the number of counters in Prometheus
 
 
 class Format(Enum):
@@ -49,9 +50,9 @@ def render(
     yield from FLAPPING.render([(labels, check.spec.key in damped) for labels, check in checks], form)
     match form:
         case Format.TEXT:
-            yield generate_latest(_WithoutCreated(registry))
+            yield generate_latest(registry)
         case Format.OPENMETRICS:
-            yield openmetrics.generate_latest(_WithoutCreated(registry))  # type: ignore[no-untyped-call]
+            yield openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,15 +210,3 @@ def _labels(key: PodKey) -> str:
 
 def _label_value(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-class _WithoutCreated(Collector):
-    """A registry without the `_created` series, which would double the number of counters in Prometheus."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterator[Metric]:
-        for family in self._registry.collect():
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-            yield family

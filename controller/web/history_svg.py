@@ -4,7 +4,7 @@ Each probe is a vertical stroke whose height is its duration, or the full height
 colour are one path, so that a page with a hundred drawings stays small.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from controller.health.history import PastProbe
@@ -17,20 +17,15 @@ LEAST = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Strokes:
-    """The probes with one outcome, as the `d` of a path."""
-
-    outcome: Outcome
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
 class Drawing:
-    """`width` and `height` are those of the view box. `label` describes the drawing in words."""
+    """`width` and `height` are those of the view box. `label` describes the drawing in words.
+
+    `strokes` are the probes of each outcome, as the `d` of a path.
+    """
 
     width: int
     height: int
-    strokes: Sequence[Strokes]
+    strokes: Mapping[Outcome, str]
     label: str
 
 
@@ -48,11 +43,11 @@ def drawing(probes: Sequence[PastProbe], places: int) -> Drawing:
     """The last probes, the newest at the right end of `places` places."""
     probes = probes[-places:]
     longest = max((probe.duration for probe in probes if probe.outcome is Outcome.SUCCESS), default=0.0)
-    paths: dict[Outcome, list[str]] = {}
+    paths = dict.fromkeys(Outcome, "")
     for place, probe in enumerate(probes, places - len(probes)):
         height = _height(probe, longest)
-        paths.setdefault(probe.outcome, []).append(f"M{place * STEP + 1} {HEIGHT}v-{height:.3g}")
-    strokes = [Strokes(outcome, "".join(paths[outcome])) for outcome in Outcome if outcome in paths]
+        paths[probe.outcome] += f"M{place * STEP + 1} {HEIGHT}v-{height:.3g}"
+    strokes = {outcome: path for outcome, path in paths.items() if path}
     return Drawing(places * STEP, HEIGHT, strokes, _label(probes))
 
 

@@ -18,11 +18,9 @@ class LeaseStatus(Protocol):
 
     def current(self) -> str | None:
         """Returns the name of the lease; None while there is none and nothing can be published."""
-        ...
 
     def why(self) -> str:
         """Returns why there is no lease; "" if that is not known or there is one."""
-        ...
 
 
 class Publishing(Protocol):
@@ -30,7 +28,6 @@ class Publishing(Protocol):
 
     def overdue(self, seconds: float) -> Mapping[PodKey, str]:
         """Returns the pods that have waited for so long, with the error of the last attempt."""
-        ...
 
 
 class Readiness:

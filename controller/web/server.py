@@ -16,7 +16,7 @@ from controller.config.web_access import WebAccess
 from controller.runtime.start_error import StartError
 from controller.web.basic_auth import BasicAuth
 from controller.web.certificates import RenewedContext
-from controller.web.connection import Connection, admits_all
+from controller.web.connection import Connection
 from controller.web.listener import CONNECTIONS, Listener
 from controller.web.trusted_hosts import TrustedHosts
 
@@ -46,7 +46,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
-        admits = self._tls.admits if self._tls else admits_all
+        admits = self._tls.admits if self._tls else lambda _: True
 
         def connect() -> Connection:
             return Connection(self.config, self.server_state, admits)

@@ -14,14 +14,14 @@ def probe(duration: float, outcome: Outcome = Outcome.SUCCESS) -> PastProbe:
 
 def test_a_stroke_is_as_high_as_the_probe_took_long_and_never_too_small_to_see() -> None:
     drawn = drawing([probe(0.1), probe(0.05), probe(0.0001)], 3)
-    [strokes] = drawn.strokes
+    [path] = drawn.strokes.values()
     assert (drawn.width, drawn.height) == (9, 20)
-    assert strokes.path == "M1 20v-20M4 20v-10M7 20v-2"
+    assert path == "M1 20v-20M4 20v-10M7 20v-2"
 
 
 def test_a_failure_is_as_high_as_the_drawing_and_does_not_set_the_scale() -> None:
     drawn = drawing([probe(9.0, Outcome.FAILURE), probe(0.1), probe(0.0, Outcome.LOCAL)], 3)
-    assert [(each.outcome, each.path) for each in drawn.strokes] == [
+    assert list(drawn.strokes.items()) == [
         (Outcome.SUCCESS, "M4 20v-20"),
         (Outcome.FAILURE, "M1 20v-20"),
         (Outcome.LOCAL, "M7 20v-20"),
@@ -29,8 +29,8 @@ def test_a_failure_is_as_high_as_the_drawing_and_does_not_set_the_scale() -> Non
 
 
 def test_the_newest_probe_is_at_the_right_end() -> None:
-    assert drawing([probe(0.1)], 30).strokes[0].path == "M88 20v-20"
-    assert drawing([probe(0.1)] * 40, 30).strokes[0].path.count("M") == 30
+    assert drawing([probe(0.1)], 30).strokes[Outcome.SUCCESS] == "M88 20v-20"
+    assert drawing([probe(0.1)] * 40, 30).strokes[Outcome.SUCCESS].count("M") == 30
 
 
 @pytest.mark.parametrize(

@@ -36,18 +36,6 @@ class Phase(Model):
     seconds: Seconds
 
 
-class Probe(Model):
-    """The last probe."""
-
-    started: Moment
-    duration: Seconds
-    outcome: Outcome
-    reason: Reason
-    detail: SoundText
-    status_code: int = Field(description="HTTP status, 0 where none was read.")
-    phases: Annotated[list[Phase], BeforeValidator(phases)]
-
-
 class PastProbe(Model):
     """One of the last probes."""
 
@@ -55,7 +43,14 @@ class PastProbe(Model):
     duration: Seconds
     outcome: Outcome
     reason: Reason
-    status_code: int
+    status_code: int = Field(description="HTTP status, 0 where none was read.")
+
+
+class Probe(PastProbe):
+    """The last probe."""
+
+    detail: SoundText
+    phases: Annotated[list[Phase], BeforeValidator(phases)]
 
 
 class Certificate(Model):

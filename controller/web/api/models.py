@@ -71,14 +71,19 @@ class Totals(Model):
     unchecked: Count
 
 
-class PodList(Model):
-    """One page of the pods that were asked for."""
+class Page(Model):
+    """One page of a list."""
 
-    pods: list[Pod]
-    matching: Count = Field(description="How many pods match, on all pages.")
+    matching: Count = Field(description="How many entries match, on all pages.")
     page: int = Field(validation_alias=AliasPath("paging", "page"))
     pages: int
     per_page: int = Field(validation_alias=AliasPath("paging", "per_page"))
+
+
+class PodList(Page):
+    """One page of the pods that were asked for."""
+
+    pods: list[Pod]
     totals: Totals = Field(description="Of all pods, without the filter.")
 
 
@@ -89,15 +94,6 @@ class ManifestError(OfPod):
     field: SoundText = Field(description='The path of what is wrong; "" for the document as a whole.')
     problem: SoundText
     older_in_force: bool = Field(validation_alias="kept", description="Whether an older version is in force.")
-
-
-class Page(Model):
-    """One page of a list; `matching` counts the entries of all pages."""
-
-    matching: Count
-    page: int
-    pages: int
-    per_page: int
 
 
 class ManifestErrorList(Page):
