@@ -8,7 +8,6 @@ nothing that takes time.
 import os
 import signal
 import sys
-from types import FrameType
 
 ENDED_BY_SIGTERM = frozenset({"run", "isup", "watch"})
 """The verbs that run until a signal ends them, with the exit code 0."""
@@ -33,13 +32,9 @@ def _listen() -> None:
     Before that, nothing is published or locked, and there is nothing to reload or release. `isup` keeps these handlers.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
+        signal.signal(number, lambda *_: os._exit(0))
     for number in (signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-
-
-def _end(_number: int, _frame: FrameType | None) -> None:
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,14 @@ class App:
         self._desired = DesiredHealth(
             self._healths, time.monotonic, config.damping_rules(), self._restart_state.dampings()
         )
-        self._checking, self._publishing = self._checking_loop(), self._publishing_loops()
+        self._checking = ControlLoop(
+            self._checks,
+            CheckReconciler(self._manifests, self._engine, self._healths, self._backends.addresses),
+            self._metrics.loop("checks"),
+            self._heartbeats.new("reconcile", 30),
+            batch=CHECK_BATCH,
+        )
+        self._publishing = self._publishing_loops()
         self._watch = IntentWatch(
             self._backends.source,
             self._manifests,
@@ -110,7 +117,15 @@ class App:
         )
         holders = self._backends.holders
         self._readiness = Readiness(self._watch.silence, self._backends.lease, holders.complaint, self._publishing)
-        self._registrations = self._registration()
+        self._registrations = registration(
+            config,
+            environ,
+            self._heartbeats,
+            self._metrics.consul.request,
+            lambda: self.port,
+            self._readiness.complaints,
+            holders,
+        )
         self._systemd = ServiceManager(environ, self._heartbeats, self._status)
         self._reloader = Reloader(
             config,
@@ -243,20 +258,17 @@ class App:
             folders = config.intent_dir, config.health_dir
             return on_folders(config, *folders, self._heartbeats, self._publish_again, self._void)
         self._metrics.consul.expect(CONTROLLER_OPERATIONS)
-        observe = self._metrics.consul.request
-        restart = self._restart_state
         return on_consul(
             config,
             self._environ,
             self._manifests,
             self._heartbeats,
-            observe,
+            self._metrics.consul.request,
             self._publish_again,
             self._void,
             self._expect,
             lambda: self._checks.add(self._manifests.intents().keys()),
-            restart.session,
-            restart.write_session,
+            self._restart_state,
         )
 
     def _expect(self, keys: Collection[PodKey]) -> None:
@@ -269,25 +281,6 @@ class App:
 
     def _inherited(self, spec: CheckSpec) -> Inherited | None:
         return self._restart_state.take_over(spec, self._places.published_without_break(spec.key))
-
-    def _registration(self) -> Sequence[RegistrationKeeper]:
-        observe = self._metrics.consul.request
-        return registration(
-            self.config,
-            self._environ,
-            self._heartbeats,
-            observe,
-            version("podpulse"),
-            lambda: self.port,
-            self._readiness.complaints,
-            self._backends.holders,
-        )
-
-    def _checking_loop(self) -> ControlLoop:
-        checks = CheckReconciler(self._manifests, self._engine, self._healths, self._backends.addresses)
-        return ControlLoop(
-            self._checks, checks, self._metrics.loop("checks"), self._heartbeats.new("reconcile", 30), batch=CHECK_BATCH
-        )
 
     def _publishing_loops(self) -> Mapping[str, ControlLoop]:
         """One loop for each place, so that no place waits for another."""

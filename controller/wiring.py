@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from controller.consul.holders import Holders
 from controller.consul.operations import Observe
 from controller.consul.registration import Complaints, RegistrationKeeper, controller_service
 from controller.consul.session import SessionKeeper
+from controller.health.restart_state import RestartState
 from controller.intent.consul import ConsulSource
 from controller.intent.folder import DirectorySource
 from controller.intent.manifest_store import ManifestStore
@@ -106,18 +108,18 @@ def on_consul(
     void: Callable[[], None],
     expect: Callable[[Collection[PodKey]], None],
     moved: Callable[[], None],
-    session: str,
-    note_session: Callable[[str], None],
+    restart_state: RestartState,
 ) -> Backends:
     """Reads manifests from Consul; publishes health to its KV store under a session, to services of the agent, or both.
 
     `publish_again` is called with the place in which records were lost and their pods; None stands for all pods. If a
     session or a TTL ended unnoticed, `void` is called before, because earlier results are no evidence any more.
-    `session` is the session of an earlier run, or "". `note_session` is called with each new session. `expect` is
-    called with the pods whose services an earlier run left, and `moved` when the address of the node changes.
+    `restart_state` has the session of an earlier run, and gets each new one. `expect` is called with the pods whose
+    services an earlier run left, and `moved` when the address of the node changes.
     """
     settings, node, faults = config.consul_settings(environ), config.node_name, heartbeats.faults
     services = ManifestServices(manifests, _naming(config))
+    session = restart_state.session
     renewing: list[ConsulClient] = []
     clients: list[ConsulClient] = []
 
@@ -126,7 +128,7 @@ def on_consul(
         return clients[-1]
 
     def published_under(session: str) -> None:
-        note_session(session)
+        restart_state.write_session(session)
         publish_again("kv", None)
 
     def leftovers() -> Collection[PodKey]:
@@ -181,7 +183,6 @@ def registration(
     environ: Mapping[str, str],
     heartbeats: Heartbeats,
     observe: Observe,
-    version: str,
     port: Callable[[], int],
     ready: Complaints,
     holders: Holders,
@@ -193,7 +194,7 @@ def registration(
     host, _ = config.listen_address
 
     def describe() -> AgentService:
-        return controller_service(config.node_name, version, scheme, host, port())
+        return controller_service(config.node_name, version("podpulse"), scheme, host, port())
 
     client = ConsulClient(config.consul_settings(environ), timeout=REGISTRATION_DEADLINE, observe=observe)
     heartbeat = heartbeats.new("registration", 30, asks=True)

@@ -81,11 +81,8 @@ class Follower:
         if index >= since:
             self._index = index
         self._bucket.refill = MIN_GAP + GAP_PER_POD * len(listed)
-        self._store({pair.key: pair for pair in listed})
-
-    def _store(self, pairs: Mapping[str, KvPair]) -> None:
-        """Compares the contents, because a blocking query also returns without a change."""
-        if pairs != self.pairs or self.trouble:
+        pairs = {pair.key: pair for pair in listed}
+        if pairs != self.pairs or self.trouble:  # a blocking query also returns without a change
             self._publish(pairs, None)
 
     def _on_error(self, state: RetryCallState) -> None:

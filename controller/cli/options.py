@@ -96,18 +96,14 @@ def consul_options(function: F) -> F:
     def wrapper(**kwargs: Any) -> Any:
         given = {name: kwargs.pop(name) for name in CONSUL_OPTIONS}
         if given.pop("https"):
-            given["address"] = _as_https(given["address"])
+            address = given["address"] or os.environ.get("CONSUL_HTTP_ADDR") or "127.0.0.1:8500"
+            given["address"] = f"https://{address.split('://', 1)[-1]}"
         given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
         return function(consul=given, **kwargs)
 
     for option in reversed(CONSUL_OPTIONS.values()):
         wrapper = option(wrapper)
     return wrapper  # type: ignore[return-value]
-
-
-def _as_https(address: str | None) -> str:
-    address = address or os.environ.get("CONSUL_HTTP_ADDR") or "127.0.0.1:8500"
-    return f"https://{address.split('://', 1)[-1]}"
 
 
 @contextmanager

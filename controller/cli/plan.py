@@ -162,7 +162,8 @@ def _running(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
 
 def _plan(config: Config, wanted: Listing, running: Mapping[str, Check]) -> Plan:
     manifests, invalid = _parsed(config, wanted)
-    checks = _effective_checks(config, manifests)
+    with known_addresses(config) as addresses:
+        checks = {pod: describe(located(each.check, addresses)) for pod, each in manifests.items() if each.check}
     return Plan(
         start={pod: check for pod, check in checks.items() if pod not in running},
         replace={
@@ -188,11 +189,6 @@ def _parsed(config: Config, wanted: Listing) -> tuple[dict[str, Manifest], dict[
         except ManifestError as error:
             invalid[key.pod] = str(error)
     return manifests, invalid
-
-
-def _effective_checks(config: Config, manifests: Mapping[str, Manifest]) -> dict[str, Check]:
-    with known_addresses(config) as addresses:
-        return {pod: describe(located(each.check, addresses)) for pod, each in manifests.items() if each.check}
 
 
 def _stop_reason(manifest: Manifest | None) -> str:

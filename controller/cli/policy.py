@@ -98,13 +98,9 @@ def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iter
         yield Rule("service_prefix", config.service.name_prefix, "write", "pods as services, and their checks")
         agent = ("agent_prefix", "") if any_node else ("agent", agent_node)
         yield Rule(*agent, "read", "to warn if the agent belongs to another node")
-    if config.registers and not _covered(config):
+    is_covered = "agent" in config.publish and NAME.startswith(config.service.name_prefix)
+    if config.registers and not is_covered:
         yield Rule("service", NAME, "write", "registers the controller for Prometheus")
     if config.address == "catalog":
         whose = ("node_prefix", "") if any_node else ("node", config.node_name)
         yield Rule(*whose, "read", "the address of the node")
-
-
-def _covered(config: Config) -> bool:
-    """Whether the rule for pods allows the controller to be registered too."""
-    return "agent" in config.publish and NAME.startswith(config.service.name_prefix)

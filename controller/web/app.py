@@ -22,7 +22,7 @@ from controller.runtime.faults import Faults
 from controller.web.api.routes import Api, Complaints, bad_query
 from controller.web.assets import Assets
 from controller.web.basic_auth import ANONYMOUS
-from controller.web.connection import ABORT
+from controller.web.connection import CONNECTION
 from controller.web.events import Events
 from controller.web.pages import Pages
 from controller.web.pod_views import PodViews
@@ -59,7 +59,7 @@ class Containment:
             await self._app(scope, receive, send_on)
             return
         if has_begun:
-            scope["state"][ABORT]()
+            scope["state"][CONNECTION].transport.abort()
             while (await receive())["type"] != "http.disconnect":
                 pass
         else:

@@ -30,8 +30,8 @@ PIECE = 4 * 1024
 """Bytes that the parser gets at a time. It limits the size of an incomplete head only, so a complete head that arrives
 in one large piece would not be limited."""
 
-ABORT = "podpulse.abort"
-"""In the `state` of a request's scope: a function that ends the connection at once."""
+CONNECTION = "podpulse.connection"
+"""The name of the connection in the `state` of a request's scope."""
 
 Admits = Callable[[ssl.SSLObject | None], bool]
 """Returns whether the client of a connection may send a request now; None is a connection without TLS."""
@@ -55,7 +55,7 @@ class Connection(H11Protocol):
     """
 
     def __init__(self, config: uvicorn.Config, server_state: ServerState, admits: Admits) -> None:
-        super().__init__(config, server_state, {ABORT: self._abort})
+        super().__init__(config, server_state, {CONNECTION: self})
         self._admits = admits
         self._tls: ssl.SSLObject | None = None
         self._is_writing_paused = False
@@ -130,9 +130,6 @@ class Connection(H11Protocol):
     def _is_answering(self) -> bool:
         """Returns whether a request has begun whose answer is not complete."""
         return self.conn.our_state in {h11.SEND_RESPONSE, h11.SEND_BODY}
-
-    def _abort(self) -> None:
-        self.transport.abort()
 
     def _set_timeout(self, seconds: float | None) -> None:
         """Aborts the connection after so many seconds; None cancels that."""

@@ -18,7 +18,7 @@ from controller.web.events import current
 from controller.web.history_svg import drawing, phases
 from controller.web.manifest_text import shown
 from controller.web.pod_page import PodPage, listing
-from controller.web.pod_views import PodSnapshot, PodState, PodView, PodViews
+from controller.web.pod_views import PodSnapshot, PodState, PodViews
 from controller.web.query import Paging, PodQuery
 from controller.web.responses import HTML, answer
 from reconcilers.escaping import safe_lines
@@ -155,7 +155,7 @@ def _templates() -> jinja2.Environment:
         "age": time_text.age,
         "moment": time_text.moment,
         "iso": time_text.iso,
-        "excerpt": _excerpt,
+        "excerpt": lambda view: view.output[: EXCERPT_PASSING if view.state is PodState.PASSING else EXCERPT],
         "sparkline": lambda check: drawing(check.history.last(SPARKLINE), SPARKLINE),
         "timeline": lambda history: drawing(history, max(len(history), TIMELINE // 3)),
         "seconds": lambda seconds: f"{seconds:g} s",
@@ -167,10 +167,6 @@ def _templates() -> jinja2.Environment:
 def _shown_safely(value: object) -> object:
     """Escapes characters that reorder or hide other text, except in our own markup."""
     return safe_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _excerpt(view: PodView) -> str:
-    return view.output[: EXCERPT_PASSING if view.state is PodState.PASSING else EXCERPT]
 
 
 def _bar(page: PodPage) -> list[tuple[PodState, float, float]]:

@@ -51,7 +51,13 @@ class Readiness:
 
     def complaints(self) -> Sequence[str]:
         """Returns one sentence per problem."""
-        return [*self._of_watch(), *self._of_lease(), *self._of_rival(), *self._of_places()]
+        complaints = [*self._of_watch()]
+        if self._lease and not self._lease.current():
+            why = self._lease.why() or "it was not renewed in time"
+            complaints.append(f"the lease is lost, no health can be published: {why}")
+        if rival := self._rival():
+            complaints.append(f"another controller seems to run for this node: {rival}")
+        return [*complaints, *self._of_places()]
 
     def unpublished(self, place: str) -> int:
         """Returns the number of pods whose record is overdue to be published or withdrawn."""
@@ -64,14 +70,6 @@ class Readiness:
             case seconds if seconds > STALE_WATCH:
                 return [f"the manifests were last read {seconds:.0f} s ago"]
         return []
-
-    def _of_lease(self) -> Sequence[str]:
-        if self._lease is None or self._lease.current():
-            return []
-        return [f"the lease is lost, no health can be published: {self._lease.why() or 'it was not renewed in time'}"]
-
-    def _of_rival(self) -> Sequence[str]:
-        return [f"another controller seems to run for this node: {rival}"] if (rival := self._rival()) else []
 
     def _of_places(self) -> Sequence[str]:
         complaints = []

@@ -18,7 +18,9 @@ OPENMETRICS = ("application/openmetrics-text", "1.0.0")
 
 def scraped(request: Request, render: Render) -> Response:
     """Returns all metrics, in the text format unless the client prefers OpenMetrics."""
-    form = _format(_header(request, "accept"))
+    accepted = ranges(_header(request, "accept"))
+    prefers_openmetrics = quality_of(*OPENMETRICS, accepted) > quality_of(*TEXT, accepted)
+    form = Format.OPENMETRICS if prefers_openmetrics else Format.TEXT
     headers = {
         "Content-Type": form.value,
         "Cache-Control": "no-store",
@@ -35,8 +37,3 @@ def scraped(request: Request, render: Render) -> Response:
 def _header(request: Request, name: str) -> str:
     """Returns a header, which may have several lines."""
     return ",".join(request.headers.getlist(name))
-
-
-def _format(accept: str) -> Format:
-    accepted = ranges(accept)
-    return Format.OPENMETRICS if quality_of(*OPENMETRICS, accepted) > quality_of(*TEXT, accepted) else Format.TEXT

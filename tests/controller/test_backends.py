@@ -1,19 +1,23 @@
-"""What a controller is joined to outside, as its configuration says."""
+"""The backends of a controller, as its configuration defines them."""
+
+from pathlib import Path
 
 import pytest
 
 from controller.config import Config
+from controller.health.restart_state import RestartState
 from controller.intent.manifest_store import ManifestStore
 from controller.runtime.heartbeat import Heartbeats
 from controller.wiring import Backends, on_consul
 from reconcilers.options import Rules
 
 
-def backends(**options: object) -> Backends:
+def backends(folder: Path, **options: object) -> Backends:
     config = Config.model_validate({"node_name": "web1", "consul": {"address": "127.0.0.1:1"}, **options})
-    nobody = lambda *_: None  # noqa: E731 -- who is told of nothing
+    ignore = lambda *_: None  # noqa: E731 -- the callbacks of this test
     store, heartbeats = ManifestStore(Rules()), Heartbeats()
-    return on_consul(config, {}, store, heartbeats, nobody, nobody, nobody, nobody, nobody, "", nobody)
+    restart_state = RestartState(folder, "web1", heartbeats, is_required=True)
+    return on_consul(config, {}, store, heartbeats, ignore, ignore, ignore, ignore, ignore, restart_state)
 
 
 @pytest.mark.parametrize(
@@ -25,8 +29,10 @@ def backends(**options: object) -> Backends:
         ({"startup_grace": "1s", "tree": "reality"}, False),
     ],
 )
-def test_what_really_runs_is_read_only_where_it_matters(options: dict[str, object], read: bool) -> None:
-    found = backends(**options)
+def test_the_reality_tree_is_read_only_for_a_startup_grace(
+    tmp_path: Path, options: dict[str, object], read: bool
+) -> None:
+    found = backends(tmp_path, **options)
     assert (found.reality is not None) is read
     for client in found.clients:
         client.close()

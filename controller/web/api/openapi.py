@@ -20,11 +20,13 @@ from controller.web.query import Paging, PodQuery
 from controller.web.responses import PROBLEM
 
 Json = dict[str, Any]
+REFERENCE = "#/components/schemas/{model}"
 MODELS = (PodList, PodDetail, CheckList, ManifestErrorList, ManifestWarningList, Status, Totals, Problem)
 
 
 def description(version: str) -> Json:
     """Returns the whole document; `version` is the program's."""
+    _, schemas = models_json_schema([(model, "serialization") for model in MODELS], ref_template=REFERENCE)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -35,7 +37,7 @@ def description(version: str) -> Json:
         },
         "servers": [{"url": "."}],
         "paths": _paths(),
-        "components": {"schemas": _schemas(*MODELS)},
+        "components": {"schemas": schemas["$defs"]},
     }
 
 
@@ -100,21 +102,13 @@ def _content(text: str, media_type: str, schema: Mapping[str, Any]) -> Json:
 
 
 def _reference(model: type[Model]) -> Json:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"$ref": REFERENCE.format(model=model.__name__)}
 
 
 def _parameters(model: type[Paging]) -> list[Json]:
     """Returns the fields of a query as parameters."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = model.model_json_schema(ref_template=REFERENCE)
     return [
         {"name": name, "in": "query", "description": field.pop("description"), "schema": field}
         for name, field in schema["properties"].items()
     ]
-
-
-def _schemas(*models: type[Model]) -> Json:
-    _, schemas = models_json_schema(
-        [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
-    )
-    found: Json = schemas["$defs"]
-    return found
