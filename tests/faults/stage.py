@@ -8,6 +8,7 @@ import base64
 import http.client
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -68,6 +69,7 @@ class Stage(AbstractContextManager["Stage"]):
         self.consul = Cluster(binary, NODE) if scale.cluster else Alone(binary, NODE, acl=scale.acl)
         self._options = options
         self._process: Process | None = None
+        self._changing = threading.Lock()
         self._token = ""
 
     def __enter__(self) -> Self:
@@ -260,7 +262,12 @@ class Stage(AbstractContextManager["Stage"]):
 
     def _change(self, change: Mapping[str, Any]) -> None:
         """Makes a change that only applies once, and not after another change: a server that was stopped executes a
-        request that had timed out. Each change requires the index of the previous one at the key `FENCE`."""
+        request that had timed out. Each change requires the index of the previous one at the key `FENCE`. So there is
+        one change at a time."""
+        with self._changing:
+            self._change_alone(change)
+
+    def _change_alone(self, change: Mapping[str, Any]) -> None:
         entry = self.ask("GET", f"kv/{FENCE}?consistent", expected=(200, 404))
         unchanged = (
             {"Verb": "check-index", "Index": entry.json()[0]["ModifyIndex"]}

@@ -1,6 +1,7 @@
 """The stage changes what it is asked to change, even if Consul was stopped and executes a request late."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -51,6 +52,15 @@ def test_a_write_that_is_executed_again_later_undoes_no_later_change(
 
 def test_a_key_that_does_not_exist_can_be_deleted(stage: Stage) -> None:
     stage.delete("nothing")
+
+
+def test_changes_at_the_same_time_are_all_made(stage: Stage) -> None:
+    """One thread changes pods, and another one injects faults."""
+    keys = {f"pods/{number}" for number in range(40)}
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(stage.put, key, b"1") for key in keys]:
+            done.result()
+    assert {*stage.consul.agent.keys("pods/")} == keys
 
 
 @pytest.mark.slow
