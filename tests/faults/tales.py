@@ -73,6 +73,8 @@ class Tale:
     ready: Sequence[tuple[float, float]] = ((0.0, math.inf),)
     healthy: Sequence[tuple[float, float]] = ((0.0, math.inf),)
     usage: Usage = USAGE
+    services: bool = False
+    """Whether the pods are services of the agent."""
     silent: Sequence[tuple[float, float]] = ()
     """When the web server is not asked, because nobody is there."""
     _pods: dict[str, Part] = field(default_factory=dict)
@@ -120,7 +122,7 @@ class Tale:
     def told(self) -> list[Event]:
         """The history."""
         events: list[Event] = [
-            Setup(0.0, 0, 1.0, 0.4),
+            Setup(0.0, 0, 1.0, 0.4, services=self.services),
             Process(0.0, PID, "spawned"),
             Process(LISTENS, PID, "listens"),
             *self.more,

@@ -68,6 +68,12 @@ def replaced_late(seconds: float) -> Tale:
     )
 
 
+def probed_at_once(at: float, *, services: bool = True) -> Tale:
+    """Consul cannot be reached from 10 s to 50 s, and a pod is probed once more in addition to its steady probes."""
+    probed = sorted([*steadily(1.1, 70), at])
+    return Tale(end=70, services=services).fault(10, 50, "cut").pod(probed=probed)
+
+
 def restarted_beside_a_broken_manifest(end: float) -> Tale:
     """A controller begins at 22 s, and never says that the manifest is broken."""
     tale = Tale(end=end, silent=[(9, 22)]).process(20, "KILL").process(20, "ended", -9).process(22, "listens", pid=PID)
@@ -125,6 +131,8 @@ KEEPS: dict[str, list[Tale]] = {
             probed=[*steadily(1.1, 9.9), *steadily(14.1, 40)],
             shown=[(1.3, 10.5, passing()), (10.5, 14.5, critical()), (14.5, math.inf, passing(12))],
         ),
+        probed_at_once(21.15),
+        probed_at_once(54.15),
     ],
     "A3": [Tale().fault(10, 20, "cut").pod()],
     "B1": [Tale().pod(end=20.0, shown=[(1.3, 23.9, passing())])],
@@ -190,6 +198,9 @@ BREAKS: dict[str, list[Tale]] = {
         Tale().pod(probed=[1.1, 1.3, *steadily(2.3, 40)]),
         session_ended(16.0, 16.5),
         Tale(end=1200).pod(probed=[at + 0.07 * (number % 100 == 0) for number, at in enumerate(steadily(1.1, 1200))]),
+        probed_at_once(19.15),
+        probed_at_once(57.15),
+        probed_at_once(25.15, services=False),
     ],
     "A3": [
         Tale().fault(10, 20, "cut").pod(probed=[*steadily(1.1, 12), *steadily(13.5, 40)]),

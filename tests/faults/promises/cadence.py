@@ -8,6 +8,9 @@ from tests.faults.spans import Span, merged, put_off
 from tests.faults.story import AFTER_OUTAGE, ASKED_AGAIN, Broken, Life, Story
 
 FIRST = 1.0
+CHECKS_TTL = 20.0
+CHECKS_PERIOD = 5.0
+"""The TTL of a service's check at the agent, and the time from one renewal to the next."""
 AT_ONCE = 32
 """So many manifests in a second are a mass start."""
 SLACK = 0.25
@@ -59,9 +62,10 @@ def _first_request(story: Story, life: Life) -> Iterator[Broken]:
 def _too_soon(story: Story, life: Life) -> Iterator[Broken]:
     """Two probes for one manifest, by one process, so near to each other that a threshold of several means nothing.
 
-    Where the session has ended, every pod is probed at once, and what was counted before does not count any more.
+    Where the session has ended, or checks of services have expired, every pod is probed at once, and what was counted
+    before does not count any more.
     """
-    others = merged([*story.absent, *story.spans("two"), *_without_session(story)])
+    others = merged([*story.absent, *story.spans("two"), *_without_session(story), *_checks_expire(story)])
     requests = [request for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
     for one, other in pairwise(requests):
         apart, least = other.at - one.at, story.setup.interval / 2 - SLACK
@@ -82,6 +86,16 @@ def _without_session(story: Story) -> Iterator[Span]:
             yield Span(begin, look.at + FIRST)
             begin = math.inf
         known, sent = live, look.sent
+
+
+def _checks_expire(story: Story) -> Iterator[Span]:
+    """While the agent cannot be reached, one check of a service expires after the other. The oldest renewal was a
+    period before the fault, or two periods if the controller has just started. Those after the fault take a period."""
+    oldest = 2 * CHECKS_PERIOD
+    if story.setup.services:
+        for begin, end in story.spans("cut", "slow"):
+            if end - begin > CHECKS_TTL - oldest:
+                yield Span(begin + CHECKS_TTL - oldest, end + CHECKS_PERIOD + FIRST)
 
 
 def _is_mass(story: Story, life: Life) -> bool:
