@@ -4,15 +4,29 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
 from controller.cli.run import GC_THRESHOLDS, SWITCH_INTERVAL
 
+ROUNDS = 5
+
+
+def longest_pause(work: Callable[[], object]) -> float:
+    """The longest time in seconds for which another thread waits while this thread does `work`, in the best of some
+    rounds: on a busy machine the other thread may notice late that it could run."""
+    found = []
+    for _ in range(ROUNDS):
+        with _as_in_the_controller(), _Pauses() as pauses:
+            work()
+        found.append(pauses.longest)
+    print("the longest pause of each round, ms:", *(f"{seconds * 1000:.1f}" for seconds in found))
+    return min(found)
+
 
 @contextmanager
-def as_in_the_controller() -> Iterator[None]:
+def _as_in_the_controller() -> Iterator[None]:
     """Let threads alternate and the garbage collector run as in `podpulse run`. Existing objects are not collected."""
     interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
     gc.collect()
@@ -27,13 +41,9 @@ def as_in_the_controller() -> Iterator[None]:
         gc.unfreeze()
 
 
-class Pauses:
+class _Pauses:
     """A thread that requests the interpreter all the time. `longest` has the most CPU seconds that the thread of the
-    test used while this thread waited. Time in which neither thread runs is not counted.
-
-    On a busy machine this thread may notice late that it could run. So a test measures several times, and asserts the
-    shortest result: a call that never lets others run takes its time in every round.
-    """
+    test used while this thread waited. Time in which neither thread runs is not counted."""
 
     def __init__(self) -> None:
         self.longest = 0.0
