@@ -14,8 +14,6 @@ from dataclasses import dataclass
 BEGIN = re.compile(rb"(?:\A|\n)-----BEGIN PGP SIGNED MESSAGE-----[^\n]*\n")
 SIGNATURE = b"-----BEGIN PGP SIGNATURE-----"
 END = b"\n-----END PGP SIGNATURE-----"
-HEADER = b"Hash"
-DASH = b"- "
 
 
 class ClearsignError(ValueError):
@@ -58,7 +56,7 @@ def read(data: bytes) -> Clearsigned:
         return Clearsigned(data, signed=False)
     if not _is_armored(lines[signature + 1 :]):
         raise ClearsignError("a signed message whose signature does not begin with headers and an empty line")
-    plaintext = _text(lines[blank + 1 : signature], DASH)
+    plaintext = _text(lines[blank + 1 : signature], b"- ")
     hashes = tuple(name for line in lines[:blank] for name in _hashes(line))
     alone = not (data[: begin.start()] + after).strip()
     return Clearsigned(plaintext, signed=True, hashes=hashes, alone=alone)
@@ -93,6 +91,6 @@ def _text(lines: list[bytes], prefix: bytes = b"") -> bytes:
 
 def _hashes(line: bytes) -> list[str]:
     name, colon, value = line.partition(b":")
-    if name.strip() != HEADER or not colon:
+    if name.strip() != b"Hash" or not colon:
         raise ClearsignError(f"a header other than Hash in a signed message: {line[:40].decode('ascii', 'replace')!r}")
     return [part.strip().decode("ascii", "replace") for part in value.split(b",")]

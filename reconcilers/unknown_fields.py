@@ -22,11 +22,9 @@ TARGET = "the pod's node is asked, or localhost with status.localhost_only; stat
 URL = "write status_port, status.path, and status_http: true for a check without TLS"
 PLAIN = "write status_http: true for a check without TLS, with status_port and status.path"
 TLS = "checks use TLS unless status_http is true; its options stand below status.tls"
-UNVERIFIED = "write status.tls.insecure_skip_verify"
 CERTIFICATE = "write status.tls.cert_file and status.tls.key_file"
 NO_BODY = "a probe sends no body; status.expect_body is what the answer's body must match"
 NO_REDIRECT = "redirects are never followed; write the last page's path as status.path"
-NO_PROXY = "a probe uses no proxy"
 INTERVAL = "write status.interval with a unit, as in 5s"
 TIMEOUT = "write status.timeout with a unit, as in 5s"
 DELAY = "write status.initial_delay with a unit, as in 30s"
@@ -35,7 +33,6 @@ SUCCESSES = "write status.success_threshold, the successes in a row that make a 
 EXPECT_STATUS = 'write status.expect_status, as in 200 or [200, "300-399"]'
 EXPECT_BODY = "write status.expect_body, a regular expression that the body must match"
 PAUSED = "write status.paused: true for no probes and no health"
-LIFE = "a pod's health goes when its manifest does, and not before"
 
 INSTEAD = {
     name: advice
@@ -50,17 +47,20 @@ INSTEAD = {
         ("url uri endpoint", URL),
         ("http scheme protocol", PLAIN),
         ("https ssl tls_config use_tls fail_if_not_ssl grpc_use_tls", TLS),
-        ("insecure skip_verify tls_skip_verify verify", UNVERIFIED),
+        ("insecure skip_verify tls_skip_verify verify", "write status.tls.insecure_skip_verify"),
         ("tls_server_name sni", "write status.tls.server_name"),
         ("ca ca_cert ca_certs ca_path ca_bundle", "write status.tls.ca_file"),
-        ("cert client_cert certificate key client_key private_key", CERTIFICATE),
+        (
+            "cert client_cert certificate key client_key private_key",
+            "write status.tls.cert_file and status.tls.key_file",
+        ),
         ("port ports check_port", "write status_port"),
         ("name", "the pod's name is its id"),
         ("query query_string params", "write the query behind status.path, as in /status?full=1"),
         ("body data payload", NO_BODY),
         ("http_headers header", "write status.headers, where the controller's allow_headers is true"),
         ("follow_redirects no_follow_redirects disable_redirects redirects max_redirects", NO_REDIRECT),
-        ("proxy proxy_url", NO_PROXY),
+        ("proxy proxy_url", "a probe uses no proxy"),
         ("interval_seconds period period_seconds every frequency scrape_interval", INTERVAL),
         ("timeout_seconds scrape_timeout timeout_ms", TIMEOUT),
         ("initial_delay_seconds start_period delay", DELAY),
@@ -71,7 +71,7 @@ INSTEAD = {
         ("fail_if_body_matches_regexp", "status.expect_body says what must match; nothing says what must not"),
         ("conditions", f"{EXPECT_STATUS}, and status.expect_body"),
         ("enabled disabled suspend suspended", PAUSED),
-        ("deregister_critical_service_after", LIFE),
+        ("deregister_critical_service_after", "a pod's health goes when its manifest does, and not before"),
     )
     for name in (each.replace("_", "") for each in names.split())
 }

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from tenacity import RetryCallState
-
 from controller.cli import inspection
 from controller.cli.inspection import InspectedPod
 from controller.consul.client import ConsulClient, ConsulError, ConsulRefused, KvPair
@@ -85,10 +83,9 @@ class Follower:
         if pairs != self.pairs or self.trouble:  # a blocking query also returns without a change
             self._publish(pairs, None)
 
-    def _on_error(self, state: RetryCallState) -> None:
-        problem = state.outcome.exception() if state.outcome else None
-        if self.trouble is None and isinstance(problem, ConsulError):
-            self._publish(self.pairs, problem)
+    def _on_error(self, error: ConsulError) -> None:
+        if self.trouble is None:
+            self._publish(self.pairs, error)
 
     def _publish(self, pairs: Mapping[str, KvPair] | None, trouble: ConsulError | None) -> None:
         with self._news:

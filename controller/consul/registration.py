@@ -69,9 +69,9 @@ class RegistrationKeeper:
         self._warned_of_loopback = False
         self._pause = 0.0
         self._due = 0.0
-        self._problem = LogOnce(log)
         self._service: AgentService | None = None
         self._thread = BackgroundThread(self._turn, heartbeat, at_end=self._leave, interrupt=client.cancel)
+        self._problem = LogOnce(log, self._thread.stopped)
 
     def start(self) -> None:
         self._thread.start()
@@ -113,7 +113,8 @@ class RegistrationKeeper:
             self._registered = ""
             refused = isinstance(error, ConsulRefused) and not self._holders.owner()
             self._pause = min(max(PERIOD, 2 * self._pause), LONGEST_PAUSE) if refused else 0.0
-            self._warn(error)
+            text = f"not registered with Consul, so this controller cannot be found there: {error}"
+            self._problem.warn(text, type(error))
         self._due = self._clock() + self._pause
 
     def _register(self, service: AgentService) -> None:
@@ -174,12 +175,6 @@ class RegistrationKeeper:
             self._client.deregister_service(service.id)
         except ConsulError as error:
             log.warning("service %s stays registered: %s", service.id, error)
-
-    def _warn(self, error: ConsulError) -> None:
-        """Log an error once for its type. `stop` cancels requests, which is not a problem."""
-        if not self._thread.stopped.is_set():
-            text = f"not registered with Consul, so this controller cannot be found there: {error}"
-            self._problem.warn(text, type(error))
 
 
 def _is_same(one: AgentService, other: AgentService) -> bool:

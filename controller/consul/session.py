@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tenacity import RetryCallState
-
 from controller.consul.client import ConsulClient, ConsulError
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.boottime import boottime
@@ -72,12 +70,12 @@ class SessionKeeper:
         self._clock = clock
         self._lease = Lease(resume, clock(), 0.0) if resume else None
         self._destroy = False
-        self._problem = LogOnce(log)
         self._logged_ttl = TTL
         self._confirmed = threading.Event()
         self._ended = ""
         self._is_new = False
         self._thread = BackgroundThread(self._turn, heartbeat, at_end=self._leave, interrupt=client.cancel)
+        self._problem = LogOnce(log, self._thread.stopped)
         self._retrying = until_stopped(ConsulError, self._thread.stopped, self._on_error, RETRY_CAP)
 
     def start(self) -> None:
@@ -126,7 +124,7 @@ class SessionKeeper:
         try:
             ttl = self._client.session_renew(self._lease.session)
         except ConsulError as error:
-            self._warn(f"the session cannot be renewed: {error}")
+            self._problem.warn(f"the session cannot be renewed: {error}")
             return RETRY_FIRST if self._clock() - sent > RETRY_FIRST else RETRY_CAP / 2
         if not ttl:
             log.warning("Consul has ended session %s; creating a new one", self._lease.session)
@@ -170,14 +168,8 @@ class SessionKeeper:
                 2 * ttl,
             )
 
-    def _on_error(self, state: RetryCallState) -> None:
-        if state.outcome:
-            self._warn(f"no session can be created, so no health is published: {state.outcome.exception()}")
-
-    def _warn(self, problem: str) -> None:
-        """Log a problem once. `stop` cancels requests, which is not a problem."""
-        if not self._thread.stopped.is_set():
-            self._problem.warn(problem)
+    def _on_error(self, error: ConsulError) -> None:
+        self._problem.warn(f"no session can be created, so no health is published: {error}")
 
     def _release(self, lease: Lease) -> None:
         try:

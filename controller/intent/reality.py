@@ -8,8 +8,6 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from tenacity import RetryCallState
-
 from controller.intent.source import SourceError
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
@@ -63,8 +61,6 @@ class RealityWatch:
         if not listing.doubt:
             self._on_listing(listing)
 
-    def _on_error(self, state: RetryCallState) -> None:
+    def _on_error(self, error: SourceError) -> None:
         self._heartbeat.beat()
-        if state.outcome:
-            error = state.outcome.exception()
-            self._problem.warn(f"what really runs cannot be read, the last listing stays in force: {error}", "unread")
+        self._problem.warn(f"what really runs cannot be read, the last listing stays in force: {error}", "unread")

@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Collection
 from queue import SimpleQueue
 
-from tenacity import RetryCallState
-
 from controller.intent.ignored import IgnoredKeys
 from controller.intent.manifest_store import ManifestStore
 from controller.intent.source import Source, SourceError
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
+from controller.runtime.log.once import LogOnce
 from controller.runtime.retry import until_stopped
 from reconcilers.gate import GateDecision, Listing, RemovalGate
 from reconcilers.spec import PodKey
@@ -121,7 +120,12 @@ class IntentWatch:
         self._release.set()
 
     def _read_leftovers(self) -> None:
-        retrying = until_stopped(SourceError, self._leftovers_thread.stopped, self._on_no_leftovers)
+        problem = LogOnce(log)
+
+        def on_error(error: SourceError) -> None:
+            problem.warn(f"what an earlier run left published cannot be read yet: {error}", "unread")
+
+        retrying = until_stopped(SourceError, self._leftovers_thread.stopped, on_error)
         self.expect(retrying(self._source.leftovers) or ())
         self._leftovers_known.set()
 
@@ -229,13 +233,9 @@ class IntentWatch:
             log.info("manifests can be read again, after %.0f s", self._last_good - self._failing_since)
             self._failing_since = None
 
-    def _on_no_leftovers(self, state: RetryCallState) -> None:
-        if state.attempt_number == 1 and state.outcome:
-            log.warning("what an earlier run left published cannot be read yet: %s", state.outcome.exception())
-
-    def _on_error(self, state: RetryCallState) -> None:
+    def _on_error(self, error: SourceError) -> None:
         self._heartbeat.beat()
         self._gate.disturb()
-        if self._failing_since is None and state.outcome:
+        if self._failing_since is None:
             self._failing_since = self._clock()
-            log.warning("manifests cannot be read, all checks go on: %s", state.outcome.exception())
+            log.warning("manifests cannot be read, all checks go on: %s", error)

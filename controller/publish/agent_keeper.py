@@ -39,9 +39,9 @@ class TtlKeeper:
         self._found = threading.Event()
         self._tick = 0
         self._rest = 0
-        self._problem = LogOnce(log)
         self._withdraw_within = 0.0
         self._thread = BackgroundThread(self._turn, heartbeat, delay=sink.period / TICKS, at_end=self._withdraw)
+        self._problem = LogOnce(log, self._thread.stopped)
 
     def start(self) -> None:
         self._thread.start()
@@ -76,7 +76,7 @@ class TtlKeeper:
             self._tick += 1
         except ConsulError as error:
             self._tick = 0
-            self._warn(f"checks cannot be renewed, after their TTL they turn critical: {error}")
+            self._problem.warn(f"checks cannot be renewed, after their TTL they turn critical: {error}")
         else:
             self._register_again()
         return self._sink.period / TICKS
@@ -91,9 +91,4 @@ class TtlKeeper:
             self._problem.clear()
         except ConsulError as error:
             self._rest = TICKS
-            self._warn(f"services are not registered with our token, the catalog may keep old states: {error}")
-
-    def _warn(self, problem: str) -> None:
-        """Log a problem once. `stop` cancels requests, which is not a problem."""
-        if not self._thread.stopped.is_set():
-            self._problem.warn(problem)
+            self._problem.warn(f"services are not registered with our token, the catalog may keep old states: {error}")

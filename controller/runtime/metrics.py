@@ -47,32 +47,31 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        _build_info(registry, version)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"podpulse_{name}", text, labels, registry=registry)
-
-        self.time = gauge("time_seconds", "The controller's time at the scrape, to compare with its timestamps.")
-        self.ready = gauge("ready", "Whether /-/ready answers 200.")
-        self.healthy = gauge("healthy", "Whether /-/healthy answers 200: no thread hangs.")
-        self.cut_off = gauge("cut_off", "Whether this node is cut off: every check and the canary fail.")
-        self.intents = gauge("intents", "Pods with a known manifest.")
-        self.removals_held = gauge(
+        facts = {"version": version, "python": platform.python_version(), "libcurl": pycurl.version_info()[1]}
+        self._gauge("build_info", "Versions in use; always 1.", *facts).labels(**facts).set(1)
+        self.time = self._gauge("time_seconds", "The controller's time at the scrape, to compare with its timestamps.")
+        self.ready = self._gauge("ready", "Whether /-/ready answers 200.")
+        self.healthy = self._gauge("healthy", "Whether /-/healthy answers 200: no thread hangs.")
+        self.cut_off = self._gauge("cut_off", "Whether this node is cut off: every check and the canary fail.")
+        self.intents = self._gauge("intents", "Pods with a known manifest.")
+        self.removals_held = self._gauge(
             "removals_held", "Pods that are missing in the last listing and kept until their removal is certain."
         )
-        self.watch_last_success = gauge(
+        self.watch_last_success = self._gauge(
             "watch_last_success_timestamp_seconds", "When the manifests were last listed successfully."
         )
-        self.reload_successful = gauge(
+        self.reload_successful = self._gauge(
             "config_last_reload_successful", "Whether the last reload of the configuration succeeded."
         )
-        self.reload_success_time = gauge(
+        self.reload_success_time = self._gauge(
             "config_last_reload_success_timestamp_seconds",
             "When the configuration was last reloaded successfully, or read at the start.",
         )
-        self.pods_damped = gauge("pods_damped", "Pods published as unknown because their status flaps.")
-        self.pods_deploying = gauge("pods_deploying", "Pods published as unknown because they are being deployed.")
-        self.probes_kept = gauge(
+        self.pods_damped = self._gauge("pods_damped", "Pods published as unknown because their status flaps.")
+        self.pods_deploying = self._gauge(
+            "pods_deploying", "Pods published as unknown because they are being deployed."
+        )
+        self.probes_kept = self._gauge(
             "probes_kept_ratio",
             "The started share of the probes due in about the last minute; below 1 the controller is overloaded.",
         )
@@ -85,7 +84,7 @@ class Metrics:
             "Unexpected exceptions, each of which ended one turn of a thread or one item; the log has the traceback.",
             "thread",
         )
-        self._unpublished = gauge(
+        self._unpublished = self._gauge(
             "pods_unpublished", "Pods whose health has not been published or deleted for over 30 s, by place.", "place"
         )
         self.consul = ConsulMetrics(registry)
@@ -95,26 +94,22 @@ class Metrics:
 
     def ignored(self, count: Callable[[Ignored], int]) -> None:
         """Reads `count` of each reason at each scrape."""
-        gauge = Gauge(
-            "podpulse_intents_ignored",
-            "Keys among the manifests that name no pod to check: p2's UUID pods, invalid names, and others.",
-            ["reason"],
-            registry=self.registry,
-        )
+        text = "Keys among the manifests that name no pod to check: p2's UUID pods, invalid names, and others."
+        gauge = self._gauge("intents_ignored", text, "reason")
         for reason in Ignored:
             gauge.labels(reason.value).set_function(partial(count, reason))
 
     def lease(self, expires_at: Callable[[], float]) -> None:
         """Reads the end of the lease at each scrape. A controller without a lease has no such series."""
-        Gauge(
-            "podpulse_session_expires_timestamp_seconds",
-            "When the Consul session ends unless it is renewed; 0 if there is none.",
-            registry=self.registry,
-        ).set_function(expires_at)
+        text = "When the Consul session ends unless it is renewed; 0 if there is none."
+        self._gauge("session_expires_timestamp_seconds", text).set_function(expires_at)
 
     def unpublished(self, place: str, count: Callable[[], int]) -> None:
         """Reads at each scrape for how many pods publication in `place` is overdue."""
         self._unpublished.labels(place).set_function(count)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"podpulse_{name}", text, labels, registry=self.registry)
 
     def queue(self, name: str) -> "QueueMetrics":
         """Returns the metrics of the work queue `name`. Call it once per queue."""
@@ -123,11 +118,6 @@ class Metrics:
     def loop(self, controller: str) -> "LoopMetrics":
         """Returns the metrics of the control loop `controller`. Call it once per loop."""
         return LoopMetrics(self._loops, controller)
-
-
-def _build_info(registry: CollectorRegistry, version: str) -> None:
-    facts = {"version": version, "python": platform.python_version(), "libcurl": pycurl.version_info()[1]}
-    Gauge("podpulse_build_info", "Versions in use; always 1.", list(facts), registry=registry).labels(**facts).set(1)
 
 
 class ReadCounter(Collector):

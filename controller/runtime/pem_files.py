@@ -38,12 +38,9 @@ def ignored_by_probes(path: str) -> str:
 
 def ignored(numbers: Collection[int]) -> str:
     """Returns the sentence about the certificates with these numbers, which cannot be parsed; "" for none."""
-    if not numbers:
-        return ""
     which = ", ".join(map(str, numbers))
-    if len(numbers) == 1:
-        return f"certificate number {which} cannot be parsed, and is ignored"
-    return f"certificates number {which} cannot be parsed, and are ignored"
+    plural, verb = ("s", "are") if len(numbers) > 1 else ("", "is")
+    return f"certificate{plural} number {which} cannot be parsed, and {verb} ignored" if numbers else ""
 
 
 def without_certificates(pem: bytes) -> str:

@@ -151,8 +151,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "B2",
         "ConsulClient.session_create.create",
-        'made = session.create(name, node, checks=[], lock_delay=LOCK_DELAY, behavior="delete", ttl=ttl)',
-        'made = session.create(name, node, checks=[], lock_delay=LOCK_DELAY, behavior="release", ttl=ttl)',
+        'made = session.create(name, checks=[], lock_delay=LOCK_DELAY, behavior="delete", ttl=ttl)',
+        'made = session.create(name, checks=[], lock_delay=LOCK_DELAY, behavior="release", ttl=ttl)',
         "killed for good",
         "keys outlive their session",
     ),
