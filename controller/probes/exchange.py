@@ -29,7 +29,7 @@ class Exchange(Protocol):
 
     @property
     def is_stale(self) -> bool:
-        """Whether the answer may be one to the idle connection and not to this request."""
+        """Whether the answer may be one to the idle connection and not to this request, or was cut short by its end."""
         ...
 
     @property

@@ -177,7 +177,7 @@ class HttpExchange:
 
     @property
     def is_stale(self) -> bool:
-        return self.status == REQUEST_TIMEOUT
+        return self.status == REQUEST_TIMEOUT or not self.has_head
 
     def excerpt(self) -> str:
         """Returns the first `MAX_EXCERPT` bytes of the body as text."""

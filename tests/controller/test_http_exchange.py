@@ -174,6 +174,12 @@ def test_408_may_be_the_answer_to_an_idle_connection() -> None:
     assert not read(SIZED).is_stale
 
 
+def test_an_answer_that_ends_in_its_headers_is_not_taken_from_a_kept_connection() -> None:
+    cut = read(SIZED[:30])
+    cut.end(clean=True)
+    assert (cut.is_done, cut.failure, cut.is_stale) == (True, None, True)
+
+
 @pytest.mark.parametrize(
     ("data", "clean", "expected"),
     [

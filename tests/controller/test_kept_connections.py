@@ -36,8 +36,10 @@ def verdicts(bench: Bench, specs: Sequence[CheckSpec], count: int) -> Counter[tu
     return Counter((result.outcome, result.detail) for result in bench.results.all())
 
 
-def many(make: Callable[..., CheckSpec], port: int, interval: float = OFTEN, **options: object) -> list[CheckSpec]:
-    return [make(port, f"pod-{number}", reuse=True, interval=interval, **options) for number in range(30)]
+def many(
+    make: Callable[..., CheckSpec], port: int, interval: float = OFTEN, checks: int = 30, **options: object
+) -> list[CheckSpec]:
+    return [make(port, f"pod-{number}", reuse=True, interval=interval, **options) for number in range(checks)]
 
 
 @pytest.mark.parametrize("count", AMOUNTS)
@@ -55,10 +57,15 @@ def test_an_answer_408_to_an_idle_connection_is_not_an_answer_to_a_probe(
 @pytest.mark.slow
 @pytest.mark.parametrize("interval", [1.0, 2.0])
 @pytest.mark.parametrize("limit", [0.6, 1.0, 2.0])
-def test_the_idle_limits_of_real_servers_give_no_false_verdict(bench: Bench, limit: float, interval: float) -> None:
-    with Target() as target:
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_the_idle_limits_of_real_servers_give_no_false_verdict(
+    bench: Bench, authority: Authority, *, secure: bool, limit: float, interval: float
+) -> None:
+    """Many checks at once make 5,000 probes in less than a minute."""
+    with Target(authority.server() if secure else None) as target:
         target.behave(idle_limit(limit, REQUEST_TIMEOUT, OK))
-        found = verdicts(bench, many(http, target.port, interval), 300)
+        specs = many(https if secure else http, target.port, interval, checks=240)
+        found = verdicts(bench, specs, 5000)
     assert set(found) == {(Outcome.SUCCESS, "")}
 
 

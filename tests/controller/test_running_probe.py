@@ -175,7 +175,7 @@ def test_a_probe_ends_with_its_answer_and_its_connection_is_kept_or_closed() -> 
         assert bool(run.worker.kept) is keep
 
 
-@pytest.mark.parametrize("how", ["end", "reset", "408", "send"])
+@pytest.mark.parametrize("how", ["end", "end in the headers", "reset", "408", "send"])
 def test_what_fails_on_a_kept_connection_is_repeated_on_a_new_one(how: str) -> None:
     run = Run(PLAIN, kept=True)
     FakeConnection.breaks = BrokenPipeError(errno.EPIPE, "Broken pipe") if how == "send" else None
@@ -183,6 +183,9 @@ def test_what_fails_on_a_kept_connection_is_repeated_on_a_new_one(how: str) -> N
     FakeConnection.breaks = None
     match how:
         case "end":
+            run.probe.on_end(clean=True)
+        case "end in the headers":
+            run.probe.on_data(b"HTTP/1.1 200 OK\r\nContent-Le")
             run.probe.on_end(clean=True)
         case "reset":
             run.probe.on_failure(Failure(Cause.RESET))
