@@ -175,15 +175,13 @@ class CheckOptions(BaseModel):
         contradict each other.
         """
         said = self.said()
-        merged = CheckOptions.model_construct(**{**dict(defaults), **said, "tls": self._tls_over(defaults)})
+        tls = defaults.tls.model_copy(update={name: getattr(self.tls, name) for name in self.tls.model_fields_set})
+        merged = CheckOptions.model_construct(**{**dict(defaults), **said, "tls": tls})
         return merged.model_copy(update=_giving_way(merged, said))
 
     def said(self) -> Mapping[str, Any]:
         """Returns the options that were given, by name."""
         return {name: getattr(self, name) for name in CheckOptions.model_fields if name in self.model_fields_set}
-
-    def _tls_over(self, defaults: "CheckOptions") -> TlsOptions:
-        return defaults.tls.model_copy(update={name: getattr(self.tls, name) for name in self.tls.model_fields_set})
 
 
 def _option(model: type[BaseModel], name: str) -> Option:
