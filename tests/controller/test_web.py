@@ -1,4 +1,4 @@
-"""The web server, and what it answers to programs, asked over real connections."""
+"""The web server and its answers to programs, over real connections."""
 
 import asyncio
 import gzip
@@ -32,7 +32,7 @@ def test_metrics_are_served_as_prometheus_reads_them(site: Site) -> None:
     assert "podpulse_build_info{" in text
 
 
-def test_openmetrics_is_served_to_who_asks_for_it(site: Site) -> None:
+def test_openmetrics_is_served_to_clients_that_accept_it(site: Site) -> None:
     site.follow("isup")
     response, body = site.ask("/metrics", accept="application/openmetrics-text;version=1.0.0,*/*;q=0.1")
     assert response.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -43,7 +43,7 @@ def test_openmetrics_is_served_to_who_asks_for_it(site: Site) -> None:
     assert b"# EOF" not in body
 
 
-def test_a_scrape_is_compressed_for_who_asks_for_it_and_says_the_same(site: Site) -> None:
+def test_a_scrape_is_compressed_for_clients_that_accept_it_and_has_the_same_content(site: Site) -> None:
     site.follow(*(f"pod-{number}" for number in range(600)))
     response, packed = site.ask("/metrics", accept_encoding="gzip")
     assert response.headers["Content-Encoding"] == "gzip"
@@ -54,7 +54,7 @@ def test_a_scrape_is_compressed_for_who_asks_for_it_and_says_the_same(site: Site
     assert theirs == ours
 
 
-def test_healthy_says_ok_or_names_what_stands_still(site: Site) -> None:
+def test_healthy_answers_ok_or_names_the_threads_that_stand_still(site: Site) -> None:
     response, text = site.get("/-/healthy")
     assert (response.status, text) == (200, "ok\n")
     site.unhealthy += ["thread probe has stood still for 12 s", "thread watch has stood still for 30 s"]
@@ -64,7 +64,7 @@ def test_healthy_says_ok_or_names_what_stands_still(site: Site) -> None:
     assert text == "thread probe has stood still for 12 s\nthread watch has stood still for 30 s\n"
 
 
-def test_ready_says_ok_or_why_not(site: Site) -> None:
+def test_ready_answers_ok_or_the_reason(site: Site) -> None:
     assert site.get("/-/ready")[0].status == 200
     site.unready.append("the last good listing is 43 s old")
     response, text = site.get("/-/ready")
@@ -72,7 +72,7 @@ def test_ready_says_ok_or_why_not(site: Site) -> None:
     assert site.get("/-/healthy")[0].status == 200
 
 
-def test_a_reload_says_what_came_of_it(site: Site) -> None:
+def test_a_reload_answers_with_its_result(site: Site) -> None:
     for method in ("POST", "PUT"):
         response, text = site.get("/-/reload", method)
         assert (response.status, text) == (200, "configuration reloaded\n")
@@ -83,8 +83,8 @@ def test_a_reload_says_what_came_of_it(site: Site) -> None:
     assert site.get("/-/reload")[0].status == 405
 
 
-def test_a_page_of_another_site_cannot_have_a_browser_ask_for_a_reload(site: Site) -> None:
-    site.broken = "nobody is to get here"
+def test_a_reload_that_a_browser_sends_for_another_site_is_refused(site: Site) -> None:
+    site.broken = "no reload is expected"
     for origin in ("https://elsewhere.example", "null"):
         response, text = site.get("/-/reload", "POST", Origin=origin)
         assert (response.status, text.partition(":")[0]) == (403, "a browser sent this request")
@@ -129,7 +129,7 @@ def test_a_fault_while_a_response_is_sent_ends_the_connection_and_is_logged_once
 
 
 class Patient(Site):
-    """Reloads when it may, and knows how often it was at it at a time."""
+    """Reloads only after `may_go_on` is set. `most` is the highest number of reloads at the same time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class Patient(Site):
         return super().reload()
 
 
-def test_however_many_ask_for_a_reload_one_is_made_at_a_time() -> None:
+def test_reloads_run_one_at_a_time() -> None:
     with Patient() as site, ThreadPoolExecutor(10) as pool:
         answers = [pool.submit(site.get, "/-/reload", "POST") for _ in range(10)]
         until(lambda: site.begun, what="the first has begun")
@@ -156,7 +156,7 @@ def test_however_many_ask_for_a_reload_one_is_made_at_a_time() -> None:
         assert site.most == 1
 
 
-def test_those_who_would_wait_for_more_than_one_reload_are_asked_to_come_later() -> None:
+def test_a_reload_that_would_wait_for_more_than_one_other_is_refused_with_retry_after() -> None:
     with Patient() as site, ThreadPoolExecutor(10) as pool:
         answers = [pool.submit(site.get, "/-/reload", "POST") for _ in range(10)]
         until(lambda: sum(each.done() for each in answers) == 8, what="eight were refused")
@@ -166,8 +166,8 @@ def test_those_who_would_wait_for_more_than_one_reload_are_asked_to_come_later()
         assert [each.result()[0].status for each in answers].count(200) == site.begun == 2
 
 
-def test_a_reload_waits_for_its_body_which_is_short(site: Site) -> None:
-    site.broken = "nobody has asked yet"
+def test_a_reload_waits_for_its_body_and_refuses_a_long_one(site: Site) -> None:
+    site.broken = "the body is incomplete"
     with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as client:
         client.sendall(b"POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
         assert site.get("/-/healthy")[0].status == 200
@@ -179,7 +179,7 @@ def test_a_reload_waits_for_its_body_which_is_short(site: Site) -> None:
         assert client.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_notice_stands_on_the_page_and_makes_nobody_unready(site: Site) -> None:
+def test_a_notice_is_shown_on_the_page_and_does_not_affect_readiness(site: Site) -> None:
     site.noticed = ["new values need a restart: listen"]
     assert "new values need a restart: listen" in site.get("/")[1]
     assert site.get("/-/ready")[0].status == site.get("/-/healthy")[0].status == 200
@@ -199,7 +199,7 @@ def test_other_paths_and_methods_are_refused(site: Site) -> None:
         ("/api/v1/events", "POST", {"GET", "HEAD"}),
     ],
 )
-def test_a_method_that_is_refused_is_answered_with_those_that_are_not(
+def test_the_answer_to_a_refused_method_names_the_allowed_methods(
     site: Site, path: str, method: str, allowed: set[str]
 ) -> None:
     response, _ = site.get(path, method)
@@ -207,14 +207,14 @@ def test_a_method_that_is_refused_is_answered_with_those_that_are_not(
     assert set(response.headers["Allow"].split(", ")) == allowed
 
 
-def test_a_sentence_is_nothing_that_a_terminal_obeys(site: Site) -> None:
+def test_control_characters_in_a_complaint_are_escaped(site: Site) -> None:
     for complaints in (site.unhealthy, site.unready):
         complaints.append("\x1b[2J\u009b31m\u202e grün")
     for path in ("/-/healthy", "/-/ready"):
         assert site.get(path)[1] == "\\x1b[2J\\x9b31m\\u202e grün\n"
 
 
-def test_a_head_request_gets_the_headers_alone(site: Site) -> None:
+def test_the_answer_to_a_head_request_has_no_body(site: Site) -> None:
     response, text = site.get("/", "HEAD")
     assert (response.status, text) == (200, "")
 
@@ -226,12 +226,12 @@ def test_a_port_in_use_is_an_error_at_start(site: Site) -> None:
     second.stop()
 
 
-def test_an_address_that_is_not_ours_is_an_error_at_start(site: Site) -> None:
+def test_an_address_of_another_machine_is_an_error_at_start(site: Site) -> None:
     with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1"):
         WebServer(site.web.app, "192.0.2.1", 0).start()
 
 
-def test_it_listens_on_ipv6_too(site: Site) -> None:
+def test_the_server_listens_on_ipv6_too(site: Site) -> None:
     server = WebServer(site.web.app, "::1", 0)
     try:
         server.start()
@@ -252,7 +252,7 @@ def test_the_server_runs_in_a_thread_named_web() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "web"]
 
 
-def test_it_stops_soon_although_connections_are_open_and_frees_its_port() -> None:
+def test_the_server_stops_soon_with_open_connections_and_frees_its_port() -> None:
     site = Site()
     site.follow(*(f"pod-{number}" for number in range(10_000)))
     site.server.start()
@@ -268,7 +268,7 @@ def test_it_stops_soon_although_connections_are_open_and_frees_its_port() -> Non
     assert deaf.recv(12) == b"HTTP/1.1 200"
     started = time.monotonic()
     site.server.stop(timeout=15.0)
-    assert time.monotonic() - started < 12  # usually 1.3: the grace for the one that does not read
+    assert time.monotonic() - started < 12  # usually 1.3: the grace for the client that does not read
     assert not [thread for thread in threading.enumerate() if thread.name == "web"]
     again = WebServer(site.web.app, "127.0.0.1", site.server.port)
     again.start()
@@ -281,7 +281,7 @@ def test_stopping_before_the_start_does_nothing() -> None:
     Site().server.stop()
 
 
-def test_between_two_pieces_of_a_long_answer_others_are_made() -> None:
+def test_other_answers_are_made_between_two_chunks_of_a_long_answer() -> None:
     order: list[str] = []
 
     async def make(name: str) -> None:

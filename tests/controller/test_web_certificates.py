@@ -1,4 +1,4 @@
-"""Client certificates: who proved who it is once is asked again."""
+"""Client certificates: a client must have a valid certificate at each request, not only at its first handshake."""
 
 import socket
 import ssl
@@ -30,7 +30,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def clients(tmp_path: Path) -> trustme.CA:
-    """The authority of the clients; it stands in the server's file."""
+    """The authority of the clients, which the server's file names."""
     ca = trustme.CA()
     trust(tmp_path, ca)
     return ca
@@ -38,7 +38,7 @@ def clients(tmp_path: Path) -> trustme.CA:
 
 @pytest.fixture(params=VERSIONS)
 def client(request: pytest.FixtureRequest, authority: Authority, clients: trustme.CA) -> Client:
-    """Makes the context of a client that speaks one version, with a certificate of its own."""
+    """Returns the context of a client with its own certificate, which supports one version of TLS."""
 
     def make(**options: Any) -> ssl.SSLContext:
         context = trusting(authority, clients.issue_cert("prometheus", **options))
@@ -56,7 +56,7 @@ def server(serve: Servers, tmp_path: Path, authority: Authority, clients: trustm
 
 
 def trust(folder: Path, ca: trustme.CA) -> None:
-    """By another file in the place of the old one."""
+    """Replaces the file by another one."""
     ca.cert_pem.write_to_path(str(folder / "clients.new"))
     (folder / "clients.new").replace(folder / "clients.pem")
 
@@ -67,7 +67,7 @@ def connect(server: WebServer, context: ssl.SSLContext, session: ssl.SSLSession 
 
 
 def answer(connection: ssl.SSLSocket) -> str:
-    """The body, or nothing where there is no answer."""
+    """Returns the body of the answer, or nothing without an answer."""
     found = b""
     try:
         connection.sendall(REQUEST)
@@ -79,7 +79,7 @@ def answer(connection: ssl.SSLSocket) -> str:
 
 
 def gets_in(server: WebServer, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> bool:
-    """Over a new connection, that resumes `session`."""
+    """Sends a request over a new connection that resumes `session`."""
     try:
         with connect(server, context, session) as connection:
             return bool(answer(connection))
@@ -87,7 +87,7 @@ def gets_in(server: WebServer, context: ssl.SSLContext, session: ssl.SSLSession 
         return False
 
 
-def test_a_session_does_not_outlive_the_authority_that_vouched_for_the_client(
+def test_a_session_of_a_client_ends_with_the_authority_of_its_certificate(
     server: WebServer, client: Client, tmp_path: Path
 ) -> None:
     context = client()
@@ -99,9 +99,7 @@ def test_a_session_does_not_outlive_the_authority_that_vouched_for_the_client(
     assert not gets_in(server, context)
 
 
-def test_no_session_is_resumed_and_whoever_tries_is_asked_for_its_certificate(
-    server: WebServer, client: Client
-) -> None:
+def test_no_session_is_resumed_and_each_handshake_asks_for_the_certificate(server: WebServer, client: Client) -> None:
     context = client()
     session = None
     for _ in range(3):
@@ -121,7 +119,7 @@ def test_without_client_certificates_a_session_is_resumed(serve: Servers, tmp_pa
         assert again.session_reused
 
 
-def test_a_connection_that_is_kept_does_not_outlive_the_authority_either(
+def test_a_kept_connection_ends_with_the_authority_of_the_client(
     server: WebServer, client: Client, tmp_path: Path
 ) -> None:
     with connect(server, client()) as kept:
@@ -130,7 +128,7 @@ def test_a_connection_that_is_kept_does_not_outlive_the_authority_either(
         assert answer(kept) == ""
 
 
-def test_a_request_that_was_sent_ahead_is_not_answered_either(
+def test_a_pipelined_request_is_not_answered_after_the_authority_is_gone(
     server: WebServer, client: Client, tmp_path: Path
 ) -> None:
     with connect(server, client()) as kept:
@@ -143,8 +141,8 @@ def test_a_request_that_was_sent_ahead_is_not_answered_either(
     assert found.count(b"HTTP/1.1 200 OK") == 1
 
 
-def test_a_client_whose_certificate_expires_is_shut_out(server: WebServer, client: Client) -> None:
-    """At a new connection, and over the one that it has."""
+def test_a_client_whose_certificate_expires_is_refused(server: WebServer, client: Client) -> None:
+    """At a new connection, and over the connection that it has."""
     context = client(not_after=datetime.now(UTC) + timedelta(seconds=5))
     with connect(server, context) as kept:
         assert answer(kept) == HELLO
@@ -154,7 +152,7 @@ def test_a_client_whose_certificate_expires_is_shut_out(server: WebServer, clien
     assert not gets_in(server, context)
 
 
-def test_other_clients_are_let_in_where_no_certificate_is_required(
+def test_a_client_without_a_certificate_is_admitted_if_none_is_required(
     serve: Servers, tmp_path: Path, authority: Authority, clients: trustme.CA
 ) -> None:
     server = serve(
@@ -165,7 +163,7 @@ def test_other_clients_are_let_in_where_no_certificate_is_required(
     assert not gets_in(server, trusting(authority, trustme.CA().issue_cert("prometheus")))
 
 
-def test_a_certificate_that_is_gone_since_it_was_read_is_an_error_at_the_start(
+def test_a_certificate_that_was_removed_after_the_configuration_was_read_is_an_error_at_the_start(
     serve: Servers, tmp_path: Path, authority: Authority
 ) -> None:
     access = with_tls(tmp_path, authority)

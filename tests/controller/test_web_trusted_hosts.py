@@ -1,4 +1,4 @@
-"""For which host a request is, in which form it comes, and how it is framed; asked over real connections."""
+"""The checks of the host, the form and the framing of requests, over real connections."""
 
 import base64
 import re
@@ -26,7 +26,7 @@ def site() -> Iterator[Site]:
 
 
 def said(server: WebServer, request: str, address: str = "127.0.0.1") -> tuple[int, str]:
-    """The status of the answer, and all of it until the connection ends."""
+    """Returns the status of the answer, and the whole answer until the connection ends."""
     with socket.create_connection((address, server.port), timeout=10) as client:
         client.sendall(request.replace("\n", "\r\n").encode())
         answer = b""
@@ -46,13 +46,13 @@ def status_for(server: WebServer, host: str, address: str = "127.0.0.1") -> int:
         *(NODE, f"{NODE}:9815", NODE.partition(".")[0], socket.gethostname(), ""),
     ],
 )
-def test_what_is_for_this_machine_is_answered(host: str) -> None:
+def test_a_request_for_a_name_of_this_machine_is_answered(host: str) -> None:
     with Site(names=[NODE]) as site:
         assert status_for(site.server, host) == 200
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_the_full_name_that_this_machines_own_file_gives_it_is_answered(
+def test_a_request_for_the_full_name_in_the_hosts_file_is_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
     hosts, name = tmp_path / "hosts", socket.gethostname()
@@ -69,7 +69,7 @@ def test_the_full_name_that_this_machines_own_file_gives_it_is_answered(
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:9815", "localhost.evil.example", "127.0.0.1.evil.org"])
-def test_a_name_that_another_site_gave_our_loopback_address_is_refused(site: Site, host: str) -> None:
+def test_a_request_for_the_name_of_another_site_is_refused(site: Site, host: str) -> None:
     for path in ("/", "/metrics", "/api/v1/pods", "/-/ready", "/nowhere"):
         status, answer = said(site.server, f"GET {path} HTTP/1.1\nHost: {host}\nConnection: close\n\n")
         assert status == 421
@@ -91,7 +91,7 @@ def test_names_that_the_configuration_allows_are_answered(allowed: str, host: st
         assert status_for(site.server, host) == status
 
 
-def test_who_listens_for_others_is_asked_by_any_name_unless_some_are_named() -> None:
+def test_a_server_for_other_machines_checks_the_host_only_if_names_are_configured() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
         route.connect(("192.0.2.1", 9))
         outward = route.getsockname()[0]
@@ -103,7 +103,7 @@ def test_who_listens_for_others_is_asked_by_any_name_unless_some_are_named() -> 
         assert status_for(site.server, "evil.example", outward) == 421
 
 
-def test_this_machine_needs_no_password_to_ask_for_health_and_is_told_no_more() -> None:
+def test_a_request_from_this_machine_learns_the_health_without_a_password_and_no_more() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
         route.connect(("192.0.2.1", 9))
         outward = route.getsockname()[0]
@@ -122,7 +122,7 @@ def test_this_machine_needs_no_password_to_ask_for_health_and_is_told_no_more() 
             assert said(site.server, ASKED.format("/-/healthy", "").replace("GET", method))[0] == 401
 
 
-def test_another_machine_needs_a_password_to_ask_for_health_too() -> None:
+def test_a_request_for_the_health_from_another_machine_needs_a_password() -> None:
     scope = {"type": "http", "client": ("10.0.0.2", 40_000), "server": ("10.0.0.1", 9815)}
     assert not is_from_here(scope)
     assert is_from_here(scope | {"client": ("10.0.0.1", 40_000)})
@@ -130,7 +130,7 @@ def test_another_machine_needs_a_password_to_ask_for_health_too() -> None:
     assert not is_from_here({"type": "http"})
 
 
-def test_a_request_as_it_is_sent_to_a_proxy_is_answered(site: Site) -> None:
+def test_a_request_in_absolute_form_is_answered(site: Site) -> None:
     for target in ("http://localhost:9815/-/healthy", "HTTPS://127.0.0.1/-/healthy?x=1"):
         assert said(site.server, f"GET {target} HTTP/1.1\nHost: evil.example\nConnection: close\n\n")[0] == 200
     status, _ = said(site.server, "GET http://evil.example/ HTTP/1.1\nHost: localhost\nConnection: close\n\n")
@@ -139,7 +139,7 @@ def test_a_request_as_it_is_sent_to_a_proxy_is_answered(site: Site) -> None:
     assert (status, "<title>" in answer) == (200, True)
 
 
-def test_a_request_whose_length_is_told_twice_ends_the_connection(site: Site) -> None:
+def test_a_request_with_two_lengths_ends_the_connection(site: Site) -> None:
     twice = "Content-Length: 5\nTransfer-Encoding: chunked\n"
     smuggled = "GET /metrics HTTP/1.1\nHost: localhost\n\n"
     status, answer = said(site.server, f"POST /-/reload HTTP/1.1\nHost: localhost\n{twice}\n0\n\n{smuggled}")

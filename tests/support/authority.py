@@ -1,4 +1,4 @@
-"""Certificates of test authorities, good ones and bad ones, by trustme."""
+"""Valid and invalid certificates of test authorities, from trustme."""
 
 import ssl
 import warnings
@@ -11,7 +11,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 class Authority:
-    """A certificate authority of this test alone; `file` is its bundle, which goes into `ca_file`."""
+    """A certificate authority for one test. `file` is its bundle, for `ca_file`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,14 +24,14 @@ class Authority:
     def server(
         self, *names: str, not_before: datetime | None = None, not_after: datetime | None = None
     ) -> ssl.SSLContext:
-        """A server's context with a certificate for `names` (default: this machine's local ones)."""
+        """Returns the context of a server with a certificate for `names` (default: the local names of this machine)."""
         leaf = self._ca.issue_cert(*(names or LOCAL_NAMES), not_before=not_before, not_after=not_after)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         leaf.configure_cert(context)
         return context
 
     def files(self, *names: str) -> tuple[Path, Path]:
-        """Certificate chain and key of a server for `names`, as files."""
+        """Returns the files of a certificate chain and a key for `names`."""
         self._count += 1
         leaf = self._ca.issue_cert(*(names or LOCAL_NAMES))
         cert, key = self._folder / f"cert-{self._count}.pem", self._folder / f"key-{self._count}.pem"
@@ -40,14 +40,14 @@ class Authority:
         return cert, key
 
     def demanding(self) -> ssl.SSLContext:
-        """A server that demands a client's certificate."""
+        """Returns the context of a server that requires a client certificate."""
         context = self.server()
         self._ca.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
         return context
 
     def outdated(self) -> ssl.SSLContext:
-        """A server that speaks TLS 1.0 only."""
+        """Returns the context of a server that supports TLS 1.0 only."""
         context = self.server()
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
         with warnings.catch_warnings():
@@ -57,7 +57,7 @@ class Authority:
 
 
 def self_signed() -> ssl.SSLContext:
-    """A server whose certificate is its own issuer."""
+    """Returns the context of a server with a self-signed certificate."""
     issuer = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with issuer.cert_pem.tempfile() as cert, issuer.private_key_pem.tempfile() as key:

@@ -1,4 +1,4 @@
-"""An HTTP server that misbehaves on purpose, on a real socket: for answers that a real Consul does not give."""
+"""An HTTP server on a real socket that sends answers which a real Consul does not send."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as it arrived; header names in lower case."""
+    """One request; its header names are in lower case."""
 
     method: str
     path: str
@@ -20,7 +20,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `wait`, if given, is waited for before it is sent."""
+    """One answer. It is sent after the event `wait`, if there is one."""
 
     status: int = 200
     body: bytes = b""
@@ -29,7 +29,7 @@ class Reply:
 
 
 class FakeServer:
-    """Answers each request with what `respond` makes of it, and remembers them all in `asked`."""
+    """Answers each request with the reply of `respond`, and keeps all requests in `asked`."""
 
     def __init__(self, respond: Callable[[Asked], Reply]) -> None:
         self.asked: list[Asked] = []
@@ -62,7 +62,7 @@ class FakeServer:
             do_GET = do_PUT = do_POST = do_DELETE = _any  # noqa: N815 -- names of http.server's
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- http.server's name
-                """Say nothing."""
+                """Logs nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

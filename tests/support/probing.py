@@ -1,4 +1,4 @@
-"""A probe engine for a test, with what it told."""
+"""A probe engine for a test, and its results."""
 
 import itertools
 import time
@@ -17,7 +17,7 @@ from tests.support.targets import BlackHole, Target
 
 
 class Bench:
-    """An engine and what it told."""
+    """An engine and its results."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Bench:
         self.engine.run()
 
     def verdict(self, spec: CheckSpec) -> tuple[Outcome, Reason, str]:
-        """What the first probe of a check finds."""
+        """Returns the result of the first probe of a check."""
         result = self.result(spec)
         return result.outcome, result.reason, result.detail
 

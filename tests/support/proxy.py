@@ -1,4 +1,4 @@
-"""A TCP proxy on a real socket, whose line can be made slow, silent, half-open or dead while it is in use."""
+"""A TCP proxy on a real socket. A test can delay, stall or cut its connections, or make them half-open."""
 
 import select
 import socket
@@ -46,7 +46,7 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
         self.refuse()
 
     def behave(self, line: Line) -> None:
-        """From now on, also for the connections that stand. One that was deaf has lost what it was told: it is cut."""
+        """Changes the line for new and open connections. A connection that was deaf has lost data, so it is cut."""
         with self._changed:
             was, self._line = self._line, line
             self._changed.notify_all()
@@ -54,7 +54,7 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
             self.cut()
 
     def cut(self, *, reset: bool = False) -> None:
-        """End every connection that stands."""
+        """Ends every open connection."""
         with self._changed:
             left, self._open = self._open, set()
         for one in left:
@@ -64,14 +64,14 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
                 one.shutdown(socket.SHUT_RDWR)
 
     def refuse(self) -> None:
-        """Close the port, and cut what stands."""
+        """Closes the port, and cuts the open connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 
     def listen(self) -> None:
-        """Open the port again after `refuse`."""
+        """Opens the port again after `refuse`."""
         self._listener = self._listen(self.port)
         self._accepting()
 
@@ -107,7 +107,7 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
         return socket.create_connection(("127.0.0.1", self.upstream), timeout=10)
 
     def _pass_on(self, other: dict[socket.socket, socket.socket]) -> bool:
-        """One piece from whoever speaks; False when one of them has ended."""
+        """Forwards one piece from one side to the other. Returns False when one side has ended."""
         readable, _, _ = select.select(list(other), [], [], 0.5)
         for one in readable:
             if not (data := one.recv(CHUNK)):
@@ -120,7 +120,7 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
         return True
 
     def _linger(self) -> bool:
-        """The end of a connection does not travel either."""
+        """The end of a connection is not forwarded either."""
         time.sleep(0.05)
         return True
 

@@ -1,4 +1,4 @@
-"""Hand-written observers for tests: they keep what the controller's parts tell, and a test waits until it is there."""
+"""Observers for tests. They record the calls of the controller's parts, and a test waits for a record."""
 
 import threading
 from collections.abc import Collection, Iterable, Mapping
@@ -12,7 +12,7 @@ from tests.support.net import until
 
 @dataclass
 class FakeClock:
-    """A clock that goes when the test says so; seconds."""
+    """A clock in seconds that the test sets."""
 
     now: float = 1000.0
 
@@ -74,14 +74,14 @@ class RecordedProbes:
 
 
 class RecordedResults(Observer):
-    """An `Observer` that keeps every result, without looking at its generation."""
+    """An `Observer` that keeps every result of any generation."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._results: list[ProbeResult] = []
         self.followed: list[tuple[CheckSpec, int]] = []
         self.before: dict[PodKey, float] = {}
-        """When another run probed them last."""
+        """The times of the last probes of an earlier run."""
 
     def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
         self.followed += specs
@@ -92,23 +92,23 @@ class RecordedResults(Observer):
             self._results += results
 
     def all(self, key: PodKey | None = None) -> list[ProbeResult]:
-        """Every result so far, or those of one pod, oldest first."""
+        """Returns every result so far, or those of one pod, the oldest first."""
         with self._lock:
             return [result for result in self._results if key in {None, result.key}]
 
     def first(self, key: PodKey, within: float = 10.0) -> ProbeResult:
-        """The first result of a pod, waited for."""
+        """Waits for the first result of a pod and returns it."""
         until(lambda: self.all(key), within, f"a result of {key}")
         return self.all(key)[0]
 
     def after(self, key: PodKey, count: int, within: float = 10.0) -> ProbeResult:
-        """The result that follows the first `count` ones of a pod, waited for."""
+        """Waits for the result after the first `count` results of a pod and returns it."""
         until(lambda: len(self.all(key)) > count, within, f"result {count + 1} of {key}")
         return self.all(key)[count]
 
 
 class Announced:
-    """Takes the pods that are said to have changed, as a queue would."""
+    """Records the changed pods, as a queue would."""
 
     def __init__(self) -> None:
         self.batches: list[frozenset[PodKey]] = []

@@ -1,4 +1,4 @@
-"""Prometheus' rules as they are delivered, and as tests want them: in a hurry."""
+"""The rules of Prometheus as they are delivered, and copies without waiting times for tests."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 
 
 def hasty(folder: Path) -> list[Path]:
-    """Copies of the rules in which nothing has to last before an alert fires."""
+    """Writes copies of the rules in which alerts fire at once."""
     copies = []
     for file in RULES:
         document = yaml.safe_load(file.read_text())

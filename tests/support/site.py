@@ -1,4 +1,4 @@
-"""The web server for a test: real stores behind a real server, and a page taken apart."""
+"""The web server for a test with real stores, and a parser of its pages."""
 
 import http.client
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ class Site(AbstractContextManager["Site"]):
         self.server.stop()
 
     def follow(self, *pods: str, **options: Any) -> None:
-        """Checks of these pods; `options` are those of `CheckSpec`."""
+        """Adds checks of these pods; `options` are those of `CheckSpec`."""
         probe = HttpGet(NODE, 8000, "/_status", Tls())
         self.healths.follow((CheckSpec(PodKey(NODE, pod), probe, 5.0, 2.0, **options), 1) for pod in pods)
 
@@ -111,7 +111,7 @@ class Site(AbstractContextManager["Site"]):
         return response, body.decode()
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
-        """The answer with its body as it was sent; `headers` are named with underscores."""
+        """Returns the answer and its body without decoding it; the names of `headers` have underscores."""
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
         try:
             connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
@@ -122,7 +122,7 @@ class Site(AbstractContextManager["Site"]):
 
 
 class Page(HTMLParser):
-    """The tags of a page with their attributes, and its text by the tag that holds it."""
+    """The tags of a page with their attributes, and its texts, each with the tag around it."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What stands for systemd: the socket that it would listen on, and what it was told there."""
+"""A substitute for systemd: its notification socket, and the messages that arrived there."""
 
 import os
 import socket
@@ -29,13 +29,13 @@ class NotifySocket(AbstractContextManager["NotifySocket"]):
         self._socket.close()
 
     def environ(self, watchdog: float | None = None, pid: int | None = None) -> dict[str, str]:
-        """What systemd would add to the environment; `watchdog` is its WatchdogSec."""
+        """Returns the variables that systemd would set; `watchdog` is its WatchdogSec."""
         given = {"NOTIFY_SOCKET": self.address}
         given |= {"WATCHDOG_USEC": f"{watchdog * 1e6:.0f}"} if watchdog else {}
         return given | ({"WATCHDOG_PID": str(pid)} if pid else {})
 
     def told(self) -> list[dict[str, str]]:
-        """Every datagram so far, as a mapping, oldest first."""
+        """Returns every datagram so far as a mapping, the oldest first."""
         with suppress(BlockingIOError):
             while True:
                 lines = os.fsdecode(self._socket.recv(65_536)).splitlines()
@@ -43,7 +43,7 @@ class NotifySocket(AbstractContextManager["NotifySocket"]):
         return self._told
 
     def wait(self, variable: str, times: int = 1, within: float = 10.0) -> None:
-        """Wait until it was told `variable` so many times more than so far."""
+        """Waits until `variable` has arrived so many more times."""
         enough = self.count(variable) + times
         until(lambda: self.count(variable) >= enough, within, f"{variable} to be told {times} times")
 
@@ -51,5 +51,5 @@ class NotifySocket(AbstractContextManager["NotifySocket"]):
         return sum(variable in each for each in self.told())
 
     def latest(self, variable: str) -> str:
-        """What it was told last; "" for nothing."""
+        """Returns the last value of the variable; "" if there is none."""
         return next((each[variable] for each in reversed(self.told()) if variable in each), "")

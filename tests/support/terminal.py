@@ -1,4 +1,4 @@
-"""The real program on a pseudo terminal, or with its output in files, until it is told to end."""
+"""Runs the real program on a pseudo terminal, or with its output in files, until the test ends it."""
 
 import fcntl
 import os
@@ -18,7 +18,7 @@ from tests.support.controller import COMMAND, environment
 
 
 class Running(AbstractContextManager["Running"]):
-    """One verb that runs until `interrupt` (as Ctrl-C does) or `terminate`; `out` and `err` are what it said so far."""
+    """One verb that runs until `interrupt` (as Ctrl-C does) or `terminate`. `out` and `err` are its output so far."""
 
     def __init__(self, *arguments: object, **environ: str) -> None:
         self._temp = tempfile.TemporaryDirectory(prefix="podpulse-verb-", ignore_cleanup_errors=True)
@@ -49,14 +49,14 @@ class Running(AbstractContextManager["Running"]):
         return self._files[1].read_text()
 
     def interrupt(self) -> int:
-        """What Ctrl-C does; the answer is the exit code."""
+        """Sends SIGINT and returns the exit code."""
         return self._end(signal.SIGINT)
 
     def terminate(self) -> int:
         return self._end(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Until it ends of itself."""
+        """Waits until the verb ends without a signal."""
         return self._process.wait(20.0)
 
     def _end(self, how: signal.Signals) -> int:
@@ -65,7 +65,7 @@ class Running(AbstractContextManager["Running"]):
 
 
 class OnTerminal(AbstractContextManager["OnTerminal"]):
-    """The same on a terminal of its own, 120 columns wide; `shown` is all that reached it, escapes and all."""
+    """The same on its own terminal of 120 columns. `shown` is everything that was written to it, with its escapes."""
 
     def __init__(self, *arguments: object, columns: int = 120, lines: int = 30, **environ: str) -> None:
         self._said = bytearray()
@@ -100,7 +100,7 @@ class OnTerminal(AbstractContextManager["OnTerminal"]):
         return bytes(self._said).decode("utf-8", "replace")
 
     def interrupt(self) -> int:
-        """Ctrl-C; the answer is the exit code."""
+        """Presses Ctrl-C and returns the exit code."""
         self._process.send_signal(signal.SIGINT)
         return self.wait()
 
@@ -110,7 +110,7 @@ class OnTerminal(AbstractContextManager["OnTerminal"]):
         return code
 
     def _read(self) -> None:
-        """Until nobody has the other end open any more, which the kernel says as an error."""
+        """Reads until no process has the other end open any more, which the kernel reports as an error."""
         with suppress(OSError):
             while data := os.read(self._ours, 65_536):
                 self._said += data

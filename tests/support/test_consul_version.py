@@ -1,4 +1,4 @@
-"""How a Consul is configured by its version: the one that the tests run with takes it, and each names what it knows."""
+"""The configuration of Consul by its version, and that the installed version accepts it."""
 
 from pathlib import Path
 
@@ -21,19 +21,19 @@ def test_a_version_is_read_from_what_consul_prints(said: str, version: tuple[int
     assert version_in(said) == version
 
 
-def test_what_is_no_version_is_said() -> None:
+def test_a_text_without_a_version_is_an_error() -> None:
     with pytest.raises(ValueError, match="not what `consul version` prints: 'no such file'"):
         version_in("no such file")
 
 
-def test_each_version_is_told_what_it_knows() -> None:
+def test_each_version_gets_the_keys_that_it_knows() -> None:
     assert "grpc_tls" not in closed_ports((1, 13))
     assert closed_ports((1, 14))["grpc_tls"] == closed_ports((2, 0))["grpc_tls"] == -1
     assert denying((1, 10), "x")["tokens"] == {"master": "x", "agent": "x"}
     assert denying((1, 11), "x")["tokens"] == {"initial_management": "x", "agent": "x"}
 
 
-def test_an_agent_listens_for_what_the_test_asks_for_and_for_nothing_else(consul_binary: Path) -> None:
+def test_an_agent_listens_on_the_ports_of_the_test_and_on_no_others(consul_binary: Path) -> None:
     with Agent(consul_binary, acl=True) as agent:
         configured = agent.request("GET", "agent/self").json()["DebugConfig"]
         ports = {name: port for name, port in configured.items() if name.endswith("Port")}

@@ -1,4 +1,4 @@
-"""Nothing that a program started is left: it took too long, the context ended, or it forgot its children itself."""
+"""No process that a program started is left after a timeout, the end of the context, or the program's exit."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ TIDY = "trap 'echo kept >history; echo sorry; exit 7' TERM; "
 DEAF = "trap '' TERM; "
 FOR_LONG = "while true; do sleep 0.1; done"
 SOON = 3.0
-"""Seconds after which it is too late, and in which a shell has long begun."""
+"""Seconds of the timeout. A shell starts in much less."""
 
 
 @pytest.fixture(autouse=True)
@@ -28,14 +28,14 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
 
 
 def _runs(pid: int) -> bool:
-    """Whether it is there, and not only as an entry that nobody has read yet."""
+    """Returns whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def test_one_that_takes_too_long_may_tidy_up_and_what_it_said_is_told(tmp_path: Path) -> None:
+def test_a_program_that_takes_too_long_may_clean_up_and_its_output_is_reported(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired) as caught:
         program.run(["bash", "-c", TIDY + CHILD + FOR_LONG], within=SOON, cwd=tmp_path)
     assert caught.value.output == "begun\nsorry\n"
@@ -43,7 +43,7 @@ def test_one_that_takes_too_long_may_tidy_up_and_what_it_said_is_told(tmp_path: 
     assert (tmp_path / "history").read_text() == "kept\n"
 
 
-def test_one_that_does_not_listen_is_killed_with_all_of_its_session(
+def test_a_program_that_ignores_sigterm_is_killed_with_its_whole_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "GRACE", 0.2)
@@ -51,12 +51,12 @@ def test_one_that_does_not_listen_is_killed_with_all_of_its_session(
         program.run(["bash", "-c", DEAF + CHILD + FOR_LONG], within=SOON, cwd=tmp_path)
 
 
-def test_what_one_leaves_at_its_own_end_is_killed_and_not_waited_for(tmp_path: Path) -> None:
+def test_processes_that_a_program_leaves_at_its_exit_are_killed_and_not_waited_for(tmp_path: Path) -> None:
     done = program.run(["bash", "-c", f"{CHILD}pwd; echo $X >&2; exit 3"], within=60.0, cwd=tmp_path, env={"X": "y"})
     assert (done.returncode, done.stdout, done.stderr) == (3, f"begun\n{tmp_path}\n", "y\n")
 
 
-def test_at_the_end_of_the_context_those_of_other_threads_are_ended_and_no_more_begun(tmp_path: Path) -> None:
+def test_the_end_of_the_context_ends_the_programs_of_all_threads_and_starts_no_more(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         with Programs() as programs:
             runs = [pool.submit(programs.run, ["bash", "-c", TIDY + CHILD + FOR_LONG], within=600.0, cwd=tmp_path)
@@ -67,6 +67,6 @@ def test_at_the_end_of_the_context_those_of_other_threads_are_ended_and_no_more_
         assert isinstance(runs[1].exception(30.0), RuntimeError)
 
 
-def test_each_leads_a_session_of_its_own(tmp_path: Path) -> None:
+def test_each_program_leads_its_own_session(tmp_path: Path) -> None:
     done = program.run(["bash", "-c", f"{CHILD}cut -d ' ' -f 6 /proc/$$/stat"], within=60.0, cwd=tmp_path)
     assert int(done.stdout.split()[-1]) != os.getsid(0)

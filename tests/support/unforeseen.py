@@ -1,4 +1,4 @@
-"""The controller with faults that nobody foresaw: `unforeseen.py FAULT,... python -m controller ARGUMENT...`.
+"""The controller with injected faults: `unforeseen.py FAULT,... python -m controller ARGUMENT...`.
 
 Each fault is the name of one of `FAULTS`: the first call of that function raises. Threads that act every few seconds
 act every second, so that a test sees their next turn soon.

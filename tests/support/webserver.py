@@ -1,4 +1,4 @@
-"""The page's server with little behind it, for tests of who may ask, and of what a client can make it hold."""
+"""The server of the page with a small application, for tests of access and of the limits for clients."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ from tests.support.authority import Authority
 HOST = "127.0.0.1"
 LARGE = 8_000_000
 SMALL = 60_000
-"""Bytes that stay below what a transport calls too many to be unread, and are more than a small window takes."""
+"""Bytes. It is below the high-water mark of a transport, and above a small receive window."""
 
 
 async def hello(_: Request) -> Response:
@@ -54,7 +54,7 @@ ROUTES = {"/": hello, "/small": small, "/large": large, "/late": late}
 
 
 class Servers:
-    """Starts servers that answer `ROUTES`, and ends them all."""
+    """Starts servers that answer `ROUTES`, and stops all of them at the end."""
 
     def __init__(self) -> None:
         self._ends = ExitStack()
@@ -76,14 +76,14 @@ class Servers:
 
 
 def written(folder: Path, text: str) -> Path:
-    """A web configuration file."""
+    """Writes a web configuration file and returns its path."""
     file = folder / "web.yml"
     file.write_text(text)
     return file
 
 
 def with_tls(folder: Path, authority: Authority, more: str = "") -> WebAccess:
-    """The certificate and key lie beside the file that names them."""
+    """Returns access over TLS. Certificate and key are in the folder of the file that names them."""
     cert, key = authority.files()
     shutil.copy(cert, folder / "cert.pem")
     shutil.copy(key, folder / "key.pem")
@@ -91,7 +91,7 @@ def with_tls(folder: Path, authority: Authority, more: str = "") -> WebAccess:
 
 
 def trusting(authority: Authority, client: trustme.LeafCert | None = None) -> ssl.SSLContext:
-    """A client's context, that shows the certificate `client`."""
+    """Returns the context of a client that sends the certificate `client`."""
     context = ssl.create_default_context(cafile=str(authority.file))
     if client:
         client.configure_cert(context)
@@ -101,7 +101,7 @@ def trusting(authority: Authority, client: trustme.LeafCert | None = None) -> ss
 def ask(
     server: WebServer, password: str = "", *, context: ssl.SSLContext | None = None, source: str = HOST
 ) -> tuple[int, str]:
-    """Status and body of `/`, over a connection of its own from `source`."""
+    """Returns status and body of `/`, over a new connection from the address `source`."""
     if context:
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
             HOST, server.port, timeout=60, context=context, source_address=(source, 0)
@@ -118,7 +118,7 @@ def ask(
 
 
 def connect(server: WebServer, begin: bytes = b"", *, window: int = 0) -> socket.socket:
-    """A connection over which that much was sent. `window` is how many bytes its kernel takes that nobody reads."""
+    """Returns a new connection over which `begin` was sent. `window` is the size of its receive buffer in bytes."""
     client = socket.socket()
     client.settimeout(30)
     if window:
@@ -129,7 +129,7 @@ def connect(server: WebServer, begin: bytes = b"", *, window: int = 0) -> socket
 
 
 def is_ended(client: socket.socket, within: float = 0.0) -> bool:
-    """Whether the server ended the connection, of which nothing is read that came before."""
+    """Returns whether the server has closed a connection from which everything was read."""
     client.settimeout(within)
     try:
         return client.recv(1, socket.MSG_PEEK) == b""
@@ -140,7 +140,7 @@ def is_ended(client: socket.socket, within: float = 0.0) -> bool:
 
 
 def received(client: socket.socket) -> int:
-    """How many bytes come until the end, or within ten seconds."""
+    """Returns the number of bytes that arrive before the end, or within ten seconds."""
     total = 0
     client.settimeout(10)
     try:
