@@ -12,7 +12,7 @@ from contextlib import suppress
 from prometheus_client import Gauge
 
 from controller.config import Config, ConfigError
-from controller.config.certificate_files import Rotation, wrong_authorities, wrong_for_checks, wrong_for_consul
+from controller.config.certificate_files import Rotation, wrong_files
 from controller.config.live import differences, reloaded
 from controller.config.web_access import WebAccessError
 from controller.probes.engine import ProbeEngine
@@ -120,13 +120,7 @@ class Reloader:
                 _ = candidate.web_access
             except WebAccessError as error:
                 raise ConfigError(f"{WEB}: {error}") from None
-        consul = config.consul_settings(self._environ)
-        if consul != self.config.consul_settings(self._environ) and (problem := wrong_for_consul(consul)):
-            raise ConfigError(problem)
-        tls = config.defaults.tls
-        if tls != self.config.defaults.tls and (problem := wrong_for_checks(tls)):
-            raise ConfigError(problem)
-        if config.ca_file != self.config.ca_file and (problem := wrong_authorities("ca_file", str(config.ca_file))):
+        if problem := wrong_files(config, self._environ, self.config):
             raise ConfigError(problem)
 
     def _report(self, live: Sequence[str]) -> str:

@@ -171,9 +171,7 @@ class Packed:
 def pack(executable: Path, pod: Pod, folder: Path, progress: Callable[[int], object]) -> Packed:
     """Writes `<id>_<digits>.tar.gz` and `<id>.yaml` into `folder`. `progress` is called with the bytes of each read.
 
-    Raises:
-        PackError: the executable changes during the packing, or would be overwritten.
-        OSError: it cannot be read, or the folder not be written.
+    Raises PackError if the executable changes meanwhile, or would be overwritten.
     """
     if not executable.is_file():
         raise PackError(f"{executable} is no ordinary file")

@@ -8,12 +8,7 @@ import click
 from controller import config as configuration
 from controller.cli.options import FILE, explained
 from controller.cli.terminal import say
-from controller.config.certificate_files import (
-    ignored_authorities,
-    wrong_authorities,
-    wrong_for_checks,
-    wrong_for_consul,
-)
+from controller.config.certificate_files import ignored_authorities, wrong_files
 from controller.config.model import ConfigError
 
 
@@ -38,13 +33,8 @@ def check_config(file: Path) -> None:
     """
     with explained(ConfigError):
         config = configuration.load(file, {})
-        consul = config.consul_settings(os.environ)
-    problems = (
-        wrong_for_consul(consul),
-        wrong_authorities("ca_file", str(config.ca_file)),
-        wrong_for_checks(config.defaults.tls),
-    )
-    if problem := next(filter(None, problems), ""):
+        problem = wrong_files(config, os.environ)
+    if problem:
         raise click.ClickException(f"{file}: {problem}")
     say(f"{file}: good")
     ignored = (

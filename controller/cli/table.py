@@ -47,17 +47,12 @@ def row(pod: InspectedPod, now: float) -> Row:
     detail = safe_words(record.detail) if record else "no health is published"
     if pod.intent is None:
         detail = "; ".join(filter(None, ("not scheduled", detail)))
-    if record is None:
-        return Row(pod.key.pod, pod.key.node, HealthState.UNKNOWN, "-", "-", "-", detail)
-    return Row(
-        pod.key.pod,
-        pod.key.node,
-        record.status,
-        _age(now - record.since) if record.since else "-",
-        _age(now - record.last_probe) if record.last_probe else "-",
-        record.reason or "-",
-        detail,
-    )
+    since, probed, reason = "", "", ""
+    if record:
+        since = _age(now - record.since) if record.since else ""
+        probed = _age(now - record.last_probe) if record.last_probe else ""
+        reason = record.reason
+    return Row(pod.key.pod, pod.key.node, state(pod), since or "-", probed or "-", reason or "-", detail)
 
 
 def state(pod: InspectedPod) -> HealthState:

@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -41,11 +41,13 @@ class Screen(Protocol):
         """Shows the current view, whether or not it changed."""
 
 
-class TroubleLines:
-    """Reports once on standard error that nothing can be read, and once that reading works again."""
+class Lines:
+    """Writes what `changes` returns for each new view, and reports once when reading fails and when it works."""
 
-    def __init__(self) -> None:
+    def __init__(self, changes: Callable[[Sequence[InspectedPod]], str | None]) -> None:
+        self._changes = changes
         self._reported = ""
+        self._view = View()
 
     def show(self, view: View) -> None:
         if view.trouble and not self._reported:
@@ -53,51 +55,43 @@ class TroubleLines:
         elif self._reported and not view.trouble:
             say("it can be read again", err=True)
         self._reported = view.trouble
+        if view is not self._view and view.sights is not None:
+            self._view = view
+            if (text := self._changes(view.sights)) is not None:
+                say(text)
 
 
 class StatusLines:
     """p2-watch's form: at each change, the nodes that the records of a pod name with their status; a blank line."""
 
     def __init__(self) -> None:
-        self._trouble = TroubleLines()
-        self._view = View()
         self._last: list[str] | None = None
 
-    def show(self, view: View) -> None:
-        self._trouble.show(view)
-        if view is self._view or view.sights is None:
-            return
-        self._view = view
-        lines = sorted(f"{sight.record.key.node} {sight.record.status}" for sight in view.sights if sight.record)
-        if lines != self._last:
-            self._last = lines
-            say("".join(f"{line}\n" for line in lines))
+    def __call__(self, sights: Sequence[InspectedPod]) -> str | None:
+        lines = sorted(f"{sight.record.key.node} {sight.record.status}" for sight in sights if sight.record)
+        if lines == self._last:
+            return None
+        self._last = lines
+        return "".join(f"{line}\n" for line in lines)
 
 
 class ChangeLines:
     """A line for every pod whose status or reason changed; at the start, a line for every pod."""
 
     def __init__(self) -> None:
-        self._trouble = TroubleLines()
-        self._view = View()
         self._last: dict[PodKey, str] = {}
 
-    def show(self, view: View) -> None:
-        self._trouble.show(view)
-        if view is self._view or view.sights is None:
-            return
-        self._view = view
+    def __call__(self, sights: Sequence[InspectedPod]) -> str | None:
         now = timestamp(time.time())
-        known = {sight.key: _state(sight) for sight in view.sights}
+        known = {sight.key: _state(sight) for sight in sights}
         lines = [
             f"{now} {sight.key.node} {sight.key.pod} {known[sight.key]}{_detail(sight)}"
-            for sight in view.sights
+            for sight in sights
             if self._last.get(sight.key) != known[sight.key]
         ]
         lines += [f"{now} {key.node} {key.pod} gone" for key in sorted(self._last.keys() - known.keys())]
-        if lines:
-            say("\n".join(lines))
         self._last = known
+        return "\n".join(lines) or None
 
 
 def _state(sight: InspectedPod) -> str:
@@ -186,9 +180,9 @@ def watch(
 def _screen(pod: str | None) -> Iterator[Screen]:
     console = terminal.console()
     if pod:
-        yield StatusLines()
+        yield Lines(StatusLines())
     elif sys.stdout.isatty() and not console.is_dumb_terminal:
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
             yield LiveTable(live, console)
     else:
-        yield ChangeLines()
+        yield Lines(ChangeLines())

@@ -5,8 +5,9 @@ So a file that is still being written is not reported. A certificate and its key
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+from controller.config.model import Config
 from controller.consul.settings import ConsulSettings
 from controller.runtime.pem_files import ignored_by_probes, unfit, unusable, unusable_for_probes
 from controller.runtime.plain_files import Reading, Stamp, stamp, unreadable
@@ -50,6 +51,17 @@ def wrong_pair(section: str, cert_file: str, key_file: str) -> str:
         return ""
     expected = f"expected a certificate with its key in {section}.key_file"
     return f"{section}.cert_file: {expected}, got {cert_file} and {key_file}: {problem}"
+
+
+def wrong_files(config: Config, environ: Mapping[str, str], before: Config | None = None) -> str:
+    """The same for all files of a configuration, or for those of its parts that differ from `before`."""
+    consul, tls, bundle = config.consul_settings(environ), config.defaults.tls, config.ca_file
+    problems = (
+        "" if before and consul == before.consul_settings(environ) else wrong_for_consul(consul),
+        "" if before and bundle == before.ca_file else wrong_authorities("ca_file", str(bundle)),
+        "" if before and tls == before.defaults.tls else wrong_for_checks(tls),
+    )
+    return next(filter(None, problems), "")
 
 
 class Rotation:

@@ -24,11 +24,11 @@ from controller.web.assets import Assets
 from controller.web.basic_auth import ANONYMOUS
 from controller.web.connection import CONNECTION
 from controller.web.events import Events
+from controller.web.exposition import Render, scraped
 from controller.web.pages import Pages
 from controller.web.pod_views import PodViews
 from controller.web.query import QueryError
 from controller.web.responses import SecurityHeaders, plain, problem
-from controller.web.scrape import Render, scraped
 
 RELOADS = 1
 """Reloads that may wait for the current one."""

@@ -54,7 +54,7 @@ class BasicAuth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            is_admitted = scope["type"] != "http" or await self._is_authenticated(*_credentials_of(scope))
+            is_admitted = scope["type"] != "http" or await self._is_authenticated(scope)
             if not is_admitted and _asks_for_health(scope):
                 scope, is_admitted = {**scope, ANONYMOUS: True}, True
         except _TooManyGuesses:
@@ -73,14 +73,15 @@ class BasicAuth:
         if hashes != self._users:
             self._users, self._right = hashes, OrderedDict()
 
-    async def _is_authenticated(self, header: str, address: str) -> bool:
+    async def _is_authenticated(self, scope: Scope) -> bool:
         users, right = self._users, self._right
         if not users:
             return True
-        if (credentials := _credentials(header)) is None:
+        if (credentials := _credentials(Headers(scope=scope).get("authorization", ""))) is None:
             return False
         user, password = credentials
         pair = blake2b(user.encode() + b"\0" + password, key=self._key).digest()
+        address = (scope.get("client") or ("",))[0]
         if pair not in right and not await self._in_turn(address, lambda: _matches(users, user, password)):
             return False
         right[pair] = None
@@ -107,12 +108,6 @@ def _asks_for_health(scope: Scope) -> bool:
     """
     is_read = scope["method"] in {"GET", "HEAD"} and scope["path"] == HEALTH
     return is_read and b"authorization" not in dict(scope["headers"]) and is_from_here(scope)
-
-
-def _credentials_of(scope: Scope) -> tuple[str, str]:
-    """Returns the Authorization header and the client's address."""
-    client = scope.get("client")
-    return Headers(scope=scope).get("authorization", ""), client[0] if client else ""
 
 
 def _matches(users: Mapping[str, bytes], user: str, password: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The text of a scrape, in Prometheus' text format or OpenMetrics, from the stores and a registry.
+"""The answer to a scrape, in Prometheus' text format or OpenMetrics, from the stores and a registry.
 
 The series of single checks are rendered here, because prometheus_client takes over ten times as long, and 10,000 checks
 have 350,000 series. They are read from the stores at each scrape and not kept, so the series of a removed pod disappear
@@ -15,13 +15,19 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from controller.health.store import HealthStore, Tracked
 from controller.intent.manifest_store import ManifestStore
+from controller.web.chunks import gzipped, in_chunks
+from controller.web.negotiation import prefers_gzip, quality_of, ranges
 from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
 from reconcilers.spec import PodKey, Unprobed
 
 CHUNK = 250
+TEXT = ("text/plain", "0.0.4")
+OPENMETRICS = ("application/openmetrics-text", "1.0.0")
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # they would double the number of counters in Prometheus
 
@@ -31,6 +37,28 @@ class Format(Enum):
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+Render = Callable[[Format], Iterable[bytes]]
+"""Returns the text of all metrics in a format, in parts."""
+
+
+def scraped(request: Request, render: Render) -> Response:
+    """Returns all metrics, in the text format unless the client prefers OpenMetrics, made while they are sent."""
+    accepted = ranges(",".join(request.headers.getlist("accept")))
+    prefers_openmetrics = quality_of(*OPENMETRICS, accepted) > quality_of(*TEXT, accepted)
+    form = Format.OPENMETRICS if prefers_openmetrics else Format.TEXT
+    parts = render(form)
+    headers = {
+        "Content-Type": form.value,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Vary": "Accept, Accept-Encoding",
+    }
+    if prefers_gzip(ranges(",".join(request.headers.getlist("accept-encoding")))):
+        headers["Content-Encoding"] = "gzip"
+        parts = gzipped(parts)
+    return StreamingResponse(in_chunks(parts), headers=headers)
 
 
 def render(

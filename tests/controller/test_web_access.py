@@ -203,7 +203,8 @@ def test_the_cache_of_passwords_is_bounded() -> None:
     async def authenticate_all() -> None:
         for name in users:
             encoded = base64.b64encode(f"{name}:s3cret".encode()).decode()
-            assert await basic_auth._is_authenticated(f"Basic {encoded}", "")
+            scope = {"type": "http", "headers": [(b"authorization", f"Basic {encoded}".encode())]}
+            assert await basic_auth._is_authenticated(scope)
 
     asyncio.run(authenticate_all())
     assert len(basic_auth._right) == REMEMBERED
