@@ -106,11 +106,11 @@ class Reloader:
         web_is_in_force = self._apply(config)
         self.config = config
         self._failure = ""
-        self._waiting = [one.name for one in changed if not one.live]
+        self._waiting = [name for name, live in changed if not live]
         if not web_is_in_force and WEB not in self._waiting:
             self._waiting.append(WEB)
         self._succeeded()
-        return self._report([one.name for one in changed if one.live])
+        return self._report([name for name, live in changed if live])
 
     def _check(self, wanted: Config, config: Config) -> None:
         """Raises ConfigError if `wanted`, or its reloadable part `config`, names something that cannot be used."""

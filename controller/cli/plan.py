@@ -200,8 +200,8 @@ def _stop_reason(manifest: Manifest | None) -> str:
 def _place(config: Config) -> str:
     """Returns the node, with its namespace and partition in Consul Enterprise."""
     settings = config.consul_settings(os.environ)
-    namespace = f", namespace {settings.namespace}" if settings.namespace else ""
-    return f"{config.node_name}{namespace}" + (f", partition {settings.partition}" if settings.partition else "")
+    places = (("namespace", settings.namespace), ("partition", settings.partition))
+    return ", ".join([config.node_name, *(f"{kind} {name}" for kind, name in places if name)])
 
 
 def _show(planned: Plan, node: str, where: str, running: Collection[str], console: Console) -> None:

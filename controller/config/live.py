@@ -4,7 +4,6 @@ A field with `LIVE` among its metadata is put in force by a reload. Every other 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -14,23 +13,18 @@ LIVE: Final = "live"
 S = TypeVar("S", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A changed option, by its dotted name. `live` is whether a reload puts it in force."""
+def differences(old: BaseModel, new: BaseModel, above: str = "") -> Iterator[tuple[str, bool]]:
+    """Yields the dotted names of the changed options, and whether a reload puts each in force.
 
-    name: str
-    live: bool
-
-
-def differences(old: BaseModel, new: BaseModel, above: str = "") -> Iterator[Difference]:
-    """Yields the changed options. A section that is not live as a whole is compared field by field."""
+    A section that is not live as a whole is compared field by field.
+    """
     for name, before, after, live in _fields(old, new):
         if before == after:
             continue
         if isinstance(after, BaseModel) and isinstance(before, BaseModel) and not live:
             yield from differences(before, after, f"{above}{name}.")
         else:
-            yield Difference(f"{above}{option_name(type(new), name)}", live)
+            yield f"{above}{option_name(type(new), name)}", live
 
 
 def reloaded(old: S, new: S) -> S:

@@ -14,6 +14,7 @@ from reconcilers.escaping import safe_json, safe_lines
 
 PLAIN = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
+JSON = "application/json"
 PROBLEM = "application/problem+json"
 NO_STORE = {"Cache-Control": "no-store"}
 SECURITY = {

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from controller.config import Config
-from controller.config.live import Difference, differences, reloaded
+from controller.config.live import differences, reloaded
 
 TOKEN = "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"
 
@@ -30,7 +30,7 @@ def config(**options: Any) -> Config:
 )
 def test_a_live_option_takes_effect_at_once(options: dict[str, Any], name: str) -> None:
     old, new = config(), config(**options)
-    assert list(differences(old, new)) == [Difference(name, live=True)]
+    assert list(differences(old, new)) == [(name, True)]
     assert reloaded(old, new) == new
 
 
@@ -49,7 +49,7 @@ def test_a_live_option_takes_effect_at_once(options: dict[str, Any], name: str) 
 )
 def test_another_option_waits_for_a_restart(options: dict[str, Any], name: str) -> None:
     old, new = config(), config(**options)
-    assert list(differences(old, new)) == [Difference(name, live=False)]
+    assert list(differences(old, new)) == [(name, False)]
     assert reloaded(old, new) == old
 
 
@@ -58,7 +58,7 @@ def test_a_section_can_have_live_and_other_options() -> None:
     taken = reloaded(config(), new)
     assert (taken.consul.address, taken.consul.token) == (None, TOKEN)
     assert (taken.service.ttl, taken.service.tags) == (20.0, ("a",))
-    assert list(differences(taken, new)) == [Difference("service.ttl", False), Difference("consul.address", False)]
+    assert list(differences(taken, new)) == [("service.ttl", False), ("consul.address", False)]
 
 
 def test_the_same_configuration_has_no_differences() -> None:

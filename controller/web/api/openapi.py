@@ -17,7 +17,7 @@ from controller.web.api.models import (
     Totals,
 )
 from controller.web.query import Paging, PodQuery
-from controller.web.responses import PROBLEM
+from controller.web.responses import JSON, PROBLEM
 
 Json = dict[str, Any]
 REFERENCE = "#/components/schemas/{model}"
@@ -61,21 +61,20 @@ def _paths() -> Json:
         ),
         "/status": _get("getStatus", "The state of the controller itself", Status),
         "/events": _events(),
-        "/openapi.json": {
-            "get": {
-                "operationId": "getDescription",
-                "summary": "This description",
-                "responses": {"200": _content("This description", "application/json", {"type": "object"})},
-            }
-        },
+        "/openapi.json": _operation(
+            "getDescription", "This description", {"200": _content("This description", JSON, {"type": "object"})}
+        ),
     }
 
 
+def _operation(name: str, summary: str, responses: Json, **more: Any) -> Json:
+    return {"get": {"operationId": name, "summary": summary, **more, "responses": responses}}
+
+
 def _get(operation: str, summary: str, model: type[Model], parameters: Sequence[Json] = (), *errors: int) -> Json:
-    responses = {"200": _content(summary, "application/json", _reference(model))}
+    responses = {"200": _content(summary, JSON, _reference(model))}
     responses |= {str(status): _content("An error", PROBLEM, _reference(Problem)) for status in errors}
-    described = {"operationId": operation, "summary": summary, "parameters": parameters, "responses": responses}
-    return {"get": described}
+    return _operation(operation, summary, responses, parameters=parameters)
 
 
 def _events() -> Json:
@@ -84,17 +83,11 @@ def _events() -> Json:
         "Server-sent events. A `change` event is sent when something may have changed, at most once a second. Its data "
         "has the schema Totals. The server ends the stream after some minutes, and the client must connect again."
     )
-    return {
-        "get": {
-            "operationId": "streamEvents",
-            "summary": "Changes as server-sent events",
-            "description": description,
-            "responses": {
-                "200": _content("The stream", "text/event-stream", {"type": "string"}),
-                "503": _content("Too many streams are open", PROBLEM, _reference(Problem)),
-            },
-        }
+    responses = {
+        "200": _content("The stream", "text/event-stream", {"type": "string"}),
+        "503": _content("Too many streams are open", PROBLEM, _reference(Problem)),
     }
+    return _operation("streamEvents", "Changes as server-sent events", responses, description=description)
 
 
 def _content(text: str, media_type: str, schema: Mapping[str, Any]) -> Json:

@@ -14,13 +14,12 @@ from controller.web.api.openapi import description
 from controller.web.pod_page import listing
 from controller.web.pod_views import PodViews
 from controller.web.query import Paging, PodQuery, QueryError
-from controller.web.responses import NO_STORE, answer, problem
+from controller.web.responses import JSON, NO_STORE, answer, problem
 from reconcilers.checktext import describe
 from reconcilers.escaping import safe_json
 from reconcilers.spec import CheckSpec, PodKey
 
 ROOT = "/api/v1"
-JSON = "application/json"
 PART = 50
 """Checks that are rendered at a time."""
 
