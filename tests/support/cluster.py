@@ -1,4 +1,4 @@
-"""A real Consul of several servers and a client agent on loopback: for leaders that die, and quorums that are lost."""
+"""A real Consul of several servers and a client agent on loopback, for tests of lost leaders and quorums."""
 
 import http.client
 from contextlib import AbstractContextManager, suppress
@@ -14,7 +14,7 @@ ELECTED_WITHIN = 30.0
 
 
 class Cluster(AbstractContextManager["Cluster"]):
-    """Three servers that keep their data, and the client agent `agent` whom programs ask."""
+    """Three servers that keep their data, and the client agent `agent` for the programs of a test."""
 
     def __init__(self, binary: Path, node: str = "web1") -> None:
         self._joins: list[str] = []
@@ -64,7 +64,7 @@ class Cluster(AbstractContextManager["Cluster"]):
         return found[0]
 
     def _leads(self, server: Agent) -> bool:
-        """By its own words; who hangs or is dead does not lead."""
+        """Returns whether the server reports itself as the leader. A server that hangs or is dead does not lead."""
         with suppress(OSError, http.client.HTTPException, ValueError):
             said = server.request("GET", "agent/self", timeout=1.0).json()
             return str(said["Stats"]["consul"]["leader"]) == "true"

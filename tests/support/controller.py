@@ -75,7 +75,7 @@ def manifest(pod: str, port: int, path: str = "/_status", *, https: bool = False
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the controller answered."""
+    """An answer of the controller."""
 
     status: int
     headers: Mapping[str, str]
@@ -93,11 +93,11 @@ class Metrics:
                 self._samples[sample.name].append((sample.labels, sample.value))
 
     def sum(self, name: str, /, **labels: str) -> float:
-        """The sum of all samples with this name and these labels; 0 when there is none."""
+        """Returns the sum of all samples with this name and these labels; 0 if there is none."""
         return sum(value for have, value in self._samples[name] if labels.items() <= have.items())
 
     def totals(self, name: str, label: str) -> dict[str, float]:
-        """The sum for each value of a label."""
+        """Returns the sum for each value of a label."""
         totals: dict[str, float] = defaultdict(float)
         for have, value in self._samples[name]:
             totals[have[label]] += value
@@ -112,7 +112,7 @@ class Metrics:
         return dict(pods)
 
     def flagged(self, name: str) -> set[str]:
-        """The pods for which it is not 0."""
+        """Returns the pods whose sum is not 0."""
         return {pod for pod, value in self.by_pod(name).items() if value}
 
 
@@ -169,7 +169,7 @@ class Controller(AbstractContextManager["Controller"]):
         self.close()
 
     def close(self) -> None:
-        """End it, and show what it logged."""
+        """Stop the controller, and print its log."""
         self.kill()
         print(f"--- log of the controller on {self.options.get('node_name', NODE)} ---\n{self.log}")
         self._temp.cleanup()
@@ -203,16 +203,16 @@ class Controller(AbstractContextManager["Controller"]):
 
     @property
     def port(self) -> int:
-        """Of page and metrics, on 127.0.0.1."""
+        """The port of page and metrics on 127.0.0.1."""
         return self._port
 
     @property
     def log(self) -> str:
-        """All that it said so far, over every start."""
+        """The log so far, of every start."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def terminate(self, within: float = 5.0) -> int:
-        """SIGTERM; the answer is the exit code. Not gone within so many seconds is an error."""
+        """Send SIGTERM and return the exit code. It is an error if the process still runs after so many seconds."""
         process = self._running()
         process.terminate()
         try:
@@ -223,7 +223,7 @@ class Controller(AbstractContextManager["Controller"]):
         return code
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone. Nothing happens when it does not run."""
+        """Send SIGKILL and wait for the end of the process. Does nothing if it does not run."""
         process, self._process = self._process, None
         if process:
             with suppress(ProcessLookupError):
@@ -231,7 +231,7 @@ class Controller(AbstractContextManager["Controller"]):
             process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP, and wait until it stands."""
+        """Send SIGSTOP and wait until the process has stopped."""
         os.kill(self.pid, signal.SIGSTOP)
         until(lambda: stands_still(self.pid), what="every thread of the controller to stop")
 
@@ -240,7 +240,7 @@ class Controller(AbstractContextManager["Controller"]):
         os.kill(self.pid, signal.SIGCONT)
 
     def reload(self, **options: Any) -> None:
-        """Write these options into its configuration file, and send SIGHUP."""
+        """Write these options into the configuration file, and send SIGHUP."""
         self.options |= options
         self.config_file.write_text(yaml.safe_dump(self.options))
         self.hang_up()
@@ -252,7 +252,7 @@ class Controller(AbstractContextManager["Controller"]):
     # --- what it shows ---
 
     def get(self, path: str, timeout: float = 10.0, method: str = "GET") -> Page:
-        """Ask its web server."""
+        """Send a request to its web server."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
         try:
             connection.request(method, path)
@@ -290,7 +290,7 @@ class Controller(AbstractContextManager["Controller"]):
         return self._process
 
     def _listens(self, since: int) -> bool:
-        """Whether it has said on which port; an error when it ended instead."""
+        """Returns whether the log names the port. It is an error if the process has ended."""
         if self._running().poll() is not None:
             raise AssertionError(f"the controller ended at its start:\n{self.log[since:]}")
         if self._output == LOG_FILE:
@@ -304,7 +304,7 @@ class Controller(AbstractContextManager["Controller"]):
 
 
 def gaps(times: list[float]) -> list[float]:
-    """Seconds between each and the next."""
+    """Returns the seconds between consecutive moments."""
     return [later - earlier for earlier, later in itertools.pairwise(times)]
 
 

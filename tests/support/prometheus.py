@@ -24,7 +24,7 @@ READY_WITHIN = 30.0
 
 
 class QueryError(AssertionError):
-    """Prometheus does not take an expression; the message is what it said."""
+    """Prometheus refuses an expression. The message is its error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ class Prometheus(AbstractContextManager["Prometheus"]):
 
     @property
     def address(self) -> str:
-        """Of its page and its API."""
+        """The URL of its page and its API."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:
-        """All that it said."""
+        """Its log."""
         return (self.folder / "log").read_text(errors="replace")
 
     # --- what it knows ---
@@ -114,7 +114,7 @@ class Prometheus(AbstractContextManager["Prometheus"]):
         return _series(self._api("query_range", query=expression, start=start, end=end, step=step))
 
     def value(self, expression: str) -> float | None:
-        """The value of the only series that an expression gives now; None when there is none."""
+        """Returns the value of the only series of an expression now; None if there is none."""
         series = self.query(expression)
         if len(series) > 1:
             raise AssertionError(f"{expression}: {len(series)} series")
@@ -133,7 +133,7 @@ class Prometheus(AbstractContextManager["Prometheus"]):
         return list(self._api("alerts")["alerts"])
 
     def firing(self, name: str) -> list[dict[str, Any]]:
-        """The alerts of this name that fire."""
+        """Returns the firing alerts with this name."""
         return [one for one in self.alerts() if one["state"] == "firing" and one["labels"]["alertname"] == name]
 
     def rules(self) -> list[dict[str, Any]]:

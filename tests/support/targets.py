@@ -31,7 +31,7 @@ class Hit:
 
 
 class Connection:
-    """One accepted connection, as a behaviour sees it."""
+    """One accepted connection, which a behaviour gets."""
 
     def __init__(self, sock: socket.socket, closing: threading.Event) -> None:
         self.sock = sock
@@ -43,12 +43,12 @@ class Connection:
         self.sock.sendall(data)
 
     def hold(self) -> None:
-        """Leave it open, and do nothing more with it; it needs no thread any more."""
+        """Leave it open. It needs no thread any more."""
         self.sock.setblocking(False)
         self.held = True
 
     def reset(self) -> None:
-        """End it by RST instead of FIN."""
+        """End it with RST instead of FIN."""
         raw = socket.socket(fileno=self.sock.detach())
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raw.close()
@@ -84,11 +84,11 @@ def hang(connection: Connection) -> None:
 
 
 def close(connection: Connection) -> None:
-    """Close without a word."""
+    """Close without an answer."""
 
 
 def reset(connection: Connection) -> None:
-    """End by RST."""
+    """End with RST."""
     connection.reset()
 
 
@@ -107,12 +107,12 @@ def cut_after_handshake(context: ssl.SSLContext, *, after: float = 0.0, rst: boo
 
 
 def raw(data: bytes) -> Behaviour:
-    """Say exactly `data`, then close: garbage, a truncated body, two Content-Lengths..."""
+    """Send exactly `data`, then close: garbage, a truncated body, two Content-Lengths..."""
     return lambda connection: connection.send(data)
 
 
 def raw_then_hang(data: bytes) -> Behaviour:
-    """Say `data`, and nothing more for ever."""
+    """Send `data`, and then nothing more."""
 
     def behave(connection: Connection) -> None:
         connection.send(data)
@@ -122,12 +122,12 @@ def raw_then_hang(data: bytes) -> Behaviour:
 
 
 def drip(data: bytes, gap: float = 0.05) -> Behaviour:
-    """One byte of `data` every `gap` seconds."""
+    """Send one byte of `data` every `gap` seconds."""
     return repeat((data[at : at + 1] for at in range(len(data))), gap)
 
 
 def endless(status: int = 200, block: bytes = b"x" * 16_384) -> Behaviour:
-    """A body that never ends, as fast as it is read."""
+    """Send a body that never ends, as fast as it is read."""
 
     def behave(connection: Connection) -> None:
         connection.send(head(status, {}))
@@ -138,7 +138,7 @@ def endless(status: int = 200, block: bytes = b"x" * 16_384) -> Behaviour:
 
 
 def repeat(blocks: Iterable[bytes], gap: float) -> Behaviour:
-    """Say one block after the other, `gap` seconds apart."""
+    """Send one block after the other, `gap` seconds apart."""
     every = list(blocks)
 
     def behave(connection: Connection) -> None:
@@ -151,7 +151,7 @@ def repeat(blocks: Iterable[bytes], gap: float) -> Behaviour:
 
 
 def slow(seconds: float, then: Behaviour | None = None) -> Behaviour:
-    """Wait, then do `then` (answer 200)."""
+    """Wait, then behave as `then` (answer 200)."""
 
     def behave(connection: Connection) -> None:
         if not connection.closing.wait(seconds):
@@ -198,18 +198,18 @@ class Target(AbstractContextManager["Target"]):
     # --- what it does ---
 
     def behave(self, behaviour: Behaviour, path: str | None = None) -> None:
-        """From now on do this on requests for `path`, or for every path that has nothing of its own."""
+        """Use this behaviour for requests for `path` from now on, or for every path without a behaviour."""
         if path is None:
             self._default = behaviour
         else:
             self._behaviours[path] = behaviour
 
     def forget(self, path: str) -> None:
-        """`path` is as the others again."""
+        """Remove the behaviour of `path`."""
         self._behaviours.pop(path, None)
 
     def listen(self) -> None:
-        """Listen, on the same port as before when there was one. Nothing happens when it does."""
+        """Listen, on the previous port if there was one. Does nothing if it listens already."""
         if self._listener:
             return
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -221,11 +221,11 @@ class Target(AbstractContextManager["Target"]):
         self._acceptor.start()
 
     def refuse(self) -> None:
-        """Close the port: who connects is refused. Connections that stand are cut."""
+        """Close the port, so that connections are refused. Open connections are cut."""
         self.close()
 
     def close(self) -> None:
-        """End everything; the log remains."""
+        """End everything except the log."""
         self._closing.set()
         if self._listener and self._acceptor:
             with suppress(OSError):
@@ -244,22 +244,22 @@ class Target(AbstractContextManager["Target"]):
     # --- its log ---
 
     def hits(self, path: str | None = None) -> list[Hit]:
-        """Every request so far, or those for one path, oldest first."""
+        """Returns every request so far, or those for one path, the oldest first."""
         with self._lock:
             return [hit for hit in self._hits if path in {None, hit.path}]
 
     def accepted(self) -> list[float]:
-        """When each connection was accepted, with or without a request on it."""
+        """Returns when each connection was accepted, with or without a request."""
         with self._lock:
             return self._accepted.copy()
 
     def open_connections(self) -> int:
-        """How many connections stand that the peer has not closed."""
+        """Returns the number of connections that the peer has not closed."""
         with self._lock:
             return sum(connection.is_open() for connection in self._open)
 
     def clear(self) -> None:
-        """Begin the log anew."""
+        """Clear the log."""
         with self._lock:
             self._hits.clear()
             self._accepted.clear()
