@@ -8,6 +8,9 @@ the two differ, the newer one wins, except that a saved state alone never makes 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from hashlib import blake2b
+from typing import Annotated
+
+from pydantic import PlainSerializer
 
 from reconcilers.damping import Damping
 from reconcilers.health import Assessment, CheckHealth, HealthState, Outcome, ProbeResult, Reason
@@ -28,7 +31,7 @@ class Saved:
     the monotonic clock.
     """
 
-    key: PodKey
+    key: Annotated[PodKey, PlainSerializer(PodKey._asdict)]
     check: str
     at: float
     health: CheckHealth
@@ -124,6 +127,9 @@ def _is_plausible(saved: Saved) -> bool:
 
 def _parts(value: object, path: str = "") -> Iterator[str]:
     """Yields `path=value` for each compared field of a frozen value that does not have its default."""
+    if isinstance(value, PodKey):
+        yield from (f"{path}:PodKey", f"{path}.node={value.node!r}", f"{path}.pod={value.pod!r}")
+        return
     if not is_dataclass(value):
         yield f"{path}={value!r}"
         return

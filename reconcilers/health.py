@@ -83,9 +83,9 @@ class Certificate(NamedTuple):
 NO_CERTIFICATE = Certificate()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ProbeResult:
-    """The result of one probe.
+    """The result of one probe. Nobody changes it; to freeze it would triple the time to create it.
 
     `generation` identifies the worker that ran the probe; results of a replaced worker are dropped. `version` is the
     version of the manifest that was in force when the probe started. `started` is seconds since the epoch, `duration`
@@ -197,8 +197,7 @@ class CheckHealth:
         return replace(self, successes=0, failures=failures, misses=self.misses + 1, version=result.version)
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(NamedTuple):
     """The health of one check, and the times that decide how long its evidence is good.
 
     `failing_since` is when the first failure since the last success started, 0 if there is none. `last_success` is when
@@ -231,11 +230,11 @@ class Assessment:
         """The assessment if failures were our own fault when the first of them started after `since`."""
         if self.failing_since <= since:
             return self
-        return replace(self, health=self.health.without_failures(why, now))
+        return self._replace(health=self.health.without_failures(why, now))
 
     def voided(self) -> "Assessment":
         """The same state without any evidence for it or against it."""
-        return replace(self, health=self.health.without_counts(), last_success=0.0)
+        return self._replace(health=self.health.without_counts(), last_success=0.0)
 
 
 def is_evidence(result: ProbeResult, *, voided: bool) -> bool:

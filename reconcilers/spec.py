@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """The allowed names of nodes, pods and services. Other names never become part of a key or a URL: a key with `..` would
@@ -16,9 +16,8 @@ def is_name(text: str) -> bool:
     return NAME.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PodKey:
-    """One pod on one node. Work queues carry nothing else."""
+class PodKey(NamedTuple):
+    """One pod on one node. Work queues carry nothing else. Most lookups are by it, and a tuple is hashed in C."""
 
     node: str
     pod: str

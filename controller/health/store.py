@@ -191,16 +191,13 @@ class HealthStore:
             return None
         if result.outcome is Outcome.FAILURE:
             self.latest_failure = self._wall_clock()
-        if not is_evidence(result, voided=self._voids > 0):
+        voided = self._voids > 0
+        if not is_evidence(result, voided=voided):
             tracked.counts[result.outcome] += 1
             return None
         tracked.record(attributed(result, self._cut_off))
         after = tracked.assessment.after(
-            result,
-            tracked.spec,
-            cut_off=self._cut_off,
-            deploying=self._is_excused(result),
-            voided=self._voids > 0,
+            result, tracked.spec, cut_off=self._cut_off, deploying=self._is_excused(result), voided=voided
         )
         return tracked if tracked.reassess(after) else None
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from controller.probes.failure import Cause, Failure
-from controller.probes.loop import Loop
+from controller.probes.loop import READING, READING_AND_WRITING, Loop
 from controller.probes.tls import Session, TlsError, Unsure
 from controller.probes.verdict import LOCAL_ERRNOS
 
@@ -45,7 +45,8 @@ class ConnectionOwner(Protocol):
         ...
 
     def on_ready(self) -> None:
-        """It can carry a request: it is connected, and the TLS handshake is complete."""
+        """It can carry a request: it is connected, and the TLS handshake is complete. Without TLS the request that
+        `open` was given is sent."""
         ...
 
     def on_data(self, data: bytes) -> None: ...
@@ -60,8 +61,8 @@ class ConnectionOwner(Protocol):
         """TLS failed, and only OpenSSL can tell why."""
         ...
 
-    def on_handled(self, since: float, *, failed: bool) -> None:
-        """Events were handled that were not there before `since`. `failed` means that one was an error."""
+    def on_handled(self, since: float) -> None:
+        """Events were handled that were not there before `since`."""
         ...
 
 
@@ -103,9 +104,13 @@ class Connection:
         """Whether there is another address to try while none has answered."""
         return bool(self._addresses) and self._sock is None
 
-    def open(self, addresses: Sequence[str], port: int) -> None:
-        """Begin to connect to the first address. The owner calls `try_next` after `NEXT_ADDRESS` seconds."""
+    def open(self, addresses: Sequence[str], port: int, request: bytes = b"") -> None:
+        """Begin to connect to the first address. The owner calls `try_next` after `NEXT_ADDRESS` seconds.
+
+        Without TLS, `request` is sent as soon as it is connected.
+        """
         self._addresses, self._port = list(addresses), port
+        self._unsent = request if self.session is None else self.session.outgoing()
         self.try_next()
 
     def try_next(self) -> None:
@@ -119,13 +124,41 @@ class Connection:
                 continue
             code = sock.connect_ex((address, self._port))
             if code in (0, errno.EINPROGRESS):
+                code = self._greet(sock, address)
+            if code == errno.EAGAIN:
                 self._attempts[sock.fileno()] = sock, address
                 self._loop.watch(sock.fileno(), self)
+                return
+            if not code:
+                self._loop.watch(self.fd, self, READING_AND_WRITING if self._unsent else READING)
+                self._opened()
                 return
             self._note(code, address)
             sock.close()
         if not self._attempts:
             self._owner.on_failure(Failure(Cause.CONNECT, errno=self._errno))
+
+    def _greet(self, sock: Socket, address: str) -> int:
+        """Send the first bytes, or none, if `sock` is connected. A target on this machine is so at once.
+
+        Returns 0, or the error: EAGAIN while it is connecting, else why it is not connected.
+        """
+        try:
+            sent = sock.send(self._unsent, socket.MSG_NOSIGNAL)
+        except OSError as error:
+            return error.errno or errno.EIO
+        self._unsent = self._unsent[sent:]
+        self._sock, self.fd, self.address = sock, sock.fileno(), address
+        return 0
+
+    def _opened(self) -> None:
+        """The first socket that is connected closes the others."""
+        if self._attempts:
+            self._close_attempts()
+        self._addresses.clear()
+        self._owner.on_open()
+        if self.session is None and self._sock is not None:
+            self._owner.on_ready()
 
     def _note(self, code: int, address: str) -> None:
         """Keep the error that tells the most, of equal ones the last."""
@@ -166,10 +199,8 @@ class Connection:
         self._transmit(data)
 
     def close(self) -> None:
-        for fd, (sock, _) in self._attempts.items():
-            self._loop.forget(fd)
-            sock.close()
-        self._attempts.clear()
+        if self._attempts:
+            self._close_attempts()
         if self._sock is not None:
             self._loop.forget(self.fd)
             self._sock.close()
@@ -177,11 +208,17 @@ class Connection:
         self._addresses.clear()
         self.fd = -1
 
+    def _close_attempts(self) -> None:
+        for fd, (sock, _) in self._attempts.items():
+            self._loop.forget(fd)
+            sock.close()
+        self._attempts.clear()
+
     # Called by the loop
 
     def ready(self, fd: int, events: int, since: float) -> None:
         try:
-            if self._sock is None and not self._connected(fd, events):
+            if self._sock is None and not self._is_connected(fd):
                 return
             if self._unsent:
                 self._transmit(b"")
@@ -196,31 +233,23 @@ class Connection:
         except OSError as error:
             self._owner.on_failure(Failure(Cause.RESET, errno=error.errno or 0))
         finally:
-            self._owner.on_handled(since, failed=bool(events & select.EPOLLERR))
+            self._owner.on_handled(since)
 
-    def _connected(self, fd: int, events: int) -> bool:
-        """Returns whether this socket is connected. The first one that is closes the others."""
+    def _is_connected(self, fd: int) -> bool:
+        """Returns whether this socket is connected. If it failed, the next address is tried."""
         sock, address = self._attempts.pop(fd)
-        if events & HUNG_UP and (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+        code = self._greet(sock, address)
+        if code == errno.EAGAIN:
+            self._attempts[fd] = sock, address
+            return False
+        if code:
             self._note(code, address)
             self._loop.forget(fd)
             sock.close()
             self.try_next()
             return False
-        for other, (attempt, _) in self._attempts.items():
-            self._loop.forget(other)
-            attempt.close()
-        self._attempts.clear()
-        self._addresses.clear()
-        self._sock, self.fd, self.address = sock, fd, address
-        self._owner.on_open()
-        if self._sock is None:
-            return False
-        if self.session is None:
-            self._owner.on_ready()
-        else:
-            self._transmit(self.session.outgoing())
-        return True
+        self._opened()
+        return self._sock is not None
 
     def _transmit(self, data: bytes) -> None:
         if (data := self._unsent + data if self._unsent else data) and self._sock is not None:
@@ -228,12 +257,9 @@ class Connection:
                 sent = self._sock.send(data, socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 sent = 0
-            self._unsent = data[sent:] if sent < len(data) else b""
-
-    @property
-    def is_sent(self) -> bool:
-        """Whether the kernel has taken everything."""
-        return not self._unsent
+            self._unsent = data[sent:]
+            if self._unsent:
+                self._loop.watch_writing(self.fd)
 
     def _receive(self, events: int) -> None:
         """Reads until nothing is left: an edge is reported once. A short read is the last, unless the end came."""

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -193,20 +193,19 @@ class ProbeEngine:
         self._prober.turn(self._timeout(), self._admission.limit)
         self._obey()
         now = self._clock()
-        for due, worker in self._schedule.pop_due(now):
-            self._on_due(worker, due, now)
+        ready = [worker for due, worker in self._schedule.pop_due(now) if self._is_ready(worker, due, now)]
         for worker in self._prober.freed():
-            if worker.running and worker.wanted:
+            if worker.wanted and worker.running:
                 worker.wanted = False
-                self._queue.add(worker)
-        self._start_some(now)
+                ready.append(worker)
+        self._start_some(ready, now)
         if now >= self._count_at:
             self._count(now)
         if results := self._prober.results():
             self._observer.observe(results)
 
     def _timeout(self) -> float:
-        if self._commands or (self._queue and self._prober.has_room):
+        if self._commands or (self._queue and self._prober.room):
             return 0.0
         return min(self._prober.patience(IDLE), self._schedule.next_tick() - self._clock())
 
@@ -271,7 +270,7 @@ class ProbeEngine:
         if 0 <= (ago := self._wall_clock() - worker.started_wall) < spec.interval / 2:
             worker.due = next_moment(now - ago, worker.in_phase, spec.interval)
             self._schedule.add(worker, worker.due)
-        elif self._prober.has_room and self._bucket.take(now):
+        elif self._prober.room and self._bucket.take(now):
             worker.due = now
             self._start(worker, now)
         else:
@@ -281,25 +280,29 @@ class ProbeEngine:
         worker.running = False
         self._prober.drop(worker)
 
-    def _on_due(self, worker: Worker, due: float, now: float) -> None:
-        """Its time has come: it waits for its turn, and for the end of the probe before."""
+    def _is_ready(self, worker: Worker, due: float, now: float) -> bool:
+        """Returns whether a worker that is due may start as soon as it is its turn, and not after the probe before."""
         if not worker.running:
-            return
+            return False
         worker.due = due
-        worker.missed = int((now - due) / worker.spec.interval)
+        worker.missed = int((now - due) / worker.interval)
         if worker.missed:
             self._metrics.skipped(worker.missed)
-        if worker.is_busy:
-            worker.wanted = True
-        elif worker.kind is None:
+        worker.wanted = worker.is_busy
+        if worker.kind is None:
             self._start(worker, now)
-        else:
-            self._queue.add(worker)
+        return not worker.wanted and worker.kind is not None
 
-    def _start_some(self, now: float) -> None:
+    def _start_some(self, ready: Sequence[Worker], now: float) -> None:
         """Start as many as may start in this turn, those first that have waited longest."""
-        left = self._admission.allow(self._prober.loop.lag, len(self._queue))
-        while left and self._queue and self._prober.has_room:
+        left = self._admission.allow(self._prober.loop.lag, len(self._queue) + len(ready))
+        if not self._queue and len(ready) <= min(left, self._prober.room):
+            for worker in ready:
+                self._start(worker, now)
+            return
+        for worker in ready:
+            self._queue.add(worker)
+        while left and self._queue and self._prober.room:
             worker = self._queue.pop(now)
             if worker.running:
                 self._start(worker, now)
@@ -315,6 +318,8 @@ class ProbeEngine:
 
     def _miss(self, worker: Worker, now: float) -> bool:
         """Count the probes that were left out while it waited; whether another one was."""
+        if now - worker.due < worker.interval:
+            return False
         missed = int((now - worker.due) / worker.interval)
         more, worker.missed = missed - worker.missed, missed
         if more > 0:
@@ -338,4 +343,4 @@ class ProbeEngine:
             log.info("this controller is not overloaded any more: it keeps all probes")
 
     def _why(self, worker: Worker) -> str:
-        return self.kept.sentence(worker.interval) if self._prober.has_room else self._prober.full()
+        return self.kept.sentence(worker.interval) if self._prober.room else self._prober.full()

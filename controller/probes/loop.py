@@ -1,7 +1,7 @@
 """Waits for sockets with epoll, and calls the owner of each socket that is ready.
 
-A socket is registered once, edge-triggered, for reading and writing. Closing it removes it from epoll. All methods
-except `wake` belong to one thread. This module knows nothing about probes.
+A socket is registered once, edge-triggered. Closing it removes it from epoll. All methods except `wake` belong to one
+thread. This module knows nothing about probes.
 """
 
 import os
@@ -13,7 +13,8 @@ from typing import Protocol
 
 PROMPT = 0.002
 """Seconds that a wait may take longer than requested: epoll counts in milliseconds, and waking takes time."""
-EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+READING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+READING_AND_WRITING = READING | select.EPOLLOUT
 
 
 class SocketOwner(Protocol):
@@ -41,10 +42,14 @@ class Loop:
         self.looked = clock()
         """When the last turn began to poll. A socket that the turn did not handle was not ready then."""
 
-    def watch(self, fd: int, owner: SocketOwner) -> None:
-        """Call `owner` at each event of `fd` from now on."""
-        self._epoll.register(fd, EVENTS)
+    def watch(self, fd: int, owner: SocketOwner, events: int = READING_AND_WRITING) -> None:
+        """Call `owner` at each of these events of `fd` from now on."""
+        self._epoll.register(fd, events)
         self._owners[fd] = owner
+
+    def watch_writing(self, fd: int) -> None:
+        """Call the owner of `fd` also when it is writable."""
+        self._epoll.modify(fd, READING_AND_WRITING)
 
     def forget(self, fd: int) -> None:
         """Call nobody for `fd` any more. The caller closes it next."""

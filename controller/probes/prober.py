@@ -76,8 +76,9 @@ class Prober:
         self._faults: set[tuple[type, type, str]] = set()
 
     @property
-    def has_room(self) -> bool:
-        return len(self._in_flight) < self.max_in_flight
+    def room(self) -> int:
+        """How many more probes may be in flight."""
+        return self.max_in_flight - len(self._in_flight)
 
     def patience(self, idle: float) -> float:
         """For how many seconds the loop may wait; `idle` when nothing is under way. What comes after a request was sent
@@ -164,24 +165,21 @@ class Prober:
 
     def _proceed(self, worker: Worker) -> None:
         try:
-            self._go(worker)
+            match self._targets.find(worker):
+                case Target() as target:
+                    worker.waiting = False
+                    self._send(worker, target)
+                case Verdict() as verdict:
+                    worker.waiting = False
+                    self._conclude(worker, verdict, Phases(dns=worker.dns))
+                case None if not worker.waiting:
+                    worker.waiting = True
+                    self._waiting[worker] = None
         except Exception as error:  # noqa: BLE001 - it is logged, once
             worker.waiting = False
             if worker.probe:
                 self._release(worker.probe, keep=False)
             self._conclude(worker, self._fault(worker, "the probe could not be sent", error), Phases(dns=worker.dns))
-
-    def _go(self, worker: Worker) -> None:
-        match self._targets.find(worker):
-            case Target() as target:
-                worker.waiting = False
-                self._send(worker, target)
-            case Verdict() as verdict:
-                worker.waiting = False
-                self._conclude(worker, verdict, Phases(dns=worker.dns))
-            case None if not worker.waiting:
-                worker.waiting = True
-                self._waiting[worker] = None
 
     def _look_again(self, few: int) -> None:
         """See whether the names that probes wait for are known; one whose time is over meanwhile has its verdict."""
@@ -195,19 +193,19 @@ class Prober:
             if news:
                 worker.lost += now - max(before, worker.started)
             worker.dns = now - worker.started - worker.lost
-            if news and few and self.has_room:
+            if news and few and self.room:
                 self._proceed(worker)
                 few -= not worker.waiting
             if worker.waiting and now - worker.started - min(worker.lost, worker.spec.timeout) >= worker.spec.timeout:
                 self._give_up(worker)
             if not worker.waiting:
                 del self._waiting[worker]
-        if few and self.has_room:
+        if few and self.room:
             self._answers_seen = answers
 
     def _give_up(self, worker: Worker) -> None:
         worker.waiting = False
-        if not self.has_room and isinstance(self._targets.find(worker), Target):
+        if not self.room and isinstance(self._targets.find(worker), Target):
             verdict = Verdict(Outcome.LOCAL, Reason.LOCAL, self.full())
         else:
             detail = f"{worker.spec.probe.host} was not resolved within {worker.spec.timeout:g} s"
@@ -220,11 +218,12 @@ class Prober:
 
     def _send(self, worker: Worker, target: Target) -> None:
         try:
-            settings = self._settings(worker)
+            settings = self._settings(worker) if worker.spec.probe.tls else None
             probe = RunningProbe(worker, self.loop, target, settings, self._clock, self._ended.append)
             worker.probe = probe
             self._in_flight[probe] = None
-            self._kept.pop(worker, None)
+            if worker.kept:
+                del self._kept[worker]
             probe.begin(worker.started + worker.dns + worker.lost, worker.lost)
         except UNUSABLE as error:
             if worker.probe:
@@ -232,7 +231,8 @@ class Prober:
             detail = f"the probe could not be sent: {error}"
             self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail), Phases(dns=worker.dns))
             return
-        self._unsent[probe] = None
+        if not probe.is_sent:
+            self._unsent[probe] = None
         self._deadlines.add((worker, worker.started, False), deadline(worker, probe))
         if len(target.addresses) > 1:
             self._next_addresses.add(probe, self._clock() + NEXT_ADDRESS)
@@ -291,7 +291,7 @@ class Prober:
         refused = probe.failure is not None and probe.failure.cause is Cause.CERTIFICATE
         settings = self._settings(worker) if worker.spec.probe.tls else None
         session = probe.connection.session if probe.connection else None
-        wants = worker.wants_certificate(worker.started) and not probe.is_kept
+        wants = session is not None and not probe.is_kept and worker.wants_certificate(worker.started)
         sent = session.chain() if session and (wants or refused) else ()
         verdict = judge(worker, probe, sent, settings)
         if settings and (wants or refused):
@@ -321,21 +321,9 @@ class Prober:
 
     def _conclude(self, worker: Worker, verdict: Verdict, phases: Phases) -> None:
         self._freed.append(worker)
-        if verdict.reason in UNREACHED:
+        outcome, reason, detail, output, status = verdict
+        if reason in UNREACHED:
             self._targets.doubt(worker)
-        self._results.append(
-            ProbeResult(
-                key=worker.spec.key,
-                generation=worker.generation,
-                outcome=verdict.outcome,
-                started=worker.started_wall,
-                duration=self._clock() - worker.started,
-                reason=verdict.reason,
-                detail=verdict.detail,
-                output=verdict.output,
-                status_code=verdict.status_code,
-                phases=phases,
-                certificate=worker.certificate,
-                version=worker.version,
-            )
-        )
+        key, seconds = worker.spec.key, self._clock() - worker.started
+        facts = reason, detail, output, status, phases, worker.certificate, worker.version
+        self._results.append(ProbeResult(key, worker.generation, outcome, worker.started_wall, seconds, *facts))

@@ -101,8 +101,8 @@ class RunningProbe:
         else:
             if kept:
                 kept.close()
-            self._open(openssl=self.worker.openssl_until > self._clock())
-        self._handle(started)
+            self._open(openssl=self.worker.openssl_until > started)
+        self.on_handled(started)
 
     def _can_use(self, kept: IdleConnection) -> bool:
         fresh = self.worker.wants_certificate(self.worker.started)
@@ -114,14 +114,14 @@ class RunningProbe:
         connection.give(self)
         self._start = self._open_at = self._ready_at = self._clock()
         self.exchange = self.worker.new_exchange(previous)
-        self._request()
+        self._send()
 
     def _open(self, *, openssl: bool) -> None:
         self.is_kept, self.is_sent, self.is_spent, self._is_openssl = False, False, False, openssl
         self._start, self._open_at, self._ready_at, self._first_at = self._clock(), 0.0, 0.0, 0.0
         self.exchange = self.worker.new_exchange(None)
         self.connection = Connection(self._loop, self, self._session())
-        self.connection.open(self._target.addresses, self._target.port)
+        self.connection.open(self._target.addresses, self._target.port, self.exchange.request)
 
     def try_next_address(self, now: float) -> None:
         """Try one more address if none has answered for a while."""
@@ -137,11 +137,9 @@ class RunningProbe:
             self._is_openssl = True
         return self._settings.openssl(self.worker.server_name)
 
-    def _request(self) -> None:
+    def _send(self) -> None:
+        """Send the request on a connection that is kept, or has TLS."""
         assert self.connection is not None  # noqa: S101 - it is ready
-        if self.exchange.is_done:
-            self._finish()
-            return
         self.is_sent = True
         try:
             self.connection.send(self.exchange.request)
@@ -150,8 +148,7 @@ class RunningProbe:
         except TlsError as error:
             self.on_failure(error.failure)
         except OSError as error:
-            cause = Cause.RESET if self.is_kept or self._settings else Cause.CONNECT
-            self.on_failure(Failure(cause, errno=error.errno or 0))
+            self.on_failure(Failure(Cause.RESET, errno=error.errno or 0))
 
     # Called by the connection
 
@@ -162,10 +159,14 @@ class RunningProbe:
         if self._is_over:
             return
         self._ready_at = self._clock() if self._settings else self._open_at
-        if self._settings and not self._is_alpn_agreed():
-            self._fail(Failure(Cause.NO_HTTP2))
+        if self.exchange.is_done:
+            self._finish()
+        elif self._settings is None:
+            self.is_sent = True
+        elif self._is_alpn_agreed():
+            self._send()
         else:
-            self._request()
+            self._fail(Failure(Cause.NO_HTTP2))
 
     def _is_alpn_agreed(self) -> bool:
         """HTTP/1.1 needs no agreement: a server that does not know ALPN speaks it too."""
@@ -200,10 +201,6 @@ class RunningProbe:
 
     def on_unsure(self) -> None:
         self._fail(Failure(Cause.TLS_OTHER))
-
-    def on_handled(self, since: float, *, failed: bool) -> None:
-        del failed
-        self._handle(since)
 
     # The end
 
@@ -300,7 +297,7 @@ class RunningProbe:
 
     # Times
 
-    def _handle(self, since: float) -> None:
+    def on_handled(self, since: float) -> None:
         now = self._clock()
         if not self._was_sent:
             self.lost += now - max(self.handled_at, since)

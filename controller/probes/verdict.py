@@ -2,7 +2,7 @@
 
 import errno
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from controller.probes.failure import Cause, Failure
 from controller.probes.text import sound
@@ -60,8 +60,7 @@ ALERTS = {
 """What an alert of the target means (RFC 8446, 6.2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The result of one probe; see `ProbeResult` for the fields."""
 
     outcome: Outcome

@@ -54,6 +54,7 @@ class Worker:
         "due",
         "generation",
         "in_phase",
+        "interval",
         "kept",
         "kind",
         "last",
@@ -76,6 +77,7 @@ class Worker:
 
     def __init__(self, spec: CheckSpec, generation: int) -> None:
         self.spec = spec
+        self.interval = spec.interval
         self.generation = generation
         self.kind = KINDS.get(type(spec.probe))
         self.prepared = self.kind.prepared(spec.probe) if self.kind else None
@@ -97,10 +99,6 @@ class Worker:
         self.resolved: object = None
         self.certificate_due = 0.0
         self.certificate = NO_CERTIFICATE
-
-    @property
-    def interval(self) -> float:
-        return self.spec.interval
 
     @property
     def is_busy(self) -> bool:

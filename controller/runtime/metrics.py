@@ -169,17 +169,15 @@ class ProbeMetrics:
     """The punctuality of the engine, over all checks."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._lateness = Lateness()
-        registry.register(self._lateness)
+        lateness = Lateness()
+        registry.register(lateness)
+        self.started = lateness.observe
+        """Counts a probe that started this number of seconds after it was due."""
         self._skipped = Counter(
             "podpulse_probes_skipped_total",
             "Probes that were skipped because the one before was in flight, or because they were overdue.",
             registry=registry,
         )
-
-    def started(self, lateness: float) -> None:
-        """Counts a probe that started `lateness` seconds after it was due."""
-        self._lateness.observe(lateness)
 
     def skipped(self, count: int) -> None:
         self._skipped.inc(count)

@@ -43,7 +43,7 @@ class FakeConnection:
         self.idle = True
         FakeConnection.every.append(self)
 
-    def open(self, _addresses: Sequence[str], _port: int) -> None:
+    def open(self, _addresses: Sequence[str], _port: int, _request: bytes) -> None:
         if FakeConnection.refuses:
             self.owner.on_failure(Failure(Cause.CONNECT, errno=errno.ECONNREFUSED))
 
@@ -402,7 +402,7 @@ class AnyOrder(RuleBasedStateMachine):
             event()
         finally:
             FakeConnection.refuses, FakeConnection.breaks = False, None
-        self.run.probe.on_handled(self.run.clock(), failed=False)
+        self.run.probe.on_handled(self.run.clock())
 
     @rule(seconds=st.floats(0, 2))
     def waits(self, seconds: float) -> None:

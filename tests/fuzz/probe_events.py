@@ -102,7 +102,7 @@ class Scene:
             lambda: probe.on_end(clean=True),
             lambda: probe.on_end(clean=False),
             lambda: probe.on_failure(Failure(Cause.RESET)),
-            lambda: probe.on_handled(0.0, failed=True),
+            lambda: probe.on_handled(0.0),
             lambda: probe.connection.try_next() if probe.connection and probe.connection.has_next else None,
         ]
         if number < 4 and not probe.is_sent:
