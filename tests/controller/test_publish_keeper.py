@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Collection
 
 from controller.consul.client import ConsulUnavailable
-from controller.publish.kv_keeper import KeyKeeper
+from controller.publish.kv_keeper import PAUSE, KeyKeeper
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import PodKey
 from tests.support.net import until
@@ -28,3 +28,27 @@ def test_lost_keys_are_reported_and_an_error_does_not_end_the_thread() -> None:
     until(lambda: reported)
     keeper.stop(5.0, destroy=False)
     assert reported == [ISUP]
+
+
+def test_requests_of_a_read_are_spread_until_the_controller_stops() -> None:
+    times: list[float] = []
+    released: list[float] = []
+
+    def look_again(between: Callable[[], None]) -> Collection[PodKey]:
+        for _ in range(3):
+            times.append(time.monotonic())
+            between()
+        while not keeper._thread.stopped.is_set():
+            between()
+        began = time.monotonic()
+        for _ in range(1_000):
+            between()
+        released.append(time.monotonic() - began)
+        return []
+
+    keeper = KeyKeeper(look_again, list, Heartbeat("kv-look", 30, time.monotonic), period=0.01)
+    keeper.start()
+    until(lambda: len(times) == 3)
+    keeper.stop(20.0, destroy=False)
+    assert times[2] - times[0] > 1.9 * PAUSE
+    assert released[0] < 1_000 * PAUSE / 2
