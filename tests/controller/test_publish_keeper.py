@@ -46,7 +46,7 @@ def test_requests_of_a_read_are_spread_until_the_controller_stops() -> None:
         released.append(time.monotonic() - began)
         return []
 
-    keeper = KeyKeeper(look_again, list, Heartbeat("kv-look", 30, time.monotonic), period=0.01)
+    keeper = KeyKeeper(look_again, lambda _: None, Heartbeat("kv-look", 30, time.monotonic), period=0.01)
     keeper.start()
     until(lambda: len(times) == 3)
     keeper.stop(20.0, destroy=False)
