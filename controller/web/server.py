@@ -8,6 +8,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -23,6 +24,8 @@ from controller.web.trusted_hosts import TrustedHosts
 BACKLOG = 128
 TASKS = 2 * CONNECTIONS
 """Requests that are being answered, including those whose clients have disconnected."""
+TICK = 1.0
+"""Seconds between two updates of the Date header."""
 KEEP_ALIVE = 5
 GRACE = 1
 OPEN_ACCESS = WebAccess()
@@ -43,6 +46,22 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._tls = tls
         self._listener: Listener | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._exit = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Ends after `exit`. uvicorn's own would wake up ten times a second to find that out."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._exit.wait(), TICK)
+
+    def exit(self) -> None:
+        """Ends the server. For any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._exit.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
@@ -128,7 +147,7 @@ class WebServer:
         """Stops to listen, waits a second for unfinished answers, and ends the rest. Does nothing before `start`."""
         self._before_stop()
         if self._server is not None:
-            self._server.should_exit = True
+            self._server.exit()
         if self._thread is not None:
             self._thread.join(timeout)
 
