@@ -27,6 +27,10 @@ class Exchange(Protocol):
         """The target closed the connection. `clean` is False for TLS without close_notify."""
         ...
 
+    def abandon(self) -> None:
+        """The answer is not read any more: drop what only reading needs."""
+        ...
+
     @property
     def is_stale(self) -> bool:
         """Whether the answer may be one to the idle connection and not to this request, or was cut short by its end."""

@@ -112,7 +112,7 @@ class HttpExchange:
         self.has_head = self.has_begun = self.is_done = self.is_keepable = False
         self.failure: Failure | None = None
         self._parser: Any = None
-        """Refers to the exchange until the answer is complete: a cycle would wait for the collector."""
+        """None when nothing more is read: it refers to the exchange, and a cycle would wait for the collector."""
 
     def _new_parser(self) -> httptools.HttpResponseParser:
         """Returns a parser that accepts what does no harm to a client that reads one answer."""
@@ -220,6 +220,9 @@ class HttpExchange:
             self.failure = Failure(Cause.CUT_SHORT)
         elif not self.status:
             self.failure = Failure(Cause.STATUS_LINE)
+
+    def abandon(self) -> None:
+        self._parser = None
 
     @property
     def is_stale(self) -> bool:

@@ -135,6 +135,8 @@ class UnaryCall:
         else:
             self.failure = Failure(Cause.CUT_SHORT if self.has_begun else Cause.EMPTY)
 
+    def abandon(self) -> None: ...
+
     def _handle(self, kind: int, flags: int, stream: int, payload: bytes) -> bytes:
         if (self._block is not None) != (kind == CONTINUATION) or (self._block is not None and stream != self._stream):
             self._fail(Cause.MALFORMED, "a header block that is interrupted")

@@ -294,6 +294,7 @@ class RunningProbe:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+            self.exchange.abandon()
 
     # Times
 

@@ -28,6 +28,8 @@ class TcpExchange:
 
     def end(self, *, clean: bool) -> None: ...
 
+    def abandon(self) -> None: ...
+
 
 def prepared(_: TcpConnect) -> None:
     """Nothing is the same in all probes of a check."""

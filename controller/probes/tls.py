@@ -8,6 +8,7 @@ error number. Bytes go in and come out here; sockets and time belong to the call
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
+from weakref import ref
 
 from OpenSSL import SSL, crypto
 
@@ -137,6 +138,7 @@ class OpenSslSession:
     """A session of OpenSSL. `verify` is False where any certificate is accepted."""
 
     __slots__ = (
+        "__weakref__",
         "_connection",
         "_is_first",
         "_name",
@@ -159,7 +161,7 @@ class OpenSslSession:
         self._received = self._sent = 0
         self._is_first = True
         self._connection = SSL.Connection(context, None)
-        self._connection.set_app_data(self)
+        self._connection.set_app_data(ref(self))  # a cycle would wait for the collector
         if not is_address(name):
             self._connection.set_tlsext_host_name(name.encode())
         self._connection.set_connect_state()
@@ -239,7 +241,7 @@ class OpenSslSession:
 
 def _on_state(connection: SSL.Connection, where: int, value: int) -> None:
     """OpenSSL calls this at each step of a handshake and at each alert."""
-    session: OpenSslSession = connection.get_app_data()
+    session: OpenSslSession = connection.get_app_data()()
     if where & SSL.SSL_CB_ALERT:
         level, number = value >> 8, value & 0xFF
         if level == FATAL or number not in (CLOSE_NOTIFY, USER_CANCELED):
@@ -252,7 +254,7 @@ def _on_certificate(connection: SSL.Connection, certificate: crypto.X509, code: 
     """OpenSSL calls this for each certificate of the chain. The answer True lets it go on after an error, so that the
     session learns of all errors and of the chain; the session then refuses the certificate itself."""
     if code:
-        session: OpenSslSession = connection.get_app_data()
+        session: OpenSslSession = connection.get_app_data()()
         session.objections.append(Objection(code, depth, certificate))
     return True
 
