@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LONGEST = ("test_image.py", "test_restart.py", "test_readme.py")
 """The files that take longest. They begin first, so that no process of pytest-xdist is left with one at the end."""
 
+LONG = "long"
+"""The marker of the tests that only `pytest -m long` runs, as `tests/run --long` does."""
+
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us beside others has it ignored for all
 
 settings.register_profile("shared", deadline=None)
@@ -80,8 +83,12 @@ def _of_prometheus(program: str) -> Path:
     return Path(shutil.which(program) or ROOT / ".cache" / "prometheus" / "usr" / "bin" / program)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
+    if config.option.markexpr != LONG:
+        left_out = [item for item in items if item.get_closest_marker(LONG)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

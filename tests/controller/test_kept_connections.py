@@ -24,7 +24,7 @@ OFTEN = 0.1
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
 BAD = b"HTTP/1.1 500 Bad\r\nContent-Length: 0\r\n\r\n"
 REQUEST_TIMEOUT = head(408, {"Content-Length": "0"})
-AMOUNTS = [300, pytest.param(5000, marks=pytest.mark.slow)]
+AMOUNTS = [300, pytest.param(5000, marks=pytest.mark.long)]
 """How many probes a test makes."""
 
 
@@ -54,7 +54,7 @@ def test_an_answer_408_to_an_idle_connection_is_not_an_answer_to_a_probe(
     assert set(found) == {(Outcome.SUCCESS, "")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("interval", [1.0, 2.0])
 @pytest.mark.parametrize("limit", [0.6, 1.0, 2.0])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
