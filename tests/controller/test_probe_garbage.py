@@ -47,7 +47,8 @@ def left() -> Iterator[Callable[[], Counter[str]]]:
 def probed(bench: Bench, check: CheckSpec, outcome: Outcome) -> None:
     """Probes a check until some probes have this outcome, and stops it while a probe may be under way."""
     bench.engine.start([check])
-    until(lambda: [one.outcome for one in bench.results.all(check.key)].count(outcome) >= PROBES, what="some probes")
+    results = bench.results
+    until(lambda: [one.outcome for one in results.all(check.key)].count(outcome) >= PROBES, 30.0, "some probes")
     bench.engine.stop([check.key])
 
 
@@ -76,7 +77,7 @@ def test_a_failed_probe(
 def test_a_success(
     bench: Bench, target: Target, secure: Target, left: Callable[[], Counter[str]], *, tls: bool
 ) -> None:
-    probed(bench, spec(secure if tls else target, interval=0.1, timeout=5.0), Outcome.SUCCESS)
+    probed(bench, spec(secure if tls else target, interval=0.5), Outcome.SUCCESS)
     assert not left()
 
 
@@ -88,7 +89,7 @@ def test_a_refused_connection(bench: Bench, target: Target, left: Callable[[], C
 
 def test_a_refused_certificate(bench: Bench, left: Callable[[], Counter[str]]) -> None:
     with Target(self_signed()) as target:
-        probed(bench, spec(target, interval=0.1, timeout=5.0), Outcome.FAILURE)
+        probed(bench, spec(target, interval=0.5), Outcome.FAILURE)
         assert not left()
 
 
