@@ -310,7 +310,7 @@ class ProbeEngine:
 
     def _start(self, worker: Worker, now: float) -> None:
         self._miss(worker, now)
-        self._metrics.started(now - worker.due)
+        self._metrics.started(now - max(worker.due, worker.ended))
         self._started += 1
         worker.last, worker.missed = now, 0
         self._prober.launch(worker)

@@ -324,6 +324,7 @@ class Prober:
         outcome, reason, detail, output, status = verdict
         if reason in UNREACHED:
             self._targets.doubt(worker)
-        key, seconds = worker.spec.key, self._clock() - worker.started
+        worker.ended = self._clock()
+        key, seconds = worker.spec.key, worker.ended - worker.started
         facts = reason, detail, output, status, phases, worker.certificate, worker.version
         self._results.append(ProbeResult(key, worker.generation, outcome, worker.started_wall, seconds, *facts))

@@ -40,11 +40,11 @@ class Worker:
     """Belongs to the probe thread once it was handed over. Times are of the monotonic clock unless they say wall.
 
     `kind` is None where nothing is ever sent.
-    `due` is when its next probe is, or should have been, and `in_phase` any moment of its phase; `last` is when the one
-    before it began, `missed` how many were left out since `due`, and `wanted` says that it came due while one was under
-    way. `started`,
-    `dns` (seconds spent on the name), `lost` (seconds that an answer of the resolver may have waited for the probe
-    thread) and `version` (the manifest's when the probe started) are of the probe under way.
+    `due` is when its next probe is, or should have been, and `in_phase` any moment of its phase. The last probe began
+    at `last`, and one has `ended` last at that time. `missed` is how many were left out since `due`, and `wanted` says
+    that one came due while another was under way. `started`, `dns` (seconds spent on the name), `lost` (seconds that an
+    answer of the resolver may have waited for the probe thread) and `version` (the manifest's when the probe started)
+    are of the probe under way.
     """
 
     __slots__ = (
@@ -52,6 +52,7 @@ class Worker:
         "certificate_due",
         "dns",
         "due",
+        "ended",
         "generation",
         "in_phase",
         "interval",
@@ -86,7 +87,7 @@ class Worker:
         self.openssl_until = 0.0
         self.running = True
         self.waiting = False
-        self.due = 0.0
+        self.due = self.ended = 0.0
         self.in_phase = self.last = 0.0
         self.missed = 0
         self.wanted = False

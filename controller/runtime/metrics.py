@@ -198,9 +198,8 @@ class Lateness(Collector):
 
     def collect(self) -> Iterator[Metric]:
         bounds = [*map(str, LATENESS_BUCKETS), "+Inf"]
-        family = HistogramMetricFamily(
-            "podpulse_probe_lateness_seconds", "How long after its due time a probe started."
-        )
+        text = "How long a probe started after it was due and the probe before it had ended."
+        family = HistogramMetricFamily("podpulse_probe_lateness_seconds", text)
         family.add_metric([], list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
         yield family
 

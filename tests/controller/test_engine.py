@@ -177,6 +177,13 @@ def test_a_target_that_hangs_is_probed_every_interval_also_when_the_timeout_is_a
     assert max(gaps(hit.connected for hit in target.hits())) < 0.3 + 0.25
 
 
+def test_a_probe_is_not_late_because_the_probe_before_it_took_long(bench: Bench, target: Target) -> None:
+    target.behave(targets.hang)
+    bench.engine.start([spec(target, interval=0.4, timeout=0.9)])
+    until(lambda: len(target.hits()) >= 4)
+    assert max(bench.metrics.lateness) < 0.25
+
+
 @pytest.mark.alone
 def test_one_hanging_target_delays_no_other(bench: Bench, target: Target) -> None:
     target.behave(targets.hang, "/hangs")
