@@ -5,7 +5,7 @@ A part starts before the parts that send data to it, so no data is lost. They st
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -38,8 +38,8 @@ from controller.runtime.signal_requests import Requests
 from controller.runtime.start_error import StartError
 from controller.runtime.systemd import ServiceManager
 from controller.runtime.work_queue import WorkQueue
-from controller.web import exposition
 from controller.web.app import Web
+from controller.web.exposition import Exposition
 from controller.web.pod_views import PodViews
 from controller.web.readiness import Readiness
 from controller.web.server import WebServer
@@ -297,14 +297,9 @@ class App:
         }
 
     def _server(self) -> WebServer:
-        def render(form: exposition.Format) -> Iterable[bytes]:
-            return exposition.render(
-                self._metrics.registry, self._healths, self._manifests, self._desired.damped(), form
-            )
-
         web = Web(
             PodViews(self._healths, self._manifests, flapping=self._desired.flapping, published=self._places.published),
-            render=render,
+            exposition=Exposition(self._metrics.registry, self._healths, self._manifests, self._desired.damped),
             healthy=self._heartbeats.complaints,
             ready=self._readiness.complaints,
             notices=self._notices,

@@ -24,7 +24,7 @@ from controller.web.assets import Assets
 from controller.web.basic_auth import ANONYMOUS
 from controller.web.connection import CONNECTION
 from controller.web.events import Events
-from controller.web.exposition import Render, scraped
+from controller.web.exposition import Exposition
 from controller.web.pages import Pages
 from controller.web.pod_views import PodViews
 from controller.web.query import QueryError
@@ -72,7 +72,7 @@ class Containment:
 
 
 class Web:
-    """The web application. `render` makes the text of a scrape.
+    """The web application. `exposition` answers scrapes.
 
     `notices` are shown on the pages and by `/-/ready`, but do not affect readiness. `reload` returns a sentence about
     the result or raises `ConfigError`; None disables it.
@@ -82,7 +82,7 @@ class Web:
         self,
         views: PodViews,
         *,
-        render: Render,
+        exposition: Exposition,
         healthy: Complaints,
         ready: Complaints,
         notices: Complaints,
@@ -95,7 +95,7 @@ class Web:
             return (*healthy(), *ready(), *notices())
 
         faults.expect("web")
-        self._render = render
+        self._exposition = exposition
         self._healthy = healthy
         self._ready = ready
         self._notices = notices
@@ -125,7 +125,7 @@ class Web:
         self._events.close()
 
     async def _metrics(self, request: Request) -> Response:
-        return scraped(request, self._render)
+        return self._exposition.scraped(request)
 
     async def _is_healthy(self, request: Request) -> Response:
         complaints = self._healthy()

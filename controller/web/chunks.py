@@ -7,13 +7,9 @@ zlib releases the interpreter while it compresses.
 
 import asyncio
 import time
-import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 
 SENT_AT_ONCE = 64 * 1024
-GZIP_LEVEL = 1
-"""The text of metrics is repetitive: higher levels take several times as long and save little."""
-GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 
 async def in_chunks(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
@@ -28,11 +24,3 @@ async def in_chunks(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
             await asyncio.sleep(0)
     if piece:
         yield bytes(piece)
-
-
-def gzipped(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Returns the parts compressed, and one more for the end. Many of them are empty."""
-    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
-    for part in parts:
-        yield compressor.compress(part)
-    yield compressor.flush()

@@ -1,5 +1,6 @@
 """The text of a scrape, read by the parsers of prometheus_client and checked by promtool."""
 
+import gzip
 import platform
 import subprocess
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pycurl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
@@ -20,8 +21,8 @@ from controller.health.store import HealthStore
 from controller.intent.manifest_store import ManifestStore
 from controller.runtime.metrics import REQUEST_OUTCOMES, Metrics
 from controller.runtime.work_queue import WorkQueue
-from controller.web import exposition
-from controller.web.exposition import Format
+from controller.web.exposition import Exposition, Format
+from controller.web.gzip_stream import HEADER, GzipStream
 from reconcilers.gate import Entry, Listing
 from reconcilers.health import Certificate, HealthState, Outcome, Phases, ProbeResult, Reason
 from reconcilers.options import Rules
@@ -40,7 +41,7 @@ def render(
     damped: Collection[PodKey] = (),
     form: Format = Format.TEXT,
 ) -> bytes:
-    return b"".join(exposition.render(registry, healths, manifests, damped, form))
+    return b"".join(Exposition(registry, healths, manifests, lambda: damped).text(form))
 
 
 def spec(key: PodKey) -> CheckSpec:
@@ -391,6 +392,63 @@ def test_ten_thousand_checks_are_rendered_in_little_time() -> None:
     took = time.thread_time() - started
     assert text.count(b"\n") > 200_000
     assert took < 1.0  # seconds of CPU; usually 0.04
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(
+                st.integers(0, 599),
+                st.sampled_from(Outcome),
+                st.sampled_from(OF_PROBES),
+                st.sampled_from([0, 200, 503]),
+                st.sampled_from([0.0, STARTED, 1e10]),
+            ),
+            max_size=5,
+        ),
+        max_size=3,
+    ),
+    st.lists(st.integers(0, 599), max_size=3),
+    st.sampled_from(Format),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_later_scrape_is_equal_to_a_first_one_compressed_or_not(
+    turns: list[list[tuple[int, Outcome, Reason, int, float]]], removed: list[int], form: Format
+) -> None:
+    keys = [PodKey("100%s\n", f"pod-{number}") for number in range(600)]
+    store, intents = healths(keys, [result(key) for key in keys[::2]]), manifests(dict.fromkeys(keys[:300], b"id: ["))
+    damped: set[PodKey] = set()
+    kept = Exposition(CollectorRegistry(), store, intents, lambda: damped)
+    for results in turns:
+        b"".join(kept.gzipped(form))
+        store.observe(
+            replace(result(keys[at], outcome, reason, status), certificate=Certificate(expires, chain_expires=expires))
+            for at, outcome, reason, status, expires in results
+        )
+        damped ^= {keys[at] for at, *_ in results}
+        text = render(CollectorRegistry(), store, intents, damped, form)
+        assert b"".join(kept.text(form)) == text
+        assert gzip.decompress(b"".join(kept.gzipped(form))) == text
+    store.forget([keys[at] for at in removed])
+    intents.remove([keys[at] for at in removed])
+    intents.replace(Listing(2, {keys[at]: Entry((2,), b"id: isup\n") for at in removed[:1]}))
+    text = render(CollectorRegistry(), store, intents, damped, form)
+    assert b"".join(kept.text(form)) == text
+    assert gzip.decompress(b"".join(kept.gzipped(form))) == text
+
+
+@given(st.lists(st.tuples(st.binary(max_size=300), st.sampled_from([0, 1, 700]), st.booleans()), max_size=8))
+def test_compressed_pieces_can_be_copied_into_any_file(parts: list[tuple[bytes, int, bool]]) -> None:
+    texts = [part * (1 + times) for part, times, _ in parts]
+    first, second = GzipStream(), GzipStream()
+    pieces = [first.piece(text) for text in texts]
+    copied = [
+        second.copy(piece) if is_piece else second.add(text)
+        for (*_, is_piece), piece, text in zip(parts, pieces, texts, strict=True)
+    ]
+    assert gzip.decompress(HEADER + b"".join(copied) + second.end()) == b"".join(texts)
+    again = [first.copy(piece) for piece in reversed(pieces)]
+    assert gzip.decompress(HEADER + b"".join(again) + first.end()) == b"".join(reversed(texts))
 
 
 def test_suppressed_changes_are_counted() -> None:

@@ -16,7 +16,7 @@ from controller.intent.manifest_store import ManifestStore
 from controller.runtime.faults import Faults
 from controller.runtime.metrics import Metrics
 from controller.web.app import Web
-from controller.web.exposition import render
+from controller.web.exposition import Exposition
 from controller.web.pod_views import PodViews
 from controller.web.server import OPEN_ACCESS, WebServer
 from reconcilers.damping import Flapping
@@ -61,7 +61,7 @@ class Site(AbstractContextManager["Site"]):
         )
         self.web = Web(
             self.fleet,
-            render=lambda form: render(metrics.registry, self.healths, self.manifests, self.flapping, form),
+            exposition=Exposition(metrics.registry, self.healths, self.manifests, lambda: self.flapping),
             healthy=lambda: self.unhealthy,
             ready=lambda: self.unready,
             notices=lambda: self.noticed,
