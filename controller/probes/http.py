@@ -204,7 +204,7 @@ class HttpExchange:
                 self._read_again()
 
     def _read_again(self) -> None:
-        self._parser, self._odd = self._new_parser(), OddHeaders()
+        self._parser, self._odd = self._new_parser(), OddHeaders(is_head=self._is_head)
         self.status, self._is_sized, self._transfer = 0, False, b""
         seen, self._seen = self._seen, b""
         self._feed_lines(self._odd, seen)

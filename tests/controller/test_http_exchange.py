@@ -3,11 +3,11 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.probes.failure import Cause
-from controller.probes.http import MAX_EXCERPT, MAX_READ, HttpExchange, Prepared, prepared
+from controller.probes.http import MAX_EXCERPT, MAX_READ, HttpExchange, Prepared, UsualAnswer, prepared
 from controller.probes.verdict import sentence
 from reconcilers.spec import HttpGet, Tls
 
@@ -111,6 +111,50 @@ def test_any_split_of_a_broken_answer_is_read_alike(
     whole = read(data, is_head=is_head, clean=clean)
     for every in (parts, [bytes([each]) for each in data]):
         assert told(read(*every, is_head=is_head, clean=clean)) == told(whole)
+
+
+class Thorough(HttpExchange):
+    """Reads every answer in full, the usual ones too."""
+
+    __slots__ = ()
+
+    def _read_usual(self, data: bytes) -> bool:  # noqa: ARG002 - no answer is usual to it
+        return False
+
+
+@st.composite
+def usual(draw: st.DrawFn) -> bytes:
+    """An answer with the length of its body, or nearly so."""
+    status = draw(st.sampled_from([b"200 OK", b"204 N", b"304 M", b"408 T", b"503 No", b"101 S", b"100 Go", b"999 X"]))
+    headers = b"".join(draw(HEADERS))
+    body = draw(st.binary(max_size=8)) * draw(st.sampled_from([1, 1, MAX_READ // 8]))
+    length = len(body) + draw(st.sampled_from([0, 0, 0, 0, 1, -1]))
+    version = draw(st.sampled_from([b"1.1", b"1.1", b"1.0", b"2.0"]))
+    return b"HTTP/%s %s\r\n%sContent-Length: %d\r\n\r\n%s" % (version, status, headers, length, body)
+
+
+@given(splits(st.one_of(usual(), answers(), broken())), st.booleans(), st.booleans(), st.sampled_from([MAX_READ, 5]))
+@settings(max_examples=500)
+def test_the_usual_answer_is_read_as_it_is_in_full(
+    split: tuple[bytes, list[bytes]], is_head: bool, clean: bool, kept: int
+) -> None:
+    data, parts = split
+    for each in ([data], parts):
+        quick, thorough = (kind(Prepared(b"", kept, is_head)) for kind in (HttpExchange, Thorough))
+        for answer in (quick, thorough):
+            for part in filter(None, each):
+                answer.receive(part)
+        assert (told(quick), quick.has_head) == (told(thorough), thorough.has_head)
+        assert (quick.is_keepable, quick.is_stale) == (thorough.is_keepable, thorough.is_stale)
+        for answer in (quick, thorough):
+            answer.end(clean=clean)
+        assert (told(quick), quick.excerpt()) == (told(thorough), thorough.excerpt())
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n", b"Server: x\r\nDate: y\r\n"])
+def test_an_answer_in_one_piece_with_its_length_is_usual(more: bytes) -> None:
+    assert UsualAnswer(OK + more + SIZED[len(OK) :]).is_complete
+    assert not UsualAnswer(OK + more + b"\r\n").is_complete
 
 
 @given(st.lists(st.binary(max_size=300)), st.booleans())
@@ -264,6 +308,25 @@ def test_a_coding_does_not_matter_where_there_is_no_body(status: bytes) -> None:
     head = b"HTTP/1.1 " + status + b" X\r\nTransfer-Encoding: gzip\r\n\r\n"
     assert cause(read(head, is_head=True)) is None
     assert cause(read(head)) is (Cause.MALFORMED if status == b"200" else None)
+
+
+@pytest.mark.parametrize("length", [b"x", b"-1", b"2, 3", b"2\r\nContent-Length: 3", b"9" * 30])
+@pytest.mark.parametrize("status", [b"200", b"204", b"304", b"101"])
+def test_a_length_does_not_matter_where_there_is_no_body(status: bytes, length: bytes) -> None:
+    data = b"HTTP/1.1 " + status + b" X\r\nContent-Length: " + length + b"\r\nServer: y\r\n\r\n"
+    for step in (1, 7, len(data)):
+        parts = [data[at : at + step] for at in range(0, len(data), step)]
+        assert told(read(*parts, is_head=True)) == (True, "", int(status), b"")
+        answer = read(*parts)
+        assert cause(answer) is (Cause.MALFORMED if status == b"200" else None)
+        assert answer.is_done
+
+
+def test_a_length_of_an_informational_answer_does_not_matter() -> None:
+    answer = read(b"HTTP/1.1 103 Early\r\nContent-Length: x\r\n\r\n" + SIZED)
+    assert told(answer) == (True, "", 200, b"ok")
+    refused = read(b"HTTP/1.1 103 Early\r\nContent-Length: x\r\n\r\n" + OK + b"Content-Length: x\r\n\r\n")
+    assert cause(refused) is Cause.MALFORMED
 
 
 @pytest.mark.parametrize(

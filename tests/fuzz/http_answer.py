@@ -17,7 +17,14 @@ from tests.fuzz.splits import answer_from, parts
 PIECES = [
     *(b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 503 No\r\n", b"HTTP/1.1 204\r\n", b"HTTP/1.1 101 S\r\nUpgrade: x\r\n"),
     *(b"HTTP/1.1 100 Go\r\n\r\n", b"HTTP/1.0 103 E\r\nX Y: z\r\n\r\n", b"HTTP/1.1 200 OK\n", b"HTTP/2.0 200 \r\n"),
-    *(b"Content-Length: 2\r\n", b"Content-Length: 2, 2\r\n", b"Content-Length: 99999\r\n", b"Connection: close\r\n"),
+    *(
+        b"Content-Length: 2\r\n",
+        b"Content-Length: 2, 2\r\n",
+        b"Content-Length: x\r\n",
+        b"HTTP/1.1 304\r\n",
+        b"Content-Length: 99999\r\n",
+        b"Connection: close\r\n",
+    ),
     *(b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: identity\r\n", b"Transfer-Encoding: gzip, chunked\r\n"),
     *(b"X: y\r\n", b"X Y: z\r\n", b": y\n", b"X: a\0b\r\n", b" folded\r\n", b"X: y\r", b"Big: " + b"x" * 30_000),
     *(
