@@ -4,6 +4,7 @@ Belongs to the probe thread, but for `wake`.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Collection
 
 from controller.probes.connection import NEXT_ADDRESS
@@ -31,6 +32,9 @@ SOON = 0.05
 WATCHFUL = 0.01
 """Seconds for which the loop waits at most while a request is not sent yet. Where waiting takes longer, the loop was
 away; what it cannot know is how much of a shorter wait it was."""
+
+PROMPT = 0.02
+"""Seconds within which most probes end. Only the others are looked at when their time is over."""
 
 UNREACHED = frozenset({Reason.REFUSED, Reason.CONNECT, Reason.TIMEOUT})
 """The reasons after which a name may have another address by now."""
@@ -67,6 +71,8 @@ class Prober:
         self._next_addresses: Schedule[RunningProbe] = Schedule()
         self._unsent: dict[RunningProbe, None] = {}
         """Those in flight whose request was not sent when they were last looked at, the oldest first."""
+        self._launched: deque[RunningProbe] = deque()
+        """Those that began within `PROMPT`, and ended since or not. They have no entry in `_deadlines` yet."""
         self._deadlines: Schedule[tuple[Worker, float, bool]] = Schedule()
         self._waiting: dict[Worker, None] = {}
         self._answers_seen = 0
@@ -85,8 +91,12 @@ class Prober:
         is the pod's time, so it only has to end."""
         if self._waiting or self._is_sending():
             return WATCHFUL
+        if not self._in_flight:
+            return idle
         ticks = min(self._deadlines.next_tick(), self._next_addresses.next_tick())
-        return min(idle, ticks - self._clock()) if self._in_flight else idle
+        if self._launched:
+            ticks = min(ticks, self._launched[0].worker.started + PROMPT)
+        return min(idle, ticks - self._clock())
 
     def _is_sending(self) -> bool:
         while self._unsent and (oldest := next(iter(self._unsent))).is_sent:
@@ -233,7 +243,10 @@ class Prober:
             return
         if not probe.is_sent:
             self._unsent[probe] = None
-        self._deadlines.add((worker, worker.started, False), deadline(worker, probe))
+        if worker.dns or worker.spec.timeout < 2 * PROMPT:
+            self._deadlines.add((worker, worker.started, False), deadline(worker, probe))
+        else:
+            self._launched.append(probe)
         if len(target.addresses) > 1:
             self._next_addresses.add(probe, self._clock() + NEXT_ADDRESS)
 
@@ -275,6 +288,8 @@ class Prober:
         A probe that was read from just now may have more to read: it gets another look.
         """
         looked = self.loop.looked
+        while self._launched and self._launched[0].worker.started + PROMPT <= looked:
+            self._expect(self._launched.popleft())
         for _, (worker, started, again) in self._deadlines.pop_due(looked):
             if (probe := worker.probe) is None or worker.started != started:
                 continue
@@ -286,10 +301,16 @@ class Prober:
                 self._conclude(worker, overdue(worker, probe), probe.phases(worker.dns, self._clock()))
                 self._release(probe, keep=False)
 
+    def _expect(self, probe: RunningProbe) -> None:
+        """Note the deadline of a probe that has not ended promptly, as most do."""
+        worker = probe.worker
+        if worker.probe is probe:
+            self._deadlines.add((worker, worker.started, False), deadline(worker, probe))
+
     def _read(self, worker: Worker, probe: RunningProbe) -> tuple[Verdict, Phases]:
         phases = probe.phases(worker.dns, self._clock())
         refused = probe.failure is not None and probe.failure.cause is Cause.CERTIFICATE
-        settings = self._settings(worker) if worker.spec.probe.tls else None
+        settings = probe.settings
         session = probe.connection.session if probe.connection else None
         wants = session is not None and not probe.is_kept and worker.wants_certificate(worker.started)
         sent = session.chain() if session and (wants or refused) else ()

@@ -48,7 +48,6 @@ class RunningProbe:
         "_on_end",
         "_open_at",
         "_ready_at",
-        "_settings",
         "_start",
         "_target",
         "_was_refused",
@@ -61,6 +60,7 @@ class RunningProbe:
         "is_sent",
         "is_spent",
         "lost",
+        "settings",
         "worker",
     )
 
@@ -76,7 +76,7 @@ class RunningProbe:
         self.worker = worker
         self._loop = loop
         self._target = target
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
         self._on_end = on_end
         self._is_openssl = self._is_over = self._was_refused = False
@@ -129,13 +129,13 @@ class RunningProbe:
             self.connection.try_next()
 
     def _session(self) -> Session | None:
-        if self._settings is None:
+        if self.settings is None:
             return None
         if not self._is_openssl:
             with suppress(Unsure):
-                return self._settings.rustls(self.worker.server_name)
+                return self.settings.rustls(self.worker.server_name)
             self._is_openssl = True
-        return self._settings.openssl(self.worker.server_name)
+        return self.settings.openssl(self.worker.server_name)
 
     def _send(self) -> None:
         """Send the request on a connection that is kept, or has TLS."""
@@ -158,10 +158,10 @@ class RunningProbe:
     def on_ready(self) -> None:
         if self._is_over:
             return
-        self._ready_at = self._clock() if self._settings else self._open_at
+        self._ready_at = self._clock() if self.settings else self._open_at
         if self.exchange.is_done:
             self._finish()
-        elif self._settings is None:
+        elif self.settings is None:
             self.is_sent = True
         elif self._is_alpn_agreed():
             self._send()
@@ -188,14 +188,14 @@ class RunningProbe:
         if self._is_over:
             self.is_spent = True
             return
-        if self._settings and not self._ready_at:
+        if self.settings and not self._ready_at:
             self._fail(Failure(Cause.TLS_CLOSED))
             return
         self.exchange.end(clean=clean)
         self._finish()
 
     def on_failure(self, failure: Failure) -> None:
-        if failure.cause is Cause.RESET and self._settings and not self._ready_at and not self.is_kept:
+        if failure.cause is Cause.RESET and self.settings and not self._ready_at and not self.is_kept:
             failure = Failure(Cause.TLS_RESET, errno=failure.errno)
         self._fail(failure)
 
@@ -217,18 +217,18 @@ class RunningProbe:
             return
         if self._is_openssl and self.worker.openssl_until <= (now := self._clock()):
             session = self.connection.session if self.connection else None
-            if not (session and self._settings and self._settings.widen(session)):
+            if not (session and self.settings and self.settings.widen(session)):
                 self.worker.openssl_until = now + AGAIN
         self._end(None)
 
     def _is_doubtful(self) -> bool:
         """Returns whether rustls has accepted certificates that OpenSSL may refuse. That is looked at as often as the
         certificate is read."""
-        if self._settings is None or self._is_openssl or self.is_kept or self.connection is None:
+        if self.settings is None or self._is_openssl or self.is_kept or self.connection is None:
             return False
         if (session := self.connection.session) is None or not self.worker.wants_certificate(self.worker.started):
             return False
-        return not self._settings.confirms(session)
+        return not self.settings.confirms(session)
 
     def _fail(self, failure: Failure) -> None:
         if self._is_over:
@@ -239,7 +239,7 @@ class RunningProbe:
         elif failure.cause in NOT_PROCESSED and not self._was_refused:
             self._was_refused = True
             self._repeat(openssl=self._is_openssl)
-        elif self._settings and not self._is_openssl and self._is_tls(failure):
+        elif self.settings and not self._is_openssl and self._is_tls(failure):
             self._repeat(openssl=True)
         else:
             self._end(self._explained(failure))
@@ -262,9 +262,9 @@ class RunningProbe:
         """In TLS 1.3 a target refuses a missing client certificate only after the handshake. Whether its alert can be
         read then depends on timing. In TLS 1.2 the alert is one that may have other causes."""
         session = self.connection.session if self.connection else None
-        if not isinstance(session, OpenSslSession) or self.exchange.has_begun or not self._settings:
+        if not isinstance(session, OpenSslSession) or self.exchange.has_begun or not self.settings:
             return failure
-        if self._settings.has_certificate or failure.cause in (Cause.CERTIFICATE, Cause.CONNECT, *NOT_PROCESSED):
+        if self.settings.has_certificate or failure.cause in (Cause.CERTIFICATE, Cause.CONNECT, *NOT_PROCESSED):
             return failure
         if session.demands_certificate and (self._ready_at or failure.alert == HANDSHAKE_FAILURE):
             return Failure(Cause.CLIENT_CERTIFICATE)
