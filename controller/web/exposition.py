@@ -14,7 +14,7 @@ https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import zip_longest
+from itertools import compress, zip_longest
 from typing import Any
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
@@ -91,13 +91,12 @@ class Exposition:
     def _parts(self, form: Format) -> Iterator["bytes | Samples"]:
         """The format requires the lines of a family to be together."""
         checks = self._healths.all()
-        results = [(check.spec.key, last) for check in checks if (last := check.last)]
+        keys, last = [check.spec.key for check in checks], [check.last for check in checks]
         intents = self._manifests.intents()
         damped = self._damped()
-        keys = [check.spec.key for check in checks]
         of_checks = self._chunks("checks", keys, checks)
         for families, chunks in (
-            (OF_RESULTS, self._chunks("results", [key for key, _ in results], [last for _, last in results])),
+            (OF_RESULTS, self._chunks("results", [*compress(keys, last)], [*filter(None, last)])),
             (OF_CHECKS, of_checks),
             (OF_MANIFESTS, self._chunks("manifests", [*intents], [*intents.values()])),
             ((FLAPPING,), [(pods, [key in damped for key in pods.keys]) for pods, _ in of_checks]),
