@@ -1,0 +1,57 @@
+"""The share that is in force, for all threads. Reading it takes no lock."""
+
+import threading
+from collections.abc import Callable
+
+from reconcilers.share import FleetView, Share
+
+
+class CurrentShare:
+    """Holds the share of this controller. Without a fleet, it never changes.
+
+    Listeners are called after each change, in the thread that caused it, and read the new share themselves.
+    """
+
+    def __init__(self, share: Share) -> None:
+        self._lock = threading.Lock()
+        self._state: tuple[Share, dict[str, bool]] = (share, {})
+        """The share, and its answers so far: hashing a node's name over many members is not free."""
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each later change."""
+        self._listeners.append(listener)
+
+    def current(self) -> Share:
+        """Returns the share in force."""
+        return self._state[0]
+
+    def owns(self, node: str) -> bool:
+        """Whether this controller checks `node`."""
+        share, known = self._state
+        answer = known.get(node)
+        if answer is None:
+            answer = known[node] = share.owns(node)
+        return answer
+
+    def apply(self, view: FleetView) -> None:
+        """Puts a view in force."""
+        self._change(lambda share: share.seeing(view))
+
+    def fence(self, node: str, index: int) -> None:
+        """Another member has written `node` with a view of `index`, which is newer than the view in force."""
+        self._change(lambda share: share.fencing(node, index) if index > share.index else share)
+
+    def unfence(self, node: str) -> None:
+        """Ends the fence of `node`."""
+        self._change(lambda share: share.unfencing(node))
+
+    def _change(self, change: Callable[[Share], Share]) -> None:
+        with self._lock:
+            old = self._state[0]
+            new = change(old)
+            if new == old:
+                return
+            self._state = (new, {})
+        for listener in tuple(self._listeners):
+            listener()
