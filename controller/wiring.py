@@ -12,7 +12,7 @@ from controller.consul.addresses import AddressWatch, CatalogAddress, FixedAddre
 from controller.consul.client import AgentService, ConsulClient
 from controller.consul.holders import Holders
 from controller.consul.operations import Observe
-from controller.consul.registration import Complaints, RegistrationKeeper, controller_service
+from controller.consul.registration import Complaints, ReadyStatus, RegistrationKeeper, controller_service
 from controller.consul.session import SessionKeeper
 from controller.health.restart_state import RestartState
 from controller.intent.consul import ConsulSource
@@ -198,7 +198,7 @@ def registration(
 
     client = ConsulClient(config.consul_settings(environ), timeout=REGISTRATION_DEADLINE, observe=observe)
     heartbeat = heartbeats.new("registration", 30, asks=True)
-    return (RegistrationKeeper(client, describe, heartbeats.complaints, ready, holders, heartbeat),)
+    return (RegistrationKeeper(client, describe, ReadyStatus(heartbeats.complaints, ready), holders, heartbeat),)
 
 
 def _fixed(address: str) -> FixedAddress:

@@ -292,6 +292,22 @@ class ConsulClient:
         """Returns the address of Consul's leader. "" if there is none."""
         return self._request("leader", lambda: answers.leader_of(self._api.status.leader()))
 
+    # --- what other modules decode ---
+
+    def query(
+        self,
+        operation: ControllerOp,
+        path: str,
+        parameters: Sequence[tuple[str, str]],
+        decode: Callable[[Response], T],
+        index: int = 0,
+        wait: float = 0.0,
+    ) -> T:
+        """Returns the decoded answer of a GET. With an `index`, Consul answers after a change or `wait` seconds."""
+        asked = [*parameters, *_blocking(index, wait).items()]
+        timeout = self._listing_timeout(index, wait)
+        return self._request(operation, lambda: decode(self._http.get(None, path, asked)), timeout)
+
     # --- shared by the methods above ---
 
     def _read_tree(
@@ -350,7 +366,8 @@ class ConsulClient:
             raise type(error)(f"{operation}: Consul at {self._address} {error}") from error
         except ConsulUnavailable as error:
             outcome = "unavailable"
-            raise ConsulUnavailable(f"{operation}: Consul at {self._address} {error}", sent=error.sent) from error
+            problem = f"{operation}: Consul at {self._address} {error}"
+            raise ConsulUnavailable(problem, sent=error.sent, answered=error.answered) from error
         except answers.DECODE_ERRORS as error:
             outcome, answer = "unavailable", self._http.answer
             problem = f"answered {answer.code} {answer.excerpt!r}, which is not a valid answer of Consul ({error!r})"

@@ -19,6 +19,8 @@ ControllerOp = Literal[
     "update_check",
     "agent_node",
     "node_address",
+    "node_addresses",
+    "members",
 ]
 ToolOp = Literal["get", "list_pairs", "put", "delete", "leader"]
 CONTROLLER_OPERATIONS: Sequence[str] = get_args(ControllerOp)

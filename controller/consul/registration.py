@@ -9,8 +9,9 @@ with the token of its registration. After a change of the token, the service is 
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
+from typing import Protocol
 
 from controller.consul.client import AgentCheck, AgentService, ConsulClient, ConsulError, ConsulRefused, ConsulSettings
 from controller.consul.holders import NAME, Holders, controller_id, page_of
@@ -26,15 +27,72 @@ PERIOD = 3.0
 """Seconds between two renewals. A service that the agent has lost is registered again within this time."""
 LONGEST_PAUSE = 60.0
 CONNECT_WITHIN = 1.0
-NOTES = f"The controller. Critical when it hangs, or when it has not renewed this check for {TTL:g} s."
+NOTES = "The controller. Critical when it hangs, or when it has not renewed this check for {ttl:g} s."
 
 Complaints = Callable[[], Sequence[str]]
 """Returns a sentence for each problem."""
 
 
-def controller_service(node: str, version: str, scheme: str, host: str, port: int) -> AgentService:
-    """The service of a controller. A controller that listens on all addresses is reached at the agent's address."""
-    meta = {"node": node, "version": version, "scheme": scheme, OWNER[0]: OWNER[1]}
+class CheckStatus(Protocol):
+    """Decides the status of the controller's TTL check, and hears whether Consul's agent took it."""
+
+    @property
+    def ttl(self) -> float:
+        """Seconds after which the agent makes a check critical that was not renewed."""
+        ...
+
+    @property
+    def period(self) -> float:
+        """Seconds until the next renewal."""
+        ...
+
+    def current(self) -> tuple[str, str]:
+        """Returns the status and the output that are sent now."""
+        ...
+
+    def renewed(self) -> None:
+        """The agent has taken the last status."""
+        ...
+
+    def failed(self, error: ConsulError) -> None:
+        """The agent has not taken the last status."""
+        ...
+
+
+class ReadyStatus:
+    """Implements `CheckStatus` without a fleet: passing while the controller is ready, critical while it hangs."""
+
+    def __init__(self, healthy: Complaints, ready: Complaints) -> None:
+        self._healthy = healthy
+        self._ready = ready
+
+    @property
+    def ttl(self) -> float:
+        return TTL
+
+    @property
+    def period(self) -> float:
+        return PERIOD
+
+    def current(self) -> tuple[str, str]:
+        """See `CheckStatus`."""
+        stuck, unready = self._healthy(), self._ready()
+        status = "critical" if stuck else "warning" if unready else "passing"
+        return status, "\n".join([*stuck, *unready]) or "ok"
+
+    def renewed(self) -> None:
+        """See `CheckStatus`."""
+
+    def failed(self, error: ConsulError) -> None:
+        """See `CheckStatus`."""
+
+
+def controller_service(
+    node: str, version: str, scheme: str, host: str, port: int, more: Mapping[str, str] | None = None
+) -> AgentService:
+    """The service of a controller, with `more` meta. A controller that listens on all addresses is reached at the
+    agent's address."""
+    meta = {"node": node, "version": version, "scheme": scheme, OWNER[0]: OWNER[1], **(more or {})}
     return AgentService(controller_id(node), NAME, port, (), meta, "" if _is_wildcard(host) else host)
 
 
@@ -50,8 +108,7 @@ class RegistrationKeeper:
         self,
         client: ConsulClient,
         describe: Callable[[], AgentService],
-        healthy: Complaints,
-        ready: Complaints,
+        status: CheckStatus,
         holders: Holders,
         heartbeat: Heartbeat,
         *,
@@ -59,8 +116,7 @@ class RegistrationKeeper:
     ) -> None:
         self._client = client
         self._describe = describe
-        self._healthy = healthy
-        self._ready = ready
+        self._status = status
         self._holders = holders
         self._clock = clock
         self._registered = ""
@@ -90,7 +146,7 @@ class RegistrationKeeper:
             self._holders.page = page_of(self._service, self._service.meta["node"])
         if self._clock() >= self._due:
             self._renew(self._service)
-        return PERIOD
+        return self._status.period
 
     def _leave(self) -> None:
         self._client.reopen()
@@ -109,10 +165,12 @@ class RegistrationKeeper:
                 self._log_registered(service)
             self._pause = 0.0
             self._problem.clear()
+            self._status.renewed()
         except ConsulError as error:
             self._registered = ""
+            self._status.failed(error)
             refused = isinstance(error, ConsulRefused) and not self._holders.owner()
-            self._pause = min(max(PERIOD, 2 * self._pause), LONGEST_PAUSE) if refused else 0.0
+            self._pause = min(max(self._status.period, 2 * self._pause), LONGEST_PAUSE) if refused else 0.0
             text = f"not registered with Consul, so this controller cannot be found there: {error}"
             self._problem.warn(text, type(error))
         self._due = self._clock() + self._pause
@@ -127,8 +185,9 @@ class RegistrationKeeper:
                 raise ConsulRefused(self._holders.elsewhere)
         self._holders.elsewhere = ""
         self._may_be_registered = True
-        token, (status, _) = self._client.token_mark(), self._status_and_output()
-        self._client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", NOTES, status), TTL)
+        token, ttl = self._client.token_mark(), self._status.ttl
+        check = AgentCheck(service.id, service.id, "Podpulse", NOTES.format(ttl=ttl), self._status.current()[0])
+        self._client.register_service(service, check, ttl)
         self._registered = token if self._update_check(service) else ""
 
     def _find(self, service: AgentService) -> AgentService | None:
@@ -159,12 +218,7 @@ class RegistrationKeeper:
 
     def _update_check(self, service: AgentService) -> bool:
         """Returns False if the agent does not know the check."""
-        return self._client.update_check(service.id, *self._status_and_output())
-
-    def _status_and_output(self) -> tuple[str, str]:
-        stuck, unready = self._healthy(), self._ready()
-        status = "critical" if stuck else "warning" if unready else "passing"
-        return status, "\n".join([*stuck, *unready]) or "ok"
+        return self._client.update_check(service.id, *self._status.current())
 
     def _withdraw(self, service: AgentService) -> None:
         """Remove the service. The agent removes it from the catalog with the token of its last registration. If the

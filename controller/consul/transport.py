@@ -43,11 +43,13 @@ class ConsulUnavailable(ConsulError):
     """No answer, or an answer that is 5xx, 429 or not from Consul. The request can be retried.
 
     `sent` is False if the request was certainly not sent. Otherwise Consul may have carried it out, or may do so later.
+    `answered` is whether there was any answer.
     """
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
+    def __init__(self, message: str, *, sent: bool = True, answered: bool = True) -> None:
         super().__init__(message)
         self.sent = sent
+        self.answered = answered
 
 
 class ConsulRefused(ConsulError):
@@ -301,11 +303,11 @@ class CurlTransport:
     def _no_answer(self, problem: Sequence[Any], body: BoundedBody) -> ConsulError:
         code, message = problem
         if self._cancelled:
-            return ConsulUnavailable("did not answer: the request was cancelled")
+            return ConsulUnavailable("did not answer: the request was cancelled", answered=False)
         if body.overflow:
             return ConsulTooLarge(f"answered with more than {MAX_BODY} bytes")
         within = f" within {self.timeout:g} s" if code == pycurl.E_OPERATION_TIMEDOUT else ""
-        return ConsulUnavailable(f"did not answer{within}: {message}", sent=code not in NEVER_SENT)
+        return ConsulUnavailable(f"did not answer{within}: {message}", sent=code not in NEVER_SENT, answered=False)
 
 
 def _with_authorization(settings: ConsulSettings) -> Sequence[tuple[str, str]]:

@@ -14,7 +14,7 @@ import pytest
 from controller.consul import registration
 from controller.consul.client import AgentCheck, AgentService, ConsulClient
 from controller.consul.holders import Holders
-from controller.consul.registration import RegistrationKeeper, controller_service
+from controller.consul.registration import ReadyStatus, RegistrationKeeper, controller_service
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import PodKey
 from tests.support.consul import Agent
@@ -24,6 +24,7 @@ from tests.support.targets import Target
 ID = "podpulse-web1"
 RIGHTS = 'service "podpulse" { policy = "write" }'
 WITHIN = 30.0
+NO_TROUBLE = ReadyStatus(list, list)
 PERIOD = 0.3
 """Seconds, in place of the keeper's own period."""
 SERVICE = controller_service("web1", "1.2.3", "http", "10.0.0.7", 9815)
@@ -52,8 +53,7 @@ def registered(
     keeper = RegistrationKeeper(
         ConsulClient(settings, timeout=2.0),
         lambda: service,
-        lambda: trouble.unhealthy,
-        lambda: trouble.unready,
+        ReadyStatus(lambda: trouble.unhealthy, lambda: trouble.unready),
         trouble.holders,
         Heartbeat("registration", 30, time.monotonic),
     )
@@ -157,7 +157,7 @@ def test_the_service_of_a_killed_controller_turns_critical_and_remains(
     monkeypatch.setattr(registration, "TTL", 4.0)
     heartbeat = Heartbeat("registration", 30, time.monotonic)
     with consul.client() as client:
-        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), heartbeat)
+        keeper = RegistrationKeeper(client, lambda: SERVICE, NO_TROUBLE, Holders(), heartbeat)
         keeper._renew(SERVICE)
     assert check(consul)["Status"] == "passing"
     assert consul.request("GET", "agent/checks").json()[ID]["Type"] == "ttl"
@@ -195,7 +195,7 @@ def test_the_pause_after_refusals_doubles(consul_binary: Path) -> None:
         token = agent.create_token('key_prefix "health/" { policy = "write" }')
         now, heartbeat = [0.0], Heartbeat("registration", 30, time.monotonic)
         with ConsulClient(agent.settings(token)) as client:
-            keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, Holders(), heartbeat, clock=lambda: now[0])
+            keeper = RegistrationKeeper(client, lambda: SERVICE, NO_TROUBLE, Holders(), heartbeat, clock=lambda: now[0])
             pauses = []
             for _ in range(7):
                 keeper._renew(SERVICE)
@@ -289,7 +289,7 @@ def test_a_controller_whose_keys_another_holds_deregisters_itself(consul: Agent)
 def test_a_controller_that_holds_keys_stays_registered_if_another_session_locks_one(consul: Agent) -> None:
     now, holders, heartbeat = [0.0], Holders(), Heartbeat("registration", 30, time.monotonic)
     with consul.client() as client:
-        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, heartbeat, clock=lambda: now[0])
+        keeper = RegistrationKeeper(client, lambda: SERVICE, NO_TROUBLE, holders, heartbeat, clock=lambda: now[0])
         holders.holds_some = True
         holders.note(client, {PodKey("web1", "a"): "5e551015"})
         keeper._renew(SERVICE)
@@ -303,7 +303,7 @@ def test_a_controller_that_holds_keys_stays_registered_if_another_session_locks_
 def test_it_is_registered_as_soon_as_no_other_session_holds_the_keys(consul: Agent) -> None:
     now, holders, heartbeat = [0.0], Holders(), Heartbeat("registration", 30, time.monotonic)
     with consul.client() as client:
-        keeper = RegistrationKeeper(client, lambda: SERVICE, list, list, holders, heartbeat, clock=lambda: now[0])
+        keeper = RegistrationKeeper(client, lambda: SERVICE, NO_TROUBLE, holders, heartbeat, clock=lambda: now[0])
         holders.note(client, {PodKey("web1", "a"): "5e551015"})
         for _ in range(5):
             keeper._renew(SERVICE)

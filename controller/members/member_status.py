@@ -1,0 +1,91 @@
+"""The status of the TTL check that makes this controller a member of its fleet.
+
+Members are the passing instances. So the check is `warning` while the controller joins, and `critical` while a thread
+hangs. A controller that is not ready stays a member: the reason is the output of its check.
+
+**Cut off from Consul.** If no renewal was taken for the TTL, the agent has made the check critical, and the other
+members probe our nodes. What happens depends on the reason:
+
+* The agent did not answer, or this process stood still: this controller checks nothing until it has read the members
+  again, so that no pod is probed twice.
+* The connection was refused: the agent's process is dead, and with it the timer of our TTL. Probes go on, as they do
+  without a fleet.
+* The agent answered with an error: the members can be read, or the whole of Consul has a problem. Probes go on until a
+  view says otherwise.
+"""
+
+from collections.abc import Callable, Sequence
+
+from controller.consul.client import ConsulError, ConsulUnavailable
+from controller.consul.registration import Complaints
+from controller.members.membership_watch import MembershipWatch
+from controller.runtime.boottime import boottime
+from reconcilers.membership import SETTLING, TTL, Membership
+
+PERIOD = 1.0
+PERIOD_UNKNOWN = 0.2
+"""Seconds between two renewals, while the members are not known, and after a renewal without an answer."""
+
+
+class MemberStatus:
+    """Implements `CheckStatus` for the member `member`. One thread calls it."""
+
+    def __init__(
+        self,
+        watch: MembershipWatch,
+        member: str,
+        healthy: Complaints,
+        ready: Complaints,
+        clock: Callable[[], float] = boottime,
+    ) -> None:
+        self._watch = watch
+        self._member = member
+        self._healthy = healthy
+        self._ready = ready
+        self._clock = clock
+        self._membership = Membership()
+        self._sent = 0.0
+        self._is_silent = True
+        """Whether the agent has not answered since the last renewal, or nothing was sent."""
+
+    @property
+    def ttl(self) -> float:
+        return TTL
+
+    @property
+    def period(self) -> float:
+        """See `CheckStatus`."""
+        is_settled = self._membership.since is not None and self._watch.view() is not None
+        return PERIOD if is_settled and self._clock() - self._membership.renewed < PERIOD else PERIOD_UNKNOWN
+
+    def current(self) -> tuple[str, str]:
+        """See `CheckStatus`."""
+        self._sent = self._clock()
+        self._notice_break()
+        if stuck := self._healthy():
+            self._membership = Membership()
+            return "critical", "\n".join(stuck)
+        view = self._watch.view()
+        members = view.members if view else None
+        self._membership = self._membership.considered(self._member, members, self._sent)
+        return self._status(self._ready())
+
+    def _status(self, unready: Sequence[str]) -> tuple[str, str]:
+        if not self._membership.is_admitted:
+            return "warning", f"joining the fleet, which takes {SETTLING:g} s"
+        return "passing", "\n".join(unready) or "ok"
+
+    def renewed(self) -> None:
+        """See `CheckStatus`."""
+        self._membership = self._membership.after(self._sent)
+        self._is_silent = True
+
+    def failed(self, error: ConsulError) -> None:
+        """See `CheckStatus`."""
+        self._is_silent = isinstance(error, ConsulUnavailable) and error.sent and not error.answered
+        self._notice_break()
+
+    def _notice_break(self) -> None:
+        if self._membership.is_broken(self._clock()):
+            self._membership = Membership()
+            self._watch.distrust(stop=self._is_silent)

@@ -1,0 +1,145 @@
+"""Follows who the members of the fleet are, and puts each view in force as the share of this controller.
+
+The view is what Consul shows. While the members cannot be read, the last view stays in force, with one exception: this
+controller may have lost its membership without a way to notice, see `distrust`.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from controller.consul.client import ConsulClient, ConsulError
+from controller.members.current_share import CurrentShare
+from controller.members.instances import Member, Members, read_members
+from controller.runtime.background_thread import BackgroundThread
+from controller.runtime.heartbeat import Heartbeat
+from controller.runtime.log.once import LogOnce
+from reconcilers.share import FleetView
+
+log = logging.getLogger(__name__)
+
+WAIT = 10.0
+MIN_GAP = 0.05
+"""Seconds between two reads."""
+RETRY = 0.5
+"""Seconds until the next read after an error."""
+
+
+class MembershipWatch:
+    """Runs in the thread "members". Any thread may call the public methods."""
+
+    def __init__(self, client: ConsulClient, fleet: str, share: CurrentShare, heartbeat: Heartbeat) -> None:
+        self._client = client
+        self._fleet = fleet
+        self._share = share
+        self._member = share.current().member
+        self._changed = threading.Condition()
+        self._known: Members | None = None
+        self._seen: tuple[Member, ...] = ()
+        self._index = 0
+        self._went_back = False
+        self._interrupted = False
+        self._problem = LogOnce(log)
+        self._thread = BackgroundThread(self._turn, heartbeat, interrupt=client.cancel)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        self._thread.stop(timeout)
+
+    def view(self) -> FleetView | None:
+        """Returns the last view. None before the first one, and after `distrust` until the members are read again."""
+        known = self._known
+        return known.view() if known else None
+
+    def members(self) -> Sequence[Member]:
+        """Returns the members of the last view, also after `distrust`."""
+        return self._seen
+
+    def has_others(self) -> bool:
+        """Whether the last view has a member besides this controller."""
+        return any(each.id != self._member for each in self._seen)
+
+    def complaint(self) -> str:
+        """Returns why this controller is not, or should not be, a member of the fleet; "" if it is one."""
+        ours = [each for each in self._seen if each.id == self._member]
+        if self._known is None:
+            return f"the members of fleet {self._fleet} are not known: {self._problem.text or 'they are being read'}"
+        if not ours:
+            return f"this controller, {self._member}, is not a member of fleet {self._fleet} yet"
+        pages = " and ".join(each.page for each in ours)
+        return f"fleet {self._fleet} has {len(ours)} members {self._member}: {pages}" if len(ours) > 1 else ""
+
+    def read_again(self) -> None:
+        """Let the members be read now, also if the waiting request has no news."""
+        with self._changed:
+            self._interrupted = True
+            self._index = 0
+        self._client.cancel()
+        self._thread.wake()
+
+    def distrust(self, *, stop: bool) -> None:
+        """Forget the view until the members are read again. With `stop`, this controller owns nothing until then,
+        unless it is the only member: the other members may check its nodes by now."""
+        with self._changed:
+            self._known = None
+        if stop and self.has_others():
+            log.warning("this controller may not be a member any more: it checks nothing until the members are read")
+            self._share.apply(FleetView(self._share.current().index))
+        self.read_again()
+
+    def wait_until_left(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for a view without this controller."""
+
+        def has_left() -> bool:
+            return self._known is not None and all(each.id != self._member for each in self._known.members)
+
+        with self._changed:
+            return self._changed.wait_for(has_left, timeout)
+
+    def _turn(self) -> float | None:
+        self._client.reopen()
+        if self._thread.stopped.is_set():
+            return None
+        with self._changed:
+            since, self._interrupted = self._index, False
+        try:
+            members = read_members(self._client, self._fleet, since, WAIT)
+        except ConsulError as error:
+            return self._on_error(error)
+        self._on_members(members, since)
+        return MIN_GAP
+
+    def _on_error(self, error: ConsulError) -> float:
+        with self._changed:
+            self._index = 0
+            if self._interrupted:
+                return MIN_GAP
+        if not self._thread.stopped.is_set():
+            problem = f"the members of fleet {self._fleet} cannot be read, the last known ones count: {error}"
+            self._problem.warn(problem, type(error))
+        return RETRY
+
+    def _on_members(self, members: Members, since: int) -> None:
+        """A server that has just restarted may answer from an old state. So a first view with a lower index than the
+        one in force is read again; a second one is put in force, as after a restored backup."""
+        if self._problem.clear():
+            log.info("the members of fleet %s can be read again", self._fleet)
+        if members.index < self._share.current().index and not self._went_back:
+            self._went_back, self._index = True, 0
+            return
+        self._went_back = False
+        with self._changed:
+            if self._interrupted:
+                return
+            self._index = members.index if members.index >= since else 0
+            before, self._known, self._seen = self._seen, members, members.members
+            self._changed.notify_all()
+        if {each.id for each in before} != {each.id for each in members.members}:
+            log.info("fleet %s has %d members: %s", self._fleet, len(members.members), _named(members.members))
+        self._share.apply(members.view())
+
+
+def _named(members: Sequence[Member]) -> str:
+    return ", ".join(sorted({each.id for each in members})) or "none"

@@ -1,0 +1,238 @@
+"""The members of a fleet by a real Consul: they join, leave, die, freeze, and are cut off."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from controller.consul.client import AgentCheck, ConsulClient
+from controller.consul.holders import Holders
+from controller.consul.registration import RegistrationKeeper, controller_service
+from controller.members import member_status
+from controller.members.current_share import CurrentShare
+from controller.members.member_status import MemberStatus
+from controller.members.membership_watch import MembershipWatch
+from controller.runtime.boottime import boottime
+from controller.runtime.heartbeat import Heartbeat
+from reconcilers import membership
+from reconcilers.share import Share
+from tests.support.consul import Agent
+from tests.support.net import until
+from tests.support.proxy import Line, TcpProxy
+
+WITHIN = 30.0
+SETTLING, TTL = 3.0, 2.0
+"""Seconds, in place of longer ones."""
+NODES = [f"node{number}" for number in range(60)]
+
+
+class Candidate(AbstractContextManager["Candidate"]):
+    """A controller that is or wants to be a member, without pods."""
+
+    def __init__(self, agent: Agent, member: str, proxy: TcpProxy | None = None, port: int = 9815) -> None:
+        settings = agent.settings()
+        if proxy:
+            settings = replace(settings, address=f"http://127.0.0.1:{proxy.port}")
+        self.member = member
+        self.stuck: list[str] = []
+        self.unready: list[str] = []
+        self.late = 0.0
+        self.share = CurrentShare(Share(member))
+        self.client = ConsulClient(settings)
+        self.watch = MembershipWatch(self.client, "f", self.share, _heartbeat("members"))
+        status = MemberStatus(
+            self.watch, member, lambda: self.stuck, lambda: self.unready, lambda: boottime() + self.late
+        )
+        meta = {"fleet": "f", "member": member}
+        service = controller_service(member, "1.2.3", "http", "127.0.0.1", port, meta)
+        client = ConsulClient(settings, timeout=1.0)
+        self.keeper = RegistrationKeeper(client, lambda: service, status, Holders(), _heartbeat("membership"))
+
+    def __enter__(self) -> Self:
+        self.watch.start()
+        self.keeper.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.keeper.stop(2.0)
+        self.watch.stop(2.0)
+        self.client.close()
+
+    def sees(self, *members: str) -> Callable[[], bool]:
+        return lambda: self.share.current().view.members == members
+
+    def owned(self) -> set[str]:
+        return {node for node in NODES if self.share.owns(node)}
+
+
+def _heartbeat(name: str) -> Heartbeat:
+    return Heartbeat(name, 30, time.monotonic, asks=True)
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (membership, member_status):
+        monkeypatch.setattr(module, "SETTLING", SETTLING)
+        monkeypatch.setattr(module, "TTL", TTL)
+    monkeypatch.setattr(member_status, "PERIOD", 0.4)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def status_of(agent: Agent, member: str) -> str:
+    return str(agent.request("GET", "agent/checks").json().get(f"podpulse-{member}", {}).get("Status", ""))
+
+
+def test_the_first_members_of_a_fleet_need_not_wait(consul: Agent, stack: ExitStack) -> None:
+    began = time.monotonic()
+    first = stack.enter_context(Candidate(consul, "m1"))
+    until(first.sees("m1"), WITHIN)
+    assert time.monotonic() - began < SETTLING
+    assert first.owned() == set(NODES)
+    assert first.watch.complaint() == ""
+
+
+def test_a_later_member_takes_its_share_after_a_while_and_gives_it_back_when_it_leaves(
+    consul: Agent, stack: ExitStack
+) -> None:
+    first = stack.enter_context(Candidate(consul, "m1"))
+    until(first.sees("m1"), WITHIN)
+    began = time.monotonic()
+    with Candidate(consul, "m2") as second:
+        until(lambda: status_of(consul, "m2") == "warning", WITHIN)
+        assert "m2, is not a member of fleet f yet" in second.watch.complaint()
+        for each in (first, second):
+            until(each.sees("m1", "m2"), WITHIN)
+        assert time.monotonic() - began >= SETTLING - 0.5
+        assert first.owned() | second.owned() == set(NODES)
+        assert not first.owned() & second.owned()
+        assert first.owned()
+        assert second.owned()
+        assert first.share.current().index == second.share.current().index
+    until(first.sees("m1"), WITHIN)
+    assert first.owned() == set(NODES)
+    assert "podpulse-m2" not in consul.request("GET", "agent/services").json()
+
+
+def test_a_controller_that_leaves_sees_that_it_has_left(consul: Agent, stack: ExitStack) -> None:
+    first = stack.enter_context(Candidate(consul, "m1"))
+    until(first.sees("m1"), WITHIN)
+    assert not first.watch.wait_until_left(0.1)
+    first.keeper.stop(2.0)
+    assert first.watch.wait_until_left(WITHIN)
+    assert first.owned() == set()
+
+
+def test_controllers_of_other_fleets_and_of_none_are_not_members(consul: Agent, stack: ExitStack) -> None:
+    services = [controller_service(f"x{number}", "1", "http", "127.0.0.1", 1) for number in range(2)]
+    services[0] = replace(services[0], meta={**services[0].meta, "fleet": "g", "member": "x0"})
+    with consul.client() as client:
+        for service in services:
+            client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", "", "passing"), 60.0)
+    first = stack.enter_context(Candidate(consul, "m1"))
+    until(first.sees("m1"), WITHIN)
+    time.sleep(0.5)
+    assert first.sees("m1")()
+
+
+def test_a_hanging_thread_ends_the_membership_and_an_unready_controller_stays(consul: Agent, stack: ExitStack) -> None:
+    first, second = both(consul, stack)
+    second.unready.append("the lease is lost")
+    until(lambda: "lease" in consul.request("GET", "agent/checks").json()["podpulse-m2"]["Output"], WITHIN)
+    assert first.sees("m1", "m2")()
+    second.stuck.append("thread probe has stood still for 6 s")
+    until(first.sees("m1"), WITHIN)
+    until(second.sees("m1"), WITHIN)
+    second.stuck.clear()
+    until(lambda: status_of(consul, "m2") == "warning", WITHIN)
+    until(first.sees("m1", "m2"), WITHIN)
+
+
+def test_a_member_that_is_silent_for_the_ttl_is_gone_and_checks_nothing(consul: Agent, stack: ExitStack) -> None:
+    proxy = stack.enter_context(TcpProxy(consul.http_port))
+    first, second = both(consul, stack, proxy)
+    cut_off_at = time.monotonic()
+    proxy.behave(Line(stalled=True))
+    until(lambda: not second.owned(), WITHIN, "the member that is cut off to check nothing")
+    assert TTL - 0.5 <= time.monotonic() - cut_off_at < 10 * TTL
+    assert "not known" in second.watch.complaint()
+    until(first.sees("m1"), WITHIN)
+    assert first.owned() == set(NODES)
+    proxy.behave(Line())
+    until(second.sees("m1", "m2"), WITHIN)
+    until(first.sees("m1", "m2"), WITHIN)
+
+
+def test_the_only_member_checks_on_while_it_is_cut_off(consul: Agent, stack: ExitStack) -> None:
+    proxy = stack.enter_context(TcpProxy(consul.http_port))
+    first = stack.enter_context(Candidate(consul, "m1", proxy))
+    until(first.sees("m1"), WITHIN)
+    proxy.behave(Line(stalled=True))
+    until(lambda: first.watch.view() is None, WITHIN)
+    assert first.owned() == set(NODES)
+
+
+def test_a_member_whose_agent_is_dead_checks_on(consul: Agent, stack: ExitStack) -> None:
+    proxy = stack.enter_context(TcpProxy(consul.http_port))
+    _, second = both(consul, stack, proxy)
+    owned = second.owned()
+    proxy.refuse()
+    until(lambda: second.watch.view() is None, WITHIN, "the lapse to be noticed")
+    time.sleep(1.0)
+    assert second.owned() == owned
+
+
+def test_a_member_that_stood_still_for_the_ttl_asks_before_it_goes_on(consul: Agent, stack: ExitStack) -> None:
+    _, second = both(consul, stack)
+    changes: list[int] = []
+    second.share.listen(lambda: changes.append(len(second.owned())))
+    second.late = 2 * TTL
+    until(lambda: 0 in changes, WITHIN, "the share to be empty")
+    until(lambda: bool(second.owned()), WITHIN, "the agent has not noticed, so it is a member still")
+
+
+def test_two_controllers_with_one_id_are_noticed(consul_binary: Path, stack: ExitStack) -> None:
+    server = stack.enter_context(Agent(consul_binary))
+    other = stack.enter_context(Agent(consul_binary, node="web2", join=server.lan))
+    first = stack.enter_context(Candidate(server, "m1"))
+    until(first.sees("m1"), WITHIN)
+    stack.enter_context(Candidate(other, "m1", port=9816))
+    expected = "fleet f has 2 members m1: http://127.0.0.1:9815 and http://127.0.0.1:9816"
+    until(lambda: first.watch.complaint() == expected, WITHIN)
+
+
+def test_an_agent_that_restarts_loses_no_member_for_long(consul: Agent, stack: ExitStack) -> None:
+    first = stack.enter_context(Candidate(consul, "m1"))
+    until(first.sees("m1"), WITHIN)
+    consul.restart()
+    until(lambda: status_of(consul, "m1") == "passing", WITHIN)
+    until(lambda: first.watch.view() is not None and first.sees("m1")(), WITHIN)
+
+
+def test_the_members_can_be_read_at_once(consul: Agent, stack: ExitStack) -> None:
+    first = stack.enter_context(Candidate(consul, "m1"))
+    until(first.sees("m1"), WITHIN)
+    for _ in range(5):
+        first.watch.read_again()
+    until(lambda: first.watch.view() is not None, WITHIN)
+    assert first.sees("m1")()
+
+
+def both(agent: Agent, stack: ExitStack, proxy: TcpProxy | None = None) -> tuple[Candidate, Candidate]:
+    """Two members that see each other; the second one speaks to Consul by `proxy`."""
+    first = stack.enter_context(Candidate(agent, "m1"))
+    second = stack.enter_context(Candidate(agent, "m2", proxy))
+    for each in (first, second):
+        until(each.sees("m1", "m2"), WITHIN)
+    return first, second

@@ -1,0 +1,45 @@
+"""When a controller counts as a member of its fleet."""
+
+from collections.abc import Collection
+
+import pytest
+
+from reconcilers.membership import SETTLING, TTL, Membership
+
+OTHERS = ("m2", "m3")
+
+
+@pytest.mark.parametrize(
+    ("members", "admitted"),
+    [((), True), (("m1",), True), (("m1", *OTHERS), True), (OTHERS, False), (None, False)],
+)
+def test_a_new_controller_waits_only_for_a_fleet_that_has_other_members(
+    members: Collection[str] | None, admitted: bool
+) -> None:
+    assert Membership().considered("m1", members, 100.0).is_admitted is admitted
+
+
+def test_a_fleet_admits_a_controller_after_a_while_of_unbroken_renewals() -> None:
+    joining = Membership().after(100.0)
+    for moment in range(101, 110):
+        joining = joining.considered("m1", OTHERS, float(moment)).after(float(moment))
+        assert not joining.is_admitted
+    assert joining.considered("m1", OTHERS, 100.0 + SETTLING).is_admitted
+
+
+def test_the_members_must_be_known() -> None:
+    assert not Membership(100.0, 199.0).considered("m1", None, 200.0).is_admitted
+
+
+def test_an_admitted_controller_stays_so_when_others_come() -> None:
+    first = Membership().considered("m1", (), 100.0)
+    assert first.considered("m1", OTHERS, 101.0).is_admitted
+
+
+@pytest.mark.parametrize(("later", "broken"), [(TTL, False), (TTL + 0.001, True)])
+def test_a_membership_is_broken_when_the_check_may_have_expired(later: float, broken: bool) -> None:
+    assert Membership().after(90.0).after(100.0).is_broken(100.0 + later) is broken
+
+
+def test_what_has_never_been_renewed_cannot_break() -> None:
+    assert not Membership().is_broken(1e9)
