@@ -23,6 +23,7 @@ from controller.intent.deployments import Deployments
 from controller.intent.manifest_store import ManifestStore
 from controller.intent.reality import HEARTBEAT_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
+from controller.members.current_share import CurrentShare
 from controller.probes.engine import ProbeEngine
 from controller.probes.name_ttl import ttl_in_dns
 from controller.publish.desired import DesiredHealth
@@ -48,6 +49,7 @@ from reconcilers.adoption import Inherited
 from reconcilers.checks import CheckReconciler
 from reconcilers.gate import RemovalGate
 from reconcilers.publication import HealthReconciler
+from reconcilers.share import Share
 from reconcilers.spec import CheckSpec, PodKey
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,7 @@ class App:
         self._manifests = ManifestStore(config.rules(), faults=self._heartbeats.faults)
         self._restart_state = _restart_state(config, environ, self._heartbeats)
         self._backends = self._connect()
+        self._share = CurrentShare(Share.of_node(config.node_name))
         self._places = Places(self._backends.sinks)
         self._publications = {place: self._queue(f"publication-{place}") for place in self._backends.sinks}
         grace = config.startup_grace if self._backends.reality else 0.0
@@ -287,7 +290,7 @@ class App:
         return {
             place: ControlLoop(
                 queue,
-                HealthReconciler(self._desired, self._backends.sinks[place]),
+                HealthReconciler(self._desired, self._backends.sinks[place], self._share),
                 self._metrics.loop(queue.name),
                 self._heartbeats.new(f"publish-{place}", 30, asks=self._backends.asks),
                 batch=PUBLICATION_BATCH,

@@ -106,13 +106,25 @@ class Desires(Protocol):
         ...
 
 
+class Ownership(Protocol):
+    """The nodes whose pods this controller checks."""
+
+    def owns(self, node: str) -> bool: ...
+
+
 class HealthSink(Protocol):
     """A place where health is published, and what is known to be published there."""
 
     def published(self, key: PodKey) -> HealthRecord | None: ...
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
-        """Returns the record of a pod, of this run or an earlier run, if it has been published without a break."""
+        """Returns the record of a pod if it has been published without a break, by this run, by an earlier run, or by
+        another controller (`Elsewhere`)."""
+        ...
+
+    def disown(self, keys: Collection[PodKey]) -> None:
+        """Forgets these pods, because another controller checks them now. Their records are neither written nor
+        deleted."""
         ...
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:

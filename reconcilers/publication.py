@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from reconcilers.ports import Desired, Desires, HealthSink, Result
-from reconcilers.record import HealthRecord
+from reconcilers.ports import Desired, Desires, HealthSink, Ownership, Result
+from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import PodKey
 
 UNPROVEN = 1.0
@@ -11,26 +11,30 @@ UNPROVEN = 1.0
 
 
 class HealthReconciler:
-    """Writes changed records, and deletes records of pods without a worker.
+    """Writes changed records, and deletes records of pods without a worker. Disowns the pods of another controller.
 
-    While a check has no verdict, the previously published health is kept. A pod that flaps is reconciled again at the
+    While a check has no verdict, the previously published health is kept. If another controller has published it, it is
+    written again unchanged, so that it does not end with that controller. A pod that flaps is reconciled again at the
     end of its quiet time. A pod whose state is not proven is reconciled again until it is.
     """
 
-    def __init__(self, desires: Desires, sink: HealthSink) -> None:
+    def __init__(self, desires: Desires, sink: HealthSink, share: Ownership) -> None:
         self._desires = desires
         self._sink = sink
+        self._share = share
 
     def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
         """See `Reconciler`."""
         put: list[HealthRecord] = []
         delete: list[PodKey] = []
         results: dict[PodKey, Result] = {}
-        for key in keys:
+        for key in self._ours(keys):
             match self._desires.desired(key), self._sink.published(key):
                 case None, published:
                     if published is not None:
                         delete.append(key)
+                case Desired(record=None), Elsewhere() as published:
+                    put.append(published.ours())
                 case Desired(record, quiet, proven), published if record:
                     if quiet:
                         results[key] = Result(requeue_after=quiet)
@@ -43,6 +47,13 @@ class HealthReconciler:
         if put or delete:
             results |= {key: Result(error=error) for key, error in self._sink.write(put, delete).items()}
         return results
+
+    def _ours(self, keys: Collection[PodKey]) -> Collection[PodKey]:
+        """Returns the pods that this controller checks. The others are disowned."""
+        ours = [key for key in keys if self._share.owns(key.node)]
+        if len(ours) < len(keys):
+            self._sink.disown(set(keys).difference(ours))
+        return ours
 
     def _is_still_published(self, record: HealthRecord) -> bool:
         """Whether readers have had this status without a break, although the record must be written again."""

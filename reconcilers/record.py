@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -120,9 +120,21 @@ class Unsettled(HealthRecord):
     """A record that may be published, but not certainly by this run. It equals no record, so it is written again."""
 
     @classmethod
-    def of_record(cls, old: HealthRecord) -> "Unsettled":
+    def of_record(cls, old: HealthRecord) -> Self:
         """Returns the same record as an uncertain one."""
         return cls(**{each.name: getattr(old, each.name) for each in fields(old)})
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere(Unsettled):
+    """A record that the living session of another controller keeps published. Readers have it without a break.
+
+    It is written again, so that our session holds it.
+    """
+
+    def ours(self) -> HealthRecord:
+        """Returns the same record as one that this controller publishes. It keeps the time when it was written."""
+        return HealthRecord(**{each.name: getattr(self, each.name) for each in fields(self)})
 
 
 def decode(data: bytes) -> HealthRecord:

@@ -36,23 +36,27 @@ _NEXT_PAIR = re.compile(rb'\}\s*,\s*\{\s*"LockIndex"')
 
 
 class KvPair(NamedTuple):
-    """A key in Consul. `session` is the session that holds it, or ""."""
+    """A key in Consul. `session` is the session that holds it, or "". `flags` is a number that its writers chose."""
 
     key: str
     value: bytes
     modify_index: int
     session: str = ""
     create_index: int = 0
+    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation of a transaction."""
+    """An operation of a transaction. `lock` and `unlock` write value and flags. `index` is for `check-index` alone: the
+    ModifyIndex that the key must have."""
 
-    verb: Literal["get", "get-tree", "set", "delete", "lock", "unlock", "check-session"]
+    verb: Literal["get", "get-tree", "set", "delete", "lock", "unlock", "check-session", "check-index"]
     key: str
     value: bytes = b""
     session: str = ""
+    flags: int = 0
+    index: int = 0
 
     def payload(self, namespace: str = "", partition: str = "") -> dict[str, Any]:
         """Returns the operation in Consul's form. Each operation of a transaction names its namespace and partition."""
@@ -60,9 +64,8 @@ class Operation:
         fields |= {name: text for name, text in (("Namespace", namespace), ("Partition", partition)) if text}
         if self.verb in {"set", "lock", "unlock"}:
             fields["Value"] = b64encode(self.value).decode()
-        if self.session:
-            fields["Session"] = self.session
-        return {"KV": fields}
+        others = (("Session", self.session), ("Flags", self.flags), ("Index", self.index))
+        return {"KV": fields | {name: given for name, given in others if given}}
 
     @property
     def size(self) -> int:
@@ -133,6 +136,7 @@ class _Pair(Struct, frozen=True, gc=False):
     ModifyIndex: int
     CreateIndex: int
     Session: str | None = None
+    Flags: int = 0
 
 
 class _Result(Struct, frozen=True):
@@ -345,4 +349,4 @@ def _parts(content: bytes) -> Iterator[bytes]:
 
 
 def _pair(item: _Pair) -> KvPair:
-    return KvPair(item.Key, item.Value or b"", item.ModifyIndex, item.Session or "", item.CreateIndex)
+    return KvPair(item.Key, item.Value or b"", item.ModifyIndex, item.Session or "", item.CreateIndex, item.Flags)

@@ -85,10 +85,12 @@ class AgentSink:
         return (state if state.is_registered_as(self._describe(key)) else state.unsettled()).record
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
-        """Returns a passing record if this or an earlier run published it and its check has not expired since. A
-        critical check may have expired."""
+        """Returns a passing record, of this or an earlier run, if its check cannot have expired since."""
         state = self._current(key)
         return HealthRecord(key, HealthState.PASSING) if state and state.status == HealthState.PASSING else None
+
+    def disown(self, keys: Collection[PodKey]) -> None:
+        """See `HealthSink`. No other controller publishes into this agent."""
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         """See `HealthSink`. Updates of registered checks come first, because they need no leader."""

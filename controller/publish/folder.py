@@ -191,6 +191,11 @@ class DirectorySink:
         """See `HealthSink`. An expired lease has no records, because they are deleted with it."""
         return self._published.get(key)
 
+    def disown(self, keys: Collection[PodKey]) -> None:
+        """See `HealthSink`."""
+        for key in keys:
+            self._published.pop(key, None)
+
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         """See `HealthSink`. Readers see the old file or the new one, never a partial one."""
         failed: dict[PodKey, str] = {}

@@ -2,6 +2,7 @@
 
 Every put is a `lock`, and every delete takes the lock first, in the same transaction. So Consul refuses a write with a
 dead session, or to a key that another session holds. A key without a holder (an orphan) is taken over or deleted.
+In a fleet, a key that another member's session holds is taken over too, see `handover`.
 
 The known records are kept per session. If it is unknown whether a write has happened, the record becomes `Unsettled`.
 It is unequal to every record, so it is written or deleted again.
@@ -12,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from controller.consul.client import (
@@ -28,11 +29,12 @@ from controller.consul.client import (
 )
 from controller.consul.holders import HELD, Holders
 from controller.publish.batches import SizeLimit, batches, body_size, halves
+from controller.publish.handover import Change, Handover
 from controller.runtime.boottime import boottime
 from controller.runtime.faults import Faults
 from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, health_key, parse_health_key
-from reconcilers.record import HealthRecord, RecordError, Unsettled, decode
+from reconcilers.record import Elsewhere, HealthRecord, RecordError, Unsettled, decode
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
@@ -53,25 +55,11 @@ class CurrentSession(Protocol):
     def current(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """The record of one pod to put, None to delete it."""
-
-    key: PodKey
-    record: HealthRecord | None
-
-    def operations(self, session: str, now: float) -> list[Operation]:
-        key = health_key(self.key)
-        if self.record:
-            return [Operation("lock", key, self.record.encode(now), session)]
-        return [Operation("lock", key, session=session), Operation("delete", key)]
-
-
 class KvSink:
     """Implements `HealthSink`. Any thread may call it. Requests are sent one after the other.
 
     `scheduled` returns the pods that have a manifest, with or without a check: others may write to their keys.
-    `holders` records who holds the keys that other sessions have locked.
+    `holders` records who holds the keys that other sessions have locked. `handover` takes them over in a fleet.
     """
 
     def __init__(
@@ -81,6 +69,7 @@ class KvSink:
         scheduled: Callable[[], Collection[PodKey]] = tuple,
         *,
         holders: Holders | None = None,
+        handover: Handover | None = None,
         clock: Callable[[], float] = boottime,
         wall_clock: Callable[[], float] = time.time,
         faults: Faults | None = None,
@@ -93,9 +82,10 @@ class KvSink:
         self._wall_clock = wall_clock
         self._limit = SizeLimit(clock)
         self._holders = holders or Holders()
+        self._handover = handover or Handover.without_fleet()
         self._refused: set[PodKey] = set()
         """The pods whose single change was refused the last time. They are tried last and so do not delay others."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._session = ""
         self._known: dict[PodKey, HealthRecord] = {}
         self._decoded: dict[PodKey, tuple[KvPair, HealthRecord]] = {}
@@ -107,12 +97,23 @@ class KvSink:
     def published(self, key: PodKey) -> HealthRecord | None:
         """Returns the record as far as it is known, `Unsettled` if another session has written it."""
         record, session = self._known.get(key), self._lease.current()
-        return Unsettled.of_record(record) if record and session and session != self._session else record
+        return _unsettled(record) if record and session and session != self._session else record
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
         """See `HealthSink`. An earlier run may have published it with the session that we hold now."""
         record = self.published(key)
-        return None if isinstance(record, Unsettled) else record
+        return record if isinstance(record, Elsewhere) or not isinstance(record, Unsettled) else None
+
+    def disown(self, keys: Collection[PodKey]) -> None:
+        """See `HealthSink`. Our session may hold the keys until another member takes them over."""
+        with self._lock:
+            self._handover.forget(keys)
+            self._holders.forget(keys)
+            self._left -= frozenset(keys)
+            self._refused.difference_update(keys)
+            for key in keys:
+                for known in (self._known, self._decoded, self._unanswered):
+                    known.pop(key, None)
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         """See `HealthSink`. A change that fails does not prevent the others.
@@ -120,19 +121,21 @@ class KvSink:
         A batch that is refused as a whole is split in halves, down to single changes. If Consul does not answer, or
         refuses single changes too, the rest is not tried.
         """
-        changes = [*(_Change(record.key, record) for record in put), *(_Change(key, None) for key in delete)]
+        changes = [*(Change(record.key, record) for record in put), *(Change(key, None) for key in delete)]
         with self._lock:
             changes.sort(key=lambda change: change.key in self._refused)
             return self._write([*batches(changes, self._estimated, self._limit)][::-1])
 
-    def _write(self, left: list[list[_Change]]) -> dict[PodKey, str]:
+    def _write(self, left: list[list[Change]]) -> dict[PodKey, str]:
         """Writes these batches, the last one first. Returns the keys that failed, with the errors."""
         failed: dict[PodKey, str] = {}
         refusals = 0
+        self._handover.begin()
         while left:
             batch = left.pop()
             try:
                 failed |= self._commit(batch)
+                left += self._to_repeat()
                 self._refused.difference_update(change.key for change in batch)
                 refusals = 0
             except ConsulUnavailable as error:
@@ -149,9 +152,9 @@ class KvSink:
                     return failed | _all(itertools.chain(*left), str(error))
         return failed
 
-    def _estimated(self, change: _Change) -> Sequence[Operation]:
+    def _estimated(self, change: Change) -> Sequence[Operation]:
         """The operations of a change, with a placeholder for the session."""
-        return change.operations(ANY_SESSION, self._wall_clock())
+        return self._handover.operations(change, ANY_SESSION, self._wall_clock())
 
     def _send(self, operations: Sequence[Operation]) -> TransactionResult:
         """Sends a transaction, and learns from its result how large one may be."""
@@ -165,8 +168,8 @@ class KvSink:
         self._limit.passed(size)
         return result
 
-    def leftovers(self, node: str) -> Collection[PodKey]:
-        """Reads and remembers the published records of `node`. Returns their pods, which are to be reconciled.
+    def leftovers(self, *nodes: str) -> Collection[PodKey]:
+        """Reads and remembers the published records of `nodes`. Returns their pods, which are to be reconciled.
 
         Only a record that our session holds counts as published. All other records (of an earlier run, of a dead
         session, of another writer) are written once more, or deleted if the pod has no worker.
@@ -175,18 +178,22 @@ class KvSink:
             ConsulError: the records cannot be read, and nothing is remembered.
         """
         with self._lock:
-            session = self._current()
-            keys = [
-                key for text in self._client.list_keys(HEALTH) if (key := parse_health_key(text)) and key.node == node
-            ]
+            session, wanted = self._current(), frozenset(nodes)
+            keys = [key for key in map(parse_health_key, self._client.list_keys(HEALTH)) if key and key.node in wanted]
             pairs, unread = self._read(keys)
             known = {key: self._record(key, pair, session) for key, pair in pairs.items()}
             known |= {key: Unsettled(key, HealthState.UNKNOWN, detail=UNREADABLE) for key in unread}
-            self._left = frozenset(known)
+            others = {key: record for key, record in self._known.items() if key.node not in wanted}
+            self._left = frozenset(known) | {key for key in self._left if key.node not in wanted}
             self._holders.forget_all_but(known)
-            changed = self._known.keys() - known.keys()
-            self._known = known
+            changed = self._known.keys() - known.keys() - others.keys()
+            self._known = others | known
             return frozenset(known.keys() | changed)
+
+    def expect(self, keys: Collection[PodKey]) -> None:
+        """Lets `look_again` read these keys too: they have no manifest and are not known."""
+        with self._lock:
+            self._left |= frozenset(keys)
 
     def look_again(self, beat: Callable[[], None] = lambda: None) -> Collection[PodKey]:
         """Reads the keys of all records that are known or were left over, and of all scheduled pods. Returns those that
@@ -199,7 +206,9 @@ class KvSink:
             ConsulError: the known records are kept.
         """
         with self._lock:
+            self._handover.review()
             keys = list({**dict.fromkeys(self._known), **dict.fromkeys(self._left), **dict.fromkeys(self._scheduled())})
+            keys = [key for key in keys if self._handover.owns(key)]
             self._decoded = {key: kept for key, kept in self._decoded.items() if key in self._known}
         differing: set[PodKey] = set()
         unreadable: set[PodKey] = set()
@@ -239,47 +248,61 @@ class KvSink:
         request of the old session can take effect."""
         session = self._lease.current()
         if session and session != self._session:
-            self._known = {key: Unsettled.of_record(record) for key, record in self._known.items()}
+            self._known = {key: _unsettled(record) for key, record in self._known.items()}
             self._decoded = {}
             self._unanswered = {}
             self._session = session
             self._holders.holds_some = False
         return session
 
-    def _commit(self, batch: Sequence[_Change]) -> dict[PodKey, str]:
-        """Writes as much of `batch` as possible: changes that Consul names as failed are left out of the next try."""
+    def _commit(self, batch: Sequence[Change]) -> dict[PodKey, str]:
+        """Writes as much of `batch` as possible: changes that Consul names as failed are left out of the next try, and
+        changes of nodes that are another member's now are forgotten."""
         failed: dict[PodKey, str] = {}
-        refused: dict[_Change, str] = {}
+        refused: dict[Change, str] = {}
         left = list(batch)
         while left:
             if not (session := self._current()):
                 failed = _all(left, NO_SESSION)
                 break
-            steps = [(change, step) for change in left for step in change.operations(session, self._wall_clock())]
+            flags, ours = self._handover.admit(left, session)
+            self.disown({change.key for change in left}.difference(change.key for change in ours))
+            if not (left := ours):
+                break
+            now, operations = self._wall_clock(), self._handover.operations
+            steps = [(change, step) for change in left for step in operations(change, session, now, flags)]
             result = self._send([step for _, step in steps])
             if not result.failed:
+                self._handover.settle(left, session)
                 failed = self._settle(left)
                 break
             refused |= {steps[at][0]: error for at, error in result.failed.items()}
             left = [change for change in left if change not in refused]
         return failed | self._refuse(refused)
 
-    def _refuse(self, refused: Mapping[_Change, str]) -> dict[PodKey, str]:
+    def _refuse(self, refused: Mapping[Change, str]) -> dict[PodKey, str]:
         failed: dict[PodKey, str] = {}
+        refused = self._handover.not_to_repeat(refused)
         held = self._holders_of([change.key for change, error in refused.items() if HELD in error])
         for change, error in refused.items():
             failed |= self._unsettle([change], f"Consul refused it: {held.get(change.key, error)}")
         return failed
 
+    def _to_repeat(self) -> list[list[Change]]:
+        """Reads the keys of the changes that another member's write has prevented. Returns them in batches."""
+        changes = self._handover.to_repeat()
+        self._read([change.key for change in changes])
+        return [*batches(changes, self._estimated, self._limit)]
+
     def _holders_of(self, keys: Sequence[PodKey]) -> Mapping[PodKey, str]:
-        """Describes the other holder of each key, if Consul names it."""
+        """Describes the other holder of each key, if Consul names it. In a fleet it is no rival."""
         try:
-            pairs = self._read(keys)[0] if keys and self._lease.current() else {}
+            pairs = self._read(keys)[0] if keys and self._lease.current() and not self._handover.is_fleet else {}
         except ConsulError:
             return {}
         return self._holders.note(self._client, {key: pair.session for key, pair in pairs.items() if pair.session})
 
-    def _settle(self, batch: Sequence[_Change]) -> dict[PodKey, str]:
+    def _settle(self, batch: Sequence[Change]) -> dict[PodKey, str]:
         """Consul has written these changes. Those for which an older write may still arrive stay unsettled."""
         self._holders.forget([change.key for change in batch])
         self._holders.holds_some |= any(change.record for change in batch)
@@ -303,13 +326,13 @@ class KvSink:
         del self._unanswered[key]
         return False
 
-    def _unsettle(self, batch: Sequence[_Change], error: str) -> dict[PodKey, str]:
+    def _unsettle(self, batch: Sequence[Change], error: str) -> dict[PodKey, str]:
         """Marks records as unknown: these changes may have happened, or may still happen."""
         for change in batch:
             self._known[change.key] = Unsettled(change.key, HealthState.UNKNOWN, detail=error)
         return _all(batch, error)
 
-    def _unanswered_write(self, batch: Sequence[_Change], error: str) -> dict[PodKey, str]:
+    def _unanswered_write(self, batch: Sequence[Change], error: str) -> dict[PodKey, str]:
         self._unanswered |= dict.fromkeys(change.key for change in batch)
         return self._unsettle(batch, error)
 
@@ -337,6 +360,7 @@ class KvSink:
             pairs = {pair.key: pair for pair in result.pairs}
             read |= {by_text[step.key]: pairs[step.key] for step in batch if step.key in pairs}
             unread.update(by_text[step.key] for step in batch if step.key not in pairs)
+        self._handover.note(keys, read)
         return read, unread
 
     def _record(self, key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
@@ -360,9 +384,14 @@ class KvSink:
                 return Unsettled(key, HealthState.UNKNOWN, detail=str(error))
             if record.key == key and session and pair.session == session:
                 return record
-            return Unsettled.of_record(replace(record, key=key))
+            inherits = self._handover.is_fleet and pair.session
+            return (Elsewhere if inherits else Unsettled).of_record(replace(record, key=key))
         return Unsettled(key, HealthState.UNKNOWN, detail="it could not be decoded because of an unexpected exception")
 
 
-def _all(batch: Iterable[_Change], error: str) -> dict[PodKey, str]:
+def _unsettled(record: HealthRecord) -> Unsettled:
+    return record if isinstance(record, Unsettled) else Unsettled.of_record(record)
+
+
+def _all(batch: Iterable[Change], error: str) -> dict[PodKey, str]:
     return dict.fromkeys((change.key for change in batch), error)

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from controller.consul.client import ConsulClient, ConsulSettings, ConsulUnavailable
+from controller.members.current_share import CurrentShare
 from controller.publish.agent import TTL, AgentSink
 from controller.publish.desired import DesiredHealth
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.publication import HealthReconciler
 from reconcilers.record import HealthRecord, Unsettled
+from reconcilers.share import Share
 from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeHealths
 from tests.support.agent_sink import (
@@ -396,7 +398,7 @@ def reconciling(bench: Bench, healths: dict[PodKey, CheckHealth]) -> HealthRecon
     """The reconciler that publishes these healths into the sink."""
     local = FakeHealths()
     local.known = {key: (health, 7.0) for key, health in healths.items()}
-    return HealthReconciler(DesiredHealth(local, time.monotonic), bench.sink)
+    return HealthReconciler(DesiredHealth(local, time.monotonic), bench.sink, CurrentShare(Share.of_node(ISUP.node)))
 
 
 def test_the_reconciler_repairs_leftovers_and_then_writes_nothing(bench: Bench) -> None:

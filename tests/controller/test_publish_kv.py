@@ -14,6 +14,7 @@ import pytest
 from controller.app import PUBLICATION_BATCH, PUBLICATION_LINGER
 from controller.consul.client import ConsulClient, ConsulSettings, ConsulUnavailable, TransactionResult
 from controller.consul.holders import Holders
+from controller.members.current_share import CurrentShare
 from controller.publish.desired import DesiredHealth
 from controller.publish.kv import LATEST, READABLE, UNREADABLE, KvSink
 from controller.runtime.control_loop import ControlLoop
@@ -23,6 +24,7 @@ from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.keys import health_key
 from reconcilers.publication import HealthReconciler
 from reconcilers.record import HealthRecord, Unsettled, decode
+from reconcilers.share import Share
 from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeHealths
 from tests.support.consul import Agent
@@ -469,7 +471,7 @@ def reconciling(bench: Bench, healths: dict[PodKey, CheckHealth]) -> HealthRecon
     """The reconciler that publishes these healths into the sink."""
     local = FakeHealths()
     local.known = {key: (health, 7.0) for key, health in healths.items()}
-    return HealthReconciler(DesiredHealth(local, time.monotonic), bench.sink)
+    return HealthReconciler(DesiredHealth(local, time.monotonic), bench.sink, CurrentShare(Share.of_node(ISUP.node)))
 
 
 def test_the_reconciler_repairs_leftovers_and_then_writes_nothing(bench: Bench) -> None:

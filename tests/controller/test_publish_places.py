@@ -10,6 +10,7 @@ import pytest
 
 from controller.app import PUBLICATION_BATCH, PUBLICATION_LINGER
 from controller.consul.client import ConsulClient
+from controller.members.current_share import CurrentShare
 from controller.publish.desired import DesiredHealth
 from controller.publish.kv import KvSink
 from controller.publish.places import Places
@@ -20,6 +21,7 @@ from reconcilers.health import CheckHealth, HealthState
 from reconcilers.ports import HealthSink
 from reconcilers.publication import HealthReconciler
 from reconcilers.record import HealthRecord, Unsettled
+from reconcilers.share import Share
 from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeHealths
 from tests.support.agent_sink import CRITICAL, ISUP, ISUP_ID, PASSING, sink_at
@@ -44,6 +46,8 @@ class MemorySink:
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
         return self.records.get(key)
+
+    def disown(self, keys: Collection[PodKey]) -> None: ...
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         if self.gate:
@@ -83,11 +87,11 @@ class Publishing:
 
     def __init__(self, *sinks: HealthSink) -> None:
         self.healths = FakeHealths()
-        desired = DesiredHealth(self.healths, time.monotonic)
+        desired, share = DesiredHealth(self.healths, time.monotonic), CurrentShare(Share.of_node(ISUP.node))
         self.queues: list[WorkQueue[PodKey]] = [WorkQueue("publication", RecordedQueue()) for _ in sinks]
         self.loops = [
             ControlLoop(
-                queue, HealthReconciler(desired, sink), RecordedLoop(), Heartbeat("publish", 30, time.monotonic),
+                queue, HealthReconciler(desired, sink, share), RecordedLoop(), Heartbeat("publish", 30, time.monotonic),
                 batch=PUBLICATION_BATCH, linger=PUBLICATION_LINGER,
             )
             for queue, sink in zip(self.queues, sinks, strict=True)

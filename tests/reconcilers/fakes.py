@@ -91,18 +91,22 @@ class FakeDesires(dict[PodKey, Desired]):
 
 
 class FakeSink:
-    """Keeps what is written, except for the pods in `broken`, and counts the writes. What it has been told stands."""
+    """Keeps what is written, except for the pods in `broken`, and counts the writes and what is disowned."""
 
     def __init__(self, *records: HealthRecord) -> None:
         self.records = {record.key: record for record in records}
         self.broken: dict[PodKey, str] = {}
         self.writes: list[tuple[list[PodKey], list[PodKey]]] = []
+        self.disowned: list[PodKey] = []
 
     def published(self, key: PodKey) -> HealthRecord | None:
         return self.records.get(key)
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
         return self.records.get(key)
+
+    def disown(self, keys: Collection[PodKey]) -> None:
+        self.disowned += sorted(keys)
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         self.writes.append(([record.key for record in put], list(delete)))

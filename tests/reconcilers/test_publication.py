@@ -5,7 +5,8 @@ from dataclasses import replace
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.ports import DONE, Desired, Reconciler, Result
 from reconcilers.publication import UNPROVEN, HealthReconciler
-from reconcilers.record import HealthRecord
+from reconcilers.record import Elsewhere, HealthRecord
+from reconcilers.share import Share
 from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeDesires, FakeSink
 
@@ -20,7 +21,7 @@ def wish(key: PodKey, health: CheckHealth) -> Desired:
 
 def parts(sink: FakeSink, **healths: CheckHealth) -> tuple[Reconciler, FakeDesires]:
     known = FakeDesires({(key := PodKey("web1", pod)): wish(key, health) for pod, health in healths.items()})
-    return HealthReconciler(known, sink), known
+    return HealthReconciler(known, sink, Share.of_node("web1")), known
 
 
 def test_a_first_verdict_is_written() -> None:
@@ -169,5 +170,43 @@ def test_an_unproven_record_that_was_published_without_a_break_is_written_again(
     sink = Doubtful(HealthRecord.of(A, GOOD, 5.0))
     reconciler, wanted = parts(sink)
     wanted[A] = OLD
+    assert reconciler.reconcile([A]) == {}
+    assert sink.writes == [([A], [])]
+
+
+def test_the_pods_of_another_controller_are_neither_written_nor_deleted() -> None:
+    sink = FakeSink(HealthRecord.of(B, GOOD, 5.0))
+    wanted = FakeDesires({A: wish(A, BAD)})
+    reconciler = HealthReconciler(wanted, sink, Share.of_node("web2"))
+    assert reconciler.reconcile([B, A]) == {}
+    assert sink.writes == []
+    assert sink.disowned == [A, B]
+
+
+def test_of_several_pods_only_those_of_another_controller_are_disowned() -> None:
+    sink, other = FakeSink(), PodKey("web2", "a")
+    wanted = FakeDesires({A: wish(A, GOOD), other: wish(other, GOOD)})
+    assert HealthReconciler(wanted, sink, Share.of_node("web1")).reconcile([other, A]) == {}
+    assert sink.writes == [([A], [])]
+    assert sink.disowned == [other]
+
+
+def test_a_record_of_another_controller_is_kept_until_there_is_a_verdict() -> None:
+    theirs = Elsewhere.of_record(replace(HealthRecord.of(A, BAD, 5.0), written=6.0))
+    sink = FakeSink(theirs)
+    reconciler, wanted = parts(sink)
+    wanted[A] = Desired(None)
+    for _ in range(2):
+        assert reconciler.reconcile([A]) == {}
+    assert sink.writes == [([A], [])], "it is written once, so that it is ours"
+    record = sink.records[A]
+    assert record == HealthRecord.of(A, BAD, 5.0)
+    assert (record.since, record.detail, record.written) == (BAD.since, BAD.detail, 6.0)
+
+
+def test_an_equal_record_of_another_controller_is_written_although_it_is_not_proven() -> None:
+    sink = FakeSink(Elsewhere.of_record(HealthRecord.of(A, GOOD, 5.0)))
+    reconciler, wanted = parts(sink)
+    wanted[A] = replace(wish(A, GOOD), proven=False)
     assert reconciler.reconcile([A]) == {}
     assert sink.writes == [([A], [])]

@@ -1,0 +1,218 @@
+"""Passes health keys from one member of a fleet to another. Readers always see them held by a living session.
+
+A key that another session holds is taken over in one transaction: `unlock` for its holder, `lock` for us. It begins
+with `check-index`, so it fails if the holder has written in the meantime. Then the key is read again.
+
+The Flags of a key are the index of the view that its writer had of the fleet. A key whose Flags are higher than the
+index of our view is not taken over: its writer knows more than we do. Its node is fenced, so that this controller does
+not check it until its view is as new. If the Flags stay ahead of a membership that was read again, Consul's index went
+back, as after a restored backup. Then the key may be taken over.
+
+Without a fleet nothing is taken over or fenced, and the Flags are 0.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from controller.consul.client import KvPair, Operation
+from controller.members.current_share import CurrentShare
+from controller.runtime.boottime import boottime
+from reconcilers.keys import health_key
+from reconcilers.record import HealthRecord
+from reconcilers.share import Share
+from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
+
+INDEX_WENT_BACK = 30.0
+"""Seconds after which Flags that are still ahead of the view show that Consul's index went back."""
+RACE = re.compile(r"already held|index check|check index|isn't held")
+"""Consul's errors where another session has written the key in the meantime."""
+READS = 2
+"""Number of reads of the membership after which one of them surely began later than the fence."""
+
+
+class Membership(Protocol):
+    """What reads the members of the fleet."""
+
+    def hurry(self) -> None:
+        """Reads the members at once."""
+        ...
+
+    def reads(self) -> int:
+        """Returns how many times the members were read successfully."""
+        ...
+
+
+class _NoFleet:
+    """The membership of a controller without a fleet."""
+
+    def hurry(self) -> None: ...
+
+    def reads(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The record of one pod to put, None to delete it."""
+
+    key: PodKey
+    record: HealthRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A key that another session holds, as of its `modify_index`."""
+
+    session: str
+    modify_index: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """Flags of a node's key that were ahead of our view at the time `since`, after `reads` reads of the membership."""
+
+    flags: int
+    since: float
+    reads: int
+
+
+class Handover:
+    """What is known about the holders of keys in the share of this controller.
+
+    Only the thread that has the lock of the `KvSink` calls it. `share` calls its listeners in this thread: they must
+    not call the sink. `taken` is the number of keys that were taken over. `clock` is in seconds.
+    """
+
+    def __init__(
+        self, share: CurrentShare, membership: Membership | None = None, *, clock: Callable[[], float] = boottime
+    ) -> None:
+        self._share = share
+        self._membership = membership or _NoFleet()
+        self._clock = clock
+        self._held: dict[PodKey, _Held] = {}
+        self._ahead: dict[str, _Ahead] = {}
+        self._repeated: set[Change] = set()
+        self._to_repeat: list[Change] = []
+        self._overruled: dict[str, int] = {}
+        """The Flags of each node that are from before Consul's index went back."""
+        self.taken = 0
+
+    @classmethod
+    def without_fleet(cls) -> "Handover":
+        return cls(CurrentShare(Share.of_node("any")))
+
+    @property
+    def is_fleet(self) -> bool:
+        return not self._share.current().only
+
+    def owns(self, key: PodKey) -> bool:
+        """Whether this controller checks the pod. Without a fleet, every pod that it is given."""
+        return not self.is_fleet or self._share.owns(key.node)
+
+    def note(self, keys: Collection[PodKey], pairs: Mapping[PodKey, KvPair]) -> None:
+        """Records who holds these keys, of which the `pairs` were just read."""
+        if self.is_fleet:
+            self.forget(keys)
+            held = {key: pair for key, pair in pairs.items() if pair.session}
+            self._held |= {key: _Held(pair.session, pair.modify_index, pair.flags) for key, pair in held.items()}
+
+    def forget(self, keys: Iterable[PodKey]) -> None:
+        """Forgets who holds these keys."""
+        for key in keys:
+            self._held.pop(key, None)
+
+    def begin(self) -> None:
+        """Records that a write begins. Each of its changes is repeated at most once."""
+        self._repeated.clear()
+        self._to_repeat.clear()
+
+    def not_to_repeat(self, refused: Mapping[Change, str]) -> Mapping[Change, str]:
+        """Returns the refused changes that have failed. The others are repeated: another member has written their keys
+        since these were read."""
+        if not self.is_fleet:
+            return refused
+        again = [change for change, error in refused.items() if change not in self._repeated and RACE.search(error)]
+        self._repeated.update(again)
+        self._to_repeat += again
+        return {change: error for change, error in refused.items() if change not in again}
+
+    def to_repeat(self) -> list[Change]:
+        """Returns the changes to repeat now. Their keys are to be read before."""
+        changes, self._to_repeat = self._to_repeat, []
+        return changes
+
+    def settle(self, changes: Collection[Change], session: str) -> None:
+        """Records that `session` has written these changes."""
+        self.taken += sum(1 for change in changes if self._holder(change.key, session))
+        self.forget(change.key for change in changes)
+
+    def operations(self, change: Change, session: str, now: float, flags: int = 0) -> list[Operation]:
+        """Returns the operations of a change that `session` writes at `now` (seconds since the epoch)."""
+        key = health_key(change.key)
+        value = change.record.encode(change.record.written or now) if change.record else b""
+        steps = [Operation("lock", key, value, session, flags)]
+        if held := self._holder(change.key, session):
+            steps = [
+                Operation("check-index", key, index=held.modify_index),
+                replace(steps[0], verb="unlock", session=held.session),
+                *steps,
+            ]
+        return steps if change.record else [*steps, Operation("delete", key)]
+
+    def admit(self, changes: Sequence[Change], session: str) -> tuple[int, list[Change]]:
+        """Returns the index to write with, and the changes that may be written: those of our nodes.
+
+        Both are of the same share. So Flags never claim a newer view than the one that gave the node to us.
+        """
+        if not self.is_fleet:
+            return 0, list(changes)
+        self._fence(changes, session)
+        share = self._share.current()
+        ours = {node: share.owns(node) for node in {change.key.node for change in changes}}
+        return share.index, [change for change in changes if ours[change.key.node]]
+
+    def _fence(self, changes: Sequence[Change], session: str) -> None:
+        """Fences the nodes of changes whose keys were written with a newer view than ours."""
+        index, ahead = self._share.current().index, dict[str, int]()
+        for change in changes:
+            node, held = change.key.node, self._holder(change.key, session)
+            if held and held.flags > max(index, self._overruled.get(node, 0)):
+                ahead[node] = max(held.flags, ahead.get(node, 0))
+        for node, flags in ahead.items():
+            log.info("node %s is another member's: it was written with view %d, ours is %d", node, flags, index)
+            self._ahead[node] = _Ahead(flags, self._clock(), self._membership.reads())
+            self._share.fence(node, flags)
+        if ahead:
+            self._membership.hurry()
+
+    def review(self) -> None:
+        """Ends the fences of Flags that stayed ahead although the membership was read again."""
+        index, now, reads = self._share.current().index, self._clock(), self._membership.reads()
+        self._ahead = {node: ahead for node, ahead in self._ahead.items() if ahead.flags > index}
+        old = {
+            node: ahead.flags
+            for node, ahead in self._ahead.items()
+            if now - ahead.since >= INDEX_WENT_BACK and reads - ahead.reads >= READS
+        }
+        if not old:
+            return
+        log.warning(
+            "Consul's index went back, as after a restored backup: keys of %d nodes were written with view %d, the "
+            "present view is %d; they are taken over",
+            *(len(old), max(old.values()), index),
+        )
+        self._overruled |= old
+        for node in old:
+            del self._ahead[node]
+            self._share.unfence(node)
+
+    def _holder(self, key: PodKey, session: str) -> _Held | None:
+        """Returns the other session that holds a key, if it is known."""
+        held = self._held.get(key)
+        return held if held and held.session != session else None

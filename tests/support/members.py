@@ -1,0 +1,130 @@
+"""Members of a fleet that publish health into one Consul: each has a session, a share and a sink of its own."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+from controller.consul.client import ConsulClient
+from controller.consul.holders import Holders
+from controller.members.current_share import CurrentShare
+from controller.publish.handover import Handover
+from controller.publish.kv import KvSink
+from reconcilers.keys import health_key
+from reconcilers.record import HealthRecord, decode
+from reconcilers.share import FleetView, Share
+from reconcilers.spec import PodKey
+from tests.support.consul import Agent
+
+
+@dataclass
+class FakeMembership:
+    """Counts how many times the members were to be read at once. `read` is how many times they were read."""
+
+    hurried: int = 0
+    read: int = 0
+
+    def hurry(self) -> None:
+        self.hurried += 1
+
+    def reads(self) -> int:
+        return self.read
+
+
+@dataclass
+class Member:
+    """A sink with a live session. `now` is its clock. `asked` are its requests."""
+
+    agent: Agent
+    session: str | None
+    client: ConsulClient
+    share: CurrentShare
+    asked: list[str]
+    membership: FakeMembership = field(default_factory=FakeMembership)
+    holders: Holders = field(default_factory=Holders)
+    scheduled: set[PodKey] = field(default_factory=set)
+    now: float = 100.0
+
+    def __post_init__(self) -> None:
+        self.handover = Handover(self.share, self.membership, clock=lambda: self.now)
+        self.sink = KvSink(
+            self.client,
+            self,
+            lambda: self.scheduled,
+            holders=self.holders,
+            handover=self.handover,
+            clock=lambda: self.now,
+            wall_clock=lambda: 1000.0,
+        )
+
+    def current(self) -> str | None:
+        """See `CurrentSession`."""
+        return self.session
+
+    def sees(self, index: int, *members: str) -> None:
+        """From now on the fleet has these members, as of this index of Consul."""
+        self.share.apply(FleetView(index, tuple(sorted(members))))
+
+
+@contextmanager
+def member(agent: Agent, name: str, index: int = 0, *members: str) -> Iterator[Member]:
+    """A member that sees `members` as of `index`. Without any it has no view."""
+    asked: list[str] = []
+    with ConsulClient(agent.settings(), timeout=2.0, observe=lambda operation, *_: asked.append(operation)) as client:
+        made = Member(agent, agent.new_session(), client, CurrentShare(Share(name)), asked)
+        made.sees(index, *members)
+        yield made
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What Consul has of a health key."""
+
+    record: HealthRecord
+    session: str
+    flags: int
+
+
+def key_of(agent: Agent, key: PodKey) -> Key | None:
+    """Returns what Consul has of the health key of a pod; None if there is no such key."""
+    entry = agent.entries(health_key(key)).get(health_key(key))
+    if entry is None:
+        return None
+    return Key(decode(agent.get(health_key(key)) or b""), str(entry.get("Session", "")), entry["Flags"])
+
+
+class Reader:
+    """Reads health keys consistently, without a pause, and notes the keys that are missing or without holder."""
+
+    def __init__(self, agent: Agent, keys: frozenset[PodKey]) -> None:
+        self._agent = agent
+        self._keys = frozenset(health_key(key) for key in keys)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.reads = 0
+        self.faults: list[str] = []
+        self.holders: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join(10.0)
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._agent.http_port, timeout=10.0)
+        while not self._stopped.is_set():
+            connection.request("GET", "/v1/kv/health/?recurse&consistent")
+            answer = connection.getresponse()
+            body = answer.read()
+            held = {each["Key"]: each.get("Session", "") for each in json.loads(body)} if answer.status == 200 else {}
+            self.faults += [f"{key} is missing" for key in self._keys - held.keys()]
+            self.faults += [f"{key} has no holder" for key in self._keys & held.keys() if not held[key]]
+            self.holders += [held[key] for key in self._keys & held.keys()]
+            self.reads += 1
+        connection.close()
