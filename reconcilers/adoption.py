@@ -1,8 +1,10 @@
-"""What a run may take over from the last run: counts and states that are known to be of the same check.
+"""What a run may take over from the last run, or from another controller: what is known to be of the same check.
 
 There are two sources. The *saved* state has the counts at some time in the past. The *published* record is what readers
 have had without a break since then: that is certain only where this run continues with the session of the last run. If
 the two differ, the newer one wins, except that a saved state alone never makes a check passing.
+
+A record of another controller (`Elsewhere`) is newer than everything that this one has saved. It has no counts.
 """
 
 from collections.abc import Iterator
@@ -14,7 +16,8 @@ from pydantic import PlainSerializer
 
 from reconcilers.damping import Damping
 from reconcilers.health import Assessment, CheckHealth, HealthState, Outcome, ProbeResult, Reason
-from reconcilers.record import HealthRecord
+from reconcilers.p2 import manifest as p2manifest
+from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import NO_VERSION, CheckSpec, ManifestVersion, PodKey
 
 HINT = 900.0
@@ -53,11 +56,15 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """Where a check continues. `last` is its last probe, None if there was a newer one that is not known."""
+    """Where a check continues. `last` is its last probe, None if there was a newer one that is not known.
+
+    `is_handed_over` says that another controller has probed it until now.
+    """
 
     health: CheckHealth
     failing_since: float = 0.0
     last: ProbeResult | None = None
+    is_handed_over: bool = False
 
     @property
     def assessment(self) -> Assessment:
@@ -77,12 +84,14 @@ def identity(spec: CheckSpec) -> str:
     return digest("\n".join(_parts(spec)).encode())
 
 
-def adopt(spec: CheckSpec, saved: Saved, published: HealthRecord | None, now: float) -> Inherited | None:
+def adopt(spec: CheckSpec, saved: Saved | None, published: HealthRecord | None, now: float) -> Inherited | None:
     """Returns where the check `spec` continues at `now`, None if it starts without an earlier state.
 
     `published` is the record that has been published without a break, None if that is not certain.
     """
-    if saved.check != identity(spec) or not _is_plausible(saved):
+    if isinstance(published, Elsewhere):
+        return _handed_over(spec, published, now)
+    if saved is None or saved.check != identity(spec) or not _is_plausible(saved):
         return None
     if published is None or not _has_version(saved, spec.version):
         return Inherited(_hint(saved.health)) if 0 <= now - saved.at < HINT else None
@@ -92,6 +101,13 @@ def adopt(spec: CheckSpec, saved: Saved, published: HealthRecord | None, now: fl
     output = published.excerpt if agree else ""
     health = replace(saved.health, output=output, version=spec.version if saved.health.since else NO_VERSION)
     return Inherited(health, saved.failing_since, saved.last)
+
+
+def _handed_over(spec: CheckSpec, published: Elsewhere, now: float) -> Inherited:
+    """Where a check of another controller continues: with the published state, if that is about the same manifest."""
+    fresh = CheckHealth(born=now)
+    is_same = published.manifest_sha and published.manifest_sha == p2manifest.sha_or_empty(spec.version.data)
+    return Inherited(_as_published(fresh, published, spec.version) if is_same else fresh, is_handed_over=True)
 
 
 def _has_version(saved: Saved, version: ManifestVersion) -> bool:
@@ -112,7 +128,7 @@ def _claims_more(health: CheckHealth, published: HealthRecord) -> bool:
 
 def _as_published(health: CheckHealth, published: HealthRecord, version: ManifestVersion) -> CheckHealth:
     """The published state, without counts: they are not known."""
-    since = published.since or health.since
+    since = published.since or health.since or published.written
     state, reason, detail, output = published.status, published.reason, published.detail, published.excerpt
     return CheckHealth(state, reason, since, detail, output, born=health.born, version=version)
 

@@ -1,6 +1,7 @@
 """What a run takes over from the last run of the same node, and leaves to the next: lock, session and state file."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from controller.health.store import Tracked
 from controller.runtime.heartbeat import Heartbeats
 from controller.runtime.log.once import LogOnce
 from controller.runtime.plain_files import is_unwritable
-from reconcilers.adoption import Inherited
+from reconcilers.adoption import Inherited, adopt
 from reconcilers.damping import Damping
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, PodKey
@@ -74,7 +75,7 @@ class RestartState:
 
     def take_over(self, spec: CheckSpec, published: HealthRecord | None) -> Inherited | None:
         """Returns where the check `spec` continues. `published` is what has been published without a break."""
-        return self._saver.take_over(spec, published) if self._saver else None
+        return self._saver.take_over(spec, published) if self._saver else adopt(spec, None, published, time.time())
 
     def start(self, checks: Callable[[], Iterable[Tracked]], dampings: Callable[[], Mapping[PodKey, Damping]]) -> None:
         """Saves the state of `checks` and their flap damping from now on."""

@@ -70,8 +70,7 @@ class StateSaver:
 
     def take_over(self, spec: CheckSpec, published: HealthRecord | None) -> Inherited | None:
         """Returns where the check `spec` continues, see `adopt`. Only the first check of a pod takes over a state."""
-        saved = self._not_taken_over.pop(spec.key, None)
-        return adopt(spec, saved, published, time.time()) if saved else None
+        return adopt(spec, self._not_taken_over.pop(spec.key, None), published, time.time())
 
     def start(self, checks: Callable[[], Iterable[Tracked]], dampings: Callable[[], Mapping[PodKey, Damping]]) -> None:
         """Saves the state of `checks` from now on. `dampings` returns the present flap damping of each pod."""

@@ -50,7 +50,7 @@ class Tracked:
         self.spec, self.generation, self.assessment = spec, generation, Assessment(CheckHealth(born=now))
 
     def inherit(self, before: Inherited) -> None:
-        """Continues where an earlier run of this controller ended."""
+        """Continues where an earlier run of this controller, or another controller, ended."""
         self.assessment, self.last = before.assessment, before.last
 
     def record(self, result: ProbeResult) -> None:
@@ -114,10 +114,11 @@ class HealthStore:
         """Why failures are our own fault at the moment; "" while this node is not cut off."""
         return self._cut_off
 
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
+    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float | None]:
         """Accepts results of these checks from now on, and only of these generations of their workers.
 
-        Returns when the last probe of each check that continues from an earlier run started, if that is known.
+        Returns when the last probe of each check that continues from an earlier run started, if that is known. None
+        stands for a check that another controller has probed until now.
         """
         new = list(specs)
         inherited = {
@@ -135,7 +136,8 @@ class HealthStore:
             self.version += 1
         if inherited:
             self._on_change(list(inherited))
-        return {key: before.last.started for key, before in inherited.items() if before.last}
+        last = {key: before.last.started for key, before in inherited.items() if before.last}
+        return {**last, **dict.fromkeys(key for key, before in inherited.items() if before.is_handed_over)}
 
     def forget(self, keys: Collection[PodKey]) -> None:
         """Removes pods whose workers have stopped."""

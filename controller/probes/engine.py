@@ -17,7 +17,7 @@ from controller.probes.commands import ProbeAll, Renew, Start, Stop, Update
 from controller.probes.kept import Kept
 from controller.probes.prober import DISREGARDED, Prober
 from controller.probes.resolver import Answer, ask_system
-from controller.probes.schedule import Schedule, first_moment, next_moment, next_on_phase
+from controller.probes.schedule import Schedule, first_moment, handed_over_moment, next_moment, next_on_phase
 from controller.probes.worker import Worker
 from controller.runtime.descriptors import keepable
 from controller.runtime.heartbeat import Heartbeat
@@ -41,9 +41,9 @@ PATIENCE, MOST_PATIENCE = 3, 10
 class Observer(Protocol):
     """Who is told what the probes saw."""
 
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]], /) -> Mapping[PodKey, float]:
+    def follow(self, specs: Iterable[tuple[CheckSpec, int]], /) -> Mapping[PodKey, float | None]:
         """These checks begin. Of those that go on where another run of this controller ended: when their last probe
-        started (seconds since the epoch)."""
+        started (seconds since the epoch). None for those that another controller has probed until now."""
         ...
 
     def observe(self, results: Iterable[ProbeResult]) -> None: ...
@@ -136,7 +136,8 @@ class ProbeEngine:
             self._specs.update((worker.spec.key, worker.spec) for worker in workers)
         before = self._observer.follow((worker.spec, worker.generation) for worker in workers)
         for worker in workers:
-            worker.started_wall = before.get(worker.spec.key, 0.0)
+            last = before.get(worker.spec.key, 0.0)
+            worker.started_wall, worker.handed_over = last or 0.0, last is None
         self._post(Start(workers))
 
     def stop(self, keys: Collection[PodKey]) -> None:
@@ -265,7 +266,11 @@ class ProbeEngine:
         spec = worker.spec
         asked = spec.version.read_at if now - spec.interval < spec.version.read_at <= now else now
         worker.in_phase = next_on_phase(spec.key, spec.interval, now, self._epoch)
-        worker.due = first_moment(spec.key, spec.interval, asked, now, self._epoch)
+        worker.due = (
+            handed_over_moment(spec.key, spec.interval, now)
+            if worker.handed_over
+            else first_moment(spec.key, spec.interval, asked, now, self._epoch)
+        )
         worker.last = worker.due - spec.interval
         if 0 <= (ago := self._wall_clock() - worker.started_wall) < spec.interval / 2:
             worker.due = next_moment(now - ago, worker.in_phase, spec.interval)

@@ -18,6 +18,8 @@ SLOTS = 25
 RESOLUTION = 0.001
 FIRST_WITHIN = 0.9
 """A new check is first probed within this share of its interval. The rest is a margin."""
+HANDED_OVER_WITHIN = 5.0
+"""Seconds within which a check of another controller is first probed, half an interval if that is less."""
 SCATTER = 997
 """Multiplies the hash, so that keys with neighbouring phases get distant moments."""
 
@@ -61,6 +63,13 @@ def first_moment(key: PodKey, interval: float, asked: float, now: float, epoch: 
         return math.floor(delayed / GRID) * GRID
     spread = fraction(key) * SCATTER % 1
     return math.floor((now + max(0.0, latest - now) * spread) / GRID) * GRID
+
+
+def handed_over_moment(key: PodKey, interval: float, now: float) -> float:
+    """Returns when a check is first probed that another controller has probed until now. When its last probe was is not
+    known, so it is probed soon. A hash spreads the checks."""
+    spread = fraction(key) * SCATTER % 1
+    return now + spread * min(interval / 2, HANDED_OVER_WITHIN)
 
 
 def next_moment(started: float, in_phase: float, interval: float) -> float:

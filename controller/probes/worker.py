@@ -42,9 +42,9 @@ class Worker:
     `kind` is None where nothing is ever sent.
     `due` is when its next probe is, or should have been, and `in_phase` any moment of its phase. The last probe began
     at `last`, and one has `ended` last at that time. `missed` is how many were left out since `due`, and `wanted` says
-    that one came due while another was under way. `started`, `dns` (seconds spent on the name), `lost` (seconds that an
-    answer of the resolver may have waited for the probe thread) and `version` (the manifest's when the probe started)
-    are of the probe under way.
+    that one came due while another was under way. `handed_over` says that another controller has probed it until now.
+    `started`, `dns` (seconds spent on the name), `lost` (seconds that an answer of the resolver may have waited for the
+    probe thread) and `version` (the manifest's when the probe started) are of the probe under way.
     """
 
     __slots__ = (
@@ -54,6 +54,7 @@ class Worker:
         "due",
         "ended",
         "generation",
+        "handed_over",
         "in_phase",
         "interval",
         "kept",
@@ -91,6 +92,7 @@ class Worker:
         self.in_phase = self.last = 0.0
         self.missed = 0
         self.wanted = False
+        self.handed_over = False
         self.version = spec.version
         self.started = 0.0
         self.started_wall = 0.0

@@ -167,6 +167,17 @@ def test_a_check_that_goes_on_after_a_restart_is_not_probed_twice_at_once(bench:
     assert max(firsts[10:]) < 0.4, "the others at once"
 
 
+def test_checks_of_another_controller_are_probed_within_half_an_interval(bench: Bench, target: Target) -> None:
+    pods = [spec(target, f"pod-{number}", interval=4.0) for number in range(AT_ONCE + 50)]
+    bench.results.before = dict.fromkeys((pod.key for pod in pods), None)
+    began = time.monotonic()
+    bench.engine.start(pods)
+    until(lambda: all(target.hits(f"/pod-{number}") for number in range(len(pods))))
+    firsts = sorted(target.hits(f"/pod-{number}")[0].connected - began for number in range(len(pods)))
+    assert firsts[AT_ONCE - 1] < 1.0, "some of them at once"
+    assert 1.0 < firsts[-1] < 3.0, "half an interval, and a margin for a busy machine"
+
+
 @pytest.mark.alone
 def test_a_target_that_hangs_is_probed_every_interval_also_when_the_timeout_is_as_long(
     bench: Bench, target: Target

@@ -20,7 +20,7 @@ from controller.runtime.heartbeat import Heartbeat, Heartbeats
 from reconcilers.adoption import Saved, digest, identity
 from reconcilers.damping import Damping, DampingRules
 from reconcilers.health import CheckHealth, HealthState, Outcome, Phases, ProbeResult, Reason
-from reconcilers.record import HealthRecord
+from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import CheckSpec, HttpGet, PodKey
 from tests.support.net import until
 from tests.support.recorders import FakeClock
@@ -354,6 +354,9 @@ def test_without_a_required_folder_an_unusable_one_means_that_no_state_is_kept(t
         {},
         None,
     )
+    theirs = nothing.take_over(SPEC, Elsewhere.of_record(HealthRecord.of(KEY, HEALTH, 0.0)))
+    assert theirs, "what another controller has published needs no folder"
+    assert theirs.is_handed_over
     nothing.stop(1.0)
     nothing.release(left=False)
     with pytest.raises(OSError, match="file"):

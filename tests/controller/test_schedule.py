@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from controller.probes.schedule import (
     FIRST_WITHIN,
     GRID,
+    HANDED_OVER_WITHIN,
     RESOLUTION,
     SLOTS,
     Schedule,
     first_moment,
+    handed_over_moment,
     next_moment,
     next_on_phase,
     phase,
@@ -62,6 +64,16 @@ def test_checks_whose_phase_comes_late_are_no_herd() -> None:
     moved = [first for first, in_phase in moments if first != in_phase]
     assert 120 < len(moved) < 280
     assert all(sum(tenth <= first < tenth + 0.9 for first in moved) < 60 for tenth in range(9))
+
+
+@given(KEYS, INTERVALS, MOMENTS)
+def test_a_check_of_another_controller_is_probed_soon(key: PodKey, interval: float, now: float) -> None:
+    assert 0 <= handed_over_moment(key, interval, now) - now <= min(interval / 2, HANDED_OVER_WITHIN) + 1e-4
+
+
+def test_many_checks_of_another_controller_are_spread() -> None:
+    moments = [handed_over_moment(PodKey("web1", f"pod-{number}"), 10.0, 100.0) for number in range(2_000)]
+    assert all(320 < sum(second <= moment < second + 1 for moment in moments) < 480 for second in range(100, 105))
 
 
 @given(KEYS, INTERVALS, MOMENTS, st.lists(st.floats(0, 3), min_size=1, max_size=8))

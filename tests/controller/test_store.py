@@ -592,6 +592,12 @@ def test_the_time_of_the_last_probe_is_returned_for_a_check_that_continues() -> 
     assert healths.follow([(spec, 1) for spec in (SPEC, replace(SPEC, key=B), *others)]) == {A: 3.0}
 
 
+def test_a_check_that_another_controller_has_probed_has_no_time_of_its_last_probe() -> None:
+    inherited = {A: Inherited(CheckHealth(), is_handed_over=True)}
+    healths = HealthStore(Announced(), inherit=lambda spec: inherited.get(spec.key))
+    assert healths.follow([(spec, 1) for spec in (SPEC, replace(SPEC, key=B))]) == {A: None}
+
+
 def test_a_check_continues_where_an_earlier_run_ended_and_is_announced() -> None:
     announced, before = Announced(), CheckHealth(HealthState.CRITICAL, since=5.0, failures=3)
     healths = HealthStore(announced, inherit=lambda spec: Inherited(before, 4.0) if spec.key == A else None)

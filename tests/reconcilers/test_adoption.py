@@ -7,7 +7,8 @@ import pytest
 
 from reconcilers.adoption import HINT, Inherited, Saved, adopt, digest, identity
 from reconcilers.health import Assessment, CheckHealth, HealthState, Outcome, ProbeResult, Reason
-from reconcilers.record import HealthRecord
+from reconcilers.p2.manifest import sha_or_empty
+from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import NO_VERSION, CheckSpec, HttpGet, ManifestVersion, Output, PodKey, TcpConnect, Tls
 
 KEY = PodKey("web1", "isup")
@@ -186,3 +187,39 @@ def test_checks_that_differ_in_any_field_have_another_identity(other: CheckSpec)
 def test_an_identity_is_the_same_in_every_version() -> None:
     """One version of the program reads what another one saved. A change here makes every upgrade lose its states."""
     assert identity(SPEC) == "0ee21ffcb6826f481a6b384e"
+
+
+# What another controller has published
+
+
+SHA = sha_or_empty(MANIFEST)
+
+
+def elsewhere(health: CheckHealth, sha: str = SHA) -> Elsewhere:
+    return Elsewhere.of_record(replace(record(health), manifest_sha=sha))
+
+
+@pytest.mark.parametrize("before", [None, saved(PASSING)], ids=["nothing saved", "saved long ago"])
+@pytest.mark.parametrize("health", [PASSING, CRITICAL], ids=["passing", "critical"])
+def test_a_record_of_another_controller_alone_is_taken_over_without_counts(
+    before: Saved | None, health: CheckHealth
+) -> None:
+    adopted = adopt(SPEC, before, elsewhere(health), NOW)
+    expected = replace(health, successes=0, failures=0, misses=0, born=NOW, version=VERSION)
+    assert adopted == Inherited(expected, is_handed_over=True)
+    assert HealthRecord.of(KEY, expected, 0.0, SHA) == elsewhere(health).ours(), "readers see no difference"
+
+
+@pytest.mark.parametrize("sha", ["", "0" * 64], ids=["none", "another"])
+def test_a_record_of_another_controller_about_another_manifest_says_nothing(sha: str) -> None:
+    assert adopt(SPEC, None, elsewhere(PASSING, sha), NOW) == Inherited(CheckHealth(born=NOW), is_handed_over=True)
+
+
+def test_a_record_of_another_controller_without_the_time_of_its_state_has_the_time_of_its_writing() -> None:
+    adopted = adopt(SPEC, None, elsewhere(replace(PASSING, since=0.0)), NOW)
+    assert adopted
+    assert adopted.health.since == 990.0
+
+
+def test_without_a_saved_state_the_record_of_an_earlier_run_is_not_used() -> None:
+    assert adopt(SPEC, None, record(PASSING), NOW) is None

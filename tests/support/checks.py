@@ -54,7 +54,7 @@ class JudgedResults(RecordedResults):
         self.states: list[str] = []
         """The states that the checks went through, as `POD STATE`, oldest first."""
 
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
+    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float | None]:
         every = list(specs)
         super().follow(every)
         return self.store.follow(every)

@@ -80,10 +80,10 @@ class RecordedResults(Observer):
         self._lock = threading.Lock()
         self._results: list[ProbeResult] = []
         self.followed: list[tuple[CheckSpec, int]] = []
-        self.before: dict[PodKey, float] = {}
-        """The times of the last probes of an earlier run."""
+        self.before: dict[PodKey, float | None] = {}
+        """The times of the last probes of an earlier run, None for pods that another controller has probed until now."""
 
-    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
+    def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float | None]:
         self.followed += specs
         return self.before
 
