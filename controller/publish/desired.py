@@ -19,7 +19,8 @@ class DesiredHealth:
     """Implements `Desires`. Any thread may call it.
 
     A pod that flaps is published as unknown until its quiet time is over. `clock` is monotonic, in seconds. `dampings`
-    is the damping of each pod from an earlier run.
+    is the damping of each pod from an earlier run. `is_awaited` says whether a pod without a worker may get one soon.
+    Until then its record is kept.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class DesiredHealth:
         clock: Callable[[], float],
         rules: DampingRules | None = None,
         dampings: Mapping[PodKey, Damping] | None = None,
+        is_awaited: Callable[[PodKey], bool] = lambda _: False,
     ) -> None:
         self._healths = healths
         self._clock = clock
         self._rules = rules or DampingRules()
+        self._is_awaited = is_awaited
         self._lock = threading.Lock()
         self._dampings: dict[PodKey, Damping] = dict(dampings or {})
         self._shas: dict[PodKey, tuple[ManifestVersion, str]] = {}
@@ -44,7 +47,7 @@ class DesiredHealth:
             if known is None:
                 self._dampings.pop(key, None)
                 self._shas.pop(key, None)
-                return None
+                return Desired(None) if self._is_awaited(key) else None
             health, last_probe = known
             if not health.since:
                 return Desired(None)

@@ -37,6 +37,14 @@ def test_a_verdict_is_wanted_as_it_is_and_without_one_nothing_is_said() -> None:
     assert desired.desired(PodKey("web1", "gone")) is None
 
 
+def test_the_record_of_a_pod_that_may_get_a_worker_soon_is_kept() -> None:
+    awaited = {A}
+    desired = DesiredHealth(FakeHealths(), FakeClock(), is_awaited=awaited.__contains__)
+    assert (desired.desired(A), desired.desired(B)) == (Desired(None), None)
+    awaited.clear()
+    assert desired.desired(A) is None
+
+
 def test_only_where_it_says_passing_is_a_verdict_without_proof_told_from_another() -> None:
     healths = FakeHealths()
     healths.known = {A: (GOOD, 300.0), B: (BAD, 300.0)}

@@ -191,7 +191,7 @@ def test_a_member_with_an_older_view_is_refused_and_stops(m1: Member, m2: Member
     assert stands
     assert (stands.record, stands.session, stands.flags) == (PASSING, m2.session, 20)
     assert not m1.share.owns(NODE)
-    assert m1.membership.hurried == 1
+    assert m1.membership.asked == 1
     assert m1.sink.published(ISUP) is None
     m1.asked.clear()
     assert m1.sink.write([CRITICAL], [ISUP]) == {}

@@ -22,13 +22,13 @@ from tests.support.consul import Agent
 
 @dataclass
 class FakeMembership:
-    """Counts how many times the members were to be read at once. `read` is how many times they were read."""
+    """Counts how many times the members were to be read again. `read` is how many times they were read."""
 
-    hurried: int = 0
+    asked: int = 0
     read: int = 0
 
-    def hurry(self) -> None:
-        self.hurried += 1
+    def read_again(self) -> None:
+        self.asked += 1
 
     def reads(self) -> int:
         return self.read
