@@ -39,7 +39,6 @@ class MembershipWatch:
         self._index = 0
         self._went_back = False
         self._interrupted = False
-        self._reads = 0
         self._problem = LogOnce(log)
         self._thread = BackgroundThread(self._turn, heartbeat, interrupt=client.cancel)
 
@@ -79,10 +78,6 @@ class MembershipWatch:
             self._index = 0
         self._client.cancel()
         self._thread.wake()
-
-    def reads(self) -> int:
-        """Returns how many times the members were read."""
-        return self._reads
 
     def distrust(self, *, stop: bool) -> None:
         """Forget the view until the members are read again. With `stop`, this controller owns nothing until then,
@@ -138,7 +133,6 @@ class MembershipWatch:
         with self._changed:
             if self._interrupted:
                 return
-            self._reads += 1
             self._index = members.index if members.index >= since else 0
             before, self._known, self._seen = self._seen, members, members.members
             self._changed.notify_all()

@@ -38,7 +38,7 @@ READS = 2
 class Membership(Protocol):
     """What reads the members of the fleet."""
 
-    def read_again(self) -> None:
+    def hurry(self) -> None:
         """Lets the members be read now."""
         ...
 
@@ -50,7 +50,7 @@ class Membership(Protocol):
 class _NoFleet:
     """The membership of a controller without a fleet."""
 
-    def read_again(self) -> None: ...
+    def hurry(self) -> None: ...
 
     def reads(self) -> int:
         return 0
@@ -189,7 +189,7 @@ class Handover:
             self._ahead[node] = _Ahead(flags, self._clock(), self._membership.reads())
             self._share.fence(node, flags)
         if ahead:
-            self._membership.read_again()
+            self._membership.hurry()
 
     def review(self) -> None:
         """Ends the fences of Flags that stayed ahead although the membership was read again."""

@@ -125,16 +125,6 @@ def test_a_later_member_takes_its_share_after_a_while_and_gives_it_back_when_it_
     assert "podpulse-m2" not in consul.request("GET", "agent/services").json()
 
 
-def test_the_members_are_read_again_when_that_is_asked_for(consul: Agent, stack: ExitStack) -> None:
-    first = stack.enter_context(Candidate(consul, "m1"))
-    until(first.sees("m1"), WITHIN)
-    until(lambda: not first.watch.complaint(), WITHIN)
-    reads, asked_at = first.watch.reads(), time.monotonic()
-    first.watch.read_again()
-    until(lambda: first.watch.reads() > reads, WITHIN)
-    assert time.monotonic() - asked_at < 5, "a waiting request would take longer"
-
-
 def test_a_controller_that_leaves_sees_that_it_has_left(consul: Agent, stack: ExitStack) -> None:
     first = stack.enter_context(Candidate(consul, "m1"))
     until(first.sees("m1"), WITHIN)

@@ -22,12 +22,12 @@ from tests.support.consul import Agent
 
 @dataclass
 class FakeMembership:
-    """Counts how many times the members were to be read again. `read` is how many times they were read."""
+    """Counts how many times the members were to be read at once. `read` is how many times they were read."""
 
     asked: int = 0
     read: int = 0
 
-    def read_again(self) -> None:
+    def hurry(self) -> None:
         self.asked += 1
 
     def reads(self) -> int:
