@@ -113,7 +113,7 @@ class App:
         self._watch = IntentWatch(
             self._backends.source,
             self._manifests,
-            RemovalGate(),
+            RemovalGate,
             self._on_manifests,
             self._heartbeats.new("watch", 30, asks=self._backends.asks),
             config.consul.wait,

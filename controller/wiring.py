@@ -18,7 +18,7 @@ from controller.health.restart_state import RestartState
 from controller.intent.consul import ConsulSource
 from controller.intent.folder import DirectorySource
 from controller.intent.manifest_store import ManifestStore
-from controller.intent.source import Source
+from controller.intent.source import OneSource, Sources
 from controller.publish.agent import AgentSink
 from controller.publish.agent_keeper import TtlKeeper
 from controller.publish.folder import DirectoryLease, DirectorySink
@@ -62,7 +62,7 @@ class Backends:
     wait for Consul, which may be slow.
     """
 
-    source: Source
+    source: Sources
     sinks: Mapping[str, HealthSink]
     addresses: FixedAddress | CatalogAddress
     lease: LeaseKeeper | None
@@ -95,7 +95,7 @@ def on_folders(
 
     lease = DirectoryLease(healths, heartbeats.new("session", 30), lapsed, void=void)
     source = DirectorySource(intents, config.node_name, partial(sink.leftovers, config.node_name))
-    return Backends(source, {"folder": sink}, _fixed(config.address), lease, [lease], asks=False)
+    return Backends(OneSource(source), {"folder": sink}, _fixed(config.address), lease, [lease], asks=False)
 
 
 def on_consul(
@@ -175,7 +175,7 @@ def on_consul(
     matters = config.startup_grace and config.tree == "intent"
     reality = ConsulSource(client(), "reality", node, tuple) if matters else None
     addresses = catalog or _fixed(config.address)
-    return Backends(source, sinks, addresses, lease, keepers, clients, reality, watches, apply, holders)
+    return Backends(OneSource(source), sinks, addresses, lease, keepers, clients, reality, watches, apply, holders)
 
 
 def registration(

@@ -50,6 +50,7 @@ class Listing:
     doubt: str = ""
     ignored: Mapping[str, Ignored] = field(default_factory=dict)
     filtered: bool = False
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,10 @@ class RemovalGate:
         """Treats pods of a previous run as seen before the first listing. They are removed like other pods."""
         for key in keys:
             self._seen.setdefault(key, 0)
+
+    def known(self) -> frozenset[PodKey]:
+        """Returns the pods that were seen or are expected, and not removed."""
+        return frozenset(self._seen)
 
     def suspects(self, listing: Listing) -> frozenset[PodKey]:
         """Returns the known pods that are missing from `listing`."""

@@ -35,6 +35,10 @@ _NEXT_PAIR = re.compile(rb'\}\s*,\s*\{\s*"LockIndex"')
 """The end of a pair and the beginning of the next one in Consul's lists. An agent in dev mode sends them indented."""
 
 
+_NEXT_RESULT = re.compile(rb'\}\s*\}\s*,\s*\{\s*"KV"')
+"""The same in the answer to a transaction."""
+
+
 class KvPair(NamedTuple):
     """A key in Consul. `session` is the session that holds it, or "". `flags` is a number that its writers chose."""
 
@@ -235,13 +239,19 @@ def keys_of(answer: Response) -> list[str]:
     return _items(answer, _KEYS)
 
 
-def result_of(answer: Response, operations: int) -> TransactionResult:
+def result_of(answer: Response, operations: int, known: Mapping[str, KvPair] | None = None) -> TransactionResult:
+    """Returns the result of a transaction of that many `operations`. For `known`, see `pairs_of`."""
     if answer.code == 409:
         failed = {error.OpIndex: error.What for error in _ROLLED_BACK.decode(answer.content).Errors}
         if not failed or not failed.keys() <= set(range(operations)):
             raise ValueError("the conflict names no operation of the transaction")
         return TransactionResult(failed)
-    return TransactionResult(pairs=[_pair(each.KV) for each in _decode(answer, _COMMITTED).Results or ()])
+    if answer.code != 200:
+        raise ValueError(str(answer.code))
+    before, results = known or {}, (_COMMITTED.decode(part).Results or () for part in _result_parts(answer.content))
+    return TransactionResult(
+        pairs=[_same(each.KV, before.get(each.KV.Key)) or _pair(each.KV) for part in results for each in part]
+    )
 
 
 def session_of(answer: Response) -> str:
@@ -345,6 +355,15 @@ def _parts(content: bytes) -> Iterator[bytes]:
     while found := _NEXT_PAIR.search(content, start + PART):
         yield opening + content[start : found.start() + 1] + b"]"
         start, opening = content.index(b"{", found.start()), b"["
+    yield opening + content[start:]
+
+
+def _result_parts(content: bytes) -> Iterator[bytes]:
+    """Splits the answer to a transaction as `_parts` splits a list."""
+    start, opening = 0, b""
+    while found := _NEXT_RESULT.search(content, start + PART):
+        yield opening + content[start : content.index(b"}", content.index(b"}", found.start()) + 1) + 1] + b"]}"
+        start, opening = content.index(b"{", found.start()), b'{"Results":['
     yield opening + content[start:]
 
 

@@ -167,15 +167,17 @@ class ConsulClient:
         """Delete a key. A missing key is no error."""
         self._request("delete", lambda: answers.require_true(self._api.kv.delete(key)))
 
-    def transaction(self, operations: Sequence[Operation]) -> TransactionResult:
+    def transaction(
+        self, operations: Sequence[Operation], known: Mapping[str, KvPair] | None = None
+    ) -> TransactionResult:
         """Carry out all operations, or none: up to 64, with a body of up to 512 KiB.
 
-        A transaction that only reads is counted as `read_transaction`.
+        A transaction that only reads is counted as `read_transaction`. For `known`, see `pairs_of`.
         """
         reads = all(operation.verb in {"get", "get-tree"} for operation in operations)
         payload = [operation.payload(self._namespace, self._partition) for operation in operations]
         name: ControllerOp = "read_transaction" if reads else "transaction"
-        return self._request(name, lambda: answers.result_of(self._api.txn.put(payload), len(payload)))
+        return self._request(name, lambda: answers.result_of(self._api.txn.put(payload), len(payload), known))
 
     # --- sessions ---
 

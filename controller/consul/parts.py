@@ -4,7 +4,7 @@ A part that is too large for an answer is halved, and a single subtree is read k
 large by itself cannot be read, and keys that are not requested cost nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,7 +23,9 @@ class KvReader(Protocol):
 
     def list_keys(self, prefix: str, separator: str = "") -> list[str]: ...
 
-    def transaction(self, operations: Sequence[Operation]) -> TransactionResult: ...
+    def transaction(
+        self, operations: Sequence[Operation], known: Mapping[str, KvPair] | None = None
+    ) -> TransactionResult: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +36,17 @@ class Parts:
     too_large: list[str] = field(default_factory=list)
 
 
-def read(client: KvReader, keys: Sequence[str]) -> Parts:
+def read(client: KvReader, keys: Sequence[str], known: Mapping[str, KvPair] | None = None) -> Parts:
     """Returns the pairs of `keys`. For a key that ends with a slash, returns the pairs one level below it, and possibly
-    deeper ones. Keys that do not exist or that the token may not read are left out. Raises ConsulError if Consul did
-    not answer, or refused the request."""
+    deeper ones. Keys that do not exist or that the token may not read are left out. For `known`, see `pairs_of`. Raises
+    ConsulError if Consul did not answer, or refused the request."""
     found = Parts()
     pending = _batches(keys)
     while pending:
         batch = pending.pop()
         try:
-            result = client.transaction([Operation("get-tree" if key.endswith("/") else "get", key) for key in batch])
+            reads = [Operation("get-tree" if key.endswith("/") else "get", key) for key in batch]
+            result = client.transaction(reads, known)
         except ConsulTooLarge:
             pending += _split(client, batch, found.too_large)
             continue

@@ -16,42 +16,14 @@ LOOK = 5.0
 """Seconds after which the remaining single reads are left for the next call, so that the next listing is read soon."""
 
 
-class ConsulSource:
-    """Implements `Source` for one node of one tree (`intent` or `reality`)."""
+class SingleReads:
+    """Confirms by single reads that manifests of one tree (`intent` or `reality`) do not exist."""
 
-    def __init__(
-        self,
-        client: ConsulClient,
-        tree: str,
-        node: str,
-        leftovers: Callable[[], Collection[PodKey]],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._clock = clock
+    def __init__(self, client: ConsulClient, tree: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._tree = tree
-        self._node = node
-        self._leftovers = leftovers
-        self._index = 0
+        self._clock = clock
         self._refused: set[PodKey] = set()
-
-    def leftovers(self) -> Collection[PodKey]:
-        """See `Source`."""
-        try:
-            return self._leftovers()
-        except ConsulError as error:
-            raise SourceError(str(error)) from error
-
-    def next(self, wait: float) -> Listing:
-        """See `Source`. After an error, or when the index went back, the next call does not wait."""
-        since, self._index = self._index, 0
-        try:
-            listing = self._client.list_manifests(self._tree, self._node, since, wait)
-        except ConsulError as error:
-            raise SourceError(str(error)) from error
-        if listing.index >= since:
-            self._index = listing.index
-        return listing
 
     def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
         """See `Source`. A key that our token may not read is not absent; the next call reads it last."""
@@ -72,6 +44,43 @@ class ConsulSource:
             except ConsulError as error:
                 raise SourceError(str(error)) from error
         return absent
+
+
+class ConsulSource:
+    """Implements `Source` for one node of one tree (`intent` or `reality`)."""
+
+    def __init__(
+        self,
+        client: ConsulClient,
+        tree: str,
+        node: str,
+        leftovers: Callable[[], Collection[PodKey]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._tree = tree
+        self._node = node
+        self._leftovers = leftovers
+        self._index = 0
+        self.absent = SingleReads(client, tree, clock).absent
+
+    def leftovers(self) -> Collection[PodKey]:
+        """See `Source`."""
+        try:
+            return self._leftovers()
+        except ConsulError as error:
+            raise SourceError(str(error)) from error
+
+    def next(self, wait: float) -> Listing:
+        """See `Source`. After an error, or when the index went back, the next call does not wait."""
+        since, self._index = self._index, 0
+        try:
+            listing = self._client.list_manifests(self._tree, self._node, since, wait)
+        except ConsulError as error:
+            raise SourceError(str(error)) from error
+        if listing.index >= since:
+            self._index = listing.index
+        return listing
 
     def cancel(self) -> None:
         """See `Source`."""

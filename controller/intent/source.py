@@ -1,6 +1,6 @@
 """What the watch needs from a source of manifests."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from reconcilers.gate import Listing
@@ -9,6 +9,10 @@ from reconcilers.spec import PodKey
 
 class SourceError(Exception):
     """The source did not answer, or its answer is not valid. The request is retried."""
+
+
+class Interrupted(Exception):
+    """`wake` has ended the request."""
 
 
 class Source(Protocol):
@@ -29,3 +33,39 @@ class Source(Protocol):
     def cancel(self) -> None:
         """End a waiting `next`, from another thread."""
         ...
+
+
+class Sources(Protocol):
+    """Lists the manifests of several nodes. All methods raise only `SourceError`, as those of `Source`."""
+
+    def leftovers(self) -> Collection[PodKey]: ...
+
+    def next(self, wait: float, again: Collection[str]) -> Iterable[Listing]:
+        """One listing for each node that may have changed, and for the nodes `again`. After the first call, it waits up
+        to `wait` seconds for a change. Raises Interrupted after `wake`."""
+        ...
+
+    def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]: ...
+
+    def wake(self) -> None:
+        """End a waiting `next`, from another thread. The next one does not wait."""
+        ...
+
+    def cancel(self) -> None: ...
+
+
+class OneSource:
+    """The source of one node as `Sources`. Its listings name no node."""
+
+    def __init__(self, source: Source) -> None:
+        self.leftovers = source.leftovers
+        self.absent = source.absent
+        self.cancel = source.cancel
+        self._next = source.next
+
+    def next(self, wait: float, again: Collection[str]) -> Iterable[Listing]:  # noqa: ARG002 -- it is listed anyway
+        """See `Sources`."""
+        return (self._next(wait),)
+
+    def wake(self) -> None:
+        """See `Sources`. The source does not change its node."""

@@ -8,17 +8,19 @@ for the single reads that confirm them.
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from queue import SimpleQueue
 
 from controller.intent.ignored import IgnoredKeys
 from controller.intent.manifest_store import ManifestStore
-from controller.intent.source import Source, SourceError
+from controller.intent.node_intents import NodeIntents
+from controller.intent.source import Interrupted, SourceError, Sources
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.log.once import LogOnce
 from controller.runtime.retry import until_stopped
-from reconcilers.gate import GateDecision, Listing, RemovalGate
+from reconcilers.gate import Listing, RemovalGate
+from reconcilers.ignored import Ignored
 from reconcilers.spec import PodKey
 from reconcilers.token_bucket import TokenBucket
 
@@ -39,30 +41,36 @@ changes, such as one a second, are read at once."""
 
 
 class IntentWatch:
-    """Runs in the thread "watch". The thread "leftovers" reads once what an earlier run has published."""
+    """Runs in the thread "watch". The thread "leftovers" reads once what an earlier run has published.
+
+    `new_gate` returns the gate of a node. `owns` says whether a node is checked here; None if the source has one node.
+    """
 
     def __init__(
         self,
-        source: Source,
+        source: Sources,
         store: ManifestStore,
-        gate: RemovalGate,
+        new_gate: Callable[[], RemovalGate],
         on_change: Callable[[Collection[PodKey]], None],
         heartbeat: Heartbeat,
         wait: float = WAIT,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        *,
+        owns: Callable[[str], bool] | None = None,
     ) -> None:
         self._source = source
         self._store = store
-        self._gate = gate
+        self._new_gate = new_gate
+        self._owns = owns
         self._on_change = on_change
         self._longest = wait
         self._heartbeat = heartbeat
         self._clock = clock
         self._wall_clock = wall_clock
         self._bucket = TokenBucket(BURST, MIN_GAP)
-        self._verdict = GateDecision()
-        self._unread = False
+        self._nodes: dict[str, NodeIntents] = {}
+        """Without `owns`, all pods belong to the node ""."""
         self._found: SimpleQueue[Collection[PodKey]] = SimpleQueue()
         self._release = threading.Event()
         self.ignored = IgnoredKeys()
@@ -71,8 +79,7 @@ class IntentWatch:
         self._last_good_wall = 0.0
         self._failing_since: float | None = None
         self._unannounced: set[PodKey] = set()
-        self._index = 0
-        self._went_back = False
+        self._woken = threading.Event()
         self._is_undisturbed = True
         self._leftovers_known = threading.Event()
         """Set when the leftovers of an earlier run are known, or when the watch no longer waits for them."""
@@ -91,7 +98,17 @@ class IntentWatch:
 
     def _interrupt(self) -> None:
         self._leftovers_known.set()
+        self._woken.set()
         self._source.cancel()
+
+    def wake(self) -> None:
+        """Look now which nodes are checked here. Any thread may call this."""
+        self._woken.set()
+        self._source.wake()
+
+    def nodes(self) -> Collection[str]:
+        """The nodes whose manifests are known."""
+        return list(self._nodes)
 
     def expect(self, keys: Collection[PodKey]) -> None:
         """Treat these pods, whose health an earlier run published, as if a previous listing had shown them. Any thread
@@ -108,11 +125,11 @@ class IntentWatch:
 
     def held(self) -> int:
         """The number of pods that are kept although the last listing lacks them."""
-        return len(self._verdict.held)
+        return sum(len(node.verdict.held) for node in self._all_nodes())
 
     def held_because(self) -> str:
         """Why these pods are kept, or "" if there are none."""
-        return self._verdict.reason
+        return next((node.verdict.reason for node in self._all_nodes() if node.verdict.held), "")
 
     def release(self) -> None:
         """Let removals that are held pass with the next listing, because a person has confirmed them. They may be held
@@ -131,67 +148,90 @@ class IntentWatch:
 
     def _turn(self) -> float:
         if not self._is_undisturbed:
-            self._gate.disturb()
+            self._disturb()
         self._is_undisturbed = False
         self._retrying(self._read)
         self._is_undisturbed = True
         return 0.0
 
     def _read(self) -> None:
-        """Read one listing and act on it."""
+        """Read the listings of one answer and act on them."""
         self._pace()
-        listing = self._source.next(self._wait())
-        self._leftovers_known.wait(PATIENCE)
-        self._leftovers_known.set()
-        self._on_success()
-        self._take(listing)
-        self._take_found()
-        absent = self._absent(listing)
-        self._release_if_asked()
-        self._let_go(self._gate.judge(listing, absent, self._clock()))
-
-    def _absent(self, listing: Listing) -> Collection[PodKey]:
-        """The pods that the listing lacks and that single reads confirm as removed. A failed read confirms nothing
-        and is repeated soon. It does not affect the rest of the listing."""
-        self._unread = False
-        suspects = self._gate.sample(listing)
-        if not suspects or listing.doubt:
-            return ()
+        self._drop_nodes()
         try:
-            return self._source.absent(suspects)
-        except SourceError as error:
-            log.debug("whether %d pods are gone cannot be read: %s", len(suspects), error)
-            self._unread = True
-            return ()
+            for listing in self._source.next(self._wait(), self._open_nodes()):
+                self._leftovers_known.wait(PATIENCE)
+                self._leftovers_known.set()
+                self._on_success()
+                if self._owns is None or self._owns(listing.node):
+                    self._handle(listing, self._node(listing.node))
+            self._on_success()
+        except Interrupted:
+            log.debug("the nodes that are checked here have changed")
+        self._bucket.refill = MIN_GAP + GAP_PER_POD * len(self._store)
+
+    def _handle(self, listing: Listing, node: NodeIntents) -> None:
+        """Announce the new and changed pods of the listing, then those that it lacks and that may be removed."""
+        if node.accepts(listing):
+            self._announce(self._store.replace(listing))
+            self._note_ignored(node, listing.ignored)
+        self._take_found()
+        absent = node.absent(listing, self._source.absent)
+        self._release_if_asked()
+        self._let_go(node.judge(listing, absent, self._clock()))
+        if self._owns and not (listing.entries or node.gate.known()):
+            self._forget(listing.node)
+
+    def _node(self, name: str) -> NodeIntents:
+        name = name if self._owns else ""
+        if name not in self._nodes:
+            self._nodes[name] = NodeIntents(name, self._new_gate())
+        return self._nodes[name]
+
+    def _open_nodes(self) -> Collection[str]:
+        return [name for name, node in self._nodes.items() if node.is_open()]
+
+    def _all_nodes(self) -> Collection[NodeIntents]:
+        return list(self._nodes.values())
+
+    def _drop_nodes(self) -> None:
+        """Forget the nodes that are not checked here any more. Another controller publishes the health of their pods,
+        so nothing is confirmed or held."""
+        self._woken.clear()
+        for name in self.nodes():
+            if self._owns and not self._owns(name):
+                self._let_go(self._nodes[name].gate.known())
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._note_ignored(self._nodes[name], {})
+        del self._nodes[name]
 
     def _take_found(self) -> None:
-        """Pass the pods of `expect` to the gate. Those with a manifest are announced: it may ask for no check."""
+        """Pass the pods of `expect` to their gates. Those with a manifest are announced: it may ask for no check."""
         found: set[PodKey] = set()
         while not self._found.empty():
-            found.update(self._found.get())
-        self._gate.expect(found)
-        self._announce(found & self._store.intents().keys())
+            found.update(key for key in self._found.get() if self._owns is None or self._owns(key.node))
+        for key in found:
+            self._node(key.node).gate.expect([key])
+        if found:
+            self._announce(found & self._store.intents().keys())
 
-    def _take(self, listing: Listing) -> None:
-        """Announce the new and changed pods of the listing. Pods that it lacks are handled later.
+    def _note_ignored(self, node: NodeIntents, ignored: Mapping[str, Ignored]) -> None:
+        if ignored != node.ignored:
+            node.ignored = ignored
+            all_names = {
+                f"{name}/{pod}" if name else pod: reason
+                for name, one in self._nodes.items()
+                for pod, reason in one.ignored.items()
+            }
+            self.ignored.replace(all_names)
 
-        A server that has just restarted may answer from a state before the newest changes, until it has replayed its
-        log. So the first listing with a lower index is not taken over; a second one is, as after a restored backup.
-        """
-        self._bucket.refill = MIN_GAP + GAP_PER_POD * len(listing.entries)
-        if listing.index < self._index and not self._went_back:
-            self._went_back = True
-            return
-        self._index, self._went_back = listing.index, False
-        self._announce(self._store.replace(listing))
-        self.ignored.replace(listing.ignored)
-
-    def _let_go(self, verdict: GateDecision) -> None:
-        """Announce the pods that may be removed. Leftovers of an earlier run are announced without a manifest."""
-        self._report(verdict)
-        if verdict.removed:
-            self._store.remove(verdict.removed)
-            self._announce(verdict.removed)
+    def _let_go(self, keys: Collection[PodKey]) -> None:
+        """Announce the pods that are removed. Leftovers of an earlier run are announced without a manifest."""
+        if keys:
+            self._store.remove(keys)
+            self._announce(keys)
 
     def _announce(self, keys: Collection[PodKey]) -> None:
         """Announce these pods, and those whose announcement an exception prevented before."""
@@ -203,28 +243,26 @@ class IntentWatch:
     def _release_if_asked(self) -> None:
         if self._release.is_set():
             self._release.clear()
-            released = self._gate.release()
+            released = frozenset[PodKey]().union(*(node.gate.release() for node in self._all_nodes()))
             log.warning("released: %d pods whose removal is held are removed now", len(released))
-            if kept := len(self._verdict.held - released):
-                log.warning("not released: %d pods, as %s", kept, self._verdict.reason)
+            kept = frozenset[PodKey]().union(*(node.verdict.held for node in self._all_nodes())) - released
+            if kept:
+                log.warning("not released: %d pods, as %s", len(kept), self.held_because())
 
     def _pace(self) -> None:
-        """Wait for the next token of the bucket."""
-        while not self._bucket.take(self._clock()) and not self._thread.stopped.wait(self._bucket.wait(self._clock())):
+        """Wait for the next token of the bucket. `wake` ends that too."""
+        while not self._bucket.take(self._clock()) and not self._woken.wait(self._bucket.wait(self._clock())):
             pass
 
     def _wait(self) -> float:
         """Seconds that the source may wait for a change. Shorter while a removal must be judged again earlier."""
-        recheck = 0.0 if self._unread else self._gate.recheck_in(self._clock())
-        return self._longest if recheck is None else min(self._longest, WAIT_HOLDING, max(1.0, recheck))
+        now = self._clock()
+        rechecks = [after for node in self._all_nodes() if (after := node.recheck_in(now)) is not None]
+        return min(self._longest, WAIT_HOLDING, max(1.0, min(rechecks))) if rechecks else self._longest
 
-    def _report(self, verdict: GateDecision) -> None:
-        before = self._verdict.held
-        if verdict.held and verdict.held != before:
-            log.warning("removal of %d pods is held: %s", len(verdict.held), verdict.reason)
-        elif before and not verdict.held:
-            log.warning("no removal is held any more; %d pods are removed now", len(verdict.removed))
-        self._verdict = verdict
+    def _disturb(self) -> None:
+        for node in self._all_nodes():
+            node.gate.disturb()
 
     def _on_success(self) -> None:
         self._last_good = self._clock()
@@ -235,7 +273,7 @@ class IntentWatch:
 
     def _on_error(self, error: SourceError) -> None:
         self._heartbeat.beat()
-        self._gate.disturb()
+        self._disturb()
         if self._failing_since is None:
             self._failing_since = self._clock()
             log.warning("manifests cannot be read, all checks go on: %s", error)

@@ -39,6 +39,7 @@ class MembershipWatch:
         self._index = 0
         self._went_back = False
         self._interrupted = False
+        self._reads = 0
         self._problem = LogOnce(log)
         self._thread = BackgroundThread(self._turn, heartbeat, interrupt=client.cancel)
 
@@ -52,6 +53,10 @@ class MembershipWatch:
         """Returns the last view. None before the first one, and after `distrust` until the members are read again."""
         known = self._known
         return known.view() if known else None
+
+    def reads(self) -> int:
+        """Returns how many times the members were read."""
+        return self._reads
 
     def members(self) -> Sequence[Member]:
         """Returns the members of the last view, also after `distrust`."""
@@ -71,8 +76,8 @@ class MembershipWatch:
         pages = " and ".join(each.page for each in ours)
         return f"fleet {self._fleet} has {len(ours)} members {self._member}: {pages}" if len(ours) > 1 else ""
 
-    def read_again(self) -> None:
-        """Let the members be read now, also if the waiting request has no news."""
+    def hurry(self) -> None:
+        """Let the members be read now, without waiting for a change."""
         with self._changed:
             self._interrupted = True
             self._index = 0
@@ -87,7 +92,7 @@ class MembershipWatch:
         if stop and self.has_others():
             log.warning("this controller may not be a member any more: it checks nothing until the members are read")
             self._share.apply(FleetView(self._share.current().index))
-        self.read_again()
+        self.hurry()
 
     def wait_until_left(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for a view without this controller."""
@@ -124,6 +129,7 @@ class MembershipWatch:
     def _on_members(self, members: Members, since: int) -> None:
         """A server that has just restarted may answer from an old state. So a first view with a lower index than the
         one in force is read again; a second one is put in force, as after a restored backup."""
+        self._reads += 1
         if self._problem.clear():
             log.info("the members of fleet %s can be read again", self._fleet)
         if members.index < self._share.current().index and not self._went_back:

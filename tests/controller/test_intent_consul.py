@@ -7,7 +7,7 @@ import pytest
 from controller.consul.client import ConsulClient, ConsulSettings
 from controller.intent.consul import LOOK, REFUSALS, ConsulSource
 from controller.intent.manifest_store import ManifestStore
-from controller.intent.source import SourceError
+from controller.intent.source import OneSource, SourceError
 from controller.intent.watch import IntentWatch
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.gate import RemovalGate
@@ -64,7 +64,8 @@ def test_the_fuse_gives_way_although_nothing_changes_in_consul(consul: Agent) ->
         consul.put(key, b"id: " + key[-1:].encode())
     with ConsulClient(consul.settings()) as client:
         source, store = ConsulSource(client, "intent", "web1", tuple), ManifestStore(Rules())
-        watch = IntentWatch(source, store, RemovalGate(1.0), Announced(), Heartbeat("watch", 30, time.monotonic))
+        heartbeat = Heartbeat("watch", 30, time.monotonic)
+        watch = IntentWatch(OneSource(source), store, lambda: RemovalGate(1.0), Announced(), heartbeat)
         watch.start()
         try:
             until(lambda: len(store.intents()) == len(pods))

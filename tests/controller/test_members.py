@@ -224,7 +224,7 @@ def test_the_members_can_be_read_at_once(consul: Agent, stack: ExitStack) -> Non
     first = stack.enter_context(Candidate(consul, "m1"))
     until(first.sees("m1"), WITHIN)
     for _ in range(5):
-        first.watch.read_again()
+        first.watch.hurry()
     until(lambda: first.watch.view() is not None, WITHIN)
     assert first.sees("m1")()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from controller.intent.manifest_store import ManifestStore
-from controller.intent.source import SourceError
+from controller.intent.source import OneSource, SourceError
 from controller.intent.watch import BURST, GAP_PER_POD, MIN_GAP, PATIENCE, IntentWatch
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.gate import Entry, Listing, RemovalGate
@@ -88,9 +88,9 @@ class Bench:
         self.store = ManifestStore(Rules())
         self.pulse_clock = FakeClock()
         self.watch = IntentWatch(
-            self.source,
+            OneSource(self.source),
             self.store,
-            RemovalGate(self.fuse_seconds),
+            lambda: RemovalGate(self.fuse_seconds),
             self.announced,
             Heartbeat("watch", 30, self.pulse_clock),
             clock=self.clock,
