@@ -31,6 +31,9 @@ SWITCH_INTERVAL = 0.0001
 @click.option("--config", "file", type=FILE, envvar="CONFIG_PATH", help="Configuration file, YAML [env CONFIG_PATH].")
 @click.option("--node", metavar="NAME", help="The node whose pods are checked [the host's name].")
 @click.option(
+    "--fleet", metavar="NAME", help="Share the pods of all nodes with the controllers of this fleet; --node is the id."
+)
+@click.option(
     "--address", "node_address", metavar="WHERE", help="Address of the pods: name, catalog or an IP address [name]."
 )
 @click.option(

@@ -145,6 +145,7 @@ def _consul_headers(value: object) -> tuple[tuple[str, str], ...]:
     return found
 
 
+FleetName = Annotated[str, _text("a name of letters, digits, dots, dashes and underscores, at most 128", is_name)]
 NodeName = Annotated[str, _text("a node's name of letters, digits, dots, dashes and underscores, at most 128", is_name)]
 PodAddress = Annotated[str, _text("name, catalog or an IP address", _is_pod_address)]
 HostPort = Annotated[str, BeforeValidator(_listen)]

@@ -93,6 +93,8 @@ class Config(Section):
     """Everything that can be configured; see deploy/config.example.yaml."""
 
     node_name: fields.NodeName = Field(default_factory=socket.gethostname, validate_default=True)
+    fleet: fields.FleetName | None = None
+    """The controllers with the same name share all nodes. `node_name` is then the id of this controller."""
     tree: Literal["intent", "reality"] = "intent"
     address: fields.PodAddress = "name"
     ca_file: Annotated[ReadableFile, LIVE] = Field(default_factory=host_ca_file, validate_default=True)
@@ -146,6 +148,24 @@ class Config(Section):
             raise ValueError("intent_dir and health_dir: expected both (for use without Consul) or none")
         if self.intent_dir and self.address == "catalog":
             raise ValueError("address: catalog needs Consul, and intent_dir is for use without it")
+        return self
+
+    @model_validator(mode="after")
+    def _a_fleet_shares_consul(self) -> "Config":
+        if self.fleet is None:
+            return self
+        if "agent" in self.publish:
+            raise ValueError(
+                "publish: agent is for the pods of the agent's own node, and a fleet checks all nodes: expected kv"
+            )
+        for option, is_set in (
+            ("intent_dir is for one node without Consul", self.intent_dir is not None),
+            ("tree: reality is for one node", self.tree == "reality"),
+            ("startup_grace reads reality of one node", self.startup_grace > 0),
+            ("register: false would hide this controller from the other members", not self.registers),
+        ):
+            if is_set:
+                raise ValueError(f"fleet: {option}")
         return self
 
     @model_validator(mode="after")
