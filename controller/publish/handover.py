@@ -101,6 +101,8 @@ class Handover:
         self._to_repeat: list[Change] = []
         self._overruled: dict[str, int] = {}
         """The Flags of each node that are from before Consul's index went back."""
+        self._hurried = -1
+        """The number of reads of the membership when it was last hurried. One hurry is enough for several nodes."""
         self.taken = 0
 
     @classmethod
@@ -188,7 +190,8 @@ class Handover:
             log.info("node %s is another member's: it was written with view %d, ours is %d", node, flags, index)
             self._ahead[node] = _Ahead(flags, self._clock(), self._membership.reads())
             self._share.fence(node, flags)
-        if ahead:
+        if ahead and (reads := self._membership.reads()) != self._hurried:
+            self._hurried = reads
             self._membership.hurry()
 
     def review(self) -> None:

@@ -212,6 +212,15 @@ def test_a_fenced_node_is_ours_again_when_our_view_is_as_new(m1: Member, m2: Mem
     assert (stands.session, stands.flags) == (m1.session, 20)
 
 
+def test_the_members_are_read_once_for_several_fenced_nodes(m1: Member, m2: Member) -> None:
+    others = named(1, OTHER_NODE)
+    m2.sink.write([PASSING, *others], [])
+    for record in (PASSING, *others):
+        m1.sink.write([record], [])
+    assert not m1.share.owns(OTHER_NODE)
+    assert m1.membership.asked == 1
+
+
 def test_if_two_members_own_a_node_the_better_informed_one_writes_alone(m1: Member, m2: Member) -> None:
     for turn in range(20):
         for one in (m1, m2):
