@@ -3,10 +3,13 @@
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+import time
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from controller.consul.client import ConsulClient
 from controller.consul.holders import Holders
@@ -97,16 +100,22 @@ def key_of(agent: Agent, key: PodKey) -> Key | None:
 
 
 class Reader:
-    """Reads health keys consistently, without a pause, and notes the keys that are missing or without holder."""
+    """Reads health keys consistently, and notes the keys that are missing or without holder. It reads without a pause,
+    or every `pause` seconds.
 
-    def __init__(self, agent: Agent, keys: frozenset[PodKey]) -> None:
+    `statuses` are all statuses that a key has had, and `holders` all sessions that have held any key.
+    """
+
+    def __init__(self, agent: Agent, keys: frozenset[PodKey], pause: float = 0.0) -> None:
         self._agent = agent
+        self._pause = pause
         self._keys = frozenset(health_key(key) for key in keys)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.reads = 0
         self.faults: list[str] = []
-        self.holders: list[str] = []
+        self.holders: set[str] = set()
+        self.statuses: dict[str, set[str]] = defaultdict(set)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -118,13 +127,21 @@ class Reader:
 
     def _run(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._agent.http_port, timeout=10.0)
-        while not self._stopped.is_set():
+        while not self._stopped.wait(self._pause):
             connection.request("GET", "/v1/kv/health/?recurse&consistent")
             answer = connection.getresponse()
             body = answer.read()
-            held = {each["Key"]: each.get("Session", "") for each in json.loads(body)} if answer.status == 200 else {}
-            self.faults += [f"{key} is missing" for key in self._keys - held.keys()]
-            self.faults += [f"{key} has no holder" for key in self._keys & held.keys() if not held[key]]
-            self.holders += [held[key] for key in self._keys & held.keys()]
+            found = {each["Key"]: each for each in json.loads(body)} if answer.status == 200 else {}
+            for key in self._keys:
+                self._note(key, found.get(key))
             self.reads += 1
         connection.close()
+
+    def _note(self, key: str, entry: Mapping[str, Any] | None) -> None:
+        if entry is None:
+            self.faults.append(f"{time.monotonic():.1f} {key} is missing")
+            return
+        if not (holder := str(entry.get("Session", ""))):
+            self.faults.append(f"{time.monotonic():.1f} {key} has no holder")
+        self.holders.add(holder)
+        self.statuses[key].add(str(json.loads(b64decode(entry["Value"]))["Status"]))
