@@ -89,8 +89,8 @@ class Followed(Protocol):
 class Desired:
     """The record to publish of a pod that has a worker, None while there is no verdict.
 
-    The record is damped for `quiet` more seconds, 0 if it is not damped. A record that is not `proven` is kept where it
-    is published, and not written where it is not.
+    It may change after `quiet` seconds without a notification, as when damping ends; 0 if it does not. A record that is
+    not `proven` is kept where it is published, and not written where it is not.
     """
 
     record: HealthRecord | None

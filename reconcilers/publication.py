@@ -33,12 +33,11 @@ class HealthReconciler:
                 case None, published:
                     if published is not None:
                         delete.append(key)
-                case Desired(record=None), Elsewhere() as published:
-                    put.append(published.ours())
-                case Desired(record, quiet, proven), published if record:
+                case Desired(record, quiet, proven), published:
+                    record = record or _kept(published)
                     if quiet:
                         results[key] = Result(requeue_after=quiet)
-                    if not record.is_news_after(published):
+                    if not (record and record.is_news_after(published)):
                         continue
                     if proven or self._is_still_published(record):
                         put.append(record)
@@ -59,3 +58,8 @@ class HealthReconciler:
         """Whether readers have had this status without a break, although the record must be written again."""
         unbroken = self._sink.published_without_break(record.key)
         return unbroken is not None and unbroken.status is record.status
+
+
+def _kept(published: HealthRecord | None) -> HealthRecord | None:
+    """The record to write while there is no verdict: that of another controller, so that it does not end with it."""
+    return published.ours() if isinstance(published, Elsewhere) else None

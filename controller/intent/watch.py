@@ -71,6 +71,8 @@ class IntentWatch:
         self._bucket = TokenBucket(BURST, MIN_GAP)
         self._nodes: dict[str, NodeIntents] = {}
         """Without `owns`, all pods belong to the node ""."""
+        self._awaited: set[str] = set()
+        """The nodes of `is_awaited`. A node without any manifest leaves with the end of the next answer."""
         self._found: SimpleQueue[Collection[PodKey]] = SimpleQueue()
         self._release = threading.Event()
         self.ignored = IgnoredKeys()
@@ -106,6 +108,11 @@ class IntentWatch:
         self._woken.set()
         self._source.wake()
 
+    def is_awaited(self, node: str) -> bool:
+        """Whether the manifests of `node` have not been read since this controller gained or lost it. Until then a
+        missing manifest means nothing."""
+        return node in self._awaited
+
     def nodes(self) -> Collection[str]:
         """The nodes whose manifests are known."""
         return list(self._nodes)
@@ -113,6 +120,7 @@ class IntentWatch:
     def expect(self, keys: Collection[PodKey]) -> None:
         """Treat these pods, whose health an earlier run published, as if a previous listing had shown them. Any thread
         may call this, also after the first listing."""
+        self._awaited.update(key.node for key in keys if self._owns and key.node not in self._nodes)
         self._found.put(keys)
 
     def silence(self) -> float | None:
@@ -158,6 +166,7 @@ class IntentWatch:
         """Read the listings of one answer and act on them."""
         self._pace()
         self._drop_nodes()
+        awaited = {node for node in self._awaited.copy() if self._owns and self._owns(node)}
         try:
             for listing in self._source.next(self._wait(), self._open_nodes()):
                 self._leftovers_known.wait(PATIENCE)
@@ -166,6 +175,7 @@ class IntentWatch:
                 if self._owns is None or self._owns(listing.node):
                     self._handle(listing, self._node(listing.node))
             self._on_success()
+            self._awaited -= awaited
         except Interrupted:
             log.debug("the nodes that are checked here have changed")
         self._bucket.refill = MIN_GAP + GAP_PER_POD * len(self._store)
@@ -173,7 +183,9 @@ class IntentWatch:
     def _handle(self, listing: Listing, node: NodeIntents) -> None:
         """Announce the new and changed pods of the listing, then those that it lacks and that may be removed."""
         if node.accepts(listing):
-            self._announce(self._store.replace(listing))
+            changed = self._store.replace(listing)
+            self._awaited.discard(listing.node)
+            self._announce(changed)
             self._note_ignored(node, listing.ignored)
         self._take_found()
         absent = node.absent(listing, self._source.absent)
@@ -200,6 +212,7 @@ class IntentWatch:
         self._woken.clear()
         for name in self.nodes():
             if self._owns and not self._owns(name):
+                self._awaited.add(name)
                 self._let_go(self._nodes[name].gate.known())
                 self._forget(name)
 

@@ -14,6 +14,9 @@ from reconcilers.ports import Desired, Healths
 from reconcilers.record import HealthRecord
 from reconcilers.spec import ManifestVersion, PodKey
 
+AWAITED = 1.0
+"""Seconds until a pod without a worker is looked at again that may get one soon."""
+
 
 class DesiredHealth:
     """Implements `Desires`. Any thread may call it.
@@ -47,7 +50,7 @@ class DesiredHealth:
             if known is None:
                 self._dampings.pop(key, None)
                 self._shas.pop(key, None)
-                return Desired(None) if self._is_awaited(key) else None
+                return Desired(None, AWAITED) if self._is_awaited(key) else None
             health, last_probe = known
             if not health.since:
                 return Desired(None)

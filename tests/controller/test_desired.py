@@ -3,7 +3,7 @@
 import threading
 from dataclasses import replace
 
-from controller.publish.desired import DesiredHealth
+from controller.publish.desired import AWAITED, DesiredHealth
 from reconcilers.damping import DampingRules, Flapping
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.p2 import manifest as p2manifest
@@ -40,7 +40,7 @@ def test_a_verdict_is_wanted_as_it_is_and_without_one_nothing_is_said() -> None:
 def test_the_record_of_a_pod_that_may_get_a_worker_soon_is_kept() -> None:
     awaited = {A}
     desired = DesiredHealth(FakeHealths(), FakeClock(), is_awaited=awaited.__contains__)
-    assert (desired.desired(A), desired.desired(B)) == (Desired(None), None)
+    assert (desired.desired(A), desired.desired(B)) == (Desired(None, AWAITED), None)
     awaited.clear()
     assert desired.desired(A) is None
 

@@ -36,6 +36,7 @@ class Reader:
         self.steps: list[tuple[str, object]] = []
         self.fault: Exception | None = None
         self.leftovers_fault: Exception | None = None
+        self.on_announce: Callable[[], None] = lambda: None
         settings = agent.settings()
         if proxy:
             settings = replace(settings, address=f"http://127.0.0.1:{proxy.port}")
@@ -61,6 +62,7 @@ class Reader:
         fault, self.fault = self.fault, None
         if fault:
             raise fault
+        self.on_announce()
         self.steps.append(("announced", frozenset(keys)))
 
     def announced(self) -> set[PodKey]:
@@ -311,3 +313,35 @@ def test_an_outage_keeps_all_pods(consul: Agent, make: Make, caplog: pytest.LogC
         put(consul, "n1", "b")
         await_pods(reader, "n1/a", "n1/b")
         reader.watch.stop(10)
+
+
+def test_a_node_is_awaited_from_its_gain_or_loss_until_its_manifests_are_read(consul: Agent, make: Make) -> None:
+    put(consul, "n1", "a")
+    reader = make()
+    until(lambda: reader.watch.silence() is not None, WITHIN)
+    assert not reader.watch.is_awaited("n1")
+    reader.published = keys("n1", "a", "orphan")
+    awaited: list[bool] = []
+    reader.on_announce = lambda: awaited.append(reader.watch.is_awaited("n1"))
+    reader.own("n1")
+    until(lambda: reader.announced() >= keys("n1", "orphan"), WITHIN)
+    assert not any(awaited), "what is announced is certain"
+    assert not reader.watch.is_awaited("n1")
+    reader.own()
+    until(lambda: reader.pods() == set(), WITHIN)
+    assert awaited[-1], "a pod of a lost node may be ours again at any time"
+    assert reader.watch.is_awaited("n1")
+    reader.own("n1")
+    until(lambda: not reader.watch.is_awaited("n1"), WITHIN)
+    assert reader.pods() == {"n1/a"}
+
+
+def test_a_node_whose_manifests_are_all_gone_is_awaited_no_more(consul: Agent, make: Make) -> None:
+    put(consul, "n1", "a")
+    reader = make("n1")
+    await_pods(reader, "n1/a")
+    reader.own()
+    await_pods(reader)
+    consul.delete("intent/n1/a")
+    reader.own("n1")
+    until(lambda: not reader.watch.is_awaited("n1"), WITHIN)

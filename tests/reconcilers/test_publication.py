@@ -210,3 +210,12 @@ def test_an_equal_record_of_another_controller_is_written_although_it_is_not_pro
     wanted[A] = replace(wish(A, GOOD), proven=False)
     assert reconciler.reconcile([A]) == {}
     assert sink.writes == [([A], [])]
+
+
+def test_a_pod_that_may_get_a_worker_soon_is_looked_at_again() -> None:
+    old = HealthRecord.of(A, GOOD, 5.0)
+    sink = FakeSink(old)
+    reconciler, wanted = parts(sink)
+    wanted |= {A: Desired(None, 1.0), B: Desired(None, 1.0)}
+    assert reconciler.reconcile([A, B]) == {A: Result(requeue_after=1.0), B: Result(requeue_after=1.0)}
+    assert sink.records == {A: old}
