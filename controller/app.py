@@ -24,6 +24,7 @@ from controller.intent.manifest_store import ManifestStore
 from controller.intent.reality import HEARTBEAT_LIMIT, RealityWatch
 from controller.intent.watch import IntentWatch
 from controller.members.current_share import CurrentShare
+from controller.members.membership_watch import MembershipWatch
 from controller.probes.engine import ProbeEngine
 from controller.probes.name_ttl import ttl_in_dns
 from controller.publish.desired import DesiredHealth
@@ -44,7 +45,7 @@ from controller.web.exposition import Exposition
 from controller.web.pod_views import PodViews
 from controller.web.readiness import Readiness
 from controller.web.server import WebServer
-from controller.wiring import Backends, on_consul, on_folders, registration
+from controller.wiring import Backends, on_consul, on_fleet, on_folders, registration
 from reconcilers.adoption import Inherited
 from reconcilers.checks import CheckReconciler
 from reconcilers.gate import RemovalGate
@@ -82,8 +83,8 @@ class App:
         self._checks = self._queue("checks")
         self._manifests = ManifestStore(config.rules(), faults=self._heartbeats.faults)
         self._restart_state = _restart_state(config, environ, self._heartbeats)
+        self._share = CurrentShare(Share(config.node_name) if config.fleet else Share.of_node(config.node_name))
         self._backends = self._connect()
-        self._share = CurrentShare(Share.of_node(config.node_name))
         self._places = Places(self._backends.sinks)
         self._publications = {place: self._queue(f"publication-{place}") for place in self._backends.sinks}
         grace = config.startup_grace if self._backends.reality else 0.0
@@ -117,9 +118,17 @@ class App:
             self._on_manifests,
             self._heartbeats.new("watch", 30, asks=self._backends.asks),
             config.consul.wait,
+            owns=self._share.owns if config.fleet else None,
         )
-        holders = self._backends.holders
-        self._readiness = Readiness(self._watch.silence, self._backends.lease, holders.complaint, self._publishing)
+        self._share.listen(self._watch.wake)
+        membership = self._backends.membership
+        self._readiness = Readiness(
+            self._watch.silence,
+            self._backends.lease,
+            self._backends.holders.complaint,
+            self._publishing,
+            *([membership.complaint] if membership else ()),
+        )
         self._registrations = registration(
             config,
             environ,
@@ -127,7 +136,7 @@ class App:
             self._metrics.consul.request,
             lambda: self.port,
             self._readiness.complaints,
-            holders,
+            self._backends,
         )
         self._systemd = ServiceManager(environ, self._heartbeats, self._status)
         self._reloader = Reloader(
@@ -142,7 +151,7 @@ class App:
             success_time=self._metrics.reload_success_time,
         )
         self._web = self._server()
-        self._others: list[RealityWatch | AddressWatch | RegistrationKeeper] = []
+        self._others: list[RealityWatch | AddressWatch | MembershipWatch | RegistrationKeeper] = []
         if reality := self._backends.reality:
             heartbeat = self._heartbeats.new("reality", HEARTBEAT_LIMIT, asks=True)
             self._others.append(RealityWatch(reality, self._deployments.run, heartbeat))
@@ -170,7 +179,7 @@ class App:
         self._restart_state.start(self._healths.all, self._desired.dampings)
         self._reloader.start()
         self._systemd.start()
-        log.info("checking the pods of node %s; page and metrics on port %d", self.config.node_name, self.port)
+        log.info("checking the pods of %s; page and metrics on port %d", self.config.whose, self.port)
 
     # Called from signal handlers
 
@@ -203,6 +212,7 @@ class App:
 
         self._systemd.stopping()
         self._reloader.stop(step())
+        self._backends.leave(self._registrations, step)  # probes go on meanwhile
         self._watch.stop(step())
         self._checking.stop(step())
         stop_together(list(self._publishing.values()), step())
@@ -212,7 +222,9 @@ class App:
             self._canary.stop(step())
         self._engine.close(step())
         self._restart_state.stop(step())
-        leaves_records = self._reloader.config.on_stop == "keep" and self._restart_state.is_kept
+        leaves_records = self._backends.has_heirs() or (
+            self._reloader.config.on_stop == "keep" and self._restart_state.is_kept
+        )
         self._stop_talkers(step(), rest(AFTER_LEAVE), destroy=not leaves_records)
         self._web.stop(step())
         for client in self._backends.clients:
@@ -261,7 +273,8 @@ class App:
             folders = config.intent_dir, config.health_dir
             return on_folders(config, *folders, self._heartbeats, self._publish_again, self._void)
         self._metrics.consul.expect(CONTROLLER_OPERATIONS)
-        return on_consul(
+        connect = partial(on_fleet, share=self._share) if config.fleet else on_consul
+        return connect(
             config,
             self._environ,
             self._manifests,
@@ -375,6 +388,6 @@ def _restart_state(config: Config, environ: Mapping[str, str], heartbeats: Heart
     folder = config.state_folder(environ)
     is_required = config.state_dir is not None or "STATE_DIRECTORY" in environ
     try:
-        return RestartState(folder, config.node_name, heartbeats, is_required=is_required)
+        return RestartState(folder, config.state_name, heartbeats, is_required=is_required)
     except OSError as error:
         raise StartError(f"state_dir: {folder} cannot be used: {error}") from error

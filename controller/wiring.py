@@ -8,22 +8,29 @@ from pathlib import Path
 from typing import Protocol
 
 from controller.config import Config
-from controller.consul.addresses import AddressWatch, CatalogAddress, FixedAddress
+from controller.consul.addresses import AddressWatch, CatalogAddress, CatalogAddresses, FixedAddress
 from controller.consul.client import AgentService, ConsulClient
 from controller.consul.holders import Holders
 from controller.consul.operations import Observe
-from controller.consul.registration import Complaints, ReadyStatus, RegistrationKeeper, controller_service
+from controller.consul.registration import CheckStatus, Complaints, ReadyStatus, RegistrationKeeper, controller_service
 from controller.consul.session import SessionKeeper
 from controller.health.restart_state import RestartState
 from controller.intent.consul import ConsulSource
+from controller.intent.fleet_source import FleetSource
 from controller.intent.folder import DirectorySource
 from controller.intent.manifest_store import ManifestStore
 from controller.intent.source import OneSource, Sources
+from controller.members.current_share import CurrentShare
+from controller.members.instances import FLEET, MEMBER
+from controller.members.member_status import MemberStatus
+from controller.members.membership_watch import MembershipWatch
 from controller.publish.agent import AgentSink
 from controller.publish.agent_keeper import TtlKeeper
 from controller.publish.folder import DirectoryLease, DirectorySink
+from controller.publish.handover import Handover
 from controller.publish.kv import KvSink
 from controller.publish.kv_keeper import KeyKeeper
+from controller.publish.orphans import OrphanKeeper
 from controller.publish.services import ManifestServices, ServiceNaming
 from controller.runtime.heartbeat import Heartbeats
 from controller.web.readiness import LeaseStatus
@@ -31,6 +38,8 @@ from reconcilers.ports import HealthSink
 from reconcilers.spec import PodKey
 
 REGISTRATION_DEADLINE = 2.0
+MEMBERSHIP_DEADLINE = 1.0
+"""Seconds for a renewal of the membership, so that several fit into its TTL."""
 KNOWN_WITHIN = 3.0
 """Seconds to wait at the start for what an earlier run left: for its session, before its keys are read, and for the
 services of the agent. What becomes known later is handled then."""
@@ -58,21 +67,34 @@ class Backends:
 
     `sinks` are the places where health is published, by name; each has its own thread. `clients` are closed at the end.
     `reality` reads which pods run, if a startup grace needs that. `watches` keep addresses up to date. `apply` puts the
-    live part of a configuration in force. `holders` are other controllers of this node. With `asks`, reads and writes
-    wait for Consul, which may be slow.
+    live part of a configuration in force. `holders` are other controllers of this node. `membership` follows the
+    members of the fleet, if there is one. With `asks`, reads and writes wait for Consul, which may be slow.
     """
 
     source: Sources
     sinks: Mapping[str, HealthSink]
-    addresses: FixedAddress | CatalogAddress
+    addresses: FixedAddress | CatalogAddress | CatalogAddresses
     lease: LeaseKeeper | None
     keepers: Sequence[Keeper]
     clients: Sequence[ConsulClient] = ()
     reality: ConsulSource | None = None
-    watches: Sequence[AddressWatch] = ()
+    watches: Sequence[AddressWatch | MembershipWatch] = ()
     apply: Callable[[Config], None] = lambda _: None
     holders: Holders = field(default_factory=Holders)
+    membership: MembershipWatch | None = None
     asks: bool = True
+
+    def has_heirs(self) -> bool:
+        """Whether the fleet has other members, who take the keys of this controller over."""
+        return self.membership is not None and self.membership.has_others()
+
+    def leave(self, registrations: Sequence[RegistrationKeeper], step: Callable[[], float]) -> None:
+        """Ends the membership. Waits until the other members can see that, because they must take over in time. `step`
+        returns how many seconds each part may take."""
+        if self.membership and self.has_heirs():
+            for keeper in registrations:
+                keeper.stop(step())
+            self.membership.wait_until_left(step())
 
 
 def on_folders(
@@ -178,6 +200,73 @@ def on_consul(
     return Backends(OneSource(source), sinks, addresses, lease, keepers, clients, reality, watches, apply, holders)
 
 
+def on_fleet(
+    config: Config,
+    environ: Mapping[str, str],
+    manifests: ManifestStore,
+    heartbeats: Heartbeats,
+    observe: Observe,
+    publish_again: Callable[[str, Collection[PodKey] | None], None],
+    void: Callable[[], None],
+    expect: Callable[[Collection[PodKey]], None],
+    moved: Callable[[], None],
+    restart_state: RestartState,
+    share: CurrentShare,
+) -> Backends:
+    """Reads the manifests of the nodes in `share` from Consul, and publishes health to its KV store under a session.
+
+    The other parameters are as for `on_consul`. `expect` is called with pods whose health is published already.
+    """
+    settings, fleet = config.consul_settings(environ), config.fleet or ""
+    session = restart_state.session
+    clients: list[ConsulClient] = []
+
+    def client() -> ConsulClient:
+        clients.append(ConsulClient(settings, observe=observe))
+        return clients[-1]
+
+    def published_under(session: str) -> None:
+        restart_state.write_session(session)
+        publish_again("kv", None)
+
+    def scheduled() -> Collection[PodKey]:
+        return manifests.intents().keys()
+
+    def leftovers(nodes: Collection[str]) -> Collection[PodKey]:
+        if session:
+            lease.wait(KNOWN_WITHIN)
+        return keys.leftovers(*nodes)
+
+    def found(orphans: Collection[PodKey]) -> None:
+        keys.expect(orphans)
+        expect(orphans)
+
+    def apply(config: Config) -> None:
+        for one in (renewing, *clients):
+            one.apply(config.consul_settings(environ))
+
+    membership = MembershipWatch(client(), fleet, share, heartbeats.new("members", 30, asks=True))
+    renewing = ConsulClient(settings, observe=observe)
+    heartbeat = heartbeats.new("session", 30, asks=True)
+    lease = SessionKeeper(renewing, config.node_name, published_under, heartbeat, on_end=void, resume=session)
+    handover = Handover(share, membership)
+    keys = KvSink(client(), lease, scheduled, handover=handover, faults=heartbeats.faults)
+    keepers: list[Keeper] = [
+        lease,
+        KeyKeeper(keys.look_again, partial(publish_again, "kv"), heartbeats.new("kv-look", 30, asks=True)),
+        OrphanKeeper(client(), config.tree, share, scheduled, found, heartbeats.new("orphans", 90, asks=True)),
+    ]
+    source = FleetSource(client(), config.tree, share.owns, leftovers, expect)
+    catalog = CatalogAddresses(client()) if config.address == "catalog" else None
+    watches: list[AddressWatch | MembershipWatch] = [membership]
+    if catalog:
+        watches.append(AddressWatch(catalog, moved, heartbeats.new("address", 30, asks=True)))
+    addresses = catalog or _fixed(config.address)
+    return Backends(
+        source, {"kv": keys}, addresses, lease, keepers, clients, watches=watches, apply=apply, membership=membership
+    )
+
+
 def registration(
     config: Config,
     environ: Mapping[str, str],
@@ -185,20 +274,25 @@ def registration(
     observe: Observe,
     port: Callable[[], int],
     ready: Complaints,
-    holders: Holders,
+    backends: Backends,
 ) -> Sequence[RegistrationKeeper]:
-    """Registers this controller in Consul, if the configuration wants that."""
+    """Registers this controller in Consul, if the configuration wants that. In a fleet, this makes it a member."""
     if config.intent_dir or not config.registers:
         return ()
     scheme = config.page_scheme
     host, _ = config.listen_address
+    meta = {FLEET: config.fleet, MEMBER: config.node_name} if config.fleet else {}
 
     def describe() -> AgentService:
-        return controller_service(config.node_name, version("podpulse"), scheme, host, port())
+        return controller_service(config.node_name, version("podpulse"), scheme, host, port(), meta)
 
-    client = ConsulClient(config.consul_settings(environ), timeout=REGISTRATION_DEADLINE, observe=observe)
+    status: CheckStatus = ReadyStatus(heartbeats.complaints, ready)
+    if backends.membership:
+        status = MemberStatus(backends.membership, config.node_name, heartbeats.complaints, ready)
+    timeout = MEMBERSHIP_DEADLINE if config.fleet else REGISTRATION_DEADLINE
+    client = ConsulClient(config.consul_settings(environ), timeout=timeout, observe=observe)
     heartbeat = heartbeats.new("registration", 30, asks=True)
-    return (RegistrationKeeper(client, describe, ReadyStatus(heartbeats.complaints, ready), holders, heartbeat),)
+    return (RegistrationKeeper(client, describe, status, backends.holders, heartbeat),)
 
 
 def _fixed(address: str) -> FixedAddress:

@@ -50,7 +50,7 @@ def release_removals(file: Path | None, node: str | None, state_dir: Path | None
     """
     with explained(HolderUnseen):
         config = load(file, {}, {"node": node, "state_dir": state_dir})
-        process = _controller(_folders(config, os.environ), config.node_name)
+        process = _controller(_folders(config, os.environ), config.state_name)
         os.kill(process, signal.SIGUSR1)
     say(f"sent SIGUSR1 to process {process}: it releases the removals that the fuse holds")
 

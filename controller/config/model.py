@@ -220,6 +220,16 @@ class Config(Section):
             return Path(given.partition(":")[0])
         return Path(environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state") / "podpulse"
 
+    @property
+    def state_name(self) -> str:
+        """The name of the lock and the state: that of the node, or of the member of a fleet."""
+        return f"{self.fleet}@{self.node_name}" if self.fleet else self.node_name
+
+    @property
+    def whose(self) -> str:
+        """Whose pods are checked, for people."""
+        return f"the nodes of {self.node_name} in fleet {self.fleet}" if self.fleet else f"node {self.node_name}"
+
     def rules(self) -> Rules:
         """The rules for manifests."""
         verify = self.require_signature.verify if self.require_signature else None

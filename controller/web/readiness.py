@@ -35,6 +35,7 @@ class Readiness:
 
     `silence` returns the seconds since the manifests were read, None before the first time. `rival` describes another
     controller of this node, "" if there is none. `places` are the publishing loops by the names of their places.
+    `membership` says why this controller is not a member of its fleet, "" if it is one or has no fleet.
     """
 
     def __init__(
@@ -43,15 +44,17 @@ class Readiness:
         lease: LeaseStatus | None,
         rival: Callable[[], str],
         places: Mapping[str, Publishing],
+        membership: Callable[[], str] = lambda: "",
     ) -> None:
         self._silence = silence
         self._lease = lease
         self._rival = rival
         self._places = places
+        self._membership = membership
 
     def complaints(self) -> Sequence[str]:
         """Returns one sentence per problem."""
-        complaints = [*self._of_watch()]
+        complaints = [*filter(None, [self._membership()]), *self._of_watch()]
         if self._lease and not self._lease.current():
             why = self._lease.why() or "it was not renewed in time"
             complaints.append(f"the lease is lost, no health can be published: {why}")

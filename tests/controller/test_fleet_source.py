@@ -11,7 +11,7 @@ from controller.consul import transport
 from controller.consul.client import ConsulClient, ConsulRefused
 from controller.intent.fleet_source import FleetSource
 from controller.intent.manifest_store import ManifestStore
-from controller.intent.watch import IntentWatch
+from controller.intent.watch import BURST, GAP_PER_POD, MIN_GAP, IntentWatch
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.gate import RemovalGate
 from reconcilers.options import Rules
@@ -274,7 +274,7 @@ def test_the_rate_of_reads_is_bounded_while_others_write_all_the_time(consul: Ag
         number += 1
         put(consul, "n2", "a", port=80 + number % 100)
     assert number > 100
-    assert reader.requests["list_keys"] <= 2 + seconds / 0.05 * 1.2
+    assert reader.requests["list_keys"] <= BURST + 1 + seconds / (MIN_GAP + 300 * GAP_PER_POD)
     assert reader.requests["read_transaction"] <= reader.requests["list_keys"] + 1
 
 
