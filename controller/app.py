@@ -101,7 +101,7 @@ class App:
         )
         self._canary = self._with_canary()
         self._desired = DesiredHealth(
-            self._healths, time.monotonic, config.damping_rules(), self._restart_state.dampings()
+            self._healths, time.monotonic, config.damping_rules(), self._restart_state.dampings(), self._is_awaited
         )
         self._checking = ControlLoop(
             self._checks,
@@ -222,9 +222,8 @@ class App:
             self._canary.stop(step())
         self._engine.close(step())
         self._restart_state.stop(step())
-        leaves_records = self._backends.has_heirs() or (
-            self._reloader.config.on_stop == "keep" and self._restart_state.is_kept
-        )
+        keeps_records = self._reloader.config.on_stop == "keep" and self._restart_state.is_kept
+        leaves_records = keeps_records or self._backends.has_heirs()
         self._stop_talkers(step(), rest(AFTER_LEAVE), destroy=not leaves_records)
         self._web.stop(step())
         for client in self._backends.clients:
@@ -282,13 +281,10 @@ class App:
             self._metrics.consul.request,
             self._publish_again,
             self._void,
-            self._expect,
+            lambda keys: self._watch.expect(keys),  # noqa: PLW0108 -- the watch is built later
             lambda: self._checks.add(self._manifests.intents().keys()),
             self._restart_state,
         )
-
-    def _expect(self, keys: Collection[PodKey]) -> None:
-        self._watch.expect(keys)
 
     def _void(self) -> None:
         """Voids all results, so that they make no pod passing any more, and probes every pod now."""
@@ -297,6 +293,11 @@ class App:
 
     def _inherited(self, spec: CheckSpec) -> Inherited | None:
         return self._restart_state.take_over(spec, self._places.published_without_break(spec.key))
+
+    def _is_awaited(self, key: PodKey) -> bool:
+        """Whether a pod without a worker may get one soon, because its node was gained."""
+        manifest = self._manifests.manifest(key) if self.config.fleet else None
+        return self._watch.is_awaited(key.node) or bool(manifest and manifest.check)
 
     def _publishing_loops(self) -> Mapping[str, ControlLoop]:
         """One loop for each place, so that no place waits for another."""

@@ -218,7 +218,6 @@ def on_fleet(
     The other parameters are as for `on_consul`. `expect` is called with pods whose health is published already.
     """
     settings, fleet = config.consul_settings(environ), config.fleet or ""
-    session = restart_state.session
     clients: list[ConsulClient] = []
 
     def client() -> ConsulClient:
@@ -233,13 +232,8 @@ def on_fleet(
         return manifests.intents().keys()
 
     def leftovers(nodes: Collection[str]) -> Collection[PodKey]:
-        if session:
-            lease.wait(KNOWN_WITHIN)
+        lease.wait(KNOWN_WITHIN)
         return keys.leftovers(*nodes)
-
-    def found(orphans: Collection[PodKey]) -> None:
-        keys.expect(orphans)
-        expect(orphans)
 
     def apply(config: Config) -> None:
         for one in (renewing, *clients):
@@ -248,13 +242,15 @@ def on_fleet(
     membership = MembershipWatch(client(), fleet, share, heartbeats.new("members", 30, asks=True))
     renewing = ConsulClient(settings, observe=observe)
     heartbeat = heartbeats.new("session", 30, asks=True)
-    lease = SessionKeeper(renewing, config.node_name, published_under, heartbeat, on_end=void, resume=session)
+    lease = SessionKeeper(
+        renewing, config.node_name, published_under, heartbeat, on_end=void, resume=restart_state.session
+    )
     handover = Handover(share, membership)
     keys = KvSink(client(), lease, scheduled, handover=handover, faults=heartbeats.faults)
     keepers: list[Keeper] = [
         lease,
         KeyKeeper(keys.look_again, partial(publish_again, "kv"), heartbeats.new("kv-look", 30, asks=True)),
-        OrphanKeeper(client(), config.tree, share, scheduled, found, heartbeats.new("orphans", 90, asks=True)),
+        OrphanKeeper(client(), config.tree, share, scheduled, keys.expect, heartbeats.new("orphans", 90, asks=True)),
     ]
     source = FleetSource(client(), config.tree, share.owns, leftovers, expect)
     catalog = CatalogAddresses(client()) if config.address == "catalog" else None

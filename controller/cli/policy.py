@@ -86,7 +86,7 @@ def heading(settings: ConsulSettings) -> str:
 
 def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iterator[Rule]:
     reading: Access = "list" if lists else "read"
-    node = "" if any_node else f"{config.node_name}/"
+    node = "" if any_node or config.fleet else f"{config.node_name}/"
     yield Rule("key_prefix", f"{config.tree}/{node}", reading, "the manifests")
     if config.startup_grace and config.tree == "intent":
         yield Rule("key_prefix", f"reality/{node}", reading, "which pods are still being deployed")
@@ -101,6 +101,8 @@ def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iter
     is_covered = "agent" in config.publish and NAME.startswith(config.service.name_prefix)
     if config.registers and not is_covered:
         yield Rule("service", NAME, "write", "registers the controller for Prometheus")
-    if config.address == "catalog":
+    if config.fleet:
+        yield Rule("node_prefix", "", "read", "the members of the fleet, and the addresses of the nodes")
+    elif config.address == "catalog":
         whose = ("node_prefix", "") if any_node else ("node", config.node_name)
         yield Rule(*whose, "read", "the address of the node")

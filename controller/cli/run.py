@@ -47,14 +47,15 @@ SWITCH_INTERVAL = 0.0001
 def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
     """Run the controller of one node, until SIGTERM.
 
-    It probes the pods of the node, publishes their health to Consul, and serves a page and metrics. It logs to standard
-    error. SIGHUP makes it read the configuration again. Options override the configuration file, and the file overrides
-    Consul's environment variables.
+    It probes the pods of the node, or with --fleet its share of the pods of all nodes, publishes their health to
+    Consul, and serves a page and metrics. It logs to standard error. SIGHUP makes it read the configuration again.
+    Options override the configuration file, and the file overrides Consul's environment variables.
 
     \b
     Examples:
       podpulse run --node web1.example.com
       podpulse run --config /etc/podpulse.yaml
+      podpulse run --fleet production --node checker1 --address catalog
       podpulse run --intent-dir pods --health-dir health
 
     \b

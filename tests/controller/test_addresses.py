@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from controller.consul.addresses import PATIENCE, AddressWatch, CatalogAddress, FixedAddress
+from controller.consul.addresses import PATIENCE, AddressWatch, CatalogAddress, CatalogAddresses, FixedAddress
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import UNKNOWN_ADDRESS
 from tests.support.consul import Agent
@@ -13,8 +13,8 @@ from tests.support.net import until
 from tests.support.recorders import FakeClock
 
 
-def register(consul: Agent, address: str) -> None:
-    body = json.dumps({"Node": "db1", "Address": address})
+def register(consul: Agent, address: str, node: str = "db1") -> None:
+    body = json.dumps({"Node": node, "Address": address})
     assert consul.request("PUT", "catalog/register", body).status == 200
 
 
@@ -95,3 +95,48 @@ def test_whoever_follows_the_catalog_is_told_of_a_move(consul: Agent) -> None:
         until(told.is_set, 10.0)
         assert catalog.address("db1") == "10.0.0.7"
         watch.stop(5.0)
+
+
+def test_the_addresses_of_all_nodes_are_read_at_once_and_stay_in_force(consul: Agent) -> None:
+    register(consul, "10.0.0.7")
+    register(consul, "db2.example", "db2")
+    with consul.client() as client:
+        catalog = CatalogAddresses(client)
+        with pytest.raises(LookupError, match="db1"):
+            catalog.address("db1")
+        assert catalog.refresh()
+        assert (catalog.address("db1"), catalog.address("db2")) == ("10.0.0.7", "db2.example")
+        register(consul, "10.0.0.8")
+        assert catalog.refresh(), "a change ends the wait"
+        consul.request("PUT", "catalog/deregister", json.dumps({"Node": "db2"}))
+        assert not catalog.refresh()
+        consul.kill()
+        assert not catalog.refresh()
+        assert (catalog.address("db1"), catalog.address("db2")) == ("10.0.0.8", "db2.example")
+
+
+def test_a_node_of_many_that_the_catalog_lacks_is_awaited_for_a_while_since_it_was_asked_for(consul: Agent) -> None:
+    clock = FakeClock()
+    register(consul, "no address", "db2")
+    with consul.client() as client:
+        catalog = CatalogAddresses(client, clock)
+        catalog.refresh()
+        clock.advance(PATIENCE + 1)
+        for node in ("db1", "db2"):
+            with pytest.raises(LookupError, match=node):
+                catalog.address(node)
+        clock.advance(PATIENCE + 1)
+        assert catalog.address("db1") == catalog.address("db2") == UNKNOWN_ADDRESS
+        register(consul, "10.0.0.7")
+        assert catalog.refresh()
+        assert catalog.address("db1") == "10.0.0.7"
+
+
+def test_nodes_without_a_usable_address_are_logged_once(consul: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    register(consul, "no address", "db2")
+    with consul.client() as client:
+        catalog = CatalogAddresses(client)
+        catalog.refresh()
+        register(consul, "10.0.0.7")
+        catalog.refresh()
+    assert caplog.text.count("no usable address of 1 nodes, expected an IP address or a host name: db2") == 1

@@ -49,6 +49,18 @@ def test_the_controller_needs_no_rule_of_its_own_where_that_of_the_pods_covers_i
     assert own not in rules(register=False)
 
 
+def test_a_member_of_a_fleet_reads_all_manifests_and_the_other_members() -> None:
+    expected = [
+        'key_prefix "intent/" { policy = "read" }',
+        'key_prefix "health/" { policy = "write" }',
+        'session "web1" { policy = "write" }',
+        'service "podpulse" { policy = "write" }',
+        'node_prefix "" { policy = "read" }',
+    ]
+    assert rules(fleet="f", agent_node="web1") == expected
+    assert rules(fleet="f", agent_node="web1", address="catalog") == expected
+
+
 def test_one_token_may_serve_every_node() -> None:
     assert rules(any_node=True, address="catalog", publish=["kv", "agent"]) == [
         'key_prefix "intent/" { policy = "read" }',

@@ -81,7 +81,7 @@ class RecordedResults(Observer):
         self._results: list[ProbeResult] = []
         self.followed: list[tuple[CheckSpec, int]] = []
         self.before: dict[PodKey, float | None] = {}
-        """The times of the last probes of an earlier run, None for pods that another controller has probed until now."""
+        """The times of the last probes of an earlier run. None if another controller has probed the pod until now."""
 
     def follow(self, specs: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float | None]:
         self.followed += specs
