@@ -284,7 +284,7 @@ def registration(
 
     status: CheckStatus = ReadyStatus(heartbeats.complaints, ready)
     if backends.membership:
-        status = MemberStatus(backends.membership, config.node_name, heartbeats.complaints, ready)
+        status = MemberStatus(backends.membership, config.node_name, heartbeats.stuck, ready)
     timeout = MEMBERSHIP_DEADLINE if config.fleet else REGISTRATION_DEADLINE
     client = ConsulClient(config.consul_settings(environ), timeout=timeout, observe=observe)
     heartbeat = heartbeats.new("registration", 30, asks=True)

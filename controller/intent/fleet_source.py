@@ -94,6 +94,13 @@ class FleetSource:
                 raise Interrupted from None
             raise SourceError(str(error)) from error
 
+    def forget(self, node: str) -> None:
+        """See `Sources`."""
+        self._listed.pop(node, None)
+        self._shown.pop(node, None)
+        self._to_read.pop(node, None)
+        self._unknown.discard(node)
+
     def wake(self) -> None:
         """See `Sources`."""
         self._woken.set()
@@ -131,9 +138,7 @@ class FleetSource:
     def _plan(self, again: Collection[str]) -> None:
         """Decides which nodes are read: gained nodes first."""
         for node in [node for node in self._listed if not self._owns(node) or self._is_over(node, again)]:
-            del self._listed[node], self._shown[node]
-            self._to_read.pop(node, None)
-            self._unknown.discard(node)
+            self.forget(node)
         gained = sorted(node for node in self._names.nodes - self._listed.keys() if self._owns(node))
         self._unknown.update(gained)
         self._to_show = {node for node in self._to_show.union(again) if node in self._listed}

@@ -47,6 +47,10 @@ class Sources(Protocol):
 
     def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]: ...
 
+    def forget(self, node: str) -> None:
+        """The node is not checked here any more. If it is again, it counts as new."""
+        ...
+
     def wake(self) -> None:
         """End a waiting `next`, from another thread. The next one does not wait."""
         ...
@@ -66,6 +70,9 @@ class OneSource:
     def next(self, wait: float, again: Collection[str]) -> Iterable[Listing]:  # noqa: ARG002 -- it is listed anyway
         """See `Sources`."""
         return (self._next(wait),)
+
+    def forget(self, node: str) -> None:
+        """See `Sources`."""
 
     def wake(self) -> None:
         """See `Sources`. The source does not change its node."""

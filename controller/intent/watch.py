@@ -172,6 +172,7 @@ class IntentWatch:
                 self._leftovers_known.wait(PATIENCE)
                 self._leftovers_known.set()
                 self._on_success()
+                self._heartbeat.beat()
                 if self._owns is None or self._owns(listing.node):
                     self._handle(listing, self._node(listing.node))
             self._on_success()
@@ -191,7 +192,7 @@ class IntentWatch:
         absent = node.absent(listing, self._source.absent)
         self._release_if_asked()
         self._let_go(node.judge(listing, absent, self._clock()))
-        if self._owns and not (listing.entries or node.gate.known()):
+        if self._owns and not (listing.entries or listing.ignored or node.gate.known()):
             self._forget(listing.node)
 
     def _node(self, name: str) -> NodeIntents:
@@ -215,6 +216,7 @@ class IntentWatch:
                 self._awaited.add(name)
                 self._let_go(self._nodes[name].gate.known())
                 self._forget(name)
+                self._source.forget(name)
 
     def _forget(self, name: str) -> None:
         self._note_ignored(self._nodes[name], {})

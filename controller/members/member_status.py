@@ -1,7 +1,8 @@
 """The status of the TTL check that makes this controller a member of its fleet.
 
 Members are the passing instances. So the check is `warning` while the controller joins, and `critical` while a thread
-hangs. A controller that is not ready stays a member: the reason is the output of its check.
+hangs. A controller that is not ready, or whose threads wait for a slow Consul, stays a member: the reason is the output
+of its check.
 
 **Cut off from Consul.** If no renewal was taken for the TTL, the agent has made the check critical, and the other
 members probe our nodes. What happens depends on the reason:

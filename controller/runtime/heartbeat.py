@@ -66,11 +66,17 @@ class Heartbeats:
 
     def complaints(self) -> Sequence[str]:
         """One sentence for each thread that stands still."""
-        with self._lock:
-            still = [heartbeat for heartbeat in self._heartbeats if heartbeat.stands_still()]
-        return [f"thread {heartbeat.name} has stood still for {heartbeat.silence():.0f} s" for heartbeat in still]
+        return self._sentences(Heartbeat.stands_still)
+
+    def stuck(self) -> Sequence[str]:
+        """One sentence for each thread for which only a new process helps."""
+        return self._sentences(Heartbeat.is_hopeless)
 
     def hopeless(self) -> bool:
-        """Whether any thread is."""
+        """Whether only a new process helps."""
+        return bool(self.stuck())
+
+    def _sentences(self, is_named: Callable[[Heartbeat], bool]) -> Sequence[str]:
         with self._lock:
-            return any(heartbeat.is_hopeless() for heartbeat in self._heartbeats)
+            named = list(filter(is_named, self._heartbeats))
+        return [f"thread {each.name} has stood still for {each.silence():.0f} s" for each in named]

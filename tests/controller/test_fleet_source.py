@@ -345,3 +345,17 @@ def test_a_node_whose_manifests_are_all_gone_is_awaited_no_more(consul: Agent, m
     consul.delete("intent/n1/a")
     reader.own("n1")
     until(lambda: not reader.watch.is_awaited("n1"), WITHIN)
+
+
+def test_a_node_that_is_lost_and_gained_again_at_once_is_read_again(consul: Agent, make: Make) -> None:
+    put(consul, "n1", "a")
+    reader = make("n1")
+    await_pods(reader, "n1/a")
+    reader.steps.clear()
+    asked = iter([False])
+    reader.watch._owns = lambda _node: next(asked, True)
+    reader.watch.wake()
+    until(lambda: len(reader.steps) >= 3, WITHIN)
+    announced = ("announced", frozenset(keys("n1", "a")))
+    assert reader.steps == [announced, ("leftovers", frozenset({"n1"})), announced]
+    assert reader.pods() == {"n1/a"}

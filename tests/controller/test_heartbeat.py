@@ -45,8 +45,10 @@ def test_a_thread_that_waits_for_others_is_hopeless_much_later() -> None:
     alone, asking = heartbeats.new("probe", 5), heartbeats.new("watch", 30, asks=True)
     clock.advance(5.1)
     assert heartbeats.hopeless()
+    assert heartbeats.stuck() == ["thread probe has stood still for 5 s"]
     alone.beat()
     assert not heartbeats.hopeless()
+    assert not heartbeats.stuck()
     clock.advance(590)
     alone.beat()
     assert asking.stands_still()

@@ -12,6 +12,7 @@ import pytest
 from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps, manifest
 from tests.support.net import until
+from tests.support.proxy import Line, TcpProxy
 from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
 
@@ -68,10 +69,12 @@ def schedule(consul: Agent, target: Target) -> None:
             consul.put(f"intent/{node}/{pod}", manifest(pod, target.port, f"/{node}/{pod}"))
 
 
-def start(launch: Launch, consul: Agent, member: str) -> Controller:
+def start(launch: Launch, consul: Agent, member: str, through: str = "") -> Controller:
+    """`through` is the address of Consul, if it is another than that of the agent."""
     return launch(
         consul,
         ready=False,
+        through=through,
         node_name=member,
         fleet="f",
         defaults={"interval": f"{INTERVAL:g}s", "timeout": "500ms"},
@@ -136,8 +139,7 @@ def test_a_member_is_killed_and_no_reader_of_the_health_notices(
     assert readers.missing == set()
     assert readers.without_holder == set()
     assert readers.statuses == {"passing"}
-    sessions = consul.sessions()
-    assert {entry["Session"] for entry in consul.entries("health/").values()} <= sessions.keys()
+    assert holders(consul) <= consul.sessions().keys()
 
 
 def test_a_member_that_stops_hands_over_and_one_that_returns_takes_its_share(
@@ -175,3 +177,36 @@ def test_all_members_are_killed_and_all_keys_are_gone(members: dict[str, Control
     killed = time.monotonic()
     until(lambda: not consul.keys("health/"), 60.0, "all keys to be gone")
     assert time.monotonic() - killed < 25.0
+
+
+def test_a_member_that_is_cut_off_from_its_agent_stops_probing_and_returns_later(
+    consul: Agent, target: Target, launch: Launch
+) -> None:
+    schedule(consul, target)
+    with TcpProxy(consul.http_port) as proxy:
+        first = start(launch, consul, "m1")
+        second = start(launch, consul, "m2", f"http://127.0.0.1:{proxy.port}")
+        both = [first, second]
+        for member in both:
+            until(partial(is_ready, member), JOINED_WITHIN, "both members to be ready")
+        until(lambda: all_share(both), JOINED_WITHIN)
+        until(lambda: consul.entries("health/").keys() == all_keys(), JOINED_WITHIN)
+        with Readers(consul).reading() as readers:
+            proxy.behave(Line(stalled=True))
+            cut_off = time.monotonic()
+            until(lambda: intents(first) == len(PATHS), TAKEN_OVER_WITHIN, "the heir to check all pods")
+            until(lambda: intents(second) == 0, TAKEN_OVER_WITHIN, "the other one to check none")
+            until(lambda: time.monotonic() - cut_off > 25.0, 60, "the session of the one that is cut off to end")
+            target.clear()
+            until(lambda: len(target.hits()) > 5 * len(PATHS), 60)
+            assert max(map(len, hits_by_path(target).values())) <= 7, "no pod is probed by both"
+            proxy.behave(Line())
+            until(lambda: all_share(both), JOINED_WITHIN)
+            until(lambda: len(holders(consul)) == 2, JOINED_WITHIN, "both to hold keys")
+        assert readers.missing == set()
+        assert readers.without_holder == set()
+        assert readers.statuses == {"passing"}
+
+
+def holders(consul: Agent) -> set[str]:
+    return {entry["Session"] for entry in consul.entries("health/").values()}

@@ -1,0 +1,53 @@
+"""How long a new manifest waits for its first probe in a fleet, among twenty thousand pods of a thousand nodes."""
+
+import random
+import time
+from functools import partial
+from statistics import median, quantiles
+
+import pytest
+
+from controller.consul.client import Operation
+from tests.support.consul import Agent
+from tests.support.controller import Controller, manifest, watch_for
+from tests.support.net import until
+from tests.support.targets import Target
+from tests.system.conftest import Launch
+
+MEMBERS = ("m1", "m2", "m3")
+NODES = [f"node{number:04}.example" for number in range(1000)]
+PODS = 20
+NEW = 150
+JOINED_WITHIN = 90.0
+
+
+def schedule(consul: Agent, target: Target) -> None:
+    keys = [(f"intent/{node}/pod{pod}", f"pod{pod}") for node in NODES for pod in range(PODS)]
+    steps = [Operation("set", key, manifest(pod, target.port, interval="120s")) for key, pod in keys]
+    with consul.client() as client:
+        for start in range(0, len(steps), 64):
+            assert not client.transaction(steps[start : start + 64]).failed
+
+
+def intents(member: Controller) -> float:
+    return member.metrics().sum("podpulse_intents")
+
+
+@pytest.mark.alone
+def test_a_new_pod_among_twenty_thousand_is_probed_within_a_second(
+    consul: Agent, target: Target, launch: Launch
+) -> None:
+    schedule(consul, target)
+    members = [launch(consul, ready=False, node_name=name, fleet="f", canary="none") for name in MEMBERS]
+    until(lambda: sum(map(intents, members)) == PODS * len(NODES), JOINED_WITHIN, "all to be shared")
+    until(lambda: all(map(intents, members)), JOINED_WITHIN, "every member to have a share")
+    waited = []
+    for number in range(NEW):
+        watch_for(0.1)
+        path, node = f"/new{number}", random.choice(NODES)
+        written = time.monotonic()
+        consul.put(f"intent/{node}/new{number}", manifest(f"new{number}", target.port, path, interval="120s"))
+        until(partial(target.hits, path), 10.0)
+        waited.append(target.hits(path)[0].requested - written)
+    print(f"first request after {median(waited):.3f} s in the median, {max(waited):.3f} s at most")
+    assert quantiles(waited, n=100)[98] < 1.0
