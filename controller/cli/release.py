@@ -21,12 +21,13 @@ INSTALLED = Path("/var/lib/podpulse")
     "--config", "file", type=FILE, envvar="CONFIG_PATH", help="The controller's configuration [env CONFIG_PATH]."
 )
 @click.option("--node", metavar="NAME", help="The controller's node [the host's name].")
+@click.option("--fleet", metavar="NAME", help="The controller's fleet, if it is in one.")
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help=f"The controller's state_dir [the default of `run`, then {INSTALLED}].",
 )
-def release_removals(file: Path | None, node: str | None, state_dir: Path | None) -> None:
+def release_removals(file: Path | None, node: str | None, fleet: str | None, state_dir: Path | None) -> None:
     """Release the removals that the fuse holds.
 
     The fuse of this node's controller holds removals if very many pods disappeared at once, or if pods were missing
@@ -49,7 +50,7 @@ def release_removals(file: Path | None, node: str | None, state_dir: Path | None
       2  wrong usage
     """
     with explained(HolderUnseen):
-        config = load(file, {}, {"node": node, "state_dir": state_dir})
+        config = load(file, {}, {"node": node, "fleet": fleet, "state_dir": state_dir})
         process = _controller(_folders(config, os.environ), config.state_name)
         os.kill(process, signal.SIGUSR1)
     say(f"sent SIGUSR1 to process {process}: it releases the removals that the fuse holds")

@@ -71,6 +71,11 @@ class MembershipWatch:
         ours = [each for each in self._seen if each.id == self._member]
         if self._known is None:
             return f"the members of fleet {self._fleet} are not known: {self._problem.text or 'they are being read'}"
+        if not self._seen:
+            return (
+                f"fleet {self._fleet} has no members: this controller is about to join, or its token may not read the "
+                "service podpulse or the nodes"
+            )
         if not ours:
             return f"this controller, {self._member}, is not a member of fleet {self._fleet} yet"
         pages = " and ".join(each.page for each in ours)

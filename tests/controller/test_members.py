@@ -10,6 +10,8 @@ from typing import Self
 
 import pytest
 
+from controller.cli.policy import hcl, least
+from controller.config import Config
 from controller.consul.client import AgentCheck, ConsulClient
 from controller.consul.holders import Holders
 from controller.consul.registration import RegistrationKeeper, controller_service
@@ -34,8 +36,10 @@ NODES = [f"node{number}" for number in range(60)]
 class Candidate(AbstractContextManager["Candidate"]):
     """A controller that is or wants to be a member, without pods."""
 
-    def __init__(self, agent: Agent, member: str, proxy: TcpProxy | None = None, port: int = 9815) -> None:
-        settings = agent.settings()
+    def __init__(
+        self, agent: Agent, member: str, proxy: TcpProxy | None = None, port: int = 9815, token: str | None = None
+    ) -> None:
+        settings = agent.settings(token)
         if proxy:
             settings = replace(settings, address=f"http://127.0.0.1:{proxy.port}")
         self.member = member
@@ -227,6 +231,19 @@ def test_the_members_can_be_read_at_once(consul: Agent, stack: ExitStack) -> Non
         first.watch.hurry()
     until(lambda: first.watch.view() is not None, WITHIN)
     assert first.sees("m1")()
+
+
+def test_the_rights_of_acl_policy_suffice_and_a_token_without_a_right_is_explained(
+    acl_consul: Agent, stack: ExitStack
+) -> None:
+    config = Config(node_name="m1", fleet="f")
+    rules = hcl(least(config, acl_consul.node, any_node=False, lists=False))
+    first = stack.enter_context(Candidate(acl_consul, "m1", token=acl_consul.create_token(rules)))
+    until(first.sees("m1"), WITHIN)
+    poor = acl_consul.create_token('service "podpulse" { policy = "write" }')
+    second = stack.enter_context(Candidate(acl_consul, "m2", token=poor))
+    until(lambda: "its token may not read the service podpulse or the nodes" in second.watch.complaint(), WITHIN)
+    assert second.owned() == set()
 
 
 def both(agent: Agent, stack: ExitStack, proxy: TcpProxy | None = None) -> tuple[Candidate, Candidate]:

@@ -46,6 +46,14 @@ def test_a_confirmed_removal_goes_at_once_and_is_then_forgotten() -> None:
     assert judge(gate, after, confirmed=False, now=2.0) == GateDecision()
 
 
+def test_known_are_the_pods_that_were_seen_or_expected_and_not_removed() -> None:
+    gate = gate_that_saw(pods(3))
+    gate.expect(pods(1, first=7))
+    assert gate.known() == pods(3) | pods(1, first=7)
+    judge(gate, listing(11, pods(3)), confirmed=True, now=1.0)
+    assert gate.known() == pods(3)
+
+
 def test_the_only_pod_may_go_at_once() -> None:
     gate = gate_that_saw(pods(1))
     assert judge(gate, listing(11, ()), confirmed=True, now=1.0) == GateDecision(removed=pods(1))
