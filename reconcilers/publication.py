@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from reconcilers.ports import Desired, Desires, HealthSink, Ownership, Result
+from reconcilers.ports import Desires, HealthSink, Ownership, Result
 from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import PodKey
 
@@ -29,20 +29,20 @@ class HealthReconciler:
         delete: list[PodKey] = []
         results: dict[PodKey, Result] = {}
         for key in self._ours(keys):
-            match self._desires.desired(key), self._sink.published(key):
-                case None, published:
-                    if published is not None:
-                        delete.append(key)
-                case Desired(record, quiet, proven), published:
-                    record = record or _kept(published)
-                    if quiet:
-                        results[key] = Result(requeue_after=quiet)
-                    if not (record and record.is_news_after(published)):
-                        continue
-                    if proven or self._is_still_published(record):
-                        put.append(record)
-                    else:
-                        results[key] = Result(requeue_after=UNPROVEN)
+            desired, published = self._desires.desired(key), self._sink.published(key)
+            if desired is None:
+                if published is not None:
+                    delete.append(key)
+                continue
+            record = desired.record or _kept(published)
+            if desired.quiet:
+                results[key] = Result(requeue_after=desired.quiet)
+            if not (record and record.is_news_after(published)):
+                continue
+            if desired.proven or self._is_still_published(record):
+                put.append(record)
+            else:
+                results[key] = Result(requeue_after=UNPROVEN)
         if put or delete:
             results |= {key: Result(error=error) for key, error in self._sink.write(put, delete).items()}
         return results
