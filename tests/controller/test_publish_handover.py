@@ -7,7 +7,7 @@ import pytest
 
 from controller.consul.answers import Operation
 from controller.publish.handover import INDEX_WENT_BACK, READS, Change, Handover
-from controller.publish.kv import NO_SESSION
+from controller.publish.kv import NO_SESSION, KvSink
 from reconcilers.health import HealthState, Reason
 from reconcilers.keys import health_key
 from reconcilers.record import Elsewhere, HealthRecord, Unsettled
@@ -177,6 +177,19 @@ def test_a_new_session_does_not_make_the_record_of_another_member_uncertain(m1: 
     stands = key_of(m1.agent, ISUP)
     assert stands
     assert stands.session == m2.session
+
+
+def test_a_fleet_takes_the_keys_of_a_controller_of_one_node_which_then_complains(consul: Agent, m1: Member) -> None:
+    with member(consul, "single") as other:
+        single = KvSink(other.client, other, holders=other.holders)
+        single.write([PASSING], [])
+        assert m1.sink.leftovers(NODE) == {ISUP}
+        assert m1.sink.write([PASSING], []) == {}
+        assert single.write([CRITICAL], []).keys() == {ISUP}
+        assert str(m1.session) in other.holders.complaint()
+        stands = key_of(consul, ISUP)
+        assert stands
+        assert (stands.record, stands.session) == (PASSING, m1.session)
 
 
 # --- fencing ---
