@@ -197,7 +197,7 @@ class KvSink:
 
     def look_again(self, beat: Callable[[], None] = lambda: None) -> Collection[PodKey]:
         """Reads the keys of all records that are known or were left over, and of all scheduled pods. Returns those that
-        differ from the known records.
+        differ from the known records, as far as their nodes are still checked here.
 
         Between two requests other threads may write, and `beat` is called. The known record of a key that the token may
         not read is kept.
@@ -219,7 +219,7 @@ class KvSink:
             differing |= others
             unreadable |= unread
         self._warn_once(frozenset(unreadable))
-        return differing
+        return {key for key in differing if self._handover.owns(key)}
 
     def _warn_once(self, unreadable: frozenset[PodKey]) -> None:
         """Logs once that keys may not be read, and once that all may be read again."""

@@ -163,7 +163,13 @@ def test_pods_that_are_published_without_a_manifest_are_announced_as_removed(con
     reader = make()
     reader.published = keys("n1", "a", "gone")
     reader.own("n1")
-    until(lambda: reader.announced() == keys("n1", "a", "gone"), WITHIN)
+    seen: set[PodKey] = set()
+
+    def all_seen() -> bool:
+        seen.update(reader.announced())
+        return seen == keys("n1", "a", "gone")
+
+    until(all_seen, WITHIN)
     assert reader.pods() == {"n1/a"}
 
 

@@ -264,6 +264,18 @@ def test_a_worse_informed_heir_loses_the_key_to_its_better_informed_owner(m1: Me
     assert (stands.record, stands.session, stands.flags) == (PASSING, m2.session, 20)
 
 
+def test_a_look_does_not_report_the_keys_of_a_node_that_was_lost_meanwhile(m1: Member, m2: Member) -> None:
+    m1.sink.write([PASSING], [])
+
+    def hand_over() -> None:
+        for each in (m1, m2):
+            each.sees(20, "m2")
+        m2.sink.leftovers(NODE)
+        assert m2.sink.write([CRITICAL], []) == {}
+
+    assert m1.sink.look_again(hand_over) == set()
+
+
 def test_flags_and_share_of_a_write_are_of_the_same_view(m1: Member) -> None:
     m1.sees(30, *BOTH)
     others = named(1, OTHER_NODE)
