@@ -8,7 +8,20 @@ from typing import Any
 
 import yaml
 
-from tests.bench import changes, endurance, floor, overload, page, programs, quiet, scenarios, steady, workers
+from tests.bench import (
+    changes,
+    endurance,
+    fleet,
+    fleet_size,
+    floor,
+    overload,
+    page,
+    programs,
+    quiet,
+    scenarios,
+    steady,
+    workers,
+)
 from tests.bench.measure import Say, TooSlow, Work
 from tests.bench.peers import NAMES
 from tests.bench.podpulse import DidNotStart
@@ -17,8 +30,10 @@ from tests.bench.targets import GRPC, SCHEMES, CannotListen, raise_descriptor_li
 
 DONE, NOT_RUN, WRONG_USE, EXCEEDED = 0, 1, 2, 3
 MOST_CHECKS = 16_000
-"""What nginx can have as ports without hitting those that the kernel gives to outgoing connections. In `overload`
-targets have several pods each, so there may be twice as many."""
+"""What nginx can have as ports without hitting those that the kernel gives to outgoing connections."""
+SHARING = frozenset({"overload", "fleet", "fleet-intent", "fleet-size"})
+"""The scenarios in which a target may have several pods, so that there may be more checks."""
+MOST_SHARING = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "quiet": Scenario(quiet.run, 1_000, 60),
     "overload": Scenario(overload.run, 20_000, 120),
     "workers": Scenario(workers.run, 1_000, 0),
+    "fleet": Scenario(fleet.run, 20_000, 60, 10.0),
+    "fleet-intent": Scenario(fleet.intent, 20_000, 60, 10.0),
+    "fleet-size": Scenario(fleet_size.run, 100_000, 30, 10.0),
     "endurance": Scenario(endurance.run, 2_000, 900, 1.0),
 }
 
@@ -71,6 +89,10 @@ scenarios, with their default --checks and --seconds:
   quiet       1000, 60 s   nothing changes: the requests to Consul, and whether anything but renewals is written
   overload   20000, 120 s  more checks than a share of one core can run (--quota, --busy)
   workers     1000         time and descriptors for starting and stopping workers in the engine alone
+  fleet      20000, 60 s   every 10 s, shared by the members of a fleet (--members): CPU and memory of each
+  fleet-intent 20000, 60 s a manifest a second for one of 1,000 nodes, three members: the time until its first request
+  fleet-size 100000, 30 s  one member of ten: hashing, reads, requests, CPU and memory of its share. The others are only
+                           registered; their health keys are in Consul
   endurance   2000, 900 s  probes every second, 15 changed manifests a second, 3 faults a minute: does anything grow?
 """
 EXAMPLES = """\
@@ -102,9 +124,13 @@ def main(arguments: Sequence[str]) -> int:
     if options.scheme in GRPC and options.scenario != "steady":
         say(f"--scheme {options.scheme}: only the scenario steady has such targets")
         return WRONG_USE
+    work = _work(options, scenario)
+    if work.checks > MOST_CHECKS and options.scenario not in SHARING:
+        say(f"--checks: expected at most {MOST_CHECKS} in the scenario {options.scenario}, got {work.checks}")
+        return WRONG_USE
     raise_descriptor_limit()
     try:
-        report = scenario.run(_work(options, scenario), say)
+        report = scenario.run(work, say)
     except (programs.Missing, CannotListen, DidNotStart, TooSlow) as error:
         say(f"stopped: {error}")
         return NOT_RUN
@@ -119,7 +145,10 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tests/bench/run", description=HELP, epilog=EXAMPLES, formatter_class=_Wide)
     parser.add_argument("--scenario", choices=SCENARIOS, default="steady", metavar="NAME", help="the scenario [steady]")
     parser.add_argument(
-        "--checks", type=_checks, metavar="N", help="the number of checks, at most 16000 (overload: 32000)"
+        "--checks",
+        type=_checks,
+        metavar="N",
+        help="the number of checks, at most 16000; 100000 in overload and the scenarios of a fleet",
     )
     parser.add_argument("--interval", type=_positive, metavar="S", help="seconds between probes [5]")
     parser.add_argument("--seconds", type=_positive, metavar="S", help="the duration of the measurement")
@@ -134,6 +163,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--busy", type=int, default=0, metavar="N", help="busy loops that compete for the CPU (overload) [0]"
     )
+    parser.add_argument("--members", type=_members, default=4, metavar="N", help="members of the fleet (fleet) [4]")
     parser.add_argument(
         "--quota", type=_positive, default=1.0, metavar="SHARE", help="podpulse's share of a core (overload) [1]"
     )
@@ -162,13 +192,20 @@ def _work(options: argparse.Namespace, scenario: Scenario) -> Work:
         options=dict(options.set) | ({"defaults.connection": "reuse"} if options.reuse else {}),
         busy=options.busy,
         quota=options.quota,
+        members=options.members,
     )
 
 
 def _checks(text: str) -> int:
-    if text.isascii() and text.isdigit() and 2 <= int(text) <= 2 * MOST_CHECKS:
+    if text.isascii() and text.isdigit() and 2 <= int(text) <= MOST_SHARING:
         return int(text)
-    raise argparse.ArgumentTypeError(f"expected a number from 2 to {2 * MOST_CHECKS}, got {text!r}")
+    raise argparse.ArgumentTypeError(f"expected a number from 2 to {MOST_SHARING}, got {text!r}")
+
+
+def _members(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 20:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 1 to 20, got {text!r}")
 
 
 def _positive(text: str) -> float:

@@ -30,6 +30,7 @@ class Work:
     """What is to be done; `interval` and `seconds` in seconds, `options` are fields of podpulse's configuration.
 
     Meanwhile so many `busy` loops want the processor too, and podpulse may use a `quota` of one core (1: all of it).
+    In the scenario `fleet`, `members` share the checks.
     """
 
     checks: int
@@ -40,6 +41,7 @@ class Work:
     options: Mapping[str, Any] = field(default_factory=dict)
     busy: int = 0
     quota: float = 1.0
+    members: int = 1
 
     def as_json(self, scenario: str) -> dict[str, Any]:
         return {

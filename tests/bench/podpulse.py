@@ -136,11 +136,15 @@ class Podpulse:
         """The scrape of `end`."""
         return self._after
 
+    def skipped(self) -> float:
+        """Probes that it skipped between `begin` and `end`."""
+        name = "podpulse_probes_skipped_total"
+        return self._after.sum(name) - self._before.sum(name)
+
     def notes(self) -> str:
         """What it says about its own schedule, between `begin` and `end`."""
-        skipped = self._after.sum("podpulse_probes_skipped_total") - self._before.sum("podpulse_probes_skipped_total")
         late = self.late_quantile(0.99) * 1000
-        return f"podpulse's own histogram: p99 {late:.1f} ms late; {skipped:.0f} skipped"
+        return f"podpulse's own histogram: p99 {late:.1f} ms late; {self.skipped():.0f} skipped"
 
     @contextmanager
     def scraped(self, every: float = 5.0) -> Iterator[list[tuple[float, float]]]:
@@ -248,11 +252,11 @@ def running(
 
     Its log goes to standard error when what is done inside fails.
     """
-    with _agent_beside(targets) as consul:
+    with agent_beside(targets) as consul:
         if line:
             line.upstream = consul.http_port
             options = {"consul.address": f"http://127.0.0.1:{line.port}", **options}
-        controller = Controller(**_configuration(targets, consul, interval, options))
+        controller = Controller(**configuration(targets, consul, interval, options))
         try:
             controller.start()
             yield Podpulse(consul, controller, targets)
@@ -266,7 +270,7 @@ def running(
                 controller.__exit__(None, None, None)
 
 
-def _agent_beside(targets: Targets) -> Agent:
+def agent_beside(targets: Targets) -> Agent:
     """An agent that is not on one of the targets' ports: podpulse refuses to probe Consul's own port."""
     while (agent := Agent(programs.consul(), node=NODE, config=TELEMETRY)).http_port in range(
         targets.ports[0], targets.last_port + 1
@@ -275,7 +279,7 @@ def _agent_beside(targets: Targets) -> Agent:
     return agent
 
 
-def _configuration(targets: Targets, consul: Agent, interval: float, options: Mapping[str, Any]) -> Mapping[str, Any]:
+def configuration(targets: Targets, consul: Agent, interval: float, options: Mapping[str, Any]) -> Mapping[str, Any]:
     document: dict[str, Any] = {
         "node_name": NODE,
         "address": targets.address,

@@ -81,6 +81,29 @@ def test_a_scenario_gives_its_figures_beside_their_limits(scenario: str) -> None
     assert any(figure["limit"] is not None for figure in document["results"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("scenario", "checks"), [("fleet", 120), ("fleet-intent", 200), ("fleet-size", 2_000)])
+def test_a_scenario_of_a_fleet_gives_its_figures_beside_their_limits(scenario: str, checks: int) -> None:
+    options = ("--checks", str(checks), "--interval", "1", "--seconds", "3", "--members", "2")
+    document = measured("--scenario", scenario, *options)
+
+    assert document["work"]["scenario"] == scenario
+    figures = {figure["what"]: figure for figure in document["results"]}
+    assert [what for what, figure in figures.items() if figure["seen"] is None] == []
+    if scenario == "fleet":
+        assert figures["member1: checks"]["seen"] + figures["member2: checks"]["seen"] == checks
+        assert figures["probes that failed"]["seen"] == 0
+    if scenario == "fleet-size":
+        assert 100 < figures["checks of the member"]["seen"] < 300
+        assert figures["another member is gone: pods that are gained"]["seen"] > 0
+
+
+def test_more_checks_than_ports_are_refused_where_each_check_has_a_port() -> None:
+    done = bench("--scenario", "page", "--checks", "20000")
+    assert done.returncode == 2
+    assert "at most 16000 in the scenario page" in done.stderr
+
+
 def test_a_figure_above_its_limit_is_an_error_where_that_is_asked_for() -> None:
     """With one probe at a time those that hang hold up the others."""
     work = ("--checks", "4", "--interval", "0.5", "--seconds", "1", "--set", "max_in_flight=1")

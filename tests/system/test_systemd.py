@@ -17,6 +17,7 @@ from tests.support.targets import Target
 from tests.system.conftest import Launch
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "podpulse.service"
+DROP_IN = UNIT.parent / "podpulse.service.d" / "fleet.conf"
 EXPOSURE = 20
 """In tenths, the unit of `--threshold`."""
 
@@ -31,15 +32,29 @@ def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+def with_this_program(file: Path, folder: Path) -> Path:
+    """A copy of a unit or a drop-in with the program of this environment, because /opt/podpulse does not exist here."""
+    here = Path(sys.executable).with_name("podpulse")
+    folder.mkdir(exist_ok=True)
+    copy = folder / file.name
+    copy.write_text(file.read_text().replace("/opt/podpulse/bin/podpulse", str(here)))
+    assert str(here) in copy.read_text()
+    return copy
+
+
 @pytest.mark.usefixtures("systemd_analyze")
 def test_systemd_analyze_accepts_the_unit(tmp_path: Path) -> None:
-    """Uses the program of this environment, because /opt/podpulse does not exist here."""
-    here = Path(sys.executable).with_name("podpulse")
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/podpulse/bin/podpulse", str(here)))
-    assert str(here) in unit.read_text()
+    ended = analyze("verify", with_this_program(UNIT, tmp_path))
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
+
+
+@pytest.mark.usefixtures("systemd_analyze")
+def test_systemd_analyze_accepts_the_unit_of_a_member_of_a_fleet(tmp_path: Path) -> None:
+    unit, drop_in = with_this_program(UNIT, tmp_path), with_this_program(DROP_IN, tmp_path / DROP_IN.parent.name)
     ended = analyze("verify", unit)
     assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
+    drop_in.write_text(drop_in.read_text().replace("ExecStart=\n", ""))
+    assert "more than one ExecStart" in analyze("verify", unit).stderr, "the drop-in is read"
 
 
 @pytest.mark.usefixtures("systemd_analyze")
