@@ -324,6 +324,7 @@ class App:
             node=self.config.node_name,
             version=version("podpulse"),
             faults=self._heartbeats.faults,
+            fleet=self._backends.fleet,
         )
         listen, access = self.config.listen_address, self.config.web_access
         names, allowed = (self.config.node_name,), self.config.allowed_hosts
@@ -348,6 +349,7 @@ class App:
             metrics.unpublished(place, partial(self._readiness.unpublished, place))
         if lease:
             metrics.lease(lease.expires_at)
+        self._backends.read_at_scrape(metrics)
 
     def _notices(self) -> Sequence[str]:
         """The notices of the pages, in addition to what makes the controller unhealthy or not ready."""
@@ -368,9 +370,8 @@ class App:
 
     def _status(self) -> str:
         """The state of the controller in one line, for systemctl status."""
-        return (
-            "; ".join(self._readiness.complaints()) or f"ready; {len(self._manifests)} pods of {self.config.node_name}"
-        )
+        complaints = "; ".join(self._readiness.complaints())
+        return complaints or f"ready; {len(self._manifests)} pods of {self.config.node_name}"
 
     def _publish(self, keys: Collection[PodKey]) -> None:
         """Queues these pods for publication in every place."""

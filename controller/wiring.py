@@ -1,5 +1,6 @@
 """Where manifests come from and where health goes: Consul or folders. No other module knows the difference."""
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +22,8 @@ from controller.intent.folder import DirectorySource
 from controller.intent.manifest_store import ManifestStore
 from controller.intent.source import OneSource, Sources
 from controller.members.current_share import CurrentShare
-from controller.members.instances import FLEET, MEMBER
+from controller.members.fleet_reader import FleetReader
+from controller.members.instances import FLEET, MEMBER, STARTED
 from controller.members.member_status import MemberStatus
 from controller.members.membership_watch import MembershipWatch
 from controller.publish.agent import AgentSink
@@ -33,13 +35,17 @@ from controller.publish.kv_keeper import KeyKeeper
 from controller.publish.orphans import OrphanKeeper
 from controller.publish.services import ManifestServices, ServiceNaming
 from controller.runtime.heartbeat import Heartbeats
+from controller.runtime.metrics import Metrics
 from controller.web.readiness import LeaseStatus
 from reconcilers.ports import HealthSink
+from reconcilers.record import timestamp
 from reconcilers.spec import PodKey
 
 REGISTRATION_DEADLINE = 2.0
 MEMBERSHIP_DEADLINE = 1.0
 """Seconds for a renewal of the membership, so that several fit into its TTL."""
+SHOWN_WITHIN = 3.0
+"""Seconds for a request to Consul that somebody waits for who looks at the page."""
 KNOWN_WITHIN = 3.0
 """Seconds to wait at the start for what an earlier run left: for its session, before its keys are read, and for the
 services of the agent. What becomes known later is handled then."""
@@ -68,7 +74,8 @@ class Backends:
     `sinks` are the places where health is published, by name; each has its own thread. `clients` are closed at the end.
     `reality` reads which pods run, if a startup grace needs that. `watches` keep addresses up to date. `apply` puts the
     live part of a configuration in force. `holders` are other controllers of this node. `membership` follows the
-    members of the fleet, if there is one. With `asks`, reads and writes wait for Consul, which may be slow.
+    members of the fleet, if there is one, and `fleet` reads what people want to know about it. `read_at_scrape` adds
+    its metrics. With `asks`, reads and writes wait for Consul, which may be slow.
     """
 
     source: Sources
@@ -82,6 +89,8 @@ class Backends:
     apply: Callable[[Config], None] = lambda _: None
     holders: Holders = field(default_factory=Holders)
     membership: MembershipWatch | None = None
+    fleet: FleetReader | None = None
+    read_at_scrape: Callable[[Metrics], None] = lambda _: None
     asks: bool = True
 
     def has_heirs(self) -> bool:
@@ -253,13 +262,34 @@ def on_fleet(
         OrphanKeeper(client(), config.tree, share, scheduled, keys.expect, heartbeats.new("orphans", 90, asks=True)),
     ]
     source = FleetSource(client(), config.tree, share.owns, leftovers, expect)
+    clients.append(ConsulClient(settings, timeout=SHOWN_WITHIN, observe=observe))
+    shown = FleetReader(clients[-1], config.tree, fleet, lambda: share.current().view)
     catalog = CatalogAddresses(client()) if config.address == "catalog" else None
     watches: list[AddressWatch | MembershipWatch] = [membership]
     if catalog:
         watches.append(AddressWatch(catalog, moved, heartbeats.new("address", 30, asks=True)))
     addresses = catalog or _fixed(config.address)
     return Backends(
-        source, {"kv": keys}, addresses, lease, keepers, clients, watches=watches, apply=apply, membership=membership
+        source,
+        {"kv": keys},
+        addresses,
+        lease,
+        keepers,
+        clients,
+        watches=watches,
+        apply=apply,
+        membership=membership,
+        fleet=shown,
+        read_at_scrape=partial(_read_fleet, share, source, handover),
+    )
+
+
+def _read_fleet(share: CurrentShare, source: FleetSource, handover: Handover, metrics: Metrics) -> None:
+    metrics.fleet(
+        members=lambda: len(share.current().view.members),
+        nodes_owned=source.owned,
+        takeovers=lambda: handover.taken,
+        view_index=lambda: share.current().index,
     )
 
 
@@ -277,7 +307,8 @@ def registration(
         return ()
     scheme = config.page_scheme
     host, _ = config.listen_address
-    meta = {FLEET: config.fleet, MEMBER: config.node_name} if config.fleet else {}
+    started = timestamp(time.time())
+    meta = {FLEET: config.fleet, MEMBER: config.node_name, STARTED: started} if config.fleet else {}
 
     def describe() -> AgentService:
         return controller_service(config.node_name, version("podpulse"), scheme, host, port(), meta)

@@ -101,6 +101,10 @@ class FleetSource:
         self._to_read.pop(node, None)
         self._unknown.discard(node)
 
+    def owned(self) -> int:
+        """Returns the number of nodes with manifests that are checked here. For any thread."""
+        return len(self._listed)
+
     def wake(self) -> None:
         """See `Sources`."""
         self._woken.set()

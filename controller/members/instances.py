@@ -1,6 +1,9 @@
 """Reads from Consul who the members of a fleet are: the passing instances of the service of the controllers."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from msgspec import Struct
 from msgspec.json import Decoder
@@ -9,11 +12,17 @@ from controller.consul.answers import AgentService, index_of
 from controller.consul.client import ConsulClient
 from controller.consul.holders import NAME, page_of
 from controller.consul.transport import Response
+from reconcilers.fleet_overview import RegisteredController
+from reconcilers.health import HealthState
 from reconcilers.share import FleetView
 from reconcilers.spec import is_name
 
-FLEET, MEMBER = "fleet", "member"
-"""The names in the meta of a member's service."""
+FLEET, MEMBER, STARTED = "fleet", "member", "started"
+"""The names in the meta of a member's service. `started` is a time as in RFC 3339."""
+WORST_FIRST = (HealthState.CRITICAL, HealthState.WARNING)
+SCHEMES = frozenset({"http", "https"})
+"""A page with another scheme is not shown, because a link to it could run a script."""
+PATH = f"/v1/health/service/{NAME}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,9 +56,16 @@ class _Service(Struct, frozen=True):
     Port: int
 
 
+class _Check(Struct, frozen=True):
+    Status: str
+    Output: str
+    ServiceID: str
+
+
 class _Instance(Struct, frozen=True):
     Node: _Node
     Service: _Service
+    Checks: list[_Check]
 
 
 _INSTANCES = Decoder(list[_Instance])
@@ -64,14 +80,53 @@ def read_members(client: ConsulClient, fleet: str, index: int = 0, wait: float =
         ConsulError: Consul did not answer, or refused the request.
     """
     asked = [("passing", "1"), ("filter", f'Service.Meta.{FLEET} == "{fleet}"')]
-    return client.query("members", f"/v1/health/service/{NAME}", asked, _members_of, index, wait)
+    return client.query("members", PATH, asked, _members_of, index, wait)
+
+
+def read_controllers(client: ConsulClient) -> Mapping[str, Sequence[RegisteredController]]:
+    """Returns the registered controllers of all fleets, by fleet. They are members only if they are passing.
+
+    Raises:
+        ConsulError: Consul did not answer, or refused the request.
+    """
+    found = defaultdict[str, list[RegisteredController]](list)
+    asked = [("filter", f'"{FLEET}" in Service.Meta')]
+    for instance in client.query("members", PATH, asked, _instances_of):
+        fleet = (instance.Service.Meta or {}).get(FLEET, "")
+        if is_name(fleet) and (member := _member(instance)):
+            found[fleet].append(_controller(member, instance))
+    return found
+
+
+def _instances_of(answer: Response) -> list[_Instance]:
+    if answer.code != 200:
+        raise ValueError(str(answer.code))
+    return _INSTANCES.decode(answer.content)
 
 
 def _members_of(answer: Response) -> Members:
-    if answer.code != 200:
-        raise ValueError(str(answer.code))
-    found = [member for each in _INSTANCES.decode(answer.content) if (member := _member(each))]
+    found = [member for each in _instances_of(answer) if (member := _member(each))]
     return Members(index_of(answer), tuple(sorted(found)))
+
+
+def _controller(member: Member, instance: _Instance) -> RegisteredController:
+    meta = instance.Service.Meta or {}
+    statuses = {check.Status for check in instance.Checks}
+    status = next((state for state in WORST_FIRST if state in statuses), HealthState.PASSING)
+    output = next((check.Output for check in instance.Checks if check.Status == status and check.ServiceID), "")
+    page = member.page if meta.get("scheme", "http") in SCHEMES else ""
+    return RegisteredController(
+        member.id, page, status, output.strip(), meta.get("version", ""), _seconds(meta.get(STARTED, ""))
+    )
+
+
+def _seconds(text: str) -> float:
+    """Returns seconds since the epoch; 0 if `text` is not a time with an offset."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return 0.0
+    return max(0.0, moment.timestamp()) if moment.tzinfo else 0.0
 
 
 def _member(instance: _Instance) -> Member | None:

@@ -104,6 +104,25 @@ class Metrics:
         text = "When the Consul session ends unless it is renewed; 0 if there is none."
         self._gauge("session_expires_timestamp_seconds", text).set_function(expires_at)
 
+    def fleet(
+        self,
+        *,
+        members: Callable[[], int],
+        nodes_owned: Callable[[], int],
+        takeovers: Callable[[], int],
+        view_index: Callable[[], int],
+    ) -> None:
+        """Reads the state of the fleet at each scrape. A controller without a fleet has no such series."""
+        registry = self.registry
+        for name, text, read in (
+            ("members", "Members of the fleet, as this controller sees it.", members),
+            ("nodes_owned", "Nodes whose pods this controller checks.", nodes_owned),
+            ("view_index", "Consul's index of the members that this controller knows.", view_index),
+        ):
+            Gauge(f"podpulse_fleet_{name}", text, registry=registry).set_function(read)
+        text = "Health keys that this controller took over from other members."
+        ReadCounter(registry, "fleet_takeovers", text).read(lambda: {"": takeovers()})
+
     def unpublished(self, place: str, count: Callable[[], int]) -> None:
         """Reads at each scrape for how many pods publication in `place` is overdue."""
         self._unpublished.labels(place).set_function(count)

@@ -18,13 +18,16 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controller.config import ConfigError
+from controller.members.fleet_reader import FleetReader
 from controller.runtime.faults import Faults
+from controller.web.api.fleet import FleetApi
 from controller.web.api.routes import Api, Complaints, bad_query
 from controller.web.assets import Assets
 from controller.web.basic_auth import ANONYMOUS
 from controller.web.connection import CONNECTION
 from controller.web.events import Events
 from controller.web.exposition import Exposition
+from controller.web.fleet import Fleet, FleetError
 from controller.web.pages import Pages
 from controller.web.pod_views import PodViews
 from controller.web.query import QueryError
@@ -75,7 +78,7 @@ class Web:
     """The web application. `exposition` answers scrapes.
 
     `notices` are shown on the pages and by `/-/ready`, but do not affect readiness. `reload` returns a sentence about
-    the result or raises `ConfigError`; None disables it.
+    the result or raises `ConfigError`; None disables it. `fleet` reads the fleet of this controller.
     """
 
     def __init__(
@@ -90,11 +93,13 @@ class Web:
         node: str,
         version: str,
         faults: Faults,
+        fleet: FleetReader | None = None,
     ) -> None:
         def complaints() -> Sequence[str]:
             return (*healthy(), *ready(), *notices())
 
         faults.expect("web")
+        shown = Fleet(fleet) if fleet else None
         self._exposition = exposition
         self._healthy = healthy
         self._ready = ready
@@ -103,12 +108,13 @@ class Web:
         self._reload = reload
         self._reloading = asyncio.Lock()
         self._reloads_wanted = 0
-        self._pages = Pages(views, assets, complaints, node=node, version=version)
-        api = Api(views, healthy=healthy, ready=ready, node=node, version=version)
+        self._pages = Pages(views, shown, assets, complaints, node=node, version=version)
+        api = Api(views, shown, healthy=healthy, ready=ready, node=node, version=version)
         self._events = Events(views, complaints)
         routes = [
             *self._pages.routes(),
             *api.routes(),
+            *FleetApi(shown, node).routes(),
             self._events.route(),
             assets.route(),
             Route("/metrics", self._metrics),
@@ -116,7 +122,7 @@ class Web:
             Route("/-/ready", self._is_ready),
             Route("/-/reload", self._reloads, methods=["POST", "PUT"]),
         ]
-        handlers: dict[Any, Any] = {HTTPException: self._refuse, QueryError: bad_query}
+        handlers: dict[Any, Any] = {HTTPException: self._refuse, QueryError: bad_query, FleetError: self._no_fleet}
         contained = [Middleware(Containment, routes, faults)]
         self.app: ASGIApp = SecurityHeaders(Starlette(routes=routes, middleware=contained, exception_handlers=handlers))
 
@@ -160,6 +166,10 @@ class Web:
         return _api_error(request, error) or self._pages.missing(
             request, error.detail, error.status_code, error.headers
         )
+
+    async def _no_fleet(self, request: Request, error: FleetError) -> Response:
+        """Returns the response to a request for which Consul could not be read."""
+        return await self._refuse(request, HTTPException(503, f"The fleet cannot be shown: {error}", RETRY_AFTER))
 
 
 def _api_error(request: Request, error: HTTPException) -> Response | None:

@@ -1,5 +1,7 @@
 """The HTML pages: all pods at `/`, one pod at `/pods/<node>/<pod>`, and problems of manifests at `/manifests`.
 
+A member of a fleet also has `/fleet`, with the members and the nodes, and `/fleet/pods`, a search of pods on all nodes.
+
 They work without a script; the script only refreshes them. They are read-only.
 """
 
@@ -15,6 +17,7 @@ from starlette.routing import Route
 from controller.web import time_text
 from controller.web.assets import Assets
 from controller.web.events import current
+from controller.web.fleet import Fleet, FleetQuery, PodSearch, required
 from controller.web.history_svg import drawing, phases
 from controller.web.manifest_text import shown
 from controller.web.pod_page import PodPage, listing
@@ -38,11 +41,12 @@ ALWAYS = (PodState.CRITICAL, PodState.UNKNOWN, PodState.PASSING)
 
 
 class Pages:
-    """Renders `views`. `complaints` are the problems of the controller itself."""
+    """Renders `views`, and `fleet` if there is one. `complaints` are the problems of the controller itself."""
 
     def __init__(
         self,
         views: PodViews,
+        fleet: Fleet | None,
         assets: Assets,
         complaints: Callable[[], Sequence[str]],
         *,
@@ -50,11 +54,14 @@ class Pages:
         version: str,
     ) -> None:
         self._views = views
+        self._fleet = fleet
+        self._node = node
         self._complaints = complaints
         self._headers = {"Content-Security-Policy": assets.policy}
         self._templates = _templates()
         self._templates.globals |= {
             "node": node,
+            "has_fleet": fleet is not None,
             "version": version,
             "style": assets.style,
             "script": assets.script,
@@ -67,6 +74,8 @@ class Pages:
             Route("/", self._pods),
             Route("/pods/{node}/{pod}", self._pod),
             Route("/manifests", self._manifests),
+            Route("/fleet", self._shares),
+            Route("/fleet/pods", self._search),
         ]
 
     def missing(self, request: Request, what: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
@@ -95,8 +104,7 @@ class Pages:
         mark, key = self._mark(), PodKey(request.path_params["node"], request.path_params["pod"])
         snapshot = self._views.snapshot(key)
         if snapshot is None:
-            what = f"No pod {key.pod} on {key.node} is known here"
-            return self._render("missing.html", mark, 404, root="../../", what=what, refresh=REFRESH)
+            return await self._elsewhere(mark, key)
         check = snapshot.view.check
         return self._render(
             "pod.html",
@@ -107,6 +115,25 @@ class Pages:
             manifests=_manifest_versions(snapshot),
             refresh=REFRESH,
         )
+
+    async def _elsewhere(self, mark: str, key: PodKey) -> Response:
+        """Returns the page of a pod that is not checked here. In a fleet it leads to the member that checks the pod."""
+        found = await self._fleet.pod(key) if self._fleet else None
+        if found and (found.record or found.member not in {"", self._node}):
+            status = 200 if found.record else 404
+            return self._render("elsewhere.html", mark, status, root="../../", found=found, refresh=REFRESH)
+        what = f"No pod {key.pod} on {key.node} is known here"
+        return self._render("missing.html", mark, 404, root="../../", what=what, refresh=REFRESH)
+
+    async def _shares(self, request: Request) -> Response:
+        mark, query = self._mark(), FleetQuery.lenient(request.query_params)
+        page = await required(self._fleet, self._node).page(query)
+        return self._render("fleet.html", mark, root="", query=query, page=page, refresh=REFRESH_MANY)
+
+    async def _search(self, request: Request) -> Response:
+        mark, query = self._mark(), PodSearch.lenient(request.query_params)
+        page = await required(self._fleet, self._node).search(query)
+        return self._render("fleet_pods.html", mark, root="../", query=query, page=page, refresh=REFRESH_MANY)
 
     async def _manifests(self, request: Request) -> Response:
         mark, invalid, doubtful = self._mark(), self._views.invalid(), self._views.doubtful()

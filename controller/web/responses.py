@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,8 +15,10 @@ from reconcilers.escaping import safe_json, safe_lines
 
 PLAIN = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
-JSON = "application/json"
 PROBLEM = "application/problem+json"
+JSON = "application/json"
+API = "/api/v1"
+"""The path that all paths of the API begin with."""
 NO_STORE = {"Cache-Control": "no-store"}
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -51,6 +54,10 @@ def answer(parts: Iterable[bytes], content_type: str, headers: Mapping[str, str]
 
 def plain(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(safe_lines(text), status, {"Content-Type": PLAIN, **NO_STORE, **(headers or {})})
+
+
+def json_answer(body: BaseModel) -> Response:
+    return Response(safe_json(body.model_dump_json()), headers=NO_STORE, media_type=JSON)
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:

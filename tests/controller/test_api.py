@@ -63,6 +63,8 @@ def test_the_description_names_every_route_and_parameter(client: Client) -> None
         "/manifest-errors",
         "/manifest-warnings",
         "/status",
+        "/fleet",
+        "/fleet/pods",
         "/events",
         "/openapi.json",
     }

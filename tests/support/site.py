@@ -13,6 +13,7 @@ from controller.config import ConfigError
 from controller.config.web_access import WebAccess
 from controller.health.store import HealthStore
 from controller.intent.manifest_store import ManifestStore
+from controller.members.fleet_reader import FleetReader
 from controller.runtime.faults import Faults
 from controller.runtime.metrics import Metrics
 from controller.web.app import Web
@@ -41,6 +42,7 @@ class Site(AbstractContextManager["Site"]):
         access: WebAccess = OPEN_ACCESS,
         names: Sequence[str] = (),
         allowed_hosts: Sequence[str] = (),
+        fleet: FleetReader | None = None,
     ) -> None:
         self.healths = HealthStore(lambda _: None, wall_clock=lambda: NOW - 60)
         self.manifests = ManifestStore(Rules(allow_headers=True), wall_clock=lambda: NOW - 60)
@@ -69,6 +71,7 @@ class Site(AbstractContextManager["Site"]):
             node=NODE,
             version="0.1.0",
             faults=self.faults,
+            fleet=fleet,
         )
         self.server = WebServer(
             self.web.app, host, 0, access, names=names, allowed_hosts=allowed_hosts, before_stop=self.web.close

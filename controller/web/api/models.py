@@ -145,6 +145,8 @@ class Problem(Model):
     status: int
     detail: str
     errors: list[BadParameter] | None = None
+    member: str | None = Field(None, description="The member of the fleet that checks the pod.")
+    page: str | None = Field(None, description='The URL of its page of the pod; "" where there is none.')
 
 
 CheckTexts = Annotated[

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from controller.web.api.detail import PodDetail
+from controller.web.api.fleet import FleetShares, FoundPods
 from controller.web.api.models import (
     CheckList,
     ManifestErrorList,
@@ -16,12 +17,26 @@ from controller.web.api.models import (
     Status,
     Totals,
 )
+from controller.web.fleet import FleetQuery, PodSearch
 from controller.web.query import Paging, PodQuery
 from controller.web.responses import JSON, PROBLEM
 
 Json = dict[str, Any]
+FLEET_ERRORS = (400, 404, 503)
+"""404: the controller has no fleet. 503: Consul cannot be read."""
 REFERENCE = "#/components/schemas/{model}"
-MODELS = (PodList, PodDetail, CheckList, ManifestErrorList, ManifestWarningList, Status, Totals, Problem)
+MODELS = (
+    PodList,
+    PodDetail,
+    CheckList,
+    ManifestErrorList,
+    ManifestWarningList,
+    Status,
+    Totals,
+    FleetShares,
+    FoundPods,
+    Problem,
+)
 
 
 def description(version: str) -> Json:
@@ -46,7 +61,7 @@ def _paths() -> Json:
     return {
         "/pods": _get("listPods", "Pods: filtered, in order, page by page", PodList, _parameters(PodQuery), 400),
         "/pods/{node}/{pod}": _get(
-            "getPod", "One pod in full", PodDetail, [{"name": "node", **name}, {"name": "pod", **name}], 404
+            "getPod", "One pod in full", PodDetail, [{"name": "node", **name}, {"name": "pod", **name}], 404, 503
         ),
         "/checks": _get("listChecks", "The checks that run, in the words of manifests", CheckList),
         "/manifest-errors": _get(
@@ -60,6 +75,16 @@ def _paths() -> Json:
             400,
         ),
         "/status": _get("getStatus", "The state of the controller itself", Status),
+        "/fleet": _get(
+            "getFleet",
+            "The members of the fleet, and who checks which node",
+            FleetShares,
+            _parameters(FleetQuery),
+            *FLEET_ERRORS,
+        ),
+        "/fleet/pods": _get(
+            "findPods", "Pods of all nodes of the fleet", FoundPods, _parameters(PodSearch), *FLEET_ERRORS
+        ),
         "/events": _events(),
         "/openapi.json": _operation(
             "getDescription", "This description", {"200": _content("This description", JSON, {"type": "object"})}

@@ -11,15 +11,15 @@ from starlette.routing import Route
 from controller.web.api.detail import PodDetail
 from controller.web.api.models import ManifestErrorList, ManifestWarningList, PodList, Status
 from controller.web.api.openapi import description
+from controller.web.fleet import Fleet
 from controller.web.pod_page import listing
 from controller.web.pod_views import PodViews
 from controller.web.query import Paging, PodQuery, QueryError
-from controller.web.responses import JSON, NO_STORE, answer, problem
+from controller.web.responses import API, JSON, NO_STORE, answer, json_answer, problem
 from reconcilers.checktext import describe
 from reconcilers.escaping import safe_json
 from reconcilers.spec import CheckSpec, PodKey
 
-ROOT = "/api/v1"
 PART = 50
 """Checks that are rendered at a time."""
 
@@ -28,10 +28,20 @@ Complaints = Callable[[], Sequence[str]]
 
 
 class Api:
-    """Answers requests from `views`."""
+    """Answers requests from `views`, and from `fleet` about pods that other members of the fleet check."""
 
-    def __init__(self, views: PodViews, *, healthy: Complaints, ready: Complaints, node: str, version: str) -> None:
+    def __init__(
+        self,
+        views: PodViews,
+        fleet: Fleet | None,
+        *,
+        healthy: Complaints,
+        ready: Complaints,
+        node: str,
+        version: str,
+    ) -> None:
         self._views = views
+        self._fleet = fleet
         self._healthy = healthy
         self._ready = ready
         self._node = node
@@ -40,22 +50,30 @@ class Api:
 
     def routes(self) -> list[Route]:
         return [
-            Route(f"{ROOT}/pods", self._pods),
-            Route(f"{ROOT}/pods/{{node}}/{{pod}}", self._pod),
-            Route(f"{ROOT}/checks", self._checks),
-            Route(f"{ROOT}/manifest-errors", self._manifest_errors),
-            Route(f"{ROOT}/manifest-warnings", self._manifest_warnings),
-            Route(f"{ROOT}/status", self._status),
-            Route(f"{ROOT}/openapi.json", self._openapi),
+            Route(f"{API}/pods", self._pods),
+            Route(f"{API}/pods/{{node}}/{{pod}}", self._pod),
+            Route(f"{API}/checks", self._checks),
+            Route(f"{API}/manifest-errors", self._manifest_errors),
+            Route(f"{API}/manifest-warnings", self._manifest_warnings),
+            Route(f"{API}/status", self._status),
+            Route(f"{API}/openapi.json", self._openapi),
         ]
 
     async def _pods(self, request: Request) -> Response:
-        return _json(PodList.model_validate(listing(self._views.pods(), PodQuery.parse(request.query_params))))
+        return json_answer(PodList.model_validate(listing(self._views.pods(), PodQuery.parse(request.query_params))))
 
     async def _pod(self, request: Request) -> Response:
         key = PodKey(request.path_params["node"], request.path_params["pod"])
         snapshot = self._views.snapshot(key)
-        return _json(PodDetail.of_snapshot(snapshot)) if snapshot else problem(404, f"no pod {key} is known here")
+        return json_answer(PodDetail.of_snapshot(snapshot)) if snapshot else await self._elsewhere(key)
+
+    async def _elsewhere(self, key: PodKey) -> Response:
+        """Returns the answer about a pod that is not checked here. It names the member that checks the pod."""
+        found = await self._fleet.pod(key) if self._fleet else None
+        if found and found.member not in {"", self._node}:
+            what = f"pod {key} is not checked here; member {found.member} checks its node"
+            return problem(404, what, member=found.member, page=found.pod_page)
+        return problem(404, f"no pod {key} is known here")
 
     async def _checks(self, _: Request) -> Response:
         return answer(_check_list(self._node, self._views.checks()), JSON)
@@ -80,7 +98,7 @@ class Api:
             "manifest_errors": len(self._views.invalid()),
             "manifest_warnings": len(self._views.doubtful()),
         }
-        return _json(Status.model_validate(fields))
+        return json_answer(Status.model_validate(fields))
 
     async def _openapi(self, _: Request) -> Response:
         return JSONResponse(self._description, headers=NO_STORE)
@@ -90,7 +108,7 @@ def _page(request: Request, model: type[BaseModel], field: str, found: Sequence[
     """Returns the page of `found` that the request names, in `field` of a `model`."""
     query = Paging.parse(request.query_params).within(len(found))
     place = {"matching": len(found), "pages": query.pages(len(found)), "page": query.page, "per_page": query.per_page}
-    return _json(model.model_validate({field: found[query.entries], **place}))
+    return json_answer(model.model_validate({field: found[query.entries], **place}))
 
 
 def _check_list(node: str, checks: Sequence[CheckSpec]) -> Iterator[bytes]:
@@ -101,10 +119,6 @@ def _check_list(node: str, checks: Sequence[CheckSpec]) -> Iterator[bytes]:
         pods = (f"{json.dumps(pod)}:{json.dumps(describe(spec))}" for pod, spec in specs[start : start + PART])
         yield f"{',' if start else ''}{safe_json(','.join(pods))}".encode()
     yield b"}}"
-
-
-def _json(body: BaseModel) -> Response:
-    return Response(safe_json(body.model_dump_json()), headers=NO_STORE, media_type=JSON)
 
 
 async def bad_query(_: Request, error: QueryError) -> Response:
