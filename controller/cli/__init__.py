@@ -52,6 +52,7 @@ VERBS = {
         "check_manifest", "check_manifest", "Report the checks that manifests define, and their errors."
     ),
     "completion": Verb("completion", "completion", "Print the completion script for SHELL."),
+    "fleet": Verb("fleet", "fleet", "Show the members of a fleet and their shares."),
     "healthy": Verb("healthy", "healthy", "Ask the controller of this machine whether it is healthy."),
     "inspect": Verb("inspect", "inspect", "Show scheduled pods and their health."),
     "isup": Verb("isup", "isup_command", "Serve as an always healthy pod, to try checks with."),

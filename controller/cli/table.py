@@ -4,7 +4,7 @@ rich needs 0.25 ms for a row. A script that reads the pods of a fleet gets plain
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
@@ -49,8 +49,8 @@ def row(pod: InspectedPod, now: float) -> Row:
         detail = "; ".join(filter(None, ("not scheduled", detail)))
     since, probed, reason = "", "", ""
     if record:
-        since = _age(now - record.since) if record.since else ""
-        probed = _age(now - record.last_probe) if record.last_probe else ""
+        since = age(now - record.since) if record.since else ""
+        probed = age(now - record.last_probe) if record.last_probe else ""
         reason = record.reason
     return Row(pod.key.pod, pod.key.node, state(pod), since or "-", probed or "-", reason or "-", detail)
 
@@ -61,8 +61,13 @@ def state(pod: InspectedPod) -> HealthState:
 
 
 def columns(rows: Iterable[Row]) -> str:
+    """Plain columns of pods; see `plain`."""
+    return plain(HEADS, rows)
+
+
+def plain(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Plain columns below their heads, each as wide as its longest word. Nothing is cut or wrapped."""
-    lines = [HEADS, *rows]
+    lines = [heads, *rows]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(set_cell_size, line, widths)).rstrip() for line in lines)
 
@@ -88,7 +93,7 @@ def totals(pods: Iterable[InspectedPod]) -> str:
     return f"{number} pod{'' if number == 1 else 's'}{f': {words}' if words else ''}"
 
 
-def _age(seconds: float) -> str:
+def age(seconds: float) -> str:
     """The two largest units: `3d4h`, `12m30s`, `8s`."""
     rest = max(0, int(seconds))
     parts: list[str] = []
