@@ -39,6 +39,7 @@ def rows() -> list[tuple[str, list[table.Panel | timeseries.Panel]]]:
         ("Is a controller in trouble?", [_trouble(), _versions()]),
         ("Schedule", [_kept(), _lateness(), _skipped(), _probes()]),
         ("Consul", [_session(), _watch(), _calls(), _refused(), _call_time()]),
+        ("Fleet", [_members(), _shares(), _takeovers()]),
         ("Work queues", [_depth(), _waiting()]),
         ("Resource use", [_cpu(), _memory(), _descriptors()]),
     ]
@@ -174,6 +175,35 @@ def _call_time() -> timeseries.Panel:
             "{{op}}",
         ),
     ).span(12)
+
+
+def _members() -> timeseries.Panel:
+    return graph(
+        "Members of the fleet",
+        "As each controller sees them. Controllers of one fleet that differ for long do not read the same Consul.",
+        "short",
+        over_time(f"podpulse_fleet_members{{{INSTANCES}}}", "{{instance}}"),
+    ).span(8)
+
+
+def _shares() -> timeseries.Panel:
+    return graph(
+        "Nodes of each member",
+        "The nodes that each member of a fleet checks. The shares are about even: within a quarter of the average at a "
+        "hundred nodes for each member.",
+        "short",
+        over_time(f"podpulse_fleet_nodes_owned{{{INSTANCES}}}", "{{instance}}"),
+    ).span(8)
+
+
+def _takeovers() -> timeseries.Panel:
+    return graph(
+        "Takeovers",
+        "Health keys per second that each member took over from others: after a member joins, leaves or dies, not "
+        "otherwise.",
+        "ops",
+        over_time(f"rate(podpulse_fleet_takeovers_total{{{INSTANCES}}}[$__rate_interval])", "{{instance}}"),
+    ).span(8)
 
 
 def _depth() -> timeseries.Panel:

@@ -30,7 +30,8 @@ SHOWN = 60.0
 ANSWERED_WITHIN = 60.0
 POD, SEEN_AS = "flaps.example", "web1:9815"
 SINGLE = {"node": "web1", "pod": POD}
-NAMES = ("web1", "web2", POD, "bad", "denied", "invalid", "paused", SEEN_AS, "web2:9815")
+MEMBER, MEMBER_SEEN_AS = "m1", "m1:9815"
+NAMES = ("web1", "web2", POD, "bad", "denied", "invalid", "paused", SEEN_AS, "web2:9815", MEMBER, MEMBER_SEEN_AS)
 """The possible values of every variable."""
 
 
@@ -43,12 +44,16 @@ def by_turns(*behaviours: Behaviour) -> Behaviour:
     return behave
 
 
-def configuration(controller: Controller, gone: int) -> dict[str, object]:
-    """Returns the shipped configuration, with this controller and one that does not answer."""
+def configuration(controller: Controller, member: Controller, gone: int) -> dict[str, object]:
+    """Returns the shipped configuration, with this controller, a member of a fleet, and one that does not answer."""
     config = yaml.safe_load((FOLDER / "prometheus.static.yml").read_text())
     (job,) = config["scrape_configs"]
     job["static_configs"] = [
         {"targets": [f"127.0.0.1:{controller.port}"], "labels": {"node": "web1", "instance": SEEN_AS}},
+        {
+            "targets": [f"127.0.0.1:{member.port}"],
+            "labels": {"node": MEMBER, "instance": MEMBER_SEEN_AS, "fleet": "f"},
+        },
         {"targets": [f"127.0.0.1:{gone}"], "labels": {"node": "web2", "instance": "web2:9815"}},
     ]
     return {"scrape_configs": [job]}
@@ -69,12 +74,14 @@ def scene(
     launch: Launch,
     fleet: Fleet,
     target: Target,
+    consul_binary: Path,
     prometheus_binary: Path,
     tmp_path: Path,
     stack: ExitStack,
-) -> tuple[Controller, Prometheus]:
+) -> tuple[Controller, Controller, Prometheus]:
     """A node with pods of all kinds: healthy, failing, flapping with a certificate that expires soon, denied, and with
-    an invalid manifest. Its controller was restarted, and the controller of another node is down."""
+    an invalid manifest. Its controller was restarted, the controller of another node is down, and a
+    member of a fleet has a Consul of its own."""
     authority = Authority(tmp_path / "tls")
     soon = datetime.now(UTC) + timedelta(days=5)
     flaps = stack.enter_context(Target(authority.server("web1", not_after=soon)))
@@ -87,18 +94,19 @@ def scene(
     fleet.write("paused", manifest("paused", target.port, paused=True))
     listen, gone = free_ports(2)
     controller = launch(consul, listen=f"127.0.0.1:{listen}", ca_file=str(authority.file), damping={"changes": 3})
+    member = launch(stack.enter_context(Agent(consul_binary)), ready=False, node_name=MEMBER, fleet="f")
     prometheus = stack.enter_context(
-        Prometheus(prometheus_binary, config=configuration(controller, gone), rules=hasty(tmp_path))
+        Prometheus(prometheus_binary, config=configuration(controller, member, gone), rules=hasty(tmp_path))
     )
     until(lambda: prometheus.scrapes("podpulse") > 2, what="scrapes before the restart")
     controller.terminate()
     controller.start()
-    return controller, prometheus
+    return controller, member, prometheus
 
 
 @pytest.mark.slow
-def test_every_query_has_a_result_and_uses_exported_metrics(scene: tuple[Controller, Prometheus]) -> None:
-    controller, prometheus = scene
+def test_every_query_has_a_result_and_uses_exported_metrics(scene: tuple[Controller, Controller, Prometheus]) -> None:
+    controller, member, prometheus = scene
     dashboards = [Dashboard(file) for file in FILES]
     choices = [(one, chosen(one, several)) for one in dashboards for several in ("$__all", NAMES)]
     asked = {query for one, choice in choices for query in one.queries(choice)}
@@ -126,7 +134,8 @@ def test_every_query_has_a_result_and_uses_exported_metrics(scene: tuple[Control
 
     for query, label in values:
         assert {labels.get(label) for labels in prometheus.series(query.expression)} & set(NAMES), query
-    exported = set(re.findall(r"^([a-z_]+)[{ ]", controller.get("/metrics").text, re.MULTILINE))
+    scrapes = (one.get("/metrics").text for one in (controller, member))
+    exported = {name for scrape in scrapes for name in re.findall(r"^([a-z_]+)[{ ]", scrape, re.MULTILINE)}
     page = TO_POD_PAGE["url"].partition(".instance}")[2]
     page = page.replace("${__data.fields.node}", "web1").replace("${__data.fields.pod}", POD)
     assert controller.get(page).status == 200

@@ -77,7 +77,9 @@ def test_the_rules_use_only_exported_metrics(consul: Agent, launch: Launch, flee
     fleet.schedule("a")
     controller = launch(consul)
     until(lambda: fleet.status("a") == "passing")
-    exported = set(re.findall(r"^# TYPE (\S+)", controller.get("/metrics").text, re.MULTILINE))
+    member = launch(consul, ready=False, node_name="m1", fleet="f")
+    scrapes = (one.get("/metrics").text for one in (controller, member))
+    exported = {name for scrape in scrapes for name in re.findall(r"^# TYPE (\S+)", scrape, re.MULTILINE)}
     recorded = {part for name in RECORDED for part in METRIC.findall(name)}
     asked = {name for rule in rules() for name in METRIC.findall(rule["expr"])} - recorded
     assert {name for name in asked if name.removesuffix("_bucket").removesuffix("_count") not in exported} == set()
