@@ -1,7 +1,7 @@
 """The probe engine: all probes of this process, in one thread.
 
-Other threads say which checks are to run; the probe thread starts them on their ticks, reads what came back and hands
-the results on. It waits in one place only, `Loop.turn`, and does nothing that could block.
+Other threads start and stop checks by commands. The probe thread starts each probe when it is due, reads the answers
+and passes the results to the observer. It waits only in `Loop.turn`, and does nothing else that could block.
 """
 
 import logging
@@ -31,40 +31,40 @@ log = logging.getLogger(__name__)
 
 IDLE = 1.0
 AT_ONCE = 32
-"""How many new checks in a second are probed at once; more wait for their phase, within one interval."""
+"""How many new checks per second are probed at once. More checks wait for their phase, within one interval."""
 COUNT_EVERY = 1.0
-"""Seconds between two looks at who has been waiting for how long."""
+"""Seconds between two counts of the skipped probes."""
 PATIENCE, MOST_PATIENCE = 3, 10
-"""How many probes of a check in a row may be left out before it says so; more where all checks wait for so long."""
+"""How many probes of a check in a row may be skipped before a result reports it; more if all checks wait that long."""
 
 
 class Observer(Protocol):
-    """Who is told what the probes saw."""
+    """Takes the results of the probes."""
 
     def follow(self, specs: Iterable[tuple[CheckSpec, int]], /) -> Mapping[PodKey, float | None]:
-        """These checks begin. Of those that go on where another run of this controller ended: when their last probe
-        started (seconds since the epoch). None for those that another controller has probed until now."""
+        """Called before these checks start. For checks that continue from another run of this controller, returns when
+        their last probe started (seconds since the epoch). None if another controller probed the check until now."""
         ...
 
     def observe(self, results: Iterable[ProbeResult]) -> None: ...
 
 
 class ProbeMetrics(Protocol):
-    """What the engine tells about itself."""
+    """Counts the probes that the engine starts and skips."""
 
     def started(self, lateness: float) -> None:
         """A probe started `lateness` seconds after it was due."""
         ...
 
     def skipped(self, count: int) -> None:
-        """`count` probes were left out: the one before was still in flight, or time had passed over them."""
+        """`count` probes were skipped: the previous one was still in flight, or they were already overdue."""
         ...
 
 
 class ProbeEngine:
     """Implements `reconcilers.ports.Workers`. `max_in_flight` bounds the transfers, and so the descriptors.
 
-    `ask` looks names up instead of the system's resolver. `ttl` asks for the TTL of a name; None if no TTL counts.
+    `ask` resolves a name. `ttl` returns the TTL of a name; None if TTLs are not used.
     """
 
     def __init__(
@@ -103,13 +103,13 @@ class ProbeEngine:
         self._queue: DueQueue[Worker] = DueQueue()
         self._admission = Admission()
         self.kept = Kept()
-        """Which share of the probes it keeps."""
+        """The share of the due probes that this engine runs."""
         self._started = self._missed = 0
         self._count_at = 0.0
         self._reuses = False
         self._bucket = TokenBucket(AT_ONCE, 1 / AT_ONCE)
 
-    # What other threads call
+    # Called by other threads
 
     def run(self) -> None:
         """Start the probe thread."""
@@ -117,7 +117,7 @@ class ProbeEngine:
         self._thread.start()
 
     def close(self, timeout: float) -> None:
-        """End all probes and the thread; returns when it is gone, or after `timeout` seconds."""
+        """End all probes and the thread. Returns when the thread has ended, or after `timeout` seconds."""
         self._closing = True
         self._prober.loop.wake()
         self._prober.resolver.stop()
@@ -129,7 +129,7 @@ class ProbeEngine:
             return {key: spec for key in keys if (spec := self._specs.get(key))}
 
     def start(self, specs: Collection[CheckSpec]) -> None:
-        """See `Workers`. A few are probed at once; of many, most wait for their phase."""
+        """See `Workers`. `AT_ONCE` checks per second are probed at once. The others wait for their phase."""
         with self._lock:
             workers = [Worker(spec, self._generation + number) for number, spec in enumerate(specs, 1)]
             self._generation += len(workers)
@@ -157,22 +157,22 @@ class ProbeEngine:
         self._post(Update(specs))
 
     def probe_all(self, begun: Callable[[], None]) -> None:
-        """Probe every check as soon as may be. `begun` is called in the probe thread: results come from probes that
-        began after that."""
+        """Probe every check as soon as possible. The probe thread calls `begun`. Every result that is observed after
+        this call is of a probe that started after it."""
         self._post(ProbeAll(begun))
 
     def apply(self, *, ca_file: str, guard: Guard) -> None:
-        """From now on these authorities and this guard are in force; probes under way end as they began."""
+        """Use these authorities and this guard from now on. Probes in flight keep the previous ones."""
         if (ca_file, guard) != (self._ca_file, self._guard):
             self._ca_file, self._guard = ca_file, guard
             self._post(Renew(ca_file, guard))
 
     def renew(self, replaced: Collection[str]) -> None:
-        """The content of these files of certificates is another one."""
+        """Read these certificate files again, because their content has changed."""
         self._post(Renew(self._ca_file, self._guard, replaced))
 
     def files(self) -> Collection[Reading]:
-        """What was read of files of authorities, certificates and keys, and is in use. For any thread."""
+        """Returns the readings in use of the files of authorities, certificates and keys. Safe for any thread."""
         return self._prober.files()
 
     def _post(self, command: Start | Stop | Update | Renew | ProbeAll) -> None:
@@ -243,7 +243,7 @@ class ProbeEngine:
             worker.certificate_due = worker.openssl_until = 0.0
 
     def _probe_all(self) -> None:
-        """Let all be due, and nothing be under way. What was under way, or has just ended, counts as our own fault."""
+        """Make all checks due now. A probe that is in flight or has just ended counts as our own fault."""
         now = self._clock()
         for worker in self._workers.values():
             self._prober.disregard(worker)
@@ -286,7 +286,7 @@ class ProbeEngine:
         self._prober.drop(worker)
 
     def _is_ready(self, worker: Worker, due: float, now: float) -> bool:
-        """Returns whether a worker that is due may start as soon as it is its turn, and not after the probe before."""
+        """Returns whether a due worker may start in this turn. It may not while its previous probe is in flight."""
         if not worker.running:
             return False
         worker.due = due
@@ -299,7 +299,7 @@ class ProbeEngine:
         return not worker.wanted and worker.kind is not None
 
     def _start_some(self, ready: Sequence[Worker], now: float) -> None:
-        """Start as many as may start in this turn, those first that have waited longest."""
+        """Start as many probes as this turn allows. If not all may start, the `DueQueue` decides which go first."""
         left = self._admission.allow(self._prober.loop.lag, len(self._queue) + len(ready))
         if not self._queue and len(ready) <= min(left, self._prober.room):
             for worker in ready:
@@ -322,7 +322,7 @@ class ProbeEngine:
         self._schedule.add(worker, next_moment(now, worker.in_phase, worker.interval))
 
     def _miss(self, worker: Worker, now: float) -> bool:
-        """Count the probes that were left out while it waited; whether another one was."""
+        """Count the probes that were skipped while the worker waited. Returns whether there is a new one."""
         if now - worker.due < worker.interval:
             return False
         missed = int((now - worker.due) / worker.interval)
@@ -333,7 +333,7 @@ class ProbeEngine:
         return more > 0
 
     def _count(self, now: float) -> None:
-        """Count what was left out so far, and say so of those that have waited for too long."""
+        """Count the skipped probes. Checks that have waited for too long get a result that reports it."""
         self._count_at = now + COUNT_EVERY
         patience = max(PATIENCE, min(MOST_PATIENCE, 2 * self._queue.age))
         for worker in self._queue:

@@ -1,6 +1,6 @@
-"""Probes under way: each is sent, awaited, ended when its time is over, and read. When one begins, others decide.
+"""Probes in flight: sends each probe, waits for its answer, ends it at its deadline and reads its result.
 
-Belongs to the probe thread, but for `wake`.
+The engine decides when a probe starts. Only the probe thread uses this module, except for `Loop.wake` and `files`.
 """
 
 import logging
@@ -28,21 +28,21 @@ from reconcilers.target_guard import Guard
 log = logging.getLogger(__name__)
 
 SOON = 0.05
-"""Seconds until something that could not be done now is looked at again."""
+"""Seconds after which probes that wait for a name are checked again, even if no lookup has finished."""
 WATCHFUL = 0.01
-"""Seconds for which the loop waits at most while a request is not sent yet. Where waiting takes longer, the loop was
-away; what it cannot know is how much of a shorter wait it was."""
+"""The longest wait of the loop in seconds while a request is not sent yet. If a wait takes longer, the loop was
+delayed. It cannot know how much of a shorter wait was a delay."""
 
 PROMPT = 0.02
-"""Seconds within which most probes end. Only the others are looked at when their time is over."""
+"""Seconds within which most probes end. Only the other probes get an entry in the schedule of deadlines."""
 
 UNREACHED = frozenset({Reason.REFUSED, Reason.CONNECT, Reason.TIMEOUT})
-"""The reasons after which a name may have another address by now."""
+"""After a failure for one of these reasons the name is resolved again: its address may have changed."""
 DISREGARDED = "begun before all evidence was voided: this probe proves nothing"
 
 
 class Prober:
-    """`max_in_flight` bounds the transfers, and so the descriptors; `ask` looks names up, `ttl` their TTL."""
+    """`max_in_flight` bounds the transfers, and so the descriptors. For `ask` and `ttl` see `Resolver`."""
 
     def __init__(
         self,
@@ -65,14 +65,14 @@ class Prober:
         self._in_flight: dict[RunningProbe, None] = {}
         self._ended: list[RunningProbe] = []
         self._kept: dict[Worker, None] = {}
-        """Those with a connection between two probes. Each may need a descriptor besides those of `max_in_flight`."""
+        """Workers with an idle connection. Each may need a descriptor in addition to `max_in_flight`."""
         self.keepable = 0
         """How many connections may be kept."""
         self._next_addresses: Schedule[RunningProbe] = Schedule()
         self._unsent: dict[RunningProbe, None] = {}
-        """Those in flight whose request was not sent when they were last looked at, the oldest first."""
+        """Probes in flight whose request was not sent at the last check, the oldest first."""
         self._launched: deque[RunningProbe] = deque()
-        """Those that began within `PROMPT`, and ended since or not. They have no entry in `_deadlines` yet."""
+        """Probes that started within the last `PROMPT` seconds, even if they have ended. `_deadlines` has none of them."""
         self._deadlines: Schedule[tuple[Worker, float, bool]] = Schedule()
         self._waiting: dict[Worker, None] = {}
         self._answers_seen = 0
@@ -87,8 +87,8 @@ class Prober:
         return self.max_in_flight - len(self._in_flight)
 
     def patience(self, idle: float) -> float:
-        """For how many seconds the loop may wait; `idle` when nothing is under way. What comes after a request was sent
-        is the pod's time, so it only has to end."""
+        """Returns for how many seconds the loop may wait: `idle` if no probe is in flight. Once a request is sent, the
+        time is the pod's, so the loop only has to wake at the deadline."""
         if self._waiting or self._is_sending():
             return WATCHFUL
         if not self._in_flight:
@@ -104,8 +104,8 @@ class Prober:
         return bool(self._unsent)
 
     def turn(self, timeout: float, few: int) -> None:
-        """Wait up to `timeout` seconds for something to do, and do it. Of the probes whose name is known by then only a
-        `few` are sent."""
+        """Wait up to `timeout` seconds for events and handle them. At most `few` of the probes that waited for a name
+        are sent."""
         self.loop.turn(timeout)
         if self._waiting:
             self._look_again(few)
@@ -114,12 +114,12 @@ class Prober:
         self._end_overdue()
 
     def results(self) -> list[ProbeResult]:
-        """What was found since this was last called."""
+        """Returns the results since the last call."""
         results, self._results = self._results, []
         return results
 
     def freed(self) -> list[Worker]:
-        """Whose probe ended since this was last called."""
+        """Returns the workers whose probe has ended since the last call."""
         freed, self._freed = self._freed, []
         return freed
 
@@ -128,7 +128,7 @@ class Prober:
         return self._files.readings()
 
     def renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
-        """From now on these authorities and this guard are in force, and these files' content is another one."""
+        """Use these authorities and this guard from now on, and read the files `replaced` again."""
         self._files.renew(ca_file, replaced)
         self._targets.apply(guard)
         for worker in list(self._kept):
@@ -137,7 +137,7 @@ class Prober:
             probe.is_spent = True
 
     def drop(self, worker: Worker) -> None:
-        """End what is under way for it; there is no result."""
+        """End the probe of `worker` without a result, and close its kept connection."""
         self._waiting.pop(worker, None)
         worker.waiting = False
         if worker.probe:
@@ -149,7 +149,7 @@ class Prober:
         worker.drop_kept()
 
     def disregard(self, worker: Worker) -> None:
-        """End what is under way for it; the result is that it proves nothing."""
+        """End the probe of `worker` with a result that counts as our own fault, and close its kept connection."""
         if worker.is_busy:
             self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, DISREGARDED), Phases(dns=worker.dns))
         self.drop(worker)
@@ -158,12 +158,12 @@ class Prober:
         self.loop.close()
 
     def launch(self, worker: Worker) -> None:
-        """Begin one probe: at once where the way is known, else when its name is resolved."""
+        """Start one probe. It is sent at once if the address is known, else when the name is resolved."""
         self._begin(worker)
         self._proceed(worker)
 
     def refuse(self, worker: Worker, detail: str) -> None:
-        """Say that a probe could not be made, and that this is our fault."""
+        """Report that a probe could not be made because of this controller."""
         self._begin(worker)
         self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, detail), Phases())
 
@@ -192,7 +192,7 @@ class Prober:
             self._conclude(worker, self._fault(worker, "the probe could not be sent", error), Phases(dns=worker.dns))
 
     def _look_again(self, few: int) -> None:
-        """See whether the names that probes wait for are known; one whose time is over meanwhile has its verdict."""
+        """Send the probes whose name is resolved by now. End those whose timeout has passed before that."""
         now, answers = self._clock(), self.resolver.answers
         before, self._looked_at = self._looked_at, now
         news = answers != self._answers_seen
@@ -223,7 +223,7 @@ class Prober:
         self._conclude(worker, verdict, Phases(dns=worker.dns))
 
     def full(self) -> str:
-        """What is said of a probe for which there is no room."""
+        """Returns the detail of the result of a probe for which there is no room."""
         return f"not probed: {self.max_in_flight} probes are in flight already, the limit of this controller"
 
     def _send(self, worker: Worker, target: Target) -> None:
@@ -259,7 +259,7 @@ class Prober:
         return self._files.settings(tls, worker.kind.ALPN)
 
     def _collect(self) -> None:
-        """Read which probes ended. A fault in one does not affect the others."""
+        """Read the results of the probes that have ended. A fault in one does not affect the others."""
         if not self._ended:
             return
         ended, self._ended[:] = self._ended[:], []
@@ -283,9 +283,9 @@ class Prober:
                 self._next_addresses.add(probe, now + NEXT_ADDRESS)
 
     def _end_overdue(self) -> None:
-        """End the probes whose time was over when the sockets were looked at, and for which nothing was ready then.
+        """End the probes whose deadline had passed when the loop polled, and whose sockets were not ready then.
 
-        A probe that was read from just now may have more to read: it gets another look.
+        A probe whose socket was handled in this turn may have more to read, so it gets `WATCHFUL` seconds more, once.
         """
         looked = self.loop.looked
         while self._launched and self._launched[0].worker.started + PROMPT <= looked:
@@ -302,7 +302,7 @@ class Prober:
                 self._release(probe, keep=False)
 
     def _expect(self, probe: RunningProbe) -> None:
-        """Note the deadline of a probe that has not ended promptly, as most do."""
+        """Schedule the deadline of a probe that has not ended within `PROMPT`."""
         worker = probe.worker
         if worker.probe is probe:
             self._deadlines.add((worker, worker.started, False), deadline(worker, probe))
@@ -322,8 +322,8 @@ class Prober:
         return verdict, phases
 
     def _fault(self, worker: Worker, what: str, error: Exception) -> Verdict:
-        """The verdict over a probe in which we failed. A trace is logged once for each way to fail: there may be
-        thousands of such probes."""
+        """Returns the verdict on a probe in which this controller failed. Each kind of fault is logged only once, with
+        its traceback, because thousands of probes may have it."""
         way = (type(worker.spec.probe), type(error), what)
         if way not in self._faults:
             self._faults.add(way)

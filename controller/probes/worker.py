@@ -1,4 +1,4 @@
-"""One check that runs, and the kinds that it can be of."""
+"""The worker of one check, and the protocols that a check can use."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from controller.probes.running_probe import RunningProbe
 
 CERTIFICATE_EVERY = 60.0
-"""Seconds for which a certificate that was accepted is not read again: reading one costs as much as a plain probe."""
+"""Seconds for which an accepted certificate is not read again. Reading one costs as much as a plain probe."""
 CERTIFICATE_GRACE = 5.0
-"""Seconds by which it may be read later, because the probe of that time comes later."""
+"""Seconds by which a certificate may be read late, because it can only be read during a probe."""
 
 
 class Kind(Protocol):
-    """One protocol. See `http` for the words."""
+    """One protocol. For the functions see `http`."""
 
     ALPN: str
 
@@ -33,19 +33,18 @@ class Kind(Protocol):
 
 
 KINDS: Mapping[type, Kind] = {HttpGet: http, TcpConnect: tcp, GrpcHealth: grpc}
-"""What is not among them sends nothing."""
+"""A check of any other type sends nothing."""
 
 
 class Worker:
-    """Belongs to the probe thread once it was handed over. Times are of the monotonic clock unless they say wall.
+    """Only the probe thread uses a worker after the command `Start`. Times are of the monotonic clock, except for
+    `started_wall`. `kind` is None if the check sends nothing.
 
-    `kind` is None where nothing is ever sent.
-    `due` is when its next probe is, or should have been, and `in_phase` any moment of its phase. The last probe began
-    at `last`, and one has `ended` last at that time. `missed` is how many were left out since `due`, and `wanted` says
-    that one came due while another was under way. `handed_over` says that another controller has probed it until now.
+    `due` is when the next probe is or was due. `in_phase` is any moment of its phase. `last` is when the last probe
+    started, `ended` when the last one ended. `missed` is the number of probes skipped since `due`. `wanted` is True if
+    a probe came due while another was in flight. `handed_over`: another controller probed this check until now.
     `started`, `dns` (seconds spent on the name), `lost` (seconds that an answer of the resolver may have waited for the
-    probe thread) and `version` (the manifest's when the probe started) are of the probe under way.
-    """
+    probe thread) and `version` (of the manifest when the probe started) describe the probe in flight."""
 
     __slots__ = (
         "certificate",
@@ -105,7 +104,7 @@ class Worker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a probe is under way."""
+        """Whether a probe is in flight or waits for its name."""
         return self.probe is not None or self.waiting
 
     def new_exchange(self, previous: Exchange | None) -> Exchange:
@@ -129,7 +128,8 @@ class Worker:
         return self.spec.probe.tls is not None and now + late >= self.certificate_due
 
     def saw_certificate(self, certificate: Certificate, *, accepted: bool) -> None:
-        """It is looked at again after a while, and at the next probe where it was not accepted or none was seen."""
+        """Keep a certificate. It is read again after `CERTIFICATE_EVERY` seconds, or at its end if that is earlier; at
+        the next probe if it was not accepted or the target sent none."""
         if certificate.expires:
             self.certificate = certificate
         left = certificate.ends - self.started_wall
