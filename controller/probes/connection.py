@@ -1,4 +1,4 @@
-"""One connection to a target: opened at the first address that answers, with TLS if wanted; bytes out and in."""
+"""One connection to a target, to the first address that answers, with or without TLS."""
 
 import errno
 import select
@@ -17,7 +17,7 @@ CHUNK = 16_384
 HUNG_UP = select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
 READABLE = select.EPOLLIN | HUNG_UP
 MAX_HANDSHAKE = 1024 * 1024
-"""Bytes of a TLS handshake that are read."""
+"""The most bytes of a TLS handshake that are read."""
 NEXT_ADDRESS = 0.2
 """Seconds after which the next address is tried as well (RFC 8305, 5)."""
 
@@ -26,9 +26,9 @@ LOCAL = 4
 
 
 def _weight(code: int, address: str) -> int:
-    """Returns how much an error of one address tells of why none could be connected to.
+    """Returns the weight of an error: of all addresses' errors, the one with the highest weight is reported.
 
-    A machine without IPv6 says EADDRNOTAVAIL of each address of IPv6. Otherwise this error is a lack of local ports.
+    A machine without IPv6 reports EADDRNOTAVAIL for each IPv6 address. Otherwise this error is a lack of local ports.
     """
     if code == errno.EADDRNOTAVAIL and ":" in address:
         return 1
@@ -41,18 +41,18 @@ class ConnectionOwner(Protocol):
     """Handles what happens on a connection."""
 
     def on_open(self) -> None:
-        """It is connected."""
+        """The connection is open; a TLS handshake may follow."""
         ...
 
     def on_ready(self) -> None:
-        """It can carry a request: it is connected, and the TLS handshake is complete. Without TLS the request that
-        `open` was given is sent."""
+        """The connection can carry a request: the TLS handshake is complete. Without TLS, the request given to `open`
+        is already sent."""
         ...
 
     def on_data(self, data: bytes) -> None: ...
 
     def on_end(self, *, clean: bool) -> None:
-        """The target closed it. `clean` is False for TLS without close_notify."""
+        """The target closed the connection. `clean` is False for TLS without close_notify."""
         ...
 
     def on_failure(self, failure: Failure) -> None: ...
@@ -62,12 +62,12 @@ class ConnectionOwner(Protocol):
         ...
 
     def on_handled(self, since: float) -> None:
-        """Events were handled that were not there before `since`."""
+        """Events were handled. They were not ready before `since`."""
         ...
 
 
 class Connection:
-    """Everything happens in the thread of `loop`. `address` is the one that it is connected to."""
+    """For the thread of `loop` only. `address` is the connected address; "" before that."""
 
     __slots__ = (
         "_addresses",
@@ -139,9 +139,9 @@ class Connection:
             self._owner.on_failure(Failure(Cause.CONNECT, errno=self._errno))
 
     def _greet(self, sock: Socket, address: str) -> int:
-        """Send the first bytes, or none, if `sock` is connected. A target on this machine is so at once.
+        """Send the first bytes, if any, which shows whether `sock` is connected. A local target connects at once.
 
-        Returns 0, or the error: EAGAIN while it is connecting, else why it is not connected.
+        Returns 0 if `sock` is connected, EAGAIN while it is connecting, else the error of the attempt.
         """
         try:
             sent = sock.send(self._unsent, socket.MSG_NOSIGNAL)
@@ -152,7 +152,7 @@ class Connection:
         return 0
 
     def _opened(self) -> None:
-        """The first socket that is connected closes the others."""
+        """Close the other attempts: the first connected socket is used."""
         if self._attempts:
             self._close_attempts()
         self._addresses.clear()
@@ -161,13 +161,13 @@ class Connection:
             self._owner.on_ready()
 
     def _note(self, code: int, address: str) -> None:
-        """Keep the error that tells the most, of equal ones the last."""
+        """Keep the error with the highest weight; of equal weights, the last one."""
         if (weight := _weight(code, address)) >= self._weight:
             self._errno, self._weight = code, weight
 
     @property
     def local_errno(self) -> int:
-        """The error because of which this controller could not try an address; 0 for none."""
+        """The error of this machine that prevented an attempt to connect; 0 if there is none."""
         return self._errno if self._weight == LOCAL else 0
 
     def give(self, owner: ConnectionOwner) -> None:
@@ -175,12 +175,12 @@ class Connection:
         self._owner = owner
 
     def poll(self) -> None:
-        """Handle what has come, if it is open."""
+        """Read and handle pending bytes, if the connection is open."""
         if self._sock is not None:
             self.ready(self.fd, select.EPOLLIN, 0.0)
 
     def is_idle(self) -> bool:
-        """Returns whether it is open, and nothing came on it that was not read."""
+        """Returns whether the connection is open and has no unread bytes."""
         if self._sock is None:
             return False
         try:
@@ -192,7 +192,7 @@ class Connection:
         return False
 
     def send(self, data: bytes) -> None:
-        """Send `data`, encrypted if there is TLS. What the socket does not take is sent when it is writable."""
+        """Send `data`, encrypted if there is TLS. Bytes that the socket does not take are sent when it is writable."""
         if self.session is not None:
             self.session.write(data)
             data = self.session.outgoing()
@@ -236,7 +236,7 @@ class Connection:
             self._owner.on_handled(since)
 
     def _is_connected(self, fd: int) -> bool:
-        """Returns whether this socket is connected. If it failed, the next address is tried."""
+        """Returns whether the attempt `fd` is connected. If it failed, the next address is tried."""
         sock, address = self._attempts.pop(fd)
         code = self._greet(sock, address)
         if code == errno.EAGAIN:
@@ -262,7 +262,7 @@ class Connection:
                 self._loop.watch_writing(self.fd)
 
     def _receive(self, events: int) -> None:
-        """Reads until nothing is left: an edge is reported once. A short read is the last, unless the end came."""
+        """Read until nothing is left: epoll reports an edge once. A short read is the last, unless the peer closed."""
         while self._sock is not None:
             data = self._sock.recv(CHUNK)
             if not data:

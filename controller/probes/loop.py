@@ -21,7 +21,7 @@ class SocketOwner(Protocol):
     """Handles the events of a socket."""
 
     def ready(self, fd: int, events: int, since: float) -> None:
-        """`fd` has these epoll events. They were not there before `since`."""
+        """`fd` has these epoll events. They were not ready before `since`."""
         ...
 
 
@@ -43,7 +43,7 @@ class Loop:
         """When the last turn began to poll. A socket that the turn did not handle was not ready then."""
 
     def watch(self, fd: int, owner: SocketOwner, events: int = READING_AND_WRITING) -> None:
-        """Call `owner` at each of these events of `fd` from now on."""
+        """Call `owner` for these events of `fd` from now on."""
         self._epoll.register(fd, events)
         self._owners[fd] = owner
 
@@ -52,7 +52,7 @@ class Loop:
         self._epoll.modify(fd, READING_AND_WRITING)
 
     def forget(self, fd: int) -> None:
-        """Call nobody for `fd` any more. The caller closes it next."""
+        """Stop calling the owner of `fd`. The caller then closes `fd`."""
         self._owners.pop(fd, None)
 
     def wake(self) -> None:
@@ -81,7 +81,7 @@ class Loop:
         for fd, mask, owner in [(fd, mask, owners.get(fd)) for fd, mask in events]:
             if fd == self._wake:
                 os.eventfd_read(self._wake)
-            elif owner and owners.get(fd) is owner:  # this turn may have closed it, and given its number to another
+            elif owner and owners.get(fd) is owner:  # this turn may have closed `fd` and reused its number
                 owner.ready(fd, mask, since)
 
     def close(self) -> None:

@@ -72,7 +72,7 @@ class Prober:
         self._unsent: dict[RunningProbe, None] = {}
         """Probes in flight whose request was not sent at the last check, the oldest first."""
         self._launched: deque[RunningProbe] = deque()
-        """Probes that started within the last `PROMPT` seconds, even if they have ended. `_deadlines` has none of them."""
+        """Probes that started within the last `PROMPT` seconds, even if they have ended. None is in `_deadlines`."""
         self._deadlines: Schedule[tuple[Worker, float, bool]] = Schedule()
         self._waiting: dict[Worker, None] = {}
         self._answers_seen = 0
@@ -270,7 +270,7 @@ class Prober:
             try:
                 verdict, phases = self._read(worker, probe)
             except Exception as error:  # noqa: BLE001 - it is logged, once
-                verdict = self._fault(worker, "how the probe ended could not be read", error)
+                verdict = self._fault(worker, "the result of the probe could not be read", error)
                 phases = Phases(dns=worker.dns)
             self._conclude(worker, verdict, phases)
             self._release(probe, keep=True)
@@ -327,7 +327,7 @@ class Prober:
         way = (type(worker.spec.probe), type(error), what)
         if way not in self._faults:
             self._faults.add(way)
-            log.error("%s: %s; of more like it nothing is logged", worker.spec.key, what, exc_info=error)
+            log.error("%s: %s; further faults of this kind are not logged", worker.spec.key, what, exc_info=error)
         return Verdict(Outcome.LOCAL, Reason.LOCAL, f"{what}: {type(error).__name__}, a fault of this controller")
 
     def _release(self, probe: RunningProbe, *, keep: bool) -> None:

@@ -1,9 +1,9 @@
 """One probe in flight: its connections, and how much of its time this controller has used.
 
-A probe may need more than one connection. A kept connection that fails is evidence of nothing, so the probe is repeated
-on a new one. A handshake that fails with rustls is repeated with OpenSSL, whose verdict counts; so is one whose
-certificates only rustls accepts. A call that the server has not processed is repeated once on a new connection, as
-clients of gRPC do.
+A probe may need more than one connection. A failure of a kept connection is no evidence, so the probe is repeated on a
+new one. A handshake that fails with rustls is repeated with OpenSSL, whose verdict counts. So is a handshake whose
+certificates rustls accepts and OpenSSL refuses. A call that the server has not processed is repeated once on a new
+connection, as gRPC clients do.
 """
 
 from collections.abc import Callable
@@ -23,20 +23,20 @@ from reconcilers.health import Phases
 from reconcilers.spec import GrpcHealth
 
 HANDSHAKE_FAILURE = 40
-"""The alert of a target that found nothing in common (RFC 8446, 6.2)."""
+"""The alert of a target that accepts none of the offered TLS parameters (RFC 8446, 6.2)."""
 NOT_PROCESSED = frozenset({Cause.GOAWAY, Cause.REFUSED_STREAM})
 BEYOND_TLS = NOT_PROCESSED | {Cause.CONNECT, Cause.NO_HTTP2}
-"""Causes that are not a matter of TLS, whenever they come."""
+"""Causes that TLS never explains, at any stage of the probe."""
 RIGHT_AFTER = 1.0
 """Seconds after the handshake within which an end of the connection counts as the target's refusal."""
 
 
 class RunningProbe:
-    """Belongs to the probe thread. `on_end` is called once, when the probe has an answer or has failed.
+    """For the probe thread only. `on_end` is called once, when the probe has an answer or has failed.
 
-    `lost` is how many seconds of the probe's time this controller may have used: from when an event was, or may have
-    been, ready until it was handled. It counts only until the request is sent: until then the pod waits for us.
-    `handled_at` is the time of the last handled event.
+    `lost` is how many seconds of the probe's time this controller may have used: from the moment when an event was or
+    may have been ready until it was handled. Only the time before the request is sent counts, because until then the
+    pod waits for this controller. `handled_at` is the time of the last handled event.
     """
 
     __slots__ = (
@@ -83,7 +83,7 @@ class RunningProbe:
         self.failure: Failure | None = None
         self.is_sent = self.is_kept = self._was_sent = False
         self.is_spent = False
-        """Whether its connection serves no later probe: it has ended, or the authorities or the guard have changed."""
+        """Whether the connection must not be kept: it has ended, or the authorities or the guard have changed."""
         self.lost = self.handled_at = 0.0
         self._start = self._open_at = self._ready_at = self._first_at = 0.0
         self.exchange: Exchange
@@ -124,7 +124,7 @@ class RunningProbe:
         self.connection.open(self._target.addresses, self._target.port, self.exchange.request)
 
     def try_next_address(self, now: float) -> None:
-        """Try one more address if none has answered for a while."""
+        """Try one more address if no address has answered for `NEXT_ADDRESS / 2` seconds."""
         if self.connection and self.connection.has_next and now - self._start >= NEXT_ADDRESS / 2:
             self.connection.try_next()
 
@@ -138,7 +138,7 @@ class RunningProbe:
         return self.settings.openssl(self.worker.server_name)
 
     def _send(self) -> None:
-        """Send the request on a connection that is kept, or has TLS."""
+        """Send the request on a kept connection or a connection with TLS."""
         assert self.connection is not None  # noqa: S101 - it is ready
         self.is_sent = True
         try:
@@ -222,7 +222,7 @@ class RunningProbe:
         self._end(None)
 
     def _is_doubtful(self) -> bool:
-        """Returns whether rustls has accepted certificates that OpenSSL may refuse. That is looked at as often as the
+        """Returns whether rustls has accepted certificates that OpenSSL refuses. This is checked as often as the
         certificate is read."""
         if self.settings is None or self._is_openssl or self.is_kept or self.connection is None:
             return False
@@ -245,7 +245,7 @@ class RunningProbe:
             self._end(self._explained(failure))
 
     def _repeat(self, *, openssl: bool) -> None:
-        """Make the probe once more, on a new connection."""
+        """Repeat the probe on a new connection."""
         self._close()
         try:
             self._open(openssl=openssl)
@@ -259,8 +259,8 @@ class RunningProbe:
         return not self._ready_at or self._clock() - self._ready_at < RIGHT_AFTER
 
     def _explained(self, failure: Failure) -> Failure:
-        """In TLS 1.3 a target refuses a missing client certificate only after the handshake. Whether its alert can be
-        read then depends on timing. In TLS 1.2 the alert is one that may have other causes."""
+        """Returns a more specific failure if a client certificate is missing. A TLS 1.3 target refuses that only after
+        the handshake, and its alert can be lost, depending on timing. A TLS 1.2 alert may have other causes."""
         session = self.connection.session if self.connection else None
         if not isinstance(session, OpenSslSession) or self.exchange.has_begun or not self.settings:
             return failure
@@ -282,7 +282,7 @@ class RunningProbe:
         self._on_end(self)
 
     def keep_or_close(self, *, keep: bool) -> None:
-        """Release the connection; keep it for the next probe of the worker if `keep` and if it can serve one."""
+        """Keep the connection for the next probe if `keep` is True and the connection is usable. Else close it."""
         self._is_over = True
         if keep and not self.is_spent and not self.failure and self.connection and self.exchange.is_keepable:
             self.worker.keep(self.connection, self.exchange)
@@ -319,7 +319,7 @@ class RunningProbe:
         return Phases(dns, connect, tls, first - self._ready_at, now - first)
 
     def local_errno(self) -> int:
-        """Returns the error of this controller that kept it from an address while none was connected; 0 for none."""
+        """Returns the local error that prevented a connection, see `Connection.local_errno`. 0 after it was open."""
         return self.connection.local_errno if self.connection and not self._open_at else 0
 
     def stage(self) -> str:

@@ -1,4 +1,4 @@
-"""The probe engine against real targets: their access logs are the truth about what was probed."""
+"""The probe engine against real targets. Their access logs show which probes were sent."""
 
 import json
 import os
@@ -81,8 +81,8 @@ def test_probes_come_at_their_interval_each_on_a_connection_of_its_own(bench: Be
     assert all(0 <= lateness < 0.5 for lateness in bench.metrics.lateness)
 
 
-def test_asked_for_all_are_probed_at_once_and_what_was_under_way_is_our_own_fault(bench: Bench, target: Target) -> None:
-    """As for a machine that stood still: the next probes would be due in a minute, and one was under way meanwhile."""
+def test_probe_all_probes_every_check_and_counts_a_probe_in_flight_as_local(bench: Bench, target: Target) -> None:
+    """The controller does this after its machine was suspended. Without it, the next probes are due in a minute."""
     begun = threading.Event()
     target.behave(targets.hang, "/hangs")
     pods = [spec(target, name, interval=60.0, timeout=10.0) for name in ("hangs", "a", "b")]
@@ -95,7 +95,7 @@ def test_asked_for_all_are_probed_at_once_and_what_was_under_way_is_our_own_faul
     local = [result for result in bench.results.all() if result.outcome is not Outcome.SUCCESS]
     assert [(result.key, result.outcome, result.reason) for result in local] == [
         (pods[0].key, Outcome.LOCAL, Reason.LOCAL)
-    ], "it was asked, so it is counted"
+    ], "the probe was sent, so it has a result"
     assert [len(target.hits(f"/{pod.key.pod}")) for pod in pods] == [2, 2, 2]
     assert bench.metrics.skips == 0
     bench.engine.stop([pod.key for pod in pods])
@@ -128,14 +128,14 @@ def test_an_update_of_a_check_that_was_stopped_does_nothing(bench: Bench, target
     assert bench.result(spec(target, "other")).outcome is SUCCESS
 
 
-def test_a_fault_in_probing_all_at_once_neither_stops_the_probes_nor_voids_evidence_for_ever(
+def test_after_a_fault_in_probe_all_begun_is_called_and_probes_continue(
     bench: Bench, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = threading.Event()
 
     def fail(*_: object) -> None:
         monkeypatch.undo()
-        raise RuntimeError("nobody foresaw this")
+        raise RuntimeError("unexpected")
 
     bench.engine.start([spec(target, interval=0.2)])
     until(target.hits)
@@ -146,8 +146,8 @@ def test_a_fault_in_probing_all_at_once_neither_stops_the_probes_nor_voids_evide
     until(lambda: len(target.hits()) > seen)
 
 
-def test_after_the_probe_at_once_the_next_one_is_at_least_half_an_interval_later(bench: Bench, target: Target) -> None:
-    """Else a threshold of two failures is no protection in the first moments of a check."""
+def test_the_second_probe_of_a_new_check_is_at_least_half_an_interval_later(bench: Bench, target: Target) -> None:
+    """Otherwise a threshold of two failures does not protect a new check."""
     pods = [spec(target, f"pod-{number}", interval=1.0) for number in range(AT_ONCE + 20)]
     bench.engine.start(pods)
     until(lambda: all(len(target.hits(f"/pod-{number}")) >= 3 for number in range(len(pods))), 20)
@@ -156,15 +156,15 @@ def test_after_the_probe_at_once_the_next_one_is_at_least_half_an_interval_later
     assert min(gap for each in starts for gap in gaps(each[:3])) > 0.5 - RESOLUTION
 
 
-def test_a_check_that_goes_on_after_a_restart_is_not_probed_twice_at_once(bench: Bench, target: Target) -> None:
+def test_a_check_that_continues_after_a_restart_is_not_probed_again_at_once(bench: Bench, target: Target) -> None:
     pods = [spec(target, f"pod-{number}", interval=1.0) for number in range(20)]
     bench.results.before = {pod.key: time.time() - 0.1 for pod in pods[:10]}
     began = time.monotonic()
     bench.engine.start(pods)
     until(lambda: all(target.hits(f"/pod-{number}") for number in range(20)))
     firsts = [target.hits(f"/pod-{number}")[0].connected - began for number in range(20)]
-    assert min(firsts[:10]) >= 0.4 - RESOLUTION, "half an interval after the last probe of the run before"
-    assert max(firsts[10:]) < 0.4, "the others at once"
+    assert min(firsts[:10]) >= 0.4 - RESOLUTION, "half an interval after the last probe of the earlier run"
+    assert max(firsts[10:]) < 0.4, "new checks are probed at once"
 
 
 def test_checks_of_another_controller_are_probed_within_half_an_interval(bench: Bench, target: Target) -> None:
@@ -174,12 +174,12 @@ def test_checks_of_another_controller_are_probed_within_half_an_interval(bench: 
     bench.engine.start(pods)
     until(lambda: all(target.hits(f"/pod-{number}") for number in range(len(pods))))
     firsts = sorted(target.hits(f"/pod-{number}")[0].connected - began for number in range(len(pods)))
-    assert firsts[AT_ONCE - 1] < 1.0, "some of them at once"
+    assert firsts[AT_ONCE - 1] < 1.0, "some checks are probed at once"
     assert 1.0 < firsts[-1] < 3.0, "half an interval, and a margin for a busy machine"
 
 
 @pytest.mark.alone
-def test_a_target_that_hangs_is_probed_every_interval_also_when_the_timeout_is_as_long(
+def test_a_hanging_target_is_probed_every_interval_if_the_timeout_equals_the_interval(
     bench: Bench, target: Target
 ) -> None:
     target.behave(targets.hang)
@@ -188,7 +188,7 @@ def test_a_target_that_hangs_is_probed_every_interval_also_when_the_timeout_is_a
     assert max(gaps(hit.connected for hit in target.hits())) < 0.3 + 0.25
 
 
-def test_a_probe_is_not_late_because_the_probe_before_it_took_long(bench: Bench, target: Target) -> None:
+def test_a_long_probe_does_not_delay_the_next_probe(bench: Bench, target: Target) -> None:
     target.behave(targets.hang)
     bench.engine.start([spec(target, interval=0.4, timeout=0.9)])
     until(lambda: len(target.hits()) >= 4)
@@ -196,7 +196,7 @@ def test_a_probe_is_not_late_because_the_probe_before_it_took_long(bench: Bench,
 
 
 @pytest.mark.alone
-def test_one_hanging_target_delays_no_other(bench: Bench, target: Target) -> None:
+def test_a_hanging_target_does_not_delay_other_checks(bench: Bench, target: Target) -> None:
     target.behave(targets.hang, "/hangs")
     bench.engine.start([spec(target, "hangs", interval=0.2), spec(target, "lives", interval=0.2)])
     until(lambda: len(target.hits("/lives")) >= 5)
@@ -204,7 +204,7 @@ def test_one_hanging_target_delays_no_other(bench: Bench, target: Target) -> Non
 
 
 @pytest.mark.alone
-def test_of_many_new_checks_some_start_at_once_and_all_within_an_interval(bench: Bench, target: Target) -> None:
+def test_some_of_many_new_checks_start_at_once_and_all_within_an_interval(bench: Bench, target: Target) -> None:
     pods = [spec(target, f"pod-{number}", interval=1.0) for number in range(200)]
     began = time.monotonic()
     bench.engine.start(pods)
@@ -219,7 +219,7 @@ def test_of_many_new_checks_some_start_at_once_and_all_within_an_interval(bench:
 # Stop means stopped
 
 
-def test_after_stop_no_connection_is_made_and_no_result_comes(bench: Bench, target: Target) -> None:
+def test_after_stop_no_connection_is_opened_and_no_result_is_observed(bench: Bench, target: Target) -> None:
     bench.engine.start([spec(target, "gone", interval=0.1), spec(target, "stays", interval=0.1)])
     until(lambda: len(target.hits("/gone")) >= 3)
     bench.engine.stop([PodKey("web1", "gone")])
@@ -231,7 +231,7 @@ def test_after_stop_no_connection_is_made_and_no_result_comes(bench: Bench, targ
     assert len(bench.results.all(PodKey("web1", "gone"))) == results
 
 
-def test_a_request_in_flight_is_gone_when_stop_returns(bench: Bench, target: Target) -> None:
+def test_stop_returns_after_a_request_in_flight_has_ended(bench: Bench, target: Target) -> None:
     target.behave(targets.hang)
     bench.engine.start([spec(target)])
     until(lambda: target.open_connections() == 1 and target.hits())
@@ -241,7 +241,7 @@ def test_a_request_in_flight_is_gone_when_stop_returns(bench: Bench, target: Tar
     assert bench.engine.running([PodKey("web1", "isup")]) == {}
 
 
-def test_a_successor_starts_after_its_predecessor_is_gone_and_has_a_newer_generation(
+def test_a_new_worker_starts_after_the_old_one_has_stopped_and_has_a_newer_generation(
     bench: Bench, target: Target
 ) -> None:
     target.behave(targets.hang, "/old")
@@ -258,7 +258,7 @@ def test_a_successor_starts_after_its_predecessor_is_gone_and_has_a_newer_genera
     until(lambda: target.open_connections() == 0, what="both to be closed, long before the old one's timeout")
 
 
-def test_results_are_followed_before_they_can_come(authority: Authority, target: Target) -> None:
+def test_follow_is_called_before_the_first_result(authority: Authority, target: Target) -> None:
     class Strict(RecordedResults):
         def observe(self, results: Iterable[ProbeResult]) -> None:
             known = {(followed.key, generation) for followed, generation in self.followed}
@@ -272,11 +272,11 @@ def test_results_are_followed_before_they_can_come(authority: Authority, target:
     bench.engine.close(10)
 
 
-def test_stopping_what_does_not_run_returns(bench: Bench) -> None:
+def test_stop_returns_for_a_check_that_does_not_run(bench: Bench) -> None:
     bench.engine.stop([PodKey("web1", "never")])
 
 
-def test_running_names_only_what_runs(bench: Bench, target: Target) -> None:
+def test_running_returns_only_checks_that_run(bench: Bench, target: Target) -> None:
     check = spec(target)
     bench.engine.start([check])
     assert bench.engine.running([check.key, PodKey("web1", "other")]) == {check.key: check}
@@ -318,7 +318,7 @@ def test_descriptors_do_not_grow_with_probes(bench: Bench, target: Target) -> No
     until(lambda: len(target.hits()) > 30)
     before = descriptors()
     until(lambda: len(target.hits()) > 120)
-    until(lambda: descriptors() < before + 15, what="no more than those in flight")
+    until(lambda: descriptors() < before + 15, what="descriptors of probes in flight only")
 
 
 def descriptors() -> int:
@@ -328,9 +328,7 @@ def descriptors() -> int:
 # Our own faults
 
 
-def test_with_all_transfers_taken_a_probe_is_our_own_fault_and_not_the_pods(
-    authority: Authority, target: Target
-) -> None:
+def test_a_probe_without_a_free_transfer_has_the_outcome_local(authority: Authority, target: Target) -> None:
     target.behave(targets.hang)
     bench = Bench(authority.file, max_in_flight=2)
     bench.engine.start([spec(target, f"hangs-{number}", interval=60.0, timeout=60.0) for number in range(2)])
@@ -343,7 +341,7 @@ def test_with_all_transfers_taken_a_probe_is_our_own_fault_and_not_the_pods(
     bench.engine.close(10)
 
 
-def test_where_few_probes_have_room_every_check_has_its_turn(authority: Authority, target: Target) -> None:
+def test_few_transfers_are_shared_evenly_by_all_checks(authority: Authority, target: Target) -> None:
     target.behave(targets.slow(0.1))
     bench = Bench(authority.file, max_in_flight=2)
     pods = [spec(target, f"pod-{number}", interval=0.4) for number in range(20)]
@@ -352,12 +350,10 @@ def test_where_few_probes_have_room_every_check_has_its_turn(authority: Authorit
     bench.engine.close(10)
     hits = [len(target.hits(f"/pod-{number}")) for number in range(20)]
     assert max(hits) - min(hits) <= 2, hits
-    assert {result.outcome for result in bench.results.all()} == {SUCCESS}, "it is late, and no pod's fault"
+    assert {result.outcome for result in bench.results.all()} == {SUCCESS}, "late probes are not the fault of a pod"
 
 
-def test_never_more_than_max_in_flight_connections_stand_not_even_at_the_start(
-    authority: Authority, target: Target
-) -> None:
+def test_at_most_max_in_flight_connections_are_open_also_at_the_start(authority: Authority, target: Target) -> None:
     target.greeting = crowd = Crowd(0.05)
     bench = Bench(authority.file, max_in_flight=3)
     bench.engine.start([spec(target, f"pod-{number}", interval=2.0) for number in range(12)])
@@ -366,7 +362,7 @@ def test_never_more_than_max_in_flight_connections_stand_not_even_at_the_start(
     assert 1 <= crowd.most <= 3
 
 
-def test_without_descriptors_the_fault_is_ours_and_it_heals(authority: Authority) -> None:
+def test_probes_without_free_descriptors_are_local_and_later_succeed(authority: Authority) -> None:
     with Target() as plain, Target(authority.server()) as secure:
         urls = [
             f"http://127.0.0.1:{plain.port}/",
@@ -388,8 +384,8 @@ def test_without_descriptors_the_fault_is_ours_and_it_heals(authority: Authority
     assert "Traceback" not in done.stderr
 
 
-def test_a_timeout_that_passed_while_we_stood_still_is_our_own_fault(authority: Authority, target: Target) -> None:
-    """The process was stopped, or starved: the answer may have been there long ago."""
+def test_a_timeout_during_a_delay_of_the_probe_thread_is_not_a_failure(authority: Authority, target: Target) -> None:
+    """The process may have been stopped or starved of CPU, and the answer may have arrived in time."""
     stand_still, may_go_on = threading.Event(), threading.Event()
 
     class Blocking(RecordedResults):
@@ -430,7 +426,7 @@ def test_an_exception_in_the_observer_does_not_end_the_engine(
     assert "step of the probe engine: unexpected exception; everything else goes on" in caplog.text
 
 
-def test_the_pulse_beats_while_nothing_is_to_do(bench: Bench) -> None:
+def test_the_heartbeat_beats_while_no_check_runs(bench: Bench) -> None:
     bench.heartbeat._last -= 100
     until(lambda: not bench.heartbeat.stands_still())
 

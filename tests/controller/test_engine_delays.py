@@ -1,4 +1,4 @@
-"""What the controller's own delays do to a verdict: the pod is charged for none of them, and still for its own."""
+"""Delays of the controller do not count as failures of a pod. Delays of the pod do."""
 
 import json
 import random
@@ -25,13 +25,13 @@ from tests.support.targets import Target
 
 TIMEOUT = 0.8
 STEP = 0.15
-"""Seconds that a target takes for each of its steps: the TLS handshake, and the answer."""
+"""Seconds that a target takes for each step: the TLS handshake and the answer."""
 TIMES = 6
 SEED = 11
 
 
 class Engine:
-    """A process that probes `urls`, and can be held up."""
+    """A process that probes `urls` and can be delayed."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
@@ -44,13 +44,13 @@ class Engine:
         self.results += (json.loads(line) for line in self.process.stdout)
 
     def end(self) -> None:
-        """Read the results to their end, which comes when the process has nothing to read any more."""
+        """Close the input of the process, which ends it, and read the remaining results."""
         assert self.process.stdin
         self.process.stdin.close()
         self._reader.join(30)
 
     def stop(self, seconds: float) -> None:
-        """SIGSTOP for so long."""
+        """Suspend the process by SIGSTOP for so many seconds."""
         self.process.send_signal(signal.SIGSTOP)
         time.sleep(seconds)
         self.process.send_signal(signal.SIGCONT)
@@ -75,8 +75,8 @@ def engine(authority: Authority, *urls: str, interval: float, timeout: float) ->
 
 @pytest.fixture
 def slow_urls(authority: Authority) -> Iterator[list[str]]:
-    """Of targets that always answer well within the timeout, and take some of it for each step. The last one gives up
-    whoever does not go on with the handshake."""
+    """URLs of targets that take `STEP` seconds for each step, well within the timeout. The last target closes a
+    connection whose client does not continue the handshake."""
     patient, impatient = authority.server(), authority.server()
     patient.sni_callback = lambda *_: time.sleep(STEP)
     impatient.sni_callback = _hurry
@@ -93,7 +93,7 @@ def _hurry(connection: ssl.SSLSocket | ssl.SSLObject, *_: object) -> None:
 
 
 @pytest.mark.parametrize("hold_up", [Engine.stop, Engine.hold_the_interpreter], ids=["stopped", "no interpreter"])
-def test_no_pod_is_blamed_for_a_delay_of_the_controller_in_any_moment_of_a_probe(
+def test_a_delay_of_the_controller_at_any_stage_of_a_probe_is_not_a_failure_of_the_pod(
     authority: Authority, slow_urls: list[str], hold_up: Callable[[Engine, float], None]
 ) -> None:
     chance = random.Random(SEED)
@@ -107,8 +107,8 @@ def test_no_pod_is_blamed_for_a_delay_of_the_controller_in_any_moment_of_a_probe
     assert sum(outcome == "success" for _, outcome, *_ in running.results) > len(running.results) / 2
 
 
-def test_a_pod_that_hangs_is_found_by_an_engine_that_is_busy_all_the_time(authority: Authority, target: Target) -> None:
-    """Its turns are short: what it does not come to at once, it comes to soon."""
+def test_a_permanently_busy_engine_detects_a_hanging_pod(authority: Authority, target: Target) -> None:
+    """The turns of this engine are short, so a ready socket never waits for long."""
 
     class Busy(RecordedResults):
         def observe(self, results: Iterable[ProbeResult]) -> None:
@@ -127,10 +127,8 @@ def test_a_pod_that_hangs_is_found_by_an_engine_that_is_busy_all_the_time(author
     assert (result.outcome, result.reason) == (Outcome.FAILURE, Reason.TIMEOUT), result
 
 
-def test_the_engine_sleeps_while_all_that_it_has_asked_only_have_to_answer(
-    authority: Authority, target: Target
-) -> None:
-    """A pod that hangs is waited for by all its timeout, again and again: that must cost no processor."""
+def test_the_engine_sleeps_while_it_waits_for_answers(authority: Authority, target: Target) -> None:
+    """Each probe of a hanging pod waits for the whole timeout. That must not cost CPU."""
     target.behave(targets.hang)
     bench = Bench(authority.file)
     bench.engine.start([spec(target, "hangs", timeout=30.0), spec(target, "ends", timeout=1.5)])
@@ -140,8 +138,8 @@ def test_the_engine_sleeps_while_all_that_it_has_asked_only_have_to_answer(
     slept = _sleeps() - before
     bench.engine.close(10)
     assert result.reason is Reason.TIMEOUT
-    assert result.duration < 5, "its time ends it, not something else that happens"
-    assert slept < 20, "about one a second, and not a hundred"
+    assert result.duration < 5, "the probe ends at its own timeout, not at another event"
+    assert slept < 20, "about one wait a second, not a hundred"
 
 
 def _sleeps() -> int:

@@ -1,4 +1,4 @@
-"""Kept connections against real servers: none gives a false verdict, and none is left over."""
+"""Kept connections against real servers: they cause no false verdict, and all are closed in the end."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
 BAD = b"HTTP/1.1 500 Bad\r\nContent-Length: 0\r\n\r\n"
 REQUEST_TIMEOUT = head(408, {"Content-Length": "0"})
 AMOUNTS = [300, pytest.param(5000, marks=pytest.mark.long)]
-"""How many probes a test makes."""
+"""The number of probes of a test."""
 
 
 def verdicts(bench: Bench, specs: Sequence[CheckSpec], count: int) -> Counter[tuple[Outcome, str]]:
@@ -80,7 +80,7 @@ def test_an_answer_that_came_before_the_request_is_not_evidence(
     assert set(found) == {(Outcome.FAILURE, "answered with status 500")}
 
 
-def test_what_follows_a_complete_answer_changes_no_verdict(bench: Bench, target: Target) -> None:
+def test_bytes_after_a_complete_answer_do_not_change_the_verdict(bench: Bench, target: Target) -> None:
     target.behave(KeptConnections(body=b"ok\n" + REQUEST_TIMEOUT + OK))
     target.behave(targets.raw(OK + REQUEST_TIMEOUT), "/pod-1")
     found = verdicts(bench, many(http, target.port), 90)
@@ -91,7 +91,7 @@ def test_what_follows_a_complete_answer_changes_no_verdict(bench: Bench, target:
 @pytest.mark.parametrize("farewell", [targets.close, targets.reset], ids=["close", "reset"])
 @pytest.mark.parametrize("hasty", [False, True], ids=["between probes", "at the moment of reuse"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-def test_a_server_that_ends_a_kept_connection_is_asked_on_a_new_one(
+def test_a_probe_is_repeated_on_a_new_connection_if_the_server_ends_a_kept_one(
     bench: Bench, authority: Authority, farewell: targets.Behaviour, *, secure: bool, hasty: bool, count: int
 ) -> None:
     with Target(authority.server() if secure else None) as target:
@@ -138,19 +138,19 @@ def test_a_certificate_is_read_at_most_65_seconds_late_whatever_the_interval() -
         assert at <= max(65.0, interval)
 
 
-# How many are kept
+# Number of kept connections
 
 
 @pytest.fixture
 def kept(authority: Authority) -> Iterator[Target]:
-    """Keeps every connection."""
+    """A target that keeps every connection open."""
     with Target(authority.server()) as target:
         target.behave(KeptConnections())
         yield target
 
 
 def sockets() -> int:
-    """Those of this whole process."""
+    """The number of sockets of this process."""
     return sum(str(each.readlink()).startswith("socket:") for each in Path("/proc/self/fd").iterdir() if each.exists())
 
 
@@ -177,7 +177,9 @@ def test_no_more_connections_are_kept_than_descriptors_allow(
     until(lambda: sockets() <= before)
 
 
-def test_what_is_kept_is_what_descriptors_allow(bench: Bench, kept: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keepable_limits_the_number_of_kept_connections(
+    bench: Bench, kept: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine, "keepable", lambda *_: 7)
     keep_all(bench, kept)
     until(lambda: kept.open_connections() == 7)
@@ -213,7 +215,7 @@ def test_no_kept_connection_is_left_when(bench: Bench, kept: Target, end: str) -
     until(lambda: sockets() <= before)
 
 
-def test_evidence_that_is_voided_leaves_one_connection_for_each_check(bench: Bench, kept: Target) -> None:
+def test_probe_all_leaves_one_connection_for_each_check(bench: Bench, kept: Target) -> None:
     specs = keep_all(bench, kept)
     before = sockets()
     bench.engine.probe_all(lambda: None)
@@ -223,7 +225,7 @@ def test_evidence_that_is_voided_leaves_one_connection_for_each_check(bench: Ben
 
 
 def test_a_connection_made_with_replaced_authorities_is_not_kept(bench: Bench, authority: Authority) -> None:
-    """The probe is in flight while they are replaced."""
+    """The authorities are replaced while the probe is in flight."""
     with Target(authority.server()) as target:
         target.behave(targets.slow(0.5, KeptConnections()))
         check = https(target.port, "slow", reuse=True, interval=60.0)

@@ -110,7 +110,7 @@ def test_an_answer_that_cannot_be_read_is_our_own_fault_and_the_others_of_its_ba
             first.keys() - broken
         )
         assert {first[key].detail for key in broken} == {
-            "how the probe ended could not be read: ZeroDivisionError, a fault of this controller"
+            "the result of the probe could not be read: ZeroDivisionError, a fault of this controller"
         }
         for check in checks:
             pausing.after(check.key, 2)

@@ -1,4 +1,4 @@
-"""One probe in flight: whatever happens on its connections, in any order, it ends once and releases them."""
+"""One probe in flight. It ends once and releases its connections, for any events in any order."""
 
 import errno
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ TARGET = Target((ADDRESS, "fd00::1"), 80)
 
 
 class FakeConnection:
-    """Does what a test says. `every` are all connections of a test."""
+    """A connection that a test controls. `every` has all connections of a test."""
 
     every: ClassVar[list["FakeConnection"]] = []
     refuses: ClassVar[bool] = False
@@ -76,7 +76,7 @@ class FakeRustls:
 
 
 class FakeOpenSsl(OpenSslSession):
-    """A session of OpenSSL that saw a demand for a client certificate, or none."""
+    """A session of OpenSSL. `demands`: the target has asked for a client certificate."""
 
     def __init__(self, alpn: str, *, demands: bool) -> None:
         self._name = alpn
@@ -87,7 +87,7 @@ class FakeOpenSsl(OpenSslSession):
 
 
 class FakeSettings:
-    """TLS of a check. It may be unusable for rustls, or at all."""
+    """The TLS settings of a check. rustls or OpenSSL may be unable to use them."""
 
     has_certificate = False
 
@@ -123,7 +123,7 @@ def reset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Run:
-    """A probe with what it told."""
+    """A probe and the calls of its `on_end`."""
 
     def __init__(self, probe: Probe, tls: FakeSettings | None = None, *, kept: bool = False) -> None:
         self.clock = FakeClock()
@@ -158,10 +158,10 @@ class Run:
 PLAIN, SECURE = HttpGet("web1", 80, "/", reuse=True), HttpGet("web1", 443, "/", Tls(), reuse=True)
 
 
-# The usual ways
+# Usual sequences of events
 
 
-def test_a_probe_ends_with_its_answer_and_its_connection_is_kept_or_closed() -> None:
+def test_a_probe_ends_at_its_answer_and_keeps_or_closes_its_connection() -> None:
     for keep in (False, True):
         run = Run(PLAIN)
         run.begin()
@@ -176,7 +176,7 @@ def test_a_probe_ends_with_its_answer_and_its_connection_is_kept_or_closed() -> 
 
 
 @pytest.mark.parametrize("how", ["end", "end in the headers", "reset", "408", "send"])
-def test_what_fails_on_a_kept_connection_is_repeated_on_a_new_one(how: str) -> None:
+def test_a_probe_that_fails_on_a_kept_connection_is_repeated_on_a_new_one(how: str) -> None:
     run = Run(PLAIN, kept=True)
     FakeConnection.breaks = BrokenPipeError(errno.EPIPE, "Broken pipe") if how == "send" else None
     run.begin()
@@ -235,7 +235,7 @@ def test_a_target_that_only_openssl_accepts_is_remembered() -> None:
     assert run.worker.openssl_until == run.clock() + 3600
 
 
-def test_openssl_that_cannot_be_used_is_our_own_fault_and_no_exception() -> None:
+def test_settings_that_openssl_cannot_use_cause_a_local_failure() -> None:
     run = Run(SECURE, FakeSettings(openssl=False))
     run.begin()
     run.probe.on_open()
@@ -246,7 +246,7 @@ def test_openssl_that_cannot_be_used_is_our_own_fault_and_no_exception() -> None
 
 
 @pytest.mark.parametrize(("demands", "expected"), [(True, Cause.CLIENT_CERTIFICATE), (False, Cause.EMPTY)])
-def test_a_demand_for_a_client_certificate_is_named_however_the_target_ends(demands: bool, expected: Cause) -> None:
+def test_a_demand_for_a_client_certificate_is_reported_as_the_cause(demands: bool, expected: Cause) -> None:
     run = Run(SECURE, FakeSettings(demands=demands))
     run.begin()
     for _ in range(2):
@@ -266,7 +266,7 @@ def test_a_demand_for_a_client_certificate_is_named_however_the_target_ends(dema
         (3, "body", (0.5, 1.0, 1.0, 1.0, 1.0)),
     ],
 )
-def test_the_phases_say_how_far_a_probe_came(steps: int, stage: str, phases: tuple[float, ...]) -> None:
+def test_the_stage_and_the_phases_of_a_probe_at_each_step(steps: int, stage: str, phases: tuple[float, ...]) -> None:
     run = Run(SECURE, FakeSettings())
     run.begin()
     todo: list[Callable[[], None]] = [run.probe.on_open, run.probe.on_ready, lambda: run.probe.on_data(ANSWER[:9])]
@@ -278,7 +278,7 @@ def test_the_phases_say_how_far_a_probe_came(steps: int, stage: str, phases: tup
     assert tuple(run.probe.phases(0.5, run.clock())) == phases
 
 
-# Every order
+# Events in any order
 
 
 DATA = st.sampled_from(
@@ -300,8 +300,8 @@ PROBES = st.sampled_from(
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Each connection opens once. Then every event may come at any moment, after the end of the probe too, until it is
-    released."""
+    """Each connection opens once. Then any event may occur at any time until the probe is released, also after its
+    end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -397,7 +397,7 @@ class AnyOrder(RuleBasedStateMachine):
         self._handled(self.run.probe.on_unsure)
 
     def _handled(self, event: Callable[[], None]) -> None:
-        """As a connection calls its owner: what an event raises there is an event again."""
+        """Calls the probe as a connection does, which then calls `on_handled`."""
         try:
             event()
         finally:
@@ -411,7 +411,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: not self.released)
     @rule(keep=st.booleans())
     def release(self, keep: bool) -> None:
-        """As when it ended, or when its time is over."""
+        """The prober releases a probe at its end or at its deadline."""
         self.released = True
         self.run.probe.keep_or_close(keep=keep)
 
@@ -429,7 +429,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def is_not_left_without_a_connection(self) -> None:
-        """Else nothing would end it before its deadline."""
+        """Otherwise nothing ends the probe before its deadline."""
         assert self.released or self.run.ends or self.run.connection
 
     @invariant()
@@ -440,4 +440,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 AnyOrder.TestCase.settings = settings(max_examples=200, stateful_step_count=15, deadline=None)
-test_a_probe_ends_once_whatever_happens_in_which_order = AnyOrder.TestCase
+test_a_probe_ends_once_for_any_events_in_any_order = AnyOrder.TestCase
