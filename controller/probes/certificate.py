@@ -22,7 +22,7 @@ from reconcilers.target_guard import is_address
 E = TypeVar("E", bound=x509.ExtensionType)
 
 MAX_TEXT = 200
-"""Characters that are kept of each name."""
+"""The most characters of a name that are kept."""
 
 HOSTNAME_MISMATCH = 62
 NOT_AN_AUTHORITY = "is not one of an authority (basic constraints), but has signed another: its issuer has to renew it"
@@ -49,11 +49,11 @@ PROBLEMS = {
     68: "is signed with a digest that is too weak, such as SHA-1: it has to be renewed with at least SHA-256",
     79: NOT_AN_AUTHORITY,
 }
-"""What errors of OpenSSL's verification (X509_STORE_CTX_get_error(3)) say of a certificate. `explain` knows more."""
+"""The meaning of errors of OpenSSL's verification (X509_STORE_CTX_get_error(3)). `explain` words the other errors."""
 
 
 def describe(chain: Sequence[crypto.X509], accepted_until: float = 0.0) -> Certificate:
-    """Returns what people and metrics need of a chain; `NO_CERTIFICATE` for an empty one.
+    """Returns the facts about a chain for pages and metrics; `NO_CERTIFICATE` for an empty chain.
 
     `chain` is as the target sent it, its own certificate first. `accepted_until` is in seconds since the epoch; 0 if
     the chain was not verified or not accepted.
@@ -67,7 +67,7 @@ def describe(chain: Sequence[crypto.X509], accepted_until: float = 0.0) -> Certi
 def explain(objections: Sequence[Objection], chain: Sequence[crypto.X509], host: str, *, by_expired: bool) -> str:
     """Returns why the certificate was not accepted for `host`: the first of OpenSSL's `objections`.
 
-    `by_expired`: an authority that we trust has signed the certificate, and has expired.
+    `by_expired`: a trusted authority that has expired has signed the certificate.
     """
     objection = objections[0]
     match objection.code:
@@ -103,7 +103,7 @@ def _problem(code: int, certificate: crypto.X509) -> str:
 def is_for_servers(chain: Sequence[crypto.X509]) -> bool:
     """Returns whether the key usages of a verified chain are those of a TLS server, as OpenSSL defines them.
 
-    rustls does not look at the key usage, nor at the root. Source: X509_check_purpose(3), X509_PURPOSE_SSL_SERVER.
+    rustls checks neither the key usage nor the root. Source: X509_check_purpose(3), X509_PURPOSE_SSL_SERVER.
     """
     return all(map(_has_server_auth, chain)) and _extension(chain[0], x509.KeyUsage, _fits_tls, missing=True)
 
@@ -118,7 +118,7 @@ def _fits_tls(usage: x509.KeyUsage) -> bool:
 
 
 def _extension(certificate: crypto.X509, kind: type[E], says: Callable[[E], bool], *, missing: bool) -> bool:
-    """Returns what an extension says; `missing` if the certificate has none."""
+    """Returns `says` of an extension; `missing` if the certificate does not have the extension."""
     try:
         return says(readable(certificate).extensions.get_extension_for_class(kind).value)
     except (ValueError, x509.ExtensionNotFound):
@@ -126,7 +126,7 @@ def _extension(certificate: crypto.X509, kind: type[E], says: Callable[[E], bool
 
 
 def _which(objection: Objection, chain: Sequence[crypto.X509]) -> str:
-    """Names a certificate of the verified chain. What the target did not send is from our file of authorities."""
+    """Names a certificate of the verified chain. Those that the target did not send are authorities from a file."""
     if not objection.depth:
         return "the certificate"
     kind = "intermediate certificate" if _is_sent(objection.certificate, chain) else "certificate of the authority"
@@ -145,7 +145,7 @@ def _untrusted(objection: Objection, chain: Sequence[crypto.X509]) -> str:
 
 
 def _of_lowest(code: int, objections: Sequence[Objection]) -> Objection:
-    """Returns the objection of this code to the certificate that is the closest to the target's own."""
+    """Returns the objection with this code with the lowest depth: the closest to the target's own certificate."""
     return min((each for each in objections if each.code == code), key=lambda each: each.depth)
 
 

@@ -1,4 +1,4 @@
-"""The certificate that a check shows to its target, with its key."""
+"""The client certificate of a check, with its key."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""One request and the answer to it, as bytes: what every kind of probe implements without I/O."""
+"""One request and its answer, as bytes. Every kind of probe implements an exchange without I/O."""
 
 from typing import Protocol
 
@@ -6,10 +6,10 @@ from controller.probes.failure import Failure
 
 
 class Exchange(Protocol):
-    """Belongs to one probe on one connection.
+    """The exchange of one probe on one connection.
 
-    `request` is what has to be sent. `is_done` means that the answer is complete, or as complete as it is read, or that
-    it failed. `has_begun` means that a byte of an answer came. `is_keepable` means that the connection can serve
+    `request` has the bytes to send. `is_done` means that the answer is complete, has been read up to the limit, or has
+    failed. `has_begun` means that a byte of an answer was received. `is_keepable` means that the connection can serve
     another request.
     """
 
@@ -28,12 +28,12 @@ class Exchange(Protocol):
         ...
 
     def abandon(self) -> None:
-        """The answer is not read any more: drop what only reading needs."""
+        """Release the parser: the answer is not read any more."""
         ...
 
     @property
     def is_stale(self) -> bool:
-        """Whether the answer may be one to the idle connection and not to this request, or was cut short by its end."""
+        """Whether the server may have sent the answer because it closes an idle connection, or its end cut it short."""
         ...
 
     @property

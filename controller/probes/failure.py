@@ -1,4 +1,4 @@
-"""The ways in which a probe fails, in our own words: no text of a library decides anything."""
+"""The ways in which a probe fails. No decision depends on the text of a library's error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class Objection:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a probe got no complete answer. `words` are a library's, for a person only."""
+    """Why a probe got no complete answer. `words` is a library's text, which is only displayed."""
 
     cause: Cause
     errno: int = 0

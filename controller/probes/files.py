@@ -41,8 +41,8 @@ _serial = itertools.count(1)
 
 
 class TlsSettings:
-    """What the connections of checks with equal TLS options share. The contexts are built when they are first
-    needed, and again when an authority begins or ends to be valid.
+    """The TLS contexts that checks with equal TLS options share. They are built when they are first needed, and again
+    when an authority becomes valid or expires.
 
     rustls copies all authorities for each connection. So its context has only those that verified chains have ended in
     so far. If it then refuses a target that OpenSSL accepts, see `widen`.
@@ -85,7 +85,7 @@ class TlsSettings:
         return RustlsSession(self._rustls, name)
 
     def openssl(self, name: str) -> OpenSslSession:
-        """Returns a session that knows why it fails."""
+        """Returns a session that reports why it fails."""
         self._refresh()
         if self._openssl is None:
             authorities = self.trust.valid(self._clock())

@@ -140,7 +140,7 @@ def _code(text: str) -> int:
 
 
 def _judge(code: int, serving: int, service: str, text: str) -> tuple[Reason, str]:
-    """Returns reason and sentence. `Reason.NONE` means healthy."""
+    """Returns the reason and the sentence. `Reason.NONE` means healthy."""
     what = f"service {service[:200]!r}" if service else "the server"
     match code, serving:
         case 0, 1:

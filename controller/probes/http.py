@@ -39,8 +39,8 @@ class Prepared(NamedTuple):
 
 
 class UsualAnswer:
-    """Reads an answer that came in one piece, in a form that leaves nothing to interpret: with the length of its body,
-    not chunked, and with nothing before or after it. `HttpExchange` would read the same at several times the cost."""
+    """Reads an answer that arrived in one piece in the usual form: with a Content-Length, not chunked, without bytes
+    before or after it. `HttpExchange` would get the same result at several times the cost."""
 
     __slots__ = ("_parser", "body", "is_complete", "is_keepable", "status")
 
@@ -106,16 +106,16 @@ class HttpExchange:
         self._is_sized, self._is_in_status_line, self._transfer = False, True, b""
         self._seen = self._line = b""
         self._odd: OddHeaders | None = None
-        """Since httptools has refused a header: the head is read once more, line by line, with each line rewritten."""
+        """Set after httptools has refused a header. Then the head is read again, with each line rewritten."""
         self.body = bytearray()
         self.status = 0
         self.has_head = self.has_begun = self.is_done = self.is_keepable = False
         self.failure: Failure | None = None
         self._parser: Any = None
-        """None when nothing more is read: it refers to the exchange, and a cycle would wait for the collector."""
+        """None at the end of reading. The parser refers to the exchange: a cycle would wait for the collector."""
 
     def _new_parser(self) -> httptools.HttpResponseParser:
-        """Returns a parser that accepts what does no harm to a client that reads one answer."""
+        """Returns a parser that accepts deviations that are harmless to a client that reads one answer."""
         parser = httptools.HttpResponseParser(self)
         parser.set_dangerous_leniencies(
             lenient_headers=True,
@@ -135,7 +135,7 @@ class HttpExchange:
         return b""
 
     def _read_usual(self, data: bytes) -> bool:
-        """Returns whether `data` is an answer in the usual form, see `UsualAnswer`. Then everything is read of it."""
+        """Returns whether `data` is an answer in the usual form, see `UsualAnswer`. If it is, it is read completely."""
         usual = UsualAnswer(data)
         if self._is_head or not usual.is_complete:
             return False
@@ -160,7 +160,7 @@ class HttpExchange:
             self._parser = None
 
     def _check_start(self, data: bytes) -> None:
-        """Only the start of the answer tells another protocol from a malformed status line."""
+        """Distinguish another protocol from a malformed status line, by the start of the answer."""
         self._head += data[: START - len(self._head)]
         if not b"HTTP/".startswith(self._head[:5]):
             self._fail(Cause.NOT_HTTP)
@@ -276,7 +276,7 @@ class HttpExchange:
                 self.is_keepable = self.status >= 200 and bool(self._parser.should_keep_alive())
 
     def on_body(self, data: bytes) -> None:
-        """A body that is too long is judged by what was read of it."""
+        """The verdict on a body that is too long depends on the part that was read."""
         if self.is_done:
             self.is_keepable = False
             return
@@ -310,7 +310,7 @@ class HttpExchange:
 
 
 def prepared(probe: HttpGet) -> Prepared:
-    """Returns what is the same in all probes of a check. Headers of the check replace those that every probe has."""
+    """Returns the parts that all probes of a check share. Headers of the check replace the default headers."""
     host = bracketed(probe.host)
     by_name = bool(probe.tls and probe.tls.server_name)
     port = "" if probe.port == DEFAULT_PORTS[probe.tls is not None] and not by_name else f":{probe.port}"
@@ -346,7 +346,7 @@ def verdict(answer: Exchange, spec: CheckSpec) -> Verdict:
 
 
 def excerpt(answer: Exchange) -> str:
-    """Returns what is shown of an answer that failed."""
+    """Returns the excerpt to show of the answer of a failed probe."""
     assert isinstance(answer, HttpExchange)  # noqa: S101 - as above
     return answer.excerpt()
 

@@ -83,7 +83,7 @@ class UnaryCall:
         )
 
     def _debt(self) -> bytes:
-        """Returns what the server waits for after this call."""
+        """Returns the acknowledgements and the window update that the server waits for after this call."""
         window = frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", self._read)) if self._read else b""
         return self._owed + window
 
@@ -106,7 +106,7 @@ class UnaryCall:
         return replies
 
     def _read_frames(self) -> bytes:
-        """Handle the frames that are complete. Returns what has to be sent."""
+        """Handle the complete frames. Returns the bytes that have to be sent."""
         replies = b""
         while not self.failure and len(self._buffer) >= 9:
             length = int.from_bytes(self._buffer[:3])
@@ -205,7 +205,7 @@ class UnaryCall:
             self._finish_if(self._ends)
 
     def _on_reset(self, code: int) -> None:
-        """After a complete answer RST_STREAM only stops what we still send."""
+        """RST_STREAM after a complete answer only stops the rest of our request."""
         if code == REFUSED_STREAM:
             self._fail(Cause.REFUSED_STREAM)
         else:

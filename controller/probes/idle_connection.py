@@ -6,9 +6,9 @@ from controller.probes.failure import Failure
 
 
 class IdleConnection:
-    """Closes the connection as soon as the target ends it, or sends what no server sends between two requests.
+    """Closes the connection if the target ends it, or sends bytes that a server must not send between two requests.
 
-    `exchange` is the last one on the connection. It handles what may come meanwhile, such as a PING of HTTP/2.
+    `exchange` is the last exchange on the connection. It handles bytes from the idle server, such as an HTTP/2 PING.
     """
 
     __slots__ = ("connection", "exchange")
@@ -19,7 +19,7 @@ class IdleConnection:
         connection.give(self)
 
     def is_usable(self) -> bool:
-        """Returns whether it can carry a request: it is open, and all that came was handled."""
+        """Returns whether the connection can carry a request: it is open, and all received bytes were handled."""
         if not self.connection.is_idle():
             self.connection.poll()
         return self.connection.is_idle()

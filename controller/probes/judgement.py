@@ -14,7 +14,7 @@ from reconcilers.health import Outcome, Reason
 OUR_SHARE = 0.5
 """If this controller or the resolver used more than this share of the timeout, a failure does not count for the pod."""
 IMPATIENCE = frozenset({Reason.TIMEOUT, Reason.TLS, Reason.PROTOCOL})
-"""The reasons of a probe whose server gave up because we sent nothing for too long."""
+"""The possible reasons if a server closed the connection because we sent nothing for too long."""
 
 
 def judge(worker: Worker, probe: RunningProbe, sent: Sequence[bytes], settings: TlsSettings | None) -> Verdict:

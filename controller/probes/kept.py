@@ -1,4 +1,4 @@
-"""Counts which share of the due probes this controller runs, and words the warning when it is not all. Pure."""
+"""Computes the share of the due probes that this controller runs, and the warning if the share is low. Pure."""
 
 import math
 from collections import deque
@@ -8,7 +8,7 @@ SLOT = 5.0
 """Seconds per slot of the window."""
 OVERLOADED = 0.95
 RELIEVED = 0.99
-"""An overload begins below the first share and ends at the second."""
+"""An overload begins below the share `OVERLOADED` and ends at the share `RELIEVED`."""
 
 
 class Kept:

@@ -1,7 +1,7 @@
-"""Asks DNS for how long the addresses of a name may be cached. getaddrinfo(3), which finds the addresses, does not say.
+"""Asks DNS for how long the addresses of a name may be cached. getaddrinfo(3), which finds them, returns no TTL.
 
-getaddrinfo also reads /etc/hosts and whatever else nsswitch.conf names. So DNS may not know the name, or have other
-addresses: then its TTL does no harm, because a TTL only makes the resolver look a name up more often.
+getaddrinfo also reads /etc/hosts and the other sources in nsswitch.conf. So DNS may not know the name, or have other
+addresses. Its TTL is harmless then, because a TTL only makes the resolver look a name up more often.
 """
 
 import dns.exception

@@ -1,6 +1,6 @@
 """Rewrites header lines that httptools refuses but that are harmless, so that the answer can be read. Pure.
 
-An answer is evidence about a pod. A server that writes `X-Started At: today` is not broken for that.
+A malformed header such as `X-Started At: today` does not mean that a pod is unhealthy.
 """
 
 import re
@@ -11,7 +11,7 @@ BODILESS = re.compile(rb"HTTP/\S+ +(?:1[0-9][0-9]|204|304)\b")
 
 
 class OddHeaders:
-    """Belongs to one answer, with the informational answers before it."""
+    """Rewrites the head of one answer and of the informational answers before it."""
 
     __slots__ = ("_has_no_body", "_is_head", "_length")
 
@@ -21,7 +21,7 @@ class OddHeaders:
         self._length = b""
 
     def rewritten(self, line: bytes) -> bytes:
-        """Returns a line of the head as httptools reads it; b"" if the line says nothing new.
+        """Returns a line of the head as httptools reads it; b"" if the line is to be omitted.
 
         In names, bytes that a name must not have become `-`. A Content-Length that is repeated with the same value
         counts once (RFC 9110, 8.6). If the answer has no body, its length is dropped, valid or not: it does not matter

@@ -1,4 +1,4 @@
-"""Resolves names in threads of its own. The probe thread never waits for a lookup; it asks again for the answer.
+"""Resolves names in separate threads. The probe thread never waits for a lookup; it calls `lookup` again.
 
 A lookup blocks, and may block for seconds. Answers are cached per name, because thousands of pods of a node share one.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from controller.runtime.faults import Faults
 
 TTL = 30.0
-"""Seconds for which an answer is valid, unless DNS says less; also the time between two questions for a TTL."""
+"""Seconds for which an answer is valid, unless DNS says less; also the time between two requests for a TTL."""
 STALE = 300.0
 RETRY = 1.0
 THREADS = 4

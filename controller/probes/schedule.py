@@ -66,8 +66,8 @@ def first_moment(key: PodKey, interval: float, asked: float, now: float, epoch: 
 
 
 def handed_over_moment(key: PodKey, interval: float, now: float) -> float:
-    """Returns when a check is first probed that another controller has probed until now. When its last probe was is not
-    known, so it is probed soon. A hash spreads the checks."""
+    """Returns when a check is first probed that another controller has probed until now. The time of its last probe is
+    unknown, so it is probed soon. A hash spreads the checks."""
     spread = fraction(key) * SCATTER % 1
     return now + spread * min(interval / 2, HANDED_OVER_WITHIN)
 

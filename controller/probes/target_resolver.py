@@ -10,7 +10,7 @@ from reconcilers.target_guard import Guard, is_address
 
 ASSUMED = Verdict(Outcome.SUCCESS, detail="reported as passing without a probe: the manifest has no status_port")
 LOOPBACK = Answer(("127.0.0.1", "::1"))
-"""The addresses of `localhost`, whatever a resolver answers (RFC 6761)."""
+"""The addresses of `localhost`, regardless of the resolver's answer (RFC 6761)."""
 
 GIVEN = object()
 """Used in place of an answer when the check has an IP address, which needs no lookup."""

@@ -10,7 +10,7 @@ ALPN = ""
 
 
 class TcpExchange:
-    """Is done as soon as the connection is open."""
+    """An exchange that is done as soon as the connection is open."""
 
     __slots__ = ("failure", "is_keepable")
 
@@ -32,7 +32,7 @@ class TcpExchange:
 
 
 def prepared(_: TcpConnect) -> None:
-    """Nothing is the same in all probes of a check."""
+    """Returns None: probes of a check share nothing."""
 
 
 def exchange(_: None, __: Exchange | None) -> TcpExchange:

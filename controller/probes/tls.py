@@ -1,8 +1,8 @@
-"""TLS without I/O. rustls makes the handshakes that succeed; OpenSSL judges those that do not.
+"""TLS without I/O. rustls makes the handshakes. OpenSSL repeats those that fail, and finds the cause.
 
-A rustls session costs half as much as one of OpenSSL, but cannot tell why a handshake failed. So a failed session of
-rustls ends as `Unsure`, and the caller repeats the probe with OpenSSL: its verification reports each certificate and
-error number. Bytes go in and come out here; sockets and time belong to the caller.
+A rustls session costs half as much as an OpenSSL session, but cannot tell why a handshake failed. So a failed rustls
+session raises `Unsure`, and the caller repeats the probe with OpenSSL: its verification reports each certificate and
+error number. This module only transforms bytes. Sockets and time belong to the caller.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ CLOSE_NOTIFY, USER_CANCELED = 0, 90
 PROTOCOL_VERSION = 70
 CHUNK = 65_536
 UNUSABLE = (ValueError, OSError, SSL.Error, crypto.Error)
-"""What is raised when a session cannot be made: a file, a name or the memory of this process is at fault."""
+"""The exceptions of creating a session, because of a file, a name or the memory of this process."""
 
 
 class Session(Protocol):
@@ -113,7 +113,7 @@ class RustlsSession:
             raise Unsure(str(error)) from None
 
     def _read(self) -> bytes:
-        """Returns all that was received, and notes close_notify, which may come together with the last bytes."""
+        """Returns all received plaintext, and records close_notify, which may come together with the last bytes."""
         data = b""
         try:
             data = bytes(self._object.read(CHUNK))
@@ -124,7 +124,7 @@ class RustlsSession:
         return data
 
     def _wants_more(self) -> bool:
-        """Returns False while decrypted bytes wait, and after close_notify: only rustls itself tells of it."""
+        """Returns False while decrypted bytes wait, and after close_notify. No other method reports close_notify."""
         return bool(self._object._conn.wants_read())  # noqa: SLF001 - rtls has no other way
 
     def alpn(self) -> str:
@@ -135,7 +135,7 @@ class RustlsSession:
 
 
 class OpenSslSession:
-    """A session of OpenSSL. `verify` is False where any certificate is accepted."""
+    """A session of OpenSSL. Without `verify`, any certificate is accepted."""
 
     __slots__ = (
         "__weakref__",
@@ -251,8 +251,8 @@ def _on_state(connection: SSL.Connection, where: int, value: int) -> None:
 
 
 def _on_certificate(connection: SSL.Connection, certificate: crypto.X509, code: int, depth: int, _: int) -> bool:
-    """OpenSSL calls this for each certificate of the chain. The answer True lets it go on after an error, so that the
-    session learns of all errors and of the chain; the session then refuses the certificate itself."""
+    """OpenSSL calls this for each certificate of the chain. The result True makes it continue after an error, so the
+    session gets the whole chain and all errors. The session then refuses the certificate itself."""
     if code:
         session: OpenSslSession = connection.get_app_data()()
         session.objections.append(Objection(code, depth, certificate))
@@ -292,7 +292,7 @@ def openssl_context(
 ) -> SSL.Context:
     """Returns a context for `OpenSslSession`.
 
-    A trusted certificate need not be a root (PARTIAL_CHAIN), as libcurl and Go have it.
+    A trusted certificate need not be a root (PARTIAL_CHAIN), as in libcurl and Go.
     """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)

@@ -1,7 +1,7 @@
-"""The authorities that a check trusts, and until when they accept what a target sent.
+"""The authorities that a check trusts, and until when they accept the certificates that a target sent.
 
 A target may send certificates that verification does not need: for example a root that an expired root has signed, for
-old clients. So the chain that verifies says until when the target is accepted, not all that was sent.
+old clients. So acceptance ends with the verified chain, not at the first expiry of all sent certificates.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ from reconcilers.health import Certificate
 
 MAX_CHAINS = 16_384
 MAX_STEPS = 8
-"""How many chains of one target are tried. Each one ends later than the one before."""
+"""How many chains of one target are tried. Each chain ends later than the previous one."""
 
 
 def _parsed(block: bytes) -> crypto.X509 | None:
@@ -45,8 +45,8 @@ def der(certificate: crypto.X509) -> bytes:
 class Trust:
     """The authorities of one file. Not safe for several threads.
 
-    Neither rustls nor this OpenSSL looks at the validity of a trusted certificate, so `valid` leaves out those that are
-    not valid at the moment.
+    Neither rustls nor this OpenSSL checks the validity period of a trusted certificate. So `valid` omits certificates
+    that are not valid at the moment.
 
     Raises:
         ValueError: there is no certificate in `pem` that can be parsed.
@@ -76,7 +76,7 @@ class Trust:
         return len(self.needed) > before
 
     def changes_at(self, moment: float) -> float:
-        """Returns when `valid` next answers differently after `moment`; infinity for never."""
+        """Returns when the result of `valid` next changes after `moment`; infinity for never."""
         return min(
             (time for begin, end, _ in self._every for time in (begin, end) if time > moment), default=float("inf")
         )
@@ -89,9 +89,9 @@ class Trust:
         return False
 
     def certificate(self, sent: Sequence[bytes], now: float, *, accepted: bool) -> Certificate:
-        """Returns what people and metrics need of the certificates `sent` (DER), and until when they are accepted.
+        """Returns the facts about the certificates `sent` (DER) for pages and metrics, with the end of acceptance.
 
-        The answers are cached by a digest of the bytes, because most targets send the same certificates each time.
+        The results are cached by a digest of the bytes, because most targets send the same certificates each time.
         """
         key = blake2b(b"".join(sent), digest_size=16, salt=bytes([accepted])).digest()
         found = self._seen.get(key)

@@ -1,4 +1,4 @@
-"""The result of one probe: what a failure means, and in which words a person reads it."""
+"""The verdict on one probe: the reason of a failure, and the sentence that describes it."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ REASONS = {
     Cause.TURNED_AWAY: Reason.TLS,
     Cause.CERTIFICATE: Reason.CERTIFICATE,
 }
-"""The reason of each cause that is not in the protocol above TLS."""
+"""The reason of each cause outside of the protocol above TLS."""
 
 SENTENCES = {
     Cause.NOT_TLS: "{where} does not speak TLS",
@@ -57,7 +57,7 @@ ALERTS = {
     116: "{where} demands a client certificate",
     120: "{where} offers only other protocols by ALPN, such as HTTP/2 alone: HTTP/1.1 is needed",
 }
-"""What an alert of the target means (RFC 8446, 6.2)."""
+"""The meaning of an alert of the target (RFC 8446, 6.2)."""
 
 
 class Verdict(NamedTuple):
@@ -99,5 +99,5 @@ def sentence(failure: Failure, where: str, host: str) -> str:
 
 
 def bracketed(address: str) -> str:
-    """Returns an address as it stands in a URL."""
+    """Returns an address as it is written in a URL: IPv6 in brackets."""
     return f"[{address}]" if ":" in address else address
