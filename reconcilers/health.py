@@ -1,4 +1,4 @@
-"""Turns the results of probes into the state of a check. Everything that decides about a state is here.
+"""Computes the state of a check from the results of its probes. All decisions about a state are in this module.
 
 The state machine counts results. It reads no clock: a result says when its probe started.
 """
@@ -11,7 +11,7 @@ from reconcilers.spec import NO_VERSION, CheckSpec, ManifestVersion, PodKey
 
 
 class Outcome(StrEnum):
-    """What one probe is evidence of. `LOCAL` is our own fault (no descriptors, no memory), never the pod's."""
+    """The outcome of one probe. `LOCAL` is a fault of this controller (no descriptors, no memory), never of the pod."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -85,7 +85,7 @@ NO_CERTIFICATE = Certificate()
 
 @dataclass(slots=True)
 class ProbeResult:
-    """The result of one probe. Nobody changes it; to freeze it would triple the time to create it.
+    """The result of one probe. It is never changed; a frozen class would triple the time to create one.
 
     `generation` identifies the worker that ran the probe; results of a replaced worker are dropped. `version` is the
     version of the manifest that was in force when the probe started. `started` is seconds since the epoch, `duration`
@@ -233,7 +233,7 @@ class Assessment(NamedTuple):
         return self._replace(health=self.health.without_failures(why, now))
 
     def voided(self) -> "Assessment":
-        """The same state without any evidence for it or against it."""
+        """The same state without any evidence: no counts, and no last success."""
         return self._replace(health=self.health.without_counts(), last_success=0.0)
 
 
@@ -250,7 +250,7 @@ def attributed(result: ProbeResult, cut_off: str) -> ProbeResult:
 
 
 def _state_by_counts(counted: CheckHealth, spec: CheckSpec) -> HealthState | None:
-    """Returns the state that the counts are enough for, None if they are not enough to change the state."""
+    """Returns the new state if the counts reach a threshold, else None."""
     if counted.successes:
         return HealthState.PASSING if counted.successes >= spec.success_threshold else None
     if counted.misses < spec.failure_threshold:

@@ -1,1 +1,1 @@
-"""The health of the checks, and what one run leaves to the next run on the same node: lock, session and counts."""
+"""The health of the checks, and the state that the next run on the same node continues with: lock, session, counts."""

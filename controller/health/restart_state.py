@@ -1,4 +1,4 @@
-"""What a run takes over from the last run of the same node, and leaves to the next: lock, session and state file."""
+"""The state that each run takes over from the previous run of the same node: lock, session and state file."""
 
 import logging
 import time
@@ -26,9 +26,9 @@ HEARTBEAT_LIMIT = 30.0
 class RestartState:
     """The restart state of one node.
 
-    Without `is_required`, nothing is taken over or left if the folder cannot be used. The same holds in any case if its
-    file system is full or read-only: that may end, and is no reason not to check pods. Raises NodeTaken if another
-    controller of this node runs. Raises OSError if the folder is required and can never be used.
+    Without `is_required`, no state is taken over or saved if the folder cannot be used. The same applies in any case if
+    its file system is full or read-only, because that may be temporary and must not prevent checks. Raises NodeTaken
+    if another controller of this node runs. Raises OSError if the folder is required and can never be used.
     """
 
     def __init__(self, folder: Path, node: str, heartbeats: Heartbeats, *, is_required: bool) -> None:

@@ -117,7 +117,7 @@ class StateSaver:
         except Unwritable as error:
             if saved.key not in self._unwritable:
                 self._unwritable.add(saved.key)
-                log.warning("the state of %s cannot be saved, a restart starts it without: %s", saved.key, error)
+                log.warning("the state of %s cannot be saved, a restart loses it: %s", saved.key, error)
             return b""
         self._unwritable.discard(saved.key)
         return line

@@ -18,8 +18,8 @@ from reconcilers.spec import ManifestVersion, PodKey
 
 
 class Deployments:
-    """Failures of a pod are excused for at most `grace` seconds; 0 excuses none. The records that are `published`, as
-    far as known, show what an earlier run has found."""
+    """Excuses failures of a pod for at most `grace` seconds; 0 excuses none. `published` returns the record of an
+    earlier run, if it is known."""
 
     def __init__(
         self,

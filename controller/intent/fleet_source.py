@@ -4,7 +4,7 @@ A blocking query for the names of all nodes says that something below `intent/` 
 little, because it has no values. After it, the nodes that are checked here are read in transactions. Only nodes in
 which something differs are listed, and of these only changed values are decoded.
 
-The index of the names counts for the listings too: what a transaction shows is at least as new.
+The index of the names is also used for the listings: the state that a transaction reads is at least as new.
 """
 
 import logging
@@ -43,8 +43,8 @@ class _Names:
 class FleetSource:
     """Implements `Sources` for the nodes that `owns` names.
 
-    Before a gained node is listed for the first time, `leftovers` reads what is published of the pods of gained nodes,
-    and `expect` hears of these pods.
+    Before a gained node is listed for the first time, `leftovers` reads the published health of the pods of gained
+    nodes, and `expect` is called with these pods.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class FleetSource:
         self._shown: dict[str, int] = {}
         """The index of the last listing of each node."""
         self._to_read: dict[str, None] = {}
-        """The nodes that are to be read, in this order."""
+        """The nodes to read, in this order."""
         self._to_show: set[str] = set()
-        """The nodes that are to be listed also if nothing differs."""
+        """The nodes to list even if nothing differs."""
         self._postponed: dict[str, int] = {}
         self._unknown: set[str] = set()
-        """The gained nodes of which `leftovers` is still to be read."""
+        """The gained nodes whose published health has not been read yet."""
         self._woken = threading.Event()
         self._cancelled = False
         self.absent = SingleReads(client, tree).absent
@@ -157,12 +157,12 @@ class FleetSource:
         return node not in self._names.nodes and is_shown and not self._listed[node].pairs
 
     def _read_leftovers(self) -> None:
-        """A failure delays no probes. Leftovers that are found later are handled then."""
+        """Read the leftovers of gained nodes. A failure does not delay probes: leftovers may also be found later."""
         try:
             self._expect(self._leftovers(self._unknown))
             self._unknown = set()
         except ConsulError as error:
-            log.debug("what is published of %d nodes cannot be read yet: %s", len(self._unknown), error)
+            log.debug("the published health of %d nodes cannot be read yet: %s", len(self._unknown), error)
 
     def _batch(self) -> list[str]:
         batch, pods = list[str](), 0

@@ -1,4 +1,4 @@
-"""Keys that are not manifests of pods to check: counted by reason, and named if somebody may expect a check."""
+"""Keys that are not manifests of pods to check: counts by reason, and the names that are not valid for a pod."""
 
 import logging
 from collections import Counter

@@ -167,6 +167,6 @@ class ManifestStore:
         return Intent(entry.version, entry.data, replace(parsed, check=check), version)
 
     def _version(self, data: bytes, old: Intent | None, now: float) -> ManifestVersion:
-        """The version that `data` is. The same bytes keep their serial number, also when they are read again."""
+        """The version of `data`. The same bytes keep their serial number, also when they are read again."""
         same = old and old.in_force.serial and old.good == data
         return ManifestVersion(old.in_force.serial if old and same else next(self._serials), data, now)

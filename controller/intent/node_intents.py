@@ -1,4 +1,4 @@
-"""The removals of one node: what its last listing lacks, and what of it may be removed.
+"""The removals of one node: the pods that its last listing lacks, and those of them that may be removed.
 
 A node with an open removal is listed again soon, also if nothing has changed.
 """
@@ -48,7 +48,7 @@ class NodeIntents:
         try:
             return read(suspects)
         except SourceError as error:
-            log.debug("whether %d pods are gone cannot be read: %s", len(suspects), error)
+            log.debug("the removal of %d pods cannot be confirmed: %s", len(suspects), error)
             self._is_unread = True
             return ()
 

@@ -57,10 +57,10 @@ class RealityWatch:
     def _read(self) -> None:
         listing = self._source.next(WAIT)
         if self._problem.clear():
-            log.info("what really runs can be read again")
+            log.info("the manifests that really run can be read again")
         if not listing.doubt:
             self._on_listing(listing)
 
     def _on_error(self, error: SourceError) -> None:
         self._heartbeat.beat()
-        self._problem.warn(f"what really runs cannot be read, the last listing stays in force: {error}", "unread")
+        self._problem.warn(f"the manifests that really run cannot be read, the last listing is kept: {error}", "unread")

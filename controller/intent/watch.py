@@ -104,7 +104,7 @@ class IntentWatch:
         self._source.cancel()
 
     def wake(self) -> None:
-        """Look now which nodes are checked here. Any thread may call this."""
+        """Read now which nodes are checked here. Any thread may call this."""
         self._woken.set()
         self._source.wake()
 
@@ -208,7 +208,7 @@ class IntentWatch:
         return list(self._nodes.values())
 
     def _drop_nodes(self) -> None:
-        """Forget the nodes that are not checked here any more. Another controller publishes the health of their pods,
+        """Remove the nodes that are not checked here any more. Another controller publishes the health of their pods,
         so nothing is confirmed or held."""
         self._woken.clear()
         for name in self.nodes():

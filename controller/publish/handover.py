@@ -4,7 +4,7 @@ A key that another session holds is taken over in one transaction: `unlock` for 
 with `check-index`, so it fails if the holder has written in the meantime. Then the key is read again.
 
 The Flags of a key are the index of the view that its writer had of the fleet. A key whose Flags are higher than the
-index of our view is not taken over: its writer knows more than we do. Its node is fenced, so that this controller does
+index of our view is not taken over: its writer had a newer view. Its node is fenced, so that this controller does
 not check it until its view is as new. If the Flags stay ahead of a membership that was read again, Consul's index went
 back, as after a restored backup. Then the key may be taken over.
 
@@ -32,14 +32,14 @@ INDEX_WENT_BACK = 30.0
 RACE = re.compile(r"already held|index check|check index|isn't held")
 """Consul's errors where another session has written the key in the meantime."""
 READS = 2
-"""Number of reads of the membership after which one of them surely began later than the fence."""
+"""After this number of reads of the membership, at least one of them began after the fence."""
 
 
 class Membership(Protocol):
-    """What reads the members of the fleet."""
+    """Reads the members of the fleet."""
 
     def hurry(self) -> None:
-        """Lets the members be read now."""
+        """Read the members now."""
         ...
 
     def reads(self) -> int:
@@ -83,7 +83,7 @@ class _Ahead:
 
 
 class Handover:
-    """What is known about the holders of keys in the share of this controller.
+    """The known holders of keys in the share of this controller.
 
     Only the thread that has the lock of the `KvSink` calls it. `share` calls its listeners in this thread: they must
     not call the sink. `taken` is the number of keys that were taken over. `clock` is in seconds.
@@ -118,14 +118,14 @@ class Handover:
         return not self.is_fleet or self._share.owns(key.node)
 
     def note(self, keys: Collection[PodKey], pairs: Mapping[PodKey, KvPair]) -> None:
-        """Records who holds these keys, of which the `pairs` were just read."""
+        """Records the holders of these keys, whose `pairs` were just read."""
         if self.is_fleet:
             self.forget(keys)
             held = {key: pair for key, pair in pairs.items() if pair.session}
             self._held |= {key: _Held(pair.session, pair.modify_index, pair.flags) for key, pair in held.items()}
 
     def forget(self, keys: Iterable[PodKey]) -> None:
-        """Forgets who holds these keys."""
+        """Forgets the holders of these keys."""
         for key in keys:
             self._held.pop(key, None)
 
@@ -145,7 +145,7 @@ class Handover:
         return {change: error for change, error in refused.items() if change not in again}
 
     def to_repeat(self) -> list[Change]:
-        """Returns the changes to repeat now. Their keys are to be read before."""
+        """Returns the changes to repeat now. The caller reads their keys first."""
         changes, self._to_repeat = self._to_repeat, []
         return changes
 

@@ -45,9 +45,9 @@ UNREADABLE = "the token may not read some health keys that it may write, so chan
 READABLE = "all health keys can be read again"
 LATEST = 10.0
 """Seconds after which an unanswered request is not expected to arrive any more, counted from Consul's next answer. A
-leader that stood still may execute it later; the key is corrected when it is read again (`kv_keeper`)."""
+suspended leader may execute it later. The key is corrected when it is read again (`kv_keeper`)."""
 REFUSALS = 2
-"""After this number of refused single changes in a row no other is tried. Refusals for the size do not count."""
+"""After this number of consecutive refused single changes, no other is tried. Refusals for the size do not count."""
 ANY_SESSION = "x" * 36
 
 
@@ -157,7 +157,7 @@ class KvSink:
         return self._handover.operations(change, ANY_SESSION, self._wall_clock())
 
     def _send(self, operations: Sequence[Operation]) -> TransactionResult:
-        """Sends a transaction, and learns from its result how large one may be."""
+        """Sends a transaction, and adapts the maximum size of a transaction to the result."""
         size = body_size(operations)
         try:
             result = self._client.transaction(operations)

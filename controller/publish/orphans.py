@@ -18,15 +18,15 @@ from reconcilers.spec import PodKey
 log = logging.getLogger(__name__)
 
 PERIOD = 60.0
-"""Seconds between two looks."""
+"""Seconds between two calls of `look`."""
 MOST = 64
-"""How many manifests one look asks for."""
+"""The most manifests that one `look` requests."""
 
 
 class OrphanKeeper:
     """A thread that calls `expect` with the pods whose keys are to be removed, once a period.
 
-    `scheduled` returns the pods that have a manifest, `tree` is that of the manifests.
+    `scheduled` returns the pods that have a manifest. `tree` is the KV tree of the manifests.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class OrphanKeeper:
                 )
                 self._expect(orphans)
         except ConsulError as error:
-            log.debug("health keys without a manifest cannot be looked for: %s", error)
+            log.debug("the search for health keys without a manifest failed: %s", error)
         return self._period
 
     def look(self) -> Collection[PodKey]:
-        """Returns the pods of our nodes whose health keys had no manifest in the last look and have none now.
+        """Returns the pods of our nodes whose health keys had no manifest in the last call and have none now.
 
         Raises:
             ConsulError: Consul does not answer.

@@ -254,5 +254,5 @@ def test_errors_and_doubtful_listings_leave_what_was_read_and_are_said_once(capl
         until(lambda: len(seen) == 2)
         watch.stop(5.0)
     assert seen == [{"a": V1}] * 2
-    assert caplog.messages.count("what really runs cannot be read, the last listing stays in force: no") == 1
-    assert "what really runs can be read again" in caplog.messages
+    assert caplog.messages.count("the manifests that really run cannot be read, the last listing is kept: no") == 1
+    assert "the manifests that really run can be read again" in caplog.messages
