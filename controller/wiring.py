@@ -1,7 +1,7 @@
 """Where manifests come from and where health goes: Consul or folders. No other module knows the difference."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -28,6 +28,9 @@ from controller.members.member_status import MemberStatus
 from controller.members.membership_watch import MembershipWatch
 from controller.publish.agent import AgentSink
 from controller.publish.agent_keeper import TtlKeeper
+from controller.publish.catalog import CatalogSink
+from controller.publish.catalog_keeper import CatalogKeeper
+from controller.publish.fences import Fences
 from controller.publish.folder import DirectoryLease, DirectorySink
 from controller.publish.handover import Handover
 from controller.publish.kv import KvSink
@@ -39,6 +42,7 @@ from controller.runtime.metrics import Metrics
 from controller.web.readiness import LeaseStatus
 from reconcilers.ports import HealthSink
 from reconcilers.record import timestamp
+from reconcilers.share import Share
 from reconcilers.spec import PodKey
 
 REGISTRATION_DEADLINE = 2.0
@@ -49,6 +53,10 @@ SHOWN_WITHIN = 3.0
 KNOWN_WITHIN = 3.0
 """Seconds to wait at the start for what an earlier run left: for its session, before its keys are read, and for the
 services of the agent. What becomes known later is handled then."""
+
+
+Reader = Callable[..., Collection[PodKey]]
+"""Reads the records that are published of the nodes with the given names, and returns their pods."""
 
 
 class Keeper(Protocol):
@@ -141,7 +149,8 @@ def on_consul(
     moved: Callable[[], None],
     restart_state: RestartState,
 ) -> Backends:
-    """Reads manifests from Consul; publishes health to its KV store under a session, to services of the agent, or both.
+    """Reads manifests from Consul; publishes health to its KV store under a session, to services of the agent, and to
+    the catalog.
 
     `publish_again` is called with the place in which records were lost and their pods; None stands for all pods. If a
     session or a TTL ended unnoticed, `void` is called before, because earlier results are no evidence any more.
@@ -164,29 +173,29 @@ def on_consul(
 
     def leftovers() -> Collection[PodKey]:
         """The pods of a session that is taken over, once Consul has confirmed it. `expect` gets those of the agent."""
-        if lease and session:
-            lease.wait(KNOWN_WITHIN)
-        if renewals:
-            renewals.wait(KNOWN_WITHIN)
-        return keys.leftovers(node) if keys else ()
+        for wait in waits:
+            wait(KNOWN_WITHIN)
+        return _read_all(readers, [node])
 
     def apply(config: Config) -> None:
         for one in (*renewing, *clients):
             one.apply(config.consul_settings(environ))
         services.apply(_naming(config))
 
-    holders = Holders()
+    holders, scheduled = Holders(), partial(_scheduled, manifests)
     sinks: dict[str, HealthSink] = {}
     keepers: list[Keeper] = []
     lease: SessionKeeper | None = None
-    keys: KvSink | None = None
-    renewals: TtlKeeper | None = None
+    waits: list[Callable[[float], object]] = []
+    readers: list[Reader] = []
     if "kv" in config.publish:
         renewing.append(ConsulClient(settings, observe=observe))
         heartbeat = heartbeats.new("session", 30, asks=True)
         lease = SessionKeeper(renewing[0], node, published_under, heartbeat, on_end=void, resume=session)
+        waits += [lease.wait] if session else []
         keepers.append(lease)
-        keys = sinks["kv"] = KvSink(client(), lease, lambda: manifests.intents().keys(), holders=holders, faults=faults)
+        keys = sinks["kv"] = KvSink(client(), lease, scheduled, holders=holders, faults=faults)
+        readers.append(keys.leftovers)
         lost = partial(publish_again, "kv")
         keepers.append(KeyKeeper(keys.look_again, lost, heartbeats.new("kv-look", 30, asks=True)))
     if "agent" in config.publish:
@@ -199,13 +208,18 @@ def on_consul(
             faults=faults,
         )
         renewals = TtlKeeper(agent, node, expect, heartbeats.new("agent-ttl", 30, asks=True))
+        waits.append(renewals.wait)
         keepers.append(renewals)
-    catalog = CatalogAddress(client(), node) if config.address == "catalog" else None
-    watches = [AddressWatch(catalog, moved, heartbeats.new("address", 30, asks=True))] if catalog else []
+    if "catalog" in config.publish:
+        share = CurrentShare(Share.of_node(node))
+        catalog = CatalogSink(client(), services.describe, _to_register(config), share, Fences(share), scheduled)
+        sinks["catalog"] = catalog
+        readers.append(catalog.leftovers)
+        lost = partial(publish_again, "catalog")
+        keepers.append(CatalogKeeper(catalog, client(), config.tree, share, scheduled, lost, heartbeats))
+    addresses, watches = _addresses(config, lambda: CatalogAddress(client(), node), moved, heartbeats)
     source = ConsulSource(client(), config.tree, node, leftovers)
-    matters = config.startup_grace and config.tree == "intent"
-    reality = ConsulSource(client(), "reality", node, tuple) if matters else None
-    addresses = catalog or _fixed(config.address)
+    reality = _reality(config, client)
     return Backends(OneSource(source), sinks, addresses, lease, keepers, clients, reality, watches, apply, holders)
 
 
@@ -222,7 +236,8 @@ def on_fleet(
     restart_state: RestartState,
     share: CurrentShare,
 ) -> Backends:
-    """Reads the manifests of the nodes in `share` from Consul, and publishes health to its KV store under a session.
+    """Reads the manifests of the nodes in `share` from Consul, and publishes health to its KV store under a session,
+    to its catalog, or to both.
 
     The other parameters are as for `on_consul`. `expect` is called with pods whose health is published already.
     """
@@ -237,46 +252,56 @@ def on_fleet(
         restart_state.write_session(session)
         publish_again("kv", None)
 
-    def scheduled() -> Collection[PodKey]:
-        return manifests.intents().keys()
-
     def leftovers(nodes: Collection[str]) -> Collection[PodKey]:
-        lease.wait(KNOWN_WITHIN)
-        return keys.leftovers(*nodes)
+        if lease:
+            lease.wait(KNOWN_WITHIN)
+        return _read_all(readers, nodes)
 
     def apply(config: Config) -> None:
-        for one in (renewing, *clients):
+        for one in (*renewing, *clients):
             one.apply(config.consul_settings(environ))
+        services.apply(_naming(config))
 
+    services, scheduled = ManifestServices(manifests, _naming(config)), partial(_scheduled, manifests)
     membership = MembershipWatch(client(), fleet, share, heartbeats.new("members", 30, asks=True))
-    renewing = ConsulClient(settings, observe=observe)
-    heartbeat = heartbeats.new("session", 30, asks=True)
-    lease = SessionKeeper(
-        renewing, config.node_name, published_under, heartbeat, on_end=void, resume=restart_state.session
-    )
     handover = Handover(share, membership)
-    keys = KvSink(client(), lease, scheduled, handover=handover, faults=heartbeats.faults)
-    keepers: list[Keeper] = [
-        lease,
-        KeyKeeper(keys.look_again, partial(publish_again, "kv"), heartbeats.new("kv-look", 30, asks=True)),
-        OrphanKeeper(client(), config.tree, share, scheduled, keys.expect, heartbeats.new("orphans", 90, asks=True)),
-    ]
+    renewing: list[ConsulClient] = []
+    sinks: dict[str, HealthSink] = {}
+    keepers: list[Keeper] = []
+    lease: SessionKeeper | None = None
+    readers: list[Reader] = []
+    if "kv" in config.publish:
+        renewing.append(ConsulClient(settings, observe=observe))
+        heartbeat, resume = heartbeats.new("session", 30, asks=True), restart_state.session
+        lease = SessionKeeper(renewing[0], config.node_name, published_under, heartbeat, on_end=void, resume=resume)
+        keys = sinks["kv"] = KvSink(client(), lease, scheduled, handover=handover, faults=heartbeats.faults)
+        readers.append(keys.leftovers)
+        look = heartbeats.new("kv-look", 30, asks=True)
+        orphans = heartbeats.new("orphans", 90, asks=True)
+        keepers += [
+            lease,
+            KeyKeeper(keys.look_again, partial(publish_again, "kv"), look),
+            OrphanKeeper(client(), config.tree, share, scheduled, keys.expect, orphans),
+        ]
+    if "catalog" in config.publish:
+        fences = Fences(share, membership)
+        catalog = CatalogSink(client(), services.describe, _to_register(config), share, fences, scheduled)
+        sinks["catalog"] = catalog
+        readers.append(catalog.leftovers)
+        lost = partial(publish_again, "catalog")
+        keepers.append(CatalogKeeper(catalog, client(), config.tree, share, scheduled, lost, heartbeats))
     source = FleetSource(client(), config.tree, share.owns, leftovers, expect)
     clients.append(ConsulClient(settings, timeout=SHOWN_WITHIN, observe=observe))
     shown = FleetReader(clients[-1], config.tree, fleet, lambda: share.current().view)
-    catalog = CatalogAddresses(client()) if config.address == "catalog" else None
-    watches: list[AddressWatch | MembershipWatch] = [membership]
-    if catalog:
-        watches.append(AddressWatch(catalog, moved, heartbeats.new("address", 30, asks=True)))
-    addresses = catalog or _fixed(config.address)
+    addresses, moves = _addresses(config, lambda: CatalogAddresses(client()), moved, heartbeats)
     return Backends(
         source,
-        {"kv": keys},
+        sinks,
         addresses,
         lease,
         keepers,
         clients,
-        watches=watches,
+        watches=[membership, *moves],
         apply=apply,
         membership=membership,
         fleet=shown,
@@ -291,6 +316,15 @@ def _read_fleet(share: CurrentShare, source: FleetSource, handover: Handover, me
         takeovers=lambda: handover.taken,
         view_index=lambda: share.current().index,
     )
+
+
+def _scheduled(manifests: ManifestStore) -> Collection[PodKey]:
+    return manifests.intents().keys()
+
+
+def _read_all(readers: Iterable[Reader], nodes: Iterable[str]) -> Collection[PodKey]:
+    """Returns the pods of which an earlier run, or another controller, has published health anywhere."""
+    return frozenset(key for read in readers for key in read(*nodes))
 
 
 def registration(
@@ -320,6 +354,36 @@ def registration(
     client = ConsulClient(config.consul_settings(environ), timeout=timeout, observe=observe)
     heartbeat = heartbeats.new("registration", 30, asks=True)
     return (RegistrationKeeper(client, describe, status, backends.holders, heartbeat),)
+
+
+def _addresses(
+    config: Config,
+    of_catalog: Callable[[], CatalogAddress | CatalogAddresses],
+    moved: Callable[[], None],
+    heartbeats: Heartbeats,
+) -> tuple[FixedAddress | CatalogAddress | CatalogAddresses, Sequence[AddressWatch]]:
+    """Returns the addresses of the nodes, and what keeps them up to date."""
+    if config.address != "catalog":
+        return _fixed(config.address), ()
+    addresses = of_catalog()
+    return addresses, [AddressWatch(addresses, moved, heartbeats.new("address", 30, asks=True))]
+
+
+def _reality(config: Config, client: Callable[[], ConsulClient]) -> ConsulSource | None:
+    """Returns what reads which pods run, None if no startup grace needs that."""
+    matters = config.startup_grace and config.tree == "intent"
+    return ConsulSource(client(), "reality", config.node_name, tuple) if matters else None
+
+
+def _to_register(config: Config) -> Callable[[str], str | None]:
+    """Returns the addresses with which nodes are registered. With `address: catalog`, the catalog must have them."""
+    match config.address:
+        case "name":
+            return lambda node: node
+        case "catalog":
+            return lambda _: None
+        case address:
+            return lambda _: address
 
 
 def _fixed(address: str) -> FixedAddress:

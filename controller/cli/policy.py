@@ -94,15 +94,23 @@ def _rules(config: Config, agent_node: str, any_node: bool, lists: bool) -> Iter
         session = ("session_prefix", "") if any_node else ("session", agent_node)
         yield Rule("key_prefix", HEALTH, "write", "the health records of the pods")
         yield Rule(*session, "write", "deletes the health records when the controller dies")
-    if "agent" in config.publish:
+    are_services = not {"agent", "catalog"}.isdisjoint(config.publish)
+    if are_services:
         yield Rule("service_prefix", config.service.name_prefix, "write", "pods as services, and their checks")
+    if "agent" in config.publish:
         agent = ("agent_prefix", "") if any_node else ("agent", agent_node)
         yield Rule(*agent, "read", "to warn if the agent belongs to another node")
-    is_covered = "agent" in config.publish and NAME.startswith(config.service.name_prefix)
+    is_covered = are_services and NAME.startswith(config.service.name_prefix)
     if config.registers and not is_covered:
         yield Rule("service", NAME, "write", "registers the controller for Prometheus")
-    if config.fleet:
-        yield Rule("node_prefix", "", "read", "the members of the fleet, and the addresses of the nodes")
+    yield from _on_nodes(config, any_node)
+
+
+def _on_nodes(config: Config, any_node: bool) -> Iterator[Rule]:
+    whose = ("node_prefix", "") if any_node or config.fleet else ("node", config.node_name)
+    if "catalog" in config.publish:
+        yield Rule(*whose, "write", "nodes without an agent, and their addresses")
+    elif config.fleet:
+        yield Rule(*whose, "read", "the members of the fleet, and the addresses of the nodes")
     elif config.address == "catalog":
-        whose = ("node_prefix", "") if any_node else ("node", config.node_name)
         yield Rule(*whose, "read", "the address of the node")

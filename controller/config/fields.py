@@ -116,8 +116,10 @@ def _host_names(value: object) -> tuple[str, ...]:
 
 def _publish(value: object) -> tuple[str, ...]:
     wanted = tuple(map(str, _listed(value)))
-    if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - {"kv", "agent"}:
-        raise ValueError("expected kv, agent, or both")
+    if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - {"kv", "agent", "catalog"}:
+        raise ValueError("expected kv, agent or catalog, or a list of kv and one of the others")
+    if {"agent", "catalog"} <= set(wanted):
+        raise ValueError("agent is for nodes with a Consul agent and catalog for nodes without: expected one of them")
     return wanted
 
 

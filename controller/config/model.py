@@ -62,7 +62,7 @@ class DampingSection(Section):
 
 
 class ServiceSection(Section):
-    """The names of pods as services of the local agent, for `publish: agent`."""
+    """The names of pods as services, for `publish: agent` and `publish: catalog`. `ttl` is for the agent only."""
 
     name_prefix: Annotated[fields.NamePrefix, LIVE] = ""
     meta_prefix: Annotated[fields.MetaPrefix, LIVE] = "podpulse-"
@@ -156,7 +156,8 @@ class Config(Section):
             return self
         if "agent" in self.publish:
             raise ValueError(
-                "publish: agent is for the pods of the agent's own node, and a fleet checks all nodes: expected kv"
+                "publish: agent is for the pods of the agent's own node, and a fleet checks all nodes: expected kv, "
+                "catalog, or both"
             )
         for option, is_set in (
             ("intent_dir is for one node without Consul", self.intent_dir is not None),

@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -50,6 +50,19 @@ class KvPair(NamedTuple):
     flags: int = 0
 
 
+class Transactional(Protocol):
+    """An operation of a transaction."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the operation in the body of a transaction, or a few more."""
+        ...
+
+    def payload(self, namespace: str = "", partition: str = "") -> dict[str, Any]:
+        """Returns the operation in Consul's form. Each operation of a transaction names its namespace and partition."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """An operation of a transaction. `lock` and `unlock` write value and flags. `index` is for `check-index` alone: the
@@ -63,7 +76,7 @@ class Operation:
     index: int = 0
 
     def payload(self, namespace: str = "", partition: str = "") -> dict[str, Any]:
-        """Returns the operation in Consul's form. Each operation of a transaction names its namespace and partition."""
+        """See `Transactional`."""
         fields: dict[str, Any] = {"Verb": self.verb, "Key": self.key}
         fields |= {name: text for name, text in (("Namespace", namespace), ("Partition", partition)) if text}
         if self.verb in {"set", "lock", "unlock"}:

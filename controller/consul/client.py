@@ -19,6 +19,7 @@ from controller.consul.answers import (
     AgentService,
     KvPair,
     Operation,
+    Transactional,
     TransactionResult,
 )
 from controller.consul.endpoints import Endpoints
@@ -178,6 +179,13 @@ class ConsulClient:
         payload = [operation.payload(self._namespace, self._partition) for operation in operations]
         name: ControllerOp = "read_transaction" if reads else "transaction"
         return self._request(name, lambda: answers.result_of(self._api.txn.put(payload), len(payload), known))
+
+    def transact(
+        self, operations: Sequence[Transactional], decode: Callable[[Response], T], timeout: float | None = None
+    ) -> T:
+        """The same for operations and a result that another module encodes and decodes. `timeout` is in seconds."""
+        payload = [operation.payload(self._namespace, self._partition) for operation in operations]
+        return self._request("transaction", lambda: decode(self._api.txn.put(payload)), timeout)
 
     # --- sessions ---
 

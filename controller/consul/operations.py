@@ -21,6 +21,9 @@ ControllerOp = Literal[
     "node_address",
     "node_addresses",
     "members",
+    "catalog_node",
+    "catalog_checks",
+    "catalog_nodes",
 ]
 ToolOp = Literal["get", "list_pairs", "put", "delete", "leader"]
 CONTROLLER_OPERATIONS: Sequence[str] = get_args(ControllerOp)

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from controller.consul.client import MAX_OPERATIONS, MAX_TRANSACTION_BYTES, Operation
+from controller.consul.answers import Transactional
+from controller.consul.client import MAX_OPERATIONS, MAX_TRANSACTION_BYTES
 
 T = TypeVar("T")
 
@@ -47,12 +48,14 @@ class SizeLimit:
             self._passed = 0
 
 
-def body_size(operations: Sequence[Operation]) -> int:
+def body_size(operations: Sequence[Transactional]) -> int:
     """Returns the bytes of a transaction's body, or a few more."""
     return ENVELOPE + sum(operation.size for operation in operations)
 
 
-def batches(items: Sequence[T], operations: Callable[[T], Sequence[Operation]], limit: SizeLimit) -> Iterator[list[T]]:
+def batches(
+    items: Sequence[T], operations: Callable[[T], Sequence[Transactional]], limit: SizeLimit
+) -> Iterator[list[T]]:
     """Splits `items` into parts whose operations fit one transaction of at most `limit.most()` bytes. An item that is
     too large is a part of its own."""
     part: list[T] = []

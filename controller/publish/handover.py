@@ -4,56 +4,26 @@ A key that another session holds is taken over in one transaction: `unlock` for 
 with `check-index`, so it fails if the holder has written in the meantime. Then the key is read again.
 
 The Flags of a key are the index of the view that its writer had of the fleet. A key whose Flags are higher than the
-index of our view is not taken over: its writer had a newer view. Its node is fenced, so that this controller does
-not check it until its view is as new. If the Flags stay ahead of a membership that was read again, Consul's index went
-back, as after a restored backup. Then the key may be taken over.
+index of our view is not taken over, see `fences`.
 
 Without a fleet nothing is taken over or fenced, and the Flags are 0.
 """
 
-import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from controller.consul.client import KvPair, Operation
 from controller.members.current_share import CurrentShare
+from controller.publish.fences import Fences, Membership
 from controller.runtime.boottime import boottime
 from reconcilers.keys import health_key
 from reconcilers.record import HealthRecord
 from reconcilers.share import Share
 from reconcilers.spec import PodKey
 
-log = logging.getLogger(__name__)
-
-INDEX_WENT_BACK = 30.0
-"""Seconds after which Flags that are still ahead of the view show that Consul's index went back."""
 RACE = re.compile(r"already held|index check|check index|isn't held")
 """Consul's errors where another session has written the key in the meantime."""
-READS = 2
-"""After this number of reads of the membership, at least one of them began after the fence."""
-
-
-class Membership(Protocol):
-    """Reads the members of the fleet."""
-
-    def hurry(self) -> None:
-        """Read the members now."""
-        ...
-
-    def reads(self) -> int:
-        """Returns how many times the members were read successfully."""
-        ...
-
-
-class _NoFleet:
-    """The membership of a controller without a fleet."""
-
-    def hurry(self) -> None: ...
-
-    def reads(self) -> int:
-        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +43,6 @@ class _Held:
     flags: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Ahead:
-    """Flags of a node's key that were ahead of our view at the time `since`, after `reads` reads of the membership."""
-
-    flags: int
-    since: float
-    reads: int
-
-
 class Handover:
     """The known holders of keys in the share of this controller.
 
@@ -93,16 +54,10 @@ class Handover:
         self, share: CurrentShare, membership: Membership | None = None, *, clock: Callable[[], float] = boottime
     ) -> None:
         self._share = share
-        self._membership = membership or _NoFleet()
-        self._clock = clock
+        self._fences = Fences(share, membership, clock=clock)
         self._held: dict[PodKey, _Held] = {}
-        self._ahead: dict[str, _Ahead] = {}
         self._repeated: set[Change] = set()
         self._to_repeat: list[Change] = []
-        self._overruled: dict[str, int] = {}
-        """The Flags of each node that are from before Consul's index went back."""
-        self._hurried = -1
-        """The number of reads of the membership when it was last hurried. One hurry is enough for several nodes."""
         self.taken = 0
 
     @classmethod
@@ -181,39 +136,16 @@ class Handover:
 
     def _fence(self, changes: Sequence[Change], session: str) -> None:
         """Fences the nodes of changes whose keys were written with a newer view than ours."""
-        index, ahead = self._share.current().index, dict[str, int]()
+        ahead: dict[str, int] = {}
         for change in changes:
             node, held = change.key.node, self._holder(change.key, session)
-            if held and held.flags > max(index, self._overruled.get(node, 0)):
+            if held and self._fences.is_ahead(node, held.flags):
                 ahead[node] = max(held.flags, ahead.get(node, 0))
-        for node, flags in ahead.items():
-            log.info("node %s is another member's: it was written with view %d, ours is %d", node, flags, index)
-            self._ahead[node] = _Ahead(flags, self._clock(), self._membership.reads())
-            self._share.fence(node, flags)
-        if ahead and (reads := self._membership.reads()) != self._hurried:
-            self._hurried = reads
-            self._membership.hurry()
+        self._fences.add(ahead)
 
     def review(self) -> None:
         """Ends the fences of Flags that stayed ahead although the membership was read again."""
-        index, now, reads = self._share.current().index, self._clock(), self._membership.reads()
-        self._ahead = {node: ahead for node, ahead in self._ahead.items() if ahead.flags > index}
-        old = {
-            node: ahead.flags
-            for node, ahead in self._ahead.items()
-            if now - ahead.since >= INDEX_WENT_BACK and reads - ahead.reads >= READS
-        }
-        if not old:
-            return
-        log.warning(
-            "Consul's index went back, as after a restored backup: keys of %d nodes were written with view %d, the "
-            "present view is %d; they are taken over",
-            *(len(old), max(old.values()), index),
-        )
-        self._overruled |= old
-        for node in old:
-            del self._ahead[node]
-            self._share.unfence(node)
+        self._fences.review()
 
     def _holder(self, key: PodKey, session: str) -> _Held | None:
         """Returns the other session that holds a key, if it is known."""

@@ -24,7 +24,8 @@ with the probes for 0.2 s."""
 
 class KeyKeeper:
     """Calls `look` once a period, and `on_lost` with the pods that it returns: those whose keys differ from what was
-    published. `look` calls its argument between two requests."""
+    published. `look` calls its argument between two requests. `what` names the records in the log. `withdraw` removes
+    them all at the end, within some seconds."""
 
     def __init__(
         self,
@@ -32,34 +33,48 @@ class KeyKeeper:
         on_lost: Callable[[Collection[PodKey]], None],
         heartbeat: Heartbeat,
         *,
+        what: str = "health keys",
+        withdraw: Callable[[float], None] = lambda _: None,
         period: float = PERIOD,
     ) -> None:
+        self._what = what
+        self._withdraw = withdraw
+        self._withdraw_within = 0.0
         self._look = look
         self._on_lost = on_lost
         self._heartbeat = heartbeat
         self._period = period
         self._lost: set[PodKey] = set()
-        self._thread = BackgroundThread(self._turn, heartbeat, delay=period)
+        self._thread = BackgroundThread(self._turn, heartbeat, delay=period, at_end=self._end)
 
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, timeout: float, *, destroy: bool) -> None:  # noqa: ARG002 -- the keeper publishes nothing itself
+    def stop(self, timeout: float, *, destroy: bool) -> None:
+        """End the thread, and with `destroy` call `withdraw`, within `timeout` seconds."""
+        self._withdraw_within = timeout if destroy else 0.0
         self._thread.stop(timeout)
 
     def _between(self) -> None:
         self._heartbeat.beat()
         self._thread.stopped.wait(PAUSE)
 
+    def _end(self) -> None:
+        try:
+            if self._withdraw_within:
+                self._withdraw(self._withdraw_within)
+        except ConsulError as error:
+            log.warning("%s stay published: %s", self._what, error)
+
     def _turn(self) -> float:
         try:
             if lost := self._look(self._between):
                 log.warning(
-                    "%d health keys are not as they were published; they are written anew, or removed", len(lost)
+                    "%d %s are not as they were published; they are written again, or removed", len(lost), self._what
                 )
                 self._lost.update(lost)
         except ConsulError as error:
-            log.debug("health keys cannot be looked at: %s", error)
+            log.debug("%s cannot be read again: %s", self._what, error)
         if self._lost:
             self._on_lost(frozenset(self._lost))
             self._lost.clear()

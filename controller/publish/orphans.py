@@ -1,12 +1,12 @@
-"""Finds the health keys of pods that have no manifest any more, so that the member whose share their node is removes
-them. The member that published them may have died, and a node without manifests has no other trace.
+"""Finds the published health of pods that have no manifest any more, so that the member whose share their node is
+removes it. The member that published it may have died, and a node without manifests has no other trace.
 
-Such a key is removed if it was found twice, a period apart, and if Consul's leader confirms that the manifest does not
-exist. A manifest that the token may not read is not confirmed.
+Such a record is removed if it was found twice, a period apart, and if Consul's leader confirms that the manifest does
+not exist. A manifest that the token may not read is not confirmed.
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from controller.consul.client import ConsulClient, ConsulError, ConsulRefused
 from controller.runtime.background_thread import BackgroundThread
@@ -24,9 +24,10 @@ MOST = 64
 
 
 class OrphanKeeper:
-    """A thread that calls `expect` with the pods whose keys are to be removed, once a period.
+    """A thread that calls `expect` with the pods whose records are to be removed, once a period.
 
-    `scheduled` returns the pods that have a manifest. `tree` is the KV tree of the manifests.
+    `scheduled` returns the pods that have a manifest. `tree` is the KV tree of the manifests. `published` returns the
+    pods that have a record; without it, those that have a health key.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class OrphanKeeper:
         expect: Callable[[Collection[PodKey]], None],
         heartbeat: Heartbeat,
         *,
+        published: Callable[[], Iterable[PodKey]] | None = None,
         period: float = PERIOD,
     ) -> None:
         self._client = client
+        self._published = published or self._keys
         self._tree = tree
         self._share = share
         self._scheduled = scheduled
@@ -60,23 +63,25 @@ class OrphanKeeper:
         try:
             if orphans := self.look():
                 log.info(
-                    "%d health keys have no manifest, for example %s; they are removed", len(orphans), min(orphans)
+                    "the health of %d pods without a manifest is removed, for example of %s", len(orphans), min(orphans)
                 )
                 self._expect(orphans)
         except ConsulError as error:
-            log.debug("the search for health keys without a manifest failed: %s", error)
+            log.debug("the search for published health without a manifest failed: %s", error)
         return self._period
 
     def look(self) -> Collection[PodKey]:
-        """Returns the pods of our nodes whose health keys had no manifest in the last call and have none now.
+        """Returns the pods of our nodes that are published, and had no manifest in the last look and have none now.
 
         Raises:
             ConsulError: Consul does not answer.
         """
-        keys = (key for key in map(parse_health_key, self._client.list_keys(HEALTH)) if key)
-        found = frozenset(key for key in keys if self._share.owns(key.node)).difference(self._scheduled())
+        found = frozenset(key for key in self._published() if self._share.owns(key.node)).difference(self._scheduled())
         twice, self._suspects = sorted(found & self._suspects)[:MOST], found
         return frozenset(key for key in twice if self._is_absent(key))
+
+    def _keys(self) -> Iterable[PodKey]:
+        return (key for key in map(parse_health_key, self._client.list_keys(HEALTH)) if key)
 
     def _is_absent(self, key: PodKey) -> bool:
         self._heartbeat.beat()

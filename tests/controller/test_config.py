@@ -432,9 +432,10 @@ def test_without_consul_its_environment_is_ignored(file: Path) -> None:
 @pytest.mark.parametrize(
     ("yaml", "problem"),
     [
-        ("publish: []", "publish: expected kv, agent, or both"),
-        ("publish: [kv, dns]", "publish: expected kv, agent, or both"),
-        ("publish: [kv, kv]", "publish: expected kv, agent, or both"),
+        ("publish: []", "publish: expected kv, agent or catalog"),
+        ("publish: [kv, dns]", "publish: expected kv, agent or catalog"),
+        ("publish: [kv, kv]", "publish: expected kv, agent or catalog"),
+        ("publish: [agent, catalog]", "publish: agent is for nodes with a Consul agent and catalog for nodes without"),
         ("service: {name_prefix: a.b}", "service.name_prefix:"),
         ("service: {meta: [a]}", "service.meta: expected a mapping of at most 60 names to values"),
         ("service: {meta: {a b: c}}", "service.meta: expected names of letters, digits, - and _"),

@@ -61,6 +61,22 @@ def test_a_member_of_a_fleet_reads_all_manifests_and_the_other_members() -> None
     assert rules(fleet="f", agent_node="web1", address="catalog") == expected
 
 
+def test_with_the_catalog_nodes_and_services_are_written() -> None:
+    assert rules(publish="catalog", service={"name_prefix": "pod-"}, address="catalog") == [
+        'key_prefix "intent/web1.example.com/" { policy = "read" }',
+        'service_prefix "pod-" { policy = "write" }',
+        'service "podpulse" { policy = "write" }',
+        'node "web1.example.com" { policy = "write" }',
+    ]
+    assert rules(publish=["kv", "catalog"], fleet="f", agent_node="web1") == [
+        'key_prefix "intent/" { policy = "read" }',
+        'key_prefix "health/" { policy = "write" }',
+        'session "web1" { policy = "write" }',
+        'service_prefix "" { policy = "write" }',
+        'node_prefix "" { policy = "write" }',
+    ]
+
+
 def test_one_token_may_serve_every_node() -> None:
     assert rules(any_node=True, address="catalog", publish=["kv", "agent"]) == [
         'key_prefix "intent/" { policy = "read" }',

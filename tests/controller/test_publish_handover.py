@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from controller.consul.answers import Operation
-from controller.publish.handover import INDEX_WENT_BACK, READS, Change, Handover
+from controller.publish.fences import INDEX_WENT_BACK, READS
+from controller.publish.handover import Change, Handover
 from controller.publish.kv import NO_SESSION, KvSink
 from reconcilers.health import HealthState, Reason
 from reconcilers.keys import health_key

@@ -17,6 +17,9 @@ from tests.system.conftest import Launch
 
 ALL: dict[str, Any] = {"publish": ["kv", "agent"], "address": "catalog", "service": {"name_prefix": "pod-"}}
 OTHER: dict[str, Any] = {"tree": "reality", "publish": ["kv"]}
+CATALOG: dict[str, Any] = {"node_name": "printer1", "publish": ["catalog"], "service": {"name_prefix": "pod-"}}
+FLEET: dict[str, Any] = {"fleet": "f", "publish": ["kv"]}
+BOTH: dict[str, Any] = {**FLEET, "publish": ["kv", "catalog"], "service": {"name_prefix": "pod-"}}
 GRACE: dict[str, Any] = {"startup_grace": "1h", "publish": ["kv"]}
 TRIED = 1.5
 """Seconds in which the controller does everything that is permitted, once it knows all that it needs."""
@@ -32,6 +35,16 @@ def is_probed(consul: Agent, target: Target, controller: Controller) -> bool:
 
 def has_health(consul: Agent, target: Target, controller: Controller) -> bool:
     return consul.get("health/a/web1") is not None
+
+
+def is_in_the_catalog(consul: Agent, target: Target, controller: Controller) -> bool:
+    found = consul.request("GET", "health/service/pod-a?passing").json()
+    return "printer1" in {each["Node"]["Node"] for each in found}
+
+
+def sees_no_members(consul: Agent, target: Target, controller: Controller) -> bool:
+    watch_for(TRIED)
+    return "has no members" in controller.get("/-/ready").text
 
 
 def has_held_health(consul: Agent, target: Target, controller: Controller) -> bool:
@@ -91,7 +104,7 @@ def has_probed_again(consul: Agent, target: Target, controller: Controller) -> b
 
 
 CASES = [
-    pytest.param(ALL, "intent/web1/", is_ready, is_probed, id="manifests"),
+    pytest.param(ALL, "intent/", is_ready, is_probed, id="manifests"),
     pytest.param(ALL, "health/", has_tried_to_publish, has_health, id="health"),
     pytest.param(ALL, "session", refused("session_create"), has_held_health, id="session"),
     pytest.param(ALL, "service_prefix", refused("register_service"), is_a_service, id="services"),
@@ -99,6 +112,9 @@ CASES = [
     pytest.param(ALL, 'service "podpulse"', refused("register_service"), is_registered, id="itself"),
     pytest.param(ALL, 'node "', knows_no_address, is_probed, id="address by the catalog"),
     pytest.param(OTHER, "reality/web1/", is_ready, is_probed, id="what really runs"),
+    pytest.param(CATALOG, "service_prefix", has_tried_to_publish, is_in_the_catalog, id="services of the catalog"),
+    pytest.param(CATALOG, 'node "', has_tried_to_publish, is_in_the_catalog, id="nodes of the catalog"),
+    pytest.param(FLEET, "node_prefix", sees_no_members, has_held_health, id="the members of a fleet"),
     pytest.param(GRACE, "reality/web1/", has_probed_again, is_seen_to_fail, id="which pods are deployed"),
 ]
 """For each line: what the controller tries in vain without the line, and what does not work then."""
@@ -123,6 +139,7 @@ def schedule(consul: Agent, target: Target) -> None:
     data = Fleet(consul, target).manifest("a")
     for tree in ("intent", "reality"):
         consul.put(f"{tree}/web1/a", data)
+    consul.put("intent/printer1/a", data)
 
 
 @pytest.mark.parametrize("options", [ALL, OTHER, GRACE], ids=["all", "other", "grace"])
@@ -141,6 +158,29 @@ def test_the_printed_policy_is_sufficient(
     strict_consul.delete("intent/web1/a")
     strict_consul.delete("reality/web1/a")
     until(lambda: not has_health(strict_consul, target, controller), what="the key to go")
+    assert controller.terminate() == 0
+
+
+@pytest.mark.parametrize("options", [CATALOG, FLEET, BOTH], ids=["catalog", "fleet", "fleet with catalog"])
+def test_the_printed_policy_is_sufficient_for_the_catalog_and_for_a_fleet(
+    strict_consul: Agent, launch: Launch, target: Target, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """In the catalog, the pod of the node without an agent is published. The other node has an agent."""
+    lists = strict_consul.request("GET", "agent/self").json()["DebugConfig"]["ACLEnableKeyListPolicy"]
+    schedule(strict_consul, target)
+    rules = policy(tmp_path, options, "--agent-node", "web1", *(["--list-policy"] if lists else []))
+    controller = launch(strict_consul, token=strict_consul.create_token("\n".join(rules)), ready=False, **options)
+    if "catalog" in options["publish"]:
+        until(lambda: is_in_the_catalog(strict_consul, target, controller), 30.0, "the service")
+    if "kv" in options["publish"]:
+        until(lambda: has_held_health(strict_consul, target, controller), 30.0, "the key")
+    until(lambda: is_registered(strict_consul, target, controller), what="the controller's own service")
+    assert controller.metrics().sum("podpulse_consul_requests_total", outcome="refused") == 0
+    for node in ("printer1", "web1"):
+        strict_consul.delete(f"intent/{node}/a")
+    until(lambda: not is_in_the_catalog(strict_consul, target, controller), 30.0, "the service to go")
+    until(lambda: not has_health(strict_consul, target, controller), 30.0, "the key to go")
+    assert strict_consul.request("GET", "catalog/nodes?node-meta=external-node:true").json() == []
     assert controller.terminate() == 0
 
 
@@ -175,5 +215,5 @@ def test_each_line_of_the_policy_is_required(
 
 def test_the_test_leaves_out_every_line(tmp_path: Path) -> None:
     tried = [str(case.values[1]) for case in CASES]
-    for rule in (*policy(tmp_path, ALL), *policy(tmp_path, OTHER), *policy(tmp_path, GRACE)):
+    for rule in (rule for options in (ALL, OTHER, GRACE, CATALOG, FLEET) for rule in policy(tmp_path, options)):
         assert any(line in rule.partition("{")[0] for line in tried), rule
