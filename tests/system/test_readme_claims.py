@@ -106,9 +106,10 @@ def test_every_measurement_that_is_named_can_be_started() -> None:
 
 def test_every_metric_that_is_named_is_exported(consul: Agent, launch: Launch, fleet: Fleet) -> None:
     fleet.schedule("isup")
-    controller = launch(consul)
+    controllers = [launch(consul), launch(consul, node_name="m1", fleet="f")]
     fleet.wait_asked("isup", 2)
-    exported = set(re.findall(r"^# TYPE (\S+)", controller.get("/metrics").text, re.MULTILINE))
+    scrapes = (controller.get("/metrics").text for controller in controllers)
+    exported = {name for scrape in scrapes for name in re.findall(r"^# TYPE (\S+)", scrape, re.MULTILINE)}
     families = {re.sub(r"\{.*", "", code) for code in inline() if re.match(r"(?:podpulse|probe)_\w+(?:\{|$)", code)}
     named = {name for name in families if "/" not in name} - OF_OTHERS - RECORDED
     assert named
