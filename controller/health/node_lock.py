@@ -1,4 +1,4 @@
-"""One controller for each node, by a lock on a local file. The process that gets the lock knows that the last one died.
+"""One controller for each node, by a lock on a local file. If a process gets the lock, its predecessor is dead.
 
 The file also has the id of the process that holds the lock and of the Consul session that it publishes with. The next
 process continues with that session. The file is never removed: otherwise two processes could each hold a lock on a file

@@ -137,7 +137,7 @@ class StateSaver:
             )
 
     def _report_left_out(self, left_out: int, count: int) -> None:
-        """Logs once that lines were left out, until all lines fit again."""
+        """Logs once that lines were omitted, until all lines fit again."""
         if not left_out:
             self._size_trouble.clear()
             return

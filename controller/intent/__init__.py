@@ -1,1 +1,1 @@
-"""Where manifests come from: Consul's KV store, or a folder of YAML files. Nobody else knows which."""
+"""Reads manifests from Consul's KV store or from a folder of YAML files. Other packages do not know which."""

@@ -116,5 +116,5 @@ class DirectorySource:
 
 def _read(path: str) -> bytes:
     """The content of a file, at most one byte more than the limit, so that a file that is too long is refused."""
-    with open(path, "rb") as file:  # noqa: PTH123 - an entry of a folder tells its path as text
+    with open(path, "rb") as file:  # noqa: PTH123 - the path of a DirEntry is text
         return file.read(MAX_BYTES + 1)

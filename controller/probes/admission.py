@@ -1,7 +1,7 @@
-"""Decides how many probes may start, and which of the due checks goes first. Pure: times are given.
+"""Decides how many probes may start, and which of the due checks is probed first. Pure: it reads no clock.
 
 When more probes are in flight than the machine can handle, each becomes slower, until all of them time out. So the
-engine starts only what it can finish. The probes that it leaves out are spread evenly over all checks, so every check
+engine starts only what it can finish. The skipped probes are spread evenly over all checks, so every check
 is probed at an interval that the machine can keep.
 """
 

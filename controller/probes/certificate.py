@@ -118,7 +118,7 @@ def _fits_tls(usage: x509.KeyUsage) -> bool:
 
 
 def _extension(certificate: crypto.X509, kind: type[E], says: Callable[[E], bool], *, missing: bool) -> bool:
-    """Returns `says` of an extension; `missing` if the certificate does not have the extension."""
+    """Returns the result of `says` for an extension; `missing` if the certificate does not have the extension."""
     try:
         return says(readable(certificate).extensions.get_extension_for_class(kind).value)
     except (ValueError, x509.ExtensionNotFound):

@@ -26,7 +26,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The workers of these checks go on. Probes that start from now on are for these versions of their manifests."""
+    """Keep the workers of these checks. Probes that start from now on are for these versions of their manifests."""
 
     specs: Collection[CheckSpec]
 

@@ -243,7 +243,7 @@ class ProbeEngine:
             worker.certificate_due = worker.openssl_until = 0.0
 
     def _probe_all(self) -> None:
-        """Make all checks due now. A probe that is in flight or has just ended counts as our own fault."""
+        """Make all checks due now. The result of a probe in flight, or not observed yet, becomes a local one."""
         now = self._clock()
         for worker in self._workers.values():
             self._prober.disregard(worker)

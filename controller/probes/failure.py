@@ -44,7 +44,7 @@ class Cause(Enum):
     GOAWAY = auto()
     """The server ended the connection, as it had announced, before an answer."""
     REFUSED_STREAM = auto()
-    """The server reset the stream and says that it has not processed the call (RFC 9113, 8.7)."""
+    """The server reset the stream with REFUSED_STREAM: it has not processed the call (RFC 9113, 8.7)."""
 
 
 @dataclass(frozen=True, slots=True)

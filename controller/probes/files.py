@@ -44,8 +44,8 @@ class TlsSettings:
     """The TLS contexts that checks with equal TLS options share. They are built when they are first needed, and again
     when an authority becomes valid or expires.
 
-    rustls copies all authorities for each connection. So its context has only those that verified chains have ended in
-    so far. If it then refuses a target that OpenSSL accepts, see `widen`.
+    rustls copies all authorities for each connection. So its context has only the authorities in which verified chains
+    have ended so far. If it then refuses a target that OpenSSL accepts, see `widen`.
     """
 
     def __init__(

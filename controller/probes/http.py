@@ -62,7 +62,7 @@ class UsualAnswer:
             self.is_complete = False
         self._parser = None
 
-    # What httptools calls
+    # Called by httptools
 
     def on_body(self, data: bytes) -> None:
         self.body += data
@@ -237,7 +237,7 @@ class HttpExchange:
             self.is_done = True
             self.failure = Failure(cause, words=words)
 
-    # What httptools calls. It goes on after the end of the answer if more bytes came with it.
+    # Called by httptools, also after the end of the answer if more bytes came with it
 
     def on_message_begin(self) -> None:
         if self.is_done:

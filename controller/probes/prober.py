@@ -149,7 +149,7 @@ class Prober:
         worker.drop_kept()
 
     def disregard(self, worker: Worker) -> None:
-        """End the probe of `worker` with a result that counts as our own fault, and close its kept connection."""
+        """End the probe of `worker` with a local result, which proves nothing, and close its kept connection."""
         if worker.is_busy:
             self._conclude(worker, Verdict(Outcome.LOCAL, Reason.LOCAL, DISREGARDED), Phases(dns=worker.dns))
         self.drop(worker)

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from controller.runtime.faults import Faults
 
 TTL = 30.0
-"""Seconds for which an answer is valid, unless DNS says less; also the time between two requests for a TTL."""
+"""Seconds for which an answer is valid, unless DNS has a shorter TTL; also the time between two requests for a TTL."""
 STALE = 300.0
 RETRY = 1.0
 THREADS = 4
 MAX_QUEUED = 64
 MAX_TTLS_QUEUED = 1024
 OURS = frozenset({socket.EAI_AGAIN, socket.EAI_MEMORY, socket.EAI_SYSTEM, socket.EAI_FAIL})
-"""Errors of our resolver that say nothing about the name."""
+"""Errors of the local resolver. They are no evidence about the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ class _Entry:
 
 
 class Resolver:
-    """Answers from its cache at once, and looks unknown and expired names up in a few threads.
+    """Answers from its cache at once, and resolves unknown and expired names in a few threads.
 
-    `ask` looks one name up and may block. `on_answer` is called after each lookup. Both run in these threads.
+    `ask` resolves one name and may block. `on_answer` is called after each lookup. Both run in these threads.
     `ttl` returns for how many seconds an address of a name may be cached, or None if that is not known. It may block,
     and runs in another thread, so that it delays no lookup.
     """

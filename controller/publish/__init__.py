@@ -1,1 +1,1 @@
-"""Where health goes: Consul's KV store, the local Consul agent, both, or a folder of JSON files. Nobody else knows."""
+"""Publishes health to Consul's KV store, the local Consul agent, both, or a folder of JSON files."""

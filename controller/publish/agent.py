@@ -107,7 +107,7 @@ class AgentSink:
             return self._write_each([*((record.key, record) for record in ordered), *((key, None) for key in delete)])
 
     def leftovers(self, node: str) -> Collection[PodKey]:
-        """Reads and remembers the services of `node`. Returns their pods, which are to be reconciled.
+        """Reads and remembers the services of `node`. Returns their pods, which must be reconciled.
 
         No check is renewed before its pod was probed, so it may turn critical until then. `on_lost` gets the pods that
         this run has published already and whose services differ. Raises ConsulError if the services cannot be read.

@@ -15,7 +15,7 @@ from reconcilers.record import HealthRecord
 from reconcilers.spec import ManifestVersion, PodKey
 
 AWAITED = 1.0
-"""Seconds until a pod without a worker is looked at again that may get one soon."""
+"""Seconds until a pod without a worker is reconciled again, if it may get one soon."""
 
 
 class DesiredHealth:

@@ -169,7 +169,7 @@ class KvSink:
         return result
 
     def leftovers(self, *nodes: str) -> Collection[PodKey]:
-        """Reads and remembers the published records of `nodes`. Returns their pods, which are to be reconciled.
+        """Reads and remembers the published records of `nodes`. Returns their pods, which must be reconciled.
 
         Only a record that our session holds counts as published. All other records (of an earlier run, of a dead
         session, of another writer) are written once more, or deleted if the pod has no worker.
@@ -196,8 +196,8 @@ class KvSink:
             self._left |= frozenset(keys)
 
     def look_again(self, beat: Callable[[], None] = lambda: None) -> Collection[PodKey]:
-        """Reads the keys of all records that are known or were left over, and of all scheduled pods. Returns those that
-        differ from the known records, as far as their nodes are still checked here.
+        """Reads the keys of all known records, leftovers and scheduled pods. Returns the pods whose keys differ from
+        the known records, if their nodes are still checked here.
 
         Between two requests other threads may write, and `beat` is called. The known record of a key that the token may
         not read is kept.

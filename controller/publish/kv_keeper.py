@@ -23,8 +23,8 @@ with the probes for 0.2 s."""
 
 
 class KeyKeeper:
-    """Calls `look` once a period, and `on_lost` with the pods that it returns: those whose keys differ from what was
-    published. `look` calls its argument between two requests. `what` names the records in the log. `withdraw` removes
+    """Calls `look` once a period, and `on_lost` with its result: the pods whose keys differ from the published
+    records. `look` calls its argument between two requests. `what` names the records in the log. `withdraw` removes
     them all at the end, within some seconds."""
 
     def __init__(

@@ -26,7 +26,7 @@ class Places:
         return Unsettled.of_record(next(record for record in found if record))
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
-        """What stands since an earlier run: passing only if all say so, else as the first one has it."""
+        """The first place's record, published without a break. None if it is passing, but not in all places."""
         first, *others = (sink.published_without_break(key) for sink in self._sinks)
         if first is None or first.status is not HealthState.PASSING:
             return first
