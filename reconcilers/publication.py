@@ -34,7 +34,7 @@ class HealthReconciler:
                 if published is not None:
                     delete.append(key)
                 continue
-            record = desired.record or _kept(published)
+            record = _carried_on(desired.record, published)
             if desired.quiet:
                 results[key] = Result(requeue_after=desired.quiet)
             if not (record and record.is_news_after(published)):
@@ -60,6 +60,10 @@ class HealthReconciler:
         return unbroken is not None and unbroken.status is record.status
 
 
-def _kept(published: HealthRecord | None) -> HealthRecord | None:
-    """The record to write while there is no verdict: that of another controller, so that it does not end with it."""
-    return published.ours() if isinstance(published, Elsewhere) else None
+def _carried_on(record: HealthRecord | None, published: HealthRecord | None) -> HealthRecord | None:
+    """Returns the record to write. A record of another controller is written again unchanged until this controller has
+    a verdict from a probe of its own, so that it does not end with that controller."""
+    if not isinstance(published, Elsewhere):
+        return record
+    theirs = published.ours()
+    return theirs if record is None or (record == theirs and not record.last_probe) else record

@@ -212,6 +212,24 @@ def test_an_equal_record_of_another_controller_is_written_although_it_is_not_pro
     assert sink.writes == [([A], [])]
 
 
+def test_a_record_of_another_controller_keeps_its_last_probe_until_there_is_a_probe_of_ours() -> None:
+    theirs = Elsewhere.of_record(replace(HealthRecord.of(A, BAD, 5.0), written=6.0))
+    for last_probe, kept in ((0.0, 5.0), (7.0, 7.0)):
+        sink = FakeSink(theirs)
+        reconciler, wanted = parts(sink)
+        wanted[A] = Desired(HealthRecord.of(A, BAD, last_probe))
+        assert reconciler.reconcile([A]) == {}
+        assert sink.records[A].last_probe == kept
+
+
+def test_another_state_than_that_of_another_controller_is_written() -> None:
+    sink = FakeSink(Elsewhere.of_record(HealthRecord.of(A, GOOD, 5.0)))
+    reconciler, wanted = parts(sink)
+    wanted[A] = Desired(HealthRecord.of(A, BAD, 0.0))
+    assert reconciler.reconcile([A]) == {}
+    assert sink.records[A] == HealthRecord.of(A, BAD, 0.0)
+
+
 def test_a_pod_that_may_get_a_worker_soon_is_looked_at_again() -> None:
     old = HealthRecord.of(A, GOOD, 5.0)
     sink = FakeSink(old)
