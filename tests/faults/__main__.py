@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.faults import plan
@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT, BROKE, WRONG_USE = 0, 1, 2
 SHOWN = 5
 """Findings that are printed per promise. A fault that breaks a promise usually breaks it for many pods."""
+MEMBERS, NODES = 3, 10
+"""The size of a fleet."""
 LONG = 150.0
 """Runs of at least so many seconds contain the long form of faults and the faults that take a minute."""
 
@@ -37,6 +39,7 @@ EXAMPLES = """\
 examples:
   tests/faults/run --seed 7 --minutes 3
   tests/faults/run --seed 7 --minutes 3 --faults line-stalled,killed --pods 40
+  tests/faults/run --fleet --seed 7 --minutes 3
   tests/faults/run --replay faults-7.jsonl
 exit code: 0 when every promise held, 1 when one was broken, 2 for wrong use
 """
@@ -61,32 +64,40 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace, without: frozenset[str]) -> int:
-    alone = options.alone or options.acl
-    scale = Scale(
-        *(options.pods, options.interval, options.interval * 0.4, options.seed), cluster=not alone, acl=options.acl
-    )
-    made = _plan(options, [f"pod-{number}" for number in range(scale.pods)])
+    scale = _scale(options)
+    made = _plan(options, scale, [f"pod-{number}" for number in range(scale.pods)])
     with tempfile.TemporaryDirectory(prefix="podpulse-history-") as temp:
         history = Path(temp) / f"faults-{options.seed}.jsonl"
         with Stage(_consul(), scale, history) as stage:
             try:
                 run(stage, made, _say(time.monotonic(), loud=options.verbose))
             except BaseException:
-                _keep(options.keep, history, stage.log())
+                _keep(options.keep, history, _logs(stage))
                 raise
-            log = stage.log()
+            logs = _logs(stage)
         code = _report(read(history), without)
         if code:
-            _keep(options.keep, history, log)
+            _keep(options.keep, history, logs)
     return code
 
 
-def _plan(options: argparse.Namespace, pods: Sequence[str]) -> plan.Plan:
+def _scale(options: argparse.Namespace) -> Scale:
+    members, nodes = (MEMBERS, NODES) if options.fleet else (0, 1)
+    alone = options.alone or options.acl
+    timing = (options.interval, options.interval * 0.4, options.seed)
+    return Scale(options.pods, *timing, cluster=not alone, acl=options.acl, members=members, nodes=nodes)
+
+
+def _logs(stage: Stage) -> Mapping[str, str]:
+    """Returns what each controller logged, by the name of a file."""
+    return {f"{each.member and '-' + each.member}.log": each.log() for each in stage.controllers}
+
+
+def _plan(options: argparse.Namespace, scale: Scale, pods: Sequence[str]) -> plan.Plan:
     seconds = options.minutes * 60
     least, most = options.pause
     pace = plan.Pace(options.change, least, most, long=seconds > LONG)
-    alone = options.alone or options.acl
-    faults = [fault for fault in options.faults if not (fault.cluster and alone) and (options.acl or not fault.acl)]
+    faults = [fault for fault in options.faults if fault.suits(scale)]
     if options.each:
         return plan.each(options.seed, pods, faults, pace)
     return plan.make(options.seed, seconds, pods, faults, pace)
@@ -111,11 +122,12 @@ def _line(broken: Broken, begin: float) -> str:
     return f"{broken.promise} ({PROMISES[broken.promise]}) at {broken.at - begin:.2f} s{pod}: {broken.evidence}"
 
 
-def _keep(folder: Path, history: Path, log: str) -> None:
+def _keep(folder: Path, history: Path, logs: Mapping[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / history.name
     shutil.copyfile(history, kept)
-    kept.with_suffix(".log").write_text(log)
+    for end, log in logs.items():
+        kept.with_name(kept.stem + end).write_text(log)
     print(f"the history is kept: {kept}, and what the controller said beside it", file=sys.stderr)
 
 
@@ -158,6 +170,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--acl", action="store_true", help="like --alone, with ACLs and default deny: for the faults of the token"
+    )
+    parser.add_argument(
+        "--fleet",
+        action="store_true",
+        help=f"{MEMBERS} controllers that share the pods of {NODES} nodes: for their faults",
     )
     parser.add_argument("--without", type=promises, default=(), metavar="LIST", help="promises that are not checked")
     parser.add_argument(

@@ -2,11 +2,19 @@
 
 from collections.abc import Mapping
 
-from tests.faults import acl_faults, answer_faults, cluster_faults, key_faults, line_faults, process_faults
+from tests.faults import (
+    acl_faults,
+    answer_faults,
+    cluster_faults,
+    fleet_faults,
+    key_faults,
+    line_faults,
+    process_faults,
+)
 from tests.faults.fault import Fault
 
 FAULTS: Mapping[str, Fault] = {
     fault.name: fault
-    for module in (process_faults, line_faults, answer_faults, cluster_faults, key_faults, acl_faults)
+    for module in (process_faults, line_faults, answer_faults, cluster_faults, key_faults, acl_faults, fleet_faults)
     for fault in module.FAULTS
 }

@@ -8,6 +8,7 @@ from tests.faults.promises import (
     cadence,
     catalog,
     counts,
+    handover,
     lifetime,
     publication,
     removal,
@@ -36,11 +37,28 @@ PROMISES: Mapping[str, str] = {
     "G1": "stops in order",
     "G2": "says how it is",
     "H1": "metrics tell the truth",
+    "H2": "a member of a fleet dies unnoticed",
+    "H3": "no pod is forgotten",
+    "H4": "one prober",
+    "H5": "one writer",
     "I1": "what is decided gets published",
     "R1": "restart and reload change nothing published",
 }
 
-CHECKS = (cadence, lifetime, removal, truth, catalog, steadfast, bounds, serving, counts, publication, restart)
+CHECKS = (
+    cadence,
+    lifetime,
+    removal,
+    truth,
+    catalog,
+    steadfast,
+    bounds,
+    serving,
+    counts,
+    handover,
+    publication,
+    restart,
+)
 
 
 def judge(events: Iterable[Event], without: frozenset[str] = frozenset()) -> Sequence[Broken]:

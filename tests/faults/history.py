@@ -8,7 +8,7 @@ the question and `at` the one after the answer: what was seen was so at some mom
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,19 +29,21 @@ Effect = Literal[
     "limited",
     "files",
     "late",
+    "behind",
 ]
 """What a fault may do to the controller, and so what it excuses: `cut` it has no good answers from Consul, `blind` only
 none about manifests, `slow` they come late, `leader` Consul's leader died and sessions begin anew, `headless` nobody
 can lead, `local` its own means are short, `foreign` others had their hands on our keys, `clock` the wall clock was set,
 `busy` the processor is taken, `two` a second controller runs, `stuck` one of its threads stands still, `limited` what
 it may ask of Consul is limited, which excuses nothing, `files` those that it reads are
-replaced, which it may see some seconds later, `late` Consul's leader stops, and executes requests when it continues."""
+replaced, which it may see some seconds later, `late` Consul's leader stops, and executes requests when it continues,
+`behind` a member of a fleet does not hear who the other members are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
     """How the run was set up; seconds, and the thresholds of every check. `services`: the pods are services of the
-    agent too."""
+    agent too. `nodes` has the node of each pod, where there are several nodes."""
 
     at: float
     seed: int
@@ -52,6 +54,7 @@ class Setup:
     ttl: float = 10.0
     wait: float = 10.0
     services: bool = False
+    nodes: Mapping[str, str] = field(default_factory=dict)
     kind: Literal["setup"] = "setup"
 
 
@@ -92,18 +95,21 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The target's log: a connection was accepted at `at`, and asked for this version of the pod's check."""
+    """The target's log: a connection was accepted at `at`, and asked for this version of the pod's check. `member` is
+    the member of the fleet that asked."""
 
     at: float
     pod: str
     version: int
     good: bool
+    member: str = ""
     kind: Literal["request"] = "request"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One health key as it stands in Consul. `last_probe` is what the record says, in seconds since the epoch."""
+    """One health key as it stands in Consul. `last_probe` is what the record says, in seconds since the epoch.
+    `flags` are Consul's Flags of the key."""
 
     status: str
     reason: str = ""
@@ -111,6 +117,7 @@ class Record:
     modified: int = 0
     created: int = 0
     last_probe: float = 0.0
+    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,30 +206,36 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """The machine kept us (`harness`) or the controller from running for so long, which ended at `at`."""
+    """The machine kept us (`harness`) or the controller `pid` from running for so long, which ended at `at`."""
 
     at: float
     seconds: float
     whose: Literal["harness", "controller"]
+    pid: int = 0
     kind: Literal["stall"] = "stall"
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The life of a controller's process: it was `spawned`, `listens` on its port, was sent a signal, or `ended`."""
+    """The life of a controller's process: it was `spawned`, `listens` on its port, was sent a signal, or `ended`.
+    `member` is its id in the fleet."""
 
     at: float
     pid: int
     what: Literal["spawned", "listens", "STOP", "CONT", "TERM", "KILL", "HUP", "ended"]
     code: int | None = None
+    member: str = ""
     kind: Literal["process"] = "process"
 
 
 @dataclass(frozen=True, slots=True)
 class FaultBegan:
+    """`member` is the only member of the fleet that has these effects; "" if all have them."""
+
     at: float
     name: str
     effects: tuple[Effect, ...]
+    member: str = ""
     kind: Literal["fault-began"] = "fault-began"
 
 

@@ -1,4 +1,4 @@
-"""Observes Consul, the controller's web server, its process and the machine from outside, and records what it sees.
+"""Observes Consul, the controllers and the machine from outside, and records what it sees.
 
 It shares no code with `controller` and `reconcilers`. It has its own HTTP client and its own parsers.
 """
@@ -9,34 +9,17 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from tests.faults.history import CatalogLook, Look, Record, Recorder, Signs, Stall, Usage
-from tests.faults.procfs import resident, run_delay, sockets, threads
-from tests.faults.scraping import scrape_of
+from tests.faults.controller_observer import ANSWER, NOTABLE, ControllerObserver, Subject
+from tests.faults.history import CatalogLook, Look, Record, Recorder, Stall
 
 LOOKS = 0.15
-SIGNS = 0.5
-SCRAPES = 1.0
 NAP = 0.02
-DELAYS = 0.1
-"""Seconds between two readings of how long the controller waited for a processor."""
-NOTABLE = 0.01
-"""A stall is recorded if it took more than so many seconds."""
-ANSWER = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """The current process of the controller."""
-
-    pid: int
-    port: int
-    log_lines: int
 
 
 class Surroundings(Protocol):
@@ -48,23 +31,20 @@ class Surroundings(Protocol):
 
     def token(self) -> str: ...
 
-    def watched(self) -> Watched | None:
-        """Returns None while no controller listens."""
+    def subjects(self) -> Sequence[Subject]:
+        """The controllers."""
         ...
 
     def target_ports(self) -> frozenset[int]: ...
-    def consul_port(self) -> int:
-        """The port at which the controller reaches Consul."""
-        ...
 
 
 @dataclass
 class Observer:
-    """Runs in its own threads from `start` to `stop`."""
+    """Runs in its own threads from `start` to `stop`. `nodes` are those of the pods."""
 
     recorder: Recorder
     around: Surroundings
-    node: str
+    nodes: frozenset[str]
     _stopped: threading.Event = field(default_factory=threading.Event, init=False)
     _threads: list[threading.Thread] = field(default_factory=list, init=False)
     _known: dict[str, Record] = field(default_factory=dict, init=False)
@@ -72,16 +52,9 @@ class Observer:
     _sessions: tuple[str, ...] | None = field(default=None, init=False)
     _server: int = field(default=0, init=False)
     _looked: float = field(default=0.0, init=False)
-    _delay: tuple[int, float, float] = field(default=(0, 0.0, 0.0), init=False)
 
     def start(self) -> None:
-        for name, turn, gap in (
-            ("look", self._look, LOOKS),
-            ("catalog", self._look_into_catalog, LOOKS),
-            ("signs", self._signs, SIGNS),
-            ("scrape", self._scrape, SCRAPES),
-            ("delays", self._delays, DELAYS),
-        ):
+        for name, turn, gap in self._turns():
             thread = threading.Thread(
                 target=self._again_and_again, args=(turn, gap), name=f"observe-{name}", daemon=True
             )
@@ -89,6 +62,14 @@ class Observer:
         self._threads.append(threading.Thread(target=self._naps, name="observe-naps", daemon=True))
         for thread in self._threads:
             thread.start()
+
+    def _turns(self) -> Iterator[tuple[str, Callable[[], None], float]]:
+        """Yields each turn with its name and the seconds between two turns. A fleet publishes no services."""
+        yield "look", self._look, LOOKS
+        if len(self.nodes) == 1:
+            yield "catalog", self._look_into_catalog, LOOKS
+        for subject in self.around.subjects():
+            yield from ControllerObserver(self.recorder, subject, self.around.target_ports).turns()
 
     def stop(self) -> None:
         self._stopped.set()
@@ -143,8 +124,9 @@ class Observer:
         ports = self.around.servers()
         sent = time.monotonic()
         try:
-            checks = self._ask(ports[self._server % len(ports)], f"health/node/{self.node}?consistent") or ()
-            prefix = f"podpulse:{self.node}:"
+            (node,) = self.nodes
+            checks = self._ask(ports[self._server % len(ports)], f"health/node/{node}?consistent") or ()
+            prefix = f"podpulse:{node}:"
             found = {
                 check["ServiceID"].removeprefix(prefix): Record(check["Status"])
                 for check in checks
@@ -175,64 +157,9 @@ class Observer:
 
     def _records(self, entry: dict[str, Any]) -> list[tuple[str, Record]]:
         parts = entry["Key"].split("/")
-        if len(parts) != 3 or parts[2] != self.node:
+        if len(parts) != 3 or parts[2] not in self.nodes:
             return []
         return [(parts[1], record_of(entry))]
-
-    # the controller
-
-    def _signs(self) -> None:
-        watched = self.around.watched()
-        if not watched:
-            return
-        sent = time.monotonic()
-        ready, healthy = self._sign(watched.port, "/-/ready"), self._sign(watched.port, "/-/healthy")
-        if self._still(watched):
-            words = "; ".join(word for ok, word in (ready, healthy) if not ok)
-            self.recorder.note(Signs(sent, time.monotonic(), watched.pid, ready[0], healthy[0], words))
-
-    @staticmethod
-    def _sign(port: int, path: str) -> tuple[bool | None, str]:
-        try:
-            status, body = fetch(port, path)
-        except (OSError, http.client.HTTPException) as error:
-            return None, repr(error)
-        return status == 200, body.decode(errors="replace").strip()
-
-    def _scrape(self) -> None:
-        """Reads the usage first, so that the connection of this scrape does not count as one of the controller's."""
-        watched = self.around.watched()
-        if not watched:
-            return
-        with suppress(OSError):
-            self._use(watched)
-        with suppress(OSError, http.client.HTTPException):
-            sent = time.monotonic()
-            status, body = fetch(watched.port, "/metrics")
-            at = time.monotonic()
-            if status == 200 and self._still(watched):
-                self.recorder.note(scrape_of(body.decode(), sent, at, watched.pid))
-
-    def _use(self, watched: Watched) -> None:
-        ends = sockets(watched.pid)
-        targets, consul = self.around.target_ports(), self.around.consul_port()
-        usage = Usage(
-            at=time.monotonic(),
-            pid=watched.pid,
-            descriptors=ends.descriptors,
-            probing=sum(port in targets for port in ends.peers),
-            consul=sum(port == consul for port in ends.peers),
-            clients=sum(port == watched.port for port in ends.own),
-            threads=threads(watched.pid),
-            resident=resident(watched.pid),
-            log_lines=watched.log_lines,
-        )
-        if self._still(watched):
-            self.recorder.note(usage)
-
-    def _still(self, watched: Watched) -> bool:
-        now = self.around.watched()
-        return now is not None and now.pid == watched.pid
 
     # the machine
 
@@ -245,28 +172,6 @@ class Observer:
             if now - last - NAP > NOTABLE:
                 self.recorder.note(Stall(now, now - last - NAP, "harness"))
             last = now
-
-    def _delays(self) -> None:
-        """Records how long the controller's threads waited for a processor, as the kernel reports it."""
-        watched, now = self.around.watched(), time.monotonic()
-        if not watched:
-            return
-        total = run_delay(watched.pid)
-        pid, before, since = self._delay
-        if watched.pid == pid and total - before > NOTABLE:
-            self.recorder.note(Stall(now, min(total - before, now - since), "controller"))
-        self._delay = (watched.pid, total, now)
-
-
-def fetch(port: int, path: str) -> tuple[int, bytes]:
-    """Sends a GET to a server on loopback. Returns the status and the body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
 
 
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
@@ -285,6 +190,7 @@ def record_of(entry: dict[str, Any]) -> Record:
         modified=int(entry["ModifyIndex"]),
         created=int(entry["CreateIndex"]),
         last_probe=_seconds(fields.get("LastProbe")),
+        flags=int(entry.get("Flags", 0)),
     )
 
 

@@ -24,6 +24,17 @@ from tests.support.targets import Connection, Target, close
 T = TypeVar("T")
 
 
+EVERY_ADDRESS = "0.0.0.0"
+"""Each member of a fleet asks at a loopback address of its own."""
+Asking = Callable[[str], str]
+"""Returns the member of the fleet that asks at this address; "" if there is no fleet."""
+
+
+def nobody(address: str) -> str:
+    """See `Asking`."""
+    return ""
+
+
 class Store(Protocol):
     """Consul's KV; each raises OSError when it cannot."""
 
@@ -53,9 +64,11 @@ def broken(pod: str, number: int) -> bytes:
 class Pod:
     """One pod: its target, and what was asked of Consul for it. Each version of its check has a path of its own."""
 
-    def __init__(self, name: str, recorder: Recorder) -> None:
+    def __init__(self, name: str, recorder: Recorder, node: str, asking: Asking = nobody) -> None:
         self.name = name
-        self.target = Target()
+        self.node = node
+        self.target = Target(host=EVERY_ADDRESS)
+        self._asking = asking
         self.version = 0
         self.wanted = False
         self.spoiled = False
@@ -68,6 +81,11 @@ class Pod:
         self._authorities = ""
         self._recorder = recorder
         self.turn("ok")
+
+    @property
+    def key(self) -> str:
+        """Where its manifest is."""
+        return f"intent/{self.node}/{self.name}"
 
     def turn(self, behaviour: str) -> None:
         """From now on do this."""
@@ -112,20 +130,20 @@ class Pod:
 
     def _asked(self, version: int, connection: Connection) -> None:
         does = BEHAVIOURS[self.does]
-        self._recorder.note(Request(connection.accepted, self.name, version, does.good))
+        member = self._asking(connection.sock.getsockname()[0])
+        self._recorder.note(Request(connection.accepted, self.name, version, does.good, member))
         self.target.clear()
         (does.act or close)(connection)
 
 
 class Pods(AbstractContextManager["Pods"]):
-    """All pods that there may be."""
+    """All pods that there may be, with their nodes."""
 
-    def __init__(self, count: int, recorder: Recorder, node: str, store: Store) -> None:
+    def __init__(self, nodes: Mapping[str, str], recorder: Recorder, store: Store, asking: Asking = nobody) -> None:
         self._recorder = recorder
-        self._node = node
         self._store = store
         self._lock = threading.Lock()
-        self.all = {f"pod-{number}": Pod(f"pod-{number}", recorder) for number in range(count)}
+        self.all = {name: Pod(name, recorder, node, asking) for name, node in nodes.items()}
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -135,7 +153,8 @@ class Pods(AbstractContextManager["Pods"]):
 
     def one_more(self) -> Pod:
         """A pod beside those of the plan."""
-        pod = Pod(f"more-{len(self.all)}", self._recorder)
+        node = next(iter(self.all.values())).node
+        pod = Pod(f"more-{len(self.all)}", self._recorder, node)
         self.all = {**self.all, pod.name: pod}
         return pod
 
@@ -170,9 +189,9 @@ class Pods(AbstractContextManager["Pods"]):
 
     def remove(self, name: str) -> None:
         with self._lock:
-            sent = time.monotonic()
-            _insist(lambda: self._store.delete(f"intent/{self._node}/{name}"))
-            self._take(self.all[name], None, sent)
+            sent, pod = time.monotonic(), self.all[name]
+            _insist(lambda: self._store.delete(pod.key))
+            self._take(pod, None, sent)
 
     def turn_back(self, restore: Callable[[], object]) -> None:
         """Do what brings back earlier manifests, and write down which were changed by it."""
@@ -193,14 +212,14 @@ class Pods(AbstractContextManager["Pods"]):
             yield
             for pod in self.all.values():
                 if pod.standing is not None:
-                    _insist(partial(self._store.put, f"intent/{self._node}/{pod.name}", pod.standing))
+                    _insist(partial(self._store.put, pod.key, pod.standing))
             since = time.time()
             until(lambda: is_seen(since), SEEN_WITHIN, "the controller to see all manifests again")
 
     def _write(self, pod: Pod, data: bytes, intent: Intent) -> None:
         pod.written[data] = intent
         sent = time.monotonic()
-        _insist(lambda: self._store.put(f"intent/{self._node}/{pod.name}", data))
+        _insist(lambda: self._store.put(pod.key, data))
         self._take(pod, data, sent)
 
     def _take(self, pod: Pod, data: bytes | None, sent: float) -> None:

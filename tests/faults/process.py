@@ -17,9 +17,9 @@ from typing import IO, Any
 
 import yaml
 
+from tests.faults.controller_observer import Watched, fetch
 from tests.faults.history import Process as Event
 from tests.faults.history import Recorder
-from tests.faults.observer import Watched, fetch
 from tests.faults.scraping import samples
 from tests.support.clock import Clock, under
 from tests.support.controller import COMMAND, STARTED, STARTS_WITHIN, environment
@@ -80,10 +80,16 @@ class Process:
     """One process of `podpulse run`."""
 
     def __init__(
-        self, folder: Path, options: Mapping[str, Any], recorder: Recorder, clock: Clock | None = None
+        self,
+        folder: Path,
+        options: Mapping[str, Any],
+        recorder: Recorder,
+        clock: Clock | None = None,
+        member: str = "",
     ) -> None:
-        """With `clock` the process uses that wall clock."""
+        """With `clock` the process uses that wall clock. `member` is its id in the fleet."""
         self._recorder = recorder
+        self._member = member
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "config.yaml"
         self.config.write_text(yaml.safe_dump(dict(options)))
@@ -182,4 +188,4 @@ class Process:
         self._note("ended", code)
 
     def _note(self, what: Any, code: int | None = None) -> None:
-        self._recorder.note(Event(time.monotonic(), self.pid, what, code))
+        self._recorder.note(Event(time.monotonic(), self.pid, what, code, self._member))

@@ -2,7 +2,7 @@
 
 import bisect
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 
@@ -25,6 +25,21 @@ def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
         else:
             found.append(span)
     return tuple(found)
+
+
+def common(all_spans: Iterable[Iterable[Span]]) -> tuple[Span, ...]:
+    """Returns the time that lies in each of these."""
+    found: tuple[Span, ...] | None = None
+    for spans in map(merged, all_spans):
+        both = spans if found is None else tuple(_both(found, spans))
+        found = both
+    return found or ()
+
+
+def _both(some: Sequence[Span], others: Sequence[Span]) -> Iterator[Span]:
+    for one, other in itertools.product(some, others):
+        if one.overlaps(*other):
+            yield Span(max(one.begin, other.begin), min(one.end, other.end))
 
 
 def put_off(begin: float, bound: float, spans: Sequence[Span], recovery: float) -> float:

@@ -1,7 +1,9 @@
-"""Everything that a run needs, joined: a Consul, the line to it, pods and their targets, a controller, an observer.
+"""Everything that a run needs, joined: a Consul, pods and their targets, controllers and their lines, an observer.
 
 controller -> TcpProxy -> Gateway -> Consul's agent -> its servers
                                                         ^ the observer asks these, and so do we
+
+Without a fleet there is one controller, and one node.
 """
 
 import base64
@@ -17,17 +19,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.faults.controller import Controller
 from tests.faults.history import Finished, Recorder, Setup
-from tests.faults.observer import Observer, Watched
+from tests.faults.observer import Observer
 from tests.faults.pods import Pods
 from tests.faults.process import Process
 from tests.support.clock import Clock
 from tests.support.cluster import Cluster
 from tests.support.consul import Agent
 from tests.support.gateway import Gateway
+from tests.support.net import until
 from tests.support.proxy import TcpProxy
 
 NODE = "web1"
+FLEET = "f"
 RULES = f"""
 key_prefix "intent/" {{ policy = "read" }}
 key_prefix "health/" {{ policy = "write" }}
@@ -36,16 +41,19 @@ node "{NODE}" {{ policy = "read" }}
 service_prefix "" {{ policy = "write" }}
 """
 """What a controller that publishes keys and services needs, where Consul denies by default."""
+FLEET_FILTER = "Service.Meta.fleet%20%3D%3D%20" + FLEET
 FENCE = "fence"
 """The key that every change writes too."""
 SETTLES = 30.0
 SETTLES_IN_BULK = 70.0
 """The fuse may hold what many removals left."""
+JOINS = 60.0
+STEADY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How big and how fast a run is."""
+    """How big and how fast a run is. Without `members` there is one controller, and no fleet."""
 
     pods: int = 12
     interval: float = 1.0
@@ -53,10 +61,16 @@ class Scale:
     seed: int = 0
     cluster: bool = False
     acl: bool = False
+    members: int = 0
+    nodes: int = 1
 
 
 class Stage(AbstractContextManager["Stage"]):
-    """As a context manager all of it runs inside; the controller is started by `raise_curtain`."""
+    """As a context manager all of it runs inside; the controllers are started by `raise_curtain`.
+
+    `controller` is the controller that the present fault affects. What a stage says of its process, its line and its
+    token is that controller's.
+    """
 
     def __init__(self, binary: Path, scale: Scale, history: Path, **options: Any) -> None:
         self.scale = scale
@@ -65,10 +79,14 @@ class Stage(AbstractContextManager["Stage"]):
         self.folder = Path(self._temp.name)
         self.recorder = Recorder(history)
         self.clock = Clock(self.folder / "clock")
+        self.nodes = [f"node-{number}" for number in range(scale.nodes)] if scale.members else [NODE]
         self._note_setup()
         self.consul = Cluster(binary, NODE) if scale.cluster else Alone(binary, NODE, acl=scale.acl)
         self._options = options
-        self._process: Process | None = None
+        self.controllers = [self._controller(number) for number in range(1, scale.members + 1)] or [
+            Controller("", "", self.folder, self.recorder, self.options)
+        ]
+        self.controller = self.controllers[0]
         self._changing = threading.Lock()
         self._token = ""
 
@@ -79,11 +97,10 @@ class Stage(AbstractContextManager["Stage"]):
             ends.enter_context(self.consul)
             if self.scale.acl:
                 self.give_token()
-            self.gateway = ends.enter_context(Gateway(self.consul.agent.http_port))
-            self.proxy = ends.enter_context(TcpProxy(self.gateway.port))
-            self.pods = ends.enter_context(Pods(self.scale.pods, self.recorder, NODE, self))
-            self.observer = Observer(self.recorder, self, NODE)
-            ends.callback(self._end_process)
+            self.pods = ends.enter_context(Pods(self._nodes_of_pods(), self.recorder, self, self._asking))
+            self.observer = Observer(self.recorder, self, frozenset(self.nodes))
+            for each in self.controllers:
+                ends.enter_context(each.connect(self.consul.agent.http_port))
             self._ends = ends.pop_all()
         return self
 
@@ -93,8 +110,20 @@ class Stage(AbstractContextManager["Stage"]):
         self._ends.__exit__(kind, value, trace)
 
     def _note_setup(self) -> None:
-        scale = self.scale
-        self.recorder.note(Setup(time.monotonic(), scale.seed, scale.interval, scale.timeout, services=scale.acl))
+        scale, nodes = self.scale, self._nodes_of_pods() if self.scale.members else {}
+        setup = Setup(time.monotonic(), scale.seed, scale.interval, scale.timeout, services=scale.acl, nodes=nodes)
+        self.recorder.note(setup)
+
+    def _nodes_of_pods(self) -> dict[str, str]:
+        return {f"pod-{number}": self.nodes[number % len(self.nodes)] for number in range(self.scale.pods)}
+
+    def _controller(self, number: int) -> Controller:
+        """A member of a fleet finds all pods at a loopback address of its own: so the targets know who asks."""
+        member = f"m{number}"
+        return Controller(member, f"127.0.1.{number}", self.folder / member, self.recorder, self.options)
+
+    def _asking(self, address: str) -> str:
+        return next((each.member for each in self.controllers if each.address == address), "")
 
     # --- what an observer asks ---
 
@@ -104,49 +133,51 @@ class Stage(AbstractContextManager["Stage"]):
     def token(self) -> str:
         return self.consul.agent.token
 
-    def watched(self) -> Watched | None:
-        process = self._process
-        return process.watched() if process else None
+    def subjects(self) -> Sequence[Controller]:
+        return self.controllers
 
     def target_ports(self) -> frozenset[int]:
         return self.pods.ports()
 
-    def consul_port(self) -> int:
-        return self.proxy.port
-
-    # --- the controller ---
+    # --- the controller that the present fault affects ---
 
     @property
     def process(self) -> Process:
-        if self._process is None:
-            raise RuntimeError("the controller does not run")
-        return self._process
+        return self.controller.process
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.controller.gateway
+
+    @property
+    def proxy(self) -> TcpProxy:
+        return self.controller.proxy
 
     def spawn(self, clock: Clock | None = None) -> Process:
-        """Another process of the controller, in place of the one that has ended; with `clock` its wall clock is that
-        one."""
-        self._process = Process(self.folder / "controller", self.options(), self.recorder, clock)
-        return self._process
+        """See `Controller.spawn`."""
+        return self.controller.spawn(clock)
 
     def start(self, clock: Clock | None = None) -> None:
-        """Start the controller, and wait until it listens."""
-        self.spawn(clock).wait_listening()
+        """See `Controller.start`."""
+        self.controller.start(clock)
 
     def second(self) -> Process:
-        """One more controller of the same node, which knows nothing of the first."""
-        options = self.options() | {"state_dir": str(self.folder / "state-of-the-second")}
-        return Process(self.folder / "second", options, self.recorder)
+        """See `Controller.second`."""
+        return self.controller.second()
 
-    def options(self) -> dict[str, Any]:
-        """Its configuration file."""
+    def options(self, controller: Controller) -> dict[str, Any]:
+        """Returns the configuration file of a controller."""
+        member = {"fleet": FLEET} if controller.member else {}
         token = {"token_file": str(self.token_file)} if self.scale.acl else {}
         places = {"publish": ["kv", "agent"]} if self.scale.acl else {}
-        consul = {"address": f"http://127.0.0.1:{self.proxy.port}", **token} | self._options.get("consul", {})
+        line = f"http://127.0.0.1:{controller.proxy.port}"
+        consul = {"address": line, **token} | self._options.get("consul", {})
         return {
-            "node_name": NODE,
-            "address": "catalog",
+            "node_name": controller.member or NODE,
+            **member,
+            "address": controller.address or "catalog",
             "listen": "127.0.0.1:0",
-            "state_dir": str(self.folder / "state"),
+            "state_dir": str(controller.folder / "state"),
             "defaults": {"interval": f"{self.scale.interval:g}s", "timeout": f"{self.scale.timeout:g}s"},
             **places,
             **self._options,
@@ -173,30 +204,49 @@ class Stage(AbstractContextManager["Stage"]):
         unfinished.write_text(text)
         unfinished.replace(self.token_file)
 
-    def log(self) -> str:
-        path = self.folder / "controller" / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
-
     # --- the run ---
 
     def raise_curtain(self, *pods: str) -> None:
-        """Schedule these pods, start the observer and the controller, and wait until all is well."""
+        """Schedule these pods, start the observer and the controllers, and wait until all is well."""
         for pod in pods:
             self.pods.schedule(pod)
         self.observer.start()
-        self.start()
-        self.process.wait_ready()
+        for each in self.controllers:
+            each.start()
+        for each in self.controllers:
+            each.process.wait_ready()
         self.settle(SETTLES)
 
     def settle(self, within: float = SETTLES) -> bool:
         """Wait until what stands in Consul from now on is right; whether it was so in time. The history has it too."""
         began = time.monotonic()
         deadline = began + within
-        while not (self.observer.looked() > began and self.is_right()):
-            if time.monotonic() > deadline:
-                return False
+        since = deadline
+        while (now := time.monotonic()) < deadline:
+            if not (self.observer.looked() > began and self.is_right() and self.is_whole()):
+                since = deadline
+            elif now - (since := min(since, now)) >= self._steady():
+                return True
             time.sleep(0.05)
-        return True
+        return False
+
+    def _steady(self) -> float:
+        """Returns for how many seconds everything must be right. A member that was cut off may count for a moment,
+        because the agent takes its delayed renewals."""
+        return STEADY if self.scale.members else 0.0
+
+    def is_whole(self) -> bool:
+        """Whether all controllers are members of the fleet; always without a fleet."""
+        if not self.scale.members:
+            return True
+        with suppress(OSError):
+            found = self.ask("GET", f"health/service/podpulse?passing&consistent&filter={FLEET_FILTER}").json()
+            return {each["Service"]["Meta"]["member"] for each in found} == {each.member for each in self.controllers}
+        return False
+
+    def wait_whole(self) -> None:
+        """Waits until all controllers are members of the fleet."""
+        until(self.is_whole, JOINS, "all members of the fleet")
 
     def is_right(self) -> bool:
         """Whether health keys = pods, each in a live session and with the word for its target; flapping pods may say
@@ -224,10 +274,6 @@ class Stage(AbstractContextManager["Stage"]):
         time.sleep(tail)
         self.recorder.note(Finished(time.monotonic()))
         self.observer.stop()
-
-    def _end_process(self) -> None:
-        if self._process:
-            self._process.kill()
 
     # --- Consul, past the line ---
 
@@ -279,9 +325,13 @@ class Stage(AbstractContextManager["Stage"]):
         self.ask("PUT", "txn", json.dumps([{"KV": operation} for operation in operations]))
 
     def manifests(self) -> Mapping[str, bytes]:
-        prefix = f"intent/{NODE}/"
-        entries = self.ask("GET", f"kv/{prefix}?recurse&consistent").json()
-        return {entry["Key"].removeprefix(prefix): base64.b64decode(entry["Value"] or "") for entry in entries}
+        """Returns the manifests of all pods by name."""
+        return {name: data for node in self.nodes for name, data in self._manifests(f"intent/{node}/").items()}
+
+    def _manifests(self, prefix: str) -> dict[str, bytes]:
+        entries = self.ask("GET", f"kv/{prefix}?recurse&consistent", expected=(200, 404))
+        found = entries.json() if entries.status == 200 else []
+        return {entry["Key"].removeprefix(prefix): base64.b64decode(entry["Value"] or "") for entry in found}
 
 
 class Alone(AbstractContextManager["Alone"]):

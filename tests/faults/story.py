@@ -28,7 +28,8 @@ from tests.faults.history import (
     Turn,
     Usage,
 )
-from tests.faults.spans import Lengths, Span, merged, put_off
+from tests.faults.moves import Member, Move, away, combined, down_of, frozen_of, moves
+from tests.faults.spans import Lengths, Span, common, merged, put_off
 
 E = TypeVar("E")
 
@@ -85,12 +86,14 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class FaultSpan:
-    """`stood` is when all of it was in force, without its beginning and its healing."""
+    """`stood` is when all of it was in force, without its beginning and its healing. `member` is the only member of the
+    fleet that has its effects, "" for all."""
 
     name: str
     effects: frozenset[Effect]
     span: Span
     stood: Span
+    member: str = ""
 
 
 @dataclass
@@ -115,29 +118,58 @@ class Story:
     stalls: Sequence[Stall]
     intents: Sequence[Intent]
     removals: Sequence[Removal]
+    members: Sequence[Member]
+    moves: Sequence[Move]
     down: Sequence[Span] = field(init=False)
     """No controller was there that listens."""
     frozen: Sequence[Span] = field(init=False)
     """A controller was there, and stopped by SIGSTOP."""
-    _stalls: Lengths = field(init=False)
+    absent: Sequence[Span] = field(init=False)
+    """No controller could do anything: there was none, or it was stopped."""
+    whole: Sequence[Scrape] = field(init=False)
+    """What all controllers together said of their pods."""
+    _member_of: Mapping[int, str] = field(init=False)
+    _stalls: Mapping[str | None, Lengths] = field(init=False)
+    """By member; None for those of the machine."""
 
     def __post_init__(self) -> None:
-        self._stalls = Lengths(Span(stall.at - stall.seconds, stall.at) for stall in self.stalls)
-        self.down = _down(self.processes, self.setup.at)
-        self.frozen = _frozen(self.processes)
+        self._member_of = {event.pid: event.member for event in self.processes}
+        self.down = common(member.down for member in self.members)
+        self.frozen = merged(span for member in self.members for span in member.frozen)
+        self.absent = common(member.absent for member in self.members)
+        downs = {member.id: member.down for member in self.members}
+        self.whole = combined(self.scrapes, self.member_of, downs) if len(self.members) > 1 else self.scrapes
+        stalls: dict[str | None, list[Span]] = defaultdict(list)
+        for stall in self.stalls:
+            whose = None if stall.whose == "harness" else self.member_of(stall.pid)
+            stalls[whose].append(Span(stall.at - stall.seconds, stall.at))
+        self._stalls = {whose: Lengths(spans) for whose, spans in stalls.items()}
 
     @property
     def pods(self) -> list[str]:
         return sorted({*self.lives, *self.requests, *self.sightings})
 
-    @property
-    def absent(self) -> Sequence[Span]:
-        """No controller could do anything: there was none, or it was stopped."""
-        return merged([*self.down, *self.frozen])
+    def member_of(self, pid: int) -> str:
+        """Returns the member of the fleet that had this process; "" without a fleet."""
+        return self._member_of.get(pid, "")
 
-    def spans(self, *effects: Effect) -> Sequence[Span]:
-        """When faults with any of these effects were at work."""
-        return merged(fault.span for fault in self.faults if fault.effects & set(effects))
+    def absent_of(self, pid: int) -> Sequence[Span]:
+        """When the controller that had this process could not do anything."""
+        return next((member.absent for member in self.members if member.id == self.member_of(pid)), ())
+
+    @property
+    def absences(self) -> Sequence[Span]:
+        """When any controller could not do anything, or not reach Consul."""
+        return merged([*self.absent, *(each.span for member in self.members for each in member.away)])
+
+    def late(self, begin: float, end: float) -> float:
+        """By how many seconds a probe may be late that is due in this time, because nodes move."""
+        return max((move.late for move in self.moves if move.span.overlaps(begin, end)), default=0.0)
+
+    def spans(self, *effects: Effect, pid: int = 0) -> Sequence[Span]:
+        """When faults with any of these effects were at work for all controllers, or for that of `pid`."""
+        members = {"", self.member_of(pid)}
+        return merged(fault.span for fault in self.faults if fault.effects & set(effects) and fault.member in members)
 
     def late_writes(self) -> Sequence[Span]:
         """The faults after which Consul executes writes that had timed out."""
@@ -148,8 +180,9 @@ class Story:
         return ", ".join(dict.fromkeys(fault.name for fault in self.faults if fault.span.overlaps(begin, end)))
 
     def stalled(self, begin: float, end: float) -> float:
-        """For how many seconds of this time the machine kept us or the controller from running."""
-        return self._stalls.between(begin, end)
+        """For how many seconds of this time the machine kept us or a controller from running."""
+        lengths = {whose: lengths.between(begin, end) for whose, lengths in self._stalls.items()}
+        return lengths.pop(None, 0.0) + max(lengths.values(), default=0.0)
 
     def turn_at(self, pod: str, at: float) -> Turn | None:
         """What the pod's target did at this moment."""
@@ -190,8 +223,13 @@ def story(events: Iterable[Event]) -> Story:
     end = finished[-1].at if finished else max(event.at for event in every)
     every = [event for event in every if event.at <= end]
     intents, removals, processes, looks = kind(Intent), kind(Removal), kind(Process), kind(Look)
-    down, faults = _down(processes, setups[0].at), _faults(kind(FaultBegan), kind(FaultStood), kind(FaultEnded))
-    outages = [fault.span for fault in faults if fault.effects & OUTAGES]
+    faults = _faults(kind(FaultBegan), kind(FaultStood), kind(FaultEnded))
+    outages = [fault.span for fault in faults if fault.effects & OUTAGES and not fault.member]
+    members = _members(processes, faults, setups[0].at)
+    all_absent = common(member.absent for member in members)
+    is_fleet = len(members) > 1
+    moved = moves((member.away for member in members), all_absent, setups[0].interval) if is_fleet else []
+    down = [*common(member.down for member in members), *(move.span for move in moved)]
     return Story(
         setup=setups[0],
         end=end,
@@ -210,7 +248,21 @@ def story(events: Iterable[Event]) -> Story:
         stalls=kind(Stall),
         intents=intents,
         removals=removals,
+        members=members,
+        moves=moved,
     )
+
+
+def _members(processes: Sequence[Process], faults: Sequence[FaultSpan], since: float) -> list[Member]:
+    found = []
+    for member in dict.fromkeys(event.member for event in processes) or [""]:
+        mine = [event for event in processes if event.member == member]
+        down, frozen = down_of(mine, since), frozen_of(mine)
+        cut = [
+            fault.span for fault in faults if member and fault.member == member and fault.effects & {"cut", "behind"}
+        ]
+        found.append(Member(member, down, frozen, [*away(mine, merged([*down, *frozen]), cut)] if member else []))
+    return found
 
 
 P = TypeVar("P", Request, Turn)
@@ -304,30 +356,6 @@ def _faults(began: Sequence[FaultBegan], stood: Sequence[FaultStood], ended: Seq
             for each in stood
             if each.name == begin.name and span.overlaps(each.at, each.until)
         )
-        faults.append(FaultSpan(begin.name, frozenset(begin.effects), span, next(whole, Span(begin.at, begin.at))))
+        stood_ = next(whole, Span(begin.at, begin.at))
+        faults.append(FaultSpan(begin.name, frozenset(begin.effects), span, stood_, begin.member))
     return faults
-
-
-def _down(processes: Sequence[Process], since: float) -> tuple[Span, ...]:
-    spans, alive, begin = [], set[int](), since
-    for event in processes:
-        match event.what:
-            case "listens":
-                if not alive:
-                    spans.append(Span(begin, event.at))
-                alive.add(event.pid)
-            case "KILL" | "TERM" | "ended" if event.pid in alive:
-                alive.discard(event.pid)
-                begin = event.at if not alive else begin
-    return merged(spans if alive else [*spans, Span(begin, math.inf)])
-
-
-def _frozen(processes: Sequence[Process]) -> tuple[Span, ...]:
-    spans, begin = [], dict[int, float]()
-    for event in processes:
-        match event.what:
-            case "STOP":
-                begin.setdefault(event.pid, event.at)
-            case "CONT" | "ended" if event.pid in begin:
-                spans.append(Span(begin.pop(event.pid), event.at))
-    return merged([*spans, *(Span(since, math.inf) for since in begin.values())])

@@ -15,6 +15,8 @@ CONSUL_CONNECTIONS = 10
 session, registration and the node's address in the catalog."""
 WITH_SERVICES = 2
 """Descriptors of one more connection to Consul; as many more while it is opened anew."""
+IN_A_FLEET = 4
+"""Descriptors of two more connections to Consul: for the members, and for the manifests of the own nodes."""
 THREADS = 40
 LOG_WINDOW = 60.0
 LOG_BASE = 60
@@ -30,7 +32,8 @@ GROWTH_BYTES = 4 * 1024 * 1024
 def check(story: Story) -> Iterator[Broken]:
     for pid in dict.fromkeys(usage.pid for usage in story.usages):
         mine = [usage for usage in story.usages if usage.pid == pid]
-        yield from _descriptors(mine, WITH_SERVICES if story.setup.services else 0)
+        more = (WITH_SERVICES if story.setup.services else 0) + (IN_A_FLEET if len(story.members) > 1 else 0)
+        yield from _descriptors(mine, more)
         yield from _memory(mine)
         yield from _log(story, mine)
     yield from _writes(story)

@@ -28,7 +28,7 @@ def check(story: Story) -> Iterator[Broken]:
         for life in story.lives.get(pod, ()):
             yield from _first_request(story, life)
             yield from _too_soon(story, life)
-            for begin, end in _gaps(story, life):
+            for begin, end in gaps_between(story, life):
                 over = _over(story, life, begin, end)
                 gaps += 1
                 loose += over > TIGHT
@@ -41,7 +41,7 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _first_request(story: Story, life: Life) -> Iterator[Broken]:
-    excuses = _unprobed(story, life.pod)
+    excuses = unprobed(story, life.pod)
     if any(span.overlaps(life.begin, life.begin + FIRST) for span in story.deaf(life.pod)):
         return
     bound = FIRST + (story.setup.interval if _is_mass(story, life) else 0.0)
@@ -50,7 +50,7 @@ def _first_request(story: Story, life: Life) -> Iterator[Broken]:
     after = put_off(life.begin, due - life.begin, outages, AFTER_OUTAGE - ASKED_AGAIN)
     promise, due = ("A3", after) if after > due else ("A1", due)
     due = put_off(life.begin, due - life.begin, excuses, START + FIRST + story.setup.interval)
-    due += story.stalled(life.begin, due)
+    due += story.late(life.begin, due) + story.stalled(life.begin, due)
     first = next(
         (request.at for request in story.requests.get(life.pod, ()) if request.at >= life.begin_sent), math.inf
     )
@@ -60,7 +60,7 @@ def _first_request(story: Story, life: Life) -> Iterator[Broken]:
 
 
 def _too_soon(story: Story, life: Life) -> Iterator[Broken]:
-    """Two probes for one manifest, by one process, so near to each other that a threshold of several means nothing.
+    """Two probes for one manifest, by one controller, so near to each other that a threshold of several means nothing.
 
     Where the session has ended, or checks of services have expired, every pod is probed at once, and what was counted
     before does not count any more.
@@ -69,7 +69,11 @@ def _too_soon(story: Story, life: Life) -> Iterator[Broken]:
     requests = [request for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
     for one, other in pairwise(requests):
         apart, least = other.at - one.at, story.setup.interval / 2 - SLACK
-        if one.version != other.version or any(span.overlaps(one.at, other.at) for span in others):
+        if (
+            one.version != other.version
+            or one.member != other.member
+            or any(span.overlaps(one.at, other.at) for span in others)
+        ):
             continue
         if apart < least - story.stalled(one.at - SLACK, other.at):
             yield Broken("A2", other.at, life.pod, f"{apart:.3f} s between two probes, at least {least:.2f} s are due")
@@ -103,7 +107,7 @@ def _is_mass(story: Story, life: Life) -> bool:
     return len(near) > AT_ONCE
 
 
-def _gaps(story: Story, life: Life) -> Iterator[tuple[float, float]]:
+def gaps_between(story: Story, life: Life) -> Iterator[tuple[float, float]]:
     """Between probes, and after the last one; where the target was deaf nothing is known."""
     times = [request.at for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
     deaf = story.deaf(life.pod)
@@ -117,11 +121,12 @@ def _over(story: Story, life: Life, begin: float, end: float) -> float:
     """By how many seconds a gap was longer than an interval, when what excuses it is taken off: also what began before
     the probe was late."""
     interval = story.setup.interval
-    due = put_off(begin, interval + SLACK, _unprobed(story, life.pod), interval + START + SLACK) - SLACK
+    due = put_off(begin, interval + SLACK, unprobed(story, life.pod), interval + START + SLACK) - SLACK
+    due += story.late(begin, due)
     return end - due - story.stalled(begin, end)
 
 
-def _unprobed(story: Story, pod: str) -> tuple[Span, ...]:
+def unprobed(story: Story, pod: str) -> tuple[Span, ...]:
     """When nobody could have probed this pod, or need not have."""
     return merged([*story.absent, *story.spans("local", "stuck"), *story.doubts.get(pod, ())])
 

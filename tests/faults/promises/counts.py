@@ -23,20 +23,42 @@ def check(story: Story) -> Iterator[Broken]:
 
 def _counted(story: Story, pod: str) -> Iterator[Broken]:
     """Every probe that is counted was asked, and every one that was asked is counted when it ended."""
-    for scrape in story.scrapes:
-        series, life = scrape.pods.get(pod), story.life_at(pod, scrape.sent)
-        began = _counting_since(story, pod, scrape)
-        if not series or not life or began is None or _disturbed(story, pod, began, scrape.at):
+    for scrape, series, began, at_the_latest in _counting(story, pod):
+        life = story.life_at(pod, scrape.sent)
+        if not life or _disturbed(story, pod, began, scrape.at):
             continue
-        requests = [request for request in story.requests.get(pod, ()) if request.at >= began]
+        member = story.member_of(scrape.pid)
+        every = story.requests.get(pod, ())
+        requests = [request for request in every if request.at >= began and request.member == member]
         asked = [request for request in requests if request.at <= scrape.at]
-        least = (
-            sum(request.at <= scrape.sent - _late(story, scrape) for request in requests) - 1 - _changes(life, scrape)
-        )
+        surely = [each for each in requests if at_the_latest <= each.at <= scrape.sent - _late(story, scrape)]
+        least = len(surely) - 1 - _changes(life, scrape)
         starved = story.stalled(began, scrape.at) > story.setup.timeout / 2
         if problem := _problem(series, least, asked, starved=starved):
             yield Broken("H1", scrape.at, pod, problem)
             return
+
+
+def _counting(story: Story, pod: str) -> Iterator[tuple[Scrape, PodSeries, float, float]]:
+    """Yields what each scrape counts of the pod, and since when at the earliest and at the latest. A member of a fleet
+    starts again when it gains the pod's node. It may lose and gain the node between two scrapes."""
+    is_fleet = len(story.members) > 1
+    gained: dict[int, tuple[float, float]] = {}
+    before: dict[int, tuple[float, int]] = {}
+    for scrape in story.scrapes:
+        series, pid = scrape.pods.get(pod), scrape.pid
+        total = series.success + series.failure + series.local if series else 0
+        sent, earlier = before.get(pid, (scrape.sent, 0))
+        before[pid] = scrape.sent, total
+        if not series:
+            gained[pid] = scrape.sent, scrape.sent
+            continue
+        if total < earlier and story.late(sent, scrape.at):
+            gained[pid] = sent, scrape.sent
+        began = _counting_since(story, pod, scrape)
+        if began is not None:
+            earliest, latest = gained.get(pid, (began, began)) if is_fleet else (began, began)
+            yield scrape, series, max(began, earliest), max(began, latest)
 
 
 def _late(story: Story, scrape: Scrape) -> float:
@@ -92,7 +114,7 @@ def _left_behind(story: Story, pod: str) -> Iterator[Broken]:
     for number, life in enumerate(lives):
         again = lives[number + 1].begin_sent if number + 1 < len(lives) else story.end
         due = removal_due(story, life)
-        for scrape in story.scrapes:
+        for scrape in story.whole:
             if due < scrape.sent and scrape.at < again and pod in scrape.pods:
                 yield Broken(
                     "H1", scrape.at, pod, f"its series were there {scrape.sent - life.end:.1f} s after its end"

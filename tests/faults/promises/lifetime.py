@@ -33,17 +33,20 @@ def removal_due(story: Story, life: Life) -> float:
     fuse = FUSE if _is_mass(story, life) else 0.0
     due = put_off(life.end, GONE + fuse, troubles, AFTER_OUTAGE + fuse)
     due = put_off(life.end, due - life.end, story.spans("stuck"), GONE + fuse)
-    return due + story.stalled(life.end, due)
+    return due + story.late(life.end, due) + story.stalled(life.end, due)
 
 
 def _is_mass(story: Story, life: Life) -> bool:
-    """Whether the fuse may take it for a mistake: what was deleted while it was not yet due, or nothing was listed."""
+    """Whether the fuse of its node may take it for a mistake: what was deleted while it was not yet due, or nothing was
+    listed."""
     reach = GONE
-    for span in merged([*story.absent, *story.spans("cut", "blind", "slow", "leader")]):
+    for span in merged([*story.absences, *story.spans("cut", "blind", "slow", "leader")]):
         if span.overlaps(life.end_sent - GONE, life.end + GONE):
             reach = max(reach, span.end - span.begin + AFTER_OUTAGE)
-    ended = [other for lives in story.lives.values() for other in lives if abs(other.end - life.end) <= reach]
-    known = [other for lives in story.lives.values() for other in lives if other.begin < life.end <= other.end]
+    node = story.setup.nodes.get(life.pod)
+    beside = [other for pod, lives in story.lives.items() if story.setup.nodes.get(pod) == node for other in lives]
+    ended = [other for other in beside if abs(other.end - life.end) <= reach]
+    known = [other for other in beside if other.begin < life.end <= other.end]
     gone = len(ended)
     return (gone > FUSE_PODS and gone > FUSE_SHARE * len(known)) or (gone >= len(known) and gone > 1)
 
@@ -94,7 +97,7 @@ def _orphans(story: Story) -> Iterator[Broken]:
 
 def _calms(story: Story) -> Iterator[Span]:
     """Times without faults that began long enough after the last one."""
-    troubles = merged([*story.absent, *(fault.span for fault in story.faults), Span(story.end, math.inf)])
+    troubles = merged([*story.absences, *(fault.span for fault in story.faults), Span(story.end, math.inf)])
     for trouble, after in itertools.pairwise(troubles):
         if after.begin - trouble.end > SETTLED:
             yield Span(trouble.end + SETTLED, after.begin)

@@ -22,8 +22,8 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _accepted(story: Story, life: Life, again: float) -> float:
-    """When the controller itself showed that it had accepted the removal: its metrics had nothing of the pod."""
-    for scrape in story.scrapes:
+    """When the controllers themselves showed that they had accepted the removal: no metrics had anything of the pod."""
+    for scrape in story.whole:
         if life.end <= scrape.sent and scrape.at < again and life.pod not in scrape.pods:
             return scrape.at
     return float("inf")

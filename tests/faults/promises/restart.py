@@ -22,7 +22,7 @@ def _kept(story: Story, span: Span) -> Iterator[Broken]:
     for pod, sightings in story.sightings.items():
         for before, after in itertools.pairwise(sightings):
             meant = before.record and span.begin <= after.first.at <= end
-            if meant and not _news(story, pod, span.begin, end) and not _was_late(story, before, after):
+            if meant and not _news(story, pod, span.begin, end) and not was_late(story, before, after):
                 yield from _changed(pod, before, after)
     yield from _late(story, span)
 
@@ -35,7 +35,7 @@ def _changed(pod: str, before: Sighting, after: Sighting) -> Iterator[Broken]:
         yield Broken("R1", after.first.at, pod, f"{said} over a restart")
 
 
-def _was_late(story: Story, before: Sighting, after: Sighting) -> bool:
+def was_late(story: Story, before: Sighting, after: Sighting) -> bool:
     """A busy machine explains that a target did not answer in time, and that it is well again after that."""
     late = next((each for each in (after, before) if each.record and each.record.reason == "timeout"), None)
     if not late or not after.record:
@@ -72,6 +72,7 @@ def _noticed_until(story: Story, begin: float) -> float:
 def _late(story: Story, span: Span) -> Iterator[Broken]:
     """No probe more than one interval late: the first one after the restart."""
     due = span.end + story.setup.interval + 1.0
+    due += story.late(span.end, due)
     due += story.stalled(span.begin, due)
     for pod, lives in story.lives.items():
         life = next((life for life in lives if life.begin < span.begin and due < life.end_sent), None)

@@ -45,7 +45,7 @@ def _ended(story: Story, mine: list[Process], asked: Process) -> Iterator[Broken
 
 
 def _says(story: Story, signs: Signs) -> Iterator[Broken]:
-    troubles = merged([*story.absent, *story.spans("stuck", "local")])
+    troubles = merged([*story.absent_of(signs.pid), *story.spans("stuck", "local", pid=signs.pid)])
     if any(span.overlaps(signs.sent - SILENT, signs.at) for span in troubles):
         yield from _stuck(story, signs)
         return
@@ -53,7 +53,7 @@ def _says(story: Story, signs: Signs) -> Iterator[Broken]:
         if story.stalled(signs.sent, signs.at) < SILENT / 2:
             yield Broken("G2", signs.at, "", f"no answer within {signs.at - signs.sent:.1f} s: {signs.words}")
         return
-    if not signs.healthy and not _recently(story, signs.sent, 5.0):
+    if not signs.healthy and not _recently(story, signs, 5.0):
         yield Broken("G2", signs.at, "", f"/-/healthy says no: {signs.words}")
     yield from _ready(story, signs)
 
@@ -66,30 +66,33 @@ def _lost_after(setup: Setup, effects: Collection[Effect]) -> float:
     return setup.wait + STALE + WAIT_SLACK if "blind" in effects else math.inf
 
 
-def _recently(story: Story, at: float, reach: float) -> bool:
-    troubles = merged([*story.absent, *story.spans("stuck", "local", "busy")])
+def _recently(story: Story, signs: Signs, reach: float) -> bool:
+    at = signs.sent
+    troubles = merged([*story.absent_of(signs.pid), *story.spans("stuck", "local", "busy", pid=signs.pid)])
     return any(span.overlaps(at - reach, at) for span in troubles) or story.stalled(at - reach, at) > 1.0
 
 
 def _ready(story: Story, signs: Signs) -> Iterator[Broken]:
-    for fault in story.faults:
+    affecting = [fault for fault in story.faults if fault.member in {"", story.member_of(signs.pid)}]
+    for fault in affecting:
         late = _lost_after(story.setup, fault.effects)
         lost = fault.stood.begin + late < signs.sent and signs.at < fault.stood.end
-        if lost and signs.ready and not _recently(story, signs.sent, late):
+        if lost and signs.ready and not _recently(story, signs, late):
             said = f"/-/ready says yes {signs.sent - fault.stood.begin:.0f} s after {fault.name} began"
             yield Broken("G2", signs.at, "", said)
-    if not signs.ready and not _may_be_unready(story, signs.sent):
+    if not signs.ready and not _may_be_unready(story, signs):
         yield Broken("G2", signs.at, "", f"/-/ready says no: {signs.words}")
 
 
-def _may_be_unready(story: Story, at: float) -> bool:
-    troubles = [*story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy"), *story.absent]
-    return any(Span(span.begin, span.end + AFTER_OUTAGE).overlaps(at - 1.0, at) for span in troubles)
+def _may_be_unready(story: Story, signs: Signs) -> bool:
+    effects: tuple[Effect, ...] = ("cut", "blind", "slow", "leader", "foreign", "two", "busy", "behind")
+    troubles = [*story.spans(*effects, pid=signs.pid), *story.absent_of(signs.pid)]
+    return any(Span(span.begin, span.end + AFTER_OUTAGE).overlaps(signs.sent - 1.0, signs.sent) for span in troubles)
 
 
 def _stuck(story: Story, signs: Signs) -> Iterator[Broken]:
     """A thread that stands still for long is seen."""
-    for span in story.spans("stuck"):
+    for span in story.spans("stuck", pid=signs.pid):
         if span.begin + STUCK < signs.sent and signs.at < span.end and signs.healthy:
             yield Broken(
                 "G2", signs.at, "", f"/-/healthy says yes {signs.sent - span.begin:.0f} s after a thread stood"

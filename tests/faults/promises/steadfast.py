@@ -19,10 +19,11 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _lost(story: Story) -> Iterator[Broken]:
-    """A pod was in the metrics or asked by this process, its manifest stands, and it is not in the metrics."""
+    """A pod was in the metrics or asked by this process, its manifest stands, and it is not in the metrics. While nodes
+    move, a pod may be in the metrics of no member."""
     known: dict[str, float] = {}
     pid, asked = 0, deque(_asked(story))
-    for scrape in story.scrapes:
+    for scrape in story.whole:
         if scrape.pid != pid:
             known, pid = {}, scrape.pid
         since = _listens(story, scrape)
@@ -32,6 +33,8 @@ def _lost(story: Story) -> Iterator[Broken]:
         for pod in known.keys() - scrape.pods.keys():
             seen = known.pop(pod)
             life = story.life_at(pod, seen)
+            if story.late(seen - SEEN, scrape.at):
+                continue
             if life and life.begin <= seen and life.end_sent > scrape.at:
                 faults = story.during(seen, scrape.at)
                 yield Broken("E1", scrape.at, pod, f"its check is gone, and its manifest stands{_meanwhile(faults)}")
@@ -63,7 +66,7 @@ def _flags(story: Story) -> Iterator[Broken]:
         changes[removal.pod].append(removal)
     for pod, of_pod in changes.items():
         of_pod.sort(key=lambda change: change.at)
-        for scrape in story.scrapes:
+        for scrape in story.whole:
             wanted, said = _invalid(story, of_pod, scrape), pod in scrape.invalid
             if wanted is not None and wanted is not said:
                 words = "invalid, and it is not" if said else "valid, and it is not"
@@ -82,6 +85,8 @@ def _invalid(story: Story, changes: list[Intent | Removal], scrape: Scrape) -> b
     due = put_off(last.at, SEEN if isinstance(last, Intent) else GONE, outages, AFTER_OUTAGE)
     not_asked = [Span(outage.end, outage.end + ASKED_AGAIN) for outage in outages]
     due = put_off(last.at, due - last.at, not_asked, SEEN)
+    if story.late(last.at, due) or story.late(scrape.sent - SEEN, scrape.at):
+        return None
     began = max((span.end for span in story.absent if span.end <= scrape.sent), default=0.0)
     if scrape.sent < max(due + story.stalled(last.at, due), began + SEEN + story.stalled(began, began + SEEN)):
         return None

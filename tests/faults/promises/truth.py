@@ -33,7 +33,7 @@ def verdict_due(story: Story, life: Life) -> float:
     bound = MARGIN + setup.interval + _verdict(story)
     deaf = [Span(span.begin, span.begin + setup.timeout) for span in story.deaf(life.pod)]
     due = put_off(life.begin, bound, [*troubled(story), *deaf, *story.doubts.get(life.pod, ())], SETTLED)
-    return due + story.stalled(life.begin, due)
+    return due + story.late(life.begin, due) + story.stalled(life.begin, due)
 
 
 def troubled(story: Story) -> tuple[Span, ...]:
@@ -145,7 +145,7 @@ def too_long(
     for span in spans:
         begin = max(span.begin, sighting.first.sent)
         due = put_off(begin, _verdict(story), [*troubled(story), *story.doubts.get(pod, ())], SETTLED)
-        due += story.stalled(begin, due)
+        due += story.late(begin, due) + story.stalled(begin, due)
         life = story.life_at(pod, min(due, span.end))
         end = min(span.end, life.end_sent if life else 0.0)
         if life and due < end and sighting.last.sent > due and life.begin + _verdict(story) < due:

@@ -1,0 +1,146 @@
+"""For every promise of a fleet: histories that keep it, up to its bound, and histories that break it. And what a fleet
+changes in the other promises."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from tests.faults import test_promises
+from tests.faults.checker import PROMISES
+from tests.faults.fleet_tales import PIDS, FleetTale
+from tests.faults.history import Intent, PodSeries, Record, Request, Scrape, Stall
+from tests.faults.moves import combined
+from tests.faults.spans import Span, common
+from tests.faults.tales import SESSION, Tale, passing, steadily
+from tests.faults.test_promises import names
+
+HEIR = "he1r"
+SESSIONS = ((0.0, 40.0, SESSION), (0.0, math.inf, HEIR))
+HELD_ON = [(1.3, 27.5, passing(flags=5)), (27.5, math.inf, passing(11, session=HEIR, flags=7))]
+
+
+def taken_over(
+    heir: float = 27.0, shown: Sequence[tuple[float, float, Record]] = HELD_ON, last: float = 20.0
+) -> FleetTale:
+    """m1 is killed at 20 s. m2 probes its pod from `heir` on."""
+    tale = FleetTale(end=60.0, sessions=SESSIONS, owners=((0.0, heir, "m1"), (heir, math.inf, "m2"))).killed("m1", 20.0)
+    tale.pod("a", probed=[*steadily(1.1, last), *steadily(heir, 60.0)], shown=shown)
+    return tale
+
+
+def probed_by_both(until: float) -> FleetTale:
+    """m1 is frozen until 26.1 s, and probes until then, although m2 probes from 26.3 s on."""
+    owners = ((0.0, 26.3, "m1"), (26.3, math.inf, "m2"))
+    tale = FleetTale(end=60.0, sessions=SESSIONS, owners=owners).frozen("m1", 20.0, 26.1)
+    tale.pod("a", probed=[*steadily(1.1, 20.0), *steadily(26.3, 60.0)], shown=HELD_ON)
+    tale.also(*(Request(at, "a", 1, good=True, member="m1") for at in steadily(26.2, until)))
+    return tale
+
+
+def left(heir: float) -> FleetTale:
+    """m1 leaves at 20 s, and probes for the last time at 20.1 s."""
+    tale = FleetTale(sessions=SESSIONS, owners=((0.0, heir, "m1"), (heir, math.inf, "m2"))).terminated("m1", 20.0)
+    shown = [(1.3, heir + 0.5, passing(flags=5)), (heir + 0.5, math.inf, passing(11, session=HEIR, flags=7))]
+    tale.pod("a", probed=[*steadily(1.1, 20.5), *steadily(heir, 40.0)], shown=shown)
+    return tale
+
+
+KEEPS: dict[str, list[FleetTale]] = {
+    "H2": [taken_over()],
+    "H3": [taken_over(heir=31.0)],
+    "H4": [probed_by_both(until=27.3), taken_over()],
+    "H5": [taken_over()],
+}
+
+GONE = [HELD_ON[0], (29.0, math.inf, passing(11, session=HEIR, flags=7))]
+LOCAL = Record("unknown", "local", HEIR, 11, 1, 1000.0, 7)
+OLDER = [(1.3, 27.5, passing(flags=7)), (27.5, math.inf, passing(11, session=HEIR, flags=5))]
+
+BREAKS: dict[str, list[FleetTale]] = {
+    "H2": [
+        taken_over(shown=GONE),
+        taken_over(shown=[HELD_ON[0], (27.5, 28.5, LOCAL), (28.5, math.inf, passing(12, session=HEIR, flags=7))]),
+    ],
+    "H3": [taken_over(heir=32.5)],
+    "H4": [probed_by_both(until=29.3)],
+    "H5": [taken_over(shown=OLDER)],
+}
+
+
+@pytest.mark.parametrize("promise", KEEPS)
+def test_a_history_that_keeps_a_promise_is_not_said_to_break_anything(promise: str) -> None:
+    for tale in KEEPS[promise]:
+        assert names(tale.told()) == set()
+
+
+@pytest.mark.parametrize(
+    ("promise", "number"), [(promise, number) for promise, tales in BREAKS.items() for number in range(len(tales))]
+)
+def test_a_history_that_breaks_a_promise_is_said_to_break_it(promise: str, number: int) -> None:
+    assert promise in names(BREAKS[promise][number].told())
+
+
+def test_every_promise_has_histories() -> None:
+    assert {*KEEPS, *test_promises.KEEPS} == {*BREAKS, *test_promises.BREAKS} == {*PROMISES}
+
+
+def test_the_promises_of_a_fleet_are_not_those_of_one_controller() -> None:
+    shown = [(1.3, 20, passing()), (23, math.inf, passing(12))]
+    assert "H2" not in names(Tale().pod(shown=shown).told())
+
+
+def test_a_member_that_leaves_hands_its_pods_over_within_an_interval() -> None:
+    assert names(left(heir=22.0).told()) == set()
+    assert names(left(heir=23.5).told()) == {"A2"}
+
+
+def test_a_pod_that_no_member_shows_although_nothing_moves_is_lost() -> None:
+    tale = FleetTale().pod("a")
+    gone = [Scrape(at, at + 0.02, pid, {}) for at, pid in ((30.5, PIDS["m1"]), (30.5, PIDS["m2"]))]
+    assert "E1" in names(tale.also(*gone).told())
+
+
+def test_a_broken_manifest_is_shown_by_the_member_that_has_the_node() -> None:
+    assert names(FleetTale().pod("a").also(Intent(29.9, 30.0, "a", 2, valid=False)).told()) == {"E2"}
+
+
+def test_a_removal_is_accepted_when_all_members_have_accepted_it() -> None:
+    late = [Scrape(at, at + 0.02, PIDS["m1"], {"a": PodSeries(success=19)}) for at in (21.0, 22.0, 23.0)]
+    tale = FleetTale().pod("a", end=20.0, probed=steadily(1.1, 22.5), series_until=23.9).also(*late)
+    assert "C1" not in names(tale.told())
+
+
+def test_a_member_that_is_cut_off_must_say_so_and_no_other_member() -> None:
+    def cut_off(member: str) -> FleetTale:
+        tale = FleetTale(end=60.0, sessions=SESSIONS, ready=[(0, 22), (41, 99)])
+        tale.pod("a").fault(10, 40, "cut")
+        return tale.affects(member)
+
+    assert "G2" not in names(cut_off("").told())
+    assert "G2" in names(cut_off("m1").told())
+
+
+def test_the_machine_takes_time_from_each_member_at_the_same_time() -> None:
+    tale = FleetTale().pod(probed=[*steadily(1.1, 30), *steadily(30.6, 40)])
+    assert names(tale.told()) == {"A2"}
+    stalls = [Stall(30.5, 0.2, "controller", pid) for pid in PIDS.values()]
+    assert names(tale.also(*stalls).told()) == {"A2"}
+    assert names(tale.also(Stall(30.5, 0.4, "controller", PIDS["m1"])).told()) == set()
+
+
+def test_metrics_are_combined_when_every_running_member_has_just_been_asked() -> None:
+    members = {PIDS["m1"]: "m1", PIDS["m2"]: "m2"}
+
+    def scrape(at: float, member: str, pod: str) -> Scrape:
+        return Scrape(at, at, PIDS[member], {pod: PodSeries()})
+
+    scrapes = [scrape(1.0, "m1", "a"), scrape(1.1, "m2", "b"), scrape(9.0, "m1", "a"), scrape(20.0, "m2", "b")]
+    found = combined(scrapes, members.__getitem__, {"m1": [Span(15, 25)], "m2": []})
+    assert [(each.at, sorted(each.pods)) for each in found] == [(1.1, ["a", "b"]), (20.0, ["b"])]
+
+
+def test_common_time_lies_in_all_spans() -> None:
+    assert common([[Span(1, 5), Span(7, 9)], [Span(3, 8)], [Span(0, 4), Span(7.5, 99)]]) == (Span(3, 4), Span(7.5, 8))
+    assert common([[Span(5, 7), Span(1, 6)]]) == (Span(1, 7),)
+    assert common([]) == ()
