@@ -38,7 +38,7 @@ def _weight(code: int, address: str) -> int:
 
 
 class ConnectionOwner(Protocol):
-    """Handles what happens on a connection."""
+    """Handles the events of a connection."""
 
     def on_open(self) -> None:
         """The connection is open; a TLS handshake may follow."""
@@ -101,13 +101,13 @@ class Connection:
 
     @property
     def has_next(self) -> bool:
-        """Whether there is another address to try while none has answered."""
+        """Whether an address is left to try and no address has answered."""
         return bool(self._addresses) and self._sock is None
 
     def open(self, addresses: Sequence[str], port: int, request: bytes = b"") -> None:
         """Begin to connect to the first address. The owner calls `try_next` after `NEXT_ADDRESS` seconds.
 
-        Without TLS, `request` is sent as soon as it is connected.
+        Without TLS, `request` is sent as soon as the connection is open.
         """
         self._addresses, self._port = list(addresses), port
         self._unsent = request if self.session is None else self.session.outgoing()

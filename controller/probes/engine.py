@@ -35,7 +35,7 @@ AT_ONCE = 32
 COUNT_EVERY = 1.0
 """Seconds between two counts of the skipped probes."""
 PATIENCE, MOST_PATIENCE = 3, 10
-"""How many probes of a check in a row may be skipped before a result reports it; more if all checks wait that long."""
+"""After this many consecutive skipped probes of a check a result reports it. More may be skipped if all checks wait."""
 
 
 class Observer(Protocol):

@@ -139,7 +139,7 @@ class RunningProbe:
 
     def _send(self) -> None:
         """Send the request on a kept connection or a connection with TLS."""
-        assert self.connection is not None  # noqa: S101 - it is ready
+        assert self.connection is not None  # noqa: S101 - the connection is ready
         self.is_sent = True
         try:
             self.connection.send(self.exchange.request)
@@ -169,7 +169,7 @@ class RunningProbe:
             self._fail(Failure(Cause.NO_HTTP2))
 
     def _is_alpn_agreed(self) -> bool:
-        """HTTP/1.1 needs no agreement: a server that does not know ALPN speaks it too."""
+        """HTTP/1.1 needs no agreement, because servers without ALPN also support it."""
         session = self.connection.session if self.connection else None
         return session is None or not isinstance(self.worker.spec.probe, GrpcHealth) or session.alpn() == grpc.ALPN
 
@@ -205,7 +205,7 @@ class RunningProbe:
     # The end
 
     def _finish(self) -> None:
-        """The exchange is done."""
+        """Handle a complete exchange: end the probe, or repeat it."""
         if self._is_over:
             return
         if self.exchange.failure or (self.is_kept and self.exchange.is_stale):
@@ -319,7 +319,7 @@ class RunningProbe:
         return Phases(dns, connect, tls, first - self._ready_at, now - first)
 
     def local_errno(self) -> int:
-        """Returns the local error that prevented a connection, see `Connection.local_errno`. 0 after it was open."""
+        """Returns the local error that prevented a connection, see `Connection.local_errno`; 0 once it was open."""
         return self.connection.local_errno if self.connection and not self._open_at else 0
 
     def stage(self) -> str:
