@@ -157,6 +157,11 @@ class Story:
         """When the controller that had this process could not do anything."""
         return next((member.absent for member in self.members if member.id == self.member_of(pid)), ())
 
+    def unaware(self, id_: str) -> Sequence[Span]:
+        """When this member of a fleet was away, and a second longer. It has not read what happened."""
+        mine = (each.span for member in self.members if member.id == id_ for each in member.away)
+        return [Span(span.begin, span.end + READ_WITHIN) for span in mine]
+
     @property
     def absences(self) -> Sequence[Span]:
         """When any controller could not do anything, or not reach Consul."""

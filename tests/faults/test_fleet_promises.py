@@ -111,6 +111,20 @@ def test_a_removal_is_accepted_when_all_members_have_accepted_it() -> None:
     assert "C1" not in names(tale.told())
 
 
+def test_a_member_that_wakes_up_may_ask_a_removed_pod_once() -> None:
+    for at, broken in ((40.1, set()), (42.0, {"C1"})):
+        owners = ((0.0, 27.0, "m1"), (27.0, math.inf, "m2"))
+        tale = FleetTale(end=60.0, sessions=SESSIONS, owners=owners).frozen("m1", 20.0, 40.0)
+        tale.pod(
+            "a",
+            end=35.0,
+            probed=[*steadily(1.1, 20), *steadily(27.0, 35.0)],
+            shown=[HELD_ON[0], (27.5, 35.3, HELD_ON[1][2])],
+        )
+        tale.also(Request(at, "a", 1, good=True, member="m1"))
+        assert names(tale.told()) & {"C1"} == broken
+
+
 def test_a_member_that_is_cut_off_must_say_so_and_no_other_member() -> None:
     def cut_off(member: str) -> FleetTale:
         tale = FleetTale(end=60.0, sessions=SESSIONS, ready=[(0, 22), (41, 99)])

@@ -63,17 +63,15 @@ def _too_soon(story: Story, life: Life) -> Iterator[Broken]:
     """Two probes for one manifest, by one controller, so near to each other that a threshold of several means nothing.
 
     Where the session has ended, or checks of services have expired, every pod is probed at once, and what was counted
-    before does not count any more.
+    before does not count any more. A member of a fleet may also have lost its session while it was away.
     """
     others = merged([*story.absent, *story.spans("two"), *_without_session(story), *_checks_expire(story)])
     requests = [request for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
     for one, other in pairwise(requests):
         apart, least = other.at - one.at, story.setup.interval / 2 - SLACK
-        if (
-            one.version != other.version
-            or one.member != other.member
-            or any(span.overlaps(one.at, other.at) for span in others)
-        ):
+        if one.version != other.version or one.member != other.member:
+            continue
+        if any(span.overlaps(one.at, other.at) for span in (*others, *story.unaware(one.member))):
             continue
         if apart < least - story.stalled(one.at - SLACK, other.at):
             yield Broken("A2", other.at, life.pod, f"{apart:.3f} s between two probes, at least {least:.2f} s are due")

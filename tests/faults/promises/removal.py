@@ -32,7 +32,8 @@ def _accepted(story: Story, life: Life, again: float) -> float:
 def _asked(story: Story, life: Life, accepted: float, again: float) -> Iterator[Broken]:
     for request in story.requests.get(life.pod, ()):
         slack = SLACK + story.stalled(accepted - 1, request.at)
-        if accepted + slack < request.at < again:
+        is_unaware = any(span.begin <= request.at < span.end for span in story.unaware(request.member))
+        if accepted + slack < request.at < again and not is_unaware:
             yield Broken("C1", request.at, life.pod, f"asked {request.at - life.end:.1f} s after its end was accepted")
             return
 
