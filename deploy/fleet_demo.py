@@ -217,7 +217,7 @@ class Story:
 
     def _show_shares(self) -> None:
         self._see()
-        _say("Who probes which pod. The member that probes a pod holds its health key in Consul:")
+        _say(f"Who probes which pod, as in {_bold('podpulse fleet')}. The prober holds the health key in Consul:")
         _line(_bold(f"    {'node':10}{'pod':8}{'health':10}probed by"))
         for name, key in sorted(self._fleet.keys().items(), key=lambda each: each[0].split("/")[2]):
             _, pod, node = name.split("/")
