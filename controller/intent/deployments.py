@@ -18,8 +18,8 @@ from reconcilers.spec import ManifestVersion, PodKey
 
 
 class Deployments:
-    """Excuses failures of a pod for at most `grace` seconds; 0 excuses none. `published` returns the record of an
-    earlier run, if it is known."""
+    """Excuses failures of a pod for at most `grace` seconds; 0 excuses none. `published` returns the published
+    record of a pod, if it is known: it shows the result of an earlier run."""
 
     def __init__(
         self,

@@ -208,7 +208,7 @@ class IntentWatch:
         return list(self._nodes.values())
 
     def _drop_nodes(self) -> None:
-        """Remove the nodes that are not checked here any more. Another controller publishes the health of their pods,
+        """Stop tracking nodes that are no longer checked here. Another controller publishes the health of their pods,
         so nothing is confirmed or held."""
         self._woken.clear()
         for name in self.nodes():
