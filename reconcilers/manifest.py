@@ -153,6 +153,8 @@ def _contradictions(key: PodKey, document: _Document, rules: Rules) -> Iterator[
         yield ManifestError("status.tls", "expected a check over TLS; this one is plain")
     if "headers" in said - without_use and not rules.allow_headers:
         yield ManifestError("status.headers", "not allowed; the controller's option allow_headers would allow them")
+    if status.localhost_only and rules.is_remote:
+        yield ManifestError("status.localhost_only", "not possible: a member of a fleet is not on the pod's node")
     if document.port and not status.paused:
         yield from _missing_files(status.tls, rules)
 

@@ -283,7 +283,8 @@ class Rules:
 
     `unreadable` returns why a file cannot be used, or "". `verify` returns the signed text of a manifest; None if
     manifests need no signature. `assume_passing` makes a pod without a port passing; otherwise it has no check.
-    `allow_output` limits which excerpts of answers are kept, whatever a manifest says.
+    `allow_output` limits which excerpts of answers are kept, whatever a manifest says. `is_remote` says that the
+    controller is not on the pods' nodes.
     """
 
     defaults: CheckOptions = field(default_factory=CheckOptions)
@@ -292,3 +293,4 @@ class Rules:
     unreadable: Callable[[str], str] = lambda _: ""
     verify: Verify | None = None
     assume_passing: bool = False
+    is_remote: bool = False

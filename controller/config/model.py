@@ -241,6 +241,7 @@ class Config(Section):
             verify,
             assume_passing=self.p2_compat,
             allow_output=self.allow_output,
+            is_remote=self.fleet is not None,
         )
 
     @property

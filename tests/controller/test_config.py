@@ -214,6 +214,11 @@ def test_an_error_names_the_file_the_field_and_the_expected_value(file: Path, te
     assert expected in message
 
 
+def test_a_member_of_a_fleet_is_not_on_the_nodes_of_its_pods(file: Path) -> None:
+    file.write_text("fleet: f")
+    assert load(file, {}).rules().is_remote
+
+
 def test_every_invalid_field_has_its_own_line(file: Path) -> None:
     lines = complaint(file, "tree: x\nmax_in_flight: x\nwhat: x").splitlines()
     assert len(lines) == 3

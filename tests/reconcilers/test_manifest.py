@@ -143,6 +143,13 @@ def test_headers_are_for_those_who_may() -> None:
         parse(KEY, CHECK + b"status: {headers: {}}", replace(rules, allow_headers=False))
 
 
+def test_a_member_of_a_fleet_checks_no_localhost() -> None:
+    manifest = CHECK + b"status: {localhost_only: true}"
+    assert parse(KEY, manifest, RULES).check
+    with pytest.raises(ManifestError, match=r"^status\.localhost_only: not possible: a member of a fleet"):
+        parse(KEY, manifest, replace(RULES, is_remote=True))
+
+
 def test_the_parts_of_a_check_are_text_like_any_other() -> None:
     """Not the reader's own kind of text, which would carry its quoting into comparisons of types, and into JSON."""
     check = parse(KEY, data("valid-options-all"), Rules(allow_headers=True)).check
