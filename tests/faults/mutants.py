@@ -290,7 +290,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "H5",
         "Handover._fence",
-        "if held and held.flags > max(index, self._overruled.get(node, 0)):",
+        "if held and self._fences.is_ahead(node, held.flags):",
         "if False:",
         "member behind",
         "a key is taken over from a member with a newer view",
