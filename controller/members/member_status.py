@@ -69,12 +69,15 @@ class MemberStatus:
         view = self._watch.view()
         members = view.members if view else None
         self._membership = self._membership.considered(self._member, members, self._sent)
-        return self._status(self._ready())
+        return self._status(self._ready(), is_shown=members is None or self._member in members)
 
-    def _status(self, unready: Sequence[str]) -> tuple[str, str]:
+    def _status(self, unready: Sequence[str], *, is_shown: bool) -> tuple[str, str]:
+        """The first passing output does not say that this controller is not a member yet: Consul's catalog takes the
+        next output only minutes later, because the status stays the same."""
         if not self._membership.is_admitted:
             return "warning", f"joining the fleet, which takes {SETTLING:g} s"
-        return "passing", "\n".join(unready) or "ok"
+        outdated = "" if is_shown else self._watch.complaint()
+        return "passing", "\n".join(each for each in unready if each != outdated) or "ok"
 
     def renewed(self) -> None:
         """See `CheckStatus`."""

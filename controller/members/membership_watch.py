@@ -79,7 +79,11 @@ class MembershipWatch:
         if not ours:
             return f"this controller, {self._member}, is not a member of fleet {self._fleet} yet"
         pages = " and ".join(each.page for each in ours)
-        return f"fleet {self._fleet} has {len(ours)} members {self._member}: {pages}" if len(ours) > 1 else ""
+        return (
+            f"fleet {self._fleet} has {len(ours)} controllers with the id {self._member}: {pages}"
+            if len(ours) > 1
+            else ""
+        )
 
     def hurry(self) -> None:
         """Let the members be read now, without waiting for a change."""
@@ -148,7 +152,7 @@ class MembershipWatch:
             before, self._known, self._seen = self._seen, members, members.members
             self._changed.notify_all()
         if {each.id for each in before} != {each.id for each in members.members}:
-            log.info("fleet %s has %d members: %s", self._fleet, len(members.members), _named(members.members))
+            log.info("fleet %s now has these members: %s", self._fleet, _named(members.members))
         self._share.apply(members.view())
 
 

@@ -49,13 +49,14 @@ class Candidate(AbstractContextManager["Candidate"]):
         self.share = CurrentShare(Share(member))
         self.client = ConsulClient(settings)
         self.watch = MembershipWatch(self.client, "f", self.share, _heartbeat("members"))
-        status = MemberStatus(
-            self.watch, member, lambda: self.stuck, lambda: self.unready, lambda: boottime() + self.late
-        )
+        status = MemberStatus(self.watch, member, lambda: self.stuck, self.complaints, lambda: boottime() + self.late)
         meta = {"fleet": "f", "member": member}
         service = controller_service(member, "1.2.3", "http", "127.0.0.1", port, meta)
         client = ConsulClient(settings, timeout=1.0)
         self.keeper = RegistrationKeeper(client, lambda: service, status, Holders(), _heartbeat("membership"))
+
+    def complaints(self) -> list[str]:
+        return [*filter(None, [self.watch.complaint()]), *self.unready]
 
     def __enter__(self) -> Self:
         self.watch.start()
@@ -98,6 +99,11 @@ def status_of(agent: Agent, member: str) -> str:
     return str(agent.request("GET", "agent/checks").json().get(f"podpulse-{member}", {}).get("Status", ""))
 
 
+def catalog_output(agent: Agent, member: str) -> str:
+    checks = agent.request("GET", "health/checks/podpulse").json()
+    return next(str(check["Output"]) for check in checks if check["ServiceID"] == f"podpulse-{member}")
+
+
 def test_the_first_members_of_a_fleet_need_not_wait(consul: Agent, stack: ExitStack) -> None:
     began = time.monotonic()
     first = stack.enter_context(Candidate(consul, "m1"))
@@ -124,6 +130,7 @@ def test_a_later_member_takes_its_share_after_a_while_and_gives_it_back_when_it_
         assert first.owned()
         assert second.owned()
         assert first.share.current().index == second.share.current().index
+        assert catalog_output(consul, "m2") == "ok"
     until(first.sees("m1"), WITHIN)
     assert first.owned() == set(NODES)
     assert "podpulse-m2" not in consul.request("GET", "agent/services").json()
@@ -212,7 +219,7 @@ def test_two_controllers_with_one_id_are_noticed(consul_binary: Path, stack: Exi
     first = stack.enter_context(Candidate(server, "m1"))
     until(first.sees("m1"), WITHIN)
     stack.enter_context(Candidate(other, "m1", port=9816))
-    expected = "fleet f has 2 members m1: http://127.0.0.1:9815 and http://127.0.0.1:9816"
+    expected = "fleet f has 2 controllers with the id m1: http://127.0.0.1:9815 and http://127.0.0.1:9816"
     until(lambda: first.watch.complaint() == expected, WITHIN)
 
 
