@@ -161,7 +161,7 @@ def _state(view: FleetView, controller: RegisteredController) -> tuple[MemberSta
         case HealthState.PASSING if controller.id in view.members:
             return MemberState.MEMBER, output
         case HealthState.PASSING | HealthState.WARNING:
-            return MemberState.JOINING, output or "this view does not have it yet"
+            return MemberState.JOINING, output or "it is not a member in this view"
     return MemberState.GONE, output or "it does not renew its registration"
 
 

@@ -181,7 +181,8 @@ class RegistrationKeeper:
                 raise ConsulRefused(f"the meta of service {service.id!r} lacks {'='.join(OWNER)}: it is not Podpulse's")
             if not _is_same(other, service) and self._is_alive(other):
                 page = page_of(other, service.meta["node"])
-                self._holders.elsewhere = f"another controller of this node runs at {page}"
+                whose = "with this id" if "fleet" in service.meta else "of this node"
+                self._holders.elsewhere = f"another controller {whose} runs at {page}"
                 raise ConsulRefused(self._holders.elsewhere)
         self._holders.elsewhere = ""
         self._may_be_registered = True

@@ -59,7 +59,7 @@ class Readiness:
             why = self._lease.why() or "it was not renewed in time"
             complaints.append(f"the lease is lost, no health can be published: {why}")
         if rival := self._rival():
-            complaints.append(f"another controller seems to run for this node: {rival}")
+            complaints.append(f"another controller seems to check the same pods: {rival}")
         return [*complaints, *self._of_places()]
 
     def unpublished(self, place: str) -> int:

@@ -46,7 +46,7 @@ def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
     assert World(seconds=31.4).says() == ["the manifests were last read 31 s ago"]
     assert World(session=None, reason="403").says() == ["the lease is lost, no health can be published: 403"]
     assert World(session=None).says() == ["the lease is lost, no health can be published: it was not renewed in time"]
-    assert World(holder="session x").says() == ["another controller seems to run for this node: session x"]
+    assert World(holder="session x").says() == ["another controller seems to check the same pods: session x"]
     assert World(waiting={A: "", B: "413"}).says() == [
         "2 pods have not been published (kv) for over 30 s, such as web1/b: 413"
     ]

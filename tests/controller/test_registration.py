@@ -247,18 +247,21 @@ def test_a_token_that_changes_before_the_stop_does_not_keep_it_in_the_catalog(
     until(lambda: in_catalog(acl_consul) == "", WITHIN)
 
 
+@pytest.mark.parametrize(
+    ("more", "whose"), [({}, "of this node"), ({"fleet": "f", "member": "web1"}, "with this id")], ids=["node", "fleet"]
+)
 def test_a_registered_controller_that_runs_is_not_replaced(
-    consul: Agent, target: Target, caplog: pytest.LogCaptureFixture
+    consul: Agent, target: Target, caplog: pytest.LogCaptureFixture, more: dict[str, str], whose: str
 ) -> None:
-    first = replace(SERVICE, address="127.0.0.1", port=target.port)
+    second = replace(SERVICE, meta={**SERVICE.meta, **more})
+    first = replace(second, address="127.0.0.1", port=target.port)
     trouble = Trouble()
     with registered(consul, service=first):
         until(lambda: ID in services(consul))
-        with registered(consul, trouble):
+        with registered(consul, trouble, service=second):
             until(trouble.holders.complaint, WITHIN)
-            assert (
-                trouble.holders.complaint() == f"another controller of this node runs at http://127.0.0.1:{target.port}"
-            )
+            page = f"http://127.0.0.1:{target.port}"
+            assert trouble.holders.complaint() == f"another controller {whose} runs at {page}"
             time.sleep(3 * PERIOD)
             assert services(consul)[ID]["Port"] == target.port
         assert ID in services(consul), "the service belongs to the other controller"

@@ -70,7 +70,7 @@ def test_controllers_that_are_no_members_come_first_with_the_reason() -> None:
         ("m5", MemberState.GONE, "TTL expired"),
         ("m6", MemberState.GONE, "it does not renew its registration"),
         ("m3", MemberState.JOINING, "joining the fleet, which takes 10 s"),
-        ("m4", MemberState.JOINING, "this view does not have it yet"),
+        ("m4", MemberState.JOINING, "it is not a member in this view"),
         ("m1", MemberState.MEMBER, ""),
         ("m2", MemberState.MEMBER, "the lease is lost"),
     ]
