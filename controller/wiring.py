@@ -263,9 +263,10 @@ def on_fleet(
         services.apply(_naming(config))
 
     services, scheduled = ManifestServices(manifests, _naming(config)), partial(_scheduled, manifests)
-    membership = MembershipWatch(client(), fleet, share, heartbeats.new("members", 30, asks=True))
+    renewing, started = [ConsulClient(settings, observe=observe)], timestamp(time.time())
+    heartbeat = heartbeats.new("members", 30, asks=True)
+    membership = MembershipWatch(renewing[0], fleet, share, heartbeat, started=started)
     handover = Handover(share, membership)
-    renewing: list[ConsulClient] = []
     sinks: dict[str, HealthSink] = {}
     keepers: list[Keeper] = []
     lease: SessionKeeper | None = None
@@ -273,7 +274,7 @@ def on_fleet(
     if "kv" in config.publish:
         renewing.append(ConsulClient(settings, observe=observe))
         heartbeat, resume = heartbeats.new("session", 30, asks=True), restart_state.session
-        lease = SessionKeeper(renewing[0], config.node_name, published_under, heartbeat, on_end=void, resume=resume)
+        lease = SessionKeeper(renewing[1], config.node_name, published_under, heartbeat, on_end=void, resume=resume)
         keys = sinks["kv"] = KvSink(client(), lease, scheduled, handover=handover, faults=heartbeats.faults)
         readers.append(keys.leftovers)
         look = heartbeats.new("kv-look", 30, asks=True)
@@ -341,8 +342,9 @@ def registration(
         return ()
     scheme = config.page_scheme
     host, _ = config.listen_address
-    started = timestamp(time.time())
-    meta = {FLEET: config.fleet, MEMBER: config.node_name, STARTED: started} if config.fleet else {}
+    meta: dict[str, str] = {}
+    if config.fleet and backends.membership:
+        meta = {FLEET: config.fleet, MEMBER: config.node_name, STARTED: backends.membership.started}
 
     def describe() -> AgentService:
         return controller_service(config.node_name, version("podpulse"), scheme, host, port(), meta)

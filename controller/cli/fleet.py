@@ -115,7 +115,7 @@ def fleet(
     Examples:
       podpulse fleet
       podpulse fleet --node web1                    # who checks web1?
-      podpulse fleet --fleet appliances --format json | jq -r '.nodes[] | .node + " " + .member'
+      podpulse fleet --fleet production --format json | jq -r '.nodes[] | .node + " " + .member'
       podpulse fleet --url http://m1.example.com:9815
 
     \b

@@ -31,7 +31,9 @@ SWITCH_INTERVAL = 0.0001
 @click.option("--config", "file", type=FILE, envvar="CONFIG_PATH", help="Configuration file, YAML [env CONFIG_PATH].")
 @click.option("--node", metavar="NAME", help="The node whose pods are checked [the host's name].")
 @click.option(
-    "--fleet", metavar="NAME", help="Share the pods of all nodes with the controllers of this fleet; --node is the id."
+    "--fleet",
+    metavar="NAME",
+    help="Share the pods of all nodes with the members of this fleet. --node is then the id of this member.",
 )
 @click.option(
     "--address", "node_address", metavar="WHERE", help="Address of the pods: name, catalog or an IP address [name]."
@@ -45,7 +47,7 @@ SWITCH_INTERVAL = 0.0001
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Format of the log [text].")
 @consul_options
 def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
-    """Run the controller of one node, until SIGTERM.
+    """Run the controller of one node or a member of a fleet, until SIGTERM.
 
     It probes the pods of the node, or with --fleet its share of the pods of all nodes, publishes their health to
     Consul, and serves a page and metrics. It logs to standard error. SIGHUP makes it read the configuration again.

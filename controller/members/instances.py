@@ -27,18 +27,20 @@ PATH = f"/v1/health/service/{NAME}"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Member:
-    """A member by its id, with the URL of its page."""
+    """A member by its id, with the URL of its page and the time of its start."""
 
     id: str
     page: str
+    started: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members as of one index of Consul, sorted."""
+    """The members as of one index of Consul, sorted. `others` are other fleets that have members."""
 
     index: int
     members: tuple[Member, ...] = ()
+    others: tuple[str, ...] = ()
 
     def view(self) -> FleetView:
         return FleetView(self.index, tuple(sorted({member.id for member in self.members})))
@@ -79,8 +81,8 @@ def read_members(client: ConsulClient, fleet: str, index: int = 0, wait: float =
     Raises:
         ConsulError: Consul did not answer, or refused the request.
     """
-    asked = [("passing", "1"), ("filter", f'Service.Meta.{FLEET} == "{fleet}"')]
-    return client.query("members", PATH, asked, _members_of, index, wait)
+    asked = [("passing", "1"), ("filter", f'"{FLEET}" in Service.Meta')]
+    return client.query("members", PATH, asked, lambda answer: _members_of(answer, fleet), index, wait)
 
 
 def read_controllers(client: ConsulClient) -> Mapping[str, Sequence[RegisteredController]]:
@@ -104,9 +106,13 @@ def _instances_of(answer: Response) -> list[_Instance]:
     return _INSTANCES.decode(answer.content)
 
 
-def _members_of(answer: Response) -> Members:
-    found = [member for each in _instances_of(answer) if (member := _member(each))]
-    return Members(index_of(answer), tuple(sorted(found)))
+def _members_of(answer: Response, fleet: str) -> Members:
+    members = defaultdict[str, set[Member]](set)
+    for instance in _instances_of(answer):
+        if member := _member(instance):
+            members[(instance.Service.Meta or {})[FLEET]].add(member)
+    ours = tuple(sorted(members.pop(fleet, ())))
+    return Members(index_of(answer), ours, tuple(sorted(members)))
 
 
 def _controller(member: Member, instance: _Instance) -> RegisteredController:
@@ -134,4 +140,4 @@ def _member(instance: _Instance) -> Member | None:
     if not is_name(name := meta.get(MEMBER, "")):
         return None
     controller = AgentService(service.ID, NAME, service.Port, (), meta, service.Address)
-    return Member(name, page_of(controller, instance.Node.Address or instance.Node.Node))
+    return Member(name, page_of(controller, instance.Node.Address or instance.Node.Node), meta.get(STARTED, ""))

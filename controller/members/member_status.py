@@ -66,6 +66,8 @@ class MemberStatus:
         if stuck := self._healthy():
             self._membership = Membership()
             return "critical", "\n".join(stuck)
+        if (others := self._watch.other_fleets()) and not self._membership.is_admitted:
+            return "warning", others
         view = self._watch.view()
         members = view.members if view else None
         self._membership = self._membership.considered(self._member, members, self._sent)

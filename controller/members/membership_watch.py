@@ -2,6 +2,8 @@
 
 The view is what Consul shows. While the members cannot be read, the last view stays in force, with one exception: this
 controller may have lost its membership without a way to notice, see `distrust`.
+
+If several controllers have the same id, the one that started first is the member, and the others own nothing.
 """
 
 import logging
@@ -26,22 +28,27 @@ RETRY = 0.5
 
 
 class MembershipWatch:
-    """Runs in the thread "members". Any thread may call the public methods."""
+    """Runs in the thread "members", which closes the client. Any thread may call the public methods. `started` is the
+    start of this controller, as in the meta of its service."""
 
-    def __init__(self, client: ConsulClient, fleet: str, share: CurrentShare, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, client: ConsulClient, fleet: str, share: CurrentShare, heartbeat: Heartbeat, *, started: str = ""
+    ) -> None:
         self._client = client
         self._fleet = fleet
         self._share = share
         self._member = share.current().member
+        self.started = started
         self._changed = threading.Condition()
         self._known: Members | None = None
         self._seen: tuple[Member, ...] = ()
+        self._others: tuple[str, ...] = ()
         self._index = 0
         self._went_back = False
         self._interrupted = False
         self._reads = 0
         self._problem = LogOnce(log)
-        self._thread = BackgroundThread(self._turn, heartbeat, interrupt=client.cancel)
+        self._thread = BackgroundThread(self._turn, heartbeat, at_end=client.close, interrupt=client.cancel)
 
     def start(self) -> None:
         self._thread.start()
@@ -66,9 +73,18 @@ class MembershipWatch:
         """Whether the last view has a member besides this controller."""
         return any(each.id != self._member for each in self._seen)
 
+    def other_fleets(self) -> str:
+        """Returns why no controller may join: another fleet has members; "" if there is none."""
+        if not self._others:
+            return ""
+        names = " and ".join(self._others)
+        return f"another fleet checks the same pods: {names}; all controllers of an intent/ tree need the same fleet"
+
     def complaint(self) -> str:
         """Returns why this controller is not, or should not be, a member of the fleet; "" if it is one."""
         ours = [each for each in self._seen if each.id == self._member]
+        if self._others:
+            return self.other_fleets()
         if self._known is None:
             return f"the members of fleet {self._fleet} are not known: {self._problem.text or 'they are being read'}"
         if not self._seen:
@@ -79,11 +95,14 @@ class MembershipWatch:
         if not ours:
             return f"this controller, {self._member}, is not a member of fleet {self._fleet} yet"
         pages = " and ".join(each.page for each in ours)
-        return (
-            f"fleet {self._fleet} has {len(ours)} controllers with the id {self._member}: {pages}"
-            if len(ours) > 1
-            else ""
-        )
+        if len(ours) > 1:
+            return f"fleet {self._fleet} has {len(ours)} controllers with the id {self._member}: {pages}"
+        return f"another controller with the id {self._member} is the member: {pages}" if self._is_twin(ours) else ""
+
+    def _is_twin(self, members: Sequence[Member]) -> bool:
+        """Whether the member with our id is another controller, which started first."""
+        ours = [(each.started, each.page) for each in members if each.id == self._member]
+        return bool(ours) and min(ours)[0] != self.started
 
     def hurry(self) -> None:
         """Let the members be read now, without waiting for a change."""
@@ -150,10 +169,11 @@ class MembershipWatch:
                 return
             self._index = members.index if members.index >= since else 0
             before, self._known, self._seen = self._seen, members, members.members
+            self._others = members.others
             self._changed.notify_all()
         if {each.id for each in before} != {each.id for each in members.members}:
             log.info("fleet %s now has these members: %s", self._fleet, _named(members.members))
-        self._share.apply(members.view())
+        self._share.apply(FleetView(members.index) if self._is_twin(members.members) else members.view())
 
 
 def _named(members: Sequence[Member]) -> str:

@@ -1,5 +1,6 @@
 """The members of a fleet by a real Consul: they join, leave, die, freeze, and are cut off."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -37,7 +38,14 @@ class Candidate(AbstractContextManager["Candidate"]):
     """A controller that is or wants to be a member, without pods."""
 
     def __init__(
-        self, agent: Agent, member: str, proxy: TcpProxy | None = None, port: int = 9815, token: str | None = None
+        self,
+        agent: Agent,
+        member: str,
+        proxy: TcpProxy | None = None,
+        port: int = 9815,
+        token: str | None = None,
+        fleet: str = "f",
+        started: str = "",
     ) -> None:
         settings = agent.settings(token)
         if proxy:
@@ -48,9 +56,9 @@ class Candidate(AbstractContextManager["Candidate"]):
         self.late = 0.0
         self.share = CurrentShare(Share(member))
         self.client = ConsulClient(settings)
-        self.watch = MembershipWatch(self.client, "f", self.share, _heartbeat("members"))
+        self.watch = MembershipWatch(self.client, fleet, self.share, _heartbeat("members"), started=started)
         status = MemberStatus(self.watch, member, lambda: self.stuck, self.complaints, lambda: boottime() + self.late)
-        meta = {"fleet": "f", "member": member}
+        meta = {"fleet": fleet, "member": member, "started": started}
         service = controller_service(member, "1.2.3", "http", "127.0.0.1", port, meta)
         client = ConsulClient(settings, timeout=1.0)
         self.keeper = RegistrationKeeper(client, lambda: service, status, Holders(), _heartbeat("membership"))
@@ -145,16 +153,28 @@ def test_a_controller_that_leaves_sees_that_it_has_left(consul: Agent, stack: Ex
     assert first.owned() == set()
 
 
-def test_controllers_of_other_fleets_and_of_none_are_not_members(consul: Agent, stack: ExitStack) -> None:
-    services = [controller_service(f"x{number}", "1", "http", "127.0.0.1", 1) for number in range(2)]
-    services[0] = replace(services[0], meta={**services[0].meta, "fleet": "g", "member": "x0"})
+def test_a_controller_without_a_fleet_is_no_member(consul: Agent, stack: ExitStack) -> None:
+    service = controller_service("x0", "1", "http", "127.0.0.1", 1)
     with consul.client() as client:
-        for service in services:
-            client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", "", "passing"), 60.0)
+        client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", "", "passing"), 60.0)
     first = stack.enter_context(Candidate(consul, "m1"))
     until(first.sees("m1"), WITHIN)
     time.sleep(0.5)
     assert first.sees("m1")()
+
+
+def test_a_controller_of_another_fleet_waits_until_the_fleet_is_gone(consul: Agent, stack: ExitStack) -> None:
+    """Both would check the pods of the one `intent/` tree."""
+    with Candidate(consul, "m1") as first:
+        until(first.sees("m1"), WITHIN)
+        other = stack.enter_context(Candidate(consul, "m2", fleet="g"))
+        until(lambda: "another fleet checks the same pods: f;" in other.watch.complaint(), WITHIN)
+        until(lambda: status_of(consul, "m2") == "warning", WITHIN)
+        time.sleep(SETTLING)
+        assert other.owned() == set()
+        assert first.watch.complaint() == ""
+    until(other.sees("m2"), WITHIN)
+    assert other.owned() == set(NODES)
 
 
 def test_a_hanging_thread_ends_the_membership_and_an_unready_controller_stays(consul: Agent, stack: ExitStack) -> None:
@@ -221,6 +241,31 @@ def test_two_controllers_with_one_id_are_noticed(consul_binary: Path, stack: Exi
     stack.enter_context(Candidate(other, "m1", port=9816))
     expected = "fleet f has 2 controllers with the id m1: http://127.0.0.1:9815 and http://127.0.0.1:9816"
     until(lambda: first.watch.complaint() == expected, WITHIN)
+
+
+def test_of_two_controllers_with_one_id_the_first_one_is_the_member(consul_binary: Path, stack: ExitStack) -> None:
+    server = stack.enter_context(Agent(consul_binary))
+    other = stack.enter_context(Agent(consul_binary, node="web2", join=server.lan))
+    first = stack.enter_context(Candidate(server, "m1", started="2026-01-01T00:00:00Z"))
+    until(first.sees("m1"), WITHIN)
+    second = stack.enter_context(Candidate(other, "m1", port=9816, started="2026-01-01T00:00:01Z"))
+    until(lambda: "2 controllers with the id m1" in second.watch.complaint(), WITHIN)
+    assert first.owned() == set(NODES)
+    assert second.owned() == set()
+
+
+def test_a_second_controller_with_the_id_of_a_member_at_the_same_agent_checks_nothing(
+    consul: Agent, stack: ExitStack
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as page:
+        port = page.getsockname()[1]
+        first = stack.enter_context(Candidate(consul, "m1", port=port, started="2026-01-01T00:00:00Z"))
+        until(first.sees("m1"), WITHIN)
+        second = stack.enter_context(Candidate(consul, "m1", port=9816, started="2026-01-01T00:00:01Z"))
+        expected = f"another controller with the id m1 is the member: http://127.0.0.1:{port}"
+        until(lambda: second.watch.complaint() == expected, WITHIN)
+        assert first.owned() == set(NODES)
+        assert second.owned() == set()
 
 
 def test_an_agent_that_restarts_loses_no_member_for_long(consul: Agent, stack: ExitStack) -> None:

@@ -274,8 +274,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "H3",
         "read_members",
-        """asked = [("passing", "1"), ("filter", f'Service.Meta.{FLEET} == "{fleet}"')]""",
-        """asked = [("filter", f'Service.Meta.{FLEET} == "{fleet}"')]""",
+        """asked = [("passing", "1"), ("filter", f'"{FLEET}" in Service.Meta')]""",
+        """asked = [("filter", f'"{FLEET}" in Service.Meta')]""",
         "member killed",
         "a member that is dead still counts",
     ),
