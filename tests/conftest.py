@@ -17,7 +17,14 @@ from tests.support.setup import NOT_SET_UP, require
 
 ROOT = Path(__file__).resolve().parent.parent
 
-LONGEST = ("test_image.py", "test_restart.py", "test_readme.py")
+LONGEST = (
+    "test_image.py",
+    "test_fleet_handover.py",
+    "test_restart.py",
+    "test_catalog.py",
+    "test_fleet.py",
+    "test_readme.py",
+)
 """The files that take longest. They begin first, so that no process of pytest-xdist is left with one at the end."""
 
 LONG = "long"

@@ -32,7 +32,7 @@ FAULTY_POD = "faulty"
 
 FAULTS: dict[str, tuple[Any, str]] = {
     "parser": (manifest_store, "parse"),
-    "watch": (IntentWatch, "_take"),
+    "watch": (IntentWatch, "_handle"),
     "leftovers": (KvSink, "leftovers"),
     "reality": (Deployments, "run"),
     "canary": (canary.Canary, "_turn"),

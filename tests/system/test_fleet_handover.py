@@ -120,7 +120,7 @@ def test_nobody_notices_that_a_member_is_killed(members: Members) -> None:
     kill_unnoticed(members)
 
 
-@pytest.mark.alone
+@pytest.mark.long
 def test_nobody_notices_that_a_member_with_a_thousand_pods_is_killed(
     consul_binary: Path, target: Target, stack: ExitStack
 ) -> None:

@@ -33,7 +33,7 @@ def intents(member: Controller) -> float:
     return member.metrics().sum("podpulse_intents")
 
 
-@pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_new_pod_among_twenty_thousand_is_probed_within_a_second(
     consul: Agent, target: Target, launch: Launch

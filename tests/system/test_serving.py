@@ -41,8 +41,9 @@ def test_the_documentation_names_every_metric_of_the_running_controller_and_no_o
     consul: Agent, launch: Launch
 ) -> None:
     named = set(re.findall(r"`((?:podpulse|probe)_[a-z_]+)", chapter(OPERATIONS, "Metrics")))
-    exported = set(re.findall(r"^# TYPE ((?:podpulse|probe)_\S+)", launch(consul).get("/metrics").text, re.MULTILINE))
-    assert named == exported
+    controllers = [launch(consul), launch(consul, ready=False, node_name="m1", fleet="f")]
+    scrapes = [controller.get("/metrics").text for controller in controllers]
+    assert named == set(re.findall(r"^# TYPE ((?:podpulse|probe)_\S+)", "".join(scrapes), re.MULTILINE))
 
 
 def test_it_is_ready_only_when_manifests_were_read_and_a_session_is_held(consul: Agent, launch: Launch) -> None:
