@@ -1,4 +1,7 @@
-"""The runs of CI. Together they inject every fault of the catalogue, except those that take a minute."""
+"""The runs of CI. Together they inject every fault, except those that take a minute and those of a fleet.
+
+The faults of a fleet are in `tests/run --long` only: their promises are not yet judged reliably on a busy machine.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,9 +13,9 @@ from tests.faults.fault import Fault, Group
 SECONDS = 75.0
 """The approximate duration of the faults of one run, in seconds."""
 SETTLES_SOON = 2.0
-SETTLES: Mapping[Group, float] = {"keys": 12.0, "cluster": 4.0, "fleet": 14.0}
+SETTLES: Mapping[Group, float] = {"keys": 12.0, "cluster": 4.0}
 """The usual time in seconds from the end of a fault until the state is right again. It is long for keys, because the
-controller reads its own keys again every 15 s, and in a fleet, because a member has joined only after 10 s."""
+controller reads its own keys again every 15 s."""
 SEED = 20
 
 
@@ -26,15 +29,12 @@ class Run:
 
 def every_run() -> Mapping[str, Run]:
     """The runs by name, the longest first. They share the faults evenly. Each fault that is not `only_long` is in
-    exactly one of them; those that occur in fleets too are in one more."""
+    exactly one of them, except those of a fleet."""
     runs = {
         "random": Run(("--seed", str(SEED), "--minutes", "1.25", "--pods", "20", "--pause", "1", "6"), SECONDS),
         **dict(_each("ACL", ("--acl",), (fault for fault in _every() if fault.acl))),
         **dict(_each("cluster", (), (fault for fault in _every() if _in_cluster(fault)))),
         **dict(_each("agent", ("--alone",), (fault for fault in _every() if _at_an_agent(fault)))),
-        **dict(
-            _each("fleet", ("--fleet",), (fault for fault in _every() if fault.group == "fleet" or fault.in_fleets))
-        ),
     }
     return dict(sorted(runs.items(), key=lambda run: -run[1].seconds))
 
