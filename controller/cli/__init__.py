@@ -59,7 +59,7 @@ VERBS = {
     "plan": Verb("plan", "plan", "Show which checks would start, change and stop."),
     "probe": Verb("probe", "probe", "Probe POD once from here and explain the result."),
     "release-removals": Verb("release", "release_removals", "Release the removals that the fuse holds."),
-    "run": Verb("run", "run", "Run the controller of one node or a member of a fleet, until SIGTERM."),
+    "run": Verb("run", "run", "Run the controller of one node, or a member of a fleet."),
     "schedule": Verb("schedule", "schedule", "Write MANIFESTS to the intent tree."),
     "unschedule": Verb("schedule", "unschedule", "Remove POD's manifest from the intent tree."),
     "watch": Verb("watch", "watch", "Show the health of pods as it changes, until Ctrl-C."),

@@ -47,7 +47,7 @@ SWITCH_INTERVAL = 0.0001
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Format of the log [text].")
 @consul_options
 def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
-    """Run the controller of one node or a member of a fleet, until SIGTERM.
+    """Run the controller of one node, or a member of a fleet.
 
     It probes the pods of the node, or with --fleet its share of the pods of all nodes, publishes their health to
     Consul, and serves a page and metrics. It logs to standard error. SIGHUP makes it read the configuration again.

@@ -198,6 +198,7 @@ class HttpExchange:
             self.status = self._parser.get_status_code()
             self.is_done = self.has_head = True
         except httptools.HttpParserError as error:
+            self.is_keepable = False
             if self.has_head or self._odd:
                 self._fail(Cause.STATUS_LINE if self._is_in_status_line else Cause.MALFORMED, str(error))
             elif not self.is_done:

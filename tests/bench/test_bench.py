@@ -81,8 +81,11 @@ def test_a_scenario_gives_its_figures_beside_their_limits(scenario: str) -> None
     assert any(figure["limit"] is not None for figure in document["results"])
 
 
+FLEET_SCENARIOS = [("fleet", 120), ("fleet-intent", 200), pytest.param("fleet-size", 2_000, marks=pytest.mark.long)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("scenario", "checks"), [("fleet", 120), ("fleet-intent", 200), ("fleet-size", 2_000)])
+@pytest.mark.parametrize(("scenario", "checks"), FLEET_SCENARIOS)
 def test_a_scenario_of_a_fleet_gives_its_figures_beside_their_limits(scenario: str, checks: int) -> None:
     options = ("--checks", str(checks), "--interval", "1", "--seconds", "3", "--members", "2")
     document = measured("--scenario", scenario, *options)

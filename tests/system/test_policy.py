@@ -180,7 +180,8 @@ def test_the_printed_policy_is_sufficient_for_the_catalog_and_for_a_fleet(
         strict_consul.delete(f"intent/{node}/a")
     until(lambda: not is_in_the_catalog(strict_consul, target, controller), 30.0, "the service to go")
     until(lambda: not has_health(strict_consul, target, controller), 30.0, "the key to go")
-    assert strict_consul.request("GET", "catalog/nodes?node-meta=external-node:true").json() == []
+    nodes = "catalog/nodes?node-meta=external-node:true"
+    until(lambda: strict_consul.request("GET", nodes).json() == [], 30.0, "the node to go")
     assert controller.terminate() == 0
 
 
