@@ -129,7 +129,7 @@ class HttpExchange:
 
     def receive(self, data: bytes) -> bytes:
         if self.is_done:
-            self.is_keepable = False
+            self._pass_over(data)
         elif self.has_begun or not self._read_usual(data):
             self._read(data)
         return b""
@@ -187,9 +187,13 @@ class HttpExchange:
             return
         self._line = b""
         if self.is_done:
-            self.is_keepable = False
+            self._pass_over(rest)
         else:
             self._parse(rest)
+
+    def _pass_over(self, data: bytes) -> None:
+        """Bytes after the answer end the connection, except line ends, which httptools passes over too."""
+        self.is_keepable = self.is_keepable and not data.strip(b"\r\n")
 
     def _parse(self, data: bytes) -> None:
         try:

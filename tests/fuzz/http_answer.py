@@ -57,9 +57,6 @@ def one_input(data: bytes) -> None:
     if answer:
         whole.receive(answer)
     for part in parts(provider, answer):
-        if split.is_done:
-            split.is_keepable = False
-            break
         split.receive(part)
     if told(whole) != told(split):
         raise ValueError(f"{answer!r}: {told(whole)} whole, {told(split)} in parts")
