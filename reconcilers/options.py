@@ -213,7 +213,10 @@ class Status(CheckOptions):
     ] = ""
     port: Annotated[Port, Option("the port", "8080", default="none: no check", show=in_url)] = 0
     localhost_only: Annotated[
-        Boolean, Option("connect to `localhost` instead of the node's name", "true", default="the node", show=in_url)
+        Boolean,
+        Option(
+            "connect to `localhost` instead of the node's name; not in a fleet", "true", default="the node", show=in_url
+        ),
     ] = False
     kind: Annotated[Kind, Option("`http`, `tcp` (connect only) or `grpc` (grpc.health.v1)", "tcp", show=in_url)] = (
         "http"
