@@ -228,7 +228,7 @@ def _show(answer: Answer, nodes: Sequence[Node]) -> None:
             str(each.nodes),
             str(each.pods),
             each.troubles,
-            age(now - _seconds(each.started)) if each.started else "-",
+            age(now - _seconds(each.started)) if each.started and each.state != "gone" else "-",
             "  ".join(filter(None, (safe_words(each.page) or "-", safe_words(each.detail)))),
         )
         for each in answer.members

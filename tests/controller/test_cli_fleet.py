@@ -59,6 +59,14 @@ def test_members_and_nodes_are_shown_with_the_worst_first(consul: Agent) -> None
 
 
 @pytest.mark.usefixtures("fleet")
+def test_a_controller_that_is_gone_is_not_up(consul: Agent, client: ConsulClient) -> None:
+    register(client, "m3", "critical", "TTL expired")
+    gone, first, _ = (line.split() for line in good(on(consul, "fleet")).splitlines()[1:4])
+    assert gone[:6] == ["gone", "m3", "0", "0", "-", "-"]
+    assert first[5] != "-"
+
+
+@pytest.mark.usefixtures("fleet")
 def test_the_nodes_can_be_limited(consul: Agent) -> None:
     said = good(on(consul, "fleet", "--node", "NODE003")).splitlines()
     assert said[5].split() == ["node003", VIEW.owner("node003"), "1", "-"]

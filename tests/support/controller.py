@@ -9,6 +9,7 @@ import functools
 import http.client
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -311,6 +312,11 @@ def gaps(times: list[float]) -> list[float]:
 def in_step(times: Sequence[float], interval: float) -> bool:
     """Whether there was one probe in each interval: no probe is missing and none was added. One may have been late."""
     return round((times[-1] - times[0]) / interval) == len(times) - 1
+
+
+def none_is_added(times: Sequence[float], interval: float) -> bool:
+    """Whether no interval has two probes. A stalled machine delays or skips probes, but only a restart adds one."""
+    return any(len({math.floor((time - start) / interval + 0.02) for time in times}) == len(times) for start in times)
 
 
 def watch_for(seconds: float) -> None:

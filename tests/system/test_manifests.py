@@ -8,7 +8,7 @@ import pytest
 
 from reconcilers.p2 import manifest as p2manifest
 from tests.support.consul import Agent
-from tests.support.controller import Controller, in_step, manifest, watch_for
+from tests.support.controller import Controller, manifest, none_is_added, watch_for
 from tests.support.fake_http import Asked, Reply
 from tests.support.fleet import Fleet
 from tests.support.gateway import Gateway, marks_filtered
@@ -143,7 +143,7 @@ def test_a_changed_manifest_replaces_its_own_worker_and_no_other(
     gone = len(target.hits("/a-3"))
     fleet.wait_asked("c", 4)
     assert len(target.hits("/a-3")) == gone
-    until(lambda: all(in_step(fleet.asked(pod)[began:], 0.5) for pod in "bc"), what="one probe in each interval")
+    assert all(none_is_added(fleet.asked(pod)[began:], 0.5) for pod in "bc")
 
 
 def test_the_same_manifest_written_again_replaces_nothing(consul: Agent, launch: Launch, fleet: Fleet) -> None:
@@ -155,7 +155,7 @@ def test_the_same_manifest_written_again_replaces_nothing(consul: Agent, launch:
         fleet.write("a", fleet.manifest("a") + b"# written again\n")
         watch_for(0.1)
     fleet.wait_asked("a", 2)
-    until(lambda: in_step(fleet.asked("a")[began:], 1.0), what="one probe in each interval")
+    assert none_is_added(fleet.asked("a")[began:], 1.0)
 
 
 def test_a_manifest_without_a_port_has_no_check(consul: Agent, launch: Launch, fleet: Fleet) -> None:
