@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -156,6 +157,9 @@ def parser() -> argparse.ArgumentParser:
                         "scenario steady grpc or grpcs, without blackbox_exporter [http]")  # fmt: skip
     parser.add_argument("--reuse", action="store_true", help="podpulse keeps connections (connection: reuse)")
     parser.add_argument(
+        "--bundle", type=Path, metavar="FILE", help="the probers also trust these certificates (steady)"
+    )
+    parser.add_argument(
         "--peers", type=_peers, default=tuple(NAMES), metavar="LIST", help="consul,blackbox or none [both]"
     )
     parser.add_argument("--set", type=_setting, action="append", default=[], metavar="FIELD=VALUE", help="a field of "
@@ -193,6 +197,7 @@ def _work(options: argparse.Namespace, scenario: Scenario) -> Work:
         busy=options.busy,
         quota=options.quota,
         members=options.members,
+        bundle=options.bundle,
     )
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.bench import process
@@ -30,7 +31,7 @@ class Work:
     """What is to be done; `interval` and `seconds` in seconds, `options` are fields of podpulse's configuration.
 
     Meanwhile so many `busy` loops want the processor too, and podpulse may use a `quota` of one core (1: all of it).
-    In the scenario `fleet`, `members` share the checks.
+    In the scenario `fleet`, `members` share the checks. In `steady`, the certificates of `bundle` are trusted too.
     """
 
     checks: int
@@ -42,6 +43,7 @@ class Work:
     busy: int = 0
     quota: float = 1.0
     members: int = 1
+    bundle: Path | None = None
 
     def as_json(self, scenario: str) -> dict[str, Any]:
         return {

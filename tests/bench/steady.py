@@ -33,7 +33,7 @@ class Missing:
 def run(work: Work, say: Say) -> Report:
     """Measure all of them, podpulse first."""
     notes: list[str] = []
-    with Targets(work.checks, work.scheme) as targets:
+    with Targets(work.checks, work.scheme, bundle=work.bundle) as targets:
         say(f"{work.checks} {work.scheme} targets on {targets.address}:{targets.ports[0]}-{targets.last_port}")
         results: dict[str, Figures | Missing] = {"podpulse": _podpulse(targets, work, say, notes)}
         for name in work.peers:

@@ -77,7 +77,8 @@ class CannotListen(Exception):
 
 class Targets(AbstractContextManager["Targets"]):
     """`count` ports that answer 200, or what the server at the socket `upstream` says, and `silent` ones that accept
-    and never answer. Started as a context manager. What is not `logged` has no hits."""
+    and never answer. Started as a context manager. What is not `logged` has no hits. The
+    file of the CA has the certificates of `bundle` too."""
 
     def __init__(
         self,
@@ -87,9 +88,11 @@ class Targets(AbstractContextManager["Targets"]):
         upstream: Path | None = None,
         *,
         logged: bool = True,
+        bundle: Path | None = None,
     ) -> None:
         self.scheme = scheme
         self._logged = logged
+        self._bundle = bundle
         self._count, self._silent = count, silent
         self._answer = ASK.format(upstream=upstream) if upstream else OK
         self._program = programs.nginx()
@@ -149,6 +152,8 @@ class Targets(AbstractContextManager["Targets"]):
         self._address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
         self._first = random.randint(FIRST_PORT, EPHEMERAL - 1 - self._count - self._silent)
         self._certificates = Certificates.issue(self.folder / "tls", NODE, self._address)
+        if self._bundle:
+            self.ca_file.write_bytes(self.ca_file.read_bytes() + self._bundle.read_bytes())
         (self.folder / "nginx.conf").write_text(self._config())
         (self.folder / "serving").write_bytes(SERVING)
         self.folder.chmod(0o711)  # nginx reads this file as another user if it was started by root

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.bench import endurance, programs, steady
 from tests.bench.__main__ import SCENARIOS
 from tests.bench.measure import Figures, Work
 from tests.support import program
+from tests.support.net import Certificates
 
 FIGURES = {"cpu_ms_per_1000_probes", "peak_rss_mb", "probes", "failed", "lateness_p99_ms"}
 PEERS = {"consul": programs.consul, "blackbox_exporter": programs.blackbox_exporter}
@@ -128,6 +130,12 @@ def test_kept_connections_are_measured() -> None:
     document = measured(*work)
     assert document["work"]["options"] == {"defaults.connection": "reuse"}
     assert document["results"]["podpulse"]["failed"] == 0
+
+
+def test_more_certificates_can_be_trusted(tmp_path: Path) -> None:
+    more = Certificates.issue(tmp_path).ca
+    work = ("--checks", "20", "--interval", "1", "--seconds", "2", "--peers", "none", "--scheme", "https")
+    assert measured(*work, "--bundle", str(more))["results"]["podpulse"]["failed"] == 0
 
 
 def test_the_scenarios_are_listed() -> None:
