@@ -87,8 +87,9 @@ class App:
         self._backends = self._connect()
         self._places = Places(self._backends.sinks)
         self._publications = {place: self._queue(f"publication-{place}") for place in self._backends.sinks}
-        grace = config.startup_grace if self._backends.reality else 0.0
-        self._deployments = Deployments(grace, self._manifests, self._places.published, faults=self._heartbeats.faults)
+        reality, faults = self._backends.reality, self._heartbeats.faults
+        grace, lacks = (config.startup_grace, reality.lacks) if reality else (0.0, None)
+        self._deployments = Deployments(grace, self._manifests, self._places.published, faults=faults, lacks=lacks)
         self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited)
         self._engine = ProbeEngine(
             self._healths,
@@ -152,9 +153,11 @@ class App:
         )
         self._web = self._server()
         self._others: list[RealityWatch | AddressWatch | MembershipWatch | RegistrationKeeper] = []
-        if reality := self._backends.reality:
+        if reality:
             heartbeat = self._heartbeats.new("reality", HEARTBEAT_LIMIT, asks=True)
-            self._others.append(RealityWatch(reality, self._deployments.run, heartbeat))
+            watch = RealityWatch(reality, self._deployments, heartbeat)
+            self._share.listen(watch.wake)
+            self._others.append(watch)
         self._others += (*self._backends.watches, *self._registrations)
         self._read_at_scrape()
 

@@ -20,6 +20,7 @@ from controller.intent.consul import ConsulSource
 from controller.intent.fleet_source import FleetSource
 from controller.intent.folder import DirectorySource
 from controller.intent.manifest_store import ManifestStore
+from controller.intent.reality import FLEET_GAP, RealityTree
 from controller.intent.source import OneSource, Sources
 from controller.members.current_share import CurrentShare
 from controller.members.fleet_reader import FleetReader
@@ -92,7 +93,7 @@ class Backends:
     lease: LeaseKeeper | None
     keepers: Sequence[Keeper]
     clients: Sequence[ConsulClient] = ()
-    reality: ConsulSource | None = None
+    reality: RealityTree | None = None
     watches: Sequence[AddressWatch | MembershipWatch] = ()
     apply: Callable[[Config], None] = lambda _: None
     holders: Holders = field(default_factory=Holders)
@@ -219,7 +220,8 @@ def on_consul(
         keepers.append(CatalogKeeper(catalog, client(), config.tree, share, scheduled, lost, heartbeats))
     addresses, watches = _addresses(config, lambda: CatalogAddress(client(), node), moved, heartbeats)
     source = ConsulSource(client(), config.tree, node, leftovers)
-    reality = _reality(config, client)
+    matters = config.startup_grace and config.tree == "intent"
+    reality = RealityTree(OneSource(ConsulSource(client(), "reality", node, tuple))) if matters else None
     return Backends(OneSource(source), sinks, addresses, lease, keepers, clients, reality, watches, apply, holders)
 
 
@@ -295,6 +297,7 @@ def on_fleet(
     clients.append(ConsulClient(settings, timeout=SHOWN_WITHIN, observe=observe))
     shown = FleetReader(clients[-1], config.tree, fleet, lambda: share.current().view)
     addresses, moves = _addresses(config, lambda: CatalogAddresses(client()), moved, heartbeats)
+    reality = FleetSource(client(), "reality", share.owns) if config.startup_grace else None
     return Backends(
         source,
         sinks,
@@ -302,6 +305,7 @@ def on_fleet(
         lease,
         keepers,
         clients,
+        reality=RealityTree(reality, share.owns, reality.lacks, FLEET_GAP) if reality else None,
         watches=[membership, *moves],
         apply=apply,
         membership=membership,
@@ -369,12 +373,6 @@ def _addresses(
         return _fixed(config.address), ()
     addresses = of_catalog()
     return addresses, [AddressWatch(addresses, moved, heartbeats.new("address", 30, asks=True))]
-
-
-def _reality(config: Config, client: Callable[[], ConsulClient]) -> ConsulSource | None:
-    """Returns what reads which pods run, None if no startup grace needs that."""
-    matters = config.startup_grace and config.tree == "intent"
-    return ConsulSource(client(), "reality", config.node_name, tuple) if matters else None
 
 
 def _to_register(config: Config) -> Callable[[str], str | None]:

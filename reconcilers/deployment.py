@@ -6,6 +6,8 @@ The deployment ends with the first success of the new version. While reality has
 the probes. So the start of the pod after the change of reality is part of the deployment. Where nobody writes reality,
 the first success ends the deployment.
 
+A record with the reason `deploying` continues a deployment that an earlier run, or another controller, has seen begin.
+
 Versions are distinguished by p2's SHA, as in the preparer. The SHA ignores fields that p2 does not know, such as
 `interval` or `expect_status` below `status:`. A change of these is no deployment: the preparer does not restart
 the pod.
@@ -16,7 +18,8 @@ Source: pkg/preparer of square/p2, for the order of the steps.
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from reconcilers.health import HealthState
+from reconcilers.health import HealthState, Reason
+from reconcilers.record import HealthRecord
 
 
 class Reality(Enum):
@@ -36,17 +39,21 @@ class Deployment:
     reality: Reality
 
     @classmethod
-    def begun(cls, reality: Reality, published: HealthState | None, seen: float) -> "Deployment | None":
-        """Returns the deployment of a manifest that is read for the first time, None if there is none.
+    def begun(cls, reality: Reality, published: HealthRecord | None, now: float) -> "Deployment | None":
+        """Returns the deployment of a manifest that is read for the first time at `now`, None if there is none.
 
-        There is none if the version runs already. `published` is the state that an earlier run published of this
-        version: it was critical after its grace, or passing after its first success.
+        There is none if the version runs already. `published` is the record of this version, by an earlier run or by
+        another controller: it was critical after its grace, or passing after its first success. While it is deploying,
+        its grace counts from the first failure, also if p2 has launched it by now.
         """
-        if reality is Reality.SAME or published is HealthState.CRITICAL:
+        if published and published.reason is Reason.DEPLOYING:
+            return cls(min(now, published.since), Reality.ABSENT if reality is Reality.UNREAD else reality)
+        status = published.status if published else None
+        if reality is Reality.SAME or status is HealthState.CRITICAL:
             return None
-        if published is HealthState.PASSING and reality is not Reality.OTHER:
+        if status is HealthState.PASSING and reality is not Reality.OTHER:
             return None
-        return cls(seen, reality)
+        return cls(now, reality)
 
     def with_reality(self, reality: Reality) -> "Deployment | None":
         """Returns the deployment after reality was read, None if the version already ran before."""

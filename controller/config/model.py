@@ -162,7 +162,6 @@ class Config(Section):
         for option, is_set in (
             ("intent_dir is for one node without Consul: expected none", self.intent_dir is not None),
             ("tree: reality is for one node: expected intent", self.tree == "reality"),
-            ("startup_grace needs the reality tree, which is for one node: expected 0s", self.startup_grace > 0),
             ("register: false would hide this controller from the other members: expected true", not self.registers),
         ):
             if is_set:

@@ -7,19 +7,33 @@ deployed, a read is one lookup in a dictionary. Without a startup grace, the dic
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 from controller.runtime.faults import Faults
 from reconcilers.deployment import Deployment, Reality
 from reconcilers.gate import Listing
+from reconcilers.health import HealthState
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.ports import Manifests
 from reconcilers.record import HealthRecord
 from reconcilers.spec import ManifestVersion, PodKey
 
 
+@dataclass(frozen=True, slots=True)
+class _NodeReality:
+    """What runs on a node: the version of each entry with p2's SHA, and the reality of a pod that is not there."""
+
+    shas: Mapping[PodKey, tuple[tuple[int, ...], str]]
+    missing: Reality
+
+
 class Deployments:
-    """Excuses failures of a pod for at most `grace` seconds; 0 excuses none. `published` returns the published
-    record of a pod, if it is known: it shows the result of an earlier run."""
+    """Excuses failures of a pod for at most `grace` seconds; 0 excuses none.
+
+    `published` returns the published record of a pod, if it is known: it shows the result of an earlier run, or of
+    another controller. `lacks` says of a node that was not listed whether nothing runs there.
+    """
 
     def __init__(
         self,
@@ -28,8 +42,10 @@ class Deployments:
         published: Callable[[PodKey], HealthRecord | None],
         wall_clock: Callable[[], float] = time.time,
         faults: Faults | None = None,
+        lacks: Callable[[str], bool] | None = None,
     ) -> None:
         self._faults = faults or Faults()
+        self._lacks = lacks or (lambda _: False)
         self._grace = grace
         self._manifests = manifests
         self._published = published
@@ -37,9 +53,8 @@ class Deployments:
         self._lock = threading.Lock()
         self._intent: dict[PodKey, tuple[ManifestVersion, str]] = {}
         """The manifest in force, and p2's SHA of it. The SHA is kept because computing it takes longer than parsing."""
-        self._reality: Mapping[PodKey, tuple[tuple[int, ...], str]] = {}
-        self._missing = Reality.UNREAD
-        """The reality of a pod that is not in `_reality`."""
+        self._reality: dict[str, _NodeReality] = {}
+        """By node. Without a fleet, all pods belong to the node ""."""
         self._under_way: dict[PodKey, Deployment] = {}
 
     def intend(self, keys: Collection[PodKey]) -> None:
@@ -58,19 +73,31 @@ class Deployments:
                     self._keep(key, self._begun(key, new[1]))
 
     def run(self, listing: Listing) -> None:
-        """Take over the manifests that really run. A pod that a filtered listing lacks keeps its previous reality."""
-        known = self._reality
-        reality = {
+        """Take over the manifests that really run on a node. A pod that a filtered listing lacks keeps its previous
+        reality."""
+        before = self._reality.get(listing.node)
+        known = before.shas if before else {}
+        shas = {
             key: old
             if (old := known.get(key)) and old[0] == entry.version
             else (entry.version, self._sha(key, entry.data))
             for key, entry in listing.entries.items()
         }
+        if listing.filtered:
+            new = _NodeReality({**known, **shas}, Reality.UNREAD)
+        else:
+            new = _NodeReality(shas, Reality.ABSENT)
         with self._lock:
-            self._reality = {**known, **reality} if listing.filtered else reality
-            self._missing = Reality.UNREAD if listing.filtered else Reality.ABSENT
-            for key, deployment in list(self._under_way.items()):
-                self._keep(key, deployment.with_reality(self._compare(key, self._intent[key][1])))
+            self._reality[listing.node] = new
+            for key in [key for key in self._under_way if listing.node in {"", key.node}]:
+                self._keep(key, self._under_way[key].with_reality(self._compare(key, self._intent[key][1])))
+            if before is None:
+                self._begin_late(shas.keys())
+
+    def keep_nodes(self, owns: Callable[[str], bool]) -> None:
+        """Forgets what runs on nodes that are no longer checked here: it is not followed any more."""
+        with self._lock:
+            self._reality = {node: known for node, known in self._reality.items() if owns(node)}
 
     def succeeded(self, key: PodKey, version: ManifestVersion) -> None:
         """A probe of this pod was a success. It started while `version` of the manifest was in force."""
@@ -92,15 +119,30 @@ class Deployments:
             self._under_way.pop(key, None)
 
     def _begun(self, key: PodKey, sha: str) -> Deployment | None:
+        return Deployment.begun(self._compare(key, sha), self._published_of(key, sha), self._wall_clock())
+
+    def _published_of(self, key: PodKey, sha: str) -> HealthRecord | None:
+        """Returns the published record of a pod, if it is about this version."""
         published = self._published(key)
-        told = published.status if published and published.manifest_sha == sha else None
-        return Deployment.begun(self._compare(key, sha), told, self._wall_clock())
+        return published if published and published.manifest_sha == sha else None
+
+    def _begin_late(self, keys: AbstractSet[PodKey]) -> None:
+        """Begins the deployments of pods that are passing although another version runs. Before the first listing of
+        their node, this was not known."""
+        for key in self._intent.keys() & keys - self._under_way.keys():
+            sha = self._intent[key][1]
+            published = self._published_of(key, sha)
+            if published and published.status is HealthState.PASSING:
+                self._keep(key, Deployment.begun(self._compare(key, sha), published, self._wall_clock()))
 
     def _compare(self, key: PodKey, sha: str) -> Reality:
         """A manifest that p2 cannot read is never the one that p2 deployed."""
-        if key not in self._reality:
-            return self._missing
-        return Reality.SAME if sha and self._reality[key][1] == sha else Reality.OTHER
+        known = self._reality.get(key.node) or self._reality.get("")
+        if known is None:
+            return Reality.ABSENT if self._lacks(key.node) else Reality.UNREAD
+        if key not in known.shas:
+            return known.missing
+        return Reality.SAME if sha and known.shas[key][1] == sha else Reality.OTHER
 
     def _in_force(self, key: PodKey) -> tuple[ManifestVersion, str] | None:
         manifest = self._manifests.manifest(key)

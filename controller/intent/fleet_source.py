@@ -44,7 +44,7 @@ class FleetSource:
     """Implements `Sources` for the nodes that `owns` names.
 
     Before a gained node is listed for the first time, `leftovers` reads the published health of the pods of gained
-    nodes, and `expect` is called with these pods.
+    nodes, and `expect` is called with these pods. `tree` is `intent` or `reality`.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class FleetSource:
         client: ConsulClient,
         tree: str,
         owns: Callable[[str], bool],
-        leftovers: Callable[[Collection[str]], Collection[PodKey]],
-        expect: Callable[[Collection[PodKey]], None],
+        leftovers: Callable[[Collection[str]], Collection[PodKey]] = lambda _: (),
+        expect: Callable[[Collection[PodKey]], None] = lambda _: None,
     ) -> None:
         self._client = client
         self._tree = tree
@@ -104,6 +104,11 @@ class FleetSource:
     def owned(self) -> int:
         """Returns the number of nodes with manifests that are checked here. For any thread."""
         return len(self._listed)
+
+    def lacks(self, node: str) -> bool:
+        """Whether the last answer shows that `node` has no keys. For any thread."""
+        names = self._names
+        return bool(names.index) and not (names.doubt or names.filtered) and node not in names.nodes
 
     def wake(self) -> None:
         """See `Sources`."""

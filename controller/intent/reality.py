@@ -1,14 +1,15 @@
-"""The manifests that really run on a node, as p2's preparer writes them below `reality/<node>/`, by blocking queries.
+"""The manifests that really run, as p2's preparer writes them below `reality/<node>/`, by blocking queries.
 
 This watch has its own thread and connection, so that a problem with this tree does not affect the watch on intent. It
 runs only where a startup grace is configured, and reads once a minute while nothing changes.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
-from controller.intent.source import SourceError
+from controller.intent.source import Interrupted, SourceError
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.log.once import LogOnce
@@ -20,28 +21,52 @@ log = logging.getLogger(__name__)
 WAIT = 60.0
 HEARTBEAT_LIMIT = 90.0
 MIN_GAP = 0.25
+FLEET_GAP = 2.0
+"""Seconds between two reads in a fleet, where each read is of many nodes."""
 
 
 class Lister(Protocol):
-    """The methods of a `Source` that are needed here."""
+    """The methods of `Sources` that are needed here."""
 
-    def next(self, wait: float) -> Listing: ...
+    def next(self, wait: float, again: Collection[str]) -> Iterable[Listing]: ...
+
+    def wake(self) -> None: ...
 
     def cancel(self) -> None: ...
 
 
+class Runs(Protocol):
+    """Keeps which manifests really run."""
+
+    def run(self, listing: Listing) -> None: ...
+
+    def keep_nodes(self, owns: Callable[[str], bool]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RealityTree:
+    """Where the manifests that really run are read. `owns` says whether a node is checked here, and `lacks` whether no
+    pod runs on a node that was not listed. Reads are at least `gap` seconds apart."""
+
+    source: Lister
+    owns: Callable[[str], bool] = lambda _: True
+    lacks: Callable[[str], bool] = lambda _: False
+    gap: float = MIN_GAP
+
+
 class RealityWatch:
-    """Calls `on_listing` in the thread "reality" with each listing that was read.
+    """Gives each listing of `tree` to `runs`, in the thread "reality".
 
     A listing that may be out of date, because Consul has no leader, is ignored.
     """
 
-    def __init__(self, source: Lister, on_listing: Callable[[Listing], None], heartbeat: Heartbeat) -> None:
-        self._source = source
-        self._on_listing = on_listing
+    def __init__(self, tree: RealityTree, runs: Runs, heartbeat: Heartbeat) -> None:
+        self._tree = tree
+        self._source = tree.source
+        self._runs = runs
         self._heartbeat = heartbeat
         self._problem = LogOnce(log)
-        self._thread = BackgroundThread(self._turn, heartbeat, interrupt=source.cancel)
+        self._thread = BackgroundThread(self._turn, heartbeat, interrupt=self._source.cancel)
         self._retrying = until_stopped(SourceError, self._thread.stopped, self._on_error)
 
     def start(self) -> None:
@@ -50,16 +75,26 @@ class RealityWatch:
     def stop(self, timeout: float) -> None:
         self._thread.stop(timeout)
 
+    def wake(self) -> None:
+        """Read now which nodes are checked here. Any thread may call this."""
+        self._source.wake()
+        self._thread.wake()
+
     def _turn(self) -> float:
         self._retrying(self._read)
-        return MIN_GAP
+        return self._tree.gap
 
     def _read(self) -> None:
-        listing = self._source.next(WAIT)
+        self._runs.keep_nodes(self._tree.owns)
+        try:
+            for listing in self._source.next(WAIT, ()):
+                self._heartbeat.beat()
+                if not listing.doubt:
+                    self._runs.run(listing)
+        except Interrupted:
+            return
         if self._problem.clear():
             log.info("the manifests that really run can be read again")
-        if not listing.doubt:
-            self._on_listing(listing)
 
     def _on_error(self, error: SourceError) -> None:
         self._heartbeat.beat()

@@ -198,7 +198,6 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("fleet: f\npublish: [kv, agent]", "publish: agent is for the pods of the agent's own node"),
         ("fleet: f\nintent_dir: /tmp\nhealth_dir: /tmp", "fleet: intent_dir is for one node without Consul"),
         ("fleet: f\ntree: reality", "fleet: tree: reality is for one node: expected intent"),
-        ("fleet: f\nstartup_grace: 1m", "fleet: startup_grace needs the reality tree, which is for one node"),
         ("fleet: f\nregister: false", "fleet: register: false would hide this controller"),
         ("intent_dir: /tmp\nhealth_dir: /tmp\naddress: catalog", "address: catalog needs Consul"),
         ("- a\n- b", "expected a mapping of options"),

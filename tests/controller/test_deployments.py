@@ -1,18 +1,19 @@
 """Which pods are being deployed, as the trees tell: with manifests as they are read, and reality of a real Consul."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
 
 from controller.intent.consul import ConsulSource
 from controller.intent.deployments import Deployments
+from controller.intent.fleet_source import FleetSource
 from controller.intent.manifest_store import ManifestStore
-from controller.intent.reality import HEARTBEAT_LIMIT, RealityWatch
-from controller.intent.source import SourceError
+from controller.intent.reality import HEARTBEAT_LIMIT, RealityTree, RealityWatch
+from controller.intent.source import OneSource, SourceError
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.gate import Entry, Listing
-from reconcilers.health import HealthState
+from reconcilers.health import HealthState, Reason
 from reconcilers.options import Rules
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.record import HealthRecord
@@ -35,7 +36,12 @@ class Trees:
         self.store = ManifestStore(Rules())
         self.version = 0
         self.clock = FakeClock(NOW)
-        self.deployments = Deployments(grace, self.store, FakeSink(*published).published, self.clock)
+        self.sink = FakeSink(*published)
+        self.deployments = Deployments(
+            grace, self.store, self.sink.published, self.clock, lacks=lambda node: node in self.empty
+        )
+        self.empty: set[str] = set()
+        """The nodes that are known to run nothing, although they were not listed."""
 
     def intend(self, data: bytes | None, key: PodKey = A) -> None:
         self.version += 1
@@ -45,10 +51,11 @@ class Trees:
         self.store.replace(Listing(self.version, entries))
         self.deployments.intend([key])
 
-    def run(self, *, filtered: bool = False, **pods: bytes) -> None:
+    def run(self, *, filtered: bool = False, node: str = "", **pods: bytes) -> None:
+        """With `node`, the listing is that of a fleet's source."""
         self.version += 1
-        entries = {PodKey("web1", pod): Entry((self.version,), data) for pod, data in pods.items()}
-        self.deployments.run(Listing(self.version, entries, filtered=filtered))
+        entries = {PodKey(node or "web1", pod): Entry((self.version,), data) for pod, data in pods.items()}
+        self.deployments.run(Listing(self.version, entries, filtered=filtered, node=node))
 
     def succeed(self, key: PodKey, version: ManifestVersion | None = None) -> None:
         """A probe of the version in force, or of an earlier one, was a success."""
@@ -196,21 +203,104 @@ def test_what_an_earlier_run_told_of_this_version_stays_told(
     assert trees.excuses() is excused
 
 
+# In a fleet
+
+
+ELSEWHERE = PodKey("web2", "a")
+
+
+def deploying(since: float) -> HealthRecord:
+    """What is published of a pod whose first failure since its schedule was at `since`."""
+    return HealthRecord(A, HealthState.UNKNOWN, Reason.DEPLOYING, since=since, manifest_sha=p2manifest.sha(V1))
+
+
+@pytest.mark.parametrize("launched", [None, V1], ids=["not launched", "launched before it was handed over"])
+@pytest.mark.parametrize("first", ["intent", "reality"])
+def test_a_grace_that_has_begun_is_continued_and_not_begun_again(launched: bytes | None, first: str) -> None:
+    trees = Trees(60.0, deploying(NOW - 50.0))
+    runs = {"a": launched} if launched else {}
+    steps: list[Callable[[], None]] = [
+        lambda: trees.intend(V1),
+        lambda: trees.run(node="web1", filtered=False, **runs),
+    ]
+    for step in steps if first == "intent" else reversed(steps):
+        step()
+    assert (trees.excuses(after=9.0), trees.excuses(after=11.0)) == (True, False)
+    trees.succeed(A)
+    assert not trees.excuses()
+
+
+def test_a_grace_that_another_controller_s_clock_began_later_begins_now() -> None:
+    trees = Trees(60.0, deploying(NOW + 5.0))
+    trees.intend(V1)
+    assert (trees.excuses(after=1.0), trees.excuses(after=61.0)) == (True, False)
+
+
+def test_an_old_version_that_passes_is_known_to_be_replaced_whichever_was_read_first() -> None:
+    """The newest version is scheduled and has not been launched. The version before it answers."""
+    for first, second in ((0, 1), (1, 0)):
+        trees = Trees(60.0, HealthRecord(A, HealthState.PASSING, manifest_sha=p2manifest.sha(V2)))
+        steps = (lambda: trees.intend(V2), lambda: trees.run(node="web1", a=V1))  # noqa: B023
+        steps[first]()
+        steps[second]()
+        assert trees.excuses()
+
+
+def test_a_pod_that_passes_or_was_never_published_gets_no_grace_from_a_later_first_listing() -> None:
+    trees = Trees(60.0, HealthRecord(A, HealthState.PASSING, manifest_sha=p2manifest.sha(V1)))
+    trees.intend(V1)
+    trees.intend(V1, B)
+    trees.succeed(B)
+    trees.run(node="web1", b=V2)
+    assert (trees.excuses(A), trees.excuses(B)) == (False, False)
+
+
+def test_each_node_has_its_own_reality() -> None:
+    trees = Trees()
+    trees.run(node="web1", a=V1)
+    trees.intend(V1, ELSEWHERE)
+    trees.run(node="web2")
+    trees.intend(V1)
+    assert (trees.excuses(A), trees.excuses(ELSEWHERE)) == (False, True)
+    trees.run(node="web2", a=V1)
+    assert trees.excuses(ELSEWHERE), "it was launched, and is starting"
+
+
+def test_what_runs_on_a_node_is_forgotten_with_the_node() -> None:
+    trees = Trees()
+    trees.run(node="web1", a=V1)
+    trees.deployments.keep_nodes(lambda node: node != "web1")
+    trees.intend(V1)
+    assert trees.excuses(), "it is not known any more that it runs"
+    trees.run(node="web1", a=V1)
+    assert not trees.excuses()
+
+
+def test_on_a_node_that_is_known_to_run_nothing_a_new_pod_is_starting_after_its_launch() -> None:
+    trees = Trees()
+    trees.empty.add("web1")
+    trees.intend(V1)
+    trees.run(node="web1", a=V1)
+    assert trees.excuses()
+
+
 # Reality
 
 
 class Seen(list[dict[str, bytes]]):
-    def __call__(self, listing: Listing) -> None:
+    def run(self, listing: Listing) -> None:
         self.append({key.pod: entry.data for key, entry in listing.entries.items()})
+
+    def keep_nodes(self, owns: Callable[[str], bool]) -> None:
+        assert owns("web1")
 
 
 @pytest.fixture
 def seen(consul: Agent) -> Iterator[Seen]:
     found = Seen()
     with consul.client() as client:
-        watch = RealityWatch(
-            ConsulSource(client, "reality", "web1", tuple), found, Heartbeat("reality", HEARTBEAT_LIMIT, FakeClock())
-        )
+        tree = RealityTree(OneSource(ConsulSource(client, "reality", "web1", tuple)))
+        watch = RealityWatch(tree, found, Heartbeat("reality", HEARTBEAT_LIMIT, FakeClock()))
         watch.start()
         yield found
         watch.stop(5.0)
@@ -233,6 +323,12 @@ class Moody:
     def __init__(self, *answers: Listing | SourceError) -> None:
         self._answers = list(answers)
 
+    def leftovers(self) -> Collection[PodKey]:
+        return ()
+
+    def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
+        return keys
+
     def next(self, wait: float) -> Listing:
         assert wait > 0
         answer = self._answers.pop(0) if self._answers else SourceError("nothing more")
@@ -248,7 +344,7 @@ def test_errors_and_doubtful_listings_leave_what_was_read_and_are_said_once(capl
     here = Listing(1, {A: Entry((1,), V1)})
     source = Moody(here, SourceError("no"), SourceError("no"), Listing(2, {}, doubt="no leader"), here)
     seen = Seen()
-    watch = RealityWatch(source, seen, Heartbeat("reality", HEARTBEAT_LIMIT, FakeClock()))
+    watch = RealityWatch(RealityTree(OneSource(source)), seen, Heartbeat("reality", HEARTBEAT_LIMIT, FakeClock()))
     with caplog.at_level("INFO"):
         watch.start()
         until(lambda: len(seen) == 2)
@@ -256,3 +352,34 @@ def test_errors_and_doubtful_listings_leave_what_was_read_and_are_said_once(capl
     assert seen == [{"a": V1}] * 2
     assert caplog.messages.count("the manifests that really run cannot be read, the last listing is kept: no") == 1
     assert "the manifests that really run can be read again" in caplog.messages
+
+
+def test_what_runs_on_the_nodes_of_a_share_is_told_when_it_changes_and_when_a_node_is_gained(consul: Agent) -> None:
+    owned, found = {"web1"}, list[tuple[str, set[str]]]()
+
+    class Runs:
+        def run(self, listing: Listing) -> None:
+            found.append((listing.node, {key.pod for key in listing.entries}))
+
+        def keep_nodes(self, owns: Callable[[str], bool]) -> None:
+            found[:] = [each for each in found if owns(each[0])]
+
+    for node in ("web1", "web2"):
+        consul.put(f"reality/{node}/a", V1)
+    with consul.client() as client:
+        source = FleetSource(client, "reality", owned.__contains__)
+        tree = RealityTree(source, owned.__contains__, source.lacks, gap=0.05)
+        watch = RealityWatch(tree, Runs(), Heartbeat("reality", HEARTBEAT_LIMIT, FakeClock()))
+        assert not source.lacks("web3"), "nothing is known before the first answer"
+        watch.start()
+        until(lambda: found == [("web1", {"a"})])
+        until(lambda: source.lacks("web3") and not source.lacks("web2"))
+        consul.put("reality/web1/b", V1)
+        until(lambda: found[-1] == ("web1", {"a", "b"}))
+        owned.add("web2")
+        watch.wake()
+        until(lambda: found[-1] == ("web2", {"a"}), what="the gained node to be listed")
+        owned.remove("web1")
+        watch.wake()
+        until(lambda: {node for node, _ in found} == {"web2"}, what="the lost node to be forgotten")
+        watch.stop(5.0)

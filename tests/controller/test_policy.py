@@ -58,6 +58,8 @@ def test_a_member_of_a_fleet_reads_all_manifests_and_the_other_members() -> None
         'node_prefix "" { policy = "read" }',
     ]
     assert rules(fleet="f", agent_node="web1") == expected
+    reality = 'key_prefix "reality/" { policy = "read" }'
+    assert rules(fleet="f", agent_node="web1", startup_grace="1m") == [expected[0], reality, *expected[1:]]
     assert rules(fleet="f", agent_node="web1", address="catalog") == expected
 
 

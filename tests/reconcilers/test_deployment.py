@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcilers.deployment import Deployment, Reality
-from reconcilers.health import HealthState
+from reconcilers.health import HealthState, Reason
+from reconcilers.record import HealthRecord
+from reconcilers.spec import PodKey
 
 UNREAD, ABSENT, OTHER, SAME = Reality
 
@@ -28,7 +30,17 @@ UNREAD, ABSENT, OTHER, SAME = Reality
 def test_a_version_is_being_deployed_if_it_does_not_run_and_has_no_published_verdict(
     reality: Reality, published: HealthState | None, under_way: bool
 ) -> None:
-    assert (Deployment.begun(reality, published, 100.0) is not None) is under_way
+    record = HealthRecord(PodKey("web1", "a"), published) if published else None
+    assert Deployment.begun(reality, record, 100.0) == (Deployment(100.0, reality) if under_way else None)
+
+
+@pytest.mark.parametrize(("reality", "known"), [(UNREAD, ABSENT), (ABSENT, ABSENT), (OTHER, OTHER), (SAME, SAME)])
+@pytest.mark.parametrize(("since", "seen"), [(40.0, 40.0), (101.0, 100.0)])
+def test_a_record_that_says_deploying_continues_the_deployment(
+    reality: Reality, known: Reality, since: float, seen: float
+) -> None:
+    record = HealthRecord(PodKey("web1", "a"), HealthState.UNKNOWN, Reason.DEPLOYING, since=since)
+    assert Deployment.begun(reality, record, 100.0) == Deployment(seen, known)
 
 
 def test_a_version_that_ran_before_reality_was_read_is_not_being_deployed() -> None:

@@ -19,7 +19,12 @@ ALL: dict[str, Any] = {"publish": ["kv", "agent"], "address": "catalog", "servic
 OTHER: dict[str, Any] = {"tree": "reality", "publish": ["kv"]}
 CATALOG: dict[str, Any] = {"node_name": "printer1", "publish": ["catalog"], "service": {"name_prefix": "pod-"}}
 FLEET: dict[str, Any] = {"fleet": "f", "publish": ["kv"]}
-BOTH: dict[str, Any] = {**FLEET, "publish": ["kv", "catalog"], "service": {"name_prefix": "pod-"}}
+BOTH: dict[str, Any] = {
+    **FLEET,
+    "startup_grace": "1h",
+    "publish": ["kv", "catalog"],
+    "service": {"name_prefix": "pod-"},
+}
 GRACE: dict[str, Any] = {"startup_grace": "1h", "publish": ["kv"]}
 TRIED = 1.5
 """Seconds in which the controller does everything that is permitted, once it knows all that it needs."""
