@@ -51,9 +51,10 @@ BROKEN = (
     *(file.read_bytes() for file in sorted(FILES.glob("invalid-*.yaml"))),
     b"[" * 60_000,
     b"{a: " * 15_000,
-    b"id: isup\nstatus_port: 80\n#" + b"x" * 500_000,
+    b"id: isup\nstatus_port: 80\n#" + b"x" * 380_000,
 )
-"""What is wrong with each says its name; the last ones are too deep and too long for a file. Consul takes 512 KiB."""
+"""What is wrong with each says its name; the last ones are too deep and too long for a file. Consul takes a
+transaction of 512 KiB, in which a value is a third longer."""
 
 
 def broken(pod: str, number: int) -> bytes:
@@ -86,6 +87,11 @@ class Pod:
     def key(self) -> str:
         """Where its manifest is."""
         return f"intent/{self.node}/{self.name}"
+
+    @property
+    def health_key(self) -> str:
+        """Where its health is published."""
+        return f"health/{self.name}/{self.node}"
 
     def turn(self, behaviour: str) -> None:
         """From now on do this."""

@@ -46,6 +46,8 @@ class Broken:
 
 OUTAGES: frozenset[Effect] = frozenset(("cut", "blind", "slow", "leader", "headless"))
 """What keeps the controller from reading manifests."""
+LOST_BY: frozenset[Effect] = frozenset(("cut", "behind", "slow", "stuck"))
+"""What may take a member out of its fleet, or keep it from its nodes."""
 ASKED_AGAIN = 5.0
 """So many seconds after an outage Consul may not have been asked again."""
 AFTER_OUTAGE = 24.0
@@ -171,6 +173,18 @@ class Story:
         """By how many seconds a probe may be late that is due in this time, because nodes move."""
         return max((move.late for move in self.moves if move.span.overlaps(begin, end)), default=0.0)
 
+    def put_off(self, begin: float, bound: float, spans: Sequence[Span], recovery: float) -> float:
+        """Returns as `spans.put_off` until when a probe is due, or what follows from it. It may be late because nodes
+        move. A span that begins while it is late, for that or because the machine took time, puts it off too."""
+        due = begin + bound
+        due += self.late(begin, due)
+        return self.again(begin, due, due + self.stalled(begin, due), spans, recovery)
+
+    def again(self, begin: float, due: float, until: float, spans: Sequence[Span], recovery: float) -> float:
+        """Returns `due`, or, if one of the spans lies between `begin` and `until`, when it is due after the span."""
+        after = put_off(begin, until - begin, spans, recovery)
+        return due if after == until else after + self.late(begin, after)
+
     def spans(self, *effects: Effect, pid: int = 0) -> Sequence[Span]:
         """When faults with any of these effects were at work for all controllers, or for that of `pid`."""
         members = {"", self.member_of(pid)}
@@ -179,6 +193,12 @@ class Story:
     def late_writes(self) -> Sequence[Span]:
         """The faults after which Consul executes writes that had timed out."""
         return [span for span in self.spans("late") if span.end - span.begin > WRITE_WAITS]
+
+    def is_late_write(self, sighting: Sighting) -> bool:
+        """Whether a member may have sent this before it was cut off, so that it came when the line was restored."""
+        at = sighting.first.at
+        restored = (fault.stood.end for fault in self.faults if fault.member and "cut" in fault.effects)
+        return any(end < at < end + READ_WITHIN + self.stalled(end, at) for end in restored)
 
     def during(self, begin: float, end: float) -> str:
         """The faults at work in this time, for a person."""
@@ -263,9 +283,7 @@ def _members(processes: Sequence[Process], faults: Sequence[FaultSpan], since: f
     for member in dict.fromkeys(event.member for event in processes) or [""]:
         mine = [event for event in processes if event.member == member]
         down, frozen = down_of(mine, since), frozen_of(mine)
-        cut = [
-            fault.span for fault in faults if member and fault.member == member and fault.effects & {"cut", "behind"}
-        ]
+        cut = [fault.span for fault in faults if member and fault.member == member and fault.effects & LOST_BY]
         found.append(Member(member, down, frozen, [*away(mine, merged([*down, *frozen]), cut)] if member else []))
     return found
 

@@ -125,6 +125,41 @@ def test_a_member_that_wakes_up_may_ask_a_removed_pod_once() -> None:
         assert names(tale.told()) & {"C1"} == broken
 
 
+def test_a_member_that_is_cut_off_while_another_joins_may_probe_until_its_check_expires() -> None:
+    for until, broken in ((25.2, set()), (28.0, {"H4"})):
+        tale = FleetTale(sessions=SESSIONS, owners=((0.0, 20.5, "m2"), (20.5, math.inf, "m1")))
+        shown = [(1.3, 21.0, passing(flags=5)), (21.0, math.inf, passing(11, session=HEIR, flags=7))]
+        tale.pod("a", probed=[*steadily(1.1, 20.5), *steadily(20.5, 40.0)], shown=shown).fault(20.0, 29.0, "cut")
+        tale.affects("m2").also(*(Request(at, "a", 1, good=True, member="m2") for at in steadily(20.7, until)))
+        assert names(tale.told()) == broken
+
+
+def test_a_write_that_was_sent_before_a_member_was_cut_off_may_be_executed_when_its_line_is_restored() -> None:
+    for at, broken in ((28.3, set()), (31.0, {"C1"})):
+        tale = FleetTale(sessions=SESSIONS)
+        tale.fault(20.0, 28.0, "cut")
+        tale.affects("m1").pod("a", end=25.0, shown=[(1.3, 25.3, passing()), (at, at + 1.0, passing(12))])
+        assert names(tale.told()) & {"C1", "D3"} == broken
+
+
+def test_the_loss_of_all_members_puts_off_what_the_loss_of_one_had_made_late() -> None:
+    for back, broken in ((46.0, set()), (59.5, {"A2", "H3"})):
+        sessions = ((0.0, 40.0, SESSION), (45.0, math.inf, HEIR))
+        tale = FleetTale(end=80.0, sessions=sessions).killed("m1", 20.0, 45.0).killed("m2", 21.5, 48.0)
+        shown = [(1.3, 40.0, passing()), (back + 0.2, math.inf, passing(12, session=HEIR))]
+        tale.pod("a", probed=[*steadily(1.1, 20.0), *steadily(back, 80.0)], shown=shown)
+        assert names(tale.told()) == broken
+
+
+def test_a_member_may_lose_and_gain_a_node_between_two_scrapes_that_are_far_apart() -> None:
+    owners = ((0.0, 16.3, "m1"), (16.3, 20.0, "m2"), (20.0, 20.5, "m1"), (20.5, math.inf, "m2"))
+    tale = FleetTale(end=60.0, sessions=SESSIONS, owners=owners).killed("m1", 10.0, 12.0)
+    tale.away["m2"] = [(17.5, 23.7)]
+    shown = [(1.3, 16.8, passing()), (16.8, math.inf, passing(11, session=HEIR))]
+    tale.pod("a", probed=[*steadily(1.1, 10.0), *steadily(16.3, 20.0), *steadily(20.5, 60.0)], shown=shown)
+    assert names(tale.told()) == set()
+
+
 def test_a_member_that_is_cut_off_must_say_so_and_no_other_member() -> None:
     def cut_off(member: str) -> FleetTale:
         tale = FleetTale(end=60.0, sessions=SESSIONS, ready=[(0, 22), (41, 99)])

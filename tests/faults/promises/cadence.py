@@ -31,10 +31,10 @@ def check(story: Story) -> Iterator[Broken]:
             for begin, end in gaps_between(story, life):
                 over = _over(story, life, begin, end)
                 gaps += 1
-                loose += over > TIGHT
                 if over > SLACK:
                     yield _late(story, life, begin, end, over)
-                elif over > TIGHT:
+                if over > TIGHT:
+                    loose += 1
                     worst = Broken("A2", begin, pod, f"{end - begin:.3f} s between two probes")
     if gaps >= ENOUGH and loose > max(FEW, gaps * SHARE):
         yield Broken("A2", worst.at, worst.pod, f"{loose} of {gaps} gaps over {TIGHT} s too long; {worst.evidence}")
@@ -45,12 +45,12 @@ def _first_request(story: Story, life: Life) -> Iterator[Broken]:
     if any(span.overlaps(life.begin, life.begin + FIRST) for span in story.deaf(life.pod)):
         return
     bound = FIRST + (story.setup.interval if _is_mass(story, life) else 0.0)
-    due = put_off(life.begin, bound, excuses, START + FIRST + story.setup.interval)
+    due = story.put_off(life.begin, bound, excuses, START + FIRST + story.setup.interval)
     outages = [Span(begin, end + ASKED_AGAIN) for begin, end in story.spans("cut", "blind", "slow", "leader")]
     after = put_off(life.begin, due - life.begin, outages, AFTER_OUTAGE - ASKED_AGAIN)
     promise, due = ("A3", after) if after > due else ("A1", due)
-    due = put_off(life.begin, due - life.begin, excuses, START + FIRST + story.setup.interval)
-    due += story.late(life.begin, due) + story.stalled(life.begin, due)
+    due = story.again(life.begin, due, due, excuses, START + FIRST + story.setup.interval)
+    due += story.stalled(life.begin, due)
     first = next(
         (request.at for request in story.requests.get(life.pod, ()) if request.at >= life.begin_sent), math.inf
     )
@@ -119,8 +119,7 @@ def _over(story: Story, life: Life, begin: float, end: float) -> float:
     """By how many seconds a gap was longer than an interval, when what excuses it is taken off: also what began before
     the probe was late."""
     interval = story.setup.interval
-    due = put_off(begin, interval + SLACK, unprobed(story, life.pod), interval + START + SLACK) - SLACK
-    due += story.late(begin, due)
+    due = story.put_off(begin, interval + SLACK, unprobed(story, life.pod), interval + START + SLACK) - SLACK
     return end - due - story.stalled(begin, end)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tests.faults.history import PodSeries, Request, Scrape
+from tests.faults.moves import FRESH
 from tests.faults.promises.lifetime import removal_due
 from tests.faults.story import Broken, Life, Story
 
@@ -41,7 +42,8 @@ def _counted(story: Story, pod: str) -> Iterator[Broken]:
 
 def _counting(story: Story, pod: str) -> Iterator[tuple[Scrape, PodSeries, float, float]]:
     """Yields what each scrape counts of the pod, and since when at the earliest and at the latest. A member of a fleet
-    starts again when it gains the pod's node. It may lose and gain the node between two scrapes."""
+    starts again when it gains the pod's node. It may lose and gain the node between two scrapes. The counts do not show
+    it if these are far apart."""
     is_fleet = len(story.members) > 1
     gained: dict[int, tuple[float, float]] = {}
     before: dict[int, tuple[float, int]] = {}
@@ -53,9 +55,12 @@ def _counting(story: Story, pod: str) -> Iterator[tuple[Scrape, PodSeries, float
         if not series:
             gained[pid] = scrape.sent, scrape.sent
             continue
-        if total < earlier and story.late(sent, scrape.at):
-            gained[pid] = sent, scrape.sent
         began = _counting_since(story, pod, scrape)
+        if story.late(sent, scrape.at):
+            if total < earlier:
+                gained[pid] = sent, scrape.sent
+            elif scrape.sent - sent > FRESH:
+                gained[pid] = gained.get(pid, (began or 0.0,))[0], scrape.sent
         if began is not None:
             earliest, latest = gained.get(pid, (began, began)) if is_fleet else (began, began)
             yield scrape, series, max(began, earliest), max(began, latest)

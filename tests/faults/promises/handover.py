@@ -15,6 +15,8 @@ ESTABLISHED = 5.0
 """Seconds after its first manifest from which a check has a key."""
 ENDS_LATER = 21.0
 """Seconds after trouble with Consul, or after the loss of all members, in which keys may go with their session."""
+EXPIRES = 5.0
+"""Seconds after the last renewal in which the check of a member does not expire."""
 ON_THE_KEYS: tuple[Effect, ...] = ("cut", "blind", "slow", "leader", "foreign", "two", "local", "busy", "stuck")
 
 
@@ -95,9 +97,17 @@ def _asked_by_two(story: Story, life: Life) -> Iterator[Broken]:
     spells = sorted(spell for spell in _spells(story, requests))
     for (one, member), (other, another) in itertools.combinations(spells, 2):
         begin, end = max(one.begin, other.begin), min(one.end, other.end)
-        if member != another and end - begin > story.setup.interval + SLACK + story.stalled(begin, end):
+        most = story.setup.interval + SLACK + max(_unreachable(story, each, begin, end) for each in (member, another))
+        if member != another and end - begin > most + story.stalled(begin, end):
             said = f"{member} and {another} both asked for {end - begin:.2f} s{_meanwhile(story, begin)}"
             yield Broken("H4", end, life.pod, said)
+
+
+def _unreachable(story: Story, member: str, begin: float, end: float) -> float:
+    """For how many seconds of this time a member could not know that it has lost a node to a member that joins: it was
+    cut off from Consul, and its check had not expired."""
+    cuts = (fault.span for fault in story.faults if fault.member == member and "cut" in fault.effects)
+    return sum(max(0.0, min(end, cut.begin + EXPIRES, cut.end) - max(begin, cut.begin)) for cut in cuts)
 
 
 def _spells(story: Story, requests: Sequence[Request]) -> Iterator[tuple[Span, str]]:

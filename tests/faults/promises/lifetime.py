@@ -31,9 +31,9 @@ def removal_due(story: Story, life: Life) -> float:
     faults = story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy")
     troubles = merged([*faults, *story.absent])
     fuse = FUSE if _is_mass(story, life) else 0.0
-    due = put_off(life.end, GONE + fuse, troubles, AFTER_OUTAGE + fuse)
+    due = story.put_off(life.end, GONE + fuse, troubles, AFTER_OUTAGE + fuse)
     due = put_off(life.end, due - life.end, story.spans("stuck"), GONE + fuse)
-    return due + story.late(life.end, due) + story.stalled(life.end, due)
+    return due + story.stalled(life.end, due)
 
 
 def _is_mass(story: Story, life: Life) -> bool:

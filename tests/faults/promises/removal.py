@@ -43,7 +43,8 @@ def _said(story: Story, life: Life, accepted: float, again: float) -> Iterator[B
     foreign = [*story.spans("foreign", "two"), *story.late_writes()]
     for sighting in story.sightings.get(life.pod, ()):
         came = sighting.record and accepted < sighting.first.sent and sighting.first.at < again
-        if came and not any(span.overlaps(accepted, sighting.first.at) for span in foreign):
+        is_late = any(span.overlaps(accepted, sighting.first.at) for span in foreign) or story.is_late_write(sighting)
+        if came and not is_late:
             yield Broken("C1", sighting.first.at, life.pod, "its health was written again after its end was accepted")
             return
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tests.faults.history import Record, Request
-from tests.faults.spans import Span, merged, put_off
+from tests.faults.spans import Span, merged
 from tests.faults.story import Broken, Life, Sighting, Story
 
 MARGIN = 1.0
@@ -32,8 +32,8 @@ def verdict_due(story: Story, life: Life) -> float:
     setup = story.setup
     bound = MARGIN + setup.interval + _verdict(story)
     deaf = [Span(span.begin, span.begin + setup.timeout) for span in story.deaf(life.pod)]
-    due = put_off(life.begin, bound, [*troubled(story), *deaf, *story.doubts.get(life.pod, ())], SETTLED)
-    return due + story.late(life.begin, due) + story.stalled(life.begin, due)
+    due = story.put_off(life.begin, bound, [*troubled(story), *deaf, *story.doubts.get(life.pod, ())], SETTLED)
+    return due + story.stalled(life.begin, due)
 
 
 def troubled(story: Story) -> tuple[Span, ...]:
@@ -144,8 +144,8 @@ def too_long(
     """The target has been otherwise for long, and that is not what is said."""
     for span in spans:
         begin = max(span.begin, sighting.first.sent)
-        due = put_off(begin, _verdict(story), [*troubled(story), *story.doubts.get(pod, ())], SETTLED)
-        due += story.late(begin, due) + story.stalled(begin, due)
+        due = story.put_off(begin, _verdict(story), [*troubled(story), *story.doubts.get(pod, ())], SETTLED)
+        due += story.stalled(begin, due)
         life = story.life_at(pod, min(due, span.end))
         end = min(span.end, life.end_sent if life else 0.0)
         if life and due < end and sighting.last.sent > due and life.begin + _verdict(story) < due:
@@ -197,6 +197,7 @@ def _older_over_newer(story: Story, pod: str, sightings: Sequence[Sighting]) -> 
             and record.modified > newest.modified
             and record.last_probe < newest.last_probe - CLOCK_STEP
             and not any(span.overlaps(since, sighting.first.at) for span in excused)
+            and not story.is_late_write(sighting)
         ):
             yield Broken("D3", sighting.first.at, pod, "a record of an older probe was written over a newer one")
         newest, since = record, sighting.first.sent
