@@ -46,6 +46,10 @@ class CheckStatus(Protocol):
         """Seconds until the next renewal."""
         ...
 
+    def is_silent(self) -> bool:
+        """Whether nothing may be sent now."""
+        ...
+
     def current(self) -> tuple[str, str]:
         """Returns the status and the output that are sent now."""
         ...
@@ -73,6 +77,10 @@ class ReadyStatus:
     @property
     def period(self) -> float:
         return PERIOD
+
+    def is_silent(self) -> bool:
+        """See `CheckStatus`."""
+        return False
 
     def current(self) -> tuple[str, str]:
         """See `CheckStatus`."""
@@ -144,7 +152,7 @@ class RegistrationKeeper:
         if self._service is None:
             self._service = self._describe()
             self._holders.page = page_of(self._service, self._service.meta["node"])
-        if self._clock() >= self._due:
+        if self._clock() >= self._due and not self._status.is_silent():
             self._renew(self._service)
         return self._status.period
 

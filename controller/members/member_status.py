@@ -13,9 +13,11 @@ members probe our nodes. What happens depends on the reason:
   without a fleet.
 * The agent answered with an error: the members can be read, or the whole of Consul has a problem. Probes go on until a
   view says otherwise.
+
+Afterwards nothing is sent until the members are read, and for a moment longer, see `reconcilers.membership`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from controller.consul.client import ConsulError, ConsulUnavailable
 from controller.consul.registration import Complaints
@@ -46,7 +48,7 @@ class MemberStatus:
         self._clock = clock
         self._membership = Membership()
         self._sent = 0.0
-        self._is_silent = True
+        self._is_unanswered = True
         """Whether the agent has not answered since the last renewal, or nothing was sent."""
 
     @property
@@ -59,6 +61,15 @@ class MemberStatus:
         is_settled = self._membership.since is not None and self._watch.view() is not None
         return PERIOD if is_settled and self._clock() - self._membership.renewed < PERIOD else PERIOD_UNKNOWN
 
+    def is_silent(self) -> bool:
+        """See `CheckStatus`."""
+        now = self._clock()
+        self._notice_break()
+        if self._healthy() or self._watch.other_fleets():
+            return False
+        self._membership = self._membership.considered(self._member, self._members(), now)
+        return self._membership.is_silent(now)
+
     def current(self) -> tuple[str, str]:
         """See `CheckStatus`."""
         self._sent = self._clock()
@@ -68,10 +79,13 @@ class MemberStatus:
             return "critical", "\n".join(stuck)
         if (others := self._watch.other_fleets()) and not self._membership.is_admitted:
             return "warning", others
-        view = self._watch.view()
-        members = view.members if view else None
+        members = self._members()
         self._membership = self._membership.considered(self._member, members, self._sent)
         return self._status(self._ready(), is_shown=members is None or self._member in members)
+
+    def _members(self) -> Collection[str] | None:
+        view = self._watch.view()
+        return view.members if view else None
 
     def _status(self, unready: Sequence[str], *, is_shown: bool) -> tuple[str, str]:
         """The first passing output does not say that this controller is not a member yet: Consul's catalog takes the
@@ -84,14 +98,14 @@ class MemberStatus:
     def renewed(self) -> None:
         """See `CheckStatus`."""
         self._membership = self._membership.after(self._sent)
-        self._is_silent = True
+        self._is_unanswered = True
 
     def failed(self, error: ConsulError) -> None:
         """See `CheckStatus`."""
-        self._is_silent = isinstance(error, ConsulUnavailable) and error.sent and not error.answered
+        self._is_unanswered = isinstance(error, ConsulUnavailable) and error.sent and not error.answered
         self._notice_break()
 
     def _notice_break(self) -> None:
         if self._membership.is_broken(self._clock()):
-            self._membership = Membership()
-            self._watch.distrust(stop=self._is_silent)
+            self._membership = Membership(has_lapsed=True)
+            self._watch.distrust(stop=self._is_unanswered)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,7 +30,7 @@ from tests.support.net import until
 from tests.support.proxy import Line, TcpProxy
 
 WITHIN = 30.0
-SETTLING, TTL = 3.0, 2.0
+SETTLING, TTL, LATE = 3.0, 2.0, 1.0
 """Seconds, in place of longer ones."""
 NODES = [f"node{number}" for number in range(60)]
 
@@ -94,6 +95,7 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (membership, member_status):
         monkeypatch.setattr(module, "SETTLING", SETTLING)
         monkeypatch.setattr(module, "TTL", TTL)
+    monkeypatch.setattr(membership, "LATE", LATE)
     monkeypatch.setattr(member_status, "PERIOD", 0.4)
 
 
@@ -203,6 +205,23 @@ def test_a_member_that_is_silent_for_the_ttl_is_gone_and_checks_nothing(consul: 
     proxy.behave(Line())
     until(second.sees("m1", "m2"), WITHIN)
     until(first.sees("m1", "m2"), WITHIN)
+
+
+@pytest.mark.slow
+def test_a_renewal_that_arrives_late_moves_the_nodes_once(consul: Agent, stack: ExitStack) -> None:
+    """The agent executes the renewal from before the break when the line works again."""
+    proxy = stack.enter_context(TcpProxy(consul.http_port))
+    first, second = both(consul, stack, proxy)
+    views: list[tuple[str, ...]] = []
+    first.share.listen(lambda: views.append(first.share.current().view.members))
+    for _ in range(3):
+        proxy.behave(Line(stalled=True))
+        until(first.sees("m1"), WITHIN)
+        until(lambda: not second.owned(), WITHIN)
+        proxy.behave(Line())
+        until(first.sees("m1", "m2"), WITHIN)
+        until(second.sees("m1", "m2"), WITHIN)
+    assert [members for members, _ in groupby(views)] == [("m1",), ("m1", "m2")] * 3
 
 
 def test_the_only_member_checks_on_while_it_is_cut_off(consul: Agent, stack: ExitStack) -> None:
