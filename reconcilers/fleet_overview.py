@@ -4,18 +4,18 @@
 command line.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from reconcilers.health import HealthState
 from reconcilers.share import FleetView
-from reconcilers.spec import PodKey
 
 SEVERITY = (HealthState.CRITICAL, HealthState.UNKNOWN, HealthState.WARNING)
 """The states that are problems, the worst first."""
 Counts = Mapping[HealthState, int]
+NONE: Counts = dict.fromkeys(HealthState, 0)
 
 
 class MemberState(StrEnum):
@@ -95,12 +95,12 @@ def overview(
     view: FleetView,
     controllers: Collection[RegisteredController],
     nodes: Iterable[str],
-    pods: Mapping[PodKey, HealthState | None],
+    pods: Mapping[str, int],
+    states: Mapping[str, Counts],
 ) -> FleetOverview:
-    """Returns the overview of a fleet with these `nodes`. `pods` are the published pods; the state of a pod whose
-    record was not read is None. A node without manifests that still has pods is a node of the fleet too."""
-    by_node = _counted(pods)
-    shares = [_node(view, node, by_node.get(node, Counter())) for node in {*nodes, *by_node}]
+    """Returns the overview of a fleet with these `nodes`. `pods` counts the published pods by node, and `states` those
+    whose record was read. A node without manifests that still has pods is a node of the fleet too."""
+    shares = [_node(view, node, pods.get(node, 0), states.get(node, {})) for node in {*nodes, *pods}]
     by_member = defaultdict[str, list[FleetNode]](list)
     for share in shares:
         by_member[share.member].append(share)
@@ -111,13 +111,13 @@ def overview(
         for name in view.members
         if name not in known
     ]
-    read = sum(1 for state in pods.values() if state)
+    read = sum(sum(counts.values()) for counts in states.values())
     return FleetOverview(
         fleet,
         view.index,
         sorted(members, key=lambda member: ([*MemberState].index(member.state), member.id, member.page)),
         sorted(shares, key=lambda share: (bool(share.member), *_severity(share.states), share.node)),
-        len(pods),
+        sum(pods.values()),
         read,
     )
 
@@ -128,15 +128,8 @@ def has_words(text: str, words: Iterable[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _counted(pods: Mapping[PodKey, HealthState | None]) -> Mapping[str, Counter[HealthState | None]]:
-    counts = defaultdict[str, Counter[HealthState | None]](Counter)
-    for key, state in pods.items():
-        counts[key.node][state] += 1
-    return counts
-
-
-def _node(view: FleetView, node: str, counts: Counter[HealthState | None]) -> FleetNode:
-    return FleetNode(node, view.owner(node) or "", counts.total(), {each: counts[each] for each in HealthState})
+def _node(view: FleetView, node: str, pods: int, states: Counts) -> FleetNode:
+    return FleetNode(node, view.owner(node) or "", pods, {**NONE, **states} if states else NONE)
 
 
 def _member(view: FleetView, controller: RegisteredController, shares: Sequence[FleetNode]) -> FleetMember:

@@ -23,6 +23,8 @@ TIMEOUT = 10
 MAX_BODY = 16 * 1024 * 1024
 PER_PAGE = 500
 NO_MEMBER = 3
+MOST_NODES = 100
+"""The nodes in the table, unless all are wanted."""
 HEADS = ("STATE", "MEMBER", "NODES", "PODS", "NOT PASSING", "UP", "PAGE")
 NODE_HEADS = ("NODE", "MEMBER", "PODS", "NOT PASSING")
 STATES = ("critical", "unknown", "warning", "passing")
@@ -84,13 +86,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.option("--controller-ca", type=FILE, help="CA bundle to verify its certificate [libcurl's].")
 @click.option("--node", metavar="TEXT", default="", help="List only nodes with TEXT in their name or their member's.")
+@click.option("--all", "every", is_flag=True, help=f"List all nodes in the table [the first {MOST_NODES}].")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="table: members, then nodes, the worst first; json: the fields of the API.",
+    help="table: members, then nodes, the worst first; json: the fields of the API, with all nodes.",
 )
 @click.option("--config", "file", type=FILE, envvar="CONFIG_PATH", help="Configuration file, YAML [env CONFIG_PATH].")
 @consul_options
@@ -99,6 +102,7 @@ def fleet(
     url: str | None,
     controller_ca: Path | None,
     node: str,
+    every: bool,
     form: str,
     file: Path | None,
     consul: Mapping[str, Any],
@@ -134,7 +138,7 @@ def fleet(
         fields = msgspec.to_builtins(msgspec.structs.replace(answer, nodes=nodes))
         say_json({name: value for name, value in fields.items() if name != "pages"})
     else:
-        _show(answer, nodes)
+        _show(answer, nodes, nodes if every else nodes[:MOST_NODES])
     sys.exit(0 if any(member.state == MemberState.MEMBER for member in answer.members) else NO_MEMBER)
 
 
@@ -213,7 +217,8 @@ def _states(states: Mapping[HealthState, int]) -> dict[str, int]:
     return {state: states[HealthState(state)] for state in STATES}
 
 
-def _show(answer: Answer, nodes: Sequence[Node]) -> None:
+def _show(answer: Answer, nodes: Sequence[Node], shown: Sequence[Node]) -> None:
+    """Shows the members, the nodes in `shown` and the totals of `nodes`, which were chosen."""
     from rich.table import Table  # noqa: PLC0415 - rich is imported only for a table
     from rich.text import Text  # noqa: PLC0415
 
@@ -233,7 +238,7 @@ def _show(answer: Answer, nodes: Sequence[Node]) -> None:
         )
         for each in answer.members
     ]
-    rows = [(each.node, each.member or "no member", str(each.pods), each.troubles) for each in nodes]
+    rows = [(each.node, each.member or "no member", str(each.pods), each.troubles) for each in shown]
     terminal = console()
     for heads, lines in ((HEADS, members), (NODE_HEADS, rows)):
         if terminal.is_terminal and not terminal.is_dumb_terminal:
@@ -247,6 +252,8 @@ def _show(answer: Answer, nodes: Sequence[Node]) -> None:
             say(plain(heads, lines))
         say("")
     say(_totals(answer, nodes))
+    if len(shown) < len(nodes):
+        say(f"the first {len(shown)} of {len(nodes)} nodes are shown; --all shows all of them", err=True)
     if answer.pods_read < answer.pods:
         say(f"the states of {answer.pods_read} of {answer.pods} pods were read, only these are counted", err=True)
 

@@ -6,14 +6,15 @@ only, for a limited time, and the rest of the states at the next request.
 """
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controller.consul import parts
 from controller.consul.client import MAX_OPERATIONS, ConsulClient, ConsulError
 from controller.members.instances import read_controllers
-from reconcilers.fleet_overview import FleetOverview, RegisteredController, has_words, overview
+from reconcilers.fleet_overview import Counts, FleetOverview, RegisteredController, has_words, overview
 from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, health_key, parse_health_key
 from reconcilers.record import HealthRecord, RecordError, decode
@@ -54,6 +55,24 @@ class FoundPods:
 
 
 @dataclass(frozen=True, slots=True)
+class _Published:
+    """The keys of the published pods, and their number by node. There may be very many keys, so each is a string only:
+    an object for each would take 30 MB for 100,000 pods."""
+
+    keys: Sequence[str] = ()
+    by_node: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What an overview is made of, except for the view and the controllers."""
+
+    nodes: Sequence[str]
+    pods: Mapping[str, int]
+    states: Mapping[str, Counts]
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
     """The state of a pod as of the `modify_index` of its key."""
 
@@ -87,39 +106,48 @@ class FleetReader:
         self._clock = clock
         self._controllers: Sequence[RegisteredController] = ()
         self._controllers_until = 0.0
-        self._keys: Sequence[str] = ()
-        self._keys_until = 0.0
+        self._published = _Published()
+        self._published_until = 0.0
+        self._listed: _Listed | None = None
+        self._listed_until = 0.0
         self._states: dict[str, _State] = {}
         """By key, those that were read last at the end."""
+        self._made_of: tuple[object, ...] = ()
         self._overview: FleetOverview | None = None
-        self._overview_until = 0.0
 
     def overview(self) -> FleetOverview:
         """Returns the members, and who checks which node."""
-        if self._overview and self._clock() < self._overview_until and not self._has_moved(self._overview):
-            return self._overview
         with _explained():
-            return self._read_overview()
-
-    def _read_overview(self) -> FleetOverview:
-        began = self._clock()
-        controllers = self._read_controllers()
+            listed = self._read_listed()
+            controllers = self._read_controllers()
         view = self._current_view()
-        below = f"{self._tree}/"
-        names = [key[len(below) : -1] for key in self._client.list_keys(below, "/") if key.endswith("/")]
-        keys = self._published()
-        states = self._read_states(keys)
-        pods = {pod: state for key in keys if (pod := parse_health_key(key)) for state in [states.get(key)]}
-        self._overview = overview(self._fleet, view, controllers, filter(is_name, names), pods)
-        now = self._clock()
-        self._overview_until = now + max(KEPT_FOR, RESTS_PER_READ * (now - began))
+        if self._overview is None or self._made_of != (view, controllers, listed):
+            self._overview = overview(self._fleet, view, controllers, listed.nodes, listed.pods, listed.states)
+            self._made_of = (view, controllers, listed)
         return self._overview
+
+    def _read_listed(self) -> _Listed:
+        if self._listed and self._clock() < self._listed_until:
+            return self._listed
+        began = self._clock()
+        below = f"{self._tree}/"
+        names = (key[len(below) : -1] for key in self._client.list_keys(below, "/") if key.endswith("/"))
+        nodes = list(filter(is_name, names))
+        published = self._read_published()
+        self._listed = _Listed(nodes, published.by_node, self._read_states(published.keys))
+        self._listed_until = self._kept_until(began)
+        return self._listed
+
+    def _kept_until(self, began: float) -> float:
+        """Returns until when an answer is used again that was read from `began` until now."""
+        now = self._clock()
+        return now + max(KEPT_FOR, RESTS_PER_READ * (now - began))
 
     def search(self, words: Sequence[str], start: int, count: int) -> FoundPods:
         """Returns `count` pods from position `start` on, or the last ones before it, of those in whose name, or whose
         node's name, each word is. Words are in lower case."""
         with _explained():
-            keys = [key for key in self._published() if has_words(key[len(HEALTH) :], words)]
+            keys = [key for key in self._read_published().keys if has_words(key[len(HEALTH) :], words)]
             first = min(start, max(0, len(keys) - 1) // count * count)
             pods = [pod for key in keys[first : first + count] if (pod := parse_health_key(key))]
             return FoundPods(self._found(pods), len(keys))
@@ -141,9 +169,6 @@ class FleetReader:
             for member in [view.owner(pod.node) or ""]
         ]
 
-    def _has_moved(self, known: FleetOverview) -> bool:
-        return self._view is not None and self._view().index != known.index
-
     def _current_view(self) -> FleetView:
         if self._view:
             return self._view()
@@ -156,16 +181,22 @@ class FleetReader:
             self._controllers_until = self._clock() + KEPT_FOR
         return self._controllers
 
-    def _published(self) -> Sequence[str]:
-        """Returns the keys of all published pods."""
-        if (began := self._clock()) >= self._keys_until:
-            self._keys = [key for key in self._client.list_keys(HEALTH) if parse_health_key(key)]
-            now = self._clock()
-            self._keys_until = now + max(KEPT_FOR, RESTS_PER_READ * (now - began))
-        return self._keys
+    def _read_published(self) -> _Published:
+        """Returns the keys of all published pods. The last ones are dropped first, to save memory."""
+        if (began := self._clock()) >= self._published_until:
+            self._published, self._published_until = _Published(), 0.0
+            by_node = Counter[str]()
+            keys = self._client.list_keys(HEALTH)
+            for key in keys:
+                if pod := parse_health_key(key):
+                    by_node[pod.node] += 1
+            keys = keys if by_node.total() == len(keys) else [key for key in keys if parse_health_key(key)]
+            self._published, self._published_until = _Published(keys, by_node), self._kept_until(began)
+        return self._published
 
-    def _read_states(self, keys: Sequence[str]) -> Mapping[str, HealthState]:
-        """Reads states for a limited time: first those that are not known, then those that were read longest ago."""
+    def _read_states(self, keys: Sequence[str]) -> Mapping[str, Counts]:
+        """Reads states for a limited time: first those that are not known, then those that were read longest ago.
+        Returns how many pods of each node have which state."""
         if len(keys) > MOST_STATES:
             self._states = {}
             return {}
@@ -176,7 +207,10 @@ class FleetReader:
             if self._clock() >= until:
                 break
             self._read_some(order[start : start + MAX_OPERATIONS])
-        return {key: each.state for key, each in self._states.items()}
+        states = defaultdict[str, Counter[HealthState]](Counter)
+        for key, each in self._states.items():
+            states[key.rpartition("/")[2]][each.state] += 1
+        return states
 
     def _read_some(self, keys: Sequence[str]) -> None:
         before = {key: self._states.pop(key, None) for key in keys}

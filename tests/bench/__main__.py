@@ -13,6 +13,7 @@ from tests.bench import (
     changes,
     endurance,
     fleet,
+    fleet_page,
     fleet_size,
     floor,
     overload,
@@ -32,7 +33,7 @@ from tests.bench.targets import GRPC, SCHEMES, CannotListen, raise_descriptor_li
 DONE, NOT_RUN, WRONG_USE, EXCEEDED = 0, 1, 2, 3
 MOST_CHECKS = 16_000
 """What nginx can have as ports without hitting those that the kernel gives to outgoing connections."""
-SHARING = frozenset({"overload", "fleet", "fleet-intent", "fleet-size"})
+SHARING = frozenset({"overload", "fleet", "fleet-intent", "fleet-size", "fleet-page"})
 """The scenarios in which a target may have several pods, so that there may be more checks."""
 MOST_SHARING = 100_000
 
@@ -62,6 +63,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "fleet": Scenario(fleet.run, 20_000, 60, 10.0),
     "fleet-intent": Scenario(fleet.intent, 20_000, 60, 10.0),
     "fleet-size": Scenario(fleet_size.run, 100_000, 30, 10.0),
+    "fleet-page": Scenario(fleet_page.run, 100_000, 60, 10.0),
     "endurance": Scenario(endurance.run, 2_000, 900, 1.0),
 }
 
@@ -94,6 +96,8 @@ scenarios, with their default --checks and --seconds:
   fleet-intent 20000, 60 s a manifest a second for one of 1,000 nodes, three members: the time until its first request
   fleet-size 100000, 30 s  one member of ten: hashing, reads, requests, CPU and memory of its share. The others are only
                            registered; their health keys are in Consul
+  fleet-page 100000, 60 s  the same member, whose page shows the whole fleet to ten people; and `podpulse fleet`: time,
+                           CPU, memory, requests to Consul and their bytes, and whether probes are late meanwhile
   endurance   2000, 900 s  probes every second, 15 changed manifests a second, 3 faults a minute: does anything grow?
 """
 EXAMPLES = """\

@@ -23,6 +23,7 @@ from tests.bench.report import Reach, Report, reached
 from tests.bench.targets import Targets
 from tests.support.consul import Agent
 from tests.support.controller import Controller
+from tests.support.proxy import TcpProxy
 
 FLEET = "bench"
 PORTS = 16_000
@@ -237,16 +238,25 @@ def transact(consul: Agent, steps: Iterable[tuple[str, str, str, Mapping[str, An
 
 @contextmanager
 def running(
-    targets: Targets, work: Work, names: Sequence[str], prepare: Callable[[Agent], None] = lambda _: None
+    targets: Targets,
+    work: Work,
+    names: Sequence[str],
+    prepare: Callable[[Agent], None] = lambda _: None,
+    line: TcpProxy | None = None,
 ) -> Iterator[Members]:
     """The controllers with these ids, in a Consul that was prepared. The first one is ready before the others start, so
-    that the others join it. Their logs go to standard error when what is done inside fails."""
+    that the others join it. Their logs go to standard error when what is done inside fails. They reach Consul by
+    `line`, where one is given."""
     controllers: dict[str, Controller] = {}
     with podpulse.agent_beside(targets) as consul:
         try:
             prepare(consul)
+            by: dict[str, Any] = {}
+            if line:
+                line.upstream = consul.http_port
+                by = {"consul.address": f"http://127.0.0.1:{line.port}"}
             for name in names:
-                options = {"node_name": name, "fleet": FLEET, **work.options}
+                options = {"node_name": name, "fleet": FLEET, **by, **work.options}
                 configured = podpulse.configuration(targets, consul, work.interval, options)
                 controllers[name] = Controller(ready=name == names[0], **configured)
                 controllers[name].start()

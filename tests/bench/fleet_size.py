@@ -36,12 +36,10 @@ PATIENCE = 90.0
 def run(work: Work, say: Say) -> Report:
     """Fill Consul, let the member start and settle, measure it while manifests of other members change, and then let
     one of the others disappear."""
-    names = [f"member{number + 1}" for number in range(MEMBERS)]
     with Targets(min(work.checks, fleet.PORTS), work.scheme) as targets:
-        pods = list(fleet.pods_of(targets, work))
-        all_of_them = _Fleet(names, pods)
+        all_of_them = WholeFleet(list(fleet.pods_of(targets, work)))
         reaches = list(all_of_them.shares())
-        with fleet.running(targets, work, [REAL], lambda consul: _fill(consul, all_of_them, say)) as members:
+        with fleet.running(targets, work, [REAL], lambda consul: fill(consul, all_of_them, say)) as members:
             consul, prober = members.consul, members.probers[REAL]
             reaches += _start(consul, prober, all_of_them, say)
             reaches += _steady(consul, prober, all_of_them, work, say)
@@ -52,15 +50,15 @@ def run(work: Work, say: Say) -> Report:
     return reached(title, work.as_json("fleet-size") | {"members": MEMBERS}, reaches)
 
 
-class _Fleet:
+class WholeFleet:
     """The pods, and who checks them."""
 
-    def __init__(self, names: Sequence[str], pods: Sequence[Pod]) -> None:
-        self.names = names
+    def __init__(self, pods: Sequence[Pod]) -> None:
+        self.names = [f"member{number + 1}" for number in range(MEMBERS)]
         self.pods = pods
         self.nodes = sorted({pod.node for pod in pods})
         self._seconds = -time.perf_counter()
-        self.owners = self._owners(names)
+        self.owners = self._owners(self.names)
         self._seconds += time.perf_counter()
 
     def _owners(self, names: Sequence[str]) -> Mapping[str, str | None]:
@@ -84,7 +82,7 @@ class _Fleet:
         yield Reach("checks of the member", len(self.share()), "")
 
 
-def _fill(consul: Agent, all_of_them: _Fleet, say: Say) -> None:
+def fill(consul: Agent, all_of_them: WholeFleet, say: Say) -> None:
     """All manifests, the members that are not real, and the health keys that they hold."""
     began = time.monotonic()
     fleet.write(consul, all_of_them.pods)
@@ -108,9 +106,9 @@ def _register(consul: Agent, name: str) -> None:
         raise RuntimeError(f"Consul refused a service: {answer.status} {answer.body[:200]!r}")
 
 
-def _start(consul: Agent, prober: Podpulse, all_of_them: _Fleet, say: Say) -> Iterator[Reach]:
+def _start(consul: Agent, prober: Podpulse, all_of_them: WholeFleet, say: Say) -> Iterator[Reach]:
     """From the start of the process until each pod of the share was probed."""
-    scrape = _wait_until_probed(prober, len(all_of_them.share()))
+    scrape = wait_until_probed(prober, len(all_of_them.share()))
     seconds = time.time() - scrape.sum("process_start_time_seconds")
     say(f"the member probes its share {seconds:.0f} s after its start")
     yield Reach("start: until each pod of the share is probed", seconds, "s")
@@ -118,7 +116,7 @@ def _start(consul: Agent, prober: Podpulse, all_of_them: _Fleet, say: Say) -> It
     yield from _requests("start", scrape.totals(REQUESTS, "op"))
 
 
-def _steady(consul: Agent, prober: Podpulse, all_of_them: _Fleet, work: Work, say: Say) -> Iterator[Reach]:
+def _steady(consul: Agent, prober: Podpulse, all_of_them: WholeFleet, work: Work, say: Say) -> Iterator[Reach]:
     """Nothing happens to the pods of the share. Manifests of other members change all the time."""
     time.sleep(2 * work.interval)
     say(f"measuring for {work.seconds:g} s; a manifest of another member changes every {1 / CHANGES_PER_SECOND:g} s")
@@ -146,7 +144,7 @@ def _requests(when: str, counts: Mapping[str, float]) -> Iterator[Reach]:
     yield from (Reach(f"{when}: requests {op}", count, "") for op, count in sorted(counts.items()) if count)
 
 
-def _reads(consul: Agent, all_of_them: _Fleet) -> Iterator[Reach]:
+def _reads(consul: Agent, all_of_them: WholeFleet) -> Iterator[Reach]:
     """What the reads of a member take from Consul, here measured by this process."""
     trees = [{"KV": {"Verb": "get-tree", "Key": f"intent/{node}/"}} for node in all_of_them.nodes[:TRANSACTION]]
     reads: Mapping[str, Callable[[], Answer]] = {
@@ -161,13 +159,13 @@ def _reads(consul: Agent, all_of_them: _Fleet) -> Iterator[Reach]:
         yield Reach(f"reading {name}: size", size / 1000, "kB")
 
 
-def _gain(consul: Agent, prober: Podpulse, all_of_them: _Fleet, say: Say) -> Iterator[Reach]:
+def _gain(consul: Agent, prober: Podpulse, all_of_them: WholeFleet, say: Say) -> Iterator[Reach]:
     """Another member disappears: the member takes its part of the pods, whose keys a living session holds."""
     gone = all_of_them.names[-1]
     share = len(all_of_them.share(without=gone))
     cpu, began = process.cpu_seconds(prober.pid), time.monotonic()
     consul.request("PUT", f"agent/service/deregister/podpulse-{gone}")
-    _wait_until_probed(prober, share)
+    wait_until_probed(prober, share)
     seconds = time.monotonic() - began
     say(f"{gone} is gone: the member probes {share - len(all_of_them.share())} more pods after {seconds:.1f} s")
     yield Reach("another member is gone: pods that are gained", share - len(all_of_them.share()), "")
@@ -175,7 +173,7 @@ def _gain(consul: Agent, prober: Podpulse, all_of_them: _Fleet, say: Say) -> Ite
     yield Reach("another member is gone: CPU of the member", process.cpu_seconds(prober.pid) - cpu, "s")
 
 
-def _wait_until_probed(prober: Podpulse, count: int) -> Scrape:
+def wait_until_probed(prober: Podpulse, count: int) -> Scrape:
     deadline = time.monotonic() + PATIENCE
     while len((scrape := prober.scrape()).pods("probe_success")) < count:
         if time.monotonic() > deadline:

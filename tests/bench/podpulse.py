@@ -168,15 +168,21 @@ class Podpulse:
     def _asked_by_prometheus(self) -> None:
         self.ask("/metrics", PROMETHEUS)
 
-    def ask(self, path: str, headers: Mapping[str, str] | None = None) -> None:
-        """Get it from its web server, and read it to its end."""
+    @property
+    def page(self) -> str:
+        """The URL of its page."""
+        return f"http://127.0.0.1:{self._controller.port}"
+
+    def ask(self, path: str, headers: Mapping[str, str] | None = None) -> int:
+        """Get it from its web server, and read it to its end. Returns how many bytes the answer has."""
         connection = http.client.HTTPConnection("127.0.0.1", self._controller.port, timeout=30.0)
         with closing(connection):
             connection.request("GET", path, headers=headers or {})
             answer = connection.getresponse()
-            answer.read()
+            size = len(answer.read())
             if answer.status != http.HTTPStatus.OK:
                 raise AssertionError(f"{path}: {answer.status}")
+        return size
 
 
 class Scrape:

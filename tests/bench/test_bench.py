@@ -83,7 +83,12 @@ def test_a_scenario_gives_its_figures_beside_their_limits(scenario: str) -> None
     assert any(figure["limit"] is not None for figure in document["results"])
 
 
-FLEET_SCENARIOS = [("fleet", 120), ("fleet-intent", 200), pytest.param("fleet-size", 2_000, marks=pytest.mark.long)]
+FLEET_SCENARIOS = [
+    ("fleet", 120),
+    ("fleet-intent", 200),
+    pytest.param("fleet-size", 2_000, marks=pytest.mark.long),
+    pytest.param("fleet-page", 2_000, marks=pytest.mark.long),
+]
 
 
 @pytest.mark.slow
@@ -101,6 +106,10 @@ def test_a_scenario_of_a_fleet_gives_its_figures_beside_their_limits(scenario: s
     if scenario == "fleet-size":
         assert 100 < figures["checks of the member"]["seen"] < 300
         assert figures["another member is gone: pods that are gained"]["seen"] > 0
+    if scenario == "fleet-page":
+        assert figures["/fleet: size"]["seen"] > 10
+        assert figures["10 people look: of these, listings of names"]["seen"] > 0
+        assert figures["podpulse fleet: lines"]["seen"] == figures["podpulse fleet --url: lines"]["seen"] > 100
 
 
 def test_more_checks_than_ports_are_refused_where_each_check_has_a_port() -> None:

@@ -93,6 +93,20 @@ def test_all_pages_of_a_large_fleet_are_read(site: Site, consul: Agent) -> None:
     assert len({each["node"] for each in found["nodes"]}) == len(NODES) + 600
 
 
+def test_the_table_has_the_first_nodes_of_a_large_fleet_unless_all_are_wanted(site: Site, consul: Agent) -> None:
+    for number in range(90):
+        consul.put(f"intent/more{number}/isup", b"id: isup\n")
+    said = run("fleet", "--url", page(site))
+    assert said.exit_code == 0
+    lines = said.stdout.splitlines()
+    assert lines[5].split()[0] == "node007"
+    assert len(lines[5:-2]) == 100
+    assert lines[-1] == "fleet f: 2 members, 102 nodes, 12 pods"
+    assert said.stderr == "the first 100 of 102 nodes are shown; --all shows all of them\n"
+    assert len(good(run("fleet", "--url", page(site), "--all")).splitlines()[5:-2]) == 102
+    assert len(good(run("fleet", "--url", page(site), "--node", "more")).splitlines()[5:-2]) == 90
+
+
 def test_one_of_several_fleets_must_be_named(consul: Agent, client: ConsulClient) -> None:
     assert "no controller of a fleet is registered in Consul" in complaint(on(consul, "fleet"))
     assert "no controller of any fleet is" in complaint(on(consul, "fleet", "--fleet", "f"))

@@ -104,7 +104,7 @@ def test_without_a_view_the_passing_controllers_share_the_nodes(client: ConsulCl
     }
 
 
-def test_an_answer_is_used_again_for_some_seconds_unless_the_view_changes(
+def test_an_answer_is_used_again_for_some_seconds_also_for_another_view(
     client: ConsulClient, consul: Agent, reader: FleetReader, clock: Clock, asked: list[str]
 ) -> None:
     views = [VIEW]
@@ -113,13 +113,34 @@ def test_an_answer_is_used_again_for_some_seconds_unless_the_view_changes(
     asked.clear()
     consul.put("intent/node99/a", b"id: a\n")
     assert reader.overview() is first
-    assert asked == []
     views.append(FleetView(5, ("m1",)))
-    assert len(reader.overview().nodes) == len(NODES) + 1
-    assert "members" not in asked
+    found = reader.overview()
+    assert (found.index, {each.member for each in found.nodes}, len(found.nodes)) == (5, {"m1"}, len(NODES))
+    assert asked == []
     clock.now += fleet_reader.KEPT_FOR
-    reader.overview()
+    assert len(reader.overview().nodes) == len(NODES) + 1
     assert "members" in asked
+
+
+def test_names_that_took_long_to_read_are_used_for_longer(consul: Agent) -> None:
+    """The reads of very many names shall take a tenth of the time at most, however many people ask."""
+    clock, asked = Clock(), list[str]()
+
+    class Slow(ConsulClient):
+        def list_keys(self, prefix: str, separator: str = "") -> list[str]:
+            clock.now += 2.0
+            asked.append(prefix)
+            return super().list_keys(prefix, separator)
+
+    with Slow(consul.settings()) as slow:
+        slow_reader = FleetReader(slow, "intent", "f", lambda: VIEW, clock)
+        for _ in range(400):
+            slow_reader.overview()
+            slow_reader.search(["a"], 0, 1)
+            clock.now += 1.0
+    most = (clock.now - 100.0) / (2.0 * fleet_reader.RESTS_PER_READ) + 1
+    assert 1 < asked.count("health/") <= most
+    assert 1 < asked.count("intent/") <= most
 
 
 def test_only_changed_records_are_decoded_again(reader: FleetReader, consul: Agent, clock: Clock) -> None:

@@ -26,10 +26,12 @@ CLEAR = Line()
 
 
 class TcpProxy(AbstractContextManager["TcpProxy"]):
-    """Listens on 127.0.0.1 and passes on to `upstream`, which may change. Its port stays the same for good."""
+    """Listens on 127.0.0.1 and passes on to `upstream`, which may change. Its port stays the same for good. `passed`
+    counts the bytes that it has passed on, in both directions."""
 
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
+        self.passed = 0
         self._line = CLEAR
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
@@ -117,6 +119,8 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
             self._wait_clear()
             if not self._line.deaf:
                 other[one].sendall(data)
+                with self._changed:
+                    self.passed += len(data)
         return True
 
     def _linger(self) -> bool:
