@@ -24,7 +24,7 @@ from controller.intent.reality import FLEET_GAP, RealityTree
 from controller.intent.source import OneSource, Sources
 from controller.members.current_share import CurrentShare
 from controller.members.fleet_reader import FleetReader
-from controller.members.instances import FLEET, MEMBER, STARTED
+from controller.members.instances import FLEET, MEMBER, STARTED, describe_member
 from controller.members.member_status import MemberStatus
 from controller.members.membership_watch import MembershipWatch
 from controller.publish.agent import AgentSink
@@ -183,7 +183,7 @@ def on_consul(
             one.apply(config.consul_settings(environ))
         services.apply(_naming(config))
 
-    holders, scheduled = Holders(), partial(_scheduled, manifests)
+    holders, scheduled = Holders(describe_member), partial(_scheduled, manifests)
     sinks: dict[str, HealthSink] = {}
     keepers: list[Keeper] = []
     lease: SessionKeeper | None = None

@@ -176,6 +176,7 @@ class _RolledBack(Struct, frozen=True):
 class _Session(Struct, frozen=True):
     ID: _Text
     TTL: str = ""
+    Name: str = ""
 
 
 class _Service(Struct, frozen=True):
@@ -269,6 +270,11 @@ def result_of(answer: Response, operations: int, known: Mapping[str, KvPair] | N
 
 def session_of(answer: Response) -> str:
     return _decode(answer, _SESSION).ID
+
+
+def name_of(answer: Response) -> str:
+    """Returns the name of a session. "" if Consul does not know the session, or the token may not read it."""
+    return next((each.Name for each in _decode(answer, _SESSIONS)), "")
 
 
 def renewed_ttl(answer: Response, session: str) -> int:

@@ -219,6 +219,10 @@ class ConsulClient:
             "session_destroy", lambda: answers.require_true(self._api.session.destroy(session)), SESSION_DEADLINE
         )
 
+    def session_name(self, session: str) -> str:
+        """Returns the name of a session. "" if Consul does not know it, or the token may not read it."""
+        return self.query("session_name", f"/v1/session/info/{session}", (), answers.name_of)
+
     # --- services of the agent ---
 
     def agent_services(self, id_prefix: str) -> list[AgentService]:

@@ -4,9 +4,9 @@ Two controllers of one node may run on machines, or as users, that do not see ea
 one session hold each key, and lists the controller that is registered as a service.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-from controller.consul.client import AgentService, ConsulClient, ConsulError
+from controller.consul.client import AgentService, ConsulClient, ConsulError, KvPair
 from reconcilers.spec import PodKey
 
 NAME = "podpulse"
@@ -30,10 +30,13 @@ class Holders:
     there is none. `page` is the URL of this controller's page. `RegistrationKeeper` sets both. `holds_some` is True if
     this controller's session holds any key of this node.
 
+    `of_fleet` describes the member of a fleet that has a session.
+
     For any thread, but only the thread that writes health uses `note`, `forget` and `holds_some`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of_fleet: Callable[[ConsulClient, str], str] = lambda *_: "a member of a fleet") -> None:
+        self._of_fleet = of_fleet
         self.elsewhere = ""
         self.page = ""
         self.holds_some = False
@@ -51,12 +54,13 @@ class Holders:
         """Returns why another controller of this node seems to run, or ""."""
         return self.rival() or self.elsewhere
 
-    def note(self, client: ConsulClient, sessions: Mapping[PodKey, str]) -> Mapping[PodKey, str]:
+    def note(self, client: ConsulClient, held: Mapping[PodKey, KvPair]) -> Mapping[PodKey, str]:
         """Record the other sessions that hold these keys. Returns a description of the holder for each key."""
-        for session in set(sessions.values()):
-            keys = [key for key, holder in sessions.items() if holder == session]
-            self._why |= dict.fromkeys(keys, f"{HELD} by session {session}{self._possible_owner(client, keys[0].node)}")
-        return {key: self._why[key] for key in sessions}
+        for session in {pair.session for pair in held.values()}:
+            keys = [key for key, pair in held.items() if pair.session == session]
+            owner = self._owner(client, keys[0].node, held[keys[0]])
+            self._why |= dict.fromkeys(keys, f"{HELD} by session {session}{owner}")
+        return {key: self._why[key] for key in held}
 
     def forget(self, keys: Collection[PodKey]) -> None:
         """Record that no other session holds these keys."""
@@ -66,6 +70,13 @@ class Holders:
     def forget_all_but(self, keys: Collection[PodKey]) -> None:
         """Record that no other session holds any keys except these."""
         self.forget(self._why.keys() - set(keys))
+
+    def _owner(self, client: ConsulClient, node: str, pair: KvPair) -> str:
+        """Describes the owner of a session. Only members of a fleet write Flags."""
+        if not pair.flags:
+            return self._possible_owner(client, node)
+        who = self._of_fleet(client, pair.session)
+        return f" of {who}: the fleet checks node {node}, so stop this controller, or all members of the fleet"
 
     def _possible_owner(self, client: ConsulClient, node: str) -> str:
         """Describes the possible owner of a session, with the page of another registered controller of the node."""

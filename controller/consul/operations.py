@@ -12,6 +12,7 @@ ControllerOp = Literal[
     "session_create",
     "session_renew",
     "session_destroy",
+    "session_name",
     "agent_services",
     "agent_checks",
     "register_service",

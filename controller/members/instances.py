@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from controller.consul.answers import AgentService, index_of
-from controller.consul.client import ConsulClient
+from controller.consul.client import ConsulClient, ConsulError
 from controller.consul.holders import NAME, page_of
 from controller.consul.transport import Response
 from reconcilers.fleet_overview import RegisteredController
@@ -98,6 +98,22 @@ def read_controllers(client: ConsulClient) -> Mapping[str, Sequence[RegisteredCo
         if is_name(fleet) and (member := _member(instance)):
             found[fleet].append(_controller(member, instance))
     return found
+
+
+def describe_member(client: ConsulClient, session: str) -> str:
+    """Describes the member of a fleet that has this session, as far as the token may read who it is."""
+    try:
+        kind, *rest = client.session_name(session).split(":")
+        member = rest[0] if kind == "health" and rest else ""
+        fleets = read_controllers(client)
+    except ConsulError:
+        return "a member of a fleet"
+    for fleet, controllers in fleets.items():
+        for each in controllers:
+            if each.id == member:
+                return " ".join(filter(None, ("member", member, "of fleet", fleet, each.page and f"({each.page})")))
+    names = " or ".join(sorted(fleets))
+    return f"member {member} of a fleet" if member else f"a member of fleet {names}" if names else "a member of a fleet"
 
 
 def _instances_of(answer: Response) -> list[_Instance]:

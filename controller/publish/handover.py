@@ -9,6 +9,7 @@ index of our view is not taken over, see `fences`.
 Without a fleet nothing is taken over or fenced, and the Flags are 0.
 """
 
+import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from reconcilers.keys import health_key
 from reconcilers.record import HealthRecord
 from reconcilers.share import Share
 from reconcilers.spec import PodKey
+
+log = logging.getLogger(__name__)
 
 RACE = re.compile(r"already held|index check|check index|isn't held")
 """Consul's errors where another session has written the key in the meantime."""
@@ -58,6 +61,8 @@ class Handover:
         self._held: dict[PodKey, _Held] = {}
         self._repeated: set[Change] = set()
         self._to_repeat: list[Change] = []
+        self._strangers: set[str] = set()
+        """The sessions without a fleet from which keys were taken over."""
         self.taken = 0
 
     @classmethod
@@ -106,8 +111,21 @@ class Handover:
 
     def settle(self, changes: Collection[Change], session: str) -> None:
         """Records that `session` has written these changes."""
-        self.taken += sum(1 for change in changes if self._holder(change.key, session))
+        taken = {key: held for key in (change.key for change in changes) if (held := self._holder(key, session))}
+        self.taken += len(taken)
+        self._warn_of_strangers(taken)
         self.forget(change.key for change in changes)
+
+    def _warn_of_strangers(self, taken: Mapping[PodKey, _Held]) -> None:
+        """Logs once for each session that a controller without a fleet may check nodes of this fleet."""
+        strangers = {held.session: key.node for key, held in taken.items() if not held.flags}
+        for session in strangers.keys() - self._strangers:
+            log.warning(
+                "took over health keys of node %s from session %s, which no member of a fleet has written: if a "
+                "controller of node %s runs, stop it, because it probes the same pods as this fleet",
+                *(strangers[session], session, strangers[session]),
+            )
+        self._strangers.update(strangers)
 
     def operations(self, change: Change, session: str, now: float, flags: int = 0) -> list[Operation]:
         """Returns the operations of a change that `session` writes at `now` (seconds since the epoch)."""

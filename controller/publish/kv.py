@@ -300,7 +300,7 @@ class KvSink:
             pairs = self._read(keys)[0] if keys and self._lease.current() and not self._handover.is_fleet else {}
         except ConsulError:
             return {}
-        return self._holders.note(self._client, {key: pair.session for key, pair in pairs.items() if pair.session})
+        return self._holders.note(self._client, {key: pair for key, pair in pairs.items() if pair.session})
 
     def _settle(self, batch: Sequence[Change]) -> dict[PodKey, str]:
         """Consul has written these changes. Those for which an older write may still arrive stay unsettled."""

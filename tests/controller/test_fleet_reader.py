@@ -1,13 +1,15 @@
 """A fleet is read from a real Consul for people: its controllers, its nodes, and the pods that are searched for."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from controller.consul.client import ConsulClient
 from controller.members import fleet_reader
 from controller.members.fleet_reader import FleetReader, FleetUnreadable
-from controller.members.instances import read_controllers
+from controller.members.instances import describe_member, read_controllers
 from reconcilers.fleet_overview import MemberState
 from reconcilers.health import HealthState
 from reconcilers.share import FleetView
@@ -200,3 +202,28 @@ def test_consuls_error_is_said(reader: FleetReader, consul: Agent) -> None:
     for ask in (reader.overview, lambda: reader.search([], 0, 1), lambda: reader.pod(PodKey("node1", "a"))):
         with pytest.raises(FleetUnreadable, match="Consul at"):
             ask()
+
+
+def session_of(consul: Agent, name: str) -> str:
+    made = consul.request("PUT", "session/create", json.dumps({"Name": name, "TTL": "60s"}))
+    return str(made.json()["ID"])
+
+
+def test_the_member_that_has_a_session_is_named_with_its_fleet_and_page(client: ConsulClient, consul: Agent) -> None:
+    session = session_of(consul, "health:m2:17:0102-030405")
+    assert describe_member(client, session) == "member m2 of a fleet"
+    register(client, "m1")
+    register(client, "m2")
+    assert describe_member(client, session) == "member m2 of fleet f (http://127.0.0.1:9815)"
+    assert describe_member(client, session_of(consul, "other")) == "a member of fleet f"
+    assert describe_member(client, "5e551015-0000-0000-0000-000000000000") == "a member of fleet f"
+
+
+def test_a_member_is_not_named_if_the_token_may_not_read_who_it_is(consul_binary: Path) -> None:
+    with Agent(consul_binary, acl=True) as consul, consul.client() as admin:
+        register(admin, "m2")
+        session = session_of(consul, "health:m2:17:0102-030405")
+        with consul.client(consul.create_token('key_prefix "health/" { policy = "write" }')) as client:
+            assert describe_member(client, session) == "a member of a fleet"
+        consul.kill()
+        assert describe_member(admin, session) == "a member of a fleet"

@@ -180,17 +180,38 @@ def test_a_new_session_does_not_make_the_record_of_another_member_uncertain(m1: 
     assert stands.session == m2.session
 
 
-def test_a_fleet_takes_the_keys_of_a_controller_of_one_node_which_then_complains(consul: Agent, m1: Member) -> None:
+def test_a_fleet_takes_the_keys_of_a_controller_of_one_node_and_both_say_what_to_do(
+    consul: Agent, m1: Member, caplog: pytest.LogCaptureFixture
+) -> None:
     with member(consul, "single") as other:
         single = KvSink(other.client, other, holders=other.holders)
-        single.write([PASSING], [])
-        assert m1.sink.leftovers(NODE) == {ISUP}
-        assert m1.sink.write([PASSING], []) == {}
+        single.write([PASSING, *named(3)], [])
+        assert m1.sink.leftovers(NODE) == {ISUP, *(record.key for record in named(3))}
+        with caplog.at_level("WARNING"):
+            assert m1.sink.write([PASSING], []) == {}
+            assert m1.sink.write(named(3), []) == {}
+        (warning,) = [record.message for record in caplog.records]
+        assert warning == (
+            f"took over health keys of node {NODE} from session {other.session}, which no member of a fleet has "
+            f"written: if a controller of node {NODE} runs, stop it, because it probes the same pods as this fleet"
+        )
         assert single.write([CRITICAL], []).keys() == {ISUP}
-        assert str(m1.session) in other.holders.complaint()
+        assert other.holders.complaint() == (
+            f"lock is already held by session {m1.session} of a member of a fleet: the fleet checks node {NODE}, so "
+            "stop this controller, or all members of the fleet"
+        )
         stands = key_of(consul, ISUP)
         assert stands
         assert (stands.record, stands.session) == (PASSING, m1.session)
+
+
+def test_keys_that_members_take_from_each_other_are_not_of_a_controller_of_one_node(
+    m1: Member, m2: Member, caplog: pytest.LogCaptureFixture
+) -> None:
+    m1.sink.write([PASSING], [])
+    m2.sink.leftovers(NODE)
+    assert m2.sink.write([PASSING], []) == {}
+    assert "took over" not in caplog.text
 
 
 # --- fencing ---

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from controller.consul import registration
-from controller.consul.client import AgentCheck, AgentService, ConsulClient
+from controller.consul.client import AgentCheck, AgentService, ConsulClient, KvPair
 from controller.consul.holders import Holders
 from controller.consul.registration import ReadyStatus, RegistrationKeeper, controller_service
 from controller.runtime.heartbeat import Heartbeat
@@ -276,12 +276,15 @@ def test_a_registered_controller_that_does_not_answer_is_replaced_at_once(consul
         until(lambda: services(consul)[ID]["Port"] == SERVICE.port, WITHIN)
 
 
+THEIRS = KvPair("health/a/web1", b"", 7, "5e551015")
+
+
 def test_a_controller_whose_keys_another_holds_deregisters_itself(consul: Agent) -> None:
     trouble = Trouble()
     with registered(consul, trouble):
         until(lambda: ID in services(consul))
         with consul.client() as client:
-            trouble.holders.note(client, {PodKey("web1", "a"): "5e551015"})
+            trouble.holders.note(client, {PodKey("web1", "a"): THEIRS})
         assert "5e551015" in trouble.holders.complaint()
         assert "10.0.0.7" not in trouble.holders.complaint(), "the page is this controller's own"
         until(lambda: ID not in services(consul), WITHIN)
@@ -294,7 +297,7 @@ def test_a_controller_that_holds_keys_stays_registered_if_another_session_locks_
     with consul.client() as client:
         keeper = RegistrationKeeper(client, lambda: SERVICE, NO_TROUBLE, holders, heartbeat, clock=lambda: now[0])
         holders.holds_some = True
-        holders.note(client, {PodKey("web1", "a"): "5e551015"})
+        holders.note(client, {PodKey("web1", "a"): THEIRS})
         keeper._renew(SERVICE)
         assert ID in services(consul)
         assert "5e551015" in holders.complaint(), "the complaint remains"
@@ -307,7 +310,7 @@ def test_it_is_registered_as_soon_as_no_other_session_holds_the_keys(consul: Age
     now, holders, heartbeat = [0.0], Holders(), Heartbeat("registration", 30, time.monotonic)
     with consul.client() as client:
         keeper = RegistrationKeeper(client, lambda: SERVICE, NO_TROUBLE, holders, heartbeat, clock=lambda: now[0])
-        holders.note(client, {PodKey("web1", "a"): "5e551015"})
+        holders.note(client, {PodKey("web1", "a"): THEIRS})
         for _ in range(5):
             keeper._renew(SERVICE)
             assert keeper._due == now[0]
