@@ -72,11 +72,11 @@ def explain(objections: Sequence[Objection], chain: Sequence[crypto.X509], host:
     objection = objections[0]
     match objection.code:
         case 18:
-            sentence = "the certificate is self-signed"
+            sentence = "the certificate is self-signed: ca_file has to contain it, or the server needs a trusted one"
         case 19:
-            sentence = "the certificate's chain ends in an authority of its own that is not trusted"
+            sentence = f"the chain ends in the root {_subject(objection.certificate)}, which ca_file does not contain"
         case 20 | 21 if by_expired:
-            sentence = "the authority that signed the certificate has expired"
+            sentence = "the authority that signed the certificate has expired: ca_file needs a newer one"
         case 20 | 21:
             sentence = _untrusted(objection, chain)
         case 9:
@@ -141,7 +141,7 @@ def _is_sent(certificate: crypto.X509, chain: Sequence[crypto.X509]) -> bool:
 def _untrusted(objection: Objection, chain: Sequence[crypto.X509]) -> str:
     issuer = _issuer(objection.certificate)
     said = f"{_which(objection, chain)} is signed by an authority that is not trusted{f' ({issuer})' if issuer else ''}"
-    return f"{said}: perhaps the server does not send the certificate of an intermediate"
+    return f"{said}: perhaps the server does not send this intermediate certificate, or ca_file lacks this authority"
 
 
 def _of_lowest(code: int, objections: Sequence[Objection]) -> Objection:
@@ -152,9 +152,7 @@ def _of_lowest(code: int, objections: Sequence[Objection]) -> Objection:
 def _not_yet(objections: Sequence[Objection], chain: Sequence[crypto.X509]) -> str:
     objection = _of_lowest(9, objections)
     day = _day(_times([objection.certificate], start) or [0.0], max)
-    if not objection.depth:
-        return f"certificate not valid before {day}"
-    return f"{_which(objection, chain)} is not valid before {day}"
+    return f"{_which(objection, chain)} is not valid before {day}: it was deployed too early, or a clock is wrong"
 
 
 def is_for(certificate: crypto.X509, host: str) -> bool:
@@ -218,8 +216,6 @@ def _day(times: Iterable[float], which: Callable[[Iterable[float]], float]) -> s
 def _expired(objections: Sequence[Objection], chain: Sequence[crypto.X509]) -> str:
     objection = _of_lowest(10, objections)
     day = _day(_times([objection.certificate], expiry) or [0.0], min)
-    if not objection.depth:
-        return f"certificate expired on {day}"
     return f"{_which(objection, chain)} expired on {day}: the server has to send a newer one"
 
 

@@ -31,7 +31,7 @@ SENTENCES = {
     Cause.TLS_CLOSED: "{where} closed the connection during the TLS handshake",
     Cause.TLS_RESET: "{where} reset the connection during the TLS handshake",
     Cause.TLS_OTHER: "no TLS with {where}: {words}",
-    Cause.CLIENT_CERTIFICATE: "{where} demands a client certificate",
+    Cause.CLIENT_CERTIFICATE: "{where} demands a client certificate (tls.cert_file, tls.key_file)",
     Cause.TURNED_AWAY: "closed right after the TLS handshake: perhaps a client certificate is demanded",
     Cause.EMPTY: "the connection was closed without an answer",
     Cause.CUT_SHORT: "the connection was closed in the middle of the answer",
@@ -54,7 +54,7 @@ ALERTS = {
     46: "{where} does not accept our client certificate",
     48: "{where} does not trust the authority that signed our client certificate",
     112: "{where} has no certificate for {host}",
-    116: "{where} demands a client certificate",
+    116: "{where} demands a client certificate (tls.cert_file, tls.key_file)",
     120: "{where} offers only other protocols by ALPN, such as HTTP/2 alone: HTTP/1.1 is needed",
 }
 """The meaning of an alert of the target (RFC 8446, 6.2)."""

@@ -34,6 +34,7 @@ REFUSED_US = (
     f"{WHERE} refused the handshake: it has no cipher or no elliptic curve \\(group\\) in common with this controller"
 )
 NOT_TLS = f"{WHERE} does not speak TLS"
+DEMANDED = f"{WHERE} demands a client certificate \\(tls.cert_file, tls.key_file\\)"
 CLOSED = f"{WHERE} closed the connection during the TLS handshake"
 UNTRUSTED = "the certificate is signed by an authority that is not trusted"
 
@@ -120,14 +121,14 @@ CASES = [
     Case(
         "has a certificate that expired",
         Reason.CERTIFICATE,
-        "certificate expired on 2020-01-03",
+        "the certificate expired on 2020-01-03: the server has to send a newer one",
         lambda make: make.server(not_after=PAST),
         expiry=PAST,
     ),
     Case(
         "has a certificate that is not yet valid",
         Reason.CERTIFICATE,
-        "certificate not valid before 2099-05-06",
+        "the certificate is not valid before 2099-05-06: it was deployed too early, or a clock is wrong",
         lambda make: make.server(not_before=FUTURE),
     ),
     Case(
@@ -148,21 +149,23 @@ CASES = [
     Case(
         "has a self-signed certificate",
         Reason.CERTIFICATE,
-        "the certificate is self-signed",
+        "the certificate is self-signed: ca_file has to contain it, or the server needs a trusted one",
         Makes.self_signed,
         expiry=FUTURE,
     ),
     Case(
         "has a certificate of an unknown authority",
         Reason.CERTIFICATE,
-        UNTRUSTED + r" \(O = trustme .*\): perhaps the server does not send the certificate of an intermediate",
+        UNTRUSTED
+        + r" \(O = trustme .*\)"
+        + ": perhaps the server does not send this intermediate certificate, or ca_file lacks this authority",
         lambda make: make.other.server(not_after=FUTURE),
         expiry=FUTURE,
     ),
     Case(
         "has an authority of its own in its chain",
         Reason.CERTIFICATE,
-        "the certificate's chain ends in an authority of its own that is not trusted",
+        r"the chain ends in the root CN = root, which ca_file does not contain",
         lambda make: serving(make.folder / "whole", link("leaf", make.root, names=("localhost",)), make.root),
         expiry=FUTURE,
     ),
@@ -177,7 +180,7 @@ CASES = [
     Case(
         "is signed by an authority of ours that expired",
         Reason.CERTIFICATE,
-        "the authority that signed the certificate has expired",
+        "the authority that signed the certificate has expired: ca_file needs a newer one",
         Makes.below_an_expired_root,
         tls=lambda make: make.trusting("expired_root"),
         expiry=FUTURE,
@@ -195,18 +198,16 @@ CASES = [
     Case(
         "demands a client certificate in TLS 1.3",
         Reason.TLS,
-        f"{WHERE} demands a client certificate",
+        DEMANDED,
         lambda make: make.authority.demanding(),
     ),
     Case(
         "demands a client certificate in TLS 1.2",
         Reason.TLS,
-        f"{WHERE} demands a client certificate",
+        DEMANDED,
         lambda make: make.tls_1_2(make.authority.demanding()),
     ),
-    Case(
-        "demands it by an alert", Reason.TLS, f"{WHERE} demands a client certificate", greeting=after_hello(alert(116))
-    ),
+    Case("demands it by an alert", Reason.TLS, DEMANDED, greeting=after_hello(alert(116))),
     Case(
         "does not trust our client certificate",
         Reason.TLS,
@@ -318,7 +319,7 @@ def test_a_demanded_client_certificate_is_named_every_time(
         until(lambda: len(bench.results.all()) >= 1000, within=60)
         bench.engine.stop([spec.key for spec in specs])
     found = {(result.reason, result.detail) for result in bench.results.all()}
-    assert found == {(Reason.TLS, f"localhost:{port} demands a client certificate")}
+    assert found == {(Reason.TLS, f"localhost:{port} demands a client certificate (tls.cert_file, tls.key_file)")}
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -390,7 +391,10 @@ def test_a_certificate_that_expires_while_it_is_watched_is_said_to_have(bench: B
     assert {result.certificate.expires for result in results} == {end.timestamp()}
     assert results[0].certificate.chain_expires == end.timestamp()
     assert first.certificate.chain_expires == 0
-    assert (first.reason, first.detail) == (Reason.CERTIFICATE, f"certificate expired on {end:%Y-%m-%d}")
+    assert (first.reason, first.detail) == (
+        Reason.CERTIFICATE,
+        f"the certificate expired on {end:%Y-%m-%d}: the server has to send a newer one",
+    )
 
 
 def test_a_certificate_that_was_replaced_by_a_bad_one_is_told_of(bench: Bench, authority: Authority) -> None:
@@ -404,4 +408,4 @@ def test_a_certificate_that_was_replaced_by_a_bad_one_is_told_of(bench: Bench, a
     bad = [result for result in bench.results.all(spec.key) if result.reason]
     assert {result.reason for result in bad} == {Reason.CERTIFICATE}
     assert all("expired" in result.detail for result in bad)
-    assert bad[-1].detail == "certificate expired on 2020-01-03"
+    assert bad[-1].detail == "the certificate expired on 2020-01-03: the server has to send a newer one"

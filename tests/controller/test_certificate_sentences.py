@@ -48,22 +48,23 @@ PATH_LENGTH = (
     "does not allow as many intermediate certificates below it as the chain has (path length): "
     "the server needs a certificate of another authority"
 )
-MISSING = ": perhaps the server does not send the certificate of an intermediate"
+EXPIRED = "the certificate expired on 2020-01-03: the server has to send a newer one"
+MISSING = ": perhaps the server does not send this intermediate certificate, or ca_file lacks this authority"
 
 CASES: dict[str, tuple[Callable[[Link], list[Link]], str]] = {
-    "own certificate expired": (lambda root: below(middle(root), until=PAST), "certificate expired on 2020-01-03"),
+    "own certificate expired": (lambda root: below(middle(root), until=PAST), EXPIRED),
     "intermediate expired": (
         lambda root: below(middle(root, until=PAST)),
         f"{MIDDLE} expired on 2020-01-03: the server has to send a newer one",
     ),
-    "both expired": (lambda root: below(middle(root, until=PAST), until=PAST), "certificate expired on 2020-01-03"),
+    "both expired": (lambda root: below(middle(root, until=PAST), until=PAST), EXPIRED),
     "upper intermediate expired": (
         lambda root: two_below(middle(root, until=PAST)),
         f"{MIDDLE} expired on 2020-01-03: the server has to send a newer one",
     ),
     "intermediate not yet valid": (
         lambda root: below(middle(root, since=FUTURE.replace(year=2098))),
-        f"{MIDDLE} is not valid before 2098-05-06",
+        f"{MIDDLE} is not valid before 2098-05-06: it was deployed too early, or a clock is wrong",
     ),
     "intermediate missing": (
         lambda root: below(middle(root))[:1],

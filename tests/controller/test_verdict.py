@@ -22,7 +22,7 @@ SENTENCES = {
     Cause.TLS_CLOSED: (Reason.TLS, "10.0.0.1:443 closed the connection during the TLS handshake"),
     Cause.TLS_RESET: (Reason.TLS, "10.0.0.1:443 reset the connection during the TLS handshake"),
     Cause.TLS_OTHER: (Reason.TLS, "no TLS with 10.0.0.1:443: the words"),
-    Cause.CLIENT_CERTIFICATE: (Reason.TLS, "10.0.0.1:443 demands a client certificate"),
+    Cause.CLIENT_CERTIFICATE: (Reason.TLS, "10.0.0.1:443 demands a client certificate (tls.cert_file, tls.key_file)"),
     Cause.TURNED_AWAY: (
         Reason.TLS,
         "closed right after the TLS handshake: perhaps a client certificate is demanded",
@@ -86,7 +86,7 @@ ALERT_SENTENCES = {
     46: "10.0.0.1:443 does not accept our client certificate",
     48: "10.0.0.1:443 does not trust the authority that signed our client certificate",
     112: "10.0.0.1:443 has no certificate for web1",
-    116: "10.0.0.1:443 demands a client certificate",
+    116: "10.0.0.1:443 demands a client certificate (tls.cert_file, tls.key_file)",
     120: "10.0.0.1:443 offers only other protocols by ALPN, such as HTTP/2 alone: HTTP/1.1 is needed",
     80: "no TLS with 10.0.0.1:443: the words",
 }
