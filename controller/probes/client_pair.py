@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from controller.runtime.key_pair import parsed_pair
 from reconcilers.spec import Tls
-
-CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,50 +20,5 @@ class ClientPair:
 
 
 def client_pair(tls: Tls, certificate: bytes, key: bytes) -> ClientPair:
-    """Parses the content of the files of `tls`.
-
-    Raises:
-        ValueError: one cannot be used; the message names the file and what is expected.
-    """
-    chain = _chain(tls.cert_file, certificate)
-    parsed = _key(tls.key_file, key)
-    if _public(parsed.public_key()) != _public(chain[0].public_key()):
-        raise ValueError(f"{tls.key_file}: does not belong to the certificate in {tls.cert_file}")
-    return ClientPair(certificate, key, chain, parsed)
-
-
-def _chain(path: str, pem: bytes) -> tuple[x509.Certificate, ...]:
-    if not pem.strip():
-        raise ValueError(f"{path}: is empty: expected a certificate in PEM")
-    if CERTIFICATE not in pem:
-        raise ValueError(f"{path}: expected a certificate in PEM")
-    try:
-        return tuple(x509.load_pem_x509_certificates(pem))
-    except ValueError as error:
-        raise ValueError(f"{path}: the certificate cannot be parsed: {error}") from None
-
-
-def _key(path: str, pem: bytes) -> PrivateKeyTypes:
-    if problem := _problem(pem):
-        raise ValueError(f"{path}: {problem}")
-    try:
-        return serialization.load_pem_private_key(pem, None)
-    except TypeError:
-        raise ValueError(f"{path}: is encrypted: expected a private key without a passphrase") from None
-    except Exception as error:  # noqa: BLE001 - cryptography has several kinds, none of them documented
-        raise ValueError(f"{path}: the private key cannot be parsed: {error}") from None
-
-
-def _problem(pem: bytes) -> str:
-    if not pem.strip():
-        return "is empty: expected a private key in PEM"
-    if b"BEGIN OPENSSH PRIVATE KEY" in pem:
-        return "is a key in OpenSSH's format: expected PEM (PKCS#8), as ssh-keygen -p -m PKCS8 writes it"
-    if b"PRIVATE KEY-----" not in pem:
-        return f"{'holds a certificate' if CERTIFICATE in pem else 'holds no key'}: expected a private key in PEM"
-    return ""
-
-
-def _public(key: object) -> bytes:
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return bytes(key.public_bytes(serialization.Encoding.DER, form))  # type: ignore[attr-defined]
+    """Parses the content of the files of `tls`. Raises ValueError as `parsed_pair`."""
+    return ClientPair(certificate, key, *parsed_pair(tls.cert_file, certificate, tls.key_file, key))

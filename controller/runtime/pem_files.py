@@ -65,5 +65,16 @@ def unfit(cert_file: str, key_file: str) -> str:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert_file, key_file, lambda: b"")
     except (OSError, ValueError) as error:
+        return _problem_of_pair(cert_file, key_file) or str(error)
+    return ""
+
+
+def _problem_of_pair(cert_file: str, key_file: str) -> str:
+    """OpenSSL has the same words for most problems, and names no file. Returns "" if the problem is another one."""
+    from controller.runtime.key_pair import parsed_pair  # noqa: PLC0415 - most starts do not need cryptography
+
+    try:
+        parsed_pair(cert_file, contents(cert_file), key_file, contents(key_file))
+    except ValueError as error:
         return str(error)
     return ""

@@ -1,10 +1,13 @@
 """A client certificate and its key: what can be used, and what is said of what cannot."""
 
+from pathlib import Path
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from controller.config.certificate_files import wrong_pair
 from controller.probes.client_pair import client_pair
 from reconcilers.spec import Tls
 from tests.support.chains import link
@@ -73,6 +76,19 @@ def test_a_key_that_cannot_be_used_is_named_with_what_is_expected(name: str) -> 
         client_pair(TLS, OWN.pem(), key)
     said = str(raised.value)
     assert said.startswith(expected) if expected.endswith(": ") else said == expected
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_pair_of_the_configuration_is_described_in_the_same_words(tmp_path: Path, name: str) -> None:
+    content, expected = KEYS[name]
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(OWN.pem() + MIDDLE.pem())
+    key.write_bytes(content)
+    said = wrong_pair("consul", str(cert), str(key))
+    assert expected in said.replace(str(tmp_path), "/etc")
+    assert "[SSL" not in said
+    key.write_bytes(pem())
+    assert not wrong_pair("consul", str(cert), str(key))
 
 
 @pytest.mark.parametrize(

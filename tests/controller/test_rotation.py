@@ -220,6 +220,7 @@ def test_a_certificate_and_its_key_are_replaced_together_or_not_at_all(
     assert [watched.look() for _ in range(4)] == [[]] * 4
     assert watched.read() == before, "what was read before stays in force"
     assert caplog.text.count(f"{cert} and {key} replaced, and cannot be used") == 1
+    assert f"{key}: does not belong to the certificate in {cert}" in caplog.text
     replace_by(key, new_key)
     assert [watched.look() for _ in range(3)] == [[], [str(cert), str(key)], []]
     assert watched.own() == (new_cert.read_bytes(), new_key.read_bytes())
