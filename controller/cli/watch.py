@@ -62,7 +62,8 @@ class Lines:
 
 
 class StatusLines:
-    """p2-watch's form: at each change, the nodes that the records of a pod name with their status; a blank line."""
+    """The form of p2-watch: each change prints all nodes of the pod, as its records name them, with their status, and
+    a blank line."""
 
     def __init__(self) -> None:
         self._last: list[str] | None = None

@@ -213,8 +213,8 @@ class FleetSource:
         return len(pairs) != len(before) or any(before.get(pair.key) is not pair for pair in pairs)
 
     def _is_early(self, node: str, pairs: Collection[KvPair]) -> bool:
-        """Whether manifests have vanished since the names were read. The next names have an index that proves the
-        removal, so the node is listed then. If they do not, it is listed without proof."""
+        """Whether manifests have vanished since the names were read. The next names usually have
+        an index that proves the removal, so the node is listed then. Otherwise it is listed without proof."""
         before = self._listed[node].pairs if node in self._listed else {}
         index = self._names.index
         has_vanished = len(pairs) < len(before) or before.keys() - {pair.key for pair in pairs}

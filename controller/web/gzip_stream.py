@@ -17,8 +17,8 @@ ZEROS = memoryview(bytes(64 * 1024))
 
 
 class Piece(NamedTuple):
-    """A compressed piece. `size` is that of its text. `effect` is what its text changes in the checksum of a text that
-    had zeros in its place."""
+    """A compressed piece. `size` is the length of its text. `effect` is how the checksum of a file changes when this
+    text replaces zeros."""
 
     data: bytes
     size: int
@@ -58,8 +58,8 @@ class GzipStream:
 
 
 def _with_zeros(checksum: int, size: int) -> int:
-    """Returns the checksum of a text with this checksum, followed by `size` zero bytes. The checksum is linear, so what
-    other bytes in place of the zeros change in it does not depend on the text before them."""
+    """Returns the checksum of a text with this checksum, followed by `size` zero bytes. The checksum is linear: when
+    other bytes replace the zeros, it changes in a way that does not depend on the text before them."""
     for start in range(0, size, len(ZEROS)):
         checksum = zlib.crc32(ZEROS[: size - start], checksum)
     return checksum

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 OPERATIONS = ROOT / "deploy" / "operations.md"
 FIGURES = ROOT / "deploy" / "figures.md"
 SECURITY = ROOT / "SECURITY.md"

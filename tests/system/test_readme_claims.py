@@ -17,6 +17,7 @@ from reconcilers.spec import Output
 from tests.bench import __main__ as bench
 from tests.support.consul import Agent
 from tests.support.documents import (
+    CONTRIBUTING,
     DOCUMENTS,
     GUIDES,
     HEADING,
@@ -28,6 +29,7 @@ from tests.support.documents import (
     inline,
     prose,
     sections,
+    text,
 )
 from tests.support.fleet import Fleet
 from tests.support.rules import ALERTS, RECORDED
@@ -84,6 +86,16 @@ def test_every_file_of_ours_that_is_named_exists() -> None:
     named = {word for word in words if re.fullmatch(rf"(?:{'|'.join(OURS)})/[\w./*-]*", word)}
     assert named
     assert [name for name in sorted(named) if not any(ROOT.glob(name.rstrip("/")))] == []
+
+
+def test_every_constant_that_a_recipe_names_is_defined_in_its_file() -> None:
+    recipes = text(CONTRIBUTING).partition("## Four recipes")[2].partition("\n## ")[0]
+    steps = re.findall(r"^\d\. `([\w./-]+\.py)`: (.*?)(?=^\d\. |^\n|\Z)", recipes, re.MULTILINE | re.DOTALL)
+    named = [(file, name) for file, step in steps for name in re.findall(r"`([A-Z][A-Z_]+)`", step)]
+    assert len(named) >= 5
+    assert [
+        (file, name) for file, name in named if not re.search(rf"^{name}\b", (ROOT / file).read_text(), re.MULTILINE)
+    ] == []
 
 
 def test_every_verb_and_option_that_is_named_exists() -> None:
