@@ -116,7 +116,9 @@ def test_every_measurement_that_is_named_can_be_started() -> None:
             assert bench.parser().parse_args(arguments).scenario in bench.SCENARIOS
 
 
-def test_every_metric_that_is_named_is_exported(consul: Agent, launch: Launch, fleet: Fleet) -> None:
+def test_every_metric_that_is_named_is_exported_and_all_of_ours_are_named(
+    consul: Agent, launch: Launch, fleet: Fleet
+) -> None:
     fleet.schedule("isup")
     controllers = [launch(consul), launch(consul, node_name="m1", fleet="f")]
     fleet.wait_asked("isup", 2)
@@ -126,6 +128,7 @@ def test_every_metric_that_is_named_is_exported(consul: Agent, launch: Launch, f
     named = {name for name in families if "/" not in name} - OF_OTHERS - RECORDED
     assert named
     assert named - exported == set()
+    assert {name for name in exported if name.startswith(("podpulse_", "probe_"))} - named == set()
 
 
 def test_every_alert_that_is_named_is_delivered() -> None:
