@@ -99,6 +99,7 @@ class App:
             max_in_flight=affordable(config.max_in_flight),
             guard=config.guard(environ),
             ttl=ttl_in_dns,
+            may_probe=self._share.may_probe if config.fleet else None,
         )
         self._canary = self._with_canary()
         self._desired = DesiredHealth(

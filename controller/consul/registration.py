@@ -47,7 +47,7 @@ class CheckStatus(Protocol):
         ...
 
     def is_silent(self) -> bool:
-        """Whether nothing may be sent now."""
+        """Whether nothing may be sent now. Called in each turn."""
         ...
 
     def current(self) -> tuple[str, str]:
@@ -152,7 +152,7 @@ class RegistrationKeeper:
         if self._service is None:
             self._service = self._describe()
             self._holders.page = page_of(self._service, self._service.meta["node"])
-        if self._clock() >= self._due and not self._status.is_silent():
+        if not self._status.is_silent() and self._clock() >= self._due:
             self._renew(self._service)
         return self._status.period
 

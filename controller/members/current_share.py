@@ -1,18 +1,27 @@
-"""The share that is in force, for all threads. Reading it takes no lock."""
+"""The share that is in force, for all threads. Reading it takes no lock.
+
+When the process stood still, other members may check its nodes, and the share in force is not true any more. The probe
+thread may wake before the threads that notice that. So no probe begins if the share was not confirmed for the TTL.
+"""
 
 import threading
 from collections.abc import Callable
 
+from controller.runtime.boottime import boottime
+from reconcilers.membership import TTL
 from reconcilers.share import FleetView, Share
 
 
 class CurrentShare:
     """Holds the share of this controller. Without a fleet, it never changes.
 
-    Listeners are called after each change, in the thread that caused it, and read the new share themselves.
+    Listeners are called after each change, in the thread that caused it, and read the new share themselves. `clock` is
+    in seconds.
     """
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, *, clock: Callable[[], float] = boottime) -> None:
+        self._clock = clock
+        self._confirmed = 0.0
         self._lock = threading.Lock()
         self._state: tuple[Share, dict[str, bool]] = (share, {})
         """The share, and its answers so far: hashing a node's name over many members is not free."""
@@ -33,6 +42,14 @@ class CurrentShare:
         if answer is None:
             answer = known[node] = share.owns(node)
         return answer
+
+    def confirm(self, moment: float) -> None:
+        """At this moment no other member could have taken over our nodes unnoticed."""
+        self._confirmed = moment
+
+    def may_probe(self, node: str) -> bool:
+        """Whether a probe of a pod of `node` may begin now. For members of a fleet only."""
+        return self._clock() - self._confirmed <= TTL and self.owns(node)
 
     def apply(self, view: FleetView) -> None:
         """Puts a view in force."""

@@ -64,16 +64,16 @@ class MemberStatus:
     def is_silent(self) -> bool:
         """See `CheckStatus`."""
         now = self._clock()
-        self._notice_break()
-        if self._healthy() or self._watch.other_fleets():
-            return False
-        self._membership = self._membership.considered(self._member, self._members(), now)
-        return self._membership.is_silent(now)
+        self._notice_break(now)
+        if not (forced := self._healthy() or self._watch.other_fleets()):
+            self._membership = self._membership.considered(self._member, self._members(), now)
+        self._confirm(now)
+        return not forced and self._membership.is_silent(now)
 
     def current(self) -> tuple[str, str]:
         """See `CheckStatus`."""
         self._sent = self._clock()
-        self._notice_break()
+        self._notice_break(self._sent)
         if stuck := self._healthy():
             self._membership = Membership()
             return "critical", "\n".join(stuck)
@@ -99,13 +99,20 @@ class MemberStatus:
         """See `CheckStatus`."""
         self._membership = self._membership.after(self._sent)
         self._is_unanswered = True
+        self._confirm(self._sent)
 
     def failed(self, error: ConsulError) -> None:
         """See `CheckStatus`."""
         self._is_unanswered = isinstance(error, ConsulUnavailable) and error.sent and not error.answered
-        self._notice_break()
+        self._notice_break(self._clock())
 
-    def _notice_break(self) -> None:
-        if self._membership.is_broken(self._clock()):
+    def _notice_break(self, now: float) -> None:
+        if self._membership.is_broken(now):
             self._membership = Membership(has_lapsed=True)
             self._watch.distrust(stop=self._is_unanswered)
+
+    def _confirm(self, now: float) -> None:
+        """Confirms the share as of the last renewal. It is confirmed as of `now` where the nodes are kept without a
+        renewal."""
+        is_kept = not (self._is_unanswered and self._watch.has_others())
+        self._watch.confirm(now if is_kept else self._membership.renewed)

@@ -122,6 +122,10 @@ class MembershipWatch:
             self._share.apply(FleetView(self._share.current().index))
         self.hurry()
 
+    def confirm(self, moment: float) -> None:
+        """See `CurrentShare.confirm`."""
+        self._share.confirm(moment)
+
     def wait_until_left(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for a view without this controller."""
 

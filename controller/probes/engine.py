@@ -34,6 +34,8 @@ AT_ONCE = 32
 """How many new checks per second are probed at once. More checks wait for their phase, within one interval."""
 COUNT_EVERY = 1.0
 """Seconds between two counts of the skipped probes."""
+HELD = 0.1
+"""Seconds after which a check that must not be probed now is considered again."""
 PATIENCE, MOST_PATIENCE = 3, 10
 """After this many consecutive skipped probes of a check a result reports it. More may be skipped if all checks wait."""
 
@@ -64,7 +66,8 @@ class ProbeMetrics(Protocol):
 class ProbeEngine:
     """Implements `reconcilers.ports.Workers`. `max_in_flight` bounds the transfers, and so the descriptors.
 
-    `ask` resolves a name. `ttl` returns the TTL of a name; None if TTLs are not used.
+    `ask` resolves a name. `ttl` returns the TTL of a name; None if TTLs are not used. `may_probe` returns whether a
+    probe of a pod of this node may begin now; None if every probe may.
     """
 
     def __init__(
@@ -78,12 +81,14 @@ class ProbeEngine:
         guard: Guard | None = None,
         ask: Callable[[str], Answer] = ask_system,
         ttl: Callable[[str, str], float | None] | None = None,
+        may_probe: Callable[[str], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._observer = observer
         self._metrics = metrics
         self._heartbeat = heartbeat
+        self._may_probe = may_probe
         self._clock = clock
         self._wall_clock = wall_clock
         self._epoch = wall_clock() - clock()
@@ -198,7 +203,8 @@ class ProbeEngine:
         for worker in self._prober.freed():
             if worker.wanted and worker.running:
                 worker.wanted = False
-                ready.append(worker)
+                if self._may_begin(worker, now):
+                    ready.append(worker)
         self._start_some(ready, now)
         if now >= self._count_at:
             self._count(now)
@@ -277,7 +283,8 @@ class ProbeEngine:
             self._schedule.add(worker, worker.due)
         elif self._prober.room and self._bucket.take(now):
             worker.due = now
-            self._start(worker, now)
+            if self._may_begin(worker, now):
+                self._start(worker, now)
         else:
             self._schedule.add(worker, worker.due)
 
@@ -287,7 +294,7 @@ class ProbeEngine:
 
     def _is_ready(self, worker: Worker, due: float, now: float) -> bool:
         """Returns whether a due worker may start in this turn. It may not while its previous probe is in flight."""
-        if not worker.running:
+        if not worker.running or not self._may_begin(worker, now):
             return False
         worker.due = due
         worker.missed = int((now - due) / worker.interval)
@@ -309,9 +316,16 @@ class ProbeEngine:
             self._queue.add(worker)
         while left and self._queue and self._prober.room:
             worker = self._queue.pop(now)
-            if worker.running:
+            if worker.running and self._may_begin(worker, now):
                 self._start(worker, now)
                 left -= 1
+
+    def _may_begin(self, worker: Worker, now: float) -> bool:
+        """Returns whether a probe may begin. If not, it is considered again soon."""
+        if self._may_probe is None or self._may_probe(worker.spec.key.node):
+            return True
+        self._schedule.add(worker, now + HELD)
+        return False
 
     def _start(self, worker: Worker, now: float) -> None:
         self._miss(worker, now)

@@ -1,6 +1,7 @@
 """The share in force: readers see a change at once, and listeners hear of each change and of nothing else."""
 
 from controller.members.current_share import CurrentShare
+from reconcilers.membership import TTL
 from reconcilers.share import FleetView, Share
 
 ALONE = FleetView(3, ("member1",))
@@ -62,3 +63,22 @@ def test_a_fence_can_be_ended() -> None:
 def test_without_a_fleet_there_is_one_node() -> None:
     current = CurrentShare(Share.of_node("node1"))
     assert (current.owns("node1"), current.owns("node2")) == (True, False)
+
+
+def test_no_probe_begins_if_the_share_was_not_confirmed_for_the_ttl() -> None:
+    now = [100.0]
+    current = CurrentShare(Share("member1", ALONE), clock=lambda: now[0])
+    assert not current.may_probe("node1")
+    current.confirm(100.0)
+    now[0] += TTL
+    assert current.may_probe("node1")
+    now[0] += 0.001
+    assert not current.may_probe("node1")
+    assert current.owns("node1")
+
+
+def test_no_probe_of_a_node_of_another_member_begins() -> None:
+    current = CurrentShare(Share("member1", BOTH), clock=lambda: 100.0)
+    current.confirm(100.0)
+    nodes = [f"node{each}" for each in range(20)]
+    assert [current.may_probe(node) for node in nodes] == [current.owns(node) for node in nodes]

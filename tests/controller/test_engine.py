@@ -121,6 +121,28 @@ def test_a_result_has_the_version_that_was_in_force_when_its_probe_started(bench
     assert ended.generation == success.generation, "the worker goes on"
 
 
+def test_checks_that_must_not_be_probed_wait_and_continue_soon(authority: Authority, target: Target) -> None:
+    allowed, asked = threading.Event(), set[str]()
+
+    def may_probe(node: str) -> bool:
+        asked.add(node)
+        return allowed.is_set()
+
+    bench = Bench(authority.file, may_probe=may_probe)
+    specs = [spec(target, f"pod{each}", interval=0.2) for each in range(2 * AT_ONCE)]
+    try:
+        bench.engine.start(specs)
+        bench.engine.probe_all(lambda: None)
+        until(lambda: bool(asked))
+        time.sleep(1.0)
+        assert target.accepted() == []
+        allowed.set()
+        until(lambda: all(len(bench.results.all(each.key)) >= 2 for each in specs))
+        assert asked == {"web1"}
+    finally:
+        bench.engine.close(10)
+
+
 def test_an_update_of_a_check_that_was_stopped_does_nothing(bench: Bench, target: Target) -> None:
     check = spec(target)
     bench.engine.update([check])

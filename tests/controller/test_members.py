@@ -17,7 +17,7 @@ from controller.config import Config
 from controller.consul.client import AgentCheck, ConsulClient
 from controller.consul.holders import Holders
 from controller.consul.registration import RegistrationKeeper, controller_service
-from controller.members import member_status
+from controller.members import current_share, member_status
 from controller.members.current_share import CurrentShare
 from controller.members.member_status import MemberStatus
 from controller.members.membership_watch import MembershipWatch
@@ -85,6 +85,9 @@ class Candidate(AbstractContextManager["Candidate"]):
     def owned(self) -> set[str]:
         return {node for node in NODES if self.share.owns(node)}
 
+    def probed(self) -> set[str]:
+        return {node for node in NODES if self.share.may_probe(node)}
+
 
 def _heartbeat(name: str) -> Heartbeat:
     return Heartbeat(name, 30, time.monotonic, asks=True)
@@ -92,9 +95,10 @@ def _heartbeat(name: str) -> Heartbeat:
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (membership, member_status, current_share):
+        monkeypatch.setattr(module, "TTL", TTL)
     for module in (membership, member_status):
         monkeypatch.setattr(module, "SETTLING", SETTLING)
-        monkeypatch.setattr(module, "TTL", TTL)
     monkeypatch.setattr(membership, "LATE", LATE)
     monkeypatch.setattr(member_status, "PERIOD", 0.4)
 
@@ -231,6 +235,7 @@ def test_the_only_member_checks_on_while_it_is_cut_off(consul: Agent, stack: Exi
     proxy.behave(Line(stalled=True))
     until(lambda: first.watch.view() is None, WITHIN)
     assert first.owned() == set(NODES)
+    until(lambda: first.probed() == set(NODES), WITHIN)
 
 
 def test_a_member_whose_agent_is_dead_checks_on(consul: Agent, stack: ExitStack) -> None:
@@ -241,6 +246,7 @@ def test_a_member_whose_agent_is_dead_checks_on(consul: Agent, stack: ExitStack)
     until(lambda: second.watch.view() is None, WITHIN, "the lapse to be noticed")
     time.sleep(1.0)
     assert second.owned() == owned
+    until(lambda: second.probed() == owned, WITHIN)
 
 
 def test_a_member_that_stood_still_for_the_ttl_asks_before_it_goes_on(consul: Agent, stack: ExitStack) -> None:

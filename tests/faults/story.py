@@ -160,9 +160,11 @@ class Story:
         return next((member.absent for member in self.members if member.id == self.member_of(pid)), ())
 
     def unaware(self, id_: str) -> Sequence[Span]:
-        """When this member of a fleet was away, and a second longer. It has not read what happened."""
-        mine = (each.span for member in self.members if member.id == id_ for each in member.away)
-        return [Span(span.begin, span.end + READ_WITHIN) for span in mine]
+        """When this member of a fleet did not run or could not read what happened, and a second longer. A member that
+        was stopped by SIGSTOP begins no probe before it has read the members."""
+        mine = [member for member in self.members if member.id == id_]
+        spans = [each.span for member in mine for each in member.away if each.span not in member.frozen]
+        return [Span(span.begin, span.end + READ_WITHIN) for span in spans]
 
     @property
     def absences(self) -> Sequence[Span]:

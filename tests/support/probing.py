@@ -28,6 +28,7 @@ class Bench:
         guard: Guard | None = None,
         ask: Callable[[str], Answer] = ask_system,
         ttl: Callable[[str, str], float | None] | None = None,
+        may_probe: Callable[[str], bool] | None = None,
     ) -> None:
         self.results = results or RecordedResults()
         self.metrics = RecordedProbes()
@@ -41,6 +42,7 @@ class Bench:
             guard=guard,
             ask=ask,
             ttl=ttl,
+            may_probe=may_probe,
         )
         self.engine.run()
 

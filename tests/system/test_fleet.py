@@ -208,5 +208,35 @@ def test_a_member_that_is_cut_off_from_its_agent_stops_probing_and_returns_later
         assert readers.statuses == {"passing"}
 
 
+def test_a_member_that_wakes_up_begins_no_probe_before_it_has_read_the_members(
+    consul: Agent, target: Target, launch: Launch
+) -> None:
+    """The other member stands still at that moment, so every request is of the one that wakes up."""
+    schedule(consul, target)
+    both = [start(launch, consul, "m1"), start(launch, consul, "m2")]
+    for member in both:
+        until(partial(is_ready, member), JOINED_WITHIN, "both members to be ready")
+    until(lambda: all_share(both), JOINED_WITHIN)
+    first, second = both
+    second.pause()
+    until(lambda: intents(first) == len(PATHS), TAKEN_OVER_WITHIN, "the heir to check all pods")
+    first.pause()
+    lasting = {"ID": "podpulse-m1", "Name": "Podpulse", "ServiceID": "podpulse-m1", "TTL": "300s", "Status": "passing"}
+    consul.request("PUT", "agent/check/register", json.dumps(lasting))
+    until(partial(is_quiet, target), 60, "the requests of the other member to end")
+    target.clear()
+    second.resume()
+    until(lambda: intents(second) == 0, JOINED_WITHIN, "the one that wakes up to check none")
+    requests = target.hits()
+    first.resume()
+    assert requests == []
+
+
+def is_quiet(target: Target) -> bool:
+    before = len(target.hits())
+    time.sleep(0.5)
+    return len(target.hits()) == before
+
+
 def holders(consul: Agent) -> set[str]:
     return {entry["Session"] for entry in consul.entries("health/").values()}
