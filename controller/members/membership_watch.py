@@ -3,11 +3,17 @@
 The view is what Consul shows. While the members cannot be read, the last view stays in force, with one exception: this
 controller may have lost its membership without a way to notice, see `distrust`.
 
+An agent that answers but reaches no server cannot tell whether it is cut off or all servers are lost. If it is cut off,
+the other members check our nodes too as soon as Consul misses the agent. If all servers are lost, nobody else checks
+them. So the probes go on in both cases. Nothing is published twice, because no server takes our writes. Our probes end
+with the first view, which is read within `RETRY` after the agent has found a server.
+
 If several controllers have the same id, the one that started first is the member, and the others own nothing.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 from controller.consul.client import ConsulClient, ConsulError
@@ -25,6 +31,8 @@ MIN_GAP = 0.05
 """Seconds between two reads."""
 RETRY = 0.5
 """Seconds until the next read after an error."""
+UNREAD = 10.0
+"""Seconds of errors after which this controller says that it is not ready."""
 
 
 class MembershipWatch:
@@ -48,6 +56,7 @@ class MembershipWatch:
         self._interrupted = False
         self._reads = 0
         self._problem = LogOnce(log)
+        self._unread_since: float | None = None
         self._thread = BackgroundThread(self._turn, heartbeat, at_end=client.close, interrupt=client.cancel)
 
     def start(self) -> None:
@@ -83,10 +92,8 @@ class MembershipWatch:
     def complaint(self) -> str:
         """Returns why this controller is not, or should not be, a member of the fleet; "" if it is one."""
         ours = [each for each in self._seen if each.id == self._member]
-        if self._others:
-            return self.other_fleets()
-        if self._known is None:
-            return f"the members of fleet {self._fleet} are not known: {self._problem.text or 'they are being read'}"
+        if problem := self.other_fleets() or self._unread():
+            return problem
         if not self._seen:
             return (
                 f"fleet {self._fleet} has no members: this controller is about to join, or its token may not read the "
@@ -98,6 +105,13 @@ class MembershipWatch:
         if len(ours) > 1:
             return f"fleet {self._fleet} has {len(ours)} controllers with the id {self._member}: {pages}"
         return f"another controller with the id {self._member} is the member: {pages}" if self._is_twin(ours) else ""
+
+    def _unread(self) -> str:
+        """Returns why the members are not known, or have not been read for a while; "" if they are known."""
+        if self._known is None:
+            return f"the members of fleet {self._fleet} are not known: {self._problem.text or 'they are being read'}"
+        since = self._unread_since
+        return self._problem.text if since is not None and time.monotonic() - since > UNREAD else ""
 
     def _is_twin(self, members: Sequence[Member]) -> bool:
         """Whether the member with our id is another controller, which started first."""
@@ -154,7 +168,11 @@ class MembershipWatch:
             if self._interrupted:
                 return MIN_GAP
         if not self._thread.stopped.is_set():
-            problem = f"the members of fleet {self._fleet} cannot be read, the last known ones count: {error}"
+            problem = (
+                f"the members of fleet {self._fleet} cannot be read, so the last known ones count, and another member "
+                f"may check the same pods: {error}"
+            )
+            self._unread_since = self._unread_since or time.monotonic()
             self._problem.warn(problem, type(error))
         return RETRY
 
@@ -162,6 +180,7 @@ class MembershipWatch:
         """A server that has just restarted may answer from an old state. So a first view with a lower index than the
         one in force is read again; a second one is put in force, as after a restored backup."""
         self._reads += 1
+        self._unread_since = None
         if self._problem.clear():
             log.info("the members of fleet %s can be read again", self._fleet)
         if members.index < self._share.current().index and not self._went_back:
