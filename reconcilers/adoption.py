@@ -1,4 +1,4 @@
-"""What a run may take over from the last run, or from another controller: what is known to be of the same check.
+"""Decides what a run takes over from the last run or from another controller: only what is known of the same check.
 
 There are two sources. The *saved* state has the counts at some time in the past. The *published* record is what readers
 have had without a break since then: that is certain only where this run continues with the session of the last run. If

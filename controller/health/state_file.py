@@ -80,8 +80,8 @@ class StateFile:
             raise Unwritable(_first_line(error)) from None
 
     def write(self, lines: Iterable[bytes]) -> int:
-        """Replaces the file. Returns how many lines were omitted because the file has `MAX_BYTES` without them. Raises
-        OSError if the file cannot be written: then the old file is kept."""
+        """Replaces the file. Returns how many lines were omitted to keep the file within `MAX_BYTES`. Raises OSError if
+        the file cannot be written: then the old file is kept."""
         left_out = 0
         unfinished = self._path.with_name(f".{self._path.name}.new")
         with unfinished.open("wb") as file:

@@ -19,7 +19,7 @@ ORPHANS_PERIOD = 30.0
 
 
 class CatalogKeeper:
-    """Two threads. `on_lost` gets the pods whose entries others have changed, or that have no manifest any more.
+    """Runs two threads. `on_lost` gets the pods whose entries others have changed, or that have no manifest any more.
 
     `client` reads the manifests below `tree`, for one of these threads alone.
     """

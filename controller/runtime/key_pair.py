@@ -1,6 +1,7 @@
 """Parses a certificate with its private key, and says what is wrong with them."""
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
@@ -17,7 +18,11 @@ def parsed_pair(cert_file: str, certificate: bytes, key_file: str, key: bytes) -
     """
     chain = _chain(cert_file, certificate)
     parsed = _key(key_file, key)
-    if _public(parsed.public_key()) != _public(chain[0].public_key()):
+    try:
+        of_certificate = _public(chain[0].public_key())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"{cert_file}: the key of the certificate cannot be used: {error}") from None
+    if _public(parsed.public_key()) != of_certificate:
         raise ValueError(f"{key_file}: does not belong to the certificate in {cert_file}")
     return chain, parsed
 
@@ -40,7 +45,7 @@ def _key(path: str, pem: bytes) -> PrivateKeyTypes:
         return serialization.load_pem_private_key(pem, None)
     except TypeError:
         raise ValueError(f"{path}: is encrypted: expected a private key without a passphrase") from None
-    except Exception as error:  # noqa: BLE001 - cryptography has several kinds, none of them documented
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError(f"{path}: the private key cannot be parsed: {error}") from None
 
 

@@ -58,7 +58,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Measured(Family):
-    """A family whose values are other ones after each probe. They are rendered at each scrape, into a kept template.
+    """A family whose values change with each probe. They are rendered at each scrape, into a kept template.
 
     `facts` returns all values of all members, and `lines` the samples with conversions for `%` in their place.
     """

@@ -1,5 +1,6 @@
 """A client certificate and its key: what can be used, and what is said of what cannot."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def pem(
 ) -> bytes:
     lock = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, form, lock)
+
+
+def other_curve() -> bytes:
+    """A key whose curve, prime239v3, is not supported."""
+    form, lock = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    der = OWN.key.private_bytes(serialization.Encoding.DER, form, lock)
+    prime256v1 = bytes.fromhex("06082a8648ce3d030107")
+    assert prime256v1 in der
+    encoded = base64.encodebytes(der.replace(prime256v1, prime256v1[:-1] + b"\6"))
+    return b"-----BEGIN PRIVATE KEY-----\n" + encoded + b"-----END PRIVATE KEY-----\n"
 
 
 @pytest.mark.parametrize("form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL])
@@ -65,6 +76,7 @@ KEYS = {
     ),
     "garbage": (b"garbage", "/etc/key.pem: holds no key: expected a private key in PEM"),
     "empty": (b" \n", "/etc/key.pem: is empty: expected a private key in PEM"),
+    "of a curve that is not supported": (other_curve(), "/etc/key.pem: the private key cannot be parsed: "),
     "broken": (BROKEN % (b"PRIVATE KEY", b"PRIVATE KEY"), "/etc/key.pem: the private key cannot be parsed: "),
 }
 
