@@ -71,7 +71,7 @@ def test_a_host_name_in_the_catalog_is_an_address_like_any_other(consul: Agent, 
         assert catalog.address("db1") == address
 
 
-def test_what_nobody_can_connect_to_is_said_once_and_changes_nothing(
+def test_an_unusable_address_is_reported_once_and_changes_nothing(
     consul: Agent, caplog: pytest.LogCaptureFixture
 ) -> None:
     with consul.client() as client:
@@ -85,7 +85,7 @@ def test_what_nobody_can_connect_to_is_said_once_and_changes_nothing(
     assert "expected an IP address or a host name" in caplog.text
 
 
-def test_whoever_follows_the_catalog_is_told_of_a_move(consul: Agent) -> None:
+def test_followers_of_the_catalog_are_notified_of_a_move(consul: Agent) -> None:
     told = threading.Event()
     with consul.client() as client:
         catalog = CatalogAddress(client, "db1")

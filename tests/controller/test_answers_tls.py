@@ -362,7 +362,7 @@ def test_authorities_of_a_check_stand_in_place_of_the_engines_own(bench: Bench, 
 
 
 @pytest.mark.parametrize("until_when", [PAST, FUTURE], ids=["expired", "of another host"])
-def test_verification_can_be_skipped_and_the_expiry_is_told(
+def test_verification_can_be_skipped_and_the_expiry_is_known(
     bench: Bench, authority: Authority, until_when: datetime
 ) -> None:
     context = authority.server("other.example", not_after=until_when)
@@ -403,7 +403,7 @@ def test_a_certificate_that_expires_while_it_is_watched_is_said_to_have(bench: B
     )
 
 
-def test_a_certificate_that_was_replaced_by_a_bad_one_is_told_of(bench: Bench, authority: Authority) -> None:
+def test_a_certificate_that_was_replaced_by_a_bad_one_is_reported(bench: Bench, authority: Authority) -> None:
     with Target(authority.server(not_after=FUTURE)) as target:
         spec = https(target.port, "replaced", interval=0.2)
         bench.engine.start([spec])

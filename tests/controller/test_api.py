@@ -97,7 +97,7 @@ def test_pods_are_listed_as_on_the_page(site: Site, client: Client) -> None:
     assert client.get("/pods?state=passing&q=b&sort=-pod")["pods"][0]["evidence"] == "1 of 2 misses"
 
 
-def test_one_pod_is_told_in_full(site: Site, client: Client) -> None:
+def test_one_pod_is_described_in_full(site: Site, client: Client) -> None:
     key = PodKey(NODE, "good")
     site.schedule(1, good=GOOD)
     site.schedule(2, good=BAD)
@@ -132,7 +132,7 @@ def test_a_pod_that_is_passing_without_a_probe_has_no_check(site: Site, client: 
     assert (pod["state"], pod["check"], pod["probe"]) == ("passing", None, None)
 
 
-def test_unknown_fields_of_manifests_are_listed_and_told_with_their_pod(site: Site, client: Client) -> None:
+def test_unknown_fields_of_manifests_are_listed_with_their_pod(site: Site, client: Client) -> None:
     site.schedule(1, a=b"id: a\nport: 80\nstatus: {intervall: 5s}\n", b=b"id: b\n")
     seen = client.get("/manifest-warnings")
     assert [(each["pod"], each["field"]) for each in seen["warnings"]] == [("a", "port"), ("a", "status.intervall")]
@@ -183,7 +183,7 @@ def test_the_error_names_an_invalid_parameter(client: Client) -> None:
     assert (problem["type"], problem["title"], problem["status"]) == ("about:blank", "Bad Request", 400)
 
 
-def test_all_checks_are_told_in_parts_that_make_one_document(site: Site, client: Client) -> None:
+def test_all_checks_are_sent_in_parts_that_make_one_document(site: Site, client: Client) -> None:
     assert client.get("/checks") == {"node": NODE, "checks": {}}
     site.follow(*(f"pod-{number}" for number in range(1_200)), failure_threshold=2)
     checks = client.get("/checks")["checks"]

@@ -216,7 +216,7 @@ def test_a_host_with_both_kinds_of_address_is_reached_on_whichever_listens(
 
 
 @pytest.mark.usefixtures("ipv6")
-def test_an_address_in_place_of_a_name_stands_in_the_url_as_it_must(bench: Bench) -> None:
+def test_an_address_in_place_of_a_name_is_written_in_the_url_in_its_valid_form(bench: Bench) -> None:
     with Target(host="::1") as target:
         result = bench.result(http(target.port, "v6", host="localhost", address="::1"))
         assert result.outcome is Outcome.SUCCESS

@@ -68,7 +68,7 @@ def test_a_key_with_an_error_is_tried_again_and_the_others_are_not(bench: Bench)
     assert bench.metrics.results == {"error": 2, "success": 2}
 
 
-def test_after_a_success_the_back_off_starts_anew(bench: Bench) -> None:
+def test_after_a_success_the_back_off_starts_again(bench: Bench) -> None:
     bench.answers = lambda _: {A: Result(error="no")} if bench.times(A) < 3 else {}
     bench.queue.add([A])
     until(lambda: bench.metrics.results.get("success") == 1)

@@ -195,7 +195,7 @@ def test_a_manifest_that_p2_would_not_read_is_never_one_that_runs() -> None:
         (HealthState.CRITICAL, V2, True),
     ],
 )
-def test_what_an_earlier_run_told_of_this_version_stays_told(
+def test_what_an_earlier_run_published_of_this_version_is_kept(
     status: HealthState, version: bytes, excused: bool
 ) -> None:
     trees = Trees(60.0, HealthRecord(A, status, manifest_sha=p2manifest.sha(version)))
@@ -306,7 +306,7 @@ def seen(consul: Agent) -> Iterator[Seen]:
         watch.stop(5.0)
 
 
-def test_what_runs_is_told_at_once_and_with_every_change(consul: Agent, seen: Seen) -> None:
+def test_what_runs_is_reported_at_once_and_with_every_change(consul: Agent, seen: Seen) -> None:
     until(lambda: seen == [{}], what="an empty tree is an answer")
     consul.put("reality/web1/a", V1)
     consul.put("reality/web10/a", V2)
@@ -354,7 +354,7 @@ def test_errors_and_doubtful_listings_leave_what_was_read_and_are_said_once(capl
     assert "the manifests that really run can be read again" in caplog.messages
 
 
-def test_what_runs_on_the_nodes_of_a_share_is_told_when_it_changes_and_when_a_node_is_gained(consul: Agent) -> None:
+def test_what_runs_on_the_nodes_of_a_share_is_reported_when_it_changes_and_when_a_node_is_gained(consul: Agent) -> None:
     owned, found = {"web1"}, list[tuple[str, set[str]]]()
 
     class Runs:

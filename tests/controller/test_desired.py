@@ -69,7 +69,7 @@ def test_the_manifest_that_was_probed_is_named_by_p2s_sha() -> None:
         assert wanted(desired, A).manifest_sha == sha
 
 
-def test_another_manifest_is_news_and_the_same_with_a_comment_is_none() -> None:
+def test_another_manifest_is_a_change_and_the_same_with_a_comment_is_not() -> None:
     healths = FakeHealths()
     desired = DesiredHealth(healths, FakeClock())
     records = []
@@ -108,7 +108,7 @@ def test_a_pod_that_flaps_is_said_to_be_unknown_with_what_was_last_seen() -> Non
     assert (pod.desired.damped(), pod.desired.suppressed) == (frozenset({A}), 1)
 
 
-def test_a_damped_pod_is_told_the_truth_when_it_was_quiet() -> None:
+def test_the_status_of_a_damped_pod_is_published_when_it_was_quiet() -> None:
     pod = Shaky()
     for health in (GOOD, BAD, GOOD, BAD):
         record = pod.is_now(health)
@@ -185,7 +185,7 @@ def test_the_pods_that_flap_are_named_with_how_long_they_are_quiet() -> None:
     assert pod.desired.flapping() == {}
 
 
-def test_how_pods_stand_is_told_and_taken_over_by_the_next() -> None:
+def test_the_state_of_pods_is_reported_and_taken_over_by_the_next_run() -> None:
     pod = Shaky()
     pod.is_now(GOOD)
     pod.is_now(BAD)

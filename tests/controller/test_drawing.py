@@ -43,7 +43,7 @@ def test_the_newest_probe_is_at_the_right_end() -> None:
         ([probe(0.0)], "1 of 1 probes succeeded, in 0.0 ms"),
     ],
 )
-def test_a_drawing_is_told_in_words(probes: list[PastProbe], label: str) -> None:
+def test_a_drawing_is_described_in_words(probes: list[PastProbe], label: str) -> None:
     assert drawing(probes, 30).label == label
 
 
@@ -70,7 +70,7 @@ def test_the_phases_of_a_probe_stand_side_by_side_and_fill_the_bar() -> None:
         (1e7, "115 d"),
     ],
 )
-def test_ages_are_told_in_one_unit(seconds: float, text: str) -> None:
+def test_ages_are_shown_in_one_unit(seconds: float, text: str) -> None:
     assert age(seconds) == text
 
 
@@ -78,11 +78,11 @@ def test_ages_are_told_in_one_unit(seconds: float, text: str) -> None:
     ("seconds", "text"),
     [(0.00042, "0.4 ms"), (0.0042, "4 ms"), (0.25, "250 ms"), (2.5, "2.5 s"), (12.5, "12 s"), (300, "5 min")],
 )
-def test_durations_are_told_as_exactly_as_they_matter(seconds: float, text: str) -> None:
+def test_durations_are_shown_as_exactly_as_they_matter(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
 
-def test_times_are_told_in_utc() -> None:
+def test_times_are_shown_in_utc() -> None:
     assert moment(0) == "1970-01-01 00:00:00 UTC"
     assert iso(1e9) == "2001-09-09T01:46:40Z"
     assert instant(0) is None

@@ -70,7 +70,7 @@ def test_one_pods_health_needs_no_right_to_read_manifests(acl_consul: Agent) -> 
         assert states(until_view(pods, lambda view: view.sights)) == {"web1/isup": "passing"}
 
 
-def test_an_outage_is_told_what_was_known_stays_and_reading_goes_on(persistent_consul: Agent) -> None:
+def test_an_outage_is_reported_while_known_entries_stay_and_reading_continues(persistent_consul: Agent) -> None:
     persistent_consul.put("intent/web1/isup", MANIFEST)
     with ConsulPods(persistent_consul.client, None, None, 10.0) as pods:
         known = until_view(pods, lambda view: view.sights)

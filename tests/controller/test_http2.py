@@ -220,7 +220,7 @@ def test_what_breaks_the_rules_of_http2_cannot_be_understood(name: str) -> None:
         (GREETING + frame(99, 0, 0, b"x" * 16_000) * 5, Cause.HEAD_TOO_LONG),
     ],
 )
-def test_what_is_no_answer_is_told_apart(data: bytes, expected: Cause | None) -> None:
+def test_what_is_not_an_answer_is_distinguished(data: bytes, expected: Cause | None) -> None:
     assert cause(read(data)[0]) is expected
 
 
@@ -235,7 +235,7 @@ def test_what_is_no_answer_is_told_apart(data: bytes, expected: Cause | None) ->
     ],
     ids=["nothing", "settings alone", "part of an answer", "GOAWAY", "an answer"],
 )
-def test_the_end_of_the_connection_is_told_apart(data: bytes, expected: Cause | None) -> None:
+def test_the_ways_in_which_the_connection_ends_are_distinguished(data: bytes, expected: Cause | None) -> None:
     mine, _ = read(data)
     mine.end(clean=True)
     assert (mine.is_done, cause(mine)) == (True, expected)
@@ -256,7 +256,7 @@ def test_a_goaway_that_refuses_our_stream_ends_the_call() -> None:
     assert (cause(mine), mine.is_stale, mine.is_keepable) == (Cause.GOAWAY, True, False)
 
 
-def test_a_reset_that_says_that_the_call_was_not_processed_is_told_apart() -> None:
+def test_a_reset_that_says_that_the_call_was_not_processed_is_distinguished() -> None:
     mine, _ = read(GREETING + frame(RST_STREAM, 0, 1, struct.pack(">I", 7)))
     assert (cause(mine), mine.is_keepable) == (Cause.REFUSED_STREAM, False)
 

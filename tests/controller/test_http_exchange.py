@@ -243,7 +243,7 @@ def test_an_answer_that_ends_in_its_headers_is_not_taken_from_a_kept_connection(
         (CHUNKED + b"xyz\r\n", True, Cause.MALFORMED),
     ],
 )
-def test_what_ends_an_answer_is_told_apart(data: bytes, clean: bool, expected: Cause | None) -> None:
+def test_the_ways_in_which_an_answer_ends_are_distinguished(data: bytes, clean: bool, expected: Cause | None) -> None:
     assert cause(read(data, clean=clean)) is expected
 
 
@@ -343,7 +343,7 @@ def test_a_length_of_an_informational_answer_does_not_matter() -> None:
         (OK + b"X Y: z\r\n" + b"X: y\r\n" * MAX_READ, Cause.HEAD_TOO_LONG),
     ],
 )
-def test_what_cannot_be_read_is_told_apart_after_an_odd_header_too(data: bytes, expected: Cause) -> None:
+def test_what_cannot_be_read_is_distinguished_after_an_odd_header_too(data: bytes, expected: Cause) -> None:
     for step in (1, 7, len(data)):
         answer = read(*(data[at : at + step] for at in range(0, len(data), step)))
         assert (answer.is_done, cause(answer)) == (True, expected)

@@ -201,5 +201,5 @@ def test_leftovers_are_those_of_the_sink_and_its_errors_are_translated(tmp_path:
         DirectorySource(tmp_path, "web1", fail).leftovers()
 
 
-def test_a_manifest_stands_under_its_pods_name(tmp_path: Path) -> None:
+def test_a_manifest_has_the_name_of_its_pod(tmp_path: Path) -> None:
     assert manifest_path(tmp_path, A) == tmp_path / "a.yaml"

@@ -172,7 +172,7 @@ def test_whatever_byte_is_changed_the_text_is_the_signed_one_or_refused(place: i
 # Keyrings
 
 
-def test_a_key_can_be_taken_back_by_what_stands_later_in_the_keyring(tmp_path: Path) -> None:
+def test_a_key_can_be_revoked_by_a_later_part_of_the_keyring(tmp_path: Path) -> None:
     alice, bob = Signer("alice"), Signer("bob")
     file = keyring(tmp_path / "ring.gpg", alice, bob, armored=False)
     assert verified(alice.sign(MANIFEST), Keyring(file).verify) == PLAINTEXT

@@ -86,7 +86,7 @@ def test_each_event_goes_to_the_owner_of_its_socket(loop: Loop) -> None:
         pair.close()
 
 
-def test_an_event_is_told_once_and_again_when_more_comes(loop: Loop, pair: Pair) -> None:
+def test_an_event_is_reported_once_and_again_when_more_comes(loop: Loop, pair: Pair) -> None:
     owner = Owner()
     loop.watch(pair.fd, owner)
     for count in (1, 2, 3):
@@ -104,7 +104,7 @@ def test_the_end_of_a_connection_is_an_event(loop: Loop, pair: Pair) -> None:
     assert owner.told[0][1] & select.EPOLLRDHUP
 
 
-def test_a_socket_that_is_forgotten_and_closed_is_told_of_no_more(loop: Loop, pair: Pair) -> None:
+def test_a_socket_that_is_forgotten_and_closed_is_not_reported_any_more(loop: Loop, pair: Pair) -> None:
     owner = Owner()
     loop.watch(pair.fd, owner)
     pair.other.send(b"x")
@@ -115,7 +115,7 @@ def test_a_socket_that_is_forgotten_and_closed_is_told_of_no_more(loop: Loop, pa
     loop.forget(pair.fd)
 
 
-def test_a_socket_that_another_owner_closes_in_the_same_turn_is_told_of_no_more(loop: Loop) -> None:
+def test_a_socket_that_another_owner_closes_in_the_same_turn_is_not_reported_any_more(loop: Loop) -> None:
     with ExitStack() as stack:
         pairs = [Pair(), Pair()]
         for pair in pairs:
@@ -193,7 +193,7 @@ def test_a_turn_ends_after_its_time_when_nothing_happens(loop: Loop) -> None:
     loop.turn(-5.0)
 
 
-def test_an_owner_is_told_since_when_its_socket_may_have_been_ready(pair: Pair) -> None:
+def test_an_owner_learns_since_when_its_socket_may_have_been_ready(pair: Pair) -> None:
     clock, owner = FakeClock(), Owner()
     loop = Loop(clock)
     loop.turn(0.0)

@@ -21,7 +21,7 @@ def parsed(text: str) -> Manifest | None:
         return None
 
 
-def test_an_ordinary_manifest_is_shown_as_it_stands() -> None:
+def test_an_ordinary_manifest_is_shown_unchanged() -> None:
     text = "id: a\nstatus_port: 80 # the door\n"
     assert shown(text.encode(), parsed(text)) == text
 
@@ -44,7 +44,7 @@ def test_the_lines_of_headers_are_hidden_and_the_others_shown() -> None:
         f"id: a\nstatus_port: [\nstatus:\n  headers:\nX-Key: {SECRET}\n",
     ],
 )
-def test_a_manifest_whose_headers_cannot_be_told_from_the_rest_is_not_shown(text: str) -> None:
+def test_a_manifest_whose_headers_cannot_be_separated_from_the_rest_is_not_shown(text: str) -> None:
     assert shown(text.encode(), parsed(text)) == ALL_HIDDEN
 
 
@@ -64,7 +64,7 @@ def signed(text: str) -> str:
         f'"Bearer\n{SECRET}" # {SECRET}\n    X-Two: {SECRET}',
     ],
 )
-def test_what_the_parser_takes_for_headers_is_hidden_wherever_it_stands(value: str, wrap: Callable[[str], str]) -> None:
+def test_what_the_parser_takes_for_headers_is_hidden_wherever_it_is(value: str, wrap: Callable[[str], str]) -> None:
     text = f"id: a\nstatus_port: 80\nstatus:\n  headers:\n    Authorization: {value}\n  path: /a\n"
     found = shown(wrap(text).encode(), parsed(text))
     assert found == wrap("id: a\nstatus_port: 80\nstatus:\n  headers: (hidden)\n  path: /a\n")

@@ -213,7 +213,7 @@ def test_a_demanded_client_certificate_is_a_failure_of_tls(bench: Bench, authori
         assert bench.verdict(spec(target))[:2] == (FAILURE, Reason.TLS)
 
 
-def test_every_probe_checks_the_certificate_anew(bench: Bench, secure: Target) -> None:
+def test_every_probe_checks_the_certificate_again(bench: Bench, secure: Target) -> None:
     """A resumed session would skip it, and an expired certificate would be found late."""
     bench.engine.start([spec(secure, interval=0.2)])
     until(lambda: len(secure.hits()) >= 4)
@@ -268,7 +268,7 @@ def test_a_name_that_cannot_be_resolved_is_a_failure_of_dns(bench: Bench) -> Non
     assert name in detail
 
 
-def test_an_address_that_stands_for_nothing_fails_as_a_name_and_stops_no_other_check(
+def test_an_address_that_does_not_resolve_fails_as_a_name_and_stops_no_other_check(
     bench: Bench, target: Target
 ) -> None:
     for number, address in enumerate(["gr\u00fc\u00df", "a\0b"]):

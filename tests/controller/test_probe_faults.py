@@ -117,7 +117,7 @@ def test_an_answer_that_cannot_be_read_is_our_own_fault_and_the_others_of_its_ba
     assert caplog.text.count("Traceback") == 1, "it is told once"
 
 
-def test_a_way_that_cannot_be_found_is_our_own_fault_and_the_others_are_probed(
+def test_a_target_that_cannot_be_found_is_our_own_fault_and_the_others_are_probed(
     authority: Authority, target: Target
 ) -> None:
     class Failing:
@@ -153,7 +153,7 @@ def test_a_way_that_cannot_be_found_is_our_own_fault_and_the_others_are_probed(
         (b"", (FAILURE, "UNKNOWN")),
     ],
 )
-def test_a_status_of_grpc_that_is_none_is_unknown(
+def test_a_status_that_grpc_does_not_have_is_unknown(
     bench: Bench, target: Target, status: bytes, verdict: tuple[Outcome, str]
 ) -> None:
     target.greeting = grpc_answer([(b"grpc-status", status)])

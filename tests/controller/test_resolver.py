@@ -199,7 +199,7 @@ def test_a_name_that_hangs_is_our_own_fault_of_reason_dns_at_the_deadline(probin
     assert target.accepted() == []
 
 
-def test_a_name_that_hangs_is_told_of_at_each_interval_and_heals(probing: Probing, target: Target) -> None:
+def test_a_name_that_hangs_is_reported_at_each_interval_and_recovers(probing: Probing, target: Target) -> None:
     key = PodKey("web1", "isup")
     probing.bench.engine.start([spec(target, host="web1", interval=0.2)])
     results = [probing.bench.results.after(key, number) for number in range(3)]

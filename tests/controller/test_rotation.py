@@ -100,7 +100,7 @@ def pair(authority: Authority, tmp_path: Path) -> tuple[Path, Path]:
     return cert, key
 
 
-def test_a_file_that_is_replaced_before_anybody_looked_is_told_of(
+def test_a_file_that_is_replaced_before_the_first_look_is_reported(
     watched: Watched, bundle: Path, successor: Authority
 ) -> None:
     replace_by(bundle, successor.file)
@@ -109,7 +109,7 @@ def test_a_file_that_is_replaced_before_anybody_looked_is_told_of(
     assert [watched.look() for _ in range(2)] == [[], []]
 
 
-def test_a_file_that_was_replaced_is_told_of_once_it_stands(
+def test_a_file_that_was_replaced_is_reported_when_it_is_complete(
     watched: Watched, bundle: Path, successor: Authority
 ) -> None:
     assert [watched.look() for _ in range(2)] == [[], []]
@@ -132,7 +132,7 @@ def test_a_file_that_is_replaced_between_two_readings_counts_as_it_was_read_firs
     assert [watched.look() for _ in range(2)] == [[], [str(bundle)]]
 
 
-def test_a_folder_whose_link_is_swapped_as_kubernetes_does_is_told_of(
+def test_a_folder_whose_link_is_swapped_as_kubernetes_does_is_reported(
     authority: Authority, successor: Authority, tmp_path: Path
 ) -> None:
     mount = Mount(tmp_path / "mount", authority)
@@ -175,7 +175,7 @@ def test_a_file_that_is_being_written_is_waited_for(watched: Watched, bundle: Pa
     assert watched.look() == [str(bundle)]
 
 
-def test_authorities_that_cannot_be_used_are_not_told_of_and_complained_about_once(
+def test_authorities_that_cannot_be_used_are_not_reported_and_cause_one_warning(
     watched: Watched, bundle: Path, authority: Authority, successor: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundle.write_text("garbage")
@@ -187,7 +187,7 @@ def test_authorities_that_cannot_be_used_are_not_told_of_and_complained_about_on
     assert [watched.look() for _ in range(2)] == [[], [str(bundle)]]
 
 
-def test_a_file_that_goes_away_and_comes_back_as_it_was_is_no_news(
+def test_a_file_that_goes_away_and_comes_back_unchanged_is_not_reported(
     watched: Watched, bundle: Path, tmp_path: Path
 ) -> None:
     bundle.rename(tmp_path / "away")
@@ -196,7 +196,7 @@ def test_a_file_that_goes_away_and_comes_back_as_it_was_is_no_news(
     assert [watched.look() for _ in range(2)] == [[], []]
 
 
-def test_a_file_that_is_told_of_and_then_put_back_and_replaced_again_is_told_of_again(
+def test_a_file_that_is_reported_and_then_put_back_and_replaced_again_is_reported_again(
     watched: Watched, bundle: Path, successor: Authority, tmp_path: Path
 ) -> None:
     (tmp_path / "second").write_bytes(successor.file.read_bytes())
@@ -241,7 +241,7 @@ def test_a_pair_of_which_one_was_read_before_and_one_after_it_was_replaced_is_re
     assert watched.own() == (new_cert.read_bytes(), new_key.read_bytes())
 
 
-def test_a_file_that_a_pipe_takes_the_place_of_is_not_opened_and_told_of_when_it_is_back(
+def test_a_pipe_in_place_of_a_file_is_not_opened_and_the_file_is_reported_when_it_is_back(
     watched: Watched, bundle: Path, successor: Authority
 ) -> None:
     bundle.unlink()
@@ -319,7 +319,7 @@ def test_a_replaced_client_certificate_is_shown_from_the_next_probe_on(
 # Consul
 
 
-def test_replaced_files_are_used_for_consul_without_being_told(consul_binary: Path) -> None:
+def test_replaced_files_are_used_for_consul_without_a_report(consul_binary: Path) -> None:
     with Agent(consul_binary, tls=True) as agent, agent.client() as client:
         assert client.leader()
         assert agent.certificates

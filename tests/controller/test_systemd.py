@@ -26,7 +26,7 @@ def threads() -> int:
     return sum(thread.name == "systemd" for thread in threading.enumerate())
 
 
-def test_start_and_stop_are_told_with_a_line_for_people(manager_socket: NotifySocket) -> None:
+def test_start_and_stop_are_reported_with_a_line_for_people(manager_socket: NotifySocket) -> None:
     us = ServiceManager(manager_socket.environ(), Heartbeats(), lambda: "two\nlines")
     us.start()
     us.stopping()

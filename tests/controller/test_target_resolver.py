@@ -41,7 +41,7 @@ def worker(host: str = "web1", address: str | None = None) -> Worker:
 # The way
 
 
-def test_a_check_that_sends_nothing_has_its_verdict_without_a_way() -> None:
+def test_a_check_that_sends_nothing_has_its_verdict_without_a_target() -> None:
     targets = TargetResolver(Resolver(lambda: None), Guard())
     found = targets.find(Worker(CheckSpec(PodKey("web1", "isup"), Unprobed(), 5.0, 5.0), 1))
     detail = "reported as passing without a probe: the manifest has no status_port"
@@ -49,7 +49,7 @@ def test_a_check_that_sends_nothing_has_its_verdict_without_a_way() -> None:
 
 
 @pytest.mark.parametrize("addresses", [("10.0.0.1",), ("fd00::1",), ("10.0.0.1", "fd00::1")])
-def test_a_name_is_reached_at_what_it_stands_for(addresses: tuple[str, ...]) -> None:
+def test_a_name_is_reached_at_its_addresses(addresses: tuple[str, ...]) -> None:
     assert TargetResolver(answering(*addresses), Guard()).find(worker()) == Place(addresses, 80)
 
 
@@ -66,7 +66,7 @@ def test_a_fixed_address_needs_no_resolver_and_is_judged_too() -> None:
     assert found == Verdict(Outcome.LOCAL, Reason.DENIED, f"{METADATA} is a link-local address, and may not be probed")
 
 
-def test_a_name_in_place_of_an_address_is_resolved_and_what_it_stands_for_is_judged() -> None:
+def test_a_name_in_place_of_an_address_is_resolved_and_its_addresses_are_judged() -> None:
     targets = TargetResolver(answering("10.0.0.7"), Guard())
     assert targets.find(worker("elsewhere", address="web1")) == Place(("10.0.0.7",), 80)
     assert targets.find(worker("elsewhere", address="localhost")) == Place(("127.0.0.1", "::1"), 80)
@@ -94,7 +94,7 @@ def test_an_address_that_could_not_be_found_out_is_our_fault_and_the_name_is_not
     assert found == Verdict(Outcome.LOCAL, Reason.LOCAL, detail)
 
 
-def test_the_way_is_found_once_and_anew_when_the_answer_is_another() -> None:
+def test_the_target_is_found_once_and_again_when_the_answer_changes() -> None:
     answers, clock = [Answer(("10.0.0.1",))], FakeClock()
     resolver = Resolver(lambda: None, lambda _: answers[-1], clock)
     resolver.start()
@@ -166,7 +166,7 @@ def test_an_allowance_of_addresses_does_not_open_consuls_port(authority: Authori
     assert target.accepted() == []
 
 
-def test_a_name_that_stands_for_a_denied_address_is_denied(authority: Authority) -> None:
+def test_a_name_of_a_denied_address_is_denied(authority: Authority) -> None:
     bench = Bench(authority.file, ask=lambda _: Answer((METADATA,)))
     outcome, reason, detail = bench.verdict(spec(80, host="web1"))
     bench.engine.close(10)

@@ -109,7 +109,7 @@ def test_an_expired_authority_is_known_as_the_issuer() -> None:
 # What people and metrics get
 
 
-def test_what_is_told_of_a_certificate_names_it_and_its_ends() -> None:
+def test_the_description_of_a_certificate_has_its_names_and_its_ends() -> None:
     middle = link("middle", ROOT, authority=True, until=SOON)
     leaf = link("leaf", middle, names=("localhost", "web1"), until=LATER)
     soon = SOON.timestamp()

@@ -32,7 +32,7 @@ def test_the_consul_that_the_variable_names_is_the_one_that_is_run(consul_binary
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["version", "agent"]
 
 
-def test_a_consul_that_is_none_is_said_and_no_other_one_taken(tmp_path: Path) -> None:
+def test_a_program_that_is_not_consul_is_reported_and_no_other_consul_is_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no program")
     for named in (tmp_path / "missing", tmp_path / "file", tmp_path):
         found = ran("get-consul", CONSUL=str(named))

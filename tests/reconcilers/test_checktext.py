@@ -11,7 +11,7 @@ KEY = PodKey("web1", "isup")
 PLAIN = CheckSpec(KEY, HttpGet("web1", 80, "/_status"), 5.0, 2.0)
 
 
-def test_an_ordinary_check_is_told_in_a_few_fields() -> None:
+def test_an_ordinary_check_is_described_by_a_few_fields() -> None:
     assert describe(PLAIN) == {
         "url": "http://web1:80/_status",
         "interval": "5s",
@@ -53,7 +53,7 @@ def test_an_ordinary_check_is_told_in_a_few_fields() -> None:
         ),
     ],
 )
-def test_every_kind_is_told_with_what_is_its_own(probe: Probe, fields: dict[str, str]) -> None:
+def test_every_kind_is_described_with_its_own_options(probe: Probe, fields: dict[str, str]) -> None:
     common = {"interval": "5s", "timeout": "2s", "failure_threshold": "1", "success_threshold": "1"}
     assert describe(replace(PLAIN, probe=probe)) == common | fields
 
@@ -70,7 +70,7 @@ def test_what_differs_is_named_with_both_texts() -> None:
     assert changes(describe(PLAIN), describe(PLAIN)) == []
 
 
-def test_a_header_is_told_without_its_value_and_its_change_shows() -> None:
+def test_a_header_is_described_without_its_value_and_a_change_is_visible() -> None:
     def with_header(value: str) -> dict[str, str]:
         return describe(replace(PLAIN, probe=HttpGet("web1", 80, "/", headers=(("Authorization", value),))))
 
@@ -78,6 +78,6 @@ def test_a_header_is_told_without_its_value_and_its_change_shows() -> None:
     assert changes(with_header("hunter2"), with_header("hunter3"))[0][0] == "headers.Authorization"
 
 
-def test_output_that_is_kept_of_failures_alone_is_told() -> None:
+def test_output_that_is_kept_of_failures_only_is_described() -> None:
     assert "output" not in describe(PLAIN)
     assert describe(replace(PLAIN, output=Output.FAILURES))["output"] == "failures"

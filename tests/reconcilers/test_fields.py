@@ -78,7 +78,7 @@ def test_a_duration_is_written_as_go_writes_it(text: str, seconds: float) -> Non
         *(None, True, [5], {}, -0.1, 3600.5, float("nan"), float("inf"), 10**400),
     ],
 )
-def test_another_text_is_no_duration(value: object) -> None:
+def test_another_text_is_refused_as_a_duration(value: object) -> None:
     assert refusal(DURATION, value) == "expected a duration from 0s to 1h, such as 500ms, 5s or 1m30s"
 
 
@@ -96,7 +96,7 @@ def test_a_duration_that_is_shown_is_read_as_the_same(milliseconds: int) -> None
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0s"), (0.1, "100ms"), (5.0, "5s"), (90.5, "1m30s500ms"), (3600, "1h"), (86_400, "24h")]
 )
-def test_a_duration_is_shown_without_what_is_none(seconds: float, text: str) -> None:
+def test_a_duration_is_shown_without_units_that_are_zero(seconds: float, text: str) -> None:
     assert fields.go_duration(seconds) == text
 
 
@@ -109,7 +109,7 @@ def test_a_number_stays_within_its_bounds(number: int) -> None:
     "value",
     ["5", *map(Plain, ["", "05", "5.0", "1e1", "0x5", "5_0", "+5", " 5", "\N{ARABIC-INDIC DIGIT FIVE}", "9" * 99])],
 )
-def test_another_text_is_no_number(value: str) -> None:
+def test_another_text_is_refused_as_a_number(value: str) -> None:
     assert refusal(NUMBER, value) == "expected a plain decimal number from 1 to 1000"
 
 
@@ -130,7 +130,7 @@ def test_a_port_is_read_as_p2_reads_it(text: str, port: int) -> None:
     "value",
     ["80", None, True, *map(Plain, ["", "yes", "22:22", "-80", "65536", "65536.0", "1e30", ".inf", ".nan", "9" * 99])],
 )
-def test_another_text_is_no_port(value: object) -> None:
+def test_another_text_is_refused_as_a_port(value: object) -> None:
     assert refusal(fields.port, value) == "expected a port from 1 to 65535 (0: none)"
 
 
@@ -213,7 +213,7 @@ def test_a_hosts_name_may_stand_in_a_url(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["a/b", "a@b", "a:1", "[::1]", "a#b", "a?b", "*", ".", " ", "ü", None, []])
-def test_another_text_is_no_hosts_name(value: object) -> None:
+def test_another_text_is_refused_as_the_name_of_a_host(value: object) -> None:
     assert refusal(fields.host, value).startswith("expected a host's name")
 
 
@@ -223,7 +223,7 @@ def test_a_file_is_named_by_its_absolute_path(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["ca.pem", "./ca.pem", "~/ca.pem", "/ä", "/a\n", "/a\0", "/" + "a" * 2048, None, 5])
-def test_another_text_is_no_file(value: object) -> None:
+def test_another_text_is_refused_as_a_file(value: object) -> None:
     assert refusal(fields.file, value).startswith("expected a file's absolute path")
 
 
@@ -315,5 +315,5 @@ def test_a_host_is_an_address_or_a_name_that_a_resolver_can_be_asked_for(text: s
         ("literal_error", "Input should be 'a' or 'b'", "expected 'a' or 'b'"),
     ],
 )
-def test_what_is_wrong_with_a_field_is_told_in_our_own_words(kind: str, message: str, said: str) -> None:
+def test_an_error_of_a_field_is_reported_in_our_own_words(kind: str, message: str, said: str) -> None:
     assert fields.expectation(kind, message) == said

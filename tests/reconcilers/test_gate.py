@@ -234,7 +234,7 @@ def test_the_minute_can_be_another_time() -> None:
 @pytest.mark.parametrize(
     ("index", "doubt", "confirmed"), [(12, "no leader", True), (12, "", False), (10, "", True), (9, "", True)]
 )
-def test_a_doubtful_listing_starts_the_minute_anew(index: int, doubt: str, confirmed: bool) -> None:
+def test_a_doubtful_listing_starts_the_minute_again(index: int, doubt: str, confirmed: bool) -> None:
     gate = gate_that_saw(pods(5))
     judge(gate, listing(11, ()), confirmed=True, now=0.0)
     assert judge(gate, listing(index, (), doubt), confirmed=confirmed, now=30.0).held == pods(5)
@@ -245,7 +245,7 @@ def test_a_doubtful_listing_starts_the_minute_anew(index: int, doubt: str, confi
     assert judge(gate, listing(13, ()), confirmed=True, now=130.0).removed == pods(5)
 
 
-def test_a_source_that_failed_meanwhile_starts_the_minute_anew() -> None:
+def test_a_source_that_failed_meanwhile_starts_the_minute_again() -> None:
     gate = gate_that_saw(pods(5))
     assert judge(gate, listing(11, ()), confirmed=True, now=100.0).held == pods(5)
     gate.disturb()

@@ -24,5 +24,5 @@ def test_a_key_of_an_accepted_name_is_a_pods() -> None:
         ("reality/web1/isup", b"", Ignored.OTHER),
     ],
 )
-def test_why_no_pod_is_checked_for_another_key_is_told(key: str, value: bytes, reason: Ignored) -> None:
+def test_the_reason_why_no_pod_is_checked_for_another_key_is_reported(key: str, value: bytes, reason: Ignored) -> None:
     assert pod_of("intent", "web1", key, value) is reason

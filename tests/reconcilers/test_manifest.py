@@ -170,7 +170,7 @@ def test_the_parts_of_a_check_are_text_like_any_other() -> None:
         ),
     ],
 )
-def test_every_field_that_is_wrong_is_told_and_the_first_is_the_message(text: bytes, fields: list[str]) -> None:
+def test_every_wrong_field_is_reported_and_the_first_is_the_message(text: bytes, fields: list[str]) -> None:
     with pytest.raises(ManifestError) as caught:
         parse(KEY, text, RULES)
     assert [error.field for error in caught.value.every] == fields

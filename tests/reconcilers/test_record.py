@@ -97,7 +97,7 @@ def test_a_record_says_the_health() -> None:
     assert (record.detail, record.output) == ("connection refused", "connection refused")
 
 
-def test_the_answers_body_stands_in_the_output_where_there_is_one() -> None:
+def test_the_output_has_the_body_of_the_answer_if_there_is_one() -> None:
     record = HealthRecord.of(KEY, CheckHealth(detail="200 OK", output="isup --port 8000"), 7.0)
     assert (record.detail, record.output) == ("200 OK", "isup --port 8000")
 

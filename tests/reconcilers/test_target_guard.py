@@ -57,7 +57,7 @@ def test_an_ordinary_address_may_be_probed(address: str) -> None:
         ("::ffff:255.255.255.255", "a broadcast address"),
     ],
 )
-def test_an_address_that_is_no_pods_is_denied_with_its_kind(address: str, kind: str) -> None:
+def test_an_address_that_no_pod_can_have_is_denied_with_its_kind(address: str, kind: str) -> None:
     assert Guard().objection(address, 8000) == f"{address} is {kind}, and may not be probed"
 
 
@@ -119,7 +119,7 @@ def test_an_allowance_is_a_network_perhaps_with_a_port(text: str, allowance: All
         *("[fe80::1%eth0]:80", "http://10.0.0.1", "10.0.0.1\n", "*", "x" * 500),
     ],
 )
-def test_another_text_is_no_allowance(text: str) -> None:
+def test_another_text_is_refused_as_an_allowance(text: str) -> None:
     with pytest.raises(ValueError, match=r"^expected an address or a network, perhaps with a port, got '") as caught:
         Allowance.parse(text)
     assert len(str(caught.value)) < 150

@@ -1,5 +1,6 @@
 """A restart changes no published health and keeps the counts, and a second controller of a node is refused."""
 
+import itertools
 import json
 import math
 import resource
@@ -215,9 +216,11 @@ def test_a_restart_does_not_repeat_the_initial_delay(
     fleet.wait_asked("a", 10)
     began = fleet.asked("a")[0]
     restart(controller, "SIGTERM")
-    until(lambda: fleet.status("a") == "critical", 20.0)
-    waited = time.monotonic() - began
-    assert 7.5 < waited < 12.0, "five seconds had passed before the restart: begun anew it would be thirteen and more"
+    until(lambda: fleet.status("a") == "critical", 60.0)
+    now = time.monotonic()
+    _, again = max(itertools.pairwise(fleet.asked("a")), key=lambda pair: pair[1] - pair[0])
+    assert now - began > 7.5
+    assert now - again < 7.5, "five of the eight seconds had passed before the restart"
 
 
 def test_after_the_session_ended_health_is_published_again_from_new_probes(
