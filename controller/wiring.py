@@ -33,6 +33,7 @@ from controller.publish.catalog import CatalogSink
 from controller.publish.catalog_keeper import CatalogKeeper
 from controller.publish.fences import Fences
 from controller.publish.folder import DirectoryLease, DirectorySink
+from controller.publish.given_up import LastKeys
 from controller.publish.handover import Handover
 from controller.publish.kv import KvSink
 from controller.publish.kv_keeper import KeyKeeper
@@ -251,6 +252,7 @@ def on_fleet(
         return clients[-1]
 
     def published_under(session: str) -> None:
+        last_keys.session = session
         restart_state.write_session(session)
         publish_again("kv", None)
 
@@ -269,6 +271,7 @@ def on_fleet(
     heartbeat = heartbeats.new("members", 30, asks=True)
     membership = MembershipWatch(renewing[0], fleet, share, heartbeat, started=started)
     handover = Handover(share, membership)
+    last_keys = LastKeys(client(), scheduled, membership.has_others)
     sinks: dict[str, HealthSink] = {}
     keepers: list[Keeper] = []
     lease: SessionKeeper | None = None
@@ -283,6 +286,7 @@ def on_fleet(
         orphans = heartbeats.new("orphans", 90, asks=True)
         keepers += [
             lease,
+            last_keys,
             KeyKeeper(keys.look_again, partial(publish_again, "kv"), look),
             OrphanKeeper(client(), config.tree, share, scheduled, keys.expect, orphans),
         ]

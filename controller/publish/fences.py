@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controller.members.current_share import CurrentShare
+from controller.publish.given_up import GIVEN_UP
 from controller.runtime.boottime import boottime
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Fences:
 
     def is_ahead(self, node: str, index: int) -> bool:
         """Whether a node that was written with this index is another member's."""
-        return index > max(self._share.current().index, self._overruled.get(node, 0))
+        return GIVEN_UP > index > max(self._share.current().index, self._overruled.get(node, 0))
 
     def add(self, ahead: Mapping[str, int]) -> None:
         """Fences these nodes, which were written with these indexes."""

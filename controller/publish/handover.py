@@ -6,7 +6,7 @@ with `check-index`, so it fails if the holder has written in the meantime. Then 
 The Flags of a key are the index of the view that its writer had of the fleet. A key whose Flags are higher than the
 index of our view is not taken over, see `fences`.
 
-Without a fleet nothing is taken over or fenced, and the Flags are 0.
+Without a fleet nothing is fenced, the Flags are 0, and only keys are taken over that a fleet has given up.
 """
 
 import logging
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from controller.consul.client import KvPair, Operation
 from controller.members.current_share import CurrentShare
 from controller.publish.fences import Fences, Membership
+from controller.publish.given_up import GIVEN_UP
 from controller.runtime.boottime import boottime
 from reconcilers.keys import health_key
 from reconcilers.record import HealthRecord
@@ -78,15 +79,17 @@ class Handover:
         return not self.is_fleet or self._share.owns(key.node)
 
     def note(self, keys: Collection[PodKey], pairs: Mapping[PodKey, KvPair]) -> None:
-        """Records the holders of these keys, whose `pairs` were just read."""
-        if self.is_fleet:
-            self.forget(keys)
-            held = {key: pair for key, pair in pairs.items() if pair.session}
+        """Records the holders of these keys, whose `pairs` were just read. Without a fleet, only of keys given up."""
+        self.forget(keys)
+        if held := {key: pair for key, pair in pairs.items() if pair.session and self._may_take(pair)}:
             self._held |= {key: _Held(pair.session, pair.modify_index, pair.flags) for key, pair in held.items()}
+
+    def _may_take(self, pair: KvPair) -> bool:
+        return self.is_fleet or pair.flags == GIVEN_UP
 
     def forget(self, keys: Iterable[PodKey]) -> None:
         """Forgets the holders of these keys."""
-        for key in keys:
+        for key in keys if self._held else ():
             self._held.pop(key, None)
 
     def begin(self) -> None:
@@ -98,6 +101,7 @@ class Handover:
         """Returns the refused changes that have failed. The others are repeated: another member has written their keys
         since these were read."""
         if not self.is_fleet:
+            self.forget(change.key for change in refused)
             return refused
         again = [change for change, error in refused.items() if change not in self._repeated and RACE.search(error)]
         self._repeated.update(again)

@@ -29,6 +29,7 @@ from controller.consul.client import (
 )
 from controller.consul.holders import HELD, Holders
 from controller.publish.batches import SizeLimit, batches, body_size, halves
+from controller.publish.given_up import GIVEN_UP
 from controller.publish.handover import Change, Handover
 from controller.runtime.boottime import boottime
 from controller.runtime.faults import Faults
@@ -300,7 +301,9 @@ class KvSink:
             pairs = self._read(keys)[0] if keys and self._lease.current() and not self._handover.is_fleet else {}
         except ConsulError:
             return {}
-        return self._holders.note(self._client, {key: pair for key, pair in pairs.items() if pair.session})
+        return self._holders.note(
+            self._client, {key: pair for key, pair in pairs.items() if pair.session and pair.flags != GIVEN_UP}
+        )
 
     def _settle(self, batch: Sequence[Change]) -> dict[PodKey, str]:
         """Consul has written these changes. Those for which an older write may still arrive stay unsettled."""
@@ -382,7 +385,7 @@ class KvSink:
                 record = decode(pair.value)
             except RecordError as error:
                 return Unsettled(key, HealthState.UNKNOWN, detail=str(error))
-            if record.key == key and session and pair.session == session:
+            if record.key == key and session and pair.session == session and pair.flags != GIVEN_UP:
                 return record
             inherits = self._handover.is_fleet and pair.session
             return (Elsewhere if inherits else Unsettled).of_record(replace(record, key=key))

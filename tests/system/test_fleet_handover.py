@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps, manifest
 from tests.support.members import Reader
 from tests.support.net import until
+from tests.support.shares import is_held_as_shared, session_of_controller
 from tests.support.targets import Target
 
 NAMES = ("m1", "m2", "m3")
@@ -54,20 +56,11 @@ class Members:
 
     def session(self, name: str) -> str:
         """The live session of a member; "" if there is none."""
-        found = [number for number, session in self.consul.sessions().items() if f":{name}:" in session["Name"]]
-        return found[-1] if found else ""
+        return session_of_controller(self.consul, name)
 
     def are_owned_by(self, *names: str) -> Callable[[], bool]:
         """Whether the keys of all pods are held by the owners that a fleet of these members has."""
-        view = FleetView(1, tuple(sorted(names)))
-
-        def are() -> bool:
-            sessions = {name: self.session(name) for name in names}
-            entries = self.consul.entries("health/")
-            holders = {key: str(entries.get(health_key(key), {}).get("Session", "")) for key in self.pods}
-            return holders == {key: sessions[view.owner(key.node) or ""] for key in self.pods}
-
-        return are
+        return partial(is_held_as_shared, self.consul, self.pods, *names)
 
     def owned_by(self, name: str) -> list[PodKey]:
         """The pods that a member of the whole fleet checks."""

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
+from controller.publish.given_up import GIVEN_UP
 from tests.faults.history import Effect, Request
 from tests.faults.moves import TAKEN_OVER
 from tests.faults.promises.cadence import START, gaps_between, unprobed
@@ -68,13 +69,13 @@ def _changed(story: Story, pod: str, before: Sighting, after: Sighting) -> Itera
 
 
 def _overwritten(story: Story, pod: str, before: Sighting, after: Sighting) -> Iterator[Broken]:
-    """H5: a record of an older view of the fleet replaces that of a newer one."""
+    """H5: a record of an older view of the fleet replaces that of a newer one, which its holder has not given up."""
     old, new = before.record, after.record
     foreign = story.spans("foreign", "leader")
     if (
         old
         and new
-        and new.flags < old.flags
+        and new.flags < old.flags < GIVEN_UP
         and not any(each.overlaps(before.last.sent, after.first.at) for each in foreign)
     ):
         said = f"a record of view {new.flags} was written over one of view {old.flags}"
