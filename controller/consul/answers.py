@@ -78,7 +78,10 @@ class Operation:
     def payload(self, namespace: str = "", partition: str = "") -> dict[str, Any]:
         """See `Transactional`."""
         fields: dict[str, Any] = {"Verb": self.verb, "Key": self.key}
-        fields |= {name: text for name, text in (("Namespace", namespace), ("Partition", partition)) if text}
+        if namespace or partition:
+            fields |= {name: text for name, text in (("Namespace", namespace), ("Partition", partition)) if text}
+        if self.verb == "get":
+            return {"KV": fields}
         if self.verb in {"set", "lock", "unlock"}:
             fields["Value"] = b64encode(self.value).decode()
         others = (("Session", self.session), ("Flags", self.flags), ("Index", self.index))

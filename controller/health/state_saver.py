@@ -96,10 +96,11 @@ class StateSaver:
         lines: dict[PodKey, _Line] = {}
         for number, check in enumerate(self._checks()):
             key, damping = check.spec.key, dampings.get(check.spec.key)
-            with self._faults.contain(f"saving the state of {key}"):
-                line = before.get(key)
-                is_current = line and _is_current(line, check, damping, now - max_age)
-                lines[key] = line if line and is_current else self._line(check, damping, now)
+            if (line := before.get(key)) and _is_current(line, check, damping, now - max_age):
+                lines[key] = line
+            else:
+                with self._faults.contain(f"saving the state of {key}"):
+                    lines[key] = self._line(check, damping, now)
             if number % BATCH == 0:
                 time.sleep(0)
         self._lines = lines

@@ -59,13 +59,13 @@ def batches(
     """Splits `items` into parts whose operations fit one transaction of at most `limit.most()` bytes. An item that is
     too large is a part of its own."""
     part: list[T] = []
-    count, size = 0, ENVELOPE
+    count, size, most = 0, ENVELOPE, limit.most()
     for item in items:
         steps = operations(item)
         needed = sum(step.size for step in steps)
-        if part and (count + len(steps) > MAX_OPERATIONS or size + needed > limit.most()):
+        if part and (count + len(steps) > MAX_OPERATIONS or size + needed > most):
             yield part
-            part, count, size = [], 0, ENVELOPE
+            part, count, size, most = [], 0, ENVELOPE, limit.most()
         part.append(item)
         count, size = count + len(steps), size + needed
     if part:

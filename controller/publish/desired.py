@@ -75,7 +75,7 @@ class DesiredHealth:
         return {
             key: Flapping(damping.changes, now - damping.used_at, quiet)
             for key, known in self._dampings.copy().items()
-            if (quiet := (damping := known.under(self._rules)).quiet_for(now))
+            if known.quiet_until > now and (quiet := (damping := known.under(self._rules)).quiet_for(now))
         }
 
     def _sha(self, key: PodKey, health: CheckHealth) -> str:

@@ -74,9 +74,9 @@ class Handover:
     def is_fleet(self) -> bool:
         return not self._share.current().only
 
-    def owns(self, key: PodKey) -> bool:
-        """Whether this controller checks the pod. Without a fleet, every pod that it is given."""
-        return not self.is_fleet or self._share.owns(key.node)
+    def owned(self, keys: Collection[PodKey]) -> list[PodKey]:
+        """Returns those of the keys whose pods this controller checks. Without a fleet, it checks all."""
+        return [key for key in keys if self._share.owns(key.node)] if self.is_fleet else [*keys]
 
     def note(self, keys: Collection[PodKey], pairs: Mapping[PodKey, KvPair]) -> None:
         """Records the holders of these keys, whose `pairs` were just read. Without a fleet, only of keys given up."""

@@ -209,7 +209,7 @@ class KvSink:
         with self._lock:
             self._handover.review()
             keys = list({**dict.fromkeys(self._known), **dict.fromkeys(self._left), **dict.fromkeys(self._scheduled())})
-            keys = [key for key in keys if self._handover.owns(key)]
+            keys = self._handover.owned(keys)
             self._decoded = {key: kept for key, kept in self._decoded.items() if key in self._known}
         differing: set[PodKey] = set()
         unreadable: set[PodKey] = set()
@@ -220,7 +220,7 @@ class KvSink:
             differing |= others
             unreadable |= unread
         self._warn_once(frozenset(unreadable))
-        return {key for key in differing if self._handover.owns(key)}
+        return frozenset(self._handover.owned(differing))
 
     def _warn_once(self, unreadable: frozenset[PodKey]) -> None:
         """Logs once that keys may not be read, and once that all may be read again."""
@@ -275,11 +275,21 @@ class KvSink:
             result = self._send([step for _, step in steps])
             if not result.failed:
                 self._handover.settle(left, session)
+                self._remember(steps, result.pairs, now)
                 failed = self._settle(left)
                 break
             refused |= {steps[at][0]: error for at, error in result.failed.items()}
             left = [change for change in left if change not in refused]
         return failed | self._refuse(refused)
+
+    def _remember(self, steps: Sequence[tuple[Change, Operation]], pairs: Sequence[KvPair], now: float) -> None:
+        """Keeps the pairs that Consul has just written: they need not be decoded when they are read again."""
+        written = {step.key: (step.value, change) for change, step in steps if step.verb == "lock"}
+        for pair in pairs:
+            value, change = written[pair.key]
+            if record := change.record:
+                record = record if record.written else replace(record, written=now)
+                self._decoded[change.key] = pair._replace(value=value), record
 
     def _refuse(self, refused: Mapping[Change, str]) -> dict[PodKey, str]:
         failed: dict[PodKey, str] = {}

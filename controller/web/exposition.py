@@ -19,6 +19,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -109,7 +110,7 @@ class Exposition:
             case Format.TEXT:
                 yield generate_latest(self._registry)
             case Format.OPENMETRICS:
-                yield openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+                yield openmetrics.generate_latest(self._registry, ALLOWUTF8)  # type: ignore[no-untyped-call]
 
     def _chunks(self, group: str, keys: Sequence[PodKey], members: Sequence[Any]) -> list[tuple[Pods, Sequence[Any]]]:
         """Splits the members of a group. What is kept of a chunk is discarded when it has other pods."""
