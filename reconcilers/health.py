@@ -18,6 +18,10 @@ class Outcome(StrEnum):
     LOCAL = "local"
 
 
+SUCCESS, FAILURE = Outcome.SUCCESS, Outcome.FAILURE
+"""For what is done for each probe: Python 3.11 needs 0.2 us to read a member of an enum from its class."""
+
+
 class Reason(StrEnum):
     """Why a probe did not succeed. The set is bounded because it is a label of a metric."""
 
@@ -46,6 +50,10 @@ class HealthState(StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
     UNKNOWN = "unknown"
+
+
+PASSING = HealthState.PASSING
+"""As `SUCCESS`."""
 
 
 class Phases(NamedTuple):
@@ -138,9 +146,9 @@ class CheckHealth:
         state is unknown instead of critical; its misses are counted, so it can become critical with the first failure
         after the deployment.
         """
-        if result.outcome is Outcome.SUCCESS and self._is_settled(result.version):
+        if result.outcome is SUCCESS and self._is_settled(result.version):
             return self
-        if result.outcome is not Outcome.SUCCESS and self._is_within_initial_delay(result, spec):
+        if result.outcome is not SUCCESS and self._is_within_initial_delay(result, spec):
             return self
         counted = self._count(result)
         state = _state_by_counts(counted, spec)
@@ -180,7 +188,7 @@ class CheckHealth:
 
     def _is_settled(self, version: ManifestVersion) -> bool:
         """Whether one more success changes nothing."""
-        return self.state is HealthState.PASSING and not self.misses and self.version.serial == version.serial
+        return self.state is PASSING and not self.misses and self.version.serial == version.serial
 
     def _is_within_initial_delay(self, result: ProbeResult, spec: CheckSpec) -> bool:
         """Whether no result has been counted and this one started within the delay.
@@ -218,11 +226,10 @@ class Assessment(NamedTuple):
         `last_success`.
         """
         failing_since, last_success = self.failing_since, self.last_success
-        match result.outcome:
-            case Outcome.SUCCESS:
-                failing_since, last_success = 0.0, 0.0 if voided else result.started
-            case Outcome.FAILURE:
-                failing_since = failing_since or result.started
+        if result.outcome is SUCCESS:
+            failing_since, last_success = 0.0, 0.0 if voided else result.started
+        elif result.outcome is FAILURE:
+            failing_since = failing_since or result.started
         health = self.health.after(attributed(result, cut_off), spec, deploying=deploying)
         return Assessment(health, failing_since, last_success)
 
@@ -244,7 +251,7 @@ def is_evidence(result: ProbeResult, *, voided: bool) -> bool:
 
 def attributed(result: ProbeResult, cut_off: str) -> ProbeResult:
     """The result as it counts: a failure is our own fault while this node is cut off. `cut_off` says why, or is ""."""
-    if not cut_off or result.outcome is not Outcome.FAILURE:
+    if not cut_off or result.outcome is not FAILURE:
         return result
     return replace(result, outcome=Outcome.LOCAL, reason=Reason.LOCAL, detail=cut_off)
 

@@ -118,7 +118,11 @@ class Output(StrEnum):
 
     def keeps(self, *, success: bool) -> bool:
         """Returns whether a probe with this result keeps the excerpt."""
-        return self is Output.ALWAYS or (self is Output.FAILURES and not success)
+        return self is ALWAYS or (self is FAILURES and not success)
+
+
+ALWAYS, FAILURES = Output.ALWAYS, Output.FAILURES
+"""For `keeps`, which is called for each probe: Python 3.11 needs 0.2 us to read a member of an enum from its class."""
 
 
 Probe = HttpGet | TcpConnect | GrpcHealth | Unprobed

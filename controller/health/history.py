@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from reconcilers.health import Outcome, ProbeResult, Reason
 
@@ -19,14 +18,15 @@ class PastProbe:
     status_code: int
 
 
+FORMAT = struct.Struct("<dfBBH")
+SIZE = FORMAT.size
+OUTCOMES, REASONS = tuple(Outcome), tuple(Reason)
+OUTCOME_CODE = {outcome: code for code, outcome in enumerate(OUTCOMES)}
+REASON_CODE = {reason: code for code, reason in enumerate(REASONS)}
+
+
 class History:
     """The last `size` probes of one check, in a ring buffer of 16 bytes a probe."""
-
-    _FORMAT = struct.Struct("<dfBBH")
-    _OUTCOMES = tuple(Outcome)
-    _REASONS = tuple(Reason)
-    _OUTCOME_CODE: ClassVar = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
-    _REASON_CODE: ClassVar = {reason: code for code, reason in enumerate(_REASONS)}
 
     __slots__ = ("_count", "_ring", "_size")
 
@@ -36,15 +36,13 @@ class History:
         self._count = 0
 
     def add(self, result: ProbeResult) -> None:
-        packed = self._FORMAT.pack(
-            result.started,
-            result.duration,
-            self._OUTCOME_CODE[result.outcome],
-            self._REASON_CODE[result.reason],
-            min(result.status_code, 0xFFFF),
+        outcome, reason = OUTCOME_CODE[result.outcome], REASON_CODE[result.reason]
+        at = self._count % self._size * SIZE
+        if at == len(self._ring):
+            self._ring += bytes(SIZE)
+        FORMAT.pack_into(
+            self._ring, at, result.started, result.duration, outcome, reason, min(result.status_code, 0xFFFF)
         )
-        at = self._count % self._size * self._FORMAT.size
-        self._ring[at : at + self._FORMAT.size] = packed
         self._count += 1
 
     def __iter__(self) -> Iterator[PastProbe]:
@@ -53,11 +51,9 @@ class History:
 
     def last(self, count: int) -> list[PastProbe]:
         """Returns the last `count` probes, oldest first."""
-        ring, first = bytes(self._ring), self._count % self._size * self._FORMAT.size
-        in_order = ring if len(ring) < self._size * self._FORMAT.size else ring[first:] + ring[:first]
+        ring, first = bytes(self._ring), self._count % self._size * SIZE
+        in_order = ring if len(ring) < self._size * SIZE else ring[first:] + ring[:first]
         return [
-            PastProbe(started, duration, self._OUTCOMES[outcome], self._REASONS[reason], status_code)
-            for started, duration, outcome, reason, status_code in self._FORMAT.iter_unpack(
-                in_order[-count * self._FORMAT.size :]
-            )
+            PastProbe(started, duration, OUTCOMES[outcome], REASONS[reason], status_code)
+            for started, duration, outcome, reason, status_code in FORMAT.iter_unpack(in_order[-count * SIZE :])
         ]

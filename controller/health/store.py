@@ -14,7 +14,17 @@ from typing import Protocol
 from controller.health.history import History
 from reconcilers.adoption import Inherited
 from reconcilers.evidence import is_proven
-from reconcilers.health import Assessment, CheckHealth, Outcome, ProbeResult, Reason, attributed, is_evidence
+from reconcilers.health import (
+    FAILURE,
+    SUCCESS,
+    Assessment,
+    CheckHealth,
+    Outcome,
+    ProbeResult,
+    Reason,
+    attributed,
+    is_evidence,
+)
 from reconcilers.spec import CheckSpec, ManifestVersion, PodKey, Unprobed
 
 log = logging.getLogger(__name__)
@@ -191,7 +201,7 @@ class HealthStore:
         tracked = self._tracked.get(result.key)
         if tracked is None or tracked.generation != result.generation:
             return None
-        if result.outcome is Outcome.FAILURE:
+        if result.outcome is FAILURE:
             self.latest_failure = self._wall_clock()
         voided = self._voids > 0
         if not is_evidence(result, voided=voided):
@@ -206,7 +216,7 @@ class HealthStore:
     def _is_excused(self, result: ProbeResult) -> bool:
         if self._deployments is None:
             return False
-        if result.outcome is Outcome.SUCCESS:
+        if result.outcome is SUCCESS:
             self._deployments.succeeded(result.key, result.version)
             return False
         return self._deployments.excuses(result.key, result.started)

@@ -12,14 +12,15 @@ from controller.probes.failure import Cause, Failure
 from controller.probes.odd_headers import OddHeaders
 from controller.probes.verdict import Verdict, bracketed
 from reconcilers.fields import compiled
-from reconcilers.health import Outcome, Reason
-from reconcilers.spec import CheckSpec, HttpGet, Output
+from reconcilers.health import FAILURE, SUCCESS, Reason
+from reconcilers.spec import CheckSpec, HttpGet
 
 ALPN = "http/1.1"
 MAX_READ = 64 * 1024
 """Bytes of the body that are read, and of the headers before it, with any informational answers."""
 MAX_EXCERPT = 4 * 1024
 USER_AGENT = f"podpulse/{version('podpulse')}"
+NO_REASON = Reason.NONE
 DEFAULT_PORTS = {False: 80, True: 443}
 STATUS_LINE = re.compile(rb"HTTP/(?:1\.[01]|2\.0) [1-9][0-9][0-9][ \r\n]")
 START = len(b"HTTP/1.1 200 ")
@@ -337,17 +338,24 @@ def verdict(answer: Exchange, spec: CheckSpec) -> Verdict:
     probe = spec.probe
     assert isinstance(probe, HttpGet)  # noqa: S101 - the kind is chosen by the probe's type
     assert isinstance(answer, HttpExchange)  # noqa: S101 - as above
-    status, output = answer.status, answer.excerpt() if spec.output is not Output.NEVER else ""
-    if not any(low <= status <= high for low, high in probe.expect_status):
-        reason = Reason.REDIRECT if 300 <= status < 400 else Reason.STATUS
-        return Verdict(Outcome.FAILURE, reason, f"answered with status {status}", output, status)
+    status, fault = answer.status, _fault(answer, probe)
+    output = answer.excerpt() if spec.output.keeps(success=fault is None) else ""
+    return Verdict(FAILURE, *fault, output, status) if fault else Verdict(SUCCESS, NO_REASON, "", output, status)
+
+
+def _fault(answer: HttpExchange, probe: HttpGet) -> tuple[Reason, str] | None:
+    """Returns why an answer is not healthy, as a label and as a sentence."""
+    status = answer.status
+    for low, high in probe.expect_status:
+        if low <= status <= high:
+            break
+    else:
+        return Reason.REDIRECT if 300 <= status < 400 else Reason.STATUS, f"answered with status {status}"
     if not answer.has_head:
-        detail = "the connection was closed in the middle of the answer's headers"
-        return Verdict(Outcome.FAILURE, Reason.PROTOCOL, detail, output, status)
+        return Reason.PROTOCOL, "the connection was closed in the middle of the answer's headers"
     if probe.expect_body and not compiled(probe.expect_body).search(_as_utf8(answer.body)):
-        detail = f"the body does not match {probe.expect_body[:200]!r}"
-        return Verdict(Outcome.FAILURE, Reason.BODY, detail, output, status)
-    return Verdict(Outcome.SUCCESS, Reason.NONE, "", output if spec.output is Output.ALWAYS else "", status)
+        return Reason.BODY, f"the body does not match {probe.expect_body[:200]!r}"
+    return None
 
 
 def excerpt(answer: Exchange) -> str:

@@ -71,8 +71,9 @@ class Prober:
         self._next_addresses: Schedule[RunningProbe] = Schedule()
         self._unsent: dict[RunningProbe, None] = {}
         """Probes in flight whose request was not sent at the last check, the oldest first."""
-        self._launched: deque[RunningProbe] = deque()
-        """Probes that started within the last `PROMPT` seconds, even if they have ended. None is in `_deadlines`."""
+        self._launched: deque[Worker] = deque()
+        """The workers of probes that started within the last `PROMPT` seconds, even if they have ended. None of these
+        probes is in `_deadlines`."""
         self._deadlines: Schedule[tuple[Worker, float, bool]] = Schedule()
         self._waiting: dict[Worker, None] = {}
         self._answers_seen = 0
@@ -95,7 +96,7 @@ class Prober:
             return idle
         ticks = min(self._deadlines.next_tick(), self._next_addresses.next_tick())
         if self._launched:
-            ticks = min(ticks, self._launched[0].worker.started + PROMPT)
+            ticks = min(ticks, self._launched[0].started + PROMPT)
         return min(idle, ticks - self._clock())
 
     def _is_sending(self) -> bool:
@@ -246,7 +247,7 @@ class Prober:
         if worker.dns or worker.spec.timeout < 2 * PROMPT:
             self._deadlines.add((worker, worker.started, False), deadline(worker, probe))
         else:
-            self._launched.append(probe)
+            self._launched.append(worker)
         if len(target.addresses) > 1:
             self._next_addresses.add(probe, self._clock() + NEXT_ADDRESS)
 
@@ -285,11 +286,13 @@ class Prober:
     def _end_overdue(self) -> None:
         """End the probes whose deadline had passed when the loop polled, and whose sockets were not ready then.
 
-        A probe whose socket was handled in this turn may have more to read, so it gets `WATCHFUL` seconds more, once.
+        The deadline of a probe that has not ended within `PROMPT` is scheduled before that. A probe whose socket was
+        handled in this turn may have more to read, so it gets `WATCHFUL` seconds more, once.
         """
         looked = self.loop.looked
-        while self._launched and self._launched[0].worker.started + PROMPT <= looked:
-            self._expect(self._launched.popleft())
+        while self._launched and self._launched[0].started + PROMPT <= looked:
+            if (probe := (worker := self._launched.popleft()).probe) is not None:
+                self._deadlines.add((worker, worker.started, False), deadline(worker, probe))
         for _, (worker, started, again) in self._deadlines.pop_due(looked):
             if (probe := worker.probe) is None or worker.started != started:
                 continue
@@ -301,21 +304,17 @@ class Prober:
                 self._conclude(worker, overdue(worker, probe), probe.phases(worker.dns, self._clock()))
                 self._release(probe, keep=False)
 
-    def _expect(self, probe: RunningProbe) -> None:
-        """Schedule the deadline of a probe that has not ended within `PROMPT`."""
-        worker = probe.worker
-        if worker.probe is probe:
-            self._deadlines.add((worker, worker.started, False), deadline(worker, probe))
-
     def _read(self, worker: Worker, probe: RunningProbe) -> tuple[Verdict, Phases]:
         phases = probe.phases(worker.dns, self._clock())
+        if probe.settings is None:
+            return judge(worker, probe, (), None), phases
         refused = probe.failure is not None and probe.failure.cause is Cause.CERTIFICATE
         settings = probe.settings
         session = probe.connection.session if probe.connection else None
         wants = session is not None and not probe.is_kept and worker.wants_certificate(worker.started)
         sent = session.chain() if session and (wants or refused) else ()
         verdict = judge(worker, probe, sent, settings)
-        if settings and (wants or refused):
+        if wants or refused:
             accepted = settings.verifies and session is not None and session.is_ready
             seen = settings.trust.certificate(sent, worker.started_wall, accepted=accepted)
             worker.saw_certificate(seen, accepted=not refused)
@@ -335,7 +334,7 @@ class Prober:
         del self._in_flight[probe]
         self._unsent.pop(probe, None)
         worker.probe = None
-        may_keep = worker.running and worker.spec.probe.reuse and len(self._kept) < self.keepable
+        may_keep = worker.spec.probe.reuse and worker.running and len(self._kept) < self.keepable
         probe.keep_or_close(keep=keep and may_keep)
         if worker.kept:
             self._kept[worker] = None
@@ -346,6 +345,18 @@ class Prober:
         if reason in UNREACHED:
             self._targets.doubt(worker)
         worker.ended = self._clock()
-        key, seconds = worker.spec.key, worker.ended - worker.started
-        facts = reason, detail, output, status, phases, worker.certificate, worker.version
-        self._results.append(ProbeResult(key, worker.generation, outcome, worker.started_wall, seconds, *facts))
+        result = ProbeResult(
+            worker.spec.key,
+            worker.generation,
+            outcome,
+            worker.started_wall,
+            worker.ended - worker.started,
+            reason,
+            detail,
+            output,
+            status,
+            phases,
+            worker.certificate,
+            worker.version,
+        )
+        self._results.append(result)

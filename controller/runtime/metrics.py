@@ -211,9 +211,9 @@ class Lateness(Collector):
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        seconds = max(0.0, seconds)
         self._counts[bisect_left(LATENESS_BUCKETS, seconds)] += 1
-        self._sum += seconds
+        if seconds > 0.0:
+            self._sum += seconds
 
     def collect(self) -> Iterator[Metric]:
         bounds = [*map(str, LATENESS_BUCKETS), "+Inf"]
