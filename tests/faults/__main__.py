@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.faults import plan
 from tests.faults.arguments import promises
-from tests.faults.catalogue import FAULTS
+from tests.faults.catalogue import FAULTS, OF_FLEETS
 from tests.faults.checker import PROMISES, judge
 from tests.faults.fault import Fault
 from tests.faults.history import Event, Setup, read
@@ -97,7 +97,9 @@ def _plan(options: argparse.Namespace, scale: Scale, pods: Sequence[str]) -> pla
     seconds = options.minutes * 60
     least, most = options.pause
     pace = plan.Pace(options.change, least, most, long=seconds > LONG)
-    faults = [fault for fault in options.faults if fault.suits(scale)]
+    every = OF_FLEETS if options.fleet and not options.each else FAULTS.values()
+    chosen = every if options.faults is None else options.faults
+    faults = [fault for fault in chosen if fault.suits(scale)]
     if options.each:
         return plan.each(options.seed, pods, faults, pace)
     return plan.make(options.seed, seconds, pods, faults, pace)
@@ -157,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes", type=_positive, default=3.0, metavar="M", help="the duration of changes and faults [3]"
     )
-    parser.add_argument("--faults", type=_faults, default=tuple(FAULTS.values()), metavar="LIST",
+    parser.add_argument("--faults", type=_faults, metavar="LIST",
                         help="only these faults, by name, separated by commas; none: no faults [all]")  # fmt: skip
     parser.add_argument("--pods", type=int, default=30, metavar="N", help="the largest number of pods [30]")
     parser.add_argument("--interval", type=_positive, default=1.0, metavar="S", help="seconds between probes [1]")
@@ -174,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fleet",
         action="store_true",
-        help=f"{MEMBERS} controllers that share the pods of {NODES} nodes: for their faults",
+        help=f"{MEMBERS} controllers that share the pods of {NODES} nodes; random runs have their faults only",
     )
     parser.add_argument("--without", type=promises, default=(), metavar="LIST", help="promises that are not checked")
     parser.add_argument(

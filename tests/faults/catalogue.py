@@ -1,6 +1,6 @@
 """All faults, by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tests.faults import (
     acl_faults,
@@ -18,3 +18,6 @@ FAULTS: Mapping[str, Fault] = {
     for module in (process_faults, line_faults, answer_faults, cluster_faults, key_faults, acl_faults, fleet_faults)
     for fault in module.FAULTS
 }
+
+OF_FLEETS: Sequence[Fault] = (*fleet_faults.FAULTS, FAULTS["leader-killed"])
+"""What a random run of a fleet injects."""

@@ -52,7 +52,7 @@ def servers_emptied(stage: Stage, random: Random) -> Iterator[None]:
     lose sight of them for half a minute). The operator issues a new token, if the stage has ACLs, and whoever schedules
     writes the manifests again."""
     servers = stage.consul.servers
-    with stage.pods.lost(stage.process.has_seen_all):
+    with stage.pods.lost(lambda since: all(each.process.has_seen_all(since) for each in stage.controllers)):
         for server in servers:
             server.kill()
             shutil.rmtree(server.folder / "data" / "raft")
@@ -133,25 +133,43 @@ def connections_taken(stage: Stage, random: Random) -> Iterator[None]:
 EMPTIED: tuple[Effect, ...] = ("cut", "leader", "headless", "foreign")
 
 FAULTS = (
-    Fault("agent-killed", "cluster", agent_killed, ("cut", "headless"), seconds=2, long=40),
-    Fault("agent-stopped", "cluster", agent_stopped, ("cut", "headless"), seconds=3, long=30),
+    Fault("agent-killed", "cluster", agent_killed, ("cut", "headless"), seconds=2, long=40, in_fleets=True),
+    Fault("agent-stopped", "cluster", agent_stopped, ("cut", "headless"), seconds=3, long=30, in_fleets=True),
     Fault("agent-leaves", "cluster", agent_leaves, ("cut",), seconds=2, long=10, cluster=True),
     Fault("agent-emptied", "cluster", agent_emptied, ("cut",), seconds=1, long=10, cluster=True),
-    Fault("servers-emptied", "cluster", servers_emptied, EMPTIED, seconds=1, long=10),
+    Fault("servers-emptied", "cluster", servers_emptied, EMPTIED, seconds=1, long=10, in_fleets=True),
     Fault(
-        "leader-killed",
+        "leader-killed", "cluster", leader_killed, ("cut", "leader"), seconds=4, long=20, cluster=True, in_fleets=True
+    ),
+    Fault("killed-with-the-leader", "cluster", killed_with_the_leader, ("leader",), seconds=39, takes=10, cluster=True),
+    Fault(
+        "leader-stopped",
         "cluster",
-        leader_killed,
-        ("cut", "leader"),
+        leader_stopped,
+        ("cut", "leader", "late"),
         seconds=4,
         long=20,
         cluster=True,
         in_fleets=True,
-        of_all=True,
     ),
-    Fault("killed-with-the-leader", "cluster", killed_with_the_leader, ("leader",), seconds=39, takes=10, cluster=True),
-    Fault("leader-stopped", "cluster", leader_stopped, ("cut", "leader", "late"), seconds=4, long=20, cluster=True),
-    Fault("quorum-lost", "cluster", quorum_lost, ("cut", "leader", "headless"), seconds=4, long=30, cluster=True),
-    Fault("snapshot-restored", "cluster", snapshot_restored, ("cut", "leader", "foreign"), seconds=3, long=15),
-    Fault("connections-taken", "cluster", connections_taken, ("slow",), seconds=3, long=15),
+    Fault(
+        "quorum-lost",
+        "cluster",
+        quorum_lost,
+        ("cut", "leader", "headless"),
+        seconds=4,
+        long=30,
+        cluster=True,
+        in_fleets=True,
+    ),
+    Fault(
+        "snapshot-restored",
+        "cluster",
+        snapshot_restored,
+        ("cut", "leader", "foreign"),
+        seconds=3,
+        long=15,
+        in_fleets=True,
+    ),
+    Fault("connections-taken", "cluster", connections_taken, ("slow",), seconds=3, long=15, in_fleets=True),
 )

@@ -11,6 +11,9 @@ from tests.faults.stage import Scale, Stage
 
 Group = Literal["process", "line", "answers", "cluster", "keys", "acl", "fleet"]
 
+SHARED: frozenset[Group] = frozenset(("cluster", "keys"))
+"""What these faults affect belongs to all members of a fleet."""
+
 Play = Callable[[Stage, Random], Iterator[None]]
 """A generator. The code before its `yield` injects the fault, and the code after it heals the fault."""
 
@@ -26,7 +29,8 @@ class Fault:
     It takes `takes` seconds to inject, and lasts for `seconds` in a short run and for `long` in a long run. A fault
     that is `only_long` occurs in long runs only. `cluster` means that it needs several servers, and `acl` that it
     needs a Consul with default deny. Faults of the group `fleet` occur in fleets, and nowhere else. Other faults occur
-    in fleets too if `in_fleets`. `of_all` means that the effects are those of all members.
+    in fleets too if `in_fleets`. `of_all` means that the effects are those of all members, as those of the groups in
+    `SHARED` always are.
     """
 
     name: str
@@ -59,7 +63,7 @@ class Fault:
         if len(stage.controllers) > 1:
             stage.controller = random.choice(stage.controllers)
         play = self.play(stage, random)
-        member = "" if self.of_all else stage.controller.member
+        member = "" if self.of_all or self.group in SHARED else stage.controller.member
         recorder.note(FaultBegan(recorder.now(), self.name, self.effects, member))
         try:
             next(play)

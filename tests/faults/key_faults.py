@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from random import Random
 
 from tests.faults.fault import LIMITED, Fault
+from tests.faults.pods import Pod
 from tests.faults.stage import NODE, Stage
 
 UUID = "0bd1a3c8-6d1e-4a55-9d5c-3b8f1d6b1a01"
@@ -25,23 +26,23 @@ ODD = {
 LIE = {"Id": "x", "Node": NODE, "Service": "x", "Status": "passing", "Time": "2020-01-01T00:00:00Z"}
 
 
-def _some(stage: Stage, random: Random) -> list[str]:
+def _some(stage: Stage, random: Random) -> list[Pod]:
     pods = stage.pods.wanted()
-    return random.sample(pods, min(4, len(pods)))
+    return [stage.pods.all[name] for name in random.sample(pods, min(4, len(pods)))]
 
 
 def written(stage: Stage, random: Random) -> Iterator[None]:
     """Somebody writes into our health keys, with and without meaning."""
     for pod in _some(stage, random):
-        value = random.choice((b"", b"null", b"rubbish", json.dumps(LIE | {"Service": pod}).encode()))
-        stage.ask("PUT", f"kv/health/{pod}/{NODE}", value)
+        value = random.choice((b"", b"null", b"rubbish", json.dumps(LIE | {"Service": pod.name}).encode()))
+        stage.ask("PUT", f"kv/{pod.health_key}", value)
     yield
 
 
 def deleted(stage: Stage, random: Random) -> Iterator[None]:
     """Somebody deletes our health keys."""
     for pod in _some(stage, random):
-        stage.ask("DELETE", f"kv/health/{pod}/{NODE}")
+        stage.ask("DELETE", f"kv/{pod.health_key}")
     yield
 
 
@@ -56,8 +57,8 @@ def locked(stage: Stage, random: Random) -> Iterator[None]:
     fields = {"Name": "other", "TTL": "60s", "Behavior": "delete", "LockDelay": "1ms", "Checks": []}
     session = stage.ask("PUT", "session/create", json.dumps(fields)).json()["ID"]
     for pod in _some(stage, random):
-        stage.ask("DELETE", f"kv/health/{pod}/{NODE}")
-        stage.ask("PUT", f"kv/health/{pod}/{NODE}?acquire={session}", b"{}")
+        stage.ask("DELETE", f"kv/{pod.health_key}")
+        stage.ask("PUT", f"kv/{pod.health_key}?acquire={session}", b"{}")
     yield
     stage.ask("PUT", f"session/destroy/{session}")
 
@@ -108,11 +109,11 @@ def many(stage: Stage, random: Random) -> Iterator[None]:
 
 
 FAULTS = (
-    Fault("health-written", "keys", written, ("foreign",), seconds=1),
-    Fault("health-deleted", "keys", deleted, ("foreign",), seconds=1),
-    Fault("health-all-deleted", "keys", all_deleted, ("foreign",), seconds=1),
-    Fault("health-locked", "keys", locked, ("foreign",), seconds=3, long=30),
-    Fault("sessions-ended", "keys", sessions_ended, ("foreign",), seconds=1),
+    Fault("health-written", "keys", written, ("foreign",), seconds=1, in_fleets=True),
+    Fault("health-deleted", "keys", deleted, ("foreign",), seconds=1, in_fleets=True),
+    Fault("health-all-deleted", "keys", all_deleted, ("foreign",), seconds=1, in_fleets=True),
+    Fault("health-locked", "keys", locked, ("foreign",), seconds=3, long=30, in_fleets=True),
+    Fault("sessions-ended", "keys", sessions_ended, ("foreign",), seconds=1, in_fleets=True),
     Fault(
         "session-ttl-bounded",
         "keys",

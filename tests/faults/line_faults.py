@@ -42,10 +42,10 @@ def in_and_out(stage: Stage, random: Random) -> Iterator[None]:
 
 
 FAULTS = (
-    Fault("line-slow", "line", partial(behaves, Line(delay=0.2)), ("slow",), seconds=3, long=15),
+    Fault("line-slow", "line", partial(behaves, Line(delay=0.2)), ("slow",), seconds=3, long=15, in_fleets=True),
     Fault("line-stalled", "line", partial(behaves, Line(stalled=True)), ("cut",), seconds=3, long=25),
-    Fault("line-half-open", "line", partial(behaves, Line(deaf=True)), ("cut",), seconds=3, long=40),
+    Fault("line-half-open", "line", partial(behaves, Line(deaf=True)), ("cut",), seconds=3, long=40, in_fleets=True),
     Fault("line-refused", "line", cut_off, ("cut",), seconds=3, long=40),
-    Fault("line-reset", "line", reset, ("cut",), seconds=0),
-    Fault("line-in-and-out", "line", in_and_out, ("cut",), seconds=0),
+    Fault("line-reset", "line", reset, ("cut",), seconds=0, in_fleets=True),
+    Fault("line-in-and-out", "line", in_and_out, ("cut",), seconds=0, in_fleets=True),
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tests.faults.history import Process, Scrape
-from tests.faults.spans import Span, merged
+from tests.faults.spans import Lengths, Span, merged
 
 TAKEN_OVER = 12.0
 """Seconds from the loss of a member until its heirs have probed all its pods."""
@@ -16,6 +16,10 @@ JOINS = 20.0
 must have renewed its check for 10 s."""
 READS = 1.0
 """Seconds in which an heir reads the manifests of its new nodes."""
+EXPIRES = 5.0
+"""Seconds after the last renewal in which the check of a member does not expire."""
+RENEWED = 1.0
+"""Seconds between two renewals."""
 FRESH = 2.5
 """Seconds for which the metrics of a member are valid."""
 
@@ -58,6 +62,13 @@ def away(processes: Sequence[Process], absent: Sequence[Span], cut: Sequence[Spa
         yield Away(span, ordered=any(abs(span.begin - at) < READS for at in terms))
     for span in cut:
         yield Away(span)
+
+
+def starved(stalls: Sequence[Span]) -> tuple[Span, ...]:
+    """Returns when these stalls may have kept a member from renewing its check until that expired."""
+    lengths = Lengths(stalls)
+    ends = (stall.end for stall in stalls)
+    return merged(Span(end - EXPIRES, end) for end in ends if lengths.between(end - EXPIRES, end) > EXPIRES - RENEWED)
 
 
 def moves(members: Iterable[Iterable[Away]], all_absent: Sequence[Span], interval: float) -> list[Move]:

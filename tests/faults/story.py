@@ -28,7 +28,7 @@ from tests.faults.history import (
     Turn,
     Usage,
 )
-from tests.faults.moves import Member, Move, away, combined, down_of, frozen_of, moves
+from tests.faults.moves import Member, Move, away, combined, down_of, frozen_of, moves, starved
 from tests.faults.spans import Lengths, Span, common, merged, put_off
 
 E = TypeVar("E")
@@ -252,7 +252,7 @@ def story(events: Iterable[Event]) -> Story:
     intents, removals, processes, looks = kind(Intent), kind(Removal), kind(Process), kind(Look)
     faults = _faults(kind(FaultBegan), kind(FaultStood), kind(FaultEnded))
     outages = [fault.span for fault in faults if fault.effects & OUTAGES and not fault.member]
-    members = _members(processes, faults, setups[0].at)
+    members = _members(processes, faults, kind(Stall), setups[0].at)
     all_absent = common(member.absent for member in members)
     is_fleet = len(members) > 1
     moved = moves((member.away for member in members), all_absent, setups[0].interval) if is_fleet else []
@@ -280,14 +280,24 @@ def story(events: Iterable[Event]) -> Story:
     )
 
 
-def _members(processes: Sequence[Process], faults: Sequence[FaultSpan], since: float) -> list[Member]:
+def _members(
+    processes: Sequence[Process], faults: Sequence[FaultSpan], stalls: Sequence[Stall], since: float
+) -> list[Member]:
     found = []
     for member in dict.fromkeys(event.member for event in processes) or [""]:
         mine = [event for event in processes if event.member == member]
         down, frozen = down_of(mine, since), frozen_of(mine)
         cut = [fault.span for fault in faults if member and fault.member == member and fault.effects & LOST_BY]
+        cut += _starved(mine, stalls) if member else ()
         found.append(Member(member, down, frozen, [*away(mine, merged([*down, *frozen]), cut)] if member else []))
     return found
+
+
+def _starved(processes: Sequence[Process], stalls: Sequence[Stall]) -> Sequence[Span]:
+    """When the machine took so much time from these processes of a member that it may not have stayed a member."""
+    pids = {event.pid for event in processes}
+    mine = (stall for stall in stalls if stall.whose == "harness" or stall.pid in pids)
+    return starved([Span(stall.at - stall.seconds, stall.at) for stall in mine])
 
 
 P = TypeVar("P", Request, Turn)

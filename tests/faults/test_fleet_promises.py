@@ -184,6 +184,14 @@ def test_the_machine_takes_time_from_each_member_at_the_same_time() -> None:
     assert names(tale.also(Stall(30.5, 0.4, "controller", PIDS["m1"])).told()) == set()
 
 
+def test_a_member_that_the_machine_does_not_let_renew_its_check_may_lose_its_nodes() -> None:
+    for taken, broken in ((4.2, set()), (2.0, {"A2", "E1"})):
+        tale = FleetTale(end=60.0, sessions=SESSIONS, owners=((0.0, 26.0, "m1"), (26.0, math.inf, "m2")))
+        tale.pod("a", probed=[*steadily(1.1, 20.0), *steadily(26.0, 60.0)], shown=HELD_ON)
+        tale.also(Stall(24.5, taken, "controller", PIDS["m1"]))
+        assert names(tale.told()) == broken
+
+
 def test_metrics_are_combined_when_every_running_member_has_just_been_asked() -> None:
     members = {PIDS["m1"]: "m1", PIDS["m2"]: "m2"}
 

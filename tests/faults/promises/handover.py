@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from controller.publish.given_up import GIVEN_UP
 from tests.faults.history import Effect, Request
-from tests.faults.moves import TAKEN_OVER
+from tests.faults.moves import EXPIRES, TAKEN_OVER
 from tests.faults.promises.cadence import START, gaps_between, unprobed
 from tests.faults.promises.restart import was_late
 from tests.faults.spans import Span, put_off
@@ -16,8 +16,6 @@ ESTABLISHED = 5.0
 """Seconds after its first manifest from which a check has a key."""
 ENDS_LATER = 21.0
 """Seconds after trouble with Consul, or after the loss of all members, in which keys may go with their session."""
-EXPIRES = 5.0
-"""Seconds after the last renewal in which the check of a member does not expire."""
 ON_THE_KEYS: tuple[Effect, ...] = ("cut", "blind", "slow", "leader", "foreign", "two", "local", "busy", "stuck")
 
 

@@ -86,7 +86,11 @@ def _ready(story: Story, signs: Signs) -> Iterator[Broken]:
 
 def _may_be_unready(story: Story, signs: Signs) -> bool:
     effects: tuple[Effect, ...] = ("cut", "blind", "slow", "leader", "foreign", "two", "busy", "behind")
-    troubles = [*story.spans(*effects, pid=signs.pid), *story.absent_of(signs.pid)]
+    troubles = [
+        *story.spans(*effects, pid=signs.pid),
+        *story.absent_of(signs.pid),
+        *story.unaware(story.member_of(signs.pid)),
+    ]
     return any(Span(span.begin, span.end + AFTER_OUTAGE).overlaps(signs.sent - 1.0, signs.sent) for span in troubles)
 
 
