@@ -137,7 +137,7 @@ FAULTS = (
     Fault("agent-stopped", "cluster", agent_stopped, ("cut", "headless"), seconds=3, long=30, in_fleets=True),
     Fault("agent-leaves", "cluster", agent_leaves, ("cut",), seconds=2, long=10, cluster=True),
     Fault("agent-emptied", "cluster", agent_emptied, ("cut",), seconds=1, long=10, cluster=True),
-    Fault("servers-emptied", "cluster", servers_emptied, EMPTIED, seconds=1, long=10, in_fleets=True),
+    Fault("servers-emptied", "cluster", servers_emptied, EMPTIED, seconds=1, long=10),
     Fault(
         "leader-killed", "cluster", leader_killed, ("cut", "leader"), seconds=4, long=20, cluster=True, in_fleets=True
     ),
@@ -162,14 +162,6 @@ FAULTS = (
         cluster=True,
         in_fleets=True,
     ),
-    Fault(
-        "snapshot-restored",
-        "cluster",
-        snapshot_restored,
-        ("cut", "leader", "foreign"),
-        seconds=3,
-        long=15,
-        in_fleets=True,
-    ),
+    Fault("snapshot-restored", "cluster", snapshot_restored, ("cut", "leader", "foreign"), seconds=3, long=15),
     Fault("connections-taken", "cluster", connections_taken, ("slow",), seconds=3, long=15, in_fleets=True),
 )
