@@ -108,7 +108,7 @@ def test_a_scenario_of_a_fleet_gives_its_figures_beside_their_limits(scenario: s
         assert figures["another member is gone: pods that are gained"]["seen"] > 0
     if scenario == "fleet-page":
         assert figures["/fleet: size"]["seen"] > 10
-        assert figures["10 people look: of these, listings of names"]["seen"] > 0
+        assert figures["10 searches at once: requests to Consul"]["seen"] > 0
         assert figures["podpulse fleet: lines"]["seen"] == figures["podpulse fleet --url: lines"]["seen"] > 100
 
 
