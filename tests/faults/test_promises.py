@@ -387,6 +387,8 @@ def test_descriptors_are_too_many_when_they_are_so_twice_in_a_row() -> None:
 
     assert names(used(20.5).told()) == set()
     assert names(used(20.5, 20.6).told()) == {"F1"}
+    assert names(used(20.5, 20.6).also(Stall(20.6, 0.04, "controller", PID)).told()) == {"F1"}
+    assert names(used(20.5, 20.6).also(Stall(20.6, 0.06, "controller", PID)).told()) == set(), "it could not run"
 
 
 def test_a_promise_can_be_left_out() -> None:

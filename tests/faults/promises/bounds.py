@@ -33,17 +33,19 @@ def check(story: Story) -> Iterator[Broken]:
     for pid in dict.fromkeys(usage.pid for usage in story.usages):
         mine = [usage for usage in story.usages if usage.pid == pid]
         more = (WITH_SERVICES if story.setup.services else 0) + (IN_A_FLEET if len(story.members) > 1 else 0)
-        yield from _descriptors(mine, more)
+        yield from _descriptors(story, mine, more)
         yield from _memory(mine)
         yield from _log(story, mine)
     yield from _writes(story)
 
 
-def _descriptors(usages: Sequence[Usage], more: int) -> Iterator[Broken]:
-    """A connection that its target refused or reset has no other end any more, and is a probe's until that is read. So
-    descriptors are too many when they are so twice in a row: a probe does not last that long."""
+def _descriptors(story: Story, usages: Sequence[Usage], more: int) -> Iterator[Broken]:
+    """A connection that its target refused or reset has no other end any more, and is a probe's until the controller
+    has read the end. A probe does not last from one look to the next, unless the controller gets no processor. So the
+    descriptors are too many if both of two looks find too many, and the controller could run between them."""
     for before, usage in zip([None, *usages], usages, strict=False):
-        if before and _surplus(before, more) > 0 < _surplus(usage, more):
+        is_often = before is not None and _surplus(before, more) > 0 < _surplus(usage, more)
+        if before and is_often and story.stalled(before.at, usage.at) < (usage.at - before.at) / 2:
             yield Broken("F1", usage.at, "", f"{usage.descriptors} descriptors, {usage.probing} of them to targets")
         if usage.consul > CONSUL_CONNECTIONS + more:
             yield Broken("F1", usage.at, "", f"{usage.consul} connections to Consul")
