@@ -20,6 +20,7 @@ from controller.cli import isup as isup_module
 from controller.cli import main
 from controller.cli.isup import isup_command
 from tests.conftest import ROOT
+from tests.faults.procfs import links
 from tests.support.authority import Authority
 from tests.support.net import free_ports, until
 from tests.support.terminal import Running
@@ -37,14 +38,21 @@ EMPTY_ENVIRONMENT = re.compile(r'env -i PATH="\$PATH"')
 
 @contextmanager
 def isup(*arguments: object) -> Iterator[int]:
-    """Its port, once it listens."""
+    """Yields the port of isup, once it listens."""
+    with running_isup(*arguments) as (port, _):
+        yield port
+
+
+@contextmanager
+def running_isup(*arguments: object) -> Iterator[tuple[int, int]]:
+    """Yields the port and the process id of isup, once it listens."""
     port = free_ports(1)[0]
     command = [sys.executable, "-m", "controller", "isup", "--port", str(port)]
     environ = os.environ | {"PYTHONWARNINGS": "error", "ISUP_TEST": "grün", **SECRETS}
     with subprocess.Popen([*command, *map(str, arguments)], env=environ, stderr=subprocess.PIPE, text=True) as process:
         try:
             until(lambda: is_open(port) or process.poll() is not None, 30, "isup listens")
-            yield port
+            yield port, process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=10)
@@ -120,12 +128,13 @@ def test_a_secret_is_known_by_its_name_or_by_a_user_in_a_url(name: str, value: s
 
 
 def test_it_listens_on_loopback_unless_told_otherwise() -> None:
-    with isup() as port:
-        listening = Path("/proc/net/tcp").read_text().splitlines()
-    mine = [
-        line.split()[1] for line in listening if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
-    ]
-    assert mine == [f"0100007F:{port:04X}"]
+    with running_isup() as (port, pid):
+        sockets = set(links(pid).values())
+        rows = [
+            line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()
+        ]
+    listening = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+    assert listening == [f"0100007F:{port:04X}"]
 
 
 @pytest.mark.parametrize("command", [isup_command, main], ids=["isup", "podpulse"])

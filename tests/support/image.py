@@ -1,11 +1,13 @@
-"""Builds an image with buildah, in a storage of its own: no daemon, no registry, nothing left on the machine.
+"""Builds an image with buildah in its own storage, without a daemon or a registry.
 
 The base comes from the Debian archive by mmdebstrap, with the mirrors and the index that this machine uses.
 """
 
 import json
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,10 @@ from tests.conftest import ROOT
 
 CA_FILE = "/run/host-ca.pem"
 BUILD_WITHIN = 900
+CACHE = ROOT / ".cache" / "image"
+FRESH = 7 * 86_400
+"""Seconds for which the files of a minimal Debian are used."""
+RETRIES = ("--aptopt=Acquire::Retries 5",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +38,17 @@ class Builder:
         return _run(self.command(*arguments))
 
     def debian(self, name: str) -> None:
-        """A minimal Debian as the image `name`."""
-        archive = self.folder / "base.tar"
-        _run(["mmdebstrap", "--variant=minbase", _codename(), str(archive), *_mirrors()])
+        """Make a minimal Debian the image `name`. Its files come from the Debian archive, at most once a week."""
+        archive = CACHE / f"debian-{_codename()}.tar"
+        if not archive.exists() or time.time() - archive.stat().st_mtime > FRESH:
+            new = self.folder / "base.tar"
+            _run(["mmdebstrap", "--variant=minbase", *RETRIES, _codename(), str(new), *_mirrors()])
+            archive.parent.mkdir(exist_ok=True)
+            shutil.move(new, f"{archive}.{os.getpid()}")
+            Path(f"{archive}.{os.getpid()}").replace(archive)
         container = self.run("from", "scratch")
         self.run("add", "--quiet", container, archive, "/")
         self.run("commit", "--quiet", "--rm", container, name)
-        archive.unlink()
 
     def build(self, dockerfile: Path, name: str, **arguments: str) -> None:
         """Build `name` from the project's folder, with build arguments."""
