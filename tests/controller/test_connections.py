@@ -19,7 +19,7 @@ from tests.support.checks import grpc, http, https, probe_all, tcp
 from tests.support.faults import KeptConnections
 from tests.support.health_server import HealthServer, healthy
 from tests.support.net import until
-from tests.support.probing import Bench
+from tests.support.probing import Bench, is_delayed
 from tests.support.targets import Target, twins
 
 OFTEN = 0.1
@@ -105,9 +105,9 @@ def test_silence_on_a_kept_connection_is_silence_after_connecting(bench: Bench, 
     target.behave(once)
     spec = http(target.port, "silent", reuse=True, interval=0.4, timeout=0.3)
     bench.engine.start([spec])
-    until(lambda: bench.results.all(spec.key)[-1:] and bench.results.all(spec.key)[-1].reason)
+    until(lambda: any(result.reason and not is_delayed(result) for result in bench.results.all(spec.key)))
     bench.engine.stop([spec.key])
-    result = next(result for result in bench.results.all(spec.key) if result.reason)
+    result = next(result for result in bench.results.all(spec.key) if result.reason and not is_delayed(result))
     assert (result.reason, result.detail) == (Reason.TIMEOUT, "connected, then nothing for 0.3 s")
     assert result.phases.first_byte > 0.2 > result.phases.connect
 

@@ -1,4 +1,4 @@
-"""A control loop: every ending of a step, and that nothing ends the loop but its stop."""
+"""The control loop with each possible end of a step. Only `stop` ends the loop."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,7 +21,7 @@ Answers = Callable[[Collection[PodKey]], Mapping[PodKey, Result]]
 
 @dataclass
 class Bench:
-    """A loop around a reconciler whose answers the test gives."""
+    """A loop with a reconciler whose answers the test sets."""
 
     answers: Answers = lambda _: {}
     seen: list[tuple[PodKey, ...]] = field(default_factory=list)
@@ -50,7 +50,7 @@ def bench() -> Iterator[Bench]:
     bench.loop.stop(10)
 
 
-def test_what_is_queued_is_reconciled_in_one_batch_and_given_back(bench: Bench) -> None:
+def test_queued_keys_are_reconciled_in_one_batch_and_marked_as_done(bench: Bench) -> None:
     bench.queue.add([A, B])
     until(lambda: bench.metrics.results.get("success") == 2)
     until(lambda: not bench.queue.working())
@@ -59,7 +59,7 @@ def test_what_is_queued_is_reconciled_in_one_batch_and_given_back(bench: Bench) 
     assert len(bench.metrics.durations) == 1
 
 
-def test_a_key_with_an_error_is_tried_again_and_the_others_are_not(bench: Bench) -> None:
+def test_only_the_key_with_an_error_is_tried_again(bench: Bench) -> None:
     bench.answers = lambda _: {A: Result(error="no")} if bench.times(A) < 3 else {}
     bench.queue.add([A, B])
     until(lambda: bench.times(A) == 3)
@@ -68,14 +68,14 @@ def test_a_key_with_an_error_is_tried_again_and_the_others_are_not(bench: Bench)
     assert bench.metrics.results == {"error": 2, "success": 2}
 
 
-def test_after_a_success_the_back_off_starts_again(bench: Bench) -> None:
+def test_a_success_resets_the_back_off(bench: Bench) -> None:
     bench.answers = lambda _: {A: Result(error="no")} if bench.times(A) < 3 else {}
     bench.queue.add([A])
     until(lambda: bench.metrics.results.get("success") == 1)
     assert bench.queue.retry(A) == 1
 
 
-def test_the_first_failure_in_a_row_is_logged_and_no_more(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_first_failure_in_a_row_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.answers = lambda _: {A: Result(error="the disk is full")} if bench.times(A) < 3 else {}
     bench.queue.add([A])
     until(lambda: bench.metrics.results.get("success") == 1)
@@ -84,20 +84,22 @@ def test_the_first_failure_in_a_row_is_logged_and_no_more(bench: Bench, caplog: 
     ]
 
 
-def test_a_key_to_be_looked_at_again_comes_after_its_time_without_counting_as_failed(bench: Bench) -> None:
+def test_a_key_with_requeue_after_is_reconciled_again_after_that_time_and_is_no_failure(bench: Bench) -> None:
     bench.answers = lambda _: {A: Result(requeue_after=0.05)} if bench.times(A) < 3 else {}
     bench.queue.add([A])
     until(lambda: bench.metrics.results == {"requeue_after": 2, "success": 1})
     assert bench.queue_metrics.retries == 0
 
 
-def test_requeue_after_zero_seconds_is_a_requeue(bench: Bench) -> None:
+def test_requeue_after_zero_seconds_reconciles_the_key_again(bench: Bench) -> None:
     bench.answers = lambda _: {A: Result(requeue_after=0.0)} if bench.times(A) < 2 else {}
     bench.queue.add([A])
     until(lambda: bench.times(A) == 2)
 
 
-def test_an_exception_ends_neither_the_loop_nor_loses_a_key(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_after_an_exception_the_loop_continues_and_tries_the_key_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail_at_first(keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
         if len(bench.seen) == 1:
             raise ZeroDivisionError
@@ -111,7 +113,7 @@ def test_an_exception_ends_neither_the_loop_nor_loses_a_key(bench: Bench, caplog
     assert failed[0].levelno == logging.ERROR
 
 
-def test_a_key_that_raises_each_time_does_not_hold_up_the_others_of_its_batch(bench: Bench) -> None:
+def test_a_key_that_always_raises_does_not_delay_the_others_of_its_batch(bench: Bench) -> None:
     def poisoned(keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
         if B in keys:
             raise ZeroDivisionError
@@ -124,7 +126,7 @@ def test_a_key_that_raises_each_time_does_not_hold_up_the_others_of_its_batch(be
     assert bench.metrics.results["success"] == 2
 
 
-def test_the_trace_of_an_exception_is_logged_once_for_its_kind_until_no_key_fails(
+def test_the_traceback_of_each_kind_of_exception_is_logged_once_until_no_key_fails(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     def traces() -> list[str]:
@@ -151,7 +153,7 @@ def test_the_trace_of_an_exception_is_logged_once_for_its_kind_until_no_key_fail
     until(lambda: len(traces()) == 3)
 
 
-def test_a_key_added_during_its_own_reconciling_is_reconciled_again(bench: Bench) -> None:
+def test_a_key_added_while_it_is_reconciled_is_reconciled_again(bench: Bench) -> None:
     def add_once(keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
         if len(bench.seen) == 1:
             bench.queue.add([A])
@@ -162,13 +164,13 @@ def test_a_key_added_during_its_own_reconciling_is_reconciled_again(bench: Bench
     until(lambda: bench.times(A) == 2)
 
 
-def test_the_pulse_beats_also_without_work(bench: Bench) -> None:
+def test_the_heartbeat_beats_without_work(bench: Bench) -> None:
     bench.pulse_clock.advance(100)
     until(lambda: not bench.heartbeat.stands_still())
     assert bench.seen == []
 
 
-def test_stopping_finishes_the_batch_in_hand_and_takes_no_other() -> None:
+def test_stop_lets_the_current_batch_end_and_starts_no_other() -> None:
     bench = Bench()
 
     def close_meanwhile(keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
@@ -185,7 +187,7 @@ def test_stopping_finishes_the_batch_in_hand_and_takes_no_other() -> None:
     assert bench.metrics.results == {"success": 1}
 
 
-def test_what_many_fail_for_is_logged_once_and_another_reason_again(
+def test_an_error_of_many_keys_is_logged_once_and_another_error_is_logged_too(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.answers = lambda keys: dict.fromkeys(keys, Result(error="nobody answers"))
@@ -204,7 +206,7 @@ def test_what_many_fail_for_is_logged_once_and_another_reason_again(
     ]
 
 
-def test_what_waits_for_long_is_overdue_until_it_succeeds_with_why_it_failed() -> None:
+def test_a_key_that_waits_for_long_is_overdue_with_its_error_until_it_succeeds() -> None:
     clock = FakeClock()
     bench = Bench()
     bench.queue = WorkQueue("checks", bench.queue_metrics, clock)

@@ -1,4 +1,4 @@
-"""What is to stand published, the same for every place: what the probes found, unless the pod flaps."""
+"""The desired record is the same for every place: the result of the probes, unless the pod flaps."""
 
 import threading
 from dataclasses import replace
@@ -27,7 +27,7 @@ def wanted(desired: DesiredHealth, key: PodKey) -> HealthRecord:
     return found.record
 
 
-def test_a_verdict_is_wanted_as_it_is_and_without_one_nothing_is_said() -> None:
+def test_the_desired_record_is_the_verdict_and_without_a_verdict_there_is_none() -> None:
     healths = FakeHealths()
     healths.known = {A: (GOOD, 300.0), B: (CheckHealth(), 300.0)}
     desired = DesiredHealth(healths, FakeClock())
@@ -37,7 +37,7 @@ def test_a_verdict_is_wanted_as_it_is_and_without_one_nothing_is_said() -> None:
     assert desired.desired(PodKey("web1", "gone")) is None
 
 
-def test_the_record_of_a_pod_that_may_get_a_worker_soon_is_kept() -> None:
+def test_the_record_of_a_pod_is_kept_while_it_may_get_a_worker_soon() -> None:
     awaited = {A}
     desired = DesiredHealth(FakeHealths(), FakeClock(), is_awaited=awaited.__contains__)
     assert (desired.desired(A), desired.desired(B)) == (Desired(None, AWAITED), None)
@@ -45,7 +45,7 @@ def test_the_record_of_a_pod_that_may_get_a_worker_soon_is_kept() -> None:
     assert desired.desired(A) is None
 
 
-def test_only_where_it_says_passing_is_a_verdict_without_proof_told_from_another() -> None:
+def test_only_a_passing_record_without_proof_is_marked_as_unproven() -> None:
     healths = FakeHealths()
     healths.known = {A: (GOOD, 300.0), B: (BAD, 300.0)}
     healths.unproven = {A, B}
@@ -69,7 +69,7 @@ def test_the_manifest_that_was_probed_is_named_by_p2s_sha() -> None:
         assert wanted(desired, A).manifest_sha == sha
 
 
-def test_another_manifest_is_a_change_and_the_same_with_a_comment_is_not() -> None:
+def test_another_manifest_changes_the_record_and_a_comment_does_not() -> None:
     healths = FakeHealths()
     desired = DesiredHealth(healths, FakeClock())
     records = []
@@ -80,7 +80,7 @@ def test_another_manifest_is_a_change_and_the_same_with_a_comment_is_not() -> No
 
 
 class Shaky:
-    """One pod whose health changes as told, at times as told, with a bucket of two."""
+    """One pod with a bucket of two changes. The test sets its health and the time."""
 
     def __init__(self, before: "Shaky | None" = None) -> None:
         self.clock = FakeClock(0.0)
@@ -97,7 +97,7 @@ class Shaky:
         return found.quiet if found else -1.0
 
 
-def test_a_pod_that_flaps_is_said_to_be_unknown_with_what_was_last_seen() -> None:
+def test_a_flapping_pod_is_unknown_and_its_detail_has_the_last_status() -> None:
     pod = Shaky()
     assert pod.is_now(GOOD).status is HealthState.PASSING
     record = pod.is_now(BAD)
@@ -108,7 +108,7 @@ def test_a_pod_that_flaps_is_said_to_be_unknown_with_what_was_last_seen() -> Non
     assert (pod.desired.damped(), pod.desired.suppressed) == (frozenset({A}), 1)
 
 
-def test_the_status_of_a_damped_pod_is_published_when_it_was_quiet() -> None:
+def test_a_damped_pod_is_published_as_it_is_after_the_quiet_time() -> None:
     pod = Shaky()
     for health in (GOOD, BAD, GOOD, BAD):
         record = pod.is_now(health)
@@ -122,8 +122,8 @@ def test_the_status_of_a_damped_pod_is_published_when_it_was_quiet() -> None:
     assert (pod.quiet(), pod.desired.damped()) == (0.0, frozenset())
 
 
-def test_however_many_places_ask_a_change_counts_once() -> None:
-    """Else a pod that is published in two places would be damped after half as many changes."""
+def test_a_change_counts_once_for_all_places() -> None:
+    """Otherwise a pod that is published in two places would be damped after half as many changes."""
     pod = Shaky()
     for _ in range(3):
         assert pod.is_now(GOOD).status is HealthState.PASSING
@@ -134,7 +134,7 @@ def test_however_many_places_ask_a_change_counts_once() -> None:
 
 
 class Slow(FakeHealths):
-    """The first who asks gets what was true then, but later."""
+    """The first reader gets the health of the time of its call, but only later."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class Slow(FakeHealths):
         return found
 
 
-def test_who_was_slow_does_not_judge_by_what_is_over() -> None:
+def test_a_slow_reader_does_not_count_an_outdated_health() -> None:
     healths = Slow()
     desired = DesiredHealth(healths, FakeClock())
     healths.known[A] = (BAD, 300.0)
@@ -164,7 +164,7 @@ def test_who_was_slow_does_not_judge_by_what_is_over() -> None:
     assert desired.dampings()[A].status is HealthState.PASSING
 
 
-def test_a_pod_that_went_and_came_back_starts_with_a_full_bucket() -> None:
+def test_a_pod_that_was_removed_and_scheduled_again_has_a_full_bucket() -> None:
     pod = Shaky()
     pod.is_now(GOOD)
     del pod.healths.known[A]
@@ -172,7 +172,7 @@ def test_a_pod_that_went_and_came_back_starts_with_a_full_bucket() -> None:
     assert pod.is_now(BAD).status is HealthState.CRITICAL
 
 
-def test_the_pods_that_flap_are_named_with_how_long_they_are_quiet() -> None:
+def test_flapping_returns_the_flapping_pods_and_their_quiet_time() -> None:
     pod = Shaky()
     for health in (GOOD, BAD):
         pod.is_now(health)
@@ -185,7 +185,7 @@ def test_the_pods_that_flap_are_named_with_how_long_they_are_quiet() -> None:
     assert pod.desired.flapping() == {}
 
 
-def test_the_state_of_pods_is_reported_and_taken_over_by_the_next_run() -> None:
+def test_the_next_run_takes_over_the_buckets_of_the_pods() -> None:
     pod = Shaky()
     pod.is_now(GOOD)
     pod.is_now(BAD)
@@ -195,7 +195,7 @@ def test_the_state_of_pods_is_reported_and_taken_over_by_the_next_run() -> None:
     assert after.is_now(BAD).reason is Reason.FLAPPING
 
 
-def test_other_rules_are_in_force_from_the_next_look_on() -> None:
+def test_new_damping_rules_apply_to_the_next_record() -> None:
     pod = Shaky()
     pod.is_now(GOOD)
     pod.desired.apply(DampingRules(0, 15.0, 60.0))
@@ -203,7 +203,7 @@ def test_other_rules_are_in_force_from_the_next_look_on() -> None:
         assert pod.is_now(health).status is health.state
 
 
-def test_a_quiet_time_shortened_by_a_reload_began_when_it_did_and_ends_sooner() -> None:
+def test_a_reload_that_shortens_the_quiet_time_keeps_its_begin() -> None:
     pod = Shaky()
     for health in (GOOD, BAD):
         pod.is_now(health)

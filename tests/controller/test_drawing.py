@@ -12,14 +12,14 @@ def probe(duration: float, outcome: Outcome = Outcome.SUCCESS) -> PastProbe:
     return PastProbe(0.0, duration, outcome, Reason.NONE, 200)
 
 
-def test_a_stroke_is_as_high_as_the_probe_took_long_and_never_too_small_to_see() -> None:
+def test_the_height_of_a_stroke_is_the_duration_of_its_probe_and_is_always_visible() -> None:
     drawn = drawing([probe(0.1), probe(0.05), probe(0.0001)], 3)
     [path] = drawn.strokes.values()
     assert (drawn.width, drawn.height) == (9, 20)
     assert path == "M1 20v-20M4 20v-10M7 20v-2"
 
 
-def test_a_failure_is_as_high_as_the_drawing_and_does_not_set_the_scale() -> None:
+def test_the_stroke_of_a_failure_has_full_height_and_does_not_change_the_scale() -> None:
     drawn = drawing([probe(9.0, Outcome.FAILURE), probe(0.1), probe(0.0, Outcome.LOCAL)], 3)
     assert list(drawn.strokes.items()) == [
         (Outcome.SUCCESS, "M4 20v-20"),
@@ -43,11 +43,11 @@ def test_the_newest_probe_is_at_the_right_end() -> None:
         ([probe(0.0)], "1 of 1 probes succeeded, in 0.0 ms"),
     ],
 )
-def test_a_drawing_is_described_in_words(probes: list[PastProbe], label: str) -> None:
+def test_a_drawing_has_a_text_alternative(probes: list[PastProbe], label: str) -> None:
     assert drawing(probes, 30).label == label
 
 
-def test_the_phases_of_a_probe_stand_side_by_side_and_fill_the_bar() -> None:
+def test_the_phases_of_a_probe_fill_the_bar_side_by_side() -> None:
     shown = phases(Phases(dns=0.0, connect=0.1, tls=0.2, first_byte=0.1, transfer=0.0))
     assert [phase.name for phase in shown] == ["connect", "tls", "first byte"]
     assert [phase.start for phase in shown] == pytest.approx([0, 25, 75])
@@ -70,7 +70,7 @@ def test_the_phases_of_a_probe_stand_side_by_side_and_fill_the_bar() -> None:
         (1e7, "115 d"),
     ],
 )
-def test_ages_are_shown_in_one_unit(seconds: float, text: str) -> None:
+def test_an_age_is_shown_in_one_unit(seconds: float, text: str) -> None:
     assert age(seconds) == text
 
 
@@ -78,7 +78,7 @@ def test_ages_are_shown_in_one_unit(seconds: float, text: str) -> None:
     ("seconds", "text"),
     [(0.00042, "0.4 ms"), (0.0042, "4 ms"), (0.25, "250 ms"), (2.5, "2.5 s"), (12.5, "12 s"), (300, "5 min")],
 )
-def test_durations_are_shown_as_exactly_as_they_matter(seconds: float, text: str) -> None:
+def test_a_duration_is_shown_with_a_precision_that_fits_its_size(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
 

@@ -1,4 +1,4 @@
-"""Following Consul's trees and folders: what is read, when it is read again, and what is said when it cannot be."""
+"""Readers of Consul and of folders: what they read, when they read it again, and which errors they report."""
 
 import json
 import time
@@ -26,7 +26,7 @@ def record(status: str, node: str = "web1", pod: str = "isup") -> bytes:
 
 
 def until_view(pods: ConsulPods | FolderPods, wanted: Callable[[View], object], within: float = 15.0) -> View:
-    """The first view that is as wanted."""
+    """Returns the first view for which `wanted` is true."""
     deadline = time.monotonic() + within
     while not wanted(view := pods.next(0.5)):
         assert time.monotonic() < deadline, view
@@ -39,10 +39,10 @@ def states(view: View) -> dict[str, str | None] | None:
     return {str(sight.key): sight.record.status if sight.record else None for sight in view.sights}
 
 
-def test_every_change_of_manifests_and_of_health_is_seen_at_once(consul: Agent) -> None:
+def test_each_change_of_manifests_and_of_health_is_seen_at_once(consul: Agent) -> None:
     consul.put("intent/web1/isup", MANIFEST)
     consul.put("intent/web2/isup", MANIFEST)
-    with ConsulPods(consul.client, None, None, 10.0) as pods:
+    with ConsulPods(consul.client, None, None, 120.0) as pods:
         until_view(pods, lambda view: states(view) == {"web1/isup": None, "web2/isup": None})
         before = time.monotonic()
         consul.put("health/isup/web1", record("passing"))
@@ -52,10 +52,10 @@ def test_every_change_of_manifests_and_of_health_is_seen_at_once(consul: Agent) 
         consul.delete("intent/", recurse=True)
         consul.delete("health/", recurse=True)
         until_view(pods, lambda view: states(view) == {})
-        assert time.monotonic() - before < 9.0, "nothing waited for a blocking query to end"
+        assert time.monotonic() - before < 60.0, "nothing waited for a blocking query to end"
 
 
-def test_one_nodes_pods_are_not_those_of_a_node_whose_name_begins_so(consul: Agent) -> None:
+def test_the_pods_of_a_node_exclude_a_node_whose_name_begins_with_its_name(consul: Agent) -> None:
     consul.put("intent/web1/isup", MANIFEST)
     consul.put("intent/web10/isup", MANIFEST)
     consul.put("health/isup/web10", record("passing", "web10"))
@@ -70,7 +70,7 @@ def test_one_pods_health_needs_no_right_to_read_manifests(acl_consul: Agent) -> 
         assert states(until_view(pods, lambda view: view.sights)) == {"web1/isup": "passing"}
 
 
-def test_an_outage_is_reported_while_known_entries_stay_and_reading_continues(persistent_consul: Agent) -> None:
+def test_an_outage_is_reported_and_the_known_pods_are_kept_until_reading_works_again(persistent_consul: Agent) -> None:
     persistent_consul.put("intent/web1/isup", MANIFEST)
     with ConsulPods(persistent_consul.client, None, None, 10.0) as pods:
         known = until_view(pods, lambda view: view.sights)
@@ -84,7 +84,7 @@ def test_an_outage_is_reported_while_known_entries_stay_and_reading_continues(pe
         until_view(pods, lambda view: not view.trouble)
 
 
-def test_a_consul_that_is_not_there_yet_is_waited_for(consul: Agent) -> None:
+def test_reading_begins_when_consul_starts(consul: Agent) -> None:
     consul.kill()
     with ConsulPods(consul.client, None, None, 10.0) as pods:
         assert until_view(pods, lambda view: view.trouble).sights is None
@@ -92,7 +92,7 @@ def test_a_consul_that_is_not_there_yet_is_waited_for(consul: Agent) -> None:
         assert states(until_view(pods, lambda view: view.sights is not None, 30.0)) == {}
 
 
-def test_a_refusal_at_the_start_is_raised_for_nobody_but_a_person_can_mend_it() -> None:
+def test_a_refusal_at_the_start_is_raised() -> None:
     with (
         FakeServer(lambda _: Reply(403, b"Permission denied")) as consul,
         ConsulPods(lambda: ConsulClient(ConsulSettings(consul.address)), None, None, 10.0) as pods,
@@ -119,7 +119,7 @@ def test_after_an_index_that_went_backwards_the_next_listing_does_not_wait() -> 
     assert "wait=10000ms" in consul.asked[1].path
 
 
-def test_records_that_are_none_are_unknown_and_all_others_go_on(consul: Agent) -> None:
+def test_an_unreadable_record_makes_only_its_own_pod_unknown(consul: Agent) -> None:
     consul.put("health/isup/web1", "no record")
     consul.put("health/isup/web2", record("passing", "web2"))
     old = {"Id": "isup", "Node": "web3", "Service": "isup", "Status": "critical"}
@@ -129,7 +129,7 @@ def test_records_that_are_none_are_unknown_and_all_others_go_on(consul: Agent) -
     assert states(view) == {"web1/isup": None, "web2/isup": "passing", "web3/isup": "critical"}
 
 
-def test_folders_are_looked_into_again_and_again(tmp_path: Path) -> None:
+def test_folders_are_read_periodically(tmp_path: Path) -> None:
     intents, healths = tmp_path / "pods", tmp_path / "health"
     intents.mkdir()
     (intents / "isup.yaml").write_text(MANIFEST)

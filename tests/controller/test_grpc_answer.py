@@ -1,4 +1,4 @@
-"""How the messages of grpc.health.v1 are written and read: as protocol buffers are."""
+"""The messages of grpc.health.v1 are written and read as protocol buffers."""
 
 import struct
 from contextlib import suppress
@@ -34,7 +34,7 @@ def body(encoded: bytes) -> bytes:
         ("a2 06 00 08 01", 1),
     ],
 )
-def test_the_status_is_the_last_value_of_its_field_and_others_are_skipped(encoded: str, status: int) -> None:
+def test_the_status_is_the_last_value_of_its_field_and_other_fields_are_skipped(encoded: str, status: int) -> None:
     assert serving_status(body(bytes.fromhex(encoded))) == status
     assert health_pb2.HealthCheckResponse.FromString(bytes.fromhex(encoded)).status == status
 
@@ -72,7 +72,7 @@ def test_the_status_is_the_last_value_of_its_field_and_others_are_skipped(encode
         "an unknown wire type",
     ],
 )
-def test_what_is_not_one_message_is_refused(answer: bytes) -> None:
+def test_a_body_that_is_not_exactly_one_message_is_refused(answer: bytes) -> None:
     with pytest.raises(ValueError, match=r"expected one message|ends too early|wire type"):
         serving_status(answer)
 
@@ -106,20 +106,20 @@ def field(number: int, kind: int, value: int) -> bytes:
 
 
 @given(st.lists(FIELDS, max_size=9), st.integers(0, 9))
-def test_a_message_is_read_as_protocol_buffers_read_it(fields: list[tuple[int, int, int]], at: int) -> None:
+def test_a_message_has_the_same_status_as_with_protocol_buffers(fields: list[tuple[int, int, int]], at: int) -> None:
     every = [field(*each) for each in fields]
     encoded = b"".join([*every[:at], b"\x08\x01", *every[at:]])
     assert serving_status(body(encoded)) == health_pb2.HealthCheckResponse.FromString(encoded).status & 0xFFFFFFFF
 
 
 @given(st.binary(max_size=60))
-def test_whatever_comes_is_read_or_refused(encoded: bytes) -> None:
+def test_any_bytes_are_read_or_refused(encoded: bytes) -> None:
     for answer in (encoded, body(encoded)):
         with suppress(ValueError):
             assert serving_status(answer) >= 0
 
 
 @given(st.text(max_size=300))
-def test_a_request_is_the_one_that_grpc_would_send(service: str) -> None:
+def test_the_request_is_the_same_as_grpcs(service: str) -> None:
     written = message(service)
     assert written == body(health_pb2.HealthCheckRequest(service=service).SerializeToString())

@@ -336,7 +336,7 @@ def splits(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 
 
 @given(splits())
-def test_any_split_of_an_answer_is_read_alike(split: tuple[bytes, list[bytes]]) -> None:
+def test_an_answer_has_the_same_result_however_it_is_split(split: tuple[bytes, list[bytes]]) -> None:
     data, parts = split
     whole, said = read(data)
     for every in (parts, [bytes([each]) for each in data]):

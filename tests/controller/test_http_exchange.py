@@ -1,4 +1,4 @@
-"""How one answer in HTTP/1.1 is read, byte by byte and without a socket."""
+"""The parser of one HTTP/1.1 answer, byte by byte and without a socket."""
 
 from itertools import pairwise
 
@@ -21,7 +21,7 @@ def exchange(*, is_head: bool = False, kept: int = MAX_READ) -> HttpExchange:
 
 
 def read(*parts: bytes, is_head: bool = False, clean: bool | None = None) -> HttpExchange:
-    """Returns the exchange after these bytes, and after the end of the connection where `clean` is given.
+    """Returns the exchange after these bytes. With `clean`, the connection has also ended.
 
     A connection on which more comes than one answer is not kept.
     """
@@ -37,7 +37,7 @@ def read(*parts: bytes, is_head: bool = False, clean: bool | None = None) -> Htt
 
 
 def told(answer: HttpExchange) -> tuple[bool, str, int, bytes]:
-    """Returns what a verdict is made of."""
+    """Returns the facts for a verdict."""
     failure = sentence(answer.failure, "web1:80", "web1") if answer.failure else ""
     return answer.is_done, failure, answer.status, bytes(answer.body)
 
@@ -89,7 +89,9 @@ def splits(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> tuple[bytes, lis
 
 
 @given(splits(answers()), st.booleans(), st.booleans())
-def test_any_split_of_an_answer_is_read_alike(split: tuple[bytes, list[bytes]], is_head: bool, clean: bool) -> None:
+def test_an_answer_has_the_same_result_however_it_is_split(
+    split: tuple[bytes, list[bytes]], is_head: bool, clean: bool
+) -> None:
     data, parts = split
     whole = read(data, is_head=is_head)
     every = [read(*parts, is_head=is_head), read(*(bytes([each]) for each in data), is_head=is_head)]
@@ -104,7 +106,7 @@ def test_any_split_of_an_answer_is_read_alike(split: tuple[bytes, list[bytes]], 
 
 
 @given(splits(broken()), st.booleans(), st.booleans())
-def test_any_split_of_a_broken_answer_is_read_alike(
+def test_a_broken_answer_has_the_same_result_however_it_is_split(
     split: tuple[bytes, list[bytes]], is_head: bool, clean: bool
 ) -> None:
     data, parts = split
@@ -114,7 +116,7 @@ def test_any_split_of_a_broken_answer_is_read_alike(
 
 
 class Thorough(HttpExchange):
-    """Reads every answer in full, the usual ones too."""
+    """Reads every answer with the full parser, the usual answers too."""
 
     __slots__ = ()
 
@@ -124,7 +126,7 @@ class Thorough(HttpExchange):
 
 @st.composite
 def usual(draw: st.DrawFn) -> bytes:
-    """An answer with the length of its body, or nearly so."""
+    """An answer with the length of its body, or with a length that is wrong by one."""
     status = draw(st.sampled_from([b"200 OK", b"204 N", b"304 M", b"408 T", b"503 No", b"101 S", b"100 Go", b"999 X"]))
     headers = b"".join(draw(HEADERS))
     body = draw(st.binary(max_size=8)) * draw(st.sampled_from([1, 1, MAX_READ // 8]))
@@ -135,7 +137,7 @@ def usual(draw: st.DrawFn) -> bytes:
 
 @given(splits(st.one_of(usual(), answers(), broken())), st.booleans(), st.booleans(), st.sampled_from([MAX_READ, 5]))
 @settings(max_examples=500)
-def test_the_usual_answer_is_read_as_it_is_in_full(
+def test_the_short_way_and_the_full_parser_read_the_usual_answer_alike(
     split: tuple[bytes, list[bytes]], is_head: bool, clean: bool, kept: int
 ) -> None:
     data, parts = split
@@ -152,13 +154,13 @@ def test_the_usual_answer_is_read_as_it_is_in_full(
 
 
 @pytest.mark.parametrize("more", [b"", b"Connection: close\r\n", b"Server: x\r\nDate: y\r\n"])
-def test_an_answer_in_one_piece_with_its_length_is_usual(more: bytes) -> None:
+def test_an_answer_in_one_piece_with_its_length_takes_the_short_way(more: bytes) -> None:
     assert UsualAnswer(OK + more + SIZED[len(OK) :]).is_complete
     assert not UsualAnswer(OK + more + b"\r\n").is_complete
 
 
 @given(st.lists(st.binary(max_size=300)), st.booleans())
-def test_whatever_comes_is_read_without_an_exception(parts: list[bytes], clean: bool) -> None:
+def test_no_bytes_raise_an_exception(parts: list[bytes], clean: bool) -> None:
     answer = read(*parts, clean=clean)
     assert answer.is_done
     assert len(answer.body) <= MAX_READ
@@ -167,7 +169,7 @@ def test_whatever_comes_is_read_without_an_exception(parts: list[bytes], clean: 
 # Informational answers, HEAD, and where an answer ends
 
 
-def test_informational_answers_are_passed_over() -> None:
+def test_informational_answers_are_skipped() -> None:
     answer = read(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: <a>\r\n\r\n" + SIZED)
     assert (told(answer), answer.is_keepable) == ((True, "", 200, b"ok"), True)
 
@@ -203,12 +205,12 @@ def test_an_answer_to_head_ends_with_its_headers(length: bytes) -> None:
     ],
     ids=["sized", "chunked", "204", "close", "HTTP/1.0", "two answers"],
 )
-def test_a_connection_is_kept_only_where_it_can_serve_another_request(answer: bytes, keepable: bool) -> None:
+def test_a_connection_is_kept_only_if_it_can_carry_another_request(answer: bytes, keepable: bool) -> None:
     found = read(answer)
     assert (found.is_done, found.failure, found.is_keepable) == (True, None, keepable)
 
 
-def test_bytes_after_the_answer_change_nothing_of_it() -> None:
+def test_bytes_after_the_answer_do_not_change_it() -> None:
     answer = read(SIZED + b"HTTP/1.1 500 No\r\nX: a\0b\r\nContent-Length: 4\r\n\r\nbody")
     assert told(answer) == (True, "", 200, b"ok")
 
@@ -243,7 +245,7 @@ def test_an_answer_that_ends_in_its_headers_is_not_taken_from_a_kept_connection(
         (CHUNKED + b"xyz\r\n", True, Cause.MALFORMED),
     ],
 )
-def test_the_ways_in_which_an_answer_ends_are_distinguished(data: bytes, clean: bool, expected: Cause | None) -> None:
+def test_each_way_to_end_an_answer_has_its_own_failure(data: bytes, clean: bool, expected: Cause | None) -> None:
     assert cause(read(data, clean=clean)) is expected
 
 
@@ -280,7 +282,7 @@ def test_an_odd_header_does_not_fail_an_answer(before: bytes, start: bytes, head
     assert (told(answer), answer.is_keepable) == ((True, "", 200, b"ok"), True)
 
 
-def test_an_informational_answer_that_closes_the_connection_is_passed_over() -> None:
+def test_an_informational_answer_that_closes_the_connection_is_skipped() -> None:
     for start in (b"HTTP/1.0 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n"):
         assert told(read(start + SIZED)) == (True, "", 200, b"ok")
 
@@ -304,7 +306,7 @@ def test_an_answer_with_the_coding_identity_ends_with_the_connection() -> None:
 
 
 @pytest.mark.parametrize("status", [b"200", b"204", b"304"])
-def test_a_coding_does_not_matter_where_there_is_no_body(status: bytes) -> None:
+def test_a_transfer_coding_is_ignored_if_there_is_no_body(status: bytes) -> None:
     head = b"HTTP/1.1 " + status + b" X\r\nTransfer-Encoding: gzip\r\n\r\n"
     assert cause(read(head, is_head=True)) is None
     assert cause(read(head)) is (Cause.MALFORMED if status == b"200" else None)
@@ -312,7 +314,7 @@ def test_a_coding_does_not_matter_where_there_is_no_body(status: bytes) -> None:
 
 @pytest.mark.parametrize("length", [b"x", b"-1", b"2, 3", b"2\r\nContent-Length: 3", b"9" * 30])
 @pytest.mark.parametrize("status", [b"200", b"204", b"304", b"101"])
-def test_a_length_does_not_matter_where_there_is_no_body(status: bytes, length: bytes) -> None:
+def test_a_length_is_ignored_if_there_is_no_body(status: bytes, length: bytes) -> None:
     data = b"HTTP/1.1 " + status + b" X\r\nContent-Length: " + length + b"\r\nServer: y\r\n\r\n"
     for step in (1, 7, len(data)):
         parts = [data[at : at + step] for at in range(0, len(data), step)]
@@ -322,7 +324,7 @@ def test_a_length_does_not_matter_where_there_is_no_body(status: bytes, length: 
         assert answer.is_done
 
 
-def test_a_length_of_an_informational_answer_does_not_matter() -> None:
+def test_the_length_of_an_informational_answer_is_ignored() -> None:
     answer = read(b"HTTP/1.1 103 Early\r\nContent-Length: x\r\n\r\n" + SIZED)
     assert told(answer) == (True, "", 200, b"ok")
     refused = read(b"HTTP/1.1 103 Early\r\nContent-Length: x\r\n\r\n" + OK + b"Content-Length: x\r\n\r\n")
@@ -343,13 +345,13 @@ def test_a_length_of_an_informational_answer_does_not_matter() -> None:
         (OK + b"X Y: z\r\n" + b"X: y\r\n" * MAX_READ, Cause.HEAD_TOO_LONG),
     ],
 )
-def test_what_cannot_be_read_is_distinguished_after_an_odd_header_too(data: bytes, expected: Cause) -> None:
+def test_an_unreadable_answer_has_its_own_failure_after_an_odd_header_too(data: bytes, expected: Cause) -> None:
     for step in (1, 7, len(data)):
         answer = read(*(data[at : at + step] for at in range(0, len(data), step)))
         assert (answer.is_done, cause(answer)) == (True, expected)
 
 
-def test_the_status_is_kept_where_an_odd_header_and_then_a_fault_follow() -> None:
+def test_the_status_is_kept_if_an_odd_header_and_then_a_fault_follow() -> None:
     data = b"HTTP/1.1 503\r\nX Y: z\r\nX: a\0b\r\n\r\n"
     for step in (1, 7, len(data)):
         answer = read(*(data[at : at + step] for at in range(0, len(data), step)))
@@ -361,7 +363,7 @@ def test_the_status_is_kept_where_an_odd_header_and_then_a_fault_follow() -> Non
 
 @pytest.mark.parametrize("step", [1000, 16_384, 10 * MAX_READ])
 @pytest.mark.parametrize(("over", "expected"), [(0, None), (1, Cause.HEAD_TOO_LONG)])
-def test_a_head_may_have_64_kib_however_it_comes(step: int, over: int, expected: Cause | None) -> None:
+def test_headers_of_64_kib_are_read_however_they_are_split(step: int, over: int, expected: Cause | None) -> None:
     end = b"\r\nContent-Length: 0\r\n\r\n"
     data = OK + b"X: " + b"x" * (MAX_READ + over - len(OK) - 3 - len(end)) + end
     assert len(data) == MAX_READ + over
@@ -371,7 +373,7 @@ def test_a_head_may_have_64_kib_however_it_comes(step: int, over: int, expected:
 
 @pytest.mark.parametrize("step", [1000, 16_384, 10 * MAX_READ])
 @pytest.mark.parametrize("over", [0, 1, 100_000])
-def test_of_a_body_64_kib_are_read_however_it_comes(step: int, over: int) -> None:
+def test_64_kib_of_a_body_are_read_however_it_is_split(step: int, over: int) -> None:
     length = MAX_READ + over
     data = OK + b"Content-Length: %d\r\n\r\n" % length + b"x" * length
     answer = read(*(data[at : at + step] for at in range(0, len(data), step)))
@@ -391,7 +393,7 @@ def test_of_a_body_64_kib_are_read_however_it_comes(step: int, over: int) -> Non
     ],
     ids=["100 Continue", "headers", "one header", "trailers", "one trailer", "an extension of a chunk"],
 )
-def test_what_never_ends_around_a_body_is_given_up(start: bytes, more: bytes) -> None:
+def test_endless_headers_around_a_body_end_the_probe(start: bytes, more: bytes) -> None:
     answer = read(start, *[more] * (MAX_READ // len(more) + 2))
     assert (answer.is_done, cause(answer)) == (True, Cause.HEAD_TOO_LONG)
 
@@ -401,7 +403,7 @@ def test_many_small_chunks_are_one_body() -> None:
     assert told(answer) == (True, "", 200, b"x" * (MAX_READ // 2))
 
 
-def test_no_more_of_a_body_is_kept_than_is_needed() -> None:
+def test_only_the_needed_part_of_a_body_is_kept() -> None:
     answer = exchange(kept=MAX_EXCERPT)
     answer.receive(OK + b"Content-Length: 10000\r\n\r\n" + b"x" * 10_000)
     assert (answer.is_done, len(answer.body)) == (True, MAX_EXCERPT)
@@ -421,7 +423,7 @@ def test_no_more_of_a_body_is_kept_than_is_needed() -> None:
         (HttpGet("web1", 80, "/", headers=(("host", "other"),)), b"other"),
     ],
 )
-def test_the_request_names_the_host_and_the_port_that_is_not_the_schemes(probe: HttpGet, host: bytes) -> None:
+def test_the_host_header_has_the_port_unless_it_is_the_default_of_the_scheme(probe: HttpGet, host: bytes) -> None:
     lines = prepared(probe).request.split(b"\r\n")
     assert lines[0] == b"GET / HTTP/1.1"
     assert [line.partition(b": ")[2] for line in lines if line.lower().startswith(b"host: ")] == [host]

@@ -75,7 +75,7 @@ def test_logging_does_not_wait_for_a_reader_that_has_stopped_and_the_loss_is_rep
     started = time.monotonic()
     for number in range(5_000):
         handler.handle(record("line %d", number, logger=f"logger-{number}"))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     until(lambda: "lines of the log were lost" in pipe.read(), what="the loss to be told")
     numbers = itertools.count()
 
@@ -93,7 +93,7 @@ def test_the_end_does_not_wait_for_a_reader_that_has_stopped(pipe: Pipe) -> None
         handler.handle(record("line %d", number, logger=f"logger-{number}"))
     started = time.monotonic()
     handler.close()
-    assert time.monotonic() - started < 5 * LAST_WORDS
+    assert time.monotonic() - started < 30 * LAST_WORDS
 
 
 def test_a_reader_that_is_gone_or_a_descriptor_that_is_closed_is_no_error(pipe: Pipe) -> None:

@@ -1,4 +1,4 @@
-"""Which pods a query asks for, in which order, and how it stands in a URL."""
+"""A query selects and sorts pods, and has a URL."""
 
 from collections.abc import Sequence
 
@@ -66,17 +66,17 @@ def names(text: str, pods: Sequence[PodView] = PODS) -> list[str]:
         ("per_page=2&page=99", ["batch"]),
     ],
 )
-def test_a_query_filters_sorts_and_parts(text: str, pods: list[str]) -> None:
+def test_a_query_filters_sorts_and_selects_a_page_of_pods(text: str, pods: list[str]) -> None:
     assert names(text) == pods
 
 
-def test_every_column_can_be_sorted_by() -> None:
+def test_pods_can_be_sorted_by_every_column() -> None:
     assert set(KEYS) == set(COLUMNS)
     for column in COLUMNS:
         assert names(f"sort={column}") == list(reversed(names(f"sort=-{column}")))
 
 
-def test_totals_are_of_all_pods() -> None:
+def test_totals_count_all_pods() -> None:
     seen = listing(PODS, query("state=critical&per_page=1"))
     assert (seen.matching, seen.pages, seen.total) == (2, 2, 5)
     assert seen.totals[PodState.CRITICAL] == 2
@@ -85,7 +85,7 @@ def test_totals_are_of_all_pods() -> None:
 
 
 @given(st.lists(st.integers(0, 50), max_size=2_000), st.integers(0, 2_000), st.integers(1, 300), st.booleans())
-def test_a_part_of_the_order_is_that_part_of_all(
+def test_a_page_of_pods_is_a_slice_of_all_sorted_pods(
     times: list[int],
     start: int,
     count: int,
@@ -118,7 +118,7 @@ def test_an_invalid_parameter_is_named_or_ignored(text: str, parameter: str) -> 
     )
 
 
-def test_a_url_says_what_is_not_as_by_default() -> None:
+def test_a_url_contains_only_parameters_that_differ_from_the_default() -> None:
     asked = query("state=critical&q=a+b&sort=-took&page=3&per_page=50")
     assert asked.url() == "?per_page=50&state=critical&q=a+b&sort=-took"
     assert asked.url(page=4, q="") == "?page=4&per_page=50&state=critical&sort=-took"
@@ -127,7 +127,7 @@ def test_a_url_says_what_is_not_as_by_default() -> None:
     assert Paging(page=2).url(page=3) == "?page=3"
 
 
-def test_the_way_to_sort_turns_round_with_the_second_time() -> None:
+def test_the_second_click_on_a_column_reverses_the_order() -> None:
     assert query().sorted_by("pod") == "?sort=pod"
     assert query("sort=pod").sorted_by("pod") == "?sort=-pod"
     assert query().sorted_by("took") == "?sort=-took"
@@ -135,7 +135,7 @@ def test_the_way_to_sort_turns_round_with_the_second_time() -> None:
     assert query("sort=-took").sorted_by("state") == "?"
 
 
-def test_what_is_said_twice_is_looked_at_once() -> None:
+def test_repeated_values_of_a_parameter_count_once() -> None:
     asked = query("state=critical&state=passing&state=critical")
     assert asked.state == ("critical", "passing")
     assert asked.url() == "?state=critical&state=passing"

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ from tests.support.checks import grpc, https, tcp
 from tests.support.http2 import grpc_answer
 from tests.support.net import until
 from tests.support.probing import Bench, spec
-from tests.support.recorders import RecordedResults
+from tests.support.recorders import FakeClock, RecordedResults
 from tests.support.targets import Target
 
 FAILURE, LOCAL, SUCCESS = Outcome.FAILURE, Outcome.LOCAL, Outcome.SUCCESS
@@ -226,46 +226,58 @@ def test_a_header_field_of_grpc_with_an_invalid_name_cannot_be_understood(bench:
 # Our own time
 
 
-def test_probes_that_came_late_by_our_own_fault_wait_for_a_free_transfer(paused: Bench, pausing: Pausing) -> None:
-    with Target() as target:
-        checks = [tcp(target.port, f"pod-{number}", interval=1.0) for number in range(40)]
-        paused.engine.start(checks)
-        for check in checks:
-            pausing.after(check.key, 1, within=20)
-        before = {check.key: len(pausing.all(check.key)) for check in checks}
-        pausing.pause(paused, target)
-        began = time.monotonic()
-        until(lambda: time.monotonic() - began > 1.7, what="every check is due, by more than it has patience")
-        pausing.go_on()
-        later = {key: pausing.after(key, count, within=20) for key, count in before.items()}
-        assert {(result.outcome, result.detail) for result in later.values()} == {(SUCCESS, "")}
-
-
-def slow_name(seconds: float) -> Callable[[str], Answer]:
-    def ask(name: str) -> Answer:
-        time.sleep(seconds)
-        return Answer(("127.0.0.1",))
-
-    return ask
-
-
-def test_a_timeout_of_which_the_name_took_most_is_not_the_pods_fault(authority: Authority, target: Target) -> None:
-    target.behave(targets.hang)
-    bench = Bench(authority.file, ask=slow_name(0.9))
-    result = bench.result(CheckSpec(PodKey("web1", "isup"), HttpGet("web1", target.port, "/"), 60.0, 1.5))
-    assert (result.outcome, result.reason) == (LOCAL, Reason.DNS)
-    assert result.detail.startswith("of 1.5 s, ")
-    assert result.detail.endswith(" went by until web1 was resolved: too few were left for an answer")
+def test_probes_that_came_late_by_our_own_fault_wait_for_a_free_transfer(
+    authority: Authority, pausing: Pausing, target: Target
+) -> None:
+    clock = FakeClock()
+    bench = Bench(authority.file, max_in_flight=20, results=pausing, clock=clock)
+    checks = [tcp(target.port, f"pod-{number}", interval=1.0) for number in range(40)]
+    bench.engine.start(checks)
+    until(pausing.all)
+    clock.advance(1.0)
+    for check in checks:
+        pausing.first(check.key, within=20)
+    before = {check.key: len(pausing.all(check.key)) for check in checks}
+    pausing.pause(bench, target)
+    clock.advance(1.7)  # every check is due, by more than it has patience
+    pausing.go_on()
+    later = {key: pausing.after(key, count, within=20) for key, count in before.items()}
+    assert {(result.outcome, result.detail) for result in later.values()} == {(SUCCESS, "")}
     bench.engine.close(10)
 
 
-def test_a_timeout_after_a_name_that_was_quickly_resolved_is_the_pods_fault(
-    authority: Authority, target: Target
+@pytest.mark.parametrize(
+    ("lookup", "verdict"),
+    [
+        (
+            0.9,
+            (LOCAL, Reason.DNS, "of 1.5 s, 0.90 went by until web1 was resolved: too few were left for an answer"),
+        ),
+        (0.05, (FAILURE, Reason.TIMEOUT, "connected, then nothing for 1.5 s")),
+    ],
+    ids=["slow", "quick"],
+)
+def test_a_timeout_is_not_the_pods_fault_if_the_name_took_most_of_it(
+    authority: Authority, target: Target, lookup: float, verdict: tuple[Outcome, Reason, str]
 ) -> None:
+    check = CheckSpec(PodKey("web1", "isup"), HttpGet("web1", target.port, "/"), 60.0, 1.5)
+    clock, resolved = FakeClock(), threading.Event()
+
+    def ask(name: str) -> Answer:
+        resolved.wait(30)
+        return Answer(("127.0.0.1",))
+
     target.behave(targets.hang)
-    bench = Bench(authority.file, ask=slow_name(0.05))
-    result = bench.result(CheckSpec(PodKey("web1", "isup"), HttpGet("web1", target.port, "/"), 60.0, 2.0))
-    assert (result.outcome, result.reason) == (FAILURE, Reason.TIMEOUT)
+    bench = Bench(authority.file, ask=ask, clock=clock)
+    bench.engine.start([check])
+    until(lambda: bench.engine._workers.get(check.key) and bench.engine._workers[check.key].waiting)
+    clock.advance(lookup)
+    until(lambda: bench.engine._workers[check.key].dns > 0)
+    resolved.set()
+    until(target.hits)
+    clock.advance(1.5 - lookup)
+    result = bench.results.first(check.key)
+    assert (result.outcome, result.reason, result.detail) == verdict
     bench.engine.close(10)
 
 

@@ -336,14 +336,13 @@ def test_a_hanging_request_ends_when_it_is_cancelled(bench: Bench) -> None:
     assert "cancelled" in bench.sink.write([PASSING], [])[ISUP]
 
 
-def test_a_thousand_changes_are_in_the_catalog_within_seconds(bench: Bench) -> None:
-    assert bench.sink.write(named(1000), []) == {}
-    bench.asked.clear()
-    started = time.monotonic()
-    assert bench.sink.write(named(1000, HealthState.CRITICAL), []) == {}
-    until(lambda: len(bench.agent.request("GET", "health/state/critical").json()) == 1000, 30, "all in the catalog")
-    assert time.monotonic() - started < 30
-    assert bench.asked == ["update_check"] * 1000
+def test_a_thousand_changes_take_one_request_each_and_are_soon_in_the_catalog(consul: Agent) -> None:
+    with sink_at(consul, ttl=3600.0) as bench:
+        assert bench.sink.write(named(1000), []) == {}
+        bench.asked.clear()
+        assert bench.sink.write(named(1000, HealthState.CRITICAL), []) == {}
+        assert bench.asked == ["update_check"] * 1000
+        until(lambda: len(consul.request("GET", "health/state/critical").json()) == 1000, 30, "all in the catalog")
 
 
 def test_a_token_for_the_services_prefix_is_needed_and_enough(consul_binary: Path) -> None:

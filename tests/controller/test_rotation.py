@@ -1,4 +1,4 @@
-"""Files of certificates that are replaced while the controller runs: they are noticed once they are complete, and new
+"""Certificate files that are replaced while the controller runs. The watch reports them once they are complete, and new
 connections use them."""
 
 import dataclasses
@@ -45,7 +45,7 @@ def successor(tmp_path: Path) -> Authority:
 
 
 def replace_by(file: Path, content: Path) -> None:
-    """As those do who know how: beside it, then renamed."""
+    """Write a new file next to the old one and rename it, so that no reader sees half a file."""
     beside = file.with_name("next")
     beside.write_bytes(content.read_bytes())
     beside.replace(file)
@@ -55,7 +55,7 @@ def replace_by(file: Path, content: Path) -> None:
 
 
 class Watched:
-    """Files as probes read them, and who looks whether they were replaced."""
+    """The files as probes read them, and the watch that looks for replaced ones."""
 
     def __init__(self, tls: Tls, ca_file: Path) -> None:
         self.files = TlsFiles(str(ca_file))
@@ -80,7 +80,7 @@ class Watched:
         return pair.certificate_pem, pair.key_pem
 
     def look(self) -> Collection[str]:
-        """The files that were replaced, in order; they are read anew."""
+        """Returns the files that were replaced, in order, and lets them be read again."""
         replaced = self._rotation.look(self.files.readings())
         self.files.renew(self._ca_file, replaced)
         return sorted(replaced)
@@ -100,7 +100,7 @@ def pair(authority: Authority, tmp_path: Path) -> tuple[Path, Path]:
     return cert, key
 
 
-def test_a_file_that_is_replaced_before_the_first_look_is_reported(
+def test_a_file_replaced_before_the_first_look_is_reported(
     watched: Watched, bundle: Path, successor: Authority
 ) -> None:
     replace_by(bundle, successor.file)
@@ -109,7 +109,7 @@ def test_a_file_that_is_replaced_before_the_first_look_is_reported(
     assert [watched.look() for _ in range(2)] == [[], []]
 
 
-def test_a_file_that_was_replaced_is_reported_when_it_is_complete(
+def test_a_replaced_file_is_reported_when_two_looks_find_the_same_content(
     watched: Watched, bundle: Path, successor: Authority
 ) -> None:
     assert [watched.look() for _ in range(2)] == [[], []]
@@ -117,7 +117,7 @@ def test_a_file_that_was_replaced_is_reported_when_it_is_complete(
     assert [watched.look() for _ in range(3)] == [[], [str(bundle)], []]
 
 
-def test_a_file_that_is_replaced_between_two_readings_counts_as_it_was_read_first(
+def test_a_file_replaced_between_two_readings_is_compared_with_the_first_reading(
     bundle: Path, authority: Authority, successor: Authority
 ) -> None:
     """The contexts of the first reading may still be in use when the file is read again."""
@@ -132,7 +132,7 @@ def test_a_file_that_is_replaced_between_two_readings_counts_as_it_was_read_firs
     assert [watched.look() for _ in range(2)] == [[], [str(bundle)]]
 
 
-def test_a_folder_whose_link_is_swapped_as_kubernetes_does_is_reported(
+def test_a_folder_whose_link_kubernetes_has_swapped_is_reported(
     authority: Authority, successor: Authority, tmp_path: Path
 ) -> None:
     mount = Mount(tmp_path / "mount", authority)
@@ -145,7 +145,7 @@ def test_a_folder_whose_link_is_swapped_as_kubernetes_does_is_reported(
 
 
 class Mount:
-    """A volume of Kubernetes': each file is a link through `..data`, which is a link to a folder and is replaced."""
+    """A volume of Kubernetes: each file is a link through `..data`, a link to a folder that Kubernetes replaces."""
 
     def __init__(self, folder: Path, authority: Authority) -> None:
         self._folder = folder
@@ -167,7 +167,7 @@ class Mount:
         (self._folder / "..data_tmp").replace(self._folder / "..data")
 
 
-def test_a_file_that_is_being_written_is_waited_for(watched: Watched, bundle: Path, successor: Authority) -> None:
+def test_a_file_is_not_reported_while_it_is_being_written(watched: Watched, bundle: Path, successor: Authority) -> None:
     whole = successor.file.read_bytes()
     for part in (whole[:100], whole[:200], whole):
         bundle.write_bytes(part)
@@ -175,7 +175,7 @@ def test_a_file_that_is_being_written_is_waited_for(watched: Watched, bundle: Pa
     assert watched.look() == [str(bundle)]
 
 
-def test_authorities_that_cannot_be_used_are_not_reported_and_cause_one_warning(
+def test_unusable_authorities_are_not_reported_and_are_logged_once(
     watched: Watched, bundle: Path, authority: Authority, successor: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundle.write_text("garbage")
@@ -187,7 +187,7 @@ def test_authorities_that_cannot_be_used_are_not_reported_and_cause_one_warning(
     assert [watched.look() for _ in range(2)] == [[], [str(bundle)]]
 
 
-def test_a_file_that_goes_away_and_comes_back_unchanged_is_not_reported(
+def test_a_file_that_disappears_and_returns_unchanged_is_not_reported(
     watched: Watched, bundle: Path, tmp_path: Path
 ) -> None:
     bundle.rename(tmp_path / "away")
@@ -196,7 +196,7 @@ def test_a_file_that_goes_away_and_comes_back_unchanged_is_not_reported(
     assert [watched.look() for _ in range(2)] == [[], []]
 
 
-def test_a_file_that_is_reported_and_then_put_back_and_replaced_again_is_reported_again(
+def test_a_reported_file_that_is_restored_and_replaced_again_is_reported_again(
     watched: Watched, bundle: Path, successor: Authority, tmp_path: Path
 ) -> None:
     (tmp_path / "second").write_bytes(successor.file.read_bytes())
@@ -209,7 +209,7 @@ def test_a_file_that_is_reported_and_then_put_back_and_replaced_again_is_reporte
         watched.read()
 
 
-def test_a_certificate_and_its_key_are_replaced_together_or_not_at_all(
+def test_a_certificate_and_its_key_are_reported_only_when_they_fit_each_other(
     bundle: Path, pair: tuple[Path, Path], successor: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     cert, key = pair
@@ -226,7 +226,7 @@ def test_a_certificate_and_its_key_are_replaced_together_or_not_at_all(
     assert watched.own() == (new_cert.read_bytes(), new_key.read_bytes())
 
 
-def test_a_pair_of_which_one_was_read_before_and_one_after_it_was_replaced_is_read_again(
+def test_a_pair_is_read_again_if_one_file_was_read_before_and_the_other_after_the_replacement(
     bundle: Path, pair: tuple[Path, Path], successor: Authority
 ) -> None:
     cert, key = pair
@@ -241,7 +241,7 @@ def test_a_pair_of_which_one_was_read_before_and_one_after_it_was_replaced_is_re
     assert watched.own() == (new_cert.read_bytes(), new_key.read_bytes())
 
 
-def test_a_pipe_in_place_of_a_file_is_not_opened_and_the_file_is_reported_when_it_is_back(
+def test_a_pipe_in_place_of_a_file_is_not_opened_and_the_new_file_is_reported_later(
     watched: Watched, bundle: Path, successor: Authority
 ) -> None:
     bundle.unlink()
@@ -251,7 +251,7 @@ def test_a_pipe_in_place_of_a_file_is_not_opened_and_the_file_is_reported_when_i
     assert [watched.look() for _ in range(2)] == [[], [str(bundle)]]
 
 
-def test_however_many_files_are_named_what_is_known_of_them_is_bounded(
+def test_the_number_of_kept_readings_and_settings_is_bounded(
     bundle: Path, authority: Authority, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "MAX_READINGS", 5)
@@ -279,7 +279,7 @@ def bench(bundle: Path) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["the engine's", "the check's own"])
-def test_replaced_authorities_are_asked_from_the_next_probe_on(
+def test_the_next_probe_uses_replaced_authorities(
     bench: Bench, authority: Authority, successor: Authority, bundle: Path, tmp_path: Path, own: bool
 ) -> None:
     mine = tmp_path / "own.pem"
@@ -300,7 +300,7 @@ def test_replaced_authorities_are_asked_from_the_next_probe_on(
         assert (str(file),) in {each.paths for each in bench.engine.files()}
 
 
-def test_a_replaced_client_certificate_is_shown_from_the_next_probe_on(
+def test_the_next_probe_uses_a_replaced_client_certificate(
     bench: Bench, authority: Authority, successor: Authority
 ) -> None:
     cert, key = successor.files("client")
@@ -319,7 +319,7 @@ def test_a_replaced_client_certificate_is_shown_from_the_next_probe_on(
 # Consul
 
 
-def test_replaced_files_are_used_for_consul_without_a_report(consul_binary: Path) -> None:
+def test_the_client_of_consul_uses_replaced_files_without_a_reload(consul_binary: Path) -> None:
     with Agent(consul_binary, tls=True) as agent, agent.client() as client:
         assert client.leader()
         assert agent.certificates
@@ -333,7 +333,7 @@ def test_replaced_files_are_used_for_consul_without_a_report(consul_binary: Path
             client.leader()
 
 
-def test_a_certificate_for_consul_is_replaced_with_its_key_or_not_at_all(consul_binary: Path, tmp_path: Path) -> None:
+def test_the_client_of_consul_uses_a_new_certificate_only_with_its_key(consul_binary: Path, tmp_path: Path) -> None:
     with Agent(consul_binary, tls=True) as agent:
         settings = agent.settings()
         cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
@@ -364,7 +364,7 @@ def _answers(client: ConsulClient) -> bool:
         return False
 
 
-def test_other_settings_are_used_from_the_next_request_on(acl_consul_agent: Agent) -> None:
+def test_the_next_request_uses_the_new_settings(acl_consul_agent: Agent) -> None:
     with acl_consul_agent.client("") as client:
         acl_consul_agent.put("intent/web1/a", "x")
         with pytest.raises(ConsulRefused):

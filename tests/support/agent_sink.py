@@ -1,4 +1,4 @@
-"""What tests of the sink at Consul's agent need: the sink, a directory of services, and the agent's own view."""
+"""For tests of the sink at Consul's agent: the sink, a directory of services, and the view of the agent."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -42,7 +42,7 @@ class Directory:
 
 @dataclass
 class Bench:
-    """A sink at an agent, with its client; what it asked for, what it said was lost, and what was found."""
+    """A sink at an agent, its client, the operations that it requested, and the pods that it reported lost or found."""
 
     agent: Agent
     sink: AgentSink
@@ -58,7 +58,7 @@ class Bench:
         return found
 
     def checks(self) -> dict[str, dict[str, Any]]:
-        """As the agent has them."""
+        """Returns the checks of the agent."""
         found: dict[str, dict[str, Any]] = self.agent.request("GET", "agent/checks").json()
         return found
 
@@ -66,7 +66,7 @@ class Bench:
         return str(self.checks()[identity]["Status"])
 
     def in_catalog(self, pod: str = "isup") -> Mapping[str, Any]:
-        """The pod's check as every reader in the datacenter sees it; empty when there is none."""
+        """Returns the pod's check as every reader in the datacenter sees it. Empty if there is none."""
         checks = self.agent.request("GET", f"health/checks/{pod}").json()
         return dict(checks[0]) if checks else {}
 
@@ -75,7 +75,7 @@ class Bench:
         until(lambda: self.in_catalog(pod).get("Status") == status, what=f"{status} in the catalog")
 
     def index(self) -> str:
-        """Moves when anything of this node is written to the catalog."""
+        """Returns an index that changes with each write to the catalog about this node."""
         return self.agent.request("GET", f"health/node/{self.agent.node}").headers["x-consul-index"]
 
 

@@ -1,8 +1,8 @@
 """A real browser for a test: Debian's chromium, headless, driven by selenium through Debian's chromedriver.
 
-Selenium because it is the one driver that is kept by its field, speaks a standard (WebDriver), and takes the driver of
-the distribution, which has the version of its browser; its own downloader is never asked. Everything that the page
-complains about is kept: errors of scripts, and what its Content-Security-Policy refused.
+Selenium is maintained, speaks a standard (WebDriver), and can use the driver of the distribution, which fits the
+installed browser. Its own downloader is not used. Errors of scripts and violations of the Content-Security-Policy are
+collected.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""What tests of the sink in Consul's catalog need: sinks of several controllers, and what readers see."""
+"""For tests of the sink in Consul's catalog: sinks of several controllers, and the view of readers."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The command line within the test's own process: quick, and what it says is at hand."""
+"""Runs the command line in the process of the test, which is quick, and returns its output."""
 
 import signal
 

@@ -1,11 +1,11 @@
 """Clocks that are set from outside, for one process: `clock.py FILE MODULE ARGUMENT...` runs a module with them.
 
-A time namespace shifts only the clocks that never jump, setting the machine's own clock would be felt by all who use
-it, and libfaketime breaks the naps of Python on the monotonic clock. So the functions by which Python reads a clock
-are replaced before anything of the module is imported. What libraries in C ask for is the machine's time as ever, and
-so are naps: a process that was stopped meanwhile wakes at once.
+A time namespace shifts only the clocks that never jump. The machine's own clock is shared with other processes.
+libfaketime breaks sleeping on the monotonic clock in Python. So this module replaces the functions that read a clock in
+Python, before the other module is imported. Libraries in C see the real time. Sleeping also uses the real time: a
+process that was stopped meanwhile wakes at once.
 
-It is run as a file: only the standard library is used here.
+It is run as a file, so it uses only the standard library.
 """
 
 import mmap
@@ -20,7 +20,7 @@ OFFSETS = struct.Struct("ddd")
 
 
 class Clock:
-    """By how many seconds each clock is wrong, in a file that whoever sets it shares with whoever reads it."""
+    """The number of seconds by which each clock is wrong, in a file that the test and the process share."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,19 +45,19 @@ class Clock:
         return self._offsets()[2]
 
     def set(self, offset: float) -> None:
-        """From now on the wall clock is wrong by `offset` seconds; 0: it is right."""
+        """Let the wall clock be wrong by `offset` seconds from now on."""
         self._set(offset, self.monotonic, self.boottime)
 
     def right(self) -> None:
-        """From now on all clocks are right."""
+        """Let all clocks be right from now on."""
         self._set(0.0, 0.0, 0.0)
 
     def suspend(self, seconds: float) -> None:
-        """The machine slept for so long: its monotonic clock stood still."""
+        """Set the clocks as after a suspension of `seconds`: the monotonic clock stood still."""
         self._set(self.offset, self.monotonic - seconds, self.boottime)
 
     def pause(self, seconds: float) -> None:
-        """Whoever runs the machine stopped it for so long: all of its clocks stood still."""
+        """Set the clocks as after a pause by the hypervisor of `seconds`: all clocks stood still."""
         self._set(self.offset - seconds, self.monotonic - seconds, self.boottime - seconds)
 
     def _offsets(self) -> tuple[float, float, float]:
@@ -69,13 +69,13 @@ class Clock:
 
 
 def under(clock: Clock, module: str) -> tuple[str, ...]:
-    """The beginning of a command line that runs `module` by this clock. `-P`: the folder of a script is no place to
-    import from."""
+    """Returns the beginning of a command line that runs `module` with this clock. With `-P`, nothing is imported from
+    the folder of the script."""
     return (sys.executable, "-P", __file__, str(clock.path), module)
 
 
 def install(clock: Clock) -> None:
-    """From now on the clocks are wrong as `clock` says, for whoever imports their functions later too."""
+    """Let the clocks be wrong as `clock` says from now on, also for later imports of their functions."""
     wall, wall_ns, monotonic, monotonic_ns = time.time, time.time_ns, time.monotonic, time.monotonic_ns
     gettime = time.clock_gettime
 

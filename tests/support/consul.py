@@ -1,4 +1,4 @@
-"""A real Consul agent for a test: on free loopback ports, in a folder of its own, gone afterwards.
+"""A real Consul agent for a test: on free loopback ports and in its own folder, which is removed at the end.
 
 `Agent.request` speaks to it through the standard library only, so that a test can look at the truth without the code
 that it tests. The admin's plain HTTP port is always open, also where `address` names HTTPS or a unix socket.

@@ -1,4 +1,4 @@
-"""What a Consul's version says of its configuration: which keys it knows, and what listens unless it is told not to."""
+"""Knows which keys of the configuration each version of Consul accepts, and which ports it opens by default."""
 
 import re
 import subprocess

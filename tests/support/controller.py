@@ -216,10 +216,8 @@ class Controller(AbstractContextManager["Controller"]):
         """Send SIGTERM and return the exit code. It is an error if the process still runs after so many seconds."""
         process = self._running()
         process.terminate()
-        try:
-            code = process.wait(within)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"not gone {within:g} s after SIGTERM") from None
+        until(lambda: process.poll() is not None, within, "gone after SIGTERM")
+        code = process.wait()
         self._process = None
         return code
 

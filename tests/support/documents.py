@@ -1,4 +1,4 @@
-"""The documents (`*.md` in the repository's folder and in `deploy/`), as tests read them."""
+"""The documents (`*.md` in the repository's folder and in `deploy/`), for tests."""
 
 import re
 from collections.abc import Iterator

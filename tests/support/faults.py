@@ -1,5 +1,5 @@
-"""Targets' misbehaviour beyond `targets`: floods that count what they could send, servers that keep connections, and
-TLS spoken wrongly. Nothing of `controller` is used here."""
+"""More misbehaviour of targets: floods that count what they could send, servers that keep connections, and invalid TLS.
+Nothing of `controller` is used here."""
 
 import gzip
 import itertools

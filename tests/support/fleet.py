@@ -1,4 +1,4 @@
-"""Pods for a test: their manifests in a real Consul, one target that stands for all of them, and what is published."""
+"""Pods for a test: their manifests in a real Consul, one target for all of them, and their published health."""
 
 import json
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Between a client and a real Consul, on a real socket: answers in Consul's place whatever a test wants said."""
+"""A server between a client and a real Consul. It gives the answers that a test wants in place of Consul's."""
 
 import http.client
 import json

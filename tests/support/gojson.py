@@ -1,9 +1,9 @@
-"""JSON as Go's `encoding/json` puts it into a struct: for tests that read our records as p2's tools do.
+"""Decodes JSON as Go's `encoding/json` does into a struct, for tests that read our records as p2's tools do.
 
-It differs from reading a dict. Names of fields are compared without regard to case, unless one is equal; of several
-the last one stands; null leaves a field as it was; a value of another type is an error, and so is a time that is not
-RFC 3339. Fields that the struct does not have are passed over. `test_gojson` holds what Go 1.26 makes of each case; Go
-is laxer than this with some times (`1:00`, `,5`, `+24:00`), and refuses one that is spelled with escapes.
+Names of fields are compared without regard to case, unless one is equal. The last of several equal fields is used. null
+leaves a field unchanged. A value of another type is an error, and so is a time that is not RFC 3339. Fields that the
+struct does not have are skipped. `test_gojson` has the results of Go 1.26 for each case. Go accepts some more times
+(`1:00`, `,5`, `+24:00`), and refuses a time that is written with escapes.
 """
 
 import json

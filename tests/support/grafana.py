@@ -1,4 +1,4 @@
-"""What Grafana asks Prometheus for when it shows a dashboard: queries with the variables filled in as Grafana does it.
+"""The queries that Grafana sends to Prometheus when it shows a dashboard, with the variables replaced as Grafana does.
 
 Sources: Grafana's Prometheus data source (escaping of variables, `$__rate_interval`) and its documentation of global
 variables.

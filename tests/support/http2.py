@@ -1,4 +1,4 @@
-"""HTTP/2 as no library would send it: a behaviour for `Target.greeting` that answers one gRPC call, frame by frame."""
+"""HTTP/2 that no library would send: behaviours for `Target.greeting` that answer one gRPC call, frame by frame."""
 
 import struct
 from collections.abc import Iterable

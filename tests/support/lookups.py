@@ -1,4 +1,4 @@
-"""A resolver on a clock of the test, and what it asks."""
+"""A resolver with a clock of the test, and the name server that it asks."""
 
 import queue
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ TROUBLE = Answer((), "web1 cannot be resolved: no name server answers", temporar
 
 @dataclass
 class NameServer:
-    """What a resolver asks: answers what the test says, and hangs on the names that have no answer yet."""
+    """Gives the answers that the test sets, and hangs for names without an answer."""
 
     asked: list[str] = field(default_factory=list)
     _answers: dict[str, "queue.SimpleQueue[Answer]"] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class NameServer:
         return self._queue(name).get()
 
     def says(self, answer: Answer, name: str = "web1") -> None:
-        """The answer to one question about `name`, also to one that hangs already."""
+        """Give this answer to one question about `name`, also to one that hangs already."""
         self._queue(name).put(answer)
 
     def always_says(self, answer: Answer, name: str = "web1") -> None:
@@ -39,7 +39,7 @@ class NameServer:
 
 
 class Lookups:
-    """A resolver on a clock of the test."""
+    """A resolver with a clock of the test."""
 
     def __init__(self) -> None:
         self.server = NameServer()
@@ -56,7 +56,7 @@ class Lookups:
         return self.resolver.lookup(name)
 
     def learn(self, answer: Answer, name: str = "web1") -> Answer | None:
-        """Look up, let the name server answer, and look again."""
+        """Look the name up, let the name server answer, and return the result of another lookup."""
         told, asked = self.told, len(self.server.asked)
         self.lookup(name)
         until(lambda: len(self.server.asked) > asked, what=f"{name} to be asked for")

@@ -1,5 +1,5 @@
-"""A real systemd, booted in namespaces of its own on the root of a Debian. It is no virtual machine, but nothing of the
-host's own systemd, network or processes is in sight.
+"""A real systemd, booted in its own namespaces on the root file system of a Debian. It does not see the systemd, the
+network or the processes of the host.
 """
 
 import shlex

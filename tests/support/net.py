@@ -1,4 +1,4 @@
-"""Ports, certificates, and waiting: what tests with real sockets need."""
+"""For tests with real sockets: free ports, certificates, and waiting for a condition."""
 
 import random
 import socket
@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+
+LONGEST_LOOK = 0.1
+"""Seconds that one look of `until` usually takes at most, with the pause before it."""
+MOST_TIMES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +61,22 @@ def _is_free(port: int) -> bool:
 
 
 def stands_still(pid: int) -> bool:
-    """Whether every thread of a process is stopped: a signal sent is not yet a signal taken."""
+    """Whether every thread of a process is stopped. A signal takes effect some time after it was sent."""
     states = (path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat"))
     return all(state == "T" for state in states)
 
 
 def until(condition: Callable[[], object], within: float = 10.0, what: str = "") -> None:
-    """Wait until `condition()` is true; an AssertionError naming `what` when that takes over `within` seconds."""
-    deadline = time.monotonic() + within
+    """Wait until `condition()` is true. An AssertionError names `what` after `within` seconds.
+
+    A long pause between two looks is mostly a machine that stands still or is busy with other processes. Of each pause
+    `LONGEST_LOOK` counts, so a slow machine gets more time, up to `MOST_TIMES` as much.
+    """
+    left, looked = within, time.monotonic()
+    latest = looked + MOST_TIMES * within
     while not condition():
-        if time.monotonic() > deadline:
+        before, looked = looked, time.monotonic()
+        left -= min(looked - before, LONGEST_LOOK)
+        if left < 0 or looked > latest:
             raise AssertionError(f"not within {within:g} s: {what or condition}")
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""A real nginx before a real Consul, as a proxy with limits of its own. The program is the benchmark's."""
+"""A real nginx as a proxy of a real Consul, with its own limits. It is the program of the benchmarks."""
 
 import socket
 import subprocess

@@ -1,6 +1,6 @@
-"""Makes the README's picture anew, of a real run: `python -m tests.support.picture [FILE]`.
+"""Makes the picture of the README from a real run: `python -m tests.support.picture [FILE]`.
 
-A controller on a folder of manifests, targets that answer as pods do, and a browser that looks at it.
+A controller reads a folder of manifests and probes targets, and a browser shows its page.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""A real Prometheus for a test: on a free loopback port, with a configuration of the test's, gone afterwards.
+"""A real Prometheus for a test: on a free loopback port, with a configuration of the test.
 
-Its database is in a folder of its own. It is asked over its HTTP API through the standard library.
+Its database is in its own folder, which is removed at the end. Tests use its HTTP API through the standard library.
 """
 
 import http.client

@@ -1,4 +1,4 @@
-"""The rules of Prometheus as they are delivered, and copies without waiting times for tests."""
+"""The rules of Prometheus as they are delivered, and copies of them without waiting times."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""A place where commands run as a person types them: a shell in a network namespace of its own.
+"""A shell in its own network namespace, which runs commands as a person types them.
 
-Every port is free there, those that people use too, and nothing but loopback is reached.
+Every port is free there, also the usual ones, and only loopback can be reached.
 """
 
 import os

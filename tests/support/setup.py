@@ -1,4 +1,4 @@
-"""Sets up a tool when the first test needs it: a run of the pure tests needs Python packages alone."""
+"""Sets up a tool when the first test needs it. So the pure tests need only Python packages."""
 
 import os
 import subprocess

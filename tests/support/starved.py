@@ -1,7 +1,7 @@
-"""A probe engine with hardly any descriptors, as a process of its own: `python -m tests.support.starved CA URL...`.
+"""A probe engine with almost no descriptors, as a separate process: `python -m tests.support.starved CA URL...`.
 
 Prints one JSON line per pod: outcome, reason and detail of the first result while no descriptor is left, and of one
-after they were given back.
+after they were closed.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""A probe engine that is held up, a process of its own: `python -m tests.support.stopping CA INTERVAL TIMEOUT URL...`.
+"""A probe engine that a test can delay, as a process: `python -m tests.support.stopping CA INTERVAL TIMEOUT URL...`.
 
-Prints one JSON line a result, as it comes: pod, outcome, reason and detail. For each line on standard input it holds
-the interpreter for as many seconds as the line says, as a long call into C would do; it ends with standard input.
+Prints one JSON line for each result: pod, outcome, reason, detail, and when the probe began and ended.
+Each line on standard input is a number of seconds for which it holds the interpreter, as a long call into C would do.
+It ends at the end of standard input.
 """
 
 import ctypes
@@ -24,7 +25,9 @@ class Printed:
 
     def observe(self, results: Iterable[ProbeResult]) -> None:
         for result in results:
-            print(json.dumps([result.key.pod, result.outcome, result.reason, result.detail]), flush=True)
+            now = time.monotonic()
+            said = result.key.pod, result.outcome, result.reason, result.detail, now - result.duration, now
+            print(json.dumps(said), flush=True)
 
 
 def main(ca_file: str, interval: str, timeout: str, *urls: str) -> None:

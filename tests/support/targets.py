@@ -1,7 +1,7 @@
 """Targets to probe: real HTTP and HTTPS servers on real sockets, which misbehave as a test asks and keep an access log.
 
-One `Target` can stand for many pods, by path; what it does can be changed while it runs. Its log is the truth about
-what was probed. Nothing of `controller` is used here.
+One `Target` can represent many pods, one for each path. Its behaviour can be changed while it runs. Its log shows which
+probes were sent. Nothing of `controller` is used here.
 """
 
 import socket

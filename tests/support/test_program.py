@@ -51,7 +51,7 @@ def test_a_program_that_ignores_sigterm_is_killed_with_its_whole_session(
         program.run(["bash", "-c", DEAF + CHILD + FOR_LONG], within=SOON, cwd=tmp_path)
 
 
-def test_processes_that_a_program_leaves_at_its_exit_are_killed_and_not_waited_for(tmp_path: Path) -> None:
+def test_processes_that_outlive_a_program_are_killed_at_its_exit(tmp_path: Path) -> None:
     done = program.run(["bash", "-c", f"{CHILD}pwd; echo $X >&2; exit 3"], within=60.0, cwd=tmp_path, env={"X": "y"})
     assert (done.returncode, done.stdout, done.stderr) == (3, f"begun\n{tmp_path}\n", "y\n")
 

@@ -51,7 +51,7 @@ def test_a_tool_that_cannot_be_set_up_fails_the_run_after_the_other_tests(projec
     assert (project / "pytest.log").exists()
 
 
-def test_in_ci_it_fails_the_run_before_the_tests(project: Path) -> None:
+def test_in_ci_a_tool_that_cannot_be_set_up_fails_the_run_before_the_tests(project: Path) -> None:
     done = run(project, ci="true")
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "failed: browser, systemd-analyze, image-builder"
@@ -64,13 +64,13 @@ def test_a_run_of_some_tests_sets_up_packages_only(project: Path) -> None:
     assert (project / "pytest.log").read_text() == "tests/reconcilers\n"
 
 
-def test_a_lint_step_that_fails_beside_the_tests_fails_the_run(project: Path) -> None:
+def test_a_lint_step_that_fails_during_the_tests_fails_the_run(project: Path) -> None:
     script(project / ".venv" / "bin" / "mypy", "exit 1")
     done = run(project, "tests/reconcilers")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "failed: mypy")
 
 
-def test_a_tool_without_a_source_is_said_to_be_missing(tmp_path: Path) -> None:
+def test_a_tool_without_a_source_is_reported_as_missing(tmp_path: Path) -> None:
     script(tmp_path / "tests" / "setup", "")
     shutil.copy(ROOT / "tests" / "setup", tmp_path / "tests" / "setup")
     for name in ("bash", "sed", "dirname", "mkdir", "flock"):

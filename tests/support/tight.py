@@ -1,7 +1,7 @@
-"""A probe engine under a limit of descriptors, a process of its own: `python -m tests.support.tight LIMIT PORT CHECKS`.
+"""A probe engine with a limit of descriptors, as a process: `python -m tests.support.tight LIMIT PORT CHECKS`.
 
-Each check keeps its connection, to an address of its own of this machine. Prints one JSON line: how many results there
-are of each outcome, how many transfers may be in flight, and how many sockets stand when all were probed.
+Each check keeps its connection, to its own loopback address. Prints one JSON line: the number of results of each
+outcome, how many transfers may be in flight, and how many sockets are open after all were probed.
 """
 
 import json
@@ -34,7 +34,7 @@ def main(limit: str, port: str, checks: str) -> None:
             PodKey("web1", f"pod-{number}"),
             HttpGet("web1", int(port), "/", reuse=True),
             1.0,
-            0.9,
+            20.0,
             address=f"127.0.1.{number + 1}",
         )
         for number in range(int(checks))

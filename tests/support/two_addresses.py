@@ -1,4 +1,4 @@
-"""Probes names of two addresses, as a process of its own: `python -m tests.support.two_addresses FREE ADDRESS PORT...`.
+"""Probes names with two addresses, as a process: `python -m tests.support.two_addresses FREE ADDRESS PORT...`.
 
 Each PORT is one check of ADDRESS and, after it, of `::1`. FREE is how many descriptors are free during the probes, a
 number or "all". Prints one JSON line per check: outcome, reason and detail of its first result.

@@ -10,9 +10,10 @@ from functools import partial
 import pytest
 
 from tests.support.consul import Agent
-from tests.support.controller import Controller, gaps, manifest
+from tests.support.controller import Controller, gaps, manifest, none_is_added
 from tests.support.net import until
 from tests.support.proxy import Line, TcpProxy
+from tests.support.standstills import Standstills
 from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
 
@@ -77,7 +78,7 @@ def start(launch: Launch, consul: Agent, member: str, through: str = "") -> Cont
         through=through,
         node_name=member,
         fleet="f",
-        defaults={"interval": f"{INTERVAL:g}s", "timeout": "500ms"},
+        defaults={"interval": f"{INTERVAL:g}s", "timeout": "500ms", "failure_threshold": 5},
     )
 
 
@@ -116,10 +117,9 @@ def hits_by_path(target: Target) -> dict[str, list[float]]:
 
 def test_every_pod_is_probed_by_one_member(members: dict[str, Controller], target: Target) -> None:
     target.clear()
-    began = time.monotonic()
-    until(lambda: time.monotonic() - began > 10 * INTERVAL, 60)
+    until(lambda: all(len(times) >= 12 for times in hits_by_path(target).values()), 60)
     for path, times in hits_by_path(target).items():
-        assert 8 <= len(times) <= 12, (path, times)
+        assert none_is_added(times[2:], INTERVAL), (path, times)
 
 
 def test_a_member_is_killed_and_no_reader_of_the_health_notices(
@@ -145,7 +145,7 @@ def test_a_member_is_killed_and_no_reader_of_the_health_notices(
 def test_a_member_that_stops_hands_over_and_one_that_returns_takes_its_share(
     members: dict[str, Controller], consul: Agent, target: Target
 ) -> None:
-    with Readers(consul).reading() as readers:
+    with Readers(consul).reading() as readers, Standstills() as pauses:
         target.clear()
         assert members["m3"].terminate() == 0
         stopped = time.monotonic()
@@ -154,7 +154,7 @@ def test_a_member_that_stops_hands_over_and_one_that_returns_takes_its_share(
             lambda: all(times and times[-1] > stopped + 4 * INTERVAL for times in hits_by_path(target).values()),
             TAKEN_OVER_WITHIN,
         )
-        assert max(max(gaps(times)) for times in hits_by_path(target).values()) < 4 * INTERVAL
+        assert max(max(gaps(times)) for times in hits_by_path(target).values()) < 4 * INTERVAL + pauses.seconds
         members["m3"].start()
         until(lambda: all_share(members.values()), JOINED_WITHIN)
         until(lambda: time.monotonic() - stopped > 25.0, 60, "the session of the stopped member to end")
@@ -174,9 +174,7 @@ def test_a_pod_that_fails_is_noticed_by_its_heir(members: dict[str, Controller],
 def test_all_members_are_killed_and_all_keys_are_gone(members: dict[str, Controller], consul: Agent) -> None:
     for member in members.values():
         member.kill()
-    killed = time.monotonic()
-    until(lambda: not consul.keys("health/"), 60.0, "all keys to be gone")
-    assert time.monotonic() - killed < 25.0
+    until(lambda: not consul.keys("health/"), 25.0, "all keys to be gone")
 
 
 def test_a_member_that_is_cut_off_from_its_agent_stops_probing_and_returns_later(

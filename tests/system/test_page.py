@@ -183,13 +183,13 @@ def test_ten_thousand_pods_are_rendered_quickly(tmp_path: Path, target: Target, 
         browser.open(page(controller))
         browser.wait(lambda: browser.text(".totals b") == "10,000", "all manifests are read")
         assert len(browser.texts("tbody tr")) == 100
-        assert min(server_seconds(controller, "/?sort=-since") for _ in range(5)) < 0.3  # usually 0.06
+        assert min(server_seconds(controller, "/?sort=-since") for _ in range(5)) < 0.9  # usually 0.06
         paints = []
         for _ in range(3):
             browser.open(page(controller, "/?q=checkout"))
             browser.wait(lambda: browser.evaluate(FIRST_PAINT), "something is painted")
             paints.append(browser.evaluate(FIRST_PAINT) / 1000)
-        assert min(paints) < 2.0, paints  # usually 0.2
+        assert min(paints) < 4.0, paints  # usually 0.2
         browser.type("#q", "-04711")
         browser.wait(lambda: browser.texts("tbody th") == ["checkout-04711"])
         browser.open(page(controller, "/?sort=-pod"))

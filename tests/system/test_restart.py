@@ -20,6 +20,7 @@ from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps, manifest, podpulse, watch_for
 from tests.support.fleet import Fleet
 from tests.support.net import free_ports, until
+from tests.support.standstills import Standstills
 from tests.support.targets import Target, answer
 from tests.system.conftest import Launch
 
@@ -112,7 +113,7 @@ def test_a_rolling_restart_with_200_pods_changes_no_health_key(
 def assert_restart_is_seen_by_nobody(
     consul: Agent, controller: Controller, fleet: Fleet, expected: dict[str, str], how: str
 ) -> None:
-    with watching(consul) as watched:
+    with watching(consul) as watched, Standstills() as pauses:
         until(lambda: len(watched.looks) > 10)
         ended = time.monotonic()
         restart(controller, how)
@@ -127,24 +128,25 @@ def assert_restart_is_seen_by_nobody(
     assert len(consul.sessions()) == 1
     waited = max(max(gaps(times)[-4:]) for times in fleet.asked_by_pod().values())
     missed = math.ceil((began - ended) / 5.0)
-    assert waited <= 5.0 * (1 + missed) + 2.5, "what fell into the pause was made up for within one interval"
+    within = 5.0 * (1 + missed) + 2.5 + pauses.seconds
+    assert waited <= within, "what fell into the pause was made up for within one interval"
 
 
 def assert_misses_go_on(controller: Controller, fleet: Fleet, target: Target) -> None:
-    """Two of three failures happen before a restart, and the third after it."""
+    """Three to five of six failures happen before a restart, and the others after it."""
     target.behave(answer(503))
-    fleet.wait_asked("a", 2)
+    fleet.wait_asked("a", 3)
     assert controller.terminate() == 0
     asked = len(fleet.asked("a"))
     assert fleet.status("a") == "passing"
     controller.start()
     until(lambda: fleet.status("a") == "critical")
-    assert len(fleet.asked("a")) <= asked + 2
+    assert len(fleet.asked("a")) < asked + 6
 
 
 def test_counts_survive_a_restart(consul: Agent, launch: Launch, fleet: Fleet, target: Target) -> None:
     fleet.schedule("a")
-    controller = launch(consul, defaults={"interval": "2s", "timeout": "500ms", "failure_threshold": 3})
+    controller = launch(consul, defaults={"interval": "1s", "timeout": "500ms", "failure_threshold": 6})
     until(lambda: fleet.status("a") == "passing")
     assert_misses_go_on(controller, fleet, target)
 
@@ -160,7 +162,7 @@ def test_counts_survive_a_restart_after_the_clock_was_set_back(
         Controller(
             clock=clock,
             consul={"address": consul.address},
-            defaults={"interval": "2s", "timeout": "500ms", "failure_threshold": 3},
+            defaults={"interval": "1s", "timeout": "500ms", "failure_threshold": 6},
         )
     )
     until(lambda: fleet.status("a") == "passing")
@@ -213,14 +215,13 @@ def test_a_restart_does_not_repeat_the_initial_delay(
     target.behave(answer(503))
     fleet.schedule("a")
     controller = launch(consul, defaults={"interval": "500ms", "timeout": "500ms", "initial_delay": "8s"})
-    fleet.wait_asked("a", 10)
-    began = fleet.asked("a")[0]
+    fleet.wait_asked("a", 14)
+    began, restarted = fleet.asked("a")[0], time.monotonic()
     restart(controller, "SIGTERM")
-    until(lambda: fleet.status("a") == "critical", 60.0)
+    until(lambda: fleet.status("a") == "critical", 20.0)
     now = time.monotonic()
-    _, again = max(itertools.pairwise(fleet.asked("a")), key=lambda pair: pair[1] - pair[0])
     assert now - began > 7.5
-    assert now - again < 7.5, "five of the eight seconds had passed before the restart"
+    assert now - restarted < 8.0, "seven seconds had passed before the restart"
 
 
 def test_after_the_session_ended_health_is_published_again_from_new_probes(
