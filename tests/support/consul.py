@@ -272,6 +272,7 @@ class Agent(AbstractContextManager["Agent"]):
         self._created(f"acl/token/{accessor}", {"AccessorID": accessor, "Policies": [{"ID": policy["ID"]}]})
 
     def delete_token(self, token: str) -> None:
+        until(lambda: self.request("GET", "acl/tokens").status == 200, what="the agent knows its tokens after a start")
         tokens = self.request("GET", "acl/tokens").json()
         accessor = next(one["AccessorID"] for one in tokens if self._secret(one["AccessorID"]) == token)
         self.request("DELETE", f"acl/token/{accessor}")

@@ -212,7 +212,7 @@ class Controller(AbstractContextManager["Controller"]):
         """The log so far, of every start."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
-    def terminate(self, within: float = 5.0) -> int:
+    def terminate(self, within: float = 30.0) -> int:
         """Send SIGTERM and return the exit code. It is an error if the process still runs after so many seconds."""
         process = self._running()
         process.terminate()

@@ -183,7 +183,7 @@ def test_ten_thousand_pods_are_rendered_quickly(tmp_path: Path, target: Target, 
         browser.open(page(controller))
         browser.wait(lambda: browser.text(".totals b") == "10,000", "all manifests are read")
         assert len(browser.texts("tbody tr")) == 100
-        assert min(server_seconds(controller, "/?sort=-since") for _ in range(5)) < 0.9  # usually 0.06
+        assert min(server_seconds(controller, "/?sort=-since") for _ in range(5)) < 2.0  # usually 0.06
         paints = []
         for _ in range(3):
             browser.open(page(controller, "/?q=checkout"))
