@@ -162,6 +162,14 @@ FAULTS = (
         cluster=True,
         in_fleets=True,
     ),
-    Fault("snapshot-restored", "cluster", snapshot_restored, ("cut", "leader", "foreign"), seconds=3, long=15),
+    Fault(
+        "snapshot-restored",
+        "cluster",
+        snapshot_restored,
+        ("cut", "leader", "foreign"),
+        seconds=3,
+        long=15,
+        in_fleets=True,
+    ),
     Fault("connections-taken", "cluster", connections_taken, ("slow",), seconds=3, long=15, in_fleets=True),
 )
