@@ -178,9 +178,9 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "D1",
-        "verdict",
-        "if not any(low <= status <= high for low, high in probe.expect_status):",
-        "if not status:",
+        "_fault",
+        "if low <= status <= high:",
+        "if status:",
         "changes",
         "every status is a success",
     ),
