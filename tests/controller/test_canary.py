@@ -231,5 +231,5 @@ def test_the_canary_can_be_a_unix_socket(node: Node, tmp_path: Path) -> None:
 def test_the_canary_stops_within_seconds(node: Node) -> None:
     canary = node.watch()
     began = time.monotonic()
-    canary.stop(10)
-    assert time.monotonic() - began < 5  # usually 0.5 at most
+    canary.stop(60)
+    assert time.monotonic() - began < 30  # usually 0.5 at most

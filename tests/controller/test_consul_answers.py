@@ -296,7 +296,7 @@ def test_a_request_without_an_answer_can_be_cancelled() -> None:
         canceller.start()
         started = time.monotonic()
         _raises(ConsulUnavailable, client.leader)
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 8.0, "the request would time out after ten seconds"
         canceller.join()
         held.set()
 

@@ -189,7 +189,7 @@ def test_an_event_of_a_closed_socket_is_not_given_to_the_one_that_gets_its_numbe
 def test_a_turn_ends_after_its_time_when_nothing_happens(loop: Loop) -> None:
     began = time.monotonic()
     loop.turn(0.1)
-    assert 0.09 < time.monotonic() - began < 2
+    assert 0.09 < time.monotonic() - began < 30
     loop.turn(-5.0)
 
 
