@@ -84,8 +84,7 @@ def explain(objections: Sequence[Objection], chain: Sequence[crypto.X509], host:
         case 10:
             sentence = _expired(objections, chain)
         case 62:
-            names = _names(chain[0])
-            sentence = f"the certificate is not for {host}{f' but for {names}' if names else '; it names no host'}"
+            sentence = _for_others(chain[0], host)
         case code:
             sentence = f"{_which(objection, chain)} {_problem(code, objection.certificate)}"
     return sentence
@@ -219,14 +218,25 @@ def _expired(objections: Sequence[Objection], chain: Sequence[crypto.X509]) -> s
     return f"{_which(objection, chain)} expired on {day}: the server has to send a newer one"
 
 
+def _for_others(certificate: crypto.X509, host: str) -> str:
+    if names := _alternatives(certificate):
+        return f"the certificate is not for {host} but for {names}"
+    subject = _subject(certificate)
+    only = f", only the subject {subject}" if subject else ""
+    return f"the certificate has no subject alternative names{only}: it has to be renewed with one for {host}"
+
+
 def _names(certificate: crypto.X509) -> str:
+    return _alternatives(certificate) or _subject(certificate)
+
+
+def _alternatives(certificate: crypto.X509) -> str:
     with suppress(ValueError, x509.ExtensionNotFound):
         found = readable(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = [f"DNS:{each}" for each in found.get_values_for_type(x509.DNSName)]
         names += [f"IP Address:{each}" for each in found.get_values_for_type(x509.IPAddress)]
-        if names:
-            return sound(", ".join(names)[:MAX_TEXT])
-    return _subject(certificate)
+        return sound(", ".join(names)[:MAX_TEXT])
+    return ""
 
 
 def _issuer(certificate: crypto.X509) -> str:

@@ -40,6 +40,7 @@ REFUSED_US = (
 NOT_TLS = f"{WHERE} does not speak TLS"
 DEMANDED = f"{WHERE} demands a client certificate \\(tls.cert_file, tls.key_file\\)"
 CLOSED = f"{WHERE} closed the connection during the TLS handshake"
+NO_NAMES = "the certificate has no subject alternative names, only the subject CN ="
 UNTRUSTED = "the certificate is signed by an authority that is not trusted"
 
 
@@ -145,7 +146,7 @@ CASES = [
     Case(
         "has a certificate without a name",
         Reason.CERTIFICATE,
-        "the certificate is not for localhost but for CN = nobody",
+        f"{NO_NAMES} nobody: it has to be renewed with one for localhost",
         lambda make: serving(make.folder / "nameless", link("nobody", make.root)),
         tls=lambda make: make.trusting("root"),
         expiry=FUTURE,

@@ -48,6 +48,7 @@ PATH_LENGTH = (
     "does not allow as many intermediate certificates below it as the chain has (path length): "
     "the server needs a certificate of another authority"
 )
+NO_NAMES = "the certificate has no subject alternative names, only the subject CN ="
 EXPIRED = "the certificate expired on 2020-01-03: the server has to send a newer one"
 MISSING = ": perhaps the server does not send this intermediate certificate, or ca_file lacks this authority"
 
@@ -94,6 +95,10 @@ CASES: dict[str, tuple[Callable[[Link], list[Link]], str]] = {
     "intermediate signed with SHA-1": (
         lambda root: below(middle(root, digest="sha1")),
         f"{MIDDLE} {DIGEST}",
+    ),
+    "without alternative names": (
+        lambda root: [link("localhost", root)],
+        f"{NO_NAMES} localhost: it has to be renewed with one for localhost",
     ),
     "signed by what is no authority": (
         lambda root: below(link("middle", root)),
