@@ -17,7 +17,6 @@ from controller.consul.addresses import AddressWatch
 from controller.consul.operations import CONTROLLER_OPERATIONS
 from controller.consul.registration import RegistrationKeeper
 from controller.health.canary import Canary
-from controller.health.restart_state import RestartState
 from controller.health.store import HealthStore
 from controller.intent.deployments import Deployments
 from controller.intent.manifest_store import ManifestStore
@@ -27,9 +26,9 @@ from controller.members.current_share import CurrentShare
 from controller.members.membership_watch import MembershipWatch
 from controller.probes.engine import ProbeEngine
 from controller.probes.name_ttl import ttl_in_dns
-from controller.publish.desired import DesiredHealth
+from controller.publish.desired import DesiredHealth, InFleet
 from controller.publish.places import Places
-from controller.reload import Reloader
+from controller.reload import Reloader, restart_state_of
 from controller.runtime import log as log_setup
 from controller.runtime.control_loop import ControlLoop, stop_together
 from controller.runtime.descriptors import affordable
@@ -37,7 +36,6 @@ from controller.runtime.heartbeat import Heartbeats
 from controller.runtime.libcurl import check_libcurl
 from controller.runtime.metrics import Metrics
 from controller.runtime.signal_requests import Requests
-from controller.runtime.start_error import StartError
 from controller.runtime.systemd import ServiceManager
 from controller.runtime.work_queue import WorkQueue
 from controller.web.app import Web
@@ -60,6 +58,8 @@ PUBLICATION_BATCH = 1024
 PUBLICATION_LINGER = 0.02
 STOP_STEP = 1.0
 STOP_WITHIN = 4.0
+COUNTS_WITHIN = 0.5
+"""Seconds in which the counts of pods that pass to other members are written."""
 LAST_STEP = 0.05
 """Seconds for the end: of one part, of all parts together, and of a part that comes when that time is used up."""
 AFTER_LEAVE = 0.5
@@ -82,7 +82,7 @@ class App:
         self._metrics = Metrics(CollectorRegistry(), version("podpulse"))
         self._checks = self._queue("checks")
         self._manifests = ManifestStore(config.rules(), faults=self._heartbeats.faults)
-        self._restart_state = _restart_state(config, environ, self._heartbeats)
+        self._restart_state = restart_state_of(config, environ, self._heartbeats)
         self._share = CurrentShare(Share(config.node_name) if config.fleet else Share.of_node(config.node_name))
         self._backends = self._connect()
         self._places = Places(self._backends.sinks)
@@ -90,7 +90,8 @@ class App:
         reality, faults = self._backends.reality, self._heartbeats.faults
         grace, lacks = (config.startup_grace, reality.lacks) if reality else (0.0, None)
         self._deployments = Deployments(grace, self._manifests, self._places.published, faults=faults, lacks=lacks)
-        self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited)
+        moves = self._share.may_lose
+        self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited, moves=moves)
         self._engine = ProbeEngine(
             self._healths,
             self._metrics.probes,
@@ -102,9 +103,11 @@ class App:
             may_probe=self._share.may_probe if config.fleet else None,
         )
         self._canary = self._with_canary()
-        self._desired = DesiredHealth(
-            self._healths, time.monotonic, config.damping_rules(), self._restart_state.dampings(), self._is_awaited
-        )
+        fleet = InFleet(moves, self._places.published) if config.fleet else None
+        dampings = {} if fleet and "kv" in config.publish else self._restart_state.dampings()
+        rules, is_awaited = config.damping_rules(), self._is_awaited
+        self._desired = DesiredHealth(self._healths, time.monotonic, rules, dampings, is_awaited, fleet)
+        self._share.listen(lambda: self._publish(self._healths.pending()))
         self._checking = ControlLoop(
             self._checks,
             CheckReconciler(self._manifests, self._engine, self._healths, self._backends.addresses),
@@ -216,7 +219,7 @@ class App:
 
         self._systemd.stopping()
         self._reloader.stop(step())
-        self._backends.leave(self._registrations, step)  # probes go on meanwhile
+        self._leave(step)
         self._watch.stop(step())
         self._checking.stop(step())
         stop_together(list(self._publishing.values()), step())
@@ -233,6 +236,13 @@ class App:
         for client in self._backends.clients:
             client.close()
         self._restart_state.release(left=leaves_records)
+
+    def _leave(self, step: Callable[[], float]) -> None:
+        """Ends the membership of a fleet. Probes go on meanwhile. The heirs continue with the counts written before."""
+        if self._backends.has_heirs() and "kv" in self._publications:
+            self._share.leave()
+            self._publications["kv"].wait_idle(min(COUNTS_WITHIN, step()))
+        self._backends.leave(self._registrations, step)
 
     def _stop_talkers(self, timeout: float, leave: float, *, destroy: bool) -> None:
         """Ends the parts that talk to Consul, in parallel. Keepers remove their records for up to `leave` seconds."""
@@ -308,7 +318,7 @@ class App:
         return {
             place: ControlLoop(
                 queue,
-                HealthReconciler(self._desired, self._backends.sinks[place], self._share),
+                HealthReconciler(self._desired, self._backends.sinks[place], self._share, keeps_counts=place == "kv"),
                 self._metrics.loop(queue.name),
                 self._heartbeats.new(f"publish-{place}", 30, asks=self._backends.asks),
                 batch=PUBLICATION_BATCH,
@@ -388,12 +398,3 @@ class App:
 
     def _known_pods(self) -> Collection[PodKey]:
         return [each.spec.key for each in self._healths.all()]
-
-
-def _restart_state(config: Config, environ: Mapping[str, str], heartbeats: Heartbeats) -> RestartState:
-    folder = config.state_folder(environ)
-    is_required = config.state_dir is not None or "STATE_DIRECTORY" in environ
-    try:
-        return RestartState(folder, config.state_name, heartbeats, is_required=is_required)
-    except OSError as error:
-        raise StartError(f"state_dir: {folder} cannot be used: {error}") from error

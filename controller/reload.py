@@ -15,9 +15,11 @@ from controller.config import Config, ConfigError
 from controller.config.certificate_files import Rotation, wrong_files
 from controller.config.live import differences, reloaded
 from controller.config.web_access import WebAccessError
+from controller.health.restart_state import RestartState
 from controller.probes.engine import ProbeEngine
 from controller.runtime.background_thread import BackgroundThread
-from controller.runtime.heartbeat import Heartbeat
+from controller.runtime.heartbeat import Heartbeat, Heartbeats
+from controller.runtime.start_error import StartError
 from controller.runtime.systemd import ServiceManager
 
 log = logging.getLogger(__name__)
@@ -152,3 +154,12 @@ class Reloader:
         if replaced := self._rotation.look(self._engine.files()):
             log.info("%s replaced; new connections of probes use it", ", ".join(sorted(replaced)))
             self._engine.renew(replaced)
+
+
+def restart_state_of(config: Config, environ: Mapping[str, str], heartbeats: Heartbeats) -> RestartState:
+    """Returns the state of the last run. Raises StartError if its folder is required and cannot be used."""
+    folder, is_required = config.state_folder(environ), bool(config.state_dir) or "STATE_DIRECTORY" in environ
+    try:
+        return RestartState(folder, config.state_name, heartbeats, is_required=is_required)
+    except OSError as error:
+        raise StartError(f"state_dir: {folder} cannot be used: {error}") from error

@@ -160,7 +160,7 @@ def on_consul(
     services an earlier run left, and `moved` when the address of the node changes.
     """
     settings, node, faults = config.consul_settings(environ), config.node_name, heartbeats.faults
-    services = ManifestServices(manifests, _naming(config))
+    services = ManifestServices(manifests, ServiceNaming.of(config))
     session = restart_state.session
     renewing: list[ConsulClient] = []
     clients: list[ConsulClient] = []
@@ -182,7 +182,7 @@ def on_consul(
     def apply(config: Config) -> None:
         for one in (*renewing, *clients):
             one.apply(config.consul_settings(environ))
-        services.apply(_naming(config))
+        services.apply(ServiceNaming.of(config))
 
     holders, scheduled = Holders(describe_member), partial(_scheduled, manifests)
     sinks: dict[str, HealthSink] = {}
@@ -264,9 +264,9 @@ def on_fleet(
     def apply(config: Config) -> None:
         for one in (*renewing, *clients):
             one.apply(config.consul_settings(environ))
-        services.apply(_naming(config))
+        services.apply(ServiceNaming.of(config))
 
-    services, scheduled = ManifestServices(manifests, _naming(config)), partial(_scheduled, manifests)
+    services, scheduled = ManifestServices(manifests, ServiceNaming.of(config)), partial(_scheduled, manifests)
     renewing, started = [ConsulClient(settings, observe=observe)], timestamp(time.time())
     heartbeat = heartbeats.new("members", 30, asks=True)
     membership = MembershipWatch(renewing[0], fleet, share, heartbeat, started=started)
@@ -392,9 +392,3 @@ def _to_register(config: Config) -> Callable[[str], str | None]:
 
 def _fixed(address: str) -> FixedAddress:
     return FixedAddress(None if address == "name" else address)
-
-
-def _naming(config: Config) -> ServiceNaming:
-    section = config.service
-    address = config.address if config.address not in {"name", "catalog"} else ""
-    return ServiceNaming(section.name_prefix, section.meta_prefix, section.tags, section.meta, address)

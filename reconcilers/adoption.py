@@ -4,7 +4,8 @@ There are two sources. The *saved* state has the counts at some time in the past
 have had without a break since then: that is certain only where this run continues with the session of the last run. If
 the two differ, the newer one wins, except that a saved state alone never makes a check passing.
 
-A record of another controller (`Elsewhere`) is newer than everything that this one has saved. It has no counts.
+A record of another controller (`Elsewhere`) is newer than everything that this one has saved. It has the counts if the
+other controller knew that the pod may move.
 """
 
 from collections.abc import Iterator
@@ -107,7 +108,13 @@ def _handed_over(spec: CheckSpec, published: Elsewhere, now: float) -> Inherited
     """Where a check of another controller continues: with the published state, if that is about the same manifest."""
     fresh = CheckHealth(born=now)
     is_same = published.manifest_sha and published.manifest_sha == p2manifest.sha_or_empty(spec.version.data)
-    return Inherited(_as_published(fresh, published, spec.version) if is_same else fresh, is_handed_over=True)
+    if not is_same:
+        return Inherited(fresh, is_handed_over=True)
+    health = replace(_as_published(fresh, published, spec.version), **published.counts._asdict())
+    if published.reason is Reason.FLAPPING and published.last_seen:
+        detail = f"last seen {published.last_seen} by the controller that checked it before"
+        health = replace(health, state=published.last_seen, reason=Reason.NONE, detail=detail)
+    return Inherited(health, is_handed_over=True)
 
 
 def _has_version(saved: Saved, version: ManifestVersion) -> bool:

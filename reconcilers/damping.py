@@ -10,7 +10,8 @@ Source: p2's health manager (pkg/store/consul, rate limiting of health updates).
 
 from dataclasses import dataclass, replace
 
-from reconcilers.health import HealthState
+from reconcilers.health import HealthState, Reason
+from reconcilers.record import HealthRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,24 @@ class Damping:
     @classmethod
     def fresh(cls, rules: DampingRules) -> "Damping":
         return cls(rules, rules.capacity)
+
+    @classmethod
+    def of_record(cls, rules: DampingRules, record: HealthRecord | None, age: float, now: float) -> "Damping":
+        """Returns the damping of a pod with the `record` of another controller, whose status is `age` seconds old."""
+        is_quiet = record is not None and record.reason is Reason.FLAPPING
+        if record is None or not rules.capacity or not (is_quiet or record.tokens is not None):
+            return cls.fresh(rules)
+        used_at = now - max(0.0, age)
+        tokens = 0 if is_quiet else max(0, min(record.tokens or 0, rules.capacity))
+        quiet_until = used_at + rules.quiet if is_quiet else 0.0
+        return cls(rules, tokens, used_at, quiet_until, record.last_seen or record.status, record.changes)
+
+    def of_fleet(self, record: HealthRecord) -> HealthRecord:
+        """Returns the record with what another controller needs to continue this damping. A pod with one change since
+        the bucket was full needs nothing."""
+        if self.tokens >= self.rules.capacity - 1:
+            return record
+        return replace(record, tokens=self.tokens, changes=self.changes)
 
     def under(self, rules: DampingRules) -> "Damping":
         """Returns the damping of the same pod with other rules.

@@ -115,6 +115,17 @@ class ProbeResult:
     version: ManifestVersion = NO_VERSION
 
 
+class Counts(NamedTuple):
+    """Numbers of consecutive results. A miss is every result that is not a success."""
+
+    successes: int = 0
+    failures: int = 0
+    misses: int = 0
+
+
+NO_COUNTS = Counts()
+
+
 @dataclass(frozen=True, slots=True)
 class CheckHealth:
     """The health of one check after all results so far. `since` is when `state` began (seconds since the epoch).
@@ -173,6 +184,16 @@ class CheckHealth:
         if self is before or not self.since:
             return False
         return (self.state, self.reason, self.version) != (before.state, before.reason, before.version)
+
+    @property
+    def pending(self) -> Counts:
+        """The counts that another controller needs to reach a threshold with the same probe as this one."""
+        match self.state:
+            case HealthState.PASSING:
+                return Counts(0, self.failures, self.misses)
+            case HealthState.CRITICAL:
+                return Counts(self.successes)
+        return Counts(self.successes, self.failures, self.misses)
 
     def without_counts(self) -> "CheckHealth":
         """The same state, with all counts set to 0."""

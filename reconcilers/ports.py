@@ -105,6 +105,10 @@ class Desires(Protocol):
         """Returns None for a pod without a worker. Its record is deleted."""
         ...
 
+    def forget(self, keys: Collection[PodKey]) -> None:
+        """Forgets these pods, because another controller checks them now."""
+        ...
+
 
 class Ownership(Protocol):
     """The nodes whose pods this controller checks."""

@@ -1,7 +1,9 @@
 """Reconciles local health with the published health in one of the places where it is published."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
+from reconcilers.health import NO_COUNTS
 from reconcilers.ports import Desires, HealthSink, Ownership, Result
 from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import PodKey
@@ -16,12 +18,15 @@ class HealthReconciler:
     While a check has no verdict, the previously published health is kept. If another controller has published it, it is
     written again unchanged, so that it does not end with that controller. A pod that flaps is reconciled again at the
     end of its quiet time. A pod whose state is not proven is reconciled again until it is.
+
+    Only a sink that `keeps_counts` gets the counts of pods that may move to another controller.
     """
 
-    def __init__(self, desires: Desires, sink: HealthSink, share: Ownership) -> None:
+    def __init__(self, desires: Desires, sink: HealthSink, share: Ownership, *, keeps_counts: bool = False) -> None:
         self._desires = desires
         self._sink = sink
         self._share = share
+        self._keeps_counts = keeps_counts
 
     def reconcile(self, keys: Collection[PodKey]) -> Mapping[PodKey, Result]:
         """See `Reconciler`."""
@@ -35,6 +40,8 @@ class HealthReconciler:
                     delete.append(key)
                 continue
             record = _carried_on(desired.record, published)
+            if record and record.counts != NO_COUNTS and not self._keeps_counts:
+                record = replace(record, counts=NO_COUNTS)
             if desired.quiet:
                 results[key] = Result(requeue_after=desired.quiet)
             if not (record and record.is_news_after(published)):
@@ -51,7 +58,9 @@ class HealthReconciler:
         """Returns the pods that this controller checks. The others are disowned."""
         ours = [key for key in keys if self._share.owns(key.node)]
         if len(ours) < len(keys):
-            self._sink.disown(set(keys).difference(ours))
+            others = set(keys).difference(ours)
+            self._sink.disown(others)
+            self._desires.forget(others)
         return ours
 
     def _is_still_published(self, record: HealthRecord) -> bool:

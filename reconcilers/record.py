@@ -17,7 +17,7 @@ from typing import Any, Self
 import msgspec
 
 from reconcilers.escaping import safe_json, safe_utf8
-from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.health import NO_COUNTS, CheckHealth, Counts, HealthState, Reason
 from reconcilers.spec import PodKey, is_name
 
 MAX_OUTPUT = 4_096
@@ -49,6 +49,9 @@ class HealthRecord:
     Two records are equal if readers need not know the difference: times, detail and output are not compared. Times
     are seconds since the epoch. `written` is set by `decode` only. `manifest_sha` is p2's SHA of the manifest that was
     probed. That is an older version while the newest is invalid. It is empty if p2 would not read the manifest.
+
+    Only a fleet has `counts` and `tokens`, for the controller that takes the pod over: the `pending` counts of a pod
+    that may move soon, and what is left of the tokens of the flap damping; None if the pod changes seldom.
     """
 
     key: PodKey
@@ -62,6 +65,8 @@ class HealthRecord:
     last_seen: HealthState | None = field(default=None, compare=False)
     changes: int = field(default=0, compare=False)
     manifest_sha: str = ""
+    counts: Counts = field(default=NO_COUNTS, compare=False)
+    tokens: int | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, key: PodKey, health: CheckHealth, last_probe: float, manifest_sha: str = "") -> "HealthRecord":
@@ -78,9 +83,10 @@ class HealthRecord:
     def is_news_after(self, published: "HealthRecord | None") -> bool:
         """Whether readers of `published` must get this record.
 
-        They must also get it if it has no excerpt any more: perhaps the excerpt must not be published any more.
+        They must also get it if it has no excerpt any more: perhaps the excerpt must not be published any more. If only
+        the counts differ, an heir needs it.
         """
-        return self != published or bool(published.excerpt and not self.excerpt)
+        return self != published or self.counts != published.counts or bool(published.excerpt and not self.excerpt)
 
     def damped(self, changes: int) -> "HealthRecord":
         """Returns the record of a flapping pod: unknown, with its last status and the number of its changes."""
@@ -112,6 +118,9 @@ class HealthRecord:
         }
         if self.last_seen:
             fields |= {"LastSeen": self.last_seen.value, "Changes": self.changes}
+        if self.tokens is not None:
+            fields |= {"Tokens": self.tokens, "Changes": self.changes}
+        fields |= {name.title(): count for name, count in self.counts._asdict().items() if count}
         return safe_json(safe_utf8(json.dumps(fields, ensure_ascii=False))).encode()
 
 
@@ -133,8 +142,9 @@ class Elsewhere(Unsettled):
     """
 
     def ours(self) -> HealthRecord:
-        """Returns the same record as one that this controller publishes. It keeps the time when it was written."""
-        return HealthRecord(**{each.name: getattr(self, each.name) for each in fields(self)})
+        """Returns the same record as one that this controller publishes. It keeps the time when it was written. It has
+        no counts: they were for this controller."""
+        return replace(HealthRecord(**{each.name: getattr(self, each.name) for each in fields(self)}), counts=NO_COUNTS)
 
 
 def decode(data: bytes) -> HealthRecord:
@@ -154,6 +164,8 @@ def decode(data: bytes) -> HealthRecord:
             _state(fields["lastseen"]) if "lastseen" in fields else None,
             int(fields.get("changes", 0)),
             _sha(fields.get("manifestsha")),
+            Counts(*(max(0, int(fields.get(name, 0))) for name in Counts._fields)),
+            int(fields["tokens"]) if "tokens" in fields else None,
         )
     except MALFORMED as error:
         raise RecordError(f"not a health record: {str(error)[:MAX_MESSAGE]}") from None

@@ -15,10 +15,12 @@ from hashlib import blake2b
 
 @dataclass(frozen=True, slots=True)
 class FleetView:
-    """The members of a fleet as of one index of Consul, sorted by id. An older view has a lower index."""
+    """The members of a fleet as of one index of Consul, sorted by id. An older view has a lower index. `joining` are
+    controllers that may become members soon."""
 
     index: int = 0
     members: tuple[str, ...] = ()
+    joining: tuple[str, ...] = ()
 
     def owner(self, node: str) -> str | None:
         """Returns the member that checks `node`; None if there is no member."""
@@ -31,12 +33,14 @@ class Share:
 
     `fenced` are nodes that another member has written with a newer view, and the index of that view. Until this
     controller's view is as new, they are not its nodes. `only` is the one node of a controller without a fleet.
+    A controller that `is_leaving` will soon have no share.
     """
 
     member: str
     view: FleetView = FleetView()
     fenced: Mapping[str, int] = field(default_factory=dict)
     only: str = ""
+    is_leaving: bool = False
 
     @classmethod
     def of_node(cls, node: str) -> "Share":
@@ -53,6 +57,13 @@ class Share:
         if self.only:
             return node == self.only
         return self.fenced.get(node, 0) <= self.index and self.view.owner(node) == self.member
+
+    def may_lose(self, node: str) -> bool:
+        """Whether another controller may check `node` soon, because this one leaves or another one joins."""
+        if self.is_leaving or not self.view.joining:
+            return self.is_leaving
+        later = FleetView(self.index, (*self.view.members, *self.view.joining))
+        return later.owner(node) != self.member
 
     def seeing(self, view: FleetView) -> "Share":
         """Returns the share with another view. Fences that the view has reached end."""

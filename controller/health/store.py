@@ -94,7 +94,8 @@ class HealthStore:
 
     While this node is `cut_off`, failures are our own fault. While a pod is being deployed (see `deployments`), its
     failures do not make it critical. `inherit` returns what an earlier run knew about a check. `on_change` is called
-    with the pods whose health changed.
+    with the pods whose health changed. `moves` says whether a node may move to another controller soon: then changes
+    of the counts are announced too.
     """
 
     def __init__(
@@ -104,10 +105,14 @@ class HealthStore:
         wall_clock: Callable[[], float] = time.time,
         deployments: Deploying | None = None,
         inherit: Callable[[CheckSpec], Inherited | None] = lambda _: None,
+        moves: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._on_change = on_change
         self._deployments = deployments
         self._inherit = inherit
+        self._moves = moves
+        self._counted: list[PodKey] = []
+        """The pods whose counts changed, if their nodes may move."""
         self._history_size = history_size
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
@@ -163,7 +168,14 @@ class HealthStore:
             changed = [tracked for result in results if (tracked := self._take(result))]
             news = [(tracked.spec.key, tracked.health) for tracked in changed]
             self.version += bool(news)
+            counted, self._counted = self._counted, []
         self._announce(news)
+        if counted:
+            self._on_change(counted)
+
+    def pending(self) -> Collection[PodKey]:
+        """Returns the pods that have counted towards another state."""
+        return [each.spec.key for each in self.all() if any(each.health.pending)]
 
     def declare_cut_off(self, why: str, since: float) -> None:
         """Failures are our own fault until `end_cut_off`. So are those of checks that fail only after `since`."""
@@ -211,7 +223,10 @@ class HealthStore:
         after = tracked.assessment.after(
             result, tracked.spec, cut_off=self._cut_off, deploying=self._is_excused(result), voided=voided
         )
-        return tracked if tracked.reassess(after) else None
+        is_counted, is_news = after.health is not tracked.health, tracked.reassess(after)
+        if is_counted and not is_news and self._moves(result.key.node):
+            self._counted.append(result.key)
+        return tracked if is_news else None
 
     def _is_excused(self, result: ProbeResult) -> bool:
         if self._deployments is None:

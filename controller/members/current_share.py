@@ -6,6 +6,7 @@ thread may wake before the threads that notice that. So no probe begins if the s
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from controller.runtime.boottime import boottime
 from reconcilers.membership import TTL
@@ -54,6 +55,14 @@ class CurrentShare:
     def apply(self, view: FleetView) -> None:
         """Puts a view in force."""
         self._change(lambda share: share.seeing(view))
+
+    def may_lose(self, node: str) -> bool:
+        """Whether another controller may check `node` soon."""
+        return self.current().may_lose(node)
+
+    def leave(self) -> None:
+        """This controller is about to stop."""
+        self._change(lambda share: replace(share, is_leaving=True))
 
     def fence(self, node: str, index: int) -> None:
         """Another member has written `node` with a view of `index`, which is newer than the view in force."""

@@ -36,14 +36,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members as of one index of Consul, sorted. `others` are other fleets that have members."""
+    """The members as of one index of Consul, sorted. `joining` are the ids of controllers of the fleet that may become
+    members soon. `others` are other fleets that have members."""
 
     index: int
     members: tuple[Member, ...] = ()
+    joining: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
     def view(self) -> FleetView:
-        return FleetView(self.index, tuple(sorted({member.id for member in self.members})))
+        return FleetView(self.index, tuple(sorted({member.id for member in self.members})), self.joining)
 
 
 class _Node(Struct, frozen=True):
@@ -81,7 +83,7 @@ def read_members(client: ConsulClient, fleet: str, index: int = 0, wait: float =
     Raises:
         ConsulError: Consul did not answer, or refused the request.
     """
-    asked = [("passing", "1"), ("filter", f'"{FLEET}" in Service.Meta')]
+    asked = [("filter", f'"{FLEET}" in Service.Meta')]
     return client.query("members", PATH, asked, lambda answer: _members_of(answer, fleet), index, wait)
 
 
@@ -124,17 +126,28 @@ def _instances_of(answer: Response) -> list[_Instance]:
 
 def _members_of(answer: Response, fleet: str) -> Members:
     members = defaultdict[str, set[Member]](set)
+    joining = set[str]()
     for instance in _instances_of(answer):
         if member := _member(instance):
-            members[(instance.Service.Meta or {})[FLEET]].add(member)
+            name, status = (instance.Service.Meta or {})[FLEET], _status(instance)
+            if status is HealthState.PASSING:
+                members[name].add(member)
+            elif status is HealthState.WARNING and name == fleet:
+                joining.add(member.id)
     ours = tuple(sorted(members.pop(fleet, ())))
-    return Members(index_of(answer), ours, tuple(sorted(members)))
+    joining.difference_update(each.id for each in ours)
+    return Members(index_of(answer), ours, tuple(sorted(joining)), tuple(sorted(members)))
+
+
+def _status(instance: _Instance) -> HealthState:
+    """The worst status of its checks."""
+    statuses = {check.Status for check in instance.Checks}
+    return next((state for state in WORST_FIRST if state in statuses), HealthState.PASSING)
 
 
 def _controller(member: Member, instance: _Instance) -> RegisteredController:
     meta = instance.Service.Meta or {}
-    statuses = {check.Status for check in instance.Checks}
-    status = next((state for state in WORST_FIRST if state in statuses), HealthState.PASSING)
+    status = _status(instance)
     output = next((check.Output for check in instance.Checks if check.Status == status and check.ServiceID), "")
     page = member.page if meta.get("scheme", "http") in SCHEMES else ""
     return RegisteredController(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from controller.config import Config
 from controller.consul.client import AgentService
 from controller.consul.ownership import OWNER
 from controller.publish.agent_service import service_id
@@ -22,6 +23,12 @@ class ServiceNaming:
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
+
+    @classmethod
+    def of(cls, config: Config) -> "ServiceNaming":
+        section = config.service
+        address = config.address if config.address not in {"name", "catalog"} else ""
+        return cls(section.name_prefix, section.meta_prefix, section.tags, section.meta, address)
 
 
 class ManifestServices:

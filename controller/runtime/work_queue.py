@@ -112,6 +112,11 @@ class WorkQueue(Generic[K]):
                     self._add(key)
             self._changed.notify_all()
 
+    def wait_idle(self, timeout: float) -> bool:
+        """Waits up to `timeout` seconds until no key is queued or in work. Timers do not count."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._order and not self._working, timeout)
+
     def close(self) -> None:
         """Accepts and returns no more keys, and ends a waiting `get_batch`."""
         with self._changed:

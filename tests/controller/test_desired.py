@@ -3,9 +3,9 @@
 import threading
 from dataclasses import replace
 
-from controller.publish.desired import AWAITED, DesiredHealth
+from controller.publish.desired import AWAITED, DesiredHealth, InFleet
 from reconcilers.damping import DampingRules, Flapping
-from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.health import NO_COUNTS, CheckHealth, Counts, HealthState, Reason
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.ports import Desired
 from reconcilers.record import HealthRecord
@@ -214,3 +214,61 @@ def test_a_reload_that_shortens_the_quiet_time_keeps_its_begin() -> None:
     pod.clock.now = 10.0
     assert (pod.quiet(), pod.desired.damped()) == (0.0, frozenset())
     assert pod.is_now(BAD).status is HealthState.CRITICAL
+
+
+# In a fleet
+
+
+class Heir:
+    """A controller of a fleet that knows what was published of a pod before. Its clock shows 0 at the time 1000."""
+
+    def __init__(self, published: HealthRecord | None, moving: frozenset[str] = frozenset()) -> None:
+        self.clock = FakeClock(0.0)
+        self.healths = FakeHealths()
+        fleet = InFleet(moving.__contains__, {A: published}.get, lambda: 1000.0 + self.clock.now)
+        rules = DampingRules(capacity=3, refill=15.0, quiet=60.0)
+        self.desired = DesiredHealth(self.healths, self.clock, rules, fleet=fleet)
+
+    def is_now(self, health: CheckHealth, key: PodKey = A) -> HealthRecord:
+        self.healths.known[key] = (health, 1000.0 + self.clock.now)
+        return wanted(self.desired, key)
+
+
+def test_the_record_of_a_pod_that_may_move_has_its_counts() -> None:
+    heir = Heir(None, frozenset({"web1"}))
+    shaky = replace(GOOD, successes=0, failures=1, misses=2)
+    assert heir.is_now(shaky).counts == Counts(0, 1, 2)
+    assert heir.is_now(GOOD).counts == NO_COUNTS
+    assert heir.is_now(shaky, PodKey("web2", "a")).counts == NO_COUNTS
+
+
+def test_an_heir_continues_the_damping_by_the_record() -> None:
+    first = Heir(None)
+    assert (first.is_now(replace(GOOD, since=990.0)).tokens, first.is_now(replace(BAD, since=995.0)).tokens) == (
+        None,
+        1,
+    )
+    before = first.is_now(replace(BAD, since=995.0))
+    assert before.tokens == 1
+    heir = Heir(before)
+    assert heir.is_now(replace(BAD, since=995.0)).status is HealthState.CRITICAL
+    assert heir.is_now(replace(GOOD, since=1000.0)).reason is Reason.FLAPPING
+    assert heir.desired.flapping()[A].changes == 3
+
+
+def test_an_heir_keeps_a_flapping_pod_quiet_for_the_rest_of_its_time() -> None:
+    heir = Heir(replace(HealthRecord.of(A, replace(BAD, since=990.0), 0.0).damped(3), tokens=0))
+    record = heir.is_now(replace(BAD, since=990.0))
+    assert (record.reason, record.last_seen, record.changes) == (Reason.FLAPPING, HealthState.CRITICAL, 3)
+    found = heir.desired.desired(A)
+    assert found
+    assert found.quiet == 50.0
+    heir.clock.advance(50.0)
+    assert heir.is_now(replace(BAD, since=990.0)).status is HealthState.CRITICAL
+
+
+def test_the_damping_of_a_pod_that_another_controller_checks_is_forgotten() -> None:
+    heir = Heir(None)
+    heir.is_now(GOOD)
+    heir.desired.forget([A, B])
+    assert heir.desired.dampings() == {}

@@ -24,7 +24,7 @@ from controller.members.membership_watch import MembershipWatch
 from controller.runtime.boottime import boottime
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers import membership
-from reconcilers.share import Share
+from reconcilers.share import FleetView, Share
 from tests.support.consul import Agent
 from tests.support.net import until
 from tests.support.proxy import Line, TcpProxy
@@ -333,3 +333,24 @@ def both(agent: Agent, stack: ExitStack, proxy: TcpProxy | None = None) -> tuple
     for each in (first, second):
         until(each.sees("m1", "m2"), WITHIN)
     return first, second
+
+
+def test_the_others_know_who_is_joining_and_which_nodes_they_may_lose(consul: Agent, stack: ExitStack) -> None:
+    first = stack.enter_context(Candidate(consul, "m1"))
+    until(first.sees("m1"), WITHIN)
+    assert not any(map(first.share.may_lose, NODES))
+    client = stack.enter_context(consul.client())
+    for member, fleet in (("m2", "f"), ("o1", "other")):
+        meta = {"fleet": fleet, "member": member, "started": "2026-01-01T00:00:00Z"}
+        service = controller_service(member, "1", "http", "127.0.0.1", 1, meta)
+        client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", "", "warning"), 60.0)
+    until(lambda: first.share.current().view.joining == ("m2",), WITHIN, "the one of this fleet to be joining")
+    assert first.sees("m1")()
+    later = FleetView(1, ("m1", "m2"))
+    assert [node for node in NODES if first.share.may_lose(node)] == [
+        node for node in NODES if later.owner(node) == "m2"
+    ]
+    client.update_check("podpulse-m2", "passing", "ok")
+    until(first.sees("m1", "m2"), WITHIN)
+    assert first.share.current().view.joining == ()
+    assert not any(map(first.share.may_lose, NODES))

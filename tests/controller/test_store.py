@@ -607,3 +607,23 @@ def test_a_check_continues_where_an_earlier_run_ended_and_is_announced() -> None
     tracked = healths.tracked(B)
     assert tracked
     assert tracked.health.state is HealthState.UNKNOWN
+
+
+# In a fleet
+
+
+def test_a_change_of_the_counts_is_announced_while_the_node_may_move_to_another_controller() -> None:
+    announced, moving = Announced(), set[str]()
+    healths = HealthStore(announced, moves=moving.__contains__)
+    healths.follow([(replace(SPEC, failure_threshold=5), 1)])
+    healths.observe([result(1, started=1.0)])
+    healths.observe([result(1, Outcome.FAILURE, started=2.0)])
+    assert announced.batches == [{A}], "the first verdict"
+    assert healths.pending() == [A]
+    moving.add("web1")
+    healths.observe([result(1, Outcome.FAILURE, started=3.0)])
+    healths.observe([result(1, started=4.0)])
+    assert announced.batches == [{A}] * 3
+    assert healths.pending() == []
+    healths.observe([result(1, started=5.0)])
+    assert announced.batches == [{A}] * 3, "nothing has changed"

@@ -340,3 +340,19 @@ def test_the_queue_behaves_like_the_model(steps: list[tuple[str, str | int, int]
                 bench.clock.advance(seconds)
         assert len(bench.queue) == len(model.waiting)
         assert len(bench.queue.working()) == len(model.working)
+
+
+def test_a_queue_is_idle_when_no_key_is_queued_or_in_work() -> None:
+    queue: WorkQueue[str] = WorkQueue("test", RecordedQueue())
+    assert queue.wait_idle(0.0)
+    queue.add(["a"])
+    queue.add_after("later", 60.0)
+    assert not queue.wait_idle(0.0)
+    keys = queue.get_batch(MANY, 0, 0)
+    assert not queue.wait_idle(0.0)
+    idle = list[bool]()
+    waiting = threading.Thread(target=lambda: idle.append(queue.wait_idle(30.0)))
+    waiting.start()
+    queue.done(keys)
+    waiting.join(30.0)
+    assert idle == [True]

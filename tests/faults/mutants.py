@@ -139,8 +139,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "A3",
         "App.__init__",
-        "self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited)",
-        "self._healths = HealthStore(lambda keys: [each._reconcile([*keys]) for each in self._publishing.values()])",
+        "HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited, moves=moves)",
+        "HealthStore(lambda keys: [each._reconcile([*keys]) for each in self._publishing.values()])",
         "line stalled",
         "the probe thread itself writes to Consul",
     ),
@@ -274,9 +274,9 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "H3",
-        "read_members",
-        """asked = [("passing", "1"), ("filter", f'"{FLEET}" in Service.Meta')]""",
-        """asked = [("filter", f'"{FLEET}" in Service.Meta')]""",
+        "_members_of",
+        "if status is HealthState.PASSING:",
+        "if status:",
         "member killed",
         "a member that is dead still counts",
     ),

@@ -89,6 +89,10 @@ class FakeDesires(dict[PodKey, Desired]):
     def desired(self, key: PodKey) -> Desired | None:
         return self.get(key)
 
+    def forget(self, keys: Collection[PodKey]) -> None:
+        for key in keys:
+            self.pop(key, None)
+
 
 class FakeSink:
     """Keeps what is written, except for the pods in `broken`, and counts the writes and what is disowned."""

@@ -6,7 +6,7 @@ from math import inf, nan
 import pytest
 
 from reconcilers.adoption import HINT, Inherited, Saved, adopt, digest, identity
-from reconcilers.health import Assessment, CheckHealth, HealthState, Outcome, ProbeResult, Reason
+from reconcilers.health import Assessment, CheckHealth, Counts, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.p2.manifest import sha_or_empty
 from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import NO_VERSION, CheckSpec, HttpGet, ManifestVersion, Output, PodKey, TcpConnect, Tls
@@ -223,3 +223,36 @@ def test_a_record_of_another_controller_without_the_time_of_its_state_has_the_ti
 
 def test_without_a_saved_state_the_record_of_an_earlier_run_is_not_used() -> None:
     assert adopt(SPEC, None, record(PASSING), NOW) is None
+
+
+def test_the_counts_in_a_record_of_another_controller_are_continued_for_the_same_manifest_only() -> None:
+    moving = replace(elsewhere(PASSING), counts=PASSING.pending)
+    adopted = adopt(SPEC, None, moving, NOW)
+    assert adopted
+    assert (adopted.health.successes, adopted.health.failures, adopted.health.misses) == (0, 1, 1)
+    other = adopt(SPEC, None, replace(moving, manifest_sha="0" * 64), NOW)
+    assert other == Inherited(CheckHealth(born=NOW), is_handed_over=True)
+
+
+@pytest.mark.parametrize("health", [PASSING, CRITICAL], ids=["passing", "critical"])
+def test_a_flapping_pod_of_another_controller_continues_with_what_was_last_seen(health: CheckHealth) -> None:
+    damped = Elsewhere.of_record(replace(record(health).damped(16), manifest_sha=SHA))
+    adopted = adopt(SPEC, None, damped, NOW)
+    assert adopted
+    assert (adopted.health.state, adopted.health.reason, adopted.health.since) == (
+        health.state, Reason.NONE, health.since
+    )  # fmt: skip
+    assert adopted.health.detail == f"last seen {health.state} by the controller that checked it before"
+
+
+@pytest.mark.parametrize(
+    ("health", "pending"),
+    [
+        (PASSING, Counts(0, 1, 1)),
+        (CRITICAL, Counts()),
+        (replace(CRITICAL, successes=1), Counts(1)),
+        (CheckHealth(HealthState.UNKNOWN, misses=3, failures=1), Counts(0, 1, 3)),
+    ],
+)
+def test_the_counts_towards_another_state_are_pending(health: CheckHealth, pending: Counts) -> None:
+    assert health.pending == pending

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconcilers.health import CheckHealth, HealthState, Reason
+from reconcilers.health import NO_COUNTS, CheckHealth, Counts, HealthState, Reason
 from reconcilers.ports import DONE, Desired, Reconciler, Result
 from reconcilers.publication import UNPROVEN, HealthReconciler
 from reconcilers.record import Elsewhere, HealthRecord
@@ -181,6 +181,7 @@ def test_the_pods_of_another_controller_are_neither_written_nor_deleted() -> Non
     assert reconciler.reconcile([B, A]) == {}
     assert sink.writes == []
     assert sink.disowned == [A, B]
+    assert wanted == {}, "they are forgotten"
 
 
 def test_of_several_pods_only_those_of_another_controller_are_disowned() -> None:
@@ -237,3 +238,22 @@ def test_a_pod_that_may_get_a_worker_soon_is_looked_at_again() -> None:
     wanted |= {A: Desired(None, 1.0), B: Desired(None, 1.0)}
     assert reconciler.reconcile([A, B]) == {A: Result(requeue_after=1.0), B: Result(requeue_after=1.0)}
     assert sink.records == {A: old}
+
+
+def test_counts_are_written_where_an_heir_finds_them_and_nowhere_else() -> None:
+    moving = replace(HealthRecord.of(A, GOOD, 300.0), counts=Counts(0, 1, 2))
+    for keeps, counts, writes in ((True, moving.counts, 1), (False, NO_COUNTS, 0)):
+        sink = FakeSink(HealthRecord.of(A, GOOD, 5.0))
+        reconciler = HealthReconciler(
+            FakeDesires({A: Desired(moving)}), sink, Share.of_node("web1"), keeps_counts=keeps
+        )
+        for _ in range(2):
+            assert reconciler.reconcile([A]) == {}
+        assert (sink.records[A].counts, len(sink.writes)) == (counts, writes)
+
+
+def test_the_counts_of_another_controller_are_not_kept_in_our_record() -> None:
+    sink = FakeSink(Elsewhere.of_record(replace(HealthRecord.of(A, GOOD, 5.0), counts=Counts(0, 1, 2))))
+    reconciler = HealthReconciler(FakeDesires({A: Desired(None)}), sink, Share.of_node("web1"), keeps_counts=True)
+    assert reconciler.reconcile([A]) == {}
+    assert sink.records[A].counts == NO_COUNTS

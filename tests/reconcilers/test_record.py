@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcilers.escaping import safe_json
-from reconcilers.health import CheckHealth, HealthState, Reason
-from reconcilers.record import MAX_OUTPUT, HealthRecord, RecordError, Unsettled, decode, timestamp
+from reconcilers.health import NO_COUNTS, CheckHealth, Counts, HealthState, Reason
+from reconcilers.record import MAX_OUTPUT, Elsewhere, HealthRecord, RecordError, Unsettled, decode, timestamp
 from reconcilers.spec import NAME, PodKey
 from tests.reconcilers.historic_records import FORMS, Form
 
@@ -285,3 +286,29 @@ def test_a_record_in_doubt_says_the_same_and_equals_none(record: HealthRecord) -
     unsettled = Unsettled.of_record(record)
     assert fields_of(unsettled) == fields_of(record)
     assert unsettled != record
+
+
+def test_what_an_heir_needs_is_in_the_record_of_a_fleet_only() -> None:
+    plain = HealthRecord(KEY, HealthState.PASSING)
+    moving = replace(plain, counts=Counts(0, 1, 2), tokens=3, changes=13)
+    more = {name: value for name, value in fields_of(moving).items() if name not in fields_of(plain)}
+    assert more == {"Failures": 1, "Misses": 2, "Tokens": 3, "Changes": 13}
+    read = decode(moving.encode(NOW))
+    assert (read.counts, read.tokens, read.changes) == (moving.counts, 3, 13)
+    assert decode(plain.encode(NOW)).counts == NO_COUNTS
+    assert decode(plain.encode(NOW)).tokens is None
+
+
+def test_other_counts_are_news_and_are_not_kept_by_the_heir() -> None:
+    plain, moving = (HealthRecord(KEY, HealthState.PASSING, counts=Counts(0, 1, misses)) for misses in (1, 2))
+    assert moving.is_news_after(plain)
+    assert moving == plain, "readers need not know"
+    assert not moving.is_news_after(moving)
+    assert Elsewhere.of_record(moving).ours().counts == NO_COUNTS
+
+
+@pytest.mark.parametrize("field", ["Failures", "Misses", "Successes", "Tokens"])
+def test_a_count_that_is_no_number_is_no_record_and_a_negative_count_is_none(field: str) -> None:
+    with pytest.raises(RecordError):
+        decode(altered(**{field: "many"}))
+    assert decode(altered(**{field: -1})).counts == NO_COUNTS

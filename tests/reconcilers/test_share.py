@@ -106,3 +106,22 @@ def test_a_fence_can_be_ended_for_one_node() -> None:
     share = Share("member0", a_fleet(1)).fencing("node1", 9).fencing("node2", 9).unfencing("node1")
     assert share.owns("node1")
     assert not share.owns("node2")
+
+
+@given(fleets, ids, st.lists(ids, max_size=50))
+def test_exactly_the_nodes_that_a_joining_controller_would_take_may_be_lost(
+    members: tuple[str, ...], joins: str, nodes: list[str]
+) -> None:
+    joining = (joins,) if joins not in members else ()
+    before, after = FleetView(1, members, joining), FleetView(2, tuple(sorted({*members, joins})))
+    for member in members:
+        share = Share(member, before)
+        assert [node for node in nodes if share.owns(node) and share.may_lose(node)] == [
+            node for node in nodes if share.owns(node) and after.owner(node) != member
+        ]
+
+
+def test_a_controller_that_leaves_may_lose_every_node_and_one_without_a_fleet_none() -> None:
+    assert Share("member0", a_fleet(1), is_leaving=True).may_lose("node1")
+    assert not Share("member0", a_fleet(1)).may_lose("node1")
+    assert not Share.of_node("node1").may_lose("node1")
