@@ -139,8 +139,9 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "A3",
         "App.__init__",
+        "self._healths = "
         "HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited, moves=moves)",
-        "HealthStore(lambda keys: [each._reconcile([*keys]) for each in self._publishing.values()])",
+        "self._healths = HealthStore(lambda keys: [each._reconcile([*keys]) for each in self._publishing.values()])",
         "line stalled",
         "the probe thread itself writes to Consul",
     ),
