@@ -216,19 +216,25 @@ def test_a_member_that_is_silent_for_the_ttl_is_gone_and_checks_nothing(consul: 
 
 @pytest.mark.slow
 def test_a_renewal_that_arrives_late_moves_the_nodes_once(consul: Agent, stack: ExitStack) -> None:
-    """The agent executes the renewal from before the break when the line works again."""
+    """The agent executes the renewal from before the break when the line works again. A trial in which the machine
+    stood still is not judged, because each member may have missed the TTL then."""
     proxy = stack.enter_context(TcpProxy(consul.http_port))
     first, second = both(consul, stack, proxy)
     views: list[tuple[str, ...]] = []
     first.share.listen(lambda: views.append(first.share.current().view.members))
-    for _ in range(3):
-        proxy.behave(Line(stalled=True))
-        until(first.sees("m1"), WITHIN)
-        until(lambda: not second.owned(), WITHIN)
-        proxy.behave(Line())
-        until(first.sees("m1", "m2"), WITHIN)
-        until(second.sees("m1", "m2"), WITHIN)
-    assert [members for members, _ in groupby(views)] == [("m1",), ("m1", "m2")] * 3
+    judged = 0
+    while judged < 3:
+        views.clear()
+        with Standstills() as pauses:
+            proxy.behave(Line(stalled=True))
+            until(first.sees("m1"), WITHIN)
+            until(lambda: not second.owned(), WITHIN)
+            proxy.behave(Line())
+            until(first.sees("m1", "m2"), WITHIN)
+            until(second.sees("m1", "m2"), WITHIN)
+        if pauses.seconds < TTL / 4:
+            judged += 1
+            assert [members for members, _ in groupby(views)] == [("m1",), ("m1", "m2")]
 
 
 def test_the_only_member_checks_on_while_it_is_cut_off(consul: Agent, stack: ExitStack) -> None:
