@@ -8,6 +8,9 @@ the other members check our nodes too as soon as Consul misses the agent. If all
 them. So the probes go on in both cases. Nothing is published twice, because no server takes our writes. Our probes end
 with the first view, which is read within `RETRY` after the agent has found a server.
 
+A view without any member would give the nodes to nobody, so the members of the view before count as its members: Consul
+has forgotten them, and they register again within seconds.
+
 If several controllers have the same id, the one that started first is the member, and the others own nothing.
 """
 
@@ -15,6 +18,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from controller.consul.client import ConsulClient, ConsulError
 from controller.members.current_share import CurrentShare
@@ -196,7 +200,12 @@ class MembershipWatch:
             self._changed.notify_all()
         if {each.id for each in before} != {each.id for each in members.members}:
             log.info("fleet %s now has these members: %s", self._fleet, _named(members.members))
-        self._share.apply(FleetView(members.index) if self._is_twin(members.members) else members.view())
+        share, view = self._share.current(), members.view()
+        if self._is_twin(members.members):
+            view = FleetView(members.index)
+        elif not view.members and not share.is_leaving:
+            view = replace(view, members=share.view.members)
+        self._share.apply(view)
 
 
 def _named(members: Sequence[Member]) -> str:

@@ -1,5 +1,6 @@
 """The members of a fleet by a real Consul: they join, leave, die, freeze, and are cut off."""
 
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -155,6 +156,7 @@ def test_a_controller_that_leaves_sees_that_it_has_left(consul: Agent, stack: Ex
     first = stack.enter_context(Candidate(consul, "m1"))
     until(first.sees("m1"), WITHIN)
     assert not first.watch.wait_until_left(0.1)
+    first.share.leave()
     first.keeper.stop(2.0)
     assert first.watch.wait_until_left(WITHIN)
     assert first.owned() == set()
@@ -308,6 +310,21 @@ def test_an_agent_that_restarts_loses_no_member_for_long(consul: Agent, stack: E
     consul.restart()
     until(lambda: status_of(consul, "m1") == "passing", WITHIN)
     until(lambda: first.watch.view() is not None and first.sees("m1")(), WITHIN)
+
+
+def test_no_node_is_given_up_while_consul_shows_no_member(consul: Agent, stack: ExitStack) -> None:
+    members = both(consul, stack)
+    shares: list[int] = []
+    for each in members:
+        each.share.listen(lambda each=each: shares.append(len(each.owned())))
+    reads = [each.watch.reads() for each in members]
+    node = consul.request("GET", "agent/self").json()["Config"]["NodeName"]
+    consul.request("PUT", "catalog/deregister", json.dumps({"Node": node}))
+    until(lambda: all(each.watch.reads() > before for each, before in zip(members, reads, strict=True)), WITHIN)
+    assert members[0].owned() | members[1].owned() == set(NODES)
+    for each in members:
+        until(each.sees("m1", "m2"), WITHIN)
+    assert 0 not in shares
 
 
 def test_the_members_can_be_read_at_once(consul: Agent, stack: ExitStack) -> None:
