@@ -315,8 +315,8 @@ def test_an_agent_that_restarts_loses_no_member_for_long(consul: Agent, stack: E
 def test_no_node_is_given_up_while_consul_shows_no_member(consul: Agent, stack: ExitStack) -> None:
     members = both(consul, stack)
     shares: list[int] = []
-    for each in members:
-        each.share.listen(lambda each=each: shares.append(len(each.owned())))
+    members[0].share.listen(lambda: shares.append(len(members[0].owned())))
+    members[1].share.listen(lambda: shares.append(len(members[1].owned())))
     reads = [each.watch.reads() for each in members]
     node = consul.request("GET", "agent/self").json()["Config"]["NodeName"]
     consul.request("PUT", "catalog/deregister", json.dumps({"Node": node}))
