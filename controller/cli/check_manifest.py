@@ -27,8 +27,8 @@ def check_manifest(files: tuple[Path, ...], node: str | None, config_file: Path 
     """Report the checks that manifests define, and their errors.
 
     Standard output has one line per valid manifest, with its SHA as p2 computes it, and warnings about unknown fields,
-    about certificates of a `ca_file` that cannot be parsed, and about what p2 itself would not read. Standard error has
-    one line per wrong field, with the expected value.
+    about files of certificates and keys on this host that cannot be used, and about what p2 itself would not read.
+    Standard error has one line per wrong field, with the expected value.
     Contradictions between fields are reported only if each single field is valid.
 
     With --json, standard output has a list in the order of FILES: file, id, sha, check (as in `plan --json`; null if

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from controller.cli.options import key_of
-from controller.config.certificate_files import ignored_authorities
+from controller.config.certificate_files import ignored_authorities, wrong_authorities, wrong_pair
 from reconcilers.escaping import safe_words
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import Rules
@@ -43,13 +43,20 @@ class ManifestFile:
         except ManifestError:
             return ()
         refused = refusal(self.data) if self.manifest else ""
-        others = [self._ignored_authorities(), f"p2 would not read this: {refused}" if refused else ""]
+        others = [*self._wrong_files(), f"p2 would not read this: {refused}" if refused else ""]
         return (*unknown, *filter(None, others))
 
-    def _ignored_authorities(self) -> str:
+    def _wrong_files(self) -> list[str]:
         """A file that this host does not have is not reported: the host that will run the pod may have it."""
         tls = self.manifest.check.probe.tls if self.manifest and self.manifest.check else None
-        return ignored_authorities("status.tls.ca_file", tls.ca_file) if tls else ""
+        if not tls:
+            return []
+        option, problems = "status.tls.ca_file", list[str]()
+        if tls.ca_file and Path(tls.ca_file).exists():
+            problems += [wrong_authorities(option, tls.ca_file) or ignored_authorities(option, tls.ca_file)]
+        if tls.cert_file and Path(tls.cert_file).exists() and Path(tls.key_file).exists():
+            problems += [wrong_pair("status.tls", tls.cert_file, tls.key_file)]
+        return problems
 
 
 def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:

@@ -83,6 +83,22 @@ def test_a_certificate_that_is_ignored_is_named_by_check_config(tmp_path: Path, 
     assert good(run("check-config", file)).splitlines() == [f"{file}: good", *(f"{file}: {each}" for each in ignored)]
 
 
+def test_files_that_cannot_be_used_are_named_by_check_manifest(tmp_path: Path, files: Certificates) -> None:
+    manifest = tmp_path / "isup.yaml"
+    text = "{id: isup, status_port: 8000, status: {http: false, tls: {%s}}}"
+
+    def warned(tls: str) -> list[str]:
+        manifest.write_text(text % tls)
+        return [line for line in good(run("check-manifest", manifest)).splitlines() if "warning" in line]
+
+    (said,) = warned(f"ca_file: {files.key}")
+    assert f"status.tls.ca_file: expected certificates of authorities, got {files.key}" in said
+    (said,) = warned(f"cert_file: {files.cert}, key_file: {files.client_key}")
+    assert said.endswith(f"{files.client_key}: does not belong to the certificate in {files.cert}")
+    assert not warned(f"cert_file: {files.cert}, key_file: {files.key}")
+    assert not warned(f"cert_file: {files.cert}, key_file: {tmp_path}/of-the-host-that-runs-the-pod.pem")
+
+
 def test_a_certificate_that_is_ignored_is_named_by_check_manifest(
     tmp_path: Path, bundle: Path, files: Certificates
 ) -> None:
