@@ -36,7 +36,7 @@ from controller.publish.folder import DirectoryLease, DirectorySink
 from controller.publish.given_up import LastKeys
 from controller.publish.handover import Handover
 from controller.publish.kv import KvSink
-from controller.publish.kv_keeper import KeyKeeper
+from controller.publish.kv_keeper import KeyKeeper, glance_period
 from controller.publish.orphans import OrphanKeeper
 from controller.publish.services import ManifestServices, ServiceNaming
 from controller.runtime.heartbeat import Heartbeats
@@ -287,7 +287,13 @@ def on_fleet(
         keepers += [
             lease,
             last_keys,
-            KeyKeeper(keys.look_again, partial(publish_again, "kv"), look),
+            KeyKeeper(
+                keys.look_again,
+                partial(publish_again, "kv"),
+                look,
+                glance=keys.glance,
+                glance_period=glance_period(config.defaults.interval),
+            ),
             OrphanKeeper(client(), config.tree, share, scheduled, keys.expect, orphans),
         ]
     if "catalog" in config.publish:

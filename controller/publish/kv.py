@@ -29,13 +29,14 @@ from controller.consul.client import (
 )
 from controller.consul.holders import HELD, Holders
 from controller.publish.batches import SizeLimit, batches, body_size, halves
+from controller.publish.decoded_keys import DecodedKeys
 from controller.publish.given_up import GIVEN_UP
 from controller.publish.handover import Change, Handover
 from controller.runtime.boottime import boottime
 from controller.runtime.faults import Faults
 from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, health_key, parse_health_key
-from reconcilers.record import Elsewhere, HealthRecord, RecordError, Unsettled, decode
+from reconcilers.record import Elsewhere, HealthRecord, Unsettled
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,6 @@ class KvSink:
         wall_clock: Callable[[], float] = time.time,
         faults: Faults | None = None,
     ) -> None:
-        self._faults = faults or Faults()
         self._client = client
         self._lease = lease
         self._scheduled = scheduled
@@ -89,8 +89,7 @@ class KvSink:
         self._lock = threading.RLock()
         self._session = ""
         self._known: dict[PodKey, HealthRecord] = {}
-        self._decoded: dict[PodKey, tuple[KvPair, HealthRecord]] = {}
-        """The last pair that was read of each key, and the record that it holds under `_session`."""
+        self._decoded = DecodedKeys(faults or Faults(), is_fleet=self._handover.is_fleet)
         self._unanswered: dict[PodKey, float | None] = {}
         self._left: frozenset[PodKey] = frozenset()
         self._unreadable: frozenset[PodKey] = frozenset()
@@ -113,7 +112,8 @@ class KvSink:
             self._left -= frozenset(keys)
             self._refused.difference_update(keys)
             for key in keys:
-                for known in (self._known, self._decoded, self._unanswered):
+                self._decoded.forget(key)
+                for known in (self._known, self._unanswered):
                     known.pop(key, None)
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
@@ -182,7 +182,7 @@ class KvSink:
             session, wanted = self._current(), frozenset(nodes)
             keys = [key for key in map(parse_health_key, self._client.list_keys(HEALTH)) if key and key.node in wanted]
             pairs, unread = self._read(keys)
-            known = {key: self._record(key, pair, session) for key, pair in pairs.items()}
+            known = {key: self._decoded.record(key, pair, session) for key, pair in pairs.items()}
             known |= {key: Unsettled(key, HealthState.UNKNOWN, detail=UNREADABLE) for key in unread}
             others = {key: record for key, record in self._known.items() if key.node not in wanted}
             self._left = frozenset(known) | {key for key in self._left if key.node not in wanted}
@@ -209,8 +209,20 @@ class KvSink:
         with self._lock:
             self._handover.review()
             keys = list({**dict.fromkeys(self._known), **dict.fromkeys(self._left), **dict.fromkeys(self._scheduled())})
-            keys = self._handover.owned(keys)
-            self._decoded = {key: kept for key, kept in self._decoded.items() if key in self._known}
+            self._decoded.keep(self._known.keys())
+        differing, unreadable = self._look(keys, beat)
+        self._warn_once(frozenset(unreadable))
+        return differing
+
+    def glance(self, beat: Callable[[], None] = lambda: None) -> Collection[PodKey]:
+        """Does the same with one known record of each node. It may show that the node is another member's."""
+        with self._lock:
+            keys = [*{key.node: key for key in self._known}.values()]
+        return self._look(keys, beat)[0]
+
+    def _look(self, keys: Collection[PodKey], beat: Callable[[], None]) -> tuple[Collection[PodKey], set[PodKey]]:
+        """Returns the keys that differ from the known records, and those that may not be read."""
+        keys = self._handover.owned(keys)
         differing: set[PodKey] = set()
         unreadable: set[PodKey] = set()
         for start in range(0, len(keys), MAX_OPERATIONS):
@@ -219,8 +231,7 @@ class KvSink:
                 others, unread = self._differing(keys[start : start + MAX_OPERATIONS])
             differing |= others
             unreadable |= unread
-        self._warn_once(frozenset(unreadable))
-        return frozenset(self._handover.owned(differing))
+        return frozenset(self._handover.owned(differing)), unreadable
 
     def _warn_once(self, unreadable: frozenset[PodKey]) -> None:
         """Logs once that keys may not be read, and once that all may be read again."""
@@ -237,7 +248,7 @@ class KvSink:
         known = self._known
         settled = [key for key in keys if not isinstance(known.get(key), Unsettled)]
         pairs, unread = self._read(settled)
-        records = {key: self._record(key, pair, session) for key, pair in pairs.items()}
+        records = {key: self._decoded.record(key, pair, session) for key, pair in pairs.items()}
         differing = {key for key in settled if key not in unread and records.get(key) != known.get(key)}
         if differing:
             self._known = {key: record for key, record in known.items() if key not in differing}
@@ -250,7 +261,7 @@ class KvSink:
         session = self._lease.current()
         if session and session != self._session:
             self._known = {key: _unsettled(record) for key, record in self._known.items()}
-            self._decoded = {}
+            self._decoded.clear()
             self._unanswered = {}
             self._session = session
             self._holders.holds_some = False
@@ -283,13 +294,12 @@ class KvSink:
         return failed | self._refuse(refused)
 
     def _remember(self, steps: Sequence[tuple[Change, Operation]], pairs: Sequence[KvPair], now: float) -> None:
-        """Keeps the pairs that Consul has just written: they need not be decoded when they are read again."""
         written = {step.key: (step.value, change) for change, step in steps if step.verb == "lock"}
         for pair in pairs:
             value, change = written[pair.key]
             if record := change.record:
                 record = record if record.written else replace(record, written=now)
-                self._decoded[change.key] = pair._replace(value=value), record
+                self._decoded.written(change.key, pair._replace(value=value), record)
 
     def _refuse(self, refused: Mapping[Change, str]) -> dict[PodKey, str]:
         failed: dict[PodKey, str] = {}
@@ -375,31 +385,6 @@ class KvSink:
             unread.update(by_text[step.key] for step in batch if step.key not in pairs)
         self._handover.note(keys, read)
         return read, unread
-
-    def _record(self, key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
-        """Decodes a record. It is `Unsettled` if our session does not hold it, or if it cannot be decoded.
-
-        A pair that is equal to the one that was read before is not decoded again.
-        """
-        before = self._decoded.get(key)
-        if before and before[0] == pair:
-            return before[1]
-        record = self._decode(key, pair, session)
-        if session:
-            self._decoded[key] = pair, record
-        return record
-
-    def _decode(self, key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
-        with self._faults.contain(f"record of {key}"):
-            try:
-                record = decode(pair.value)
-            except RecordError as error:
-                return Unsettled(key, HealthState.UNKNOWN, detail=str(error))
-            if record.key == key and session and pair.session == session and pair.flags != GIVEN_UP:
-                return record
-            inherits = self._handover.is_fleet and pair.session
-            return (Elsewhere if inherits else Unsettled).of_record(replace(record, key=key))
-        return Unsettled(key, HealthState.UNKNOWN, detail="it could not be decoded because of an unexpected exception")
 
 
 def _unsettled(record: HealthRecord) -> Unsettled:

@@ -286,6 +286,23 @@ def test_a_worse_informed_heir_loses_the_key_to_its_better_informed_owner(m1: Me
     assert (stands.record, stands.session, stands.flags) == (PASSING, m2.session, 20)
 
 
+def test_a_glance_reads_one_key_of_each_node_and_shows_that_the_node_is_lost(m1: Member, m2: Member) -> None:
+    m1.sees(10, "m1")
+    records = [*named(20, NODE), *named(20, OTHER_NODE)]
+    assert m1.sink.write(records, []) == {}
+    m1.asked.clear()
+    assert m1.sink.glance() == set()
+    assert len(m1.asked) == 1
+    m2.sees(20, "m2")
+    m2.sink.leftovers(NODE)
+    assert m2.sink.write(named(20, NODE), []) == {}
+    lost = m1.sink.glance()
+    assert {key.node for key in lost} == {NODE}
+    assert m1.sink.write([each for each in records if each.key in lost], []) == {}
+    assert not m1.share.owns(NODE)
+    assert m1.share.owns(OTHER_NODE)
+
+
 def test_a_look_does_not_report_the_keys_of_a_node_that_was_lost_meanwhile(m1: Member, m2: Member) -> None:
     m1.sink.write([PASSING], [])
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Collection
 
 from controller.consul.client import ConsulUnavailable
-from controller.publish.kv_keeper import PAUSE, KeyKeeper
+from controller.publish.kv_keeper import PAUSE, KeyKeeper, glance_period
 from controller.runtime.heartbeat import Heartbeat
 from reconcilers.spec import PodKey
 from tests.support.net import until
@@ -28,6 +28,33 @@ def test_lost_keys_are_reported_and_an_error_does_not_end_the_thread() -> None:
     until(lambda: reported)
     keeper.stop(5.0, destroy=False)
     assert reported == [ISUP]
+
+
+def test_glances_are_made_between_two_looks() -> None:
+    calls: list[str] = []
+
+    def look(_: Callable[[], None]) -> Collection[PodKey]:
+        calls.append("look")
+        return []
+
+    def glance(_: Callable[[], None]) -> Collection[PodKey]:
+        calls.append("glance")
+        return [ISUP]
+
+    reported: list[PodKey] = []
+    heartbeat = Heartbeat("kv-look", 30, time.monotonic)
+    keeper = KeyKeeper(look, reported.extend, heartbeat, period=0.2, glance=glance, glance_period=0.01)
+    keeper.start()
+    until(lambda: calls.count("look") == 3)
+    keeper.stop(5.0, destroy=False)
+    assert calls[0] == "look"
+    assert calls.count("glance") > 3
+    assert set(reported) == {ISUP}
+
+
+def test_two_glances_and_the_heirs_first_probes_fit_into_an_interval() -> None:
+    for interval in (1.0, 5.0, 30.0):
+        assert glance_period(interval) + interval / 2 < interval
 
 
 def test_requests_of_a_read_are_spread_until_the_controller_stops() -> None:

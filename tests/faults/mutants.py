@@ -114,7 +114,7 @@ JUDGES: Mapping[str, Sequence[str]] = {
     "a fleet": ("--fleet", "--faults", "none", "--minutes", "0.3"),
     "member killed": ("--fleet", "--faults", "member-killed-for-long", "--each", "--change", "5"),
     "member cut off": ("--fleet", "--faults", "member-cut-off-for-long", "--each", "--change", "5"),
-    "member behind": ("--fleet", "--faults", "member-behind", "--each", "--without", "H4"),
+    "member behind": ("--fleet", "--faults", "member-behind", "--each"),
     "no listings": ("--faults", "answers-500-for-listings", "--each", "--pods", "8"),
 }
 """What `tests/faults/run` is given, beside one seed for all and a single agent of Consul's."""
