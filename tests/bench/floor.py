@@ -1,5 +1,6 @@
 """The scenario `floor`: the whole podpulse, and a bare loop of sockets that asks the same targets at the same rate."""
 
+import math
 import signal
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def run(work: Work, say: Say) -> Report:
         targets.log.forget()
         with bare_loop(targets, work.interval) as floor:
             least = measure(floor, targets, work, say)
-    ratio = whole.cpu_ms_per_1000_probes / least.cpu_ms_per_1000_probes
+    ratio = whole.cpu_ms_per_1000_probes / least.cpu_ms_per_1000_probes if least.cpu_seconds else math.nan
     reaches = [
         Reach("whole process: CPU per 1,000 probes", whole.cpu_ms_per_1000_probes, "ms"),
         Reach("bare loop: CPU per 1,000 probes", least.cpu_ms_per_1000_probes, "ms"),

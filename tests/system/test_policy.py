@@ -25,7 +25,7 @@ BOTH: dict[str, Any] = {
     "publish": ["kv", "catalog"],
     "service": {"name_prefix": "pod-"},
 }
-GRACE: dict[str, Any] = {"startup_grace": "1h", "publish": ["kv"]}
+GRACE: dict[str, Any] = {"startup_grace": "1h", "publish": ["kv"], "on_stop": "remove"}
 TRIED = 1.5
 """Seconds in which the controller does everything that is permitted, once it knows all that it needs."""
 TURNS = 3

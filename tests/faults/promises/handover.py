@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
-from controller.publish.given_up import GIVEN_UP
 from tests.faults.history import Effect, Request
 from tests.faults.moves import EXPIRES, TAKEN_OVER
 from tests.faults.promises.cadence import START, gaps_between, unprobed
@@ -12,6 +11,8 @@ from tests.faults.spans import Span, put_off
 from tests.faults.story import Broken, Life, Sighting, Story
 
 SLACK = 0.25
+GIVEN_UP = 1 << 63
+"""The Flags of a key that its holder has given up."""
 ESTABLISHED = 5.0
 """Seconds after its first manifest from which a check has a key."""
 ENDS_LATER = 21.0
