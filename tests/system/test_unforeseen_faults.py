@@ -230,13 +230,14 @@ def test_every_thread_of_a_member_of_a_fleet_continues_after_an_unexpected_excep
     see_reality(consul, fleet, target)
 
     # Another member takes its share, and dies.
+    wanted = {health_key(PodKey(node, pod)) for node in nodes["m2"] for pod in PODS}
     with member(consul, "m2") as other:
         until(lambda: both_share(controller, other), JOINED_WITHIN, "the other member to check its share")
+        until(lambda: took_over(other) >= len(wanted), 30.0, "the other member to hold its keys")
         other.kill()
     until(lambda: controller.metrics().sum("podpulse_fleet_members") == 1, 30.0, "the other member to be missed")
     until(lambda: controller.metrics().sum("podpulse_fleet_nodes_owned") == len(NODES) + 1, 30.0)
-    wanted = {health_key(PodKey(node, pod)) for node in nodes["m2"] for pod in PODS}
-    until(lambda: controller.metrics().sum("podpulse_fleet_takeovers_total") >= len(wanted), 30.0, "keys to be taken")
+    until(lambda: took_over(controller) >= len(wanted), 30.0, "keys to be taken")
     assert counted(controller) == expected(*AT_START, ASKED)
 
 
@@ -252,6 +253,11 @@ def member(consul: Agent, name: str, **options: Any) -> Controller:
         startup_grace="1h",
         **options,
     )
+
+
+def took_over(controller: Controller) -> float:
+    """Returns how many keys the controller has taken over from other members."""
+    return controller.metrics().sum("podpulse_fleet_takeovers_total")
 
 
 def both_share(first: Controller, second: Controller) -> bool:
