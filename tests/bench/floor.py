@@ -14,12 +14,8 @@ from tests.bench.report import Reach, Report, reached
 from tests.bench.steady import SCRAPE_EVERY
 from tests.bench.targets import NODE, Targets
 
-MOST = {"http": 2.4, "https": 1.4}
-"""How many times the floor's CPU per probe the whole process may use. It used 2.0 and 1.3 times when this was set.
-
-The goal was 1.5 and 1.25. Five sixths of the floor for HTTP are the kernel's, and half of the floor more would leave
-24 us for all Python code; see `deploy/figures.md`.
-"""
+MOST = {"http": 1.5, "https": 1.25}
+"""How many times the floor's CPU per probe the whole process may use."""
 
 
 class Floor:
