@@ -5,7 +5,8 @@ A secret is shown as a digest (`reconcilers.fields.digests`).
 
 from collections.abc import Mapping
 
-from reconcilers.options import OPTIONS, Option
+from reconcilers.option import Option
+from reconcilers.options import OPTIONS
 from reconcilers.spec import CheckSpec
 
 IN_ORDER = sorted(OPTIONS.items(), key=lambda each: (each[0] == "tls", len(each[1].kinds) == 1))

@@ -14,9 +14,10 @@ from pydantic_core import ErrorDetails
 
 from reconcilers import clearsign, yamltext
 from reconcilers.fields import Boolean, FieldError, Name, Port, expectation
-from reconcilers.options import CheckOptions, Rules, Status, TlsOptions, arguments, useless
+from reconcilers.options import CheckOptions, Rules, Status, arguments, useless
 from reconcilers.p2.goscalars import resolve
 from reconcilers.spec import PROBES, CheckSpec, FieldWarning, Manifest, Output, PodKey, Unprobed, is_name
+from reconcilers.tls_options import TlsOptions
 from reconcilers.unknown_fields import advice
 
 D = TypeVar("D", bound=BaseModel)

@@ -6,20 +6,18 @@ Validation, the `CheckSpec`, the texts of `plan` and of the API, and the rows of
 What a manifest says wins over a default. A default that contradicts what a manifest says gives way.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from reconcilers.clearsign import Verify
 from reconcilers.fields import (
     Boolean,
     FieldError,
-    File,
     Headers,
-    Host,
     Path,
     Port,
     Regex,
@@ -31,80 +29,13 @@ from reconcilers.fields import (
     number,
     status_ranges,
 )
-from reconcilers.spec import Output, Tls
+from reconcilers.option import GRPC, HTTP, Kind, Option, declared, in_url, option_of
+from reconcilers.spec import Output
+from reconcilers.tls_options import LenientTls, TlsOptions, tls_texts
 
 Interval = Annotated[float, BeforeValidator(duration(0.1, 3600))]
 Delay = Annotated[float, BeforeValidator(duration(0, 86_400))]
 Threshold = Annotated[int, BeforeValidator(number(1, 1000))]
-Kind = Literal["http", "tcp", "grpc"]
-
-EVERY_KIND = frozenset(get_args(Kind))
-HTTP = frozenset({"http"})
-GRPC = frozenset({"grpc"})
-
-
-def in_url(_: object) -> str:
-    """Shows nothing: the URL of the check shows the option."""
-    return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option, besides the name, type and default of its field.
-
-    `description` and `default` are cells of the documentation's table; "" for `default` takes the field's default.
-    `example` is a value other than the default, in YAML. `kinds` are the kinds of checks that the option applies to.
-    `attribute` is the field of `CheckSpec` or of the probe that has the value; "" if it has the option's name. `show`
-    turns that field's value into the text that `plan` and the API show, or into one text for each part of the value.
-    """
-
-    description: str
-    example: str
-    kinds: frozenset[str] = EVERY_KIND
-    default: str = ""
-    attribute: str = ""
-    show: Callable[[Any], str | Mapping[str, str]] = str
-
-
-def _tls_texts(tls: Tls) -> Mapping[str, str]:
-    values = {name: getattr(tls, name) for name in TlsOptions.model_fields}
-    return {name: "true" if value is True else value for name, value in values.items() if value}
-
-
-class TlsOptions(BaseModel):
-    """Files and names of TLS; see `reconcilers.spec.Tls`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    ca_file: Annotated[
-        File,
-        Option("the authorities that the certificate is checked with", "/ca.pem", default="the controller's `ca_file`"),
-    ] = ""
-    cert_file: Annotated[
-        File, Option("the client certificate, together with `key_file`", "/cert.pem", default="none")
-    ] = ""
-    key_file: Annotated[File, Option("the private key of `cert_file`", "/key.pem", default="none")] = ""
-    server_name: Annotated[
-        Host,
-        Option("the name for SNI and for the verification of the certificate", "web.example.com", default="the host"),
-    ] = ""
-    insecure_skip_verify: Annotated[Boolean, Option("accept every certificate", "true", default="`false`")] = False
-    resume: Annotated[
-        Boolean,
-        Option(
-            "accepted, and without effect: every new connection verifies the certificate", "true", default="`false`"
-        ),
-    ] = False
-
-    @model_validator(mode="after")
-    def _a_certificate_has_its_key(self) -> "TlsOptions":
-        said = self.model_fields_set
-        if ("cert_file" in said) != ("key_file" in said) or bool(self.cert_file) != bool(self.key_file):
-            raise ValueError("expected cert_file and key_file together")
-        return self
-
-    def as_tls(self) -> Tls:
-        return Tls(**self.model_dump())
 
 
 class CheckOptions(BaseModel):
@@ -155,7 +86,7 @@ class CheckOptions(BaseModel):
     ] = "fresh"
     tls: Annotated[
         TlsOptions,
-        Option("a mapping of the options below", "{server_name: x}", HTTP | GRPC, default="as below", show=_tls_texts),
+        Option("a mapping of the options below", "{server_name: x}", HTTP | GRPC, default="as below", show=tls_texts),
     ] = Field(default_factory=TlsOptions)
     output: Annotated[
         Boolean,
@@ -184,21 +115,12 @@ class CheckOptions(BaseModel):
         return {name: getattr(self, name) for name in CheckOptions.model_fields if name in self.model_fields_set}
 
 
-def _option(model: type[BaseModel], name: str) -> Option:
-    """The declaration of a field. Raises StopIteration when the field has none."""
-    return next(each for each in model.model_fields[name].metadata if isinstance(each, Option))
-
-
-class LenientTls(TlsOptions):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
 class Status(CheckOptions):
     """All options of a manifest's `status:`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    tls: Annotated[LenientTls, _option(CheckOptions, "tls")] = Field(default_factory=LenientTls)
+    tls: Annotated[LenientTls, option_of(CheckOptions, "tls")] = Field(default_factory=LenientTls)
     http: Annotated[Boolean, Option("without TLS", "true", default="with TLS", show=in_url)] = False
     path: Annotated[
         Path,
@@ -227,15 +149,8 @@ class Status(CheckOptions):
     ] = False
 
 
-def _declared(model: type[BaseModel]) -> Iterator[tuple[str, Option]]:
-    return ((name, _option(model, name)) for name in model.model_fields)
-
-
-OPTIONS: Mapping[str, Option] = dict(_declared(Status))
+OPTIONS: Mapping[str, Option] = dict(declared(Status))
 """By name, every option of a manifest's `status:`."""
-
-TLS_OPTIONS: Mapping[str, Option] = dict(_declared(TlsOptions))
-"""By name, every option of `status.tls:`."""
 
 
 def useless(kind: str) -> set[str]:

@@ -11,7 +11,7 @@ from controller.config.model import Config
 from controller.consul.settings import ConsulSettings
 from controller.runtime.pem_files import ignored_by_probes, unfit, unusable, unusable_for_probes
 from controller.runtime.plain_files import Reading, Stamp, stamp, unreadable
-from reconcilers.options import TlsOptions
+from reconcilers.tls_options import TlsOptions
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from itertools import repeat
 
 import pytest
 
-from controller.probes.http import MAX_EXCERPT, MAX_READ
+from controller.probes.http_answer import MAX_EXCERPT, MAX_READ
 from reconcilers.health import Outcome, ProbeResult, Reason
 from tests.support import faults, targets
 from tests.support.authority import Authority

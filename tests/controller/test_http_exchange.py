@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.probes.failure import Cause
-from controller.probes.http import MAX_EXCERPT, MAX_READ, HttpExchange, Prepared, UsualAnswer, prepared
+from controller.probes.http import prepared
+from controller.probes.http_answer import MAX_EXCERPT, MAX_READ, HttpExchange, Prepared, UsualAnswer
 from controller.probes.verdict import sentence
 from reconcilers.spec import HttpGet, Tls
 

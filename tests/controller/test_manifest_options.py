@@ -11,8 +11,10 @@ from click.testing import CliRunner
 from controller.cli import main
 from reconcilers.checktext import describe
 from reconcilers.manifest import ManifestError, parse
-from reconcilers.options import EVERY_KIND, OPTIONS, TLS_OPTIONS, Option, Rules, Status, TlsOptions
+from reconcilers.option import EVERY_KIND, Option
+from reconcilers.options import OPTIONS, Rules, Status
 from reconcilers.spec import PodKey
+from reconcilers.tls_options import TLS_OPTIONS, TlsOptions
 from tests.support.site import NODE, Site
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.probes.http import MAX_EXCERPT, MAX_READ
+from controller.probes.http_answer import MAX_EXCERPT, MAX_READ
 from reconcilers.health import Outcome, Reason
 from reconcilers.spec import PodKey
 from tests.support import targets

@@ -9,8 +9,8 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["controller.probes.http", "controller.probes.odd_headers"]):
-    from controller.probes.http import MAX_READ, HttpExchange, Prepared
+with atheris.instrument_imports(include=["controller.probes.http_answer", "controller.probes.odd_headers"]):
+    from controller.probes.http_answer import MAX_READ, HttpExchange, Prepared
 
 from tests.fuzz.splits import answer_from, parts
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from reconcilers.clearsign import SignatureError
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
-from reconcilers.options import CheckOptions, Rules, TlsOptions
+from reconcilers.options import CheckOptions, Rules
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Manifest, Output, PodKey, Tls, Unprobed
+from reconcilers.tls_options import TlsOptions
 from tests.reconcilers import manifest_files, option_files
 from tests.reconcilers.manifest_files import NO_CHECK, PODS, UNKNOWN_FIELDS
 from tests.reconcilers.test_yamltext import ARBITRARY, COST, HOSTILE

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from reconcilers.fields import FieldError, go_duration
-from reconcilers.options import P2_CODE, CheckOptions, Rules, TlsOptions
+from reconcilers.options import P2_CODE, CheckOptions, Rules
 from reconcilers.spec import Tls
+from reconcilers.tls_options import TlsOptions
 
 FILES = st.sampled_from(["", "/a.pem", "/b.pem"])
 PAIRS: st.SearchStrategy[dict[str, str]] = st.just({}) | st.sampled_from(

@@ -12,7 +12,8 @@ from controller.web.pod_views import PodState
 from controller.web.time_text import instant
 from reconcilers.escaping import safe_utf8
 from reconcilers.health import Reason
-from reconcilers.options import OPTIONS, in_url
+from reconcilers.option import in_url
+from reconcilers.options import OPTIONS
 
 EXCERPT = 1_000
 
