@@ -1,6 +1,6 @@
 """A check as text, field by field in the words of manifests: for people, and for comparing two checks.
 
-A secret is shown as a digest (`reconcilers.fields.digests`).
+A secret is shown as a digest (`reconcilers.request_fields.digest`).
 """
 
 from collections.abc import Mapping

@@ -7,14 +7,12 @@ of Python come only from code.
 import posixpath
 import re
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import Annotated, Protocol, Self
 from urllib.parse import quote
 
 import re2
 from pydantic import BeforeValidator
 
-from reconcilers.escaping import quoted
 from reconcilers.p2.goscalars import resolve
 from reconcilers.spec import is_name
 from reconcilers.target_guard import is_address
@@ -24,8 +22,6 @@ MAX_TEXT = 2_048
 MAX_REGEX = 1_024
 MAX_PROGRAM = 2_000
 MAX_STATUSES = 32
-MAX_HEADERS = 32
-DIGEST_BYTES = 6
 
 DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}")
 PART = r"([0-9]+(?:\.[0-9]+)?)"
@@ -45,16 +41,6 @@ UNESCAPED = "/?:@!$&'()*+,;=~%"
 FILE = re.compile(rf"(?:/[ -~]{{0,{MAX_TEXT - 1}}})?")
 HOST = re.compile(r"(?=.*[A-Za-z_-])[A-Za-z0-9_.-]{1,254}")
 """Names that are not taken for an IP address: they have other characters than digits and dots."""
-HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-HEADER_VALUE = re.compile(rf"[!-~](?:[ -~]{{0,{MAX_TEXT - 2}}}[!-~])?")
-
-OWN_HEADERS = frozenset(
-    {
-        *("host", "connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings"),
-        *("content-length", "transfer-encoding", "te", "trailer", "expect"),
-    }
-)
-"""Headers of the connection and of the framing of requests, which another value would break."""
 
 
 class FieldError(ValueError):
@@ -221,24 +207,9 @@ def statuses(value: object) -> tuple[tuple[int, int], ...]:
     return tuple(_range(item) for item in items)
 
 
-def headers(value: object) -> tuple[tuple[str, str], ...]:
-    """Reads the headers of a request from a mapping of names to values."""
-    if not isinstance(value, dict):
-        raise ValueError("expected a mapping of header names to values")
-    if len({header.lower() for header in value}) < len(value) or len(value) > MAX_HEADERS:
-        raise ValueError(f"expected at most {MAX_HEADERS} headers, each once")
-    return tuple(_header(header, content) for header, content in value.items())
-
-
 def status_ranges(ranges: tuple[tuple[int, int], ...]) -> str:
     """Ranges of status codes as a manifest has them: `200-204, 301`."""
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
-
-
-def digests(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """A digest of each header's value, by name: a value may be a secret, and its digest shows that it changed."""
-    secrets = {name: value.encode("utf-8", "replace") for name, value in headers}
-    return {name: f"({blake2b(secret, digest_size=DIGEST_BYTES).hexdigest()})" for name, secret in secrets.items()}
 
 
 def _seconds(value: str) -> float | None:
@@ -254,17 +225,6 @@ def _range(item: object) -> tuple[int, int]:
     if match and (low := int(match[1])) <= (high := int(match[2] or low)):
         return low, high
     raise ValueError('expected status codes from 100 to 599, such as 200 or "200-299"')
-
-
-def _header(header: str, content: object) -> tuple[str, str]:
-    shown = quoted(header)
-    if not HEADER_NAME.fullmatch(header):
-        raise ValueError(f"expected the name of a header, found {shown}")
-    if header.lower() in OWN_HEADERS:
-        raise ValueError(f"expected headers other than those of the connection itself, found {shown}")
-    if not isinstance(content, str) or not HEADER_VALUE.fullmatch(content):
-        raise ValueError(f"expected printable ASCII, at most {MAX_TEXT} characters, as the value of {shown}")
-    return str(header), str(content)
 
 
 def _message(error: re2.error) -> str:
@@ -286,4 +246,3 @@ File = Annotated[str, BeforeValidator(file)]
 Path = Annotated[str, BeforeValidator(path)]
 Regex = Annotated[str, BeforeValidator(regex)]
 Statuses = Annotated[tuple[tuple[int, int], ...], BeforeValidator(statuses)]
-Headers = Annotated[tuple[tuple[str, str], ...], BeforeValidator(headers)]

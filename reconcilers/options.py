@@ -17,19 +17,18 @@ from reconcilers.clearsign import Verify
 from reconcilers.fields import (
     Boolean,
     FieldError,
-    Headers,
     Path,
     Port,
     Regex,
     Statuses,
     Text,
-    digests,
     duration,
     go_duration,
     number,
     status_ranges,
 )
 from reconcilers.option import GRPC, HTTP, Kind, Option, declared, in_url, option_of
+from reconcilers.request_fields import Headers, header_texts
 from reconcilers.spec import Output
 from reconcilers.tls_options import LenientTls, TlsOptions, tls_texts
 
@@ -62,11 +61,11 @@ class CheckOptions(BaseModel):
     headers: Annotated[
         Headers,
         Option(
-            "a mapping of request headers; only if the controller's `allow_headers` is `true`",
+            "a mapping of request headers, also `Host`; only if the controller's `allow_headers` is `true`",
             "{X-Team: blue}",
             HTTP,
             default="none",
-            show=digests,
+            show=header_texts,
         ),
     ] = ()
     failure_threshold: Annotated[Threshold, Option("the failures in a row that make a pod critical", "3")] = 1

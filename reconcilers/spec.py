@@ -47,8 +47,9 @@ class HttpGet:
     """One HTTP request without a body. `tls` None means plain HTTP.
 
     An answer is healthy if its status is in one of the `expect_status` ranges (both ends included) and its body matches
-    `expect_body` (RE2's syntax), if given. `headers` are sent unchanged. `reuse` keeps the connection for the next
-    probe. `path` is percent-encoded. `host` is a validated name.
+    `expect_body` (RE2's syntax), if given. `headers` are sent unchanged. A Host among them changes neither the address
+    nor the name that TLS verifies. `reuse` keeps the connection for the next probe. `path` is percent-encoded. `host`
+    is a validated name.
     """
 
     host: str

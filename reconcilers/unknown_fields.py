@@ -18,7 +18,11 @@ MAX_NAME = 40
 STATUS = "status_port, status_http and the options below status describe the check"
 CREDENTIALS = "write status.headers with an Authorization, where the controller's allow_headers is true"
 KIND = f"status.kind is {', '.join(list(PROBES)[:-1])} or {list(PROBES)[-1]}; there are no other kinds of checks"
-TARGET = "the pod's node is asked, or localhost with status.localhost_only; status.tls.server_name is for certificates"
+TARGET = (
+    "the pod's node is asked, or localhost with status.localhost_only; status.tls.server_name is for certificates, "
+    "and a Host in status.headers for virtual hosts"
+)
+HOST = "write status.headers with a Host, where the controller's allow_headers is true"
 URL = "write status_port, status.path, and status_http: true for a check without TLS"
 PLAIN = "write status_http: true for a check without TLS, with status_port and status.path"
 TLS = "checks use TLS unless status_http is true; its options stand below status.tls"
@@ -43,7 +47,8 @@ INSTEAD = {
         ("tcp tcp_socket", "write status.kind: tcp, with status_port"),
         ("grpc", "write status.kind: grpc, with status_port"),
         ("grpc_service", "write status.service, with status.kind: grpc"),
-        ("host hostname host_header address target targets server virtual_host", TARGET),
+        ("host hostname address target targets server", TARGET),
+        ("host_header virtual_host vhost", HOST),
         ("url uri endpoint", URL),
         ("http scheme protocol", PLAIN),
         ("https ssl tls_config use_tls fail_if_not_ssl grpc_use_tls", TLS),

@@ -12,7 +12,8 @@ from controller.config.keyring import Keyring
 from controller.consul.settings import ADDRESS, NAME, settings_from_environment
 from controller.runtime.plain_files import unreadable
 from reconcilers import yamltext
-from reconcilers.fields import headers, is_host
+from reconcilers.fields import is_host
+from reconcilers.request_fields import headers
 from reconcilers.spec import is_name
 from reconcilers.target_guard import Allowance
 
@@ -142,6 +143,8 @@ def _consul_address(value: object) -> str:
 
 def _consul_headers(value: object) -> tuple[tuple[str, str], ...]:
     found = headers(value)
+    if any(name.lower() == "host" for name, _ in found):
+        raise ValueError("expected headers other than those of the connection itself, found 'Host'")
     if any(name.lower() == "x-consul-token" for name, _ in found):
         raise ValueError("expected headers other than the token's, which has an option of its own")
     return found

@@ -20,9 +20,13 @@ def prepared(probe: HttpGet) -> Prepared:
     host = bracketed(probe.host)
     by_name = bool(probe.tls and probe.tls.server_name)
     port = "" if probe.port == DEFAULT_PORTS[probe.tls is not None] and not by_name else f":{probe.port}"
-    given = {name.lower() for name, _ in probe.headers}
-    defaults = [("Host", f"{host}{port}"), ("User-Agent", USER_AGENT), ("Accept", "*/*")]
-    headers = [*(each for each in defaults if each[0].lower() not in given), *probe.headers]
+    given = {name.lower(): value for name, value in probe.headers}
+    defaults = [("User-Agent", USER_AGENT), ("Accept", "*/*")]
+    headers = [
+        ("Host", given.get("host", f"{host}{port}")),
+        *(each for each in defaults if each[0].lower() not in given),
+        *(each for each in probe.headers if each[0].lower() != "host"),
+    ]
     lines = [f"{probe.method} {probe.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
     kept = MAX_READ if probe.expect_body else MAX_EXCERPT
     return Prepared("\r\n".join(lines).encode(), kept, probe.method == "HEAD")

@@ -140,7 +140,10 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("defaults: {expect_body: '('}", "defaults.expect_body: expected a regular expression (RE2): missing ): ("),
         (r"defaults: {expect_body: '(a)\1'}", "defaults.expect_body: expected a regular expression (RE2): invalid esc"),
         ("defaults: {expect_body: a, method: HEAD}", "defaults: expect_body: expected method GET: the answer to HEAD"),
-        ("defaults: {headers: {Host: a}}", "defaults.headers: expected headers other than those of the connection"),
+        (
+            "defaults: {headers: {Host: a/b}}",
+            "defaults.headers: expected a host's name or address, perhaps with",
+        ),
         ("defaults: {headers: [a]}", "defaults.headers: expected a mapping of header names to values"),
         ("defaults: {connection: close}", "defaults.connection: expected 'fresh' or 'reuse', got 'close'"),
         ("defaults: {output: maybe}", "defaults.output: expected true or false, got 'maybe'"),

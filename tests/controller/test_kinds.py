@@ -291,6 +291,20 @@ def test_options_decide_what_is_healthy(bench: Bench, target: Target) -> None:
     assert found["a body that does not"].detail == r"the body does not match '\\bwell\\b'"
 
 
+@pytest.mark.parametrize("server_name", ["", "localhost"])
+def test_a_host_among_the_headers_replaces_the_own_one_and_nothing_else(
+    bench: Bench, authority: Authority, server_name: str
+) -> None:
+    """The certificate is for localhost: the name that TLS verifies is not that of the header."""
+    with Target(authority.server()) as target:
+        spec = http(
+            target.port, "virtual", headers=(("X-A", "b"), ("host", "shop.example")), tls=Tls(server_name=server_name)
+        )
+        assert bench.result(spec).outcome is SUCCESS
+        assert target.hits()[0].headers["host"] == "shop.example"
+        assert [*target.hits()[0].headers].count("host") == 1
+
+
 def test_headers_are_sent_as_they_are(bench: Bench, target: Target) -> None:
     headers = (("X-Token", "a b"), ("User-Agent", "me"), ("Accept", "text/plain"))
     assert bench.result(http(target.port, "headers", headers=headers)).outcome is SUCCESS

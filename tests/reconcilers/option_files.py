@@ -99,7 +99,11 @@ INVALID = {
     "headers-connection-odd-case": ("status.headers", f"{OWN_HEADER}'cOnNeCtIoN'"),
     "headers-content-length": ("status.headers", f"{OWN_HEADER}'Content-Length'"),
     "headers-expect": ("status.headers", f"{OWN_HEADER}'Expect'"),
-    "headers-host": ("status.headers", f"{OWN_HEADER}'Host'"),
+    "headers-host-url": (
+        "status.headers",
+        "expected a host's name or address, perhaps with a port, as the value of 'Host'",
+    ),
+    "headers-upgrade": ("status.headers", f"{OWN_HEADER}'Upgrade'"),
     "headers-transfer-encoding": ("status.headers", f"{OWN_HEADER}'transfer-encoding'"),
     "headers-list": ("status.headers", "expected a mapping of header names to values"),
     "headers-text": ("status.headers", "expected a mapping of header names to values"),
@@ -173,6 +177,7 @@ VALID = {
     "grpc-plain": spec(GrpcHealth("web1", 8000)),
     "grpc-tls": spec(GrpcHealth("web1", 8000, tls=Tls(server_name="isup.example.com"))),
     "headers": spec(replace(HTTPS, headers=(("X-Team", "blue"), ("X-Quote", 'say "a: b"')))),
+    "headers-host": spec(replace(HTTPS, headers=(("Host", "shop.example:8443"),))),
     "initial-delay-longest": replace(spec(), initial_delay=86_400.0),
     "initial-delay-zero": spec(),
     "interval-fraction": spec(interval=1.5, timeout=1.5),
@@ -195,5 +200,5 @@ VALID = {
 }
 """The check that is asked for, None for none."""
 
-WITH_HEADERS = {"headers", "options-all"}
+WITH_HEADERS = {"headers", "headers-host", "options-all"}
 """The valid files that are so only when manifests may set headers."""
