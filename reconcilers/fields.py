@@ -207,6 +207,14 @@ def statuses(value: object) -> tuple[tuple[int, int], ...]:
     return tuple(_range(item) for item in items)
 
 
+def http_version(value: object) -> str:
+    """Reads a version of HTTP: 1.1 or 2, as a number or as text."""
+    found = {"1.1": "1.1", "2": "2", "2.0": "2"}.get(str(value))
+    if found is None or isinstance(value, bool):
+        raise ValueError("expected 1.1 or 2")
+    return found
+
+
 def status_ranges(ranges: tuple[tuple[int, int], ...]) -> str:
     """Ranges of status codes as a manifest has them: `200-204, 301`."""
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)

@@ -24,6 +24,7 @@ from reconcilers.fields import (
     Text,
     duration,
     go_duration,
+    http_version,
     number,
     status_ranges,
 )
@@ -34,6 +35,8 @@ from reconcilers.tls_options import LenientTls, TlsOptions, tls_texts
 
 Interval = Annotated[float, BeforeValidator(duration(0.1, 3600))]
 Delay = Annotated[float, BeforeValidator(duration(0, 86_400))]
+SWITCHING_PROTOCOLS = 101
+HttpVersion = Annotated[Literal["1.1", "2"], BeforeValidator(http_version)]
 Threshold = Annotated[int, BeforeValidator(number(1, 1000))]
 
 
@@ -68,6 +71,15 @@ class CheckOptions(BaseModel):
             show=header_texts,
         ),
     ] = ()
+    http_version: Annotated[
+        HttpVersion,
+        Option(
+            "`1.1`, or `2`: by ALPN over TLS, and without negotiation (h2c) over plain TCP",
+            "2",
+            HTTP,
+            show={"1.1": "", "2": "2"}.__getitem__,
+        ),
+    ] = "1.1"
     failure_threshold: Annotated[Threshold, Option("the failures in a row that make a pod critical", "3")] = 1
     success_threshold: Annotated[Threshold, Option("the successes in a row that make a pod passing", "2")] = 1
     initial_delay: Annotated[
@@ -183,9 +195,22 @@ def _giving_way(merged: CheckOptions, said: Mapping[str, Any]) -> dict[str, Any]
         changes |= {"expect_body": ""} if "method" in said else {"method": "GET"}
         if said.keys() >= {"method", "expect_body"}:
             errors.append(FieldError("expect_body", "expected method GET: the answer to HEAD has no body"))
+    if _upgrades(merged) and (merged.http_version == "2" or not _expects(merged, SWITCHING_PROTOCOLS)):
+        changes["headers"] = tuple(each for each in merged.headers if each[0].lower() != "upgrade")
+        if "headers" in said:
+            expected = "expected http_version 1.1 and 101 among expect_status, because of the header Upgrade"
+            errors.append(FieldError("headers", expected))
     if errors:
         raise FieldError.of(errors)
     return changes
+
+
+def _upgrades(options: CheckOptions) -> bool:
+    return any(name.lower() == "upgrade" for name, _ in options.headers)
+
+
+def _expects(options: CheckOptions, status: int) -> bool:
+    return any(low <= status <= high for low, high in options.expect_status)
 
 
 P2_CODE = CheckOptions.model_validate(

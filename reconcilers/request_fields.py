@@ -22,7 +22,7 @@ AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0
 
 OWN_HEADERS = frozenset(
     {
-        *("connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings"),
+        *("connection", "keep-alive", "proxy-connection", "http2-settings"),
         *("content-length", "transfer-encoding", "te", "trailer", "expect"),
     }
 )

@@ -49,7 +49,7 @@ class HttpGet:
     An answer is healthy if its status is in one of the `expect_status` ranges (both ends included) and its body matches
     `expect_body` (RE2's syntax), if given. `headers` are sent unchanged. A Host among them changes neither the address
     nor the name that TLS verifies. `reuse` keeps the connection for the next probe. `path` is percent-encoded. `host`
-    is a validated name.
+    is a validated name. `http_version` 2 is negotiated by ALPN over TLS, and spoken with prior knowledge without TLS.
     """
 
     host: str
@@ -61,6 +61,7 @@ class HttpGet:
     expect_body: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     reuse: bool = False
+    http_version: Literal["1.1", "2"] = "1.1"
 
     @property
     def url(self) -> str:

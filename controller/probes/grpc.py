@@ -15,6 +15,7 @@ from reconcilers.health import Outcome, Reason
 from reconcilers.spec import CheckSpec, GrpcHealth
 
 ALPN = "h2"
+NEEDS_ALPN = True
 METHOD = "/grpc.health.v1.Health/Check"
 UNKNOWN = 2
 SERVING_STATUS = 1

@@ -1,8 +1,10 @@
-"""HTTP and HTTPS probes: the request, and which answers are healthy."""
+"""HTTP and HTTPS probes: the request in HTTP/1.1, and which answers of any version are healthy."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from controller.probes.exchange import Exchange
+from controller.probes.http2 import UnaryCall
 from controller.probes.http_answer import MAX_EXCERPT, MAX_READ, HttpExchange, Prepared
 from controller.probes.verdict import Verdict, bracketed
 from reconcilers.fields import compiled
@@ -10,6 +12,8 @@ from reconcilers.health import FAILURE, SUCCESS, Reason
 from reconcilers.spec import CheckSpec, HttpGet
 
 ALPN = "http/1.1"
+NEEDS_ALPN = False
+"""HTTP/1.1 needs no agreement, because servers without ALPN also support it."""
 USER_AGENT = f"podpulse/{version('podpulse')}"
 NO_REASON = Reason.NONE
 DEFAULT_PORTS = {False: 80, True: 443}
@@ -17,19 +21,34 @@ DEFAULT_PORTS = {False: 80, True: 443}
 
 def prepared(probe: HttpGet) -> Prepared:
     """Returns the parts that all probes of a check share. Headers of the check replace the default headers."""
+    headers = [("Host", authority(probe)), *fields(probe)]
+    if any(name.lower() == "upgrade" for name, _ in probe.headers):
+        headers.append(("Connection", "Upgrade"))
+    lines = [f"{probe.method} {probe.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return Prepared("\r\n".join(lines).encode(), kept(probe), probe.method == "HEAD")
+
+
+def authority(probe: HttpGet) -> str:
+    """Returns the host that the request names, with its port: that of the check, unless its headers name another."""
+    for name, value in probe.headers:
+        if name.lower() == "host":
+            return value
     host = bracketed(probe.host)
     by_name = bool(probe.tls and probe.tls.server_name)
-    port = "" if probe.port == DEFAULT_PORTS[probe.tls is not None] and not by_name else f":{probe.port}"
-    given = {name.lower(): value for name, value in probe.headers}
+    return host if probe.port == DEFAULT_PORTS[probe.tls is not None] and not by_name else f"{host}:{probe.port}"
+
+
+def fields(probe: HttpGet) -> Sequence[tuple[str, str]]:
+    """Returns the header fields of the request, without the host."""
+    given = {name.lower() for name, _ in probe.headers}
     defaults = [("User-Agent", USER_AGENT), ("Accept", "*/*")]
-    headers = [
-        ("Host", given.get("host", f"{host}{port}")),
-        *(each for each in defaults if each[0].lower() not in given),
-        *(each for each in probe.headers if each[0].lower() != "host"),
-    ]
-    lines = [f"{probe.method} {probe.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
-    kept = MAX_READ if probe.expect_body else MAX_EXCERPT
-    return Prepared("\r\n".join(lines).encode(), kept, probe.method == "HEAD")
+    own = [each for each in defaults if each[0].lower() not in given]
+    return own + [each for each in probe.headers if each[0].lower() != "host"]
+
+
+def kept(probe: HttpGet) -> int:
+    """Returns how many bytes of a body are kept."""
+    return MAX_READ if probe.expect_body else MAX_EXCERPT
 
 
 def exchange(prepared: Prepared, _: Exchange | None) -> HttpExchange:
@@ -41,13 +60,13 @@ def verdict(answer: Exchange, spec: CheckSpec) -> Verdict:
     """Returns the verdict on an answer, of which at most `MAX_READ` bytes were read."""
     probe = spec.probe
     assert isinstance(probe, HttpGet)  # noqa: S101 - the kind is chosen by the probe's type
-    assert isinstance(answer, HttpExchange)  # noqa: S101 - as above
+    assert isinstance(answer, HttpExchange | UnaryCall)  # noqa: S101 - as above
     status, fault = answer.status, _fault(answer, probe)
-    output = answer.excerpt() if spec.output.keeps(success=fault is None) else ""
+    output = excerpt(answer) if spec.output.keeps(success=fault is None) else ""
     return Verdict(FAILURE, *fault, output, status) if fault else Verdict(SUCCESS, NO_REASON, "", output, status)
 
 
-def _fault(answer: HttpExchange, probe: HttpGet) -> tuple[Reason, str] | None:
+def _fault(answer: HttpExchange | UnaryCall, probe: HttpGet) -> tuple[Reason, str] | None:
     """Returns why an answer is not healthy, as a label and as a sentence."""
     status = answer.status
     for low, high in probe.expect_status:
@@ -64,8 +83,8 @@ def _fault(answer: HttpExchange, probe: HttpGet) -> tuple[Reason, str] | None:
 
 def excerpt(answer: Exchange) -> str:
     """Returns the excerpt to show of the answer of a failed probe."""
-    assert isinstance(answer, HttpExchange)  # noqa: S101 - as above
-    return answer.excerpt()
+    assert isinstance(answer, HttpExchange | UnaryCall)  # noqa: S101 - as above
+    return answer.body[:MAX_EXCERPT].decode("utf-8", "replace") if answer.body else ""
 
 
 def _as_utf8(body: bytearray) -> bytes:

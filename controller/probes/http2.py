@@ -1,4 +1,4 @@
-"""One unary call over HTTP/2, without I/O: as much of RFC 9113 as a client needs that has one stream at a time.
+"""One request over HTTP/2, without I/O: as much of RFC 9113 as a client needs that has one stream at a time.
 
 A general library costs several times as much per call, because it keeps the state of many streams.
 """
@@ -6,6 +6,7 @@ A general library costs several times as much per call, because it keeps the sta
 import re
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import hpack
 
@@ -20,6 +21,12 @@ REFUSED_STREAM = 0x7
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 NO_PUSH = struct.pack(">HI", 0x2, 0)
 """SETTINGS_ENABLE_PUSH = 0."""
+WINDOW = struct.pack(">HI", 0x4, 2 * MAX_READ)
+"""SETTINGS_INITIAL_WINDOW_SIZE: room for one byte more than is read, so that a body that is too long is noticed."""
+FIRST_WINDOW = 65_535
+"""The initial flow-control window of a connection, which only WINDOW_UPDATE changes."""
+REQUEST_TIMEOUT = 408
+BODILESS = (204, 304)
 NAME = re.compile(rb":?[!#$%&'*+.^_`|~0-9a-z-]+")
 """The name of a header field: a token without upper case (RFC 9113, 8.2.1)."""
 
@@ -29,18 +36,31 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return struct.pack(">I", len(payload) << 8 | kind) + struct.pack(">BI", flags, stream) + payload
 
 
+class Form(NamedTuple):
+    """How a request that is no call of gRPC differs from one.
+
+    Its answer may be longer than `MAX_READ`: then the part that was read counts. `kept` is how many bytes of a body are
+    kept. `is_head` says that the method is HEAD.
+    """
+
+    kept: int
+    is_head: bool
+
+
 class UnaryCall:
     """Sends one request and reads headers, body and trailers of the answer.
 
-    `previous` is the call before it on the same connection. `headers` has the last value of each header and trailer,
-    with names in lower case.
+    `previous` is the call before it on the same connection. `form` is None for gRPC. `headers` has the last value of
+    each header and trailer, with names in lower case.
     """
 
     __slots__ = (
         "_block",
+        "_body_size",
         "_buffer",
         "_decoder",
         "_ends",
+        "_form",
         "_is_first",
         "_owed",
         "_read",
@@ -57,7 +77,11 @@ class UnaryCall:
         "status",
     )
 
-    def __init__(self, block: bytes, message: bytes, previous: "UnaryCall | None" = None) -> None:
+    def __init__(
+        self, block: bytes, message: bytes, previous: "UnaryCall | None" = None, form: Form | None = None
+    ) -> None:
+        self._form = form
+        self._body_size = 0
         self._stream: int = previous._stream + 2 if previous else 1  # noqa: SLF001 - the same class
         self._decoder: hpack.Decoder = previous._decoder if previous else hpack.Decoder(MAX_READ)  # noqa: SLF001
         self._is_first = previous is None
@@ -76,11 +100,8 @@ class UnaryCall:
         self.is_done = self.has_begun = self.is_keepable = False
         self.is_going = False
         """Whether the server has announced with GOAWAY that it ends the connection."""
-        self.request = (
-            (previous._debt() if previous else PREFACE + frame(SETTINGS, 0, 0, NO_PUSH))  # noqa: SLF001
-            + frame(HEADERS, END_HEADERS, self._stream, block)
-            + frame(DATA, END_STREAM, self._stream, message)
-        )
+        opening = previous._debt() if previous else _opening(form)  # noqa: SLF001
+        self.request = opening + _request(self._stream, block, message, form)
 
     def _debt(self) -> bytes:
         """Returns the acknowledgements and the window update that the server waits for after this call."""
@@ -89,19 +110,27 @@ class UnaryCall:
 
     @property
     def is_stale(self) -> bool:
+        if self._form:
+            return self.status == REQUEST_TIMEOUT or (self.is_going and not 200 <= self.status < 300)
         return self.is_going and self.headers.get("grpc-status") != "0"
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the headers of the final answer were read."""
+        return self.status >= 200
 
     def receive(self, data: bytes) -> bytes:
         """Handle bytes from the server, also after the answer. Returns the acknowledgements that have to be sent."""
         was_done = self.is_done
-        room = max(0, MAX_READ - self._size)
+        limit = 3 * MAX_READ if self._form else MAX_READ
+        room = max(0, limit - self._size)
         self._buffer += data[:room]
         self._size += len(data)
         replies = self._read_frames()
-        if self._size > MAX_READ:
+        if self._size > limit:
             self._fail(Cause.HEAD_TOO_LONG)
         if self.is_done and not was_done:
-            self._buffer += data[room:] if self._size > MAX_READ else b""
+            self._buffer += data[room:] if self._size > limit else b""
             self._owed = replies
         return replies
 
@@ -173,15 +202,21 @@ class UnaryCall:
                 payload = _without_padding(kind, flags, payload)
             if kind == RST_STREAM:
                 self._on_reset(int.from_bytes(payload[:4]))
-            elif kind == DATA and not self.status:
+            elif kind == DATA and self.status < 200:
                 self._fail(Cause.STATUS_LINE)
             elif kind == DATA:
-                self.body += payload
+                self._on_body(payload)
                 self._finish_if(flags & END_STREAM)
             else:
                 self._on_block(kind, flags, payload)
         except (ValueError, hpack.HPACKError) as error:
             self._fail(Cause.MALFORMED, str(error))
+
+    def _on_body(self, payload: bytes) -> None:
+        self._body_size += len(payload)
+        self.body += payload[: max(0, self._form.kept - len(self.body))] if self._form else payload
+        if self._form and self._body_size > MAX_READ:
+            self.is_done = True
 
     def _on_block(self, kind: int, flags: int, payload: bytes) -> None:
         if kind == HEADERS:
@@ -213,14 +248,37 @@ class UnaryCall:
 
     def _finish_if(self, ended: int | bool) -> None:
         if ended and not self.is_done:
+            if self._form and self._is_of_another_length(self._form):
+                raise ValueError("a body that is not as long as its Content-Length says")
             self.is_done = True
             self.is_keepable = not self.is_going
+
+    def _is_of_another_length(self, form: Form) -> bool:
+        said = self.headers.get("content-length", "")
+        if form.is_head or self.status in BODILESS or not said:
+            return False
+        return not (said.isascii() and said.isdigit() and said.lstrip("0") == str(self._body_size).lstrip("0"))
 
     def _fail(self, cause: Cause, words: str = "") -> None:
         self.is_keepable = False
         if not self.is_done:
             self.is_done = True
             self.failure = Failure(cause, words=words)
+
+
+def _opening(form: Form | None) -> bytes:
+    """Returns what a client sends first on a connection."""
+    if form is None:
+        return PREFACE + frame(SETTINGS, 0, 0, NO_PUSH)
+    window = frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2 * MAX_READ - FIRST_WINDOW))
+    return PREFACE + frame(SETTINGS, 0, 0, NO_PUSH + WINDOW) + window
+
+
+def _request(stream: int, block: bytes, message: bytes, form: Form | None) -> bytes:
+    """Returns the frames of one request. gRPC always has a message, which may be empty; HTTP only one that is not."""
+    if form and not message:
+        return frame(HEADERS, END_HEADERS | END_STREAM, stream, block)
+    return frame(HEADERS, END_HEADERS, stream, block) + frame(DATA, END_STREAM, stream, message)
 
 
 def header_block(headers: Sequence[tuple[str, str]]) -> bytes:

@@ -224,10 +224,6 @@ class HttpExchange:
     def is_stale(self) -> bool:
         return self.status == REQUEST_TIMEOUT or not self.has_head
 
-    def excerpt(self) -> str:
-        """Returns the first `MAX_EXCERPT` bytes of the body as text."""
-        return self.body[:MAX_EXCERPT].decode("utf-8", "replace") if self.body else ""
-
     def _fail(self, cause: Cause, words: str = "") -> None:
         if not self.is_done:
             self.is_done = True

@@ -9,7 +9,6 @@ connection, as gRPC clients do.
 from collections.abc import Callable
 from contextlib import suppress
 
-from controller.probes import grpc
 from controller.probes.connection import NEXT_ADDRESS, Connection
 from controller.probes.exchange import Exchange
 from controller.probes.failure import Cause, Failure
@@ -20,10 +19,11 @@ from controller.probes.target import Target
 from controller.probes.tls import UNUSABLE, OpenSslSession, Session, TlsError, Unsure
 from controller.probes.worker import Worker
 from reconcilers.health import Phases
-from reconcilers.spec import GrpcHealth
 
 HANDSHAKE_FAILURE = 40
 """The alert of a target that accepts none of the offered TLS parameters (RFC 8446, 6.2)."""
+NO_APPLICATION_PROTOCOL = 120
+"""The alert of a target that has none of the offered protocols (RFC 7301, 3.2)."""
 NOT_PROCESSED = frozenset({Cause.GOAWAY, Cause.REFUSED_STREAM})
 BEYOND_TLS = NOT_PROCESSED | {Cause.CONNECT, Cause.NO_HTTP2}
 """Causes that TLS never explains, at any stage of the probe."""
@@ -169,9 +169,9 @@ class RunningProbe:
             self._fail(Failure(Cause.NO_HTTP2))
 
     def _is_alpn_agreed(self) -> bool:
-        """HTTP/1.1 needs no agreement, because servers without ALPN also support it."""
+        kind = self.worker.kind
         session = self.connection.session if self.connection else None
-        return session is None or not isinstance(self.worker.spec.probe, GrpcHealth) or session.alpn() == grpc.ALPN
+        return session is None or kind is None or not kind.NEEDS_ALPN or session.alpn() == kind.ALPN
 
     def on_data(self, data: bytes) -> None:
         exchange = self.exchange
@@ -259,8 +259,13 @@ class RunningProbe:
         return not self._ready_at or self._clock() - self._ready_at < RIGHT_AFTER
 
     def _explained(self, failure: Failure) -> Failure:
-        """Returns a more specific failure if a client certificate is missing. A TLS 1.3 target refuses that only after
-        the handshake, and its alert can be lost, depending on timing. A TLS 1.2 alert may have other causes."""
+        """Returns a more specific failure if HTTP/2 is refused or a client certificate is missing.
+
+        A TLS 1.3 target refuses the latter only after the handshake, and its alert can be lost, depending on timing. A
+        TLS 1.2 alert may have other causes.
+        """
+        if failure.alert == NO_APPLICATION_PROTOCOL and self.worker.kind and self.worker.kind.NEEDS_ALPN:
+            return Failure(Cause.NO_HTTP2)
         session = self.connection.session if self.connection else None
         if not isinstance(session, OpenSslSession) or self.exchange.has_begun or not self.settings:
             return failure
@@ -270,7 +275,8 @@ class RunningProbe:
             return Failure(Cause.CLIENT_CERTIFICATE)
         if (
             self._ready_at
-            and isinstance(self.worker.spec.probe, GrpcHealth)
+            and self.worker.kind
+            and self.worker.kind.NEEDS_ALPN
             and self._clock() - self._ready_at < RIGHT_AFTER
         ):
             return Failure(Cause.TURNED_AWAY)

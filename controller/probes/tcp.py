@@ -7,6 +7,7 @@ from reconcilers.health import Outcome
 from reconcilers.spec import CheckSpec, TcpConnect
 
 ALPN = ""
+NEEDS_ALPN = False
 
 
 class TcpExchange:

@@ -40,8 +40,8 @@ SENTENCES = {
     Cause.STATUS_LINE: "the answer's status line cannot be understood",
     Cause.HEAD_TOO_LONG: "the answer's headers are longer than 64 KiB",
     Cause.MALFORMED: "the answer cannot be understood: {words}",
-    Cause.NOT_HTTP2: "the answer is not HTTP/2, which gRPC needs",
-    Cause.NO_HTTP2: "{where} does not offer HTTP/2 by ALPN, which gRPC needs",
+    Cause.NOT_HTTP2: "the answer is not HTTP/2, which gRPC and http_version: 2 need",
+    Cause.NO_HTTP2: "{where} does not offer HTTP/2 by ALPN, which gRPC and http_version: 2 need",
     Cause.GOAWAY: "the connection was closed before an answer, and so was each of the next ones",
     Cause.REFUSED_STREAM: "the server refused the call (REFUSED_STREAM), also on a new connection",
 }
@@ -55,7 +55,7 @@ ALERTS = {
     48: "{where} does not trust the authority that signed our client certificate",
     112: "{where} has no certificate for {host}",
     116: "{where} demands a client certificate (tls.cert_file, tls.key_file)",
-    120: "{where} offers only other protocols by ALPN, such as HTTP/2 alone: HTTP/1.1 is needed",
+    120: "{where} offers only other protocols by ALPN, such as HTTP/2 alone, which http_version: 2 would ask for",
 }
 """The meaning of an alert of the target (RFC 8446, 6.2)."""
 

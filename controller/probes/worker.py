@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from controller.probes import grpc, http, tcp
+from controller.probes import grpc, http, http_over_2, tcp
 from controller.probes.connection import Connection
 from controller.probes.exchange import Exchange
 from controller.probes.idle_connection import IdleConnection
 from controller.probes.target import Target
 from controller.probes.verdict import Verdict
 from reconcilers.health import NO_CERTIFICATE, Certificate
-from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, TcpConnect
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Probe, TcpConnect
 
 if TYPE_CHECKING:
     from controller.probes.running_probe import RunningProbe
@@ -22,9 +22,10 @@ CERTIFICATE_GRACE = 5.0
 
 
 class Kind(Protocol):
-    """One protocol. For the functions see `http`."""
+    """One protocol. For the functions see `http`. `NEEDS_ALPN` refuses a target that does not agree on `ALPN`."""
 
     ALPN: str
+    NEEDS_ALPN: bool
 
     def prepared(self, probe: Any, /) -> Any: ...
     def exchange(self, prepared: Any, previous: Exchange | None, /) -> Exchange: ...
@@ -34,6 +35,13 @@ class Kind(Protocol):
 
 KINDS: Mapping[type, Kind] = {HttpGet: http, TcpConnect: tcp, GrpcHealth: grpc}
 """A check of any other type sends nothing."""
+
+
+def kind_of(probe: Probe) -> Kind | None:
+    """Returns the protocol of a check; None if it sends nothing."""
+    if isinstance(probe, HttpGet) and probe.http_version == "2":
+        return http_over_2
+    return KINDS.get(type(probe))
 
 
 class Worker:
@@ -80,7 +88,7 @@ class Worker:
         self.spec = spec
         self.interval = spec.interval
         self.generation = generation
-        self.kind = KINDS.get(type(spec.probe))
+        self.kind = kind_of(spec.probe)
         self.prepared = self.kind.prepared(spec.probe) if self.kind else None
         self.server_name = (spec.probe.tls and spec.probe.tls.server_name) or spec.probe.host
         self.kept: IdleConnection | None = None

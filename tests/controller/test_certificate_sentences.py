@@ -123,7 +123,7 @@ def test_a_server_that_speaks_only_http2_is_said_to(bench: Bench, authority: Aut
     context.set_servername_callback(lambda *_: NO_APPLICATION_PROTOCOL)
     with Target(context) as target:
         result = bench.result(https(target.port, "h2"))
-    sentence = "offers only other protocols by ALPN, such as HTTP/2 alone: HTTP/1.1 is needed"
+    sentence = "offers only other protocols by ALPN, such as HTTP/2 alone, which http_version: 2 would ask for"
     assert (result.reason, result.detail) == (Reason.TLS, f"localhost:{target.port} {sentence}")
 
 

@@ -82,15 +82,18 @@ GRPC_CASES: dict[str, tuple[Reason, str]] = {
     "UNKNOWN": (Reason.STATUS, ABORTED.format("UNKNOWN")),
     "plain to TLS": (Reason.PROTOCOL, "the connection was (closed|reset) .*"),
     "TLS to plain": (Reason.TLS, r"localhost:\d+ does not speak TLS"),
-    "a web server": (Reason.PROTOCOL, "the answer is not HTTP/2, which gRPC needs"),
-    "a secure web server": (Reason.PROTOCOL, r"localhost:\d+ does not offer HTTP/2 by ALPN, which gRPC needs"),
+    "a web server": (Reason.PROTOCOL, "the answer is not HTTP/2, which gRPC and http_version: 2 need"),
+    "a secure web server": (
+        Reason.PROTOCOL,
+        r"localhost:\d+ does not offer HTTP/2 by ALPN, which gRPC and http_version: 2 need",
+    ),
     "a secure web server without it": (
         Reason.PROTOCOL,
-        r"localhost:\d+ does not offer HTTP/2 by ALPN, which gRPC needs",
+        r"localhost:\d+ does not offer HTTP/2 by ALPN, which gRPC and http_version: 2 need",
     ),
     "silent": (Reason.TIMEOUT, f"connected, then nothing for {T:g} s"),
     "closes": (Reason.PROTOCOL, "the connection was closed without an answer"),
-    "garbage": (Reason.PROTOCOL, "the answer is not HTTP/2, which gRPC needs"),
+    "garbage": (Reason.PROTOCOL, "the answer is not HTTP/2, which gRPC and http_version: 2 need"),
     "closed": (Reason.REFUSED, r"connection to localhost:\d+ refused"),
 }
 

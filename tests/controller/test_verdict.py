@@ -34,8 +34,11 @@ SENTENCES = {
     Cause.STATUS_LINE: (Reason.PROTOCOL, "the answer's status line cannot be understood"),
     Cause.HEAD_TOO_LONG: (Reason.PROTOCOL, "the answer's headers are longer than 64 KiB"),
     Cause.MALFORMED: (Reason.PROTOCOL, "the answer cannot be understood: the words"),
-    Cause.NOT_HTTP2: (Reason.PROTOCOL, "the answer is not HTTP/2, which gRPC needs"),
-    Cause.NO_HTTP2: (Reason.PROTOCOL, "10.0.0.1:443 does not offer HTTP/2 by ALPN, which gRPC needs"),
+    Cause.NOT_HTTP2: (Reason.PROTOCOL, "the answer is not HTTP/2, which gRPC and http_version: 2 need"),
+    Cause.NO_HTTP2: (
+        Reason.PROTOCOL,
+        "10.0.0.1:443 does not offer HTTP/2 by ALPN, which gRPC and http_version: 2 need",
+    ),
     Cause.GOAWAY: (
         Reason.PROTOCOL,
         "the connection was closed before an answer, and so was each of the next ones",
@@ -87,7 +90,7 @@ ALERT_SENTENCES = {
     48: "10.0.0.1:443 does not trust the authority that signed our client certificate",
     112: "10.0.0.1:443 has no certificate for web1",
     116: "10.0.0.1:443 demands a client certificate (tls.cert_file, tls.key_file)",
-    120: "10.0.0.1:443 offers only other protocols by ALPN, such as HTTP/2 alone: HTTP/1.1 is needed",
+    120: "10.0.0.1:443 offers only other protocols by ALPN, such as HTTP/2 alone, which http_version: 2 would ask for",
     80: "no TLS with 10.0.0.1:443: the words",
 }
 

@@ -103,7 +103,7 @@ INVALID = {
         "status.headers",
         "expected a host's name or address, perhaps with a port, as the value of 'Host'",
     ),
-    "headers-upgrade": ("status.headers", f"{OWN_HEADER}'Upgrade'"),
+    "headers-upgrade": ("status.headers", "not allowed; the controller's option allow_headers would allow them"),
     "headers-transfer-encoding": ("status.headers", f"{OWN_HEADER}'transfer-encoding'"),
     "headers-list": ("status.headers", "expected a mapping of header names to values"),
     "headers-text": ("status.headers", "expected a mapping of header names to values"),

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from reconcilers.fields import FieldError, go_duration
+from reconcilers.manifest import ManifestError, parse
 from reconcilers.options import P2_CODE, CheckOptions, Rules
-from reconcilers.spec import Tls
+from reconcilers.spec import HttpGet, PodKey, Tls
 from reconcilers.tls_options import TlsOptions
 
 FILES = st.sampled_from(["", "/a.pem", "/b.pem"])
@@ -167,3 +168,33 @@ def test_p2s_code_asks_otherwise_than_its_page_and_what_is_said_wins() -> None:
     said = options(expect_status=204, interval="10s", timeout="2s", method="GET").over(P2_CODE)
     assert (said.method, said.expect_status, said.interval, said.timeout) == ("GET", ((204, 204),), 10.0, 2.0)
     assert options(expect_body="ok").over(P2_CODE).method == "GET", "the answer to HEAD has no body"
+
+
+@pytest.mark.parametrize(("said", "version"), [("2", "2"), ("2.0", "2"), ("'2'", "2"), ("1.1", "1.1")])
+def test_a_version_of_http_is_a_number_or_text(said: str, version: str) -> None:
+    check = parse(PodKey("web1", "a"), f"id: a\nstatus: {{port: 80, http_version: {said}}}\n".encode(), Rules()).check
+    assert check
+    assert isinstance(check.probe, HttpGet)
+    assert check.probe.http_version == version
+
+
+@pytest.mark.parametrize("said", ["3", "1.0", "true", "[2]"])
+def test_another_version_of_http_is_an_error(said: str) -> None:
+    with pytest.raises(ManifestError, match=r"status\.http_version: expected 1\.1 or 2"):
+        parse(PodKey("web1", "a"), f"id: a\nstatus: {{port: 80, http_version: {said}}}\n".encode(), Rules())
+
+
+UPGRADE = CheckOptions.model_validate({"headers": {"Upgrade": "websocket", "X-A": "b"}, "expect_status": 101})
+
+
+@pytest.mark.parametrize("said", [{"expect_status": 200}, {"http_version": "2"}])
+def test_a_default_header_upgrade_gives_way_to_what_a_manifest_says(said: dict[str, object]) -> None:
+    assert CheckOptions.model_validate({}).over(UPGRADE).headers == (("Upgrade", "websocket"), ("X-A", "b"))
+    assert CheckOptions.model_validate(said).over(UPGRADE).headers == (("X-A", "b"),)
+
+
+@pytest.mark.parametrize("rest", ["}", ", expect_status: 101, http_version: 2}"])
+def test_the_header_upgrade_needs_101_and_http_1(rest: str) -> None:
+    document = f"id: a\nstatus: {{port: 80, headers: {{Upgrade: websocket}}{rest}\n".encode()
+    with pytest.raises(ManifestError, match=r"status\.headers: .*because of the header Upgrade"):
+        parse(PodKey("web1", "a"), document, Rules(allow_headers=True))
