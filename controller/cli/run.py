@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from controller.cli.options import FILE, FOLDER, consul_options, explained, overrides
+from controller.cli.options import FILE, explained, overrides
+from controller.cli.run_options import run_options
 from controller.runtime.standard_streams import STANDARD_ERROR, keep_standard_streams
 from controller.runtime.start_error import StartError
 
@@ -29,23 +30,7 @@ SWITCH_INTERVAL = 0.0001
 
 @click.command()
 @click.option("--config", "file", type=FILE, envvar="CONFIG_PATH", help="Configuration file, YAML [env CONFIG_PATH].")
-@click.option("--node", metavar="NAME", help="The node whose pods are checked [the host's name].")
-@click.option(
-    "--fleet",
-    metavar="NAME",
-    help="Share the pods of all nodes with the members of this fleet. --node is then the id of this member.",
-)
-@click.option(
-    "--address", "node_address", metavar="WHERE", help="Address of the pods: name, catalog or an IP address [name]."
-)
-@click.option(
-    "--listen", metavar="HOST:PORT", help="Address of page and metrics; :PORT is every address [127.0.0.1:9815]."
-)
-@click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
-@click.option("--health-dir", type=FOLDER, help="Publish health into this folder instead of Consul.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Log level [info].")
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="Format of the log [text].")
-@consul_options
+@run_options
 def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
     """Run the controller of one node, or a member of a fleet.
 

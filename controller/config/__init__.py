@@ -29,7 +29,7 @@ def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
     Raises ConfigError, which names the file, the field and the expected value.
     """
     where = str(path) if path else "command line"
-    source = _read(path) if path else Source({})
+    source = read_file(path) if path else Source({})
     document = source.document
     if overrides.get("consul.token") is not None:
         set_option(document, "consul.token_file", None)  # an option --token replaces the token file
@@ -44,7 +44,8 @@ def load(path: Path | None, overrides: Mapping[str, Any]) -> Config:
         raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems)) from None
 
 
-def _read(path: Path) -> Source:
+def read_file(path: Path) -> Source:
+    """Returns the options of a file, unchecked. Raises ConfigError if it cannot be read."""
     document = yaml_document(path, ConfigError)
     if document is None:
         return Source({})

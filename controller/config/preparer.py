@@ -129,7 +129,7 @@ def translate(document: Mapping[str, Any], ours: Collection[str]) -> Source:
         useless[name] = f"neither p2-preparer's nor Podpulse's{did_you_mean(nearest('', name, (SECTION, OWN)))}"
     return Source(
         _merged(translated, own),
-        {ours: f"{SECTION}.{p2s}" for ours, (p2s, _) in fields.items() if not _is_set(own, ours)},
+        {ours: f"{SECTION}.{p2s}" for ours, (p2s, _) in fields.items() if not is_set(own, ours)},
         OWN,
         tuple(f"{name}: passed over; {why}" for name, why in sorted(useless.items())),
     )
@@ -181,11 +181,12 @@ def _mapping(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return section
 
 
-def _is_set(document: Mapping[str, Any], dotted: str) -> bool:
+def is_set(document: Mapping[str, Any], dotted: str) -> bool:
+    """Returns whether a document has a dotted field."""
     head, _, rest = dotted.partition(".")
     if not rest or not isinstance(below := document.get(head), dict):
         return head in document
-    return _is_set(below, rest)
+    return is_set(below, rest)
 
 
 def set_option(document: dict[str, Any], dotted: str, value: object) -> None:

@@ -1,0 +1,32 @@
+"""The options of `run`, which `check-config` accepts too."""
+
+import click
+
+from controller.cli.options import FOLDER, F, consul_options
+
+RUN_OPTIONS = (
+    click.option("--node", metavar="NAME", help="The node whose pods are checked [the host's name]."),
+    click.option(
+        "--fleet",
+        metavar="NAME",
+        help="Share the pods of all nodes with the members of this fleet. --node is then the id of this member.",
+    ),
+    click.option(
+        "--address", "node_address", metavar="WHERE", help="Address of the pods: name, catalog or an IP address [name]."
+    ),
+    click.option(
+        "--listen", metavar="HOST:PORT", help="Address of page and metrics; :PORT is every address [127.0.0.1:9815]."
+    ),
+    click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul."),
+    click.option("--health-dir", type=FOLDER, help="Publish health into this folder instead of Consul."),
+    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Log level [info]."),
+    click.option("--log-format", type=click.Choice(["text", "json"]), help="Format of the log [text]."),
+)
+
+
+def run_options(function: F) -> F:
+    """Adds the options that override the configuration file. The function gets those for Consul as one mapping."""
+    wrapper = consul_options(function)
+    for option in reversed(RUN_OPTIONS):
+        wrapper = option(wrapper)
+    return wrapper
