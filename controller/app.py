@@ -43,12 +43,13 @@ from controller.web.exposition import Exposition
 from controller.web.pod_views import PodViews
 from controller.web.readiness import Readiness
 from controller.web.server import WebServer
-from controller.wiring import Backends, on_consul, on_fleet, on_folders, registration
+from controller.wiring.backends import Backends, share_of
+from controller.wiring.consul import on_consul, on_fleet, registration
+from controller.wiring.embedded import on_folders
 from reconcilers.adoption import Inherited
 from reconcilers.checks import CheckReconciler
 from reconcilers.gate import RemovalGate
 from reconcilers.publication import HealthReconciler
-from reconcilers.share import Share
 from reconcilers.spec import CheckSpec, PodKey
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class App:
         self._checks = self._queue("checks")
         self._manifests = ManifestStore(config.rules(), faults=self._heartbeats.faults)
         self._restart_state = restart_state_of(config, environ, self._heartbeats)
-        self._share = CurrentShare(Share(config.node_name) if config.fleet else Share.of_node(config.node_name))
+        self._share = CurrentShare(share_of(config))
         self._backends = self._connect()
         self._places = Places(self._backends.sinks)
         self._publications = {place: self._queue(f"publication-{place}") for place in self._backends.sinks}

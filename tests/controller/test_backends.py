@@ -8,7 +8,8 @@ from controller.config import Config
 from controller.health.restart_state import RestartState
 from controller.intent.manifest_store import ManifestStore
 from controller.runtime.heartbeat import Heartbeats
-from controller.wiring import Backends, on_consul
+from controller.wiring.backends import Backends
+from controller.wiring.consul import on_consul
 from reconcilers.options import Rules
 
 

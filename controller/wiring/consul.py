@@ -1,12 +1,9 @@
-"""Where manifests come from and where health goes: Consul or folders. No other module knows the difference."""
+"""Manifests from Consul, and health to Consul: for one node, and for the members of a fleet."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import Protocol
 
 from controller.config import Config
 from controller.consul.addresses import AddressWatch, CatalogAddress, CatalogAddresses, FixedAddress
@@ -18,10 +15,9 @@ from controller.consul.session import SessionKeeper
 from controller.health.restart_state import RestartState
 from controller.intent.consul import ConsulSource
 from controller.intent.fleet_source import FleetSource
-from controller.intent.folder import DirectorySource
 from controller.intent.manifest_store import ManifestStore
 from controller.intent.reality import FLEET_GAP, RealityTree
-from controller.intent.source import OneSource, Sources
+from controller.intent.source import OneSource
 from controller.members.current_share import CurrentShare
 from controller.members.fleet_reader import FleetReader
 from controller.members.instances import FLEET, MEMBER, STARTED, describe_member
@@ -32,7 +28,6 @@ from controller.publish.agent_keeper import TtlKeeper
 from controller.publish.catalog import CatalogSink
 from controller.publish.catalog_keeper import CatalogKeeper
 from controller.publish.fences import Fences
-from controller.publish.folder import DirectoryLease, DirectorySink
 from controller.publish.given_up import LastKeys
 from controller.publish.handover import Handover
 from controller.publish.kv import KvSink
@@ -41,7 +36,7 @@ from controller.publish.orphans import OrphanKeeper
 from controller.publish.services import ManifestServices, ServiceNaming
 from controller.runtime.heartbeat import Heartbeats
 from controller.runtime.metrics import Metrics
-from controller.web.readiness import LeaseStatus
+from controller.wiring.backends import Backends, Keeper, fixed
 from reconcilers.ports import HealthSink
 from reconcilers.record import timestamp
 from reconcilers.share import Share
@@ -59,84 +54,6 @@ services of the agent. What becomes known later is handled then."""
 
 Reader = Callable[..., Collection[PodKey]]
 """Reads the records that are published of the nodes with the given names, and returns their pods."""
-
-
-class Keeper(Protocol):
-    """A thread that keeps published records alive."""
-
-    def start(self) -> None: ...
-
-    def stop(self, timeout: float, *, destroy: bool) -> None:
-        """Ends the thread. With `destroy`, removes the records; else they stay for the next run, or expire."""
-
-
-class LeaseKeeper(Keeper, LeaseStatus, Protocol):
-    """Shows readers of the published health that its publisher is alive."""
-
-    def expires_at(self) -> float:
-        """Returns when the lease expires unless it is renewed, in seconds since the epoch; 0 if there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backends:
-    """What differs between Consul and folders.
-
-    `sinks` are the places where health is published, by name; each has its own thread. `clients` are closed at the end.
-    `reality` reads which pods run, if a startup grace needs that. `watches` keep addresses up to date. `apply` puts the
-    live part of a configuration in force. `holders` are other controllers of this node. `membership` follows the
-    members of the fleet, if there is one, and `fleet` reads what people want to know about it. `read_at_scrape` adds
-    its metrics. With `asks`, reads and writes wait for Consul, which may be slow.
-    """
-
-    source: Sources
-    sinks: Mapping[str, HealthSink]
-    addresses: FixedAddress | CatalogAddress | CatalogAddresses
-    lease: LeaseKeeper | None
-    keepers: Sequence[Keeper]
-    clients: Sequence[ConsulClient] = ()
-    reality: RealityTree | None = None
-    watches: Sequence[AddressWatch | MembershipWatch] = ()
-    apply: Callable[[Config], None] = lambda _: None
-    holders: Holders = field(default_factory=Holders)
-    membership: MembershipWatch | None = None
-    fleet: FleetReader | None = None
-    read_at_scrape: Callable[[Metrics], None] = lambda _: None
-    asks: bool = True
-
-    def has_heirs(self) -> bool:
-        """Whether the fleet has other members, who take the keys of this controller over."""
-        return self.membership is not None and self.membership.has_others()
-
-    def leave(self, registrations: Sequence[RegistrationKeeper], step: Callable[[], float]) -> None:
-        """Ends the membership. Waits until the other members can see that, because they must take over in time. `step`
-        returns how many seconds each part may take."""
-        if self.membership and self.has_heirs():
-            for keeper in registrations:
-                keeper.stop(step())
-            self.membership.wait_until_left(step())
-
-
-def on_folders(
-    config: Config,
-    intents: Path,
-    healths: Path,
-    heartbeats: Heartbeats,
-    publish_again: Callable[[str, Collection[PodKey] | None], None],
-    void: Callable[[], None],
-) -> Backends:
-    """Reads manifests from one folder and publishes health into the other.
-
-    `publish_again` is called when all records were lost. `void` is called before that if the loss was not noticed.
-    """
-    sink = DirectorySink(healths)
-
-    def lapsed() -> None:
-        sink.forget()
-        publish_again("folder", None)
-
-    lease = DirectoryLease(healths, heartbeats.new("session", 30), lapsed, void=void)
-    source = DirectorySource(intents, config.node_name, partial(sink.leftovers, config.node_name))
-    return Backends(OneSource(source), {"folder": sink}, _fixed(config.address), lease, [lease], asks=False)
 
 
 def on_consul(
@@ -380,7 +297,7 @@ def _addresses(
 ) -> tuple[FixedAddress | CatalogAddress | CatalogAddresses, Sequence[AddressWatch]]:
     """Returns the addresses of the nodes, and what keeps them up to date."""
     if config.address != "catalog":
-        return _fixed(config.address), ()
+        return fixed(config.address), ()
     addresses = of_catalog()
     return addresses, [AddressWatch(addresses, moved, heartbeats.new("address", 30, asks=True))]
 
@@ -394,7 +311,3 @@ def _to_register(config: Config) -> Callable[[str], str | None]:
             return lambda _: None
         case address:
             return lambda _: address
-
-
-def _fixed(address: str) -> FixedAddress:
-    return FixedAddress(None if address == "name" else address)

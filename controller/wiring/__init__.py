@@ -1,0 +1,1 @@
+"""Where manifests come from and where health goes, built from the configuration."""
