@@ -181,11 +181,15 @@ class ConsulClient:
         return self._request(name, lambda: answers.result_of(self._api.txn.put(payload), len(payload), known))
 
     def transact(
-        self, operations: Sequence[Transactional], decode: Callable[[Response], T], timeout: float | None = None
+        self,
+        operations: Sequence[Transactional],
+        decode: Callable[[Response], T],
+        timeout: float | None = None,
+        name: ControllerOp = "transaction",
     ) -> T:
         """The same for operations and a result that another module encodes and decodes. `timeout` is in seconds."""
         payload = [operation.payload(self._namespace, self._partition) for operation in operations]
-        return self._request("transaction", lambda: decode(self._api.txn.put(payload)), timeout)
+        return self._request(name, lambda: decode(self._api.txn.put(payload)), timeout)
 
     # --- sessions ---
 

@@ -1,6 +1,6 @@
 """Decodes the records of health keys, each version of a key once."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from controller.consul.client import KvPair
@@ -27,8 +27,9 @@ class DecodedKeys:
         """Forgets all: another session has other records."""
         self._records = {}
 
-    def forget(self, key: PodKey) -> None:
-        self._records.pop(key, None)
+    def forget(self, keys: Iterable[PodKey]) -> None:
+        for key in keys:
+            self._records.pop(key, None)
 
     def keep(self, keys: Collection[PodKey]) -> None:
         """Forgets all other keys."""
@@ -50,6 +51,13 @@ class DecodedKeys:
         if session:
             self._records[key] = pair, record
         return record
+
+    def pairs(self, keys: Sequence[PodKey], known: Mapping[PodKey, HealthRecord], session: str) -> Sequence[KvPair]:
+        """Returns the last pairs of `keys` if `session` holds all of them with the `known` records; else nothing."""
+        kept = [each for key in keys if (each := self._records.get(key)) and each[0].session == session]
+        if len(kept) < len(keys) or [record for _, record in kept] != [known.get(key) for key in keys]:
+            return ()
+        return [pair for pair, _ in kept]
 
     def _decode(self, key: PodKey, pair: KvPair, session: str | None) -> HealthRecord:
         with self._faults.contain(f"record of {key}"):

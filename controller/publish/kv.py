@@ -32,6 +32,8 @@ from controller.publish.batches import SizeLimit, batches, body_size, halves
 from controller.publish.decoded_keys import DecodedKeys
 from controller.publish.given_up import GIVEN_UP
 from controller.publish.handover import Change, Handover
+from controller.publish.kv_keeper import IN_A_ROW
+from controller.publish.unchanged import are_unchanged
 from controller.runtime.boottime import boottime
 from controller.runtime.faults import Faults
 from reconcilers.health import HealthState
@@ -111,10 +113,10 @@ class KvSink:
             self._holders.forget(keys)
             self._left -= frozenset(keys)
             self._refused.difference_update(keys)
+            self._decoded.forget(keys)
             for key in keys:
-                self._decoded.forget(key)
-                for known in (self._known, self._unanswered):
-                    known.pop(key, None)
+                self._known.pop(key, None)
+                self._unanswered.pop(key, None)
 
     def write(self, put: Collection[HealthRecord], delete: Collection[PodKey]) -> Mapping[PodKey, str]:
         """See `HealthSink`. A change that fails does not prevent the others.
@@ -198,10 +200,10 @@ class KvSink:
 
     def look_again(self, beat: Callable[[], None] = lambda: None) -> Collection[PodKey]:
         """Reads the keys of all known records, leftovers and scheduled pods. Returns the pods whose keys differ from
-        the known records, if their nodes are still checked here.
+        the known records, if their nodes are still checked here. Keys whose indexes have not changed are not read.
 
-        Between two requests other threads may write, and `beat` is called. The known record of a key that the token may
-        not read is kept.
+        Between two requests other threads may write, and sometimes `beat` is called. The known record of a key that
+        the token may not read is kept.
 
         Raises:
             ConsulError: the known records are kept.
@@ -223,10 +225,10 @@ class KvSink:
     def _look(self, keys: Collection[PodKey], beat: Callable[[], None]) -> tuple[Collection[PodKey], set[PodKey]]:
         """Returns the keys that differ from the known records, and those that may not be read."""
         keys = self._handover.owned(keys)
-        differing: set[PodKey] = set()
-        unreadable: set[PodKey] = set()
+        differing, unreadable = set[PodKey](), set[PodKey]()
         for start in range(0, len(keys), MAX_OPERATIONS):
-            beat()
+            if start % (IN_A_ROW * MAX_OPERATIONS) == 0:
+                beat()
             with self._lock:
                 others, unread = self._differing(keys[start : start + MAX_OPERATIONS])
             differing |= others
@@ -247,8 +249,11 @@ class KvSink:
             return set(), set()
         known = self._known
         settled = [key for key in keys if not isinstance(known.get(key), Unsettled)]
-        pairs, unread = self._read(settled)
-        records = {key: self._decoded.record(key, pair, session) for key, pair in pairs.items()}
+        if (pairs := self._decoded.pairs(settled, known, session)) and are_unchanged(self._client, pairs, self._limit):
+            return set(), set()
+        read, unread = self._read(settled)
+        self._decoded.forget(unread)
+        records = {key: self._decoded.record(key, pair, session) for key, pair in read.items()}
         differing = {key for key in settled if key not in unread and records.get(key) != known.get(key)}
         if differing:
             self._known = {key: record for key, record in known.items() if key not in differing}
