@@ -73,6 +73,7 @@ def run(file: Path | None, consul: Mapping[str, Any], **options: Any) -> None:
         if reloads:
             app.request_reload()
         app.start()
+        gc.freeze()  # no search visits what the imports and the start have made
         gc.set_threshold(*GC_THRESHOLDS)
         sys.setswitchinterval(SWITCH_INTERVAL)
         app.wait()

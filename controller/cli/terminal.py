@@ -6,6 +6,7 @@ All output of a verb goes through this module. `say` escapes control characters,
 
 import codecs
 import errno
+import gc
 import io
 import json
 import locale
@@ -127,6 +128,7 @@ def ended_well(verbs: Callable[[], None]) -> NoReturn:
     for stream, number in ((output, STANDARD_OUTPUT), (errors, STANDARD_ERROR)):
         if stream.lost:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)  # or the interpreter's end tries again
+    gc.freeze()  # the interpreter searches all objects at its end
     sys.exit(code)
 
 
