@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -232,6 +233,10 @@ class Agent(AbstractContextManager["Agent"]):
         """Every key below a prefix, with what Consul says about it (`Session`, `ModifyIndex`...)."""
         answer = self.request("GET", f"kv/{prefix}?recurse")
         return {entry["Key"]: entry for entry in answer.json()} if answer.status == 200 else {}
+
+    def values(self, prefix: str = "") -> dict[str, bytes]:
+        """The value of every key below a prefix."""
+        return {key: b64decode(entry["Value"] or "") for key, entry in self.entries(prefix).items()}
 
     def keys(self, prefix: str = "") -> list[str]:
         """Every key below a prefix, sorted."""

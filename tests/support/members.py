@@ -112,6 +112,7 @@ class Reader:
         self._keys = frozenset(health_key(key) for key in keys)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._decoded: dict[str, int] = {}
         self.reads = 0
         self.faults: list[str] = []
         self.holders: set[str] = set()
@@ -144,4 +145,6 @@ class Reader:
         if not (holder := str(entry.get("Session", ""))):
             self.faults.append(f"{time.monotonic():.1f} {key} has no holder")
         self.holders.add(holder)
-        self.statuses[key].add(str(json.loads(b64decode(entry["Value"]))["Status"]))
+        if self._decoded.get(key) != entry["ModifyIndex"]:
+            self._decoded[key] = entry["ModifyIndex"]
+            self.statuses[key].add(str(json.loads(b64decode(entry["Value"]))["Status"]))

@@ -12,6 +12,8 @@ import trustme
 LONGEST_LOOK = 0.1
 """Seconds that one look of `until` usually takes at most, with the pause before it."""
 MOST_TIMES = 4
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.08
+"""Seconds between two looks of `until`. The pause grows with the wait, because looks cost others the processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,11 @@ def until(condition: Callable[[], object], within: float = 10.0, what: str = "")
     A long pause between two looks is mostly a machine that stands still or is busy with other processes. Of each pause
     `LONGEST_LOOK` counts, so a slow machine gets more time, up to `MOST_TIMES` as much.
     """
-    left, looked = within, time.monotonic()
-    latest = looked + MOST_TIMES * within
+    began = looked = time.monotonic()
+    left, latest = within, began + MOST_TIMES * within
     while not condition():
         before, looked = looked, time.monotonic()
         left -= min(looked - before, LONGEST_LOOK)
         if left < 0 or looked > latest:
             raise AssertionError(f"not within {within:g} s: {what or condition}")
-        time.sleep(0.01)
+        time.sleep(min(max(SHORTEST_PAUSE, (looked - began) / 20), LONGEST_PAUSE))

@@ -69,8 +69,9 @@ class Members:
         return [key for key in self.pods if view.owner(key.node) == name]
 
     def statuses(self) -> dict[PodKey, str]:
-        found = {key: self.consul.get(health_key(key)) for key in self.pods}
-        return {key: json.loads(data)["Status"] for key, data in found.items() if data}
+        found = self.consul.values("health/")
+        keys = {key: health_key(key) for key in self.pods}
+        return {key: json.loads(found[name])["Status"] for key, name in keys.items() if name in found}
 
     def longest_gap(self, since: float) -> float:
         """The longest time in which any pod was not probed since then."""
@@ -131,7 +132,7 @@ def test_what_changes_while_a_member_is_dead_is_published_by_its_heirs(members: 
         members.target.behave(targets.answer(503), f"/{ill.pod}")
         until(lambda: members.consul.get(health_key(removed)) is None, TAKEN_WITHIN, "the removed pod's key to go")
         within = PROBED_WITHIN + (THRESHOLD + 1) * members.interval
-        until(lambda: members.statuses()[ill] == "critical", within, "the ill pod to be critical")
+        until(lambda: "critical" in read.statuses[health_key(ill)], within, "the reader to see the ill pod as critical")
     others = {health_key(key): {status} for key, status in members.wanted.items() if key not in {ill, removed}}
     assert {key: statuses for key, statuses in read.statuses.items() if key in others} == others
     assert read.statuses[health_key(ill)] == {"passing", "critical"}
