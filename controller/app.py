@@ -39,7 +39,7 @@ from controller.runtime.signal_requests import Requests
 from controller.runtime.systemd import ServiceManager
 from controller.runtime.work_queue import WorkQueue
 from controller.web.app import Web
-from controller.web.exposition import Exposition
+from controller.web.exposition import Exposition, OptionalFamilies
 from controller.web.pod_views import PodViews
 from controller.web.readiness import Readiness
 from controller.web.server import WebServer
@@ -103,7 +103,7 @@ class App:
             ttl=ttl_in_dns,
             may_probe=self._share.may_probe if config.fleet else None,
         )
-        self._canary = self._with_canary()
+        self._canary = Canary.of(config, environ, self._healths, self._heartbeats)
         fleet = InFleet(moves, self._places.published) if config.fleet else None
         dampings = {} if fleet and "kv" in config.publish else self._restart_state.dampings()
         rules, is_awaited = config.damping_rules(), self._is_awaited
@@ -259,14 +259,6 @@ class App:
         metrics.read(queue.__len__, queue.working)
         return queue
 
-    def _with_canary(self) -> Canary | None:
-        target = self.config.canary_target(self._environ)
-        if target is None:
-            return None
-        return Canary(
-            target, self._healths, self._heartbeats.new("canary", 10, asks=True), window=self.config.canary_window
-        )
-
     def _apply(self, config: Config) -> bool:
         """Puts a checked configuration in force. Returns False if a part of the web configuration needs a restart."""
         log_setup.set_level(config.log_level)
@@ -311,8 +303,7 @@ class App:
 
     def _is_awaited(self, key: PodKey) -> bool:
         """Whether a pod without a worker may get one soon, because its node was gained."""
-        manifest = self._manifests.manifest(key) if self.config.fleet else None
-        return self._watch.is_awaited(key.node) or bool(manifest and manifest.check)
+        return self._watch.is_awaited(key.node) or bool(self.config.fleet and self._manifests.has_check(key))
 
     def _publishing_loops(self) -> Mapping[str, ControlLoop]:
         """One loop for each place, so that no place waits for another."""
@@ -331,7 +322,7 @@ class App:
     def _server(self) -> WebServer:
         web = Web(
             PodViews(self._healths, self._manifests, flapping=self._desired.flapping, published=self._places.published),
-            exposition=Exposition(self._metrics.registry, self._healths, self._manifests, self._desired.damped),
+            exposition=self._exposition(),
             healthy=self._heartbeats.complaints,
             ready=self._readiness.complaints,
             notices=self._notices,
@@ -344,6 +335,10 @@ class App:
         listen, access = self.config.listen_address, self.config.web_access
         names, allowed = (self.config.node_name,), self.config.allowed_hosts
         return WebServer(web.app, *listen, access, names=names, allowed_hosts=allowed, before_stop=web.close)
+
+    def _exposition(self) -> Exposition:
+        optional = lambda: OptionalFamilies.of(self._reloader.config)  # noqa: E731
+        return Exposition(self._metrics.registry, self._healths, self._manifests, self._desired.damped, optional)
 
     def _read_at_scrape(self) -> None:
         metrics, lease = self._metrics, self._backends.lease
@@ -379,9 +374,11 @@ class App:
         )
 
     def _on_manifests(self, keys: Collection[PodKey]) -> None:
-        """Queues the pods whose manifests are new, changed or gone."""
+        """Queues the pods whose manifests are new, changed or gone. A changed label changes the service of a pod."""
         self._deployments.intend(keys)
         self._checks.add(keys)
+        if self._reloader.config.labels:
+            self._publish([key for key in keys if self._healths.tracked(key) and self._manifests.has_check(key)])
 
     def _status(self) -> str:
         """The state of the controller in one line, for systemctl status."""

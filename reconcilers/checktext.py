@@ -7,17 +7,22 @@ from collections.abc import Mapping
 
 from reconcilers.option import Option
 from reconcilers.options import OPTIONS
-from reconcilers.spec import CheckSpec
+from reconcilers.spec import CheckSpec, Labels
 
 IN_ORDER = sorted(OPTIONS.items(), key=lambda each: (each[0] == "tls", len(each[1].kinds) == 1))
 """Options of several kinds of checks first, then those of one kind, and those of TLS at the end."""
 
 
-def describe(spec: CheckSpec) -> dict[str, str]:
-    """Field to text; a field without text is absent."""
+LABEL = "labels."
+"""How the name of a field begins that is a label. It belongs to the pod: a change of it does not change the check."""
+
+
+def describe(spec: CheckSpec, labels: Labels = ()) -> dict[str, str]:
+    """Field to text; a field without text is absent. `labels` are those of the pod."""
     texts = {"url": spec.probe.url, "address": spec.address or ""}
     for name, option in IN_ORDER:
         texts |= _texts(spec, name, option)
+    texts |= {f"{LABEL}{name}": value for name, value in labels}
     return {name: text for name, text in texts.items() if text}
 
 

@@ -6,17 +6,17 @@ exception that this module raises is `ManifestError`.
 Source of the fields and their defaults: p2's wiki page "Health Checks" and pkg/manifest of square/p2.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from reconcilers import clearsign, yamltext
+from reconcilers import clearsign, labels, yamltext
 from reconcilers.fields import Boolean, FieldError, Name, Port, expectation
 from reconcilers.options import CheckOptions, Rules, Status, arguments, useless
 from reconcilers.p2.goscalars import resolve
-from reconcilers.spec import PROBES, CheckSpec, FieldWarning, Manifest, Output, PodKey, Unprobed, is_name
+from reconcilers.spec import PROBES, CheckSpec, FieldWarning, Labels, Manifest, Output, PodKey, Unprobed, is_name
 from reconcilers.tls_options import TlsOptions
 from reconcilers.unknown_fields import advice
 
@@ -89,7 +89,8 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
         raise ManifestError.of(errors)
     is_checked = (document.port or rules.assume_passing) and not document.status.paused
     check = _check(key, document, options, rules) if is_checked else None
-    return Manifest(key, check, tuple(_warnings(said)), document.status.paused)
+    found, ignored = labels.read(_labels(said), rules.labels)
+    return Manifest(key, check, (*_warnings(said), *ignored), document.status.paused, found)
 
 
 def pod_id(data: bytes) -> str:
@@ -98,10 +99,25 @@ def pod_id(data: bytes) -> str:
     return _validated(_Identity, _load(data, None)).id
 
 
-def warnings(data: bytes) -> tuple[FieldWarning, ...]:
-    """Returns warnings about unknown fields, even if other fields are wrong. Raises ManifestError if the document is
-    not a mapping."""
-    return tuple(_warnings(_load(data, None)))
+def warnings(data: bytes, declared: Sequence[str] | None = None) -> tuple[FieldWarning, ...]:
+    """Returns warnings about unknown fields and labels (see `labels.read`), even if other fields are wrong. Raises
+    ManifestError if the document is not a mapping."""
+    said = _load(data, None)
+    return (*_warnings(said), *labels.read(_labels(said), declared)[1])
+
+
+def labels_of(data: bytes) -> Labels:
+    """Returns the labels of a manifest, whether or not a configuration declares them. They are empty if the manifest
+    cannot be read."""
+    try:
+        return labels.read(_labels(_load(data, None)), None)[0]
+    except ManifestError:
+        return ()
+
+
+def _labels(said: dict[str, Any]) -> object:
+    status = said.get("status")
+    return status.get("labels") if isinstance(status, dict) else None
 
 
 def _warnings(said: dict[str, Any]) -> Iterator[FieldWarning]:

@@ -6,7 +6,7 @@ Validation, the `CheckSpec`, the texts of `plan` and of the API, and the rows of
 What a manifest says wins over a default. A default that contradicts what a manifest says gives way.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -158,6 +158,16 @@ class Status(CheckOptions):
     paused: Annotated[
         Boolean, Option("`true` for no probes and no health", "true", default="not paused", show=in_url)
     ] = False
+    labels: Annotated[
+        Any,
+        Option(
+            "a mapping of labels that group pods; only names that the controller's `labels` declares",
+            "{team: shop}",
+            default="none",
+            show=dict,
+        ),
+    ] = None
+    """Read by `reconcilers.labels`, which refuses nothing."""
 
 
 OPTIONS: Mapping[str, Option] = dict(declared(Status))
@@ -226,7 +236,7 @@ class Rules:
     `unreadable` returns why a file cannot be used, or "". `verify` returns the signed text of a manifest; None if
     manifests need no signature. `assume_passing` makes a pod without a port passing; otherwise it has no check.
     `allow_output` limits which excerpts of answers are kept, whatever a manifest says. `is_remote` says that the
-    controller is not on the pods' nodes.
+    controller is not on the pods' nodes. `labels` are the declared names of labels; None accepts all.
     """
 
     defaults: CheckOptions = field(default_factory=CheckOptions)
@@ -236,3 +246,4 @@ class Rules:
     verify: Verify | None = None
     assume_passing: bool = False
     is_remote: bool = False
+    labels: Sequence[str] | None = ()

@@ -190,14 +190,20 @@ class FieldWarning:
         return f"{self.field}: {self.problem}"
 
 
+Labels = tuple[tuple[str, str], ...]
+"""The labels of a pod, by their names. See `reconcilers.labels`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A valid manifest. `check` is None if `paused`, or without `status_port` (unless such pods count as passing).
 
-    `warnings` are about fields that neither Podpulse nor p2 knows. They are counted and shown, never refused.
+    `warnings` are about fields that neither Podpulse nor p2 knows. They are counted and shown, never refused. `labels`
+    are not part of the check, so that a changed label restarts nothing.
     """
 
     key: PodKey
     check: CheckSpec | None
     warnings: tuple[FieldWarning, ...] = ()
     paused: bool = False
+    labels: Labels = ()

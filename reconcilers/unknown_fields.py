@@ -36,6 +36,7 @@ FAILURES = "write status.failure_threshold, the failures in a row that make a po
 SUCCESSES = "write status.success_threshold, the successes in a row that make a pod passing"
 EXPECT_STATUS = 'write status.expect_status, as in 200 or [200, "300-399"]'
 EXPECT_BODY = "write status.expect_body, a regular expression that the body must match"
+LABELS = "write status.labels, as in {team: shop}; the controller's labels declare the names"
 PAUSED = "write status.paused: true for no probes and no health"
 
 INSTEAD = {
@@ -75,6 +76,7 @@ INSTEAD = {
         ("fail_if_body_not_matches_regexp expected_body body_regex", EXPECT_BODY),
         ("fail_if_body_matches_regexp", "status.expect_body says what must match; nothing says what must not"),
         ("conditions", f"{EXPECT_STATUS}, and status.expect_body"),
+        ("group groups tag tags annotations", LABELS),
         ("enabled disabled suspend suspended", PAUSED),
         ("deregister_critical_service_after", "a pod's health goes when its manifest does, and not before"),
     )

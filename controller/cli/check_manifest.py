@@ -65,7 +65,7 @@ def _fields(file: ManifestFile) -> dict[str, Any]:
         "file": str(file.path),
         "id": file.pod or None,
         "sha": file.sha or None,
-        "check": describe(check) if check else None,
+        "check": describe(check, file.manifest.labels) if file.manifest and check else None,
         "error": "\n".join(file.errors) or None,
         "warnings": file.warnings,
     }

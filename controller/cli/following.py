@@ -22,6 +22,7 @@ from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.retry import until_stopped
 from reconcilers.keys import HEALTH, parse_health_key
+from reconcilers.labels import NO_SELECTOR, Selector
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
 from reconcilers.token_bucket import TokenBucket
@@ -95,14 +96,24 @@ class Follower:
 
 
 class ConsulPods:
-    """The pods of the fleet or of one node, or the records of one pod. It follows them while it is entered."""
+    """The pods of the fleet or of one node, or the records of one pod. It follows them while it is entered. With
+    conditions for labels, it also follows the manifests of one pod."""
 
-    def __init__(self, client: Callable[[], ConsulClient], node: str | None, pod: str | None, wait: float) -> None:
+    def __init__(
+        self,
+        client: Callable[[], ConsulClient],
+        node: str | None,
+        pod: str | None,
+        wait: float,
+        selector: Selector = NO_SELECTOR,
+    ) -> None:
+        self._selector = selector
         self._node = node
         self._pod = pod
         self._news = threading.Condition()
         self._health = Follower(client(), f"{HEALTH}{pod}/" if pod else HEALTH, wait, self._news)
-        self._intent = None if pod else Follower(client(), f"intent/{node}/" if node else "intent/", wait, self._news)
+        below = f"intent/{node}/" if node else "intent/"
+        self._intent = Follower(client(), below, wait, self._news) if selector or not pod else None
         self._followers = [follower for follower in (self._health, self._intent) if follower]
         self._records: dict[str, tuple[KvPair, HealthRecord | None]] = {}
         self._seen: list[int] = []
@@ -139,7 +150,8 @@ class ConsulPods:
             return View(None, trouble)
         scheduled = self._intent.pairs if self._intent else None
         intents = inspection.manifests("intent", (scheduled or {}).values())
-        return View(inspection.joined(intents, {}, self._decoded(), self._node, self._pod), trouble)
+        pods = inspection.joined(intents, {}, self._decoded(), self._node, self._pod)
+        return View(inspection.selected(pods, self._selector), trouble)
 
     def _decoded(self) -> dict[PodKey, HealthRecord | None]:
         """Returns every record. Only changed records are decoded again."""
@@ -153,8 +165,11 @@ class ConsulPods:
 class FolderPods(AbstractContextManager["FolderPods"]):
     """The pods of a folder of manifests, with their health from another folder."""
 
-    def __init__(self, intents: Path, healths: Path | None, node: str, pod: str | None) -> None:
+    def __init__(
+        self, intents: Path, healths: Path | None, node: str, pod: str | None, selector: Selector = NO_SELECTOR
+    ) -> None:
         self._read = partial(inspection.from_folders, intents, healths, node, pod)
+        self._selector = selector
         self._view = View()
 
     def __exit__(self, *_: object) -> None:
@@ -170,7 +185,7 @@ class FolderPods(AbstractContextManager["FolderPods"]):
 
     def _look(self) -> View:
         try:
-            return View(self._read())
+            return View(inspection.selected(self._read(), self._selector))
         except (SourceError, OSError) as error:
             if self._view.sights is None:
                 raise

@@ -10,14 +10,16 @@ import click
 
 from controller.cli import inspection
 from controller.cli.inspection import InspectedPod
-from controller.cli.options import FOLDER, check_names, client, consul_options, explained
+from controller.cli.options import FOLDER, check_names, client, consul_options, explained, label_option
 from controller.cli.terminal import console, say, say_json
 from controller.intent.source import SourceError
+from reconcilers.labels import Selector
 
 
 @click.command()
 @click.option("--pod", metavar="POD", help="Only pods of this name [all].")
 @click.option("--node", metavar="NAME", help="Only pods of this node [all; with --intent-dir the host's name].")
+@label_option
 @click.option(
     "--format",
     "form",
@@ -32,6 +34,7 @@ from controller.intent.source import SourceError
 def inspect(
     pod: str | None,
     node: str | None,
+    selector: Selector,
     form: str,
     intent_dir: Path | None,
     health_dir: Path | None,
@@ -40,8 +43,9 @@ def inspect(
     """Show scheduled pods and their health.
 
     The JSON has the fields of p2-inspect (health_check, health, intent_manifest_sha, intent_locations, intent_versions,
-    and the same of reality), and in addition scheduled, reason, detail, since, last_probe and probed_manifest_sha. A
-    pod without published health is unknown. Without any pod, the tree is {} and the list is null, as with p2-inspect.
+    and the same of reality), and in addition scheduled, labels, reason, detail, since, last_probe and
+    probed_manifest_sha. A pod without published health is unknown. Without any pod, the tree is {} and the list is
+    null, as with p2-inspect. Labels are read from the manifests, whether or not a controller declares them.
     The table has colours on a terminal (unless NO_COLOR is set) and plain columns elsewhere.
 
     \b
@@ -49,7 +53,7 @@ def inspect(
       podpulse inspect --pod isup
       podpulse inspect --node web1.example.com | jq '.[][].health_check.status'
       podpulse inspect --format list | jq -r '.[]? | select(.health == "critical") | .node + " " + .pod'
-      podpulse inspect --format table
+      podpulse inspect --format table --label team=shop
 
     \b
     Exit codes:
@@ -66,6 +70,7 @@ def inspect(
         else:
             with client(consul) as consul_client:
                 pods = inspection.from_consul(consul_client, "intent", node, pod)
+        pods = inspection.selected(pods, selector)
         if form == "table":
             _show(pods)
         else:

@@ -6,7 +6,7 @@ Source of the shapes: p2's wiki page "Health Checks" (`health_check`), pkg/inspe
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,16 @@ from controller.intent.folder import DirectorySource
 from controller.publish import folder as directory
 from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, parse_health_key, parse_intent_key
+from reconcilers.labels import Selector, matches
+from reconcilers.manifest import labels_of
 from reconcilers.p2 import launchables
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.p2.uuid_pods import is_uuid_pod
 from reconcilers.record import HealthRecord, RecordError, decode, timestamp
-from reconcilers.spec import PodKey
+from reconcilers.spec import Labels, PodKey
 
+REMEMBERED = 65_536
+"""Manifests whose labels are remembered: a watch reads the same ones at every change."""
 UNKNOWN = {"status": HealthState.UNKNOWN.value, "output": ""}
 
 
@@ -33,6 +37,12 @@ class InspectedPod:
     intent: bytes | None
     reality: bytes | None
     record: HealthRecord | None
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of the manifest in intent, or of the one in reality if there is none."""
+        manifest = self.reality if self.intent is None else self.intent
+        return _labels(manifest) if manifest is not None else ()
 
 
 def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | None) -> list[InspectedPod]:
@@ -110,12 +120,20 @@ def joined(
     ]
 
 
+def selected(pods: Iterable[InspectedPod], wanted: Selector) -> list[InspectedPod]:
+    """Returns the pods with these labels."""
+    return [pod for pod in pods if not wanted or matches(pod.labels, wanted)]
+
+
 def decoded(value: bytes) -> HealthRecord | None:
     """Returns the record, in any of its historical forms; None if the value is not a record."""
     try:
         return decode(value)
     except RecordError:
         return None
+
+
+_labels = lru_cache(maxsize=REMEMBERED)(labels_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +171,7 @@ def _fields(pod: InspectedPod) -> dict[str, Any]:
         **({"intent_versions": intent.versions} if intent.versions else {}),
         **({"reality_versions": reality.versions} if reality.versions else {}),
         "scheduled": pod.intent is not None,
+        **({"labels": dict(pod.labels)} if pod.labels else {}),
     }
     if record:
         fields |= {

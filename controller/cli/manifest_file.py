@@ -1,6 +1,6 @@
 """Manifests in files from the command line: their content, errors and warnings."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from reconcilers.options import Rules
 from reconcilers.p2.manifest import refusal, sha_or_empty
 from reconcilers.spec import Manifest, PodKey
 
-LENIENT = Rules(allow_headers=True)
-"""Which manifests the tools accept: the controller that will run the pod may refuse headers, or miss a file."""
+LENIENT = Rules(allow_headers=True, labels=None)
+"""Which manifests the tools accept: the controller that will run the pod may refuse headers, miss a file or ignore a
+label."""
 NAMELESS = "unknown"
 """The name of a pod whose manifest is refused because its own name is invalid."""
 
@@ -29,6 +30,8 @@ class ManifestFile:
     pod: str
     manifest: Manifest | None
     errors: tuple[str, ...]
+    labels: Sequence[str] | None = None
+    """The declared names of labels; None accepts all."""
 
     @property
     def sha(self) -> str:
@@ -39,7 +42,7 @@ class ManifestFile:
     def warnings(self) -> tuple[str, ...]:
         """Faults that do not prevent the use of the manifest."""
         try:
-            unknown = [safe_words(str(warning)) for warning in warnings(self.data)]
+            unknown = [safe_words(str(warning)) for warning in warnings(self.data, self.labels)]
         except ManifestError:
             return ()
         refused = refusal(self.data) if self.manifest else ""
@@ -64,9 +67,9 @@ def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:
     data = path.read_bytes()
     pod = _pod(data)
     try:
-        return ManifestFile(path, data, pod, parse(key_of(pod or NAMELESS, node), data, rules), ())
+        return ManifestFile(path, data, pod, parse(key_of(pod or NAMELESS, node), data, rules), (), rules.labels)
     except ManifestError as error:
-        return ManifestFile(path, data, pod, None, tuple(str(each) for each in error.every))
+        return ManifestFile(path, data, pod, None, tuple(str(each) for each in error.every), rules.labels)
 
 
 def usable(paths: Iterable[Path], node: str | None) -> list[tuple[PodKey, ManifestFile]]:

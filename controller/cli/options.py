@@ -21,6 +21,7 @@ from reconcilers.spec import PodKey, is_name
 if TYPE_CHECKING:
     from controller.config import Config
     from controller.consul.client import ConsulClient
+    from reconcilers.labels import Selector
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,6 +41,27 @@ def _duration(_context: click.Context, _option: click.Parameter, text: str | Non
         return None if text is None else min(MAX_WAIT, duration(1, 3600)(text))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _selector(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> "Selector":
+    from reconcilers.labels import selector  # noqa: PLC0415 - see above
+
+    try:
+        return selector(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+label_option = click.option(
+    "--label",
+    "selector",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_selector,
+    help="Only pods with this label in their manifest; NAME= for those without it. Repeatable: one of the values of "
+    "each name.",
+)
+"""The function gets the condition as `selector`, see `reconcilers.labels`."""
 
 
 def _headers(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from controller.cli.page_request import NoController, get, without_user
 from controller.config import Config, ConfigError
 from controller.intent.source import SourceError
 from reconcilers.checks import located
-from reconcilers.checktext import changes, describe
+from reconcilers.checktext import LABEL, changes, describe
 from reconcilers.escaping import safe_line, safe_words
 from reconcilers.gate import Entry, Listing
 from reconcilers.keys import intent_key, intent_prefix
@@ -34,6 +34,8 @@ NOTHING = "none"
 FILTERED = "warning: the token may not read everything below {}: manifests that it may not read are not in this plan"
 Check = Mapping[str, str]
 """A check as `reconcilers.checktext.describe` describes it."""
+Changes = Mapping[str, Mapping[str, str]]
+"""By field, the text before and after."""
 
 
 class _Checks(msgspec.Struct, frozen=True):
@@ -45,17 +47,19 @@ class _Checks(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would happen to each pod. Checks of `invalid` pods go on. `warnings` name ignored fields of manifests."""
+    """What would happen to each pod. Checks of `invalid` pods go on, and so do those of `relabel`, of which only labels
+    change. `warnings` name ignored fields of manifests."""
 
     start: Mapping[str, Check]
-    replace: Mapping[str, Mapping[str, Mapping[str, str]]]
+    replace: Mapping[str, Changes]
+    relabel: Mapping[str, Changes]
     stop: Mapping[str, str]
     unchanged: Sequence[str]
     invalid: Mapping[str, str]
     warnings: Mapping[str, Sequence[str]]
 
     def __bool__(self) -> bool:
-        return bool(self.start or self.replace or self.stop or self.invalid)
+        return bool(self.start or self.replace or self.relabel or self.stop or self.invalid)
 
 
 @click.command()
@@ -163,14 +167,19 @@ def _running(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
 def _plan(config: Config, wanted: Listing, running: Mapping[str, Check]) -> Plan:
     manifests, invalid = _parsed(config, wanted)
     with known_addresses(config) as addresses:
-        checks = {pod: describe(located(each.check, addresses)) for pod, each in manifests.items() if each.check}
+        checks = {
+            pod: describe(located(each.check, addresses), each.labels) for pod, each in manifests.items() if each.check
+        }
+    changed = {
+        pod: {name: {"before": old, "after": new} for name, old, new in differences}
+        for pod, check in checks.items()
+        if pod in running and (differences := changes(running[pod], check))
+    }
+    relabel = {pod: fields for pod, fields in changed.items() if all(name.startswith(LABEL) for name in fields)}
     return Plan(
         start={pod: check for pod, check in checks.items() if pod not in running},
-        replace={
-            pod: {name: {"before": old, "after": new} for name, old, new in differences}
-            for pod, check in checks.items()
-            if pod in running and (differences := changes(running[pod], check))
-        },
+        replace={pod: fields for pod, fields in changed.items() if pod not in relabel},
+        relabel=relabel,
         stop={
             pod: _stop_reason(manifests.get(pod)) for pod in sorted(running) if pod not in checks and pod not in invalid
         },
@@ -191,6 +200,10 @@ def _parsed(config: Config, wanted: Listing) -> tuple[dict[str, Manifest], dict[
     return manifests, invalid
 
 
+def _differences(fields: Mapping[str, Mapping[str, str]]) -> list[str]:
+    return [f"{name}: {each['before'] or '(none)'} -> {each['after'] or '(none)'}" for name, each in fields.items()]
+
+
 def _stop_reason(manifest: Manifest | None) -> str:
     if manifest is None:
         return "its manifest is gone"
@@ -204,32 +217,36 @@ def _place(config: Config) -> str:
     return ", ".join([config.node_name, *(f"{kind} {name}" for kind, name in places if name)])
 
 
+def _lines(planned: Plan, running: Collection[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yields a mark, its colour, the pod and the text of each line."""
+    for pod, check in planned.start.items():
+        yield "+", "green", pod, f"{check.get('url', 'passing without a probe')} every {check['interval']}"
+    for mark, colour, changed in (("~", "yellow", planned.replace), ("=", "cyan", planned.relabel)):
+        for pod, fields in changed.items():
+            for number, text in enumerate(_differences(fields)):
+                yield mark if not number else " ", colour, pod if not number else "", text
+    for pod, reason in planned.stop.items():
+        yield "-", "red", pod, reason
+    for pod, error in planned.invalid.items():
+        kept = "its old check keeps running" if pod in running else "it has no check"
+        yield "!", "bold red", pod, f"{error}; {kept}"
+    for pod, warnings in planned.warnings.items():
+        yield from (("?", "yellow", pod, warning) for warning in warnings)
+
+
 def _show(planned: Plan, node: str, where: str, running: Collection[str], console: Console) -> None:
     compared = "no running checks" if where == NOTHING else f"the {len(running)} checks of {without_user(where)}"
     console.print(f"Node {node}, compared with {compared}:\n")
-    pods = (*planned.start, *planned.replace, *planned.stop, *planned.invalid, *planned.warnings)
+    pods = (*planned.start, *planned.replace, *planned.relabel, *planned.stop, *planned.invalid, *planned.warnings)
     width = max((len(safe_line(pod)) for pod in pods), default=0)
 
-    def line(mark: str, colour: str, pod: str, text: str) -> None:
+    for mark, colour, pod, text in _lines(planned, running):
         console.print(Text.assemble("  ", (f"{mark} {safe_line(pod):{width}}", colour), f"  {safe_words(text)}"))
-
-    for pod, check in planned.start.items():
-        line("+", "green", pod, f"{check.get('url', 'passing without a probe')} every {check['interval']}")
-    for pod, differences in planned.replace.items():
-        for number, (name, change) in enumerate(differences.items()):
-            text = f"{name}: {change['before'] or '(none)'} -> {change['after'] or '(none)'}"
-            line("~" if not number else " ", "yellow", pod if not number else "", text)
-    for pod, reason in planned.stop.items():
-        line("-", "red", pod, reason)
-    for pod, error in planned.invalid.items():
-        line("!", "bold red", pod, f"{error}; {'its old check keeps running' if pod in running else 'it has no check'}")
-    for pod, warnings in planned.warnings.items():
-        for warning in warnings:
-            line("?", "yellow", pod, warning)
     if planned or planned.warnings:
         console.print()
     counts = (
         f"{len(planned.start)} to start, {len(planned.replace)} to replace, {len(planned.stop)} to stop, "
         f"{len(planned.unchanged)} unchanged, {len(planned.invalid)} invalid"
+        + (f", {len(planned.relabel)} with other labels only" if planned.relabel else "")
     )
     console.print(counts, style="bold")

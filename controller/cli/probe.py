@@ -22,9 +22,10 @@ from reconcilers.checks import located
 from reconcilers.escaping import safe_line, safe_lines, safe_words
 from reconcilers.health import Certificate, Outcome, ProbeResult
 from reconcilers.keys import intent_key
+from reconcilers.labels import texts
 from reconcilers.manifest import ManifestError, parse, pod_id
 from reconcilers.record import timestamp
-from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.spec import CheckSpec, Labels, PodKey
 
 BAR = 30
 EXCERPT_LINES = 10
@@ -106,9 +107,9 @@ def probe(
             spec = located(manifest.check, addresses)
         result = probe_once(spec, ca_file=str(config.ca_file), guard=config.guard(os.environ))
     if as_json:
-        terminal.say_json(_fields(spec, result))
+        terminal.say_json(_fields(spec, manifest.labels, result))
     else:
-        _explain(spec, result, terminal.console(soft_wrap=True))
+        _explain(spec, manifest.labels, result, terminal.console(soft_wrap=True))
     sys.exit(VERDICTS[result.outcome].exit_code)
 
 
@@ -126,10 +127,11 @@ def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Pa
     return key, pair.value
 
 
-def _fields(spec: CheckSpec, result: ProbeResult) -> dict[str, Any]:
+def _fields(spec: CheckSpec, labels: Labels, result: ProbeResult) -> dict[str, Any]:
     return {
         "pod": spec.key.pod,
         "node": spec.key.node,
+        "labels": dict(labels),
         "url": spec.probe.url,
         "addresses": _addresses(spec),
         "outcome": result.outcome.value,
@@ -150,10 +152,11 @@ def _addresses(spec: CheckSpec) -> list[str]:
     return list(ask_system(spec.address or spec.probe.host).addresses)
 
 
-def _explain(spec: CheckSpec, result: ProbeResult, console: Console) -> None:
+def _explain(spec: CheckSpec, labels: Labels, result: ProbeResult, console: Console) -> None:
     where = ", ".join(_addresses(spec)) or "no address"
     console.print(Text.assemble((spec.key.pod, "bold"), f" on {spec.key.node}: ", (safe_line(spec.probe.url), "bold")))
-    console.print(f"at {where}, within {spec.timeout:g} s\n")
+    console.print(f"at {where}, within {spec.timeout:g} s")
+    console.print(f"labels {', '.join(texts(labels))}\n" if labels else "")
     for phase in _phases(result):
         console.print(phase)
     for line in _findings(result):

@@ -19,12 +19,13 @@ from rich.text import Text
 from controller.cli import table, terminal
 from controller.cli.following import ConsulPods, FolderPods, View
 from controller.cli.inspection import InspectedPod
-from controller.cli.options import FOLDER, check_names, consul_options, explained, load
+from controller.cli.options import FOLDER, check_names, consul_options, explained, label_option, load
 from controller.cli.terminal import say
 from controller.config import ConfigError
 from controller.consul.client import ConsulClient, ConsulError
 from controller.intent.source import SourceError
 from reconcilers.escaping import safe_words
+from reconcilers.labels import Selector
 from reconcilers.record import timestamp
 from reconcilers.spec import PodKey
 
@@ -133,11 +134,17 @@ class LiveTable:
 @click.command()
 @click.option("--node", metavar="NAME", help="Only pods of this node [all; with --intent-dir the host's name].")
 @click.option("--health", "pod", metavar="POD", help="Only this pod, in p2-watch's format: lines of `<node> <status>`.")
+@label_option
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
 @consul_options
 def watch(
-    node: str | None, pod: str | None, intent_dir: Path | None, health_dir: Path | None, consul: Mapping[str, Any]
+    node: str | None,
+    pod: str | None,
+    selector: Selector,
+    intent_dir: Path | None,
+    health_dir: Path | None,
+    consul: Mapping[str, Any],
 ) -> None:
     """Show the health of pods as it changes, until Ctrl-C.
 
@@ -150,6 +157,7 @@ def watch(
     Examples:
       podpulse watch
       podpulse watch --node web1.example.com | grep --line-buffered critical
+      podpulse watch --label team=shop --label tier=web
       podpulse watch --health isup
       podpulse watch --intent-dir pods --health-dir health
 
@@ -167,9 +175,11 @@ def watch(
     with explained(ConfigError, ConsulError, SourceError):
         config = load(None, consul, {})
         pods = (
-            FolderPods(intent_dir, health_dir, node or socket.gethostname(), pod)
+            FolderPods(intent_dir, health_dir, node or socket.gethostname(), pod, selector)
             if intent_dir
-            else ConsulPods(partial(ConsulClient, config.consul_settings(os.environ)), node, pod, config.consul.wait)
+            else ConsulPods(
+                partial(ConsulClient, config.consul_settings(os.environ)), node, pod, config.consul.wait, selector
+            )
         )
         with suppress(KeyboardInterrupt), pods, _screen(pod) as screen:
             screen.show(View())

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, InstanceOf
 from controller.config.keyring import Keyring
 from controller.consul.settings import ADDRESS, NAME, settings_from_environment
 from controller.runtime.plain_files import unreadable
-from reconcilers import yamltext
+from reconcilers import labels, yamltext
 from reconcilers.fields import is_host
 from reconcilers.request_fields import headers
 from reconcilers.spec import is_name
@@ -134,6 +134,18 @@ def _meta(value: object) -> dict[str, str]:
     return {str(name): str(content) for name, content in value.items()}
 
 
+def _label_names(value: object) -> tuple[str, ...]:
+    names = list(value) if isinstance(value, list | tuple) else [value]
+    if len(names) > labels.MAX_LABELS or len({*map(str, names)}) < len(names):
+        raise ValueError(f"expected a list of at most {labels.MAX_LABELS} names of labels, each once")
+    for name in names:
+        if not isinstance(name, str) or not labels.is_name(name):
+            taken = ", ".join(sorted(labels.RESERVED))
+            expected = "up to 63 letters, digits and _, beginning with neither a digit nor __"
+            raise ValueError(f"expected names of labels ({expected}; {taken} are taken), found {str(name)!r:.60}")
+    return tuple(map(str, names))
+
+
 def _consul_address(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected host:port, {ADDRESS}")
@@ -170,4 +182,5 @@ Token = Annotated[str, _text("a token of printable ASCII without blanks", re.com
 HttpAuth = Annotated[str, _text("user:password", lambda text: text.isprintable() and text.partition(":")[0])]
 ConsulName = Annotated[str, _text("up to 64 letters, digits and dashes", NAME.fullmatch)]
 ConsulAddress = Annotated[str, BeforeValidator(_consul_address)]
+LabelNames = Annotated[tuple[str, ...], BeforeValidator(_label_names)]
 Meta = Annotated[dict[str, str], BeforeValidator(_meta)]

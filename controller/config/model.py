@@ -102,6 +102,7 @@ class Config(Section):
     defaults: Annotated[CheckOptions, LIVE] = Field(default_factory=CheckOptions, validate_default=True)
     allow_headers: Boolean = False
     allow_output: Annotated[Output, LIVE] = Output.ALWAYS
+    labels: Annotated[fields.LabelNames, LIVE] = ()
     require_signature: Annotated[fields.KeyringFile | None, LIVE] = None
     allow_addresses: Annotated[fields.Allowances, LIVE] = ()
     canary: fields.CanaryTarget = "consul"
@@ -241,6 +242,7 @@ class Config(Section):
             assume_passing=self.p2_compat,
             allow_output=self.allow_output,
             is_remote=self.fleet is not None,
+            labels=self.labels,
         )
 
     @property

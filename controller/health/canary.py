@@ -7,10 +7,13 @@ is broken. Then the failures are no evidence about the pods, and the health stor
 import logging
 import socket
 import time
+from collections.abc import Mapping
+from typing import Self
 
+from controller.config import Config
 from controller.health.store import HealthStore
 from controller.runtime.background_thread import BackgroundThread
-from controller.runtime.heartbeat import Heartbeat
+from controller.runtime.heartbeat import Heartbeat, Heartbeats
 from reconcilers.isolation import everything_failed
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,15 @@ class Canary:
         """Checks that have failed for longer than this many seconds do not count."""
         self._period = period
         self._thread = BackgroundThread(self._turn, heartbeat, delay=period)
+
+    @classmethod
+    def of(
+        cls, config: Config, environ: Mapping[str, str], healths: HealthStore, heartbeats: Heartbeats
+    ) -> Self | None:
+        """Returns the canary of a configuration; None if it has none."""
+        if (target := config.canary_target(environ)) is None:
+            return None
+        return cls(target, healths, heartbeats.new("canary", 10, asks=True), window=config.canary_window)
 
     def apply(self, window: float) -> None:
         """Sets the seconds within which everything must have begun to fail. For any thread."""

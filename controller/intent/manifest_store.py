@@ -136,6 +136,11 @@ class ManifestStore:
         intent = self._intents.get(key)
         return intent.manifest if intent else None
 
+    def has_check(self, key: PodKey) -> bool:
+        """Whether the last good manifest asks for a check."""
+        manifest = self.manifest(key)
+        return manifest is not None and manifest.check is not None
+
     def intent(self, key: PodKey) -> Intent | None:
         return self._intents.get(key)
 

@@ -7,6 +7,7 @@ from controller.config import Config
 from controller.consul.client import AgentService
 from controller.consul.ownership import OWNER
 from controller.publish.agent_service import service_id
+from reconcilers import labels
 from reconcilers.ports import Manifests
 from reconcilers.spec import PodKey
 
@@ -32,7 +33,7 @@ class ServiceNaming:
 
 
 class ManifestServices:
-    """The services of the pods whose manifest asks for a check, with the port of that check."""
+    """The services of the pods whose manifest asks for a check, with the port of that check. A label is a tag, too."""
 
     def __init__(self, manifests: Manifests, naming: ServiceNaming) -> None:
         self._manifests = manifests
@@ -51,4 +52,5 @@ class ManifestServices:
         facts = {**naming.meta, "node": key.node, "pod": key.pod}
         meta = {f"{naming.meta_prefix}{name}": text for name, text in facts.items()} | dict([OWNER])
         name, port = f"{naming.name_prefix}{key.pod}", manifest.check.probe.port
-        return AgentService(service_id(key), name, port, naming.tags, meta, naming.address)
+        tags = tuple(dict.fromkeys((*naming.tags, *labels.texts(manifest.labels))))
+        return AgentService(service_id(key), name, port, tags, meta, naming.address)

@@ -16,12 +16,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from starlette.datastructures import QueryParams
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from controller.web.pod_views import PodViews
+from controller.web.query import EventQuery
 from controller.web.responses import NO_STORE, problem
+from reconcilers.labels import selector
 
 STREAMS = 16
 LOOK = 0.25
@@ -36,9 +39,10 @@ HEADERS = NO_STORE | {"X-Accel-Buffering": "no"}
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """An open stream, the address of its client, and whether it may continue."""
+    """An open stream, the address of its client, the labels of the pods that it counts, and whether it may continue."""
 
     client: str
+    labels: tuple[str, ...] = ()
     goes_on: bool = True
 
 
@@ -56,7 +60,9 @@ class Events:
         self._clock = clock
         self._open: list[Stream] = []
         self._ending = False
-        self._news: tuple[str, str] = ("", "")
+        self._mark = ""
+        self._totals: dict[tuple[str, ...], str] = {}
+        """The totals as of `_mark`, by the labels of the streams."""
         self._looked = -math.inf
 
     def route(self) -> Route:
@@ -67,7 +73,8 @@ class Events:
         self._ending = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = Stream((scope["client"] or ("",))[0])
+        labels = EventQuery.parse(QueryParams(scope["query_string"])).label
+        stream = Stream((scope["client"] or ("",))[0], labels)
         if self._ending or not self._has_room(stream.client):
             refusal = problem(503, f"{len(self._open)} streams are open, of {STREAMS} that may be", RETRY_AFTER)
             await refusal(scope, receive, send)
@@ -100,7 +107,7 @@ class Events:
         seen = mark = totals = ""
         while stream.goes_on and not self._ending and (now := self._clock()) < began + LIFE:
             if not seen or now >= spoke + GAP:
-                mark, totals = self._look()
+                mark, totals = self._look(stream.labels)
             if mark != seen:
                 seen, spoke = mark, now
                 yield f"event: change\nid: {mark}\ndata: {totals}\n\n".encode()
@@ -109,14 +116,19 @@ class Events:
                 yield b": still here\n\n"
             await asyncio.sleep(LOOK)
 
-    def _look(self) -> tuple[str, str]:
-        """Returns id and data of an event now. The totals are counted once for all streams."""
+    def _look(self, labels: tuple[str, ...]) -> tuple[str, str]:
+        """Returns id and data of an event now. The totals are counted once for all streams with the same labels."""
         if (now := time.monotonic()) >= self._looked + LOOK:
             self._looked = now
             mark = current(self._views, self._complaints())
-            if mark != self._news[0]:
-                self._news = (mark, json.dumps({state.value: count for state, count in self._views.totals().items()}))
-        return self._news
+            if mark != self._mark:
+                self._mark, self._totals = mark, {}
+        if labels not in self._totals:
+            if len(self._totals) == STREAMS:
+                self._totals.clear()
+            totals = self._views.totals(selector(labels))
+            self._totals[labels] = json.dumps({state.value: count for state, count in totals.items()})
+        return self._mark, self._totals[labels]
 
 
 def current(views: PodViews, complaints: Sequence[str]) -> str:

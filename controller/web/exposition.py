@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import compress, zip_longest
-from typing import Any
+from typing import Any, Self
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -23,10 +23,11 @@ from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from controller.config import Config
 from controller.health.store import HealthStore
 from controller.intent.manifest_store import ManifestStore
 from controller.web.chunks import in_chunks
-from controller.web.families import FLAPPING, OF_CHECKS, OF_MANIFESTS, OF_RESULTS, Family, Measured, Pods
+from controller.web.families import FLAPPING, OF_CHECKS, OF_MANIFESTS, OF_RESULTS, POD_LABELS, Family, Measured, Pods
 from controller.web.gzip_stream import HEADER, GzipStream
 from controller.web.negotiation import prefers_gzip, quality_of, ranges
 from reconcilers.spec import PodKey
@@ -45,8 +46,20 @@ class Format(Enum):
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
+@dataclass(frozen=True, slots=True)
+class OptionalFamilies:
+    """Which families are exported that the configuration has to ask for."""
+
+    pod_labels: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        return cls(pod_labels=bool(config.labels))
+
+
 class Exposition:
-    """Makes the answers to scrapes, in the thread of the web server. `damped` returns the pods that flap."""
+    """Makes the answers to scrapes, in the thread of the web server. `damped` returns the pods that flap. `optional`
+    returns which optional families are exported now."""
 
     def __init__(
         self,
@@ -54,7 +67,9 @@ class Exposition:
         healths: HealthStore,
         manifests: ManifestStore,
         damped: Callable[[], Collection[PodKey]],
+        optional: Callable[[], OptionalFamilies] = OptionalFamilies,
     ) -> None:
+        self._optional = optional
         self._registry = registry
         self._healths = healths
         self._manifests = manifests
@@ -94,12 +109,15 @@ class Exposition:
         checks = self._healths.all()
         keys, last = [check.spec.key for check in checks], [check.last for check in checks]
         intents = self._manifests.intents()
-        damped = self._damped()
+        damped, optional = self._damped(), self._optional()
         of_checks = self._chunks("checks", keys, checks)
         for families, chunks in (
             (OF_RESULTS, self._chunks("results", [*compress(keys, last)], [*filter(None, last)])),
             (OF_CHECKS, of_checks),
-            (OF_MANIFESTS, self._chunks("manifests", [*intents], [*intents.values()])),
+            (
+                (*OF_MANIFESTS, *([POD_LABELS] if optional.pod_labels else [])),
+                self._chunks("manifests", [*intents], [*intents.values()]),
+            ),
             ((FLAPPING,), [(pods, [key in damped for key in pods.keys]) for pods, _ in of_checks]),
         ):
             for family in families:

@@ -9,7 +9,7 @@ from typing import Any
 from controller.health.store import Tracked
 from controller.web.gzip_stream import Piece
 from reconcilers.health import HealthState, Outcome, Reason
-from reconcilers.spec import PodKey, Unprobed
+from reconcilers.spec import Labels, PodKey, Unprobed
 
 Lines = Callable[[str, Sequence[str], Sequence[Any]], str]
 
@@ -235,6 +235,29 @@ OF_MANIFESTS = (
     ),
 )
 """The families of each `Intent`, whether or not it has a check."""
+
+
+def _labels_in_force(intents: Sequence[Any]) -> Sequence[Labels | None]:
+    return [intent.manifest.labels if intent.manifest else None for intent in intents]
+
+
+def _label_lines(name: str, pods: Sequence[str], facts: Sequence[Labels | None]) -> str:
+    """A pod without labels has a sample too: in a join, a missing one would drop the pod."""
+    lines = []
+    for pod, labels in zip(pods, facts, strict=True):
+        if labels is not None:
+            more = "".join([f',{label}="{_label_value(value)}"' for label, value in labels])
+            lines.append(f"{name}{{{pod}{more}}} 1\n")
+    return "".join(lines)
+
+
+POD_LABELS = Family(
+    "podpulse_pod_labels",
+    "The labels of the pod, from its manifest in force; the value is always 1.",
+    _labels_in_force,
+    _label_lines,
+)
+"""A family of each `Intent`, if the configuration declares labels."""
 
 
 def _labels(key: PodKey) -> str:

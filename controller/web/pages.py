@@ -25,6 +25,7 @@ from controller.web.pod_views import PodSnapshot, PodState, PodViews
 from controller.web.query import Paging, PodQuery
 from controller.web.responses import HTML, answer
 from reconcilers.escaping import safe_lines
+from reconcilers.labels import texts
 from reconcilers.p2.manifest import sha_or_empty
 from reconcilers.spec import Manifest, PodKey
 
@@ -187,6 +188,8 @@ def _templates() -> jinja2.Environment:
         "timeline": lambda history: drawing(history, max(len(history), TIMELINE // 3)),
         "seconds": lambda seconds: f"{seconds:g} s",
         "phases": phases,
+        "labels": texts,
+        "selected": PodQuery().narrowed_to,
     }
     return environment
 

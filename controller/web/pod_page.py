@@ -12,6 +12,7 @@ from typing import Any
 
 from controller.web.pod_views import PodState, PodView
 from controller.web.query import Paging, PodQuery
+from reconcilers.labels import matches
 
 RUN = 500
 LAST = "\U0010ffff"
@@ -45,6 +46,8 @@ def listing(pods: Sequence[PodView], query: PodQuery) -> PodPage:
     """Returns the page that `query` asks for."""
     counts = Counter(pod.state for pod in pods)
     chosen = [pod for pod in pods if pod.state in query.state] if query.state else pods
+    if wanted := query.selector:
+        chosen = [pod for pod in chosen if matches(pod.labels, wanted)]
     if words := list(dict.fromkeys(query.q.lower().split())):
         chosen = [pod for pod in chosen if _has(pod, words)]
     paging = query.within(len(chosen))

@@ -15,8 +15,9 @@ from controller.intent.manifest_store import Intent, ManifestStore
 from reconcilers.damping import Flapping
 from reconcilers.explanation import Situation, explain, progress
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
+from reconcilers.labels import NO_SELECTOR, Selector, matches
 from reconcilers.record import HealthRecord, Unsettled
-from reconcilers.spec import CheckSpec, FieldWarning, PodKey
+from reconcilers.spec import CheckSpec, FieldWarning, Labels, PodKey
 
 NO_WORKER = "no probe worker runs yet"
 NO_VERDICT = "no verdict yet"
@@ -52,6 +53,11 @@ class PodView(NamedTuple):
     health: CheckHealth | None
     intent: Intent | None
     flapping: Flapping | None
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of the manifest in force."""
+        return self.intent.manifest.labels if self.intent and self.intent.manifest else ()
 
     @property
     def detail(self) -> str:
@@ -150,13 +156,15 @@ class PodViews:
         """Returns every pod that has a manifest or a check, without an order."""
         return list(self._each_view())
 
-    def checks(self) -> list[CheckSpec]:
-        """Returns every check that runs, without an order."""
-        return [tracked.spec for tracked in self._healths.all()]
+    def checks(self) -> list[tuple[CheckSpec, Labels]]:
+        """Returns every check that runs, with the labels of its pod, without an order."""
+        specs = [tracked.spec for tracked in self._healths.all()]
+        manifests = [self._manifests.manifest(spec.key) for spec in specs]
+        return [(spec, each.labels if each else ()) for spec, each in zip(specs, manifests, strict=True)]
 
-    def totals(self) -> Mapping[PodState, int]:
-        """Returns the number of pods in each state."""
-        counts = Counter(view.state for view in self._each_view())
+    def totals(self, wanted: Selector = NO_SELECTOR) -> Mapping[PodState, int]:
+        """Returns the number of selected pods in each state."""
+        counts = Counter(view.state for view in self._each_view() if not wanted or matches(view.labels, wanted))
         return {state: counts[state] for state in PodState}
 
     def snapshot(self, key: PodKey) -> PodSnapshot | None:

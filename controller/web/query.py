@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import QueryParams
 
 from controller.web.pod_views import PodState
+from reconcilers import labels
 
 COLUMNS = ("state", "pod", "node", "since", "probed", "took", "reason")
 FIRST_DESCENDING = frozenset({"since", "probed", "took"})
 """Columns that are sorted in descending order at first."""
 MAX_PER_PAGE = 500
+MAX_CONDITIONS = 50
 
 Order = Literal[
     "state", "-state", "pod", "-pod", "node", "-node", "since", "-since", "probed", "-probed", "took", "-took",
@@ -20,6 +22,18 @@ Order = Literal[
 ]  # fmt: skip
 Page = Annotated[int, Field(ge=1, le=1_000_000)]
 PerPage = Annotated[int, Field(ge=1, le=MAX_PER_PAGE)]
+
+
+def _condition(text: str) -> str:
+    labels.selector([text])
+    return text
+
+
+Conditions = Annotated[tuple[Annotated[str, AfterValidator(_condition)], ...], Field(max_length=MAX_CONDITIONS)]
+OF_LABELS = (
+    "Only pods with this label, as `team=shop`; `team=` for those without it. Of several values of one name, a pod has "
+    "one; of several names, all."
+)
 
 
 class QueryError(ValueError):
@@ -30,13 +44,10 @@ class QueryError(ValueError):
         self.problems = problems
 
 
-class Paging(BaseModel):
-    """A part of a list."""
+class Query(BaseModel):
+    """The parameters of a URL."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    page: Page = Field(1, description="Which page of the list; the last one where there are not so many.")
-    per_page: PerPage = Field(100, description="How many entries a page has.")
 
     @classmethod
     def parse(cls, parameters: QueryParams) -> Self:
@@ -60,6 +71,13 @@ class Paging(BaseModel):
     def _fields(cls, parameters: QueryParams) -> dict[str, Any]:
         """Returns the parameters by name. The last one counts if one is given several times."""
         return dict(parameters)
+
+
+class Paging(Query):
+    """A part of a list."""
+
+    page: Page = Field(1, description="Which page of the list; the last one where there are not so many.")
+    per_page: PerPage = Field(100, description="How many entries a page has.")
 
     def within(self, entries: int) -> Self:
         """Returns the same with the last page of so many entries, instead of a page beyond it."""
@@ -92,16 +110,25 @@ class PodQuery(Paging):
     q: str = Field(
         "", max_length=200, description="Only pods of whose pod, node or reason each of these words is a part."
     )
+    label: Conditions = Field((), description=OF_LABELS)
     sort: Order = Field("state", description="By which column; with a minus sign the greatest comes first.")
 
     @classmethod
     def _fields(cls, parameters: QueryParams) -> dict[str, Any]:
-        fields: dict[str, Any] = dict(parameters)
-        if states := dict.fromkeys(state for state in parameters.getlist("state") if state):
-            fields["state"] = list(states)
-        else:
-            fields.pop("state", None)
-        return fields
+        return _with_lists(parameters, "state", "label")
+
+    @property
+    def selector(self) -> labels.Selector:
+        return labels.selector(self.label)
+
+    def narrowed_to(self, label: str) -> str:
+        """Returns the query for pods with this label, instead of other values of the same name."""
+        others = [each for each in self.label if each.partition("=")[0] != label.partition("=")[0]]
+        return self.url(label=(*others, label))
+
+    def without(self, label: str) -> str:
+        """Returns the query without this condition."""
+        return self.url(label=tuple(each for each in self.label if each != label))
 
     @property
     def column(self) -> str:
@@ -117,6 +144,29 @@ class PodQuery(Paging):
         return self.url(sort=f"-{column}" if descending else column)
 
 
+class EventQuery(Query):
+    """Which pods a stream of events counts. Other parameters are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    label: Conditions = Field((), description=OF_LABELS)
+
+    @classmethod
+    def _fields(cls, parameters: QueryParams) -> dict[str, Any]:
+        return _with_lists(parameters, "label")
+
+
+def _with_lists(parameters: QueryParams, *names: str) -> dict[str, Any]:
+    """Returns the parameters by name, with a list for each of `names` that is given and not empty."""
+    fields: dict[str, Any] = dict(parameters)
+    for name in names:
+        fields.pop(name, None)
+        if values := dict.fromkeys(filter(None, parameters.getlist(name))):
+            fields[name] = list(values)
+    return fields
+
+
 def _problem(error: Mapping[str, Any]) -> tuple[str, str]:
     message = "no such parameter" if error["type"] == "extra_forbidden" else error["msg"].replace("Input", "it")
+    message = message.removeprefix("Value error, ")
     return str(error["loc"][0]), message

@@ -69,7 +69,7 @@ def test_the_description_names_every_route_and_parameter(client: Client) -> None
         "/openapi.json",
     }
     parameters = client.description["paths"]["/pods"]["get"]["parameters"]
-    assert {each["name"] for each in parameters} == {"state", "q", "sort", "page", "per_page"}
+    assert {each["name"] for each in parameters} == {"state", "q", "label", "sort", "page", "per_page"}
 
 
 def test_pods_are_listed_as_on_the_page(site: Site, client: Client) -> None:
@@ -92,6 +92,7 @@ def test_pods_are_listed_as_on_the_page(site: Site, client: Client) -> None:
         "reason": "status",
         "detail": "answered 503",
         "excerpt": "db is down",
+        "labels": {},
         "evidence": "",
     }
     assert client.get("/pods?state=passing&q=b&sort=-pod")["pods"][0]["evidence"] == "1 of 2 misses"

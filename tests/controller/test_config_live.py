@@ -21,6 +21,7 @@ def config(**options: Any) -> Config:
         ({"damping": {"quiet": "1s"}}, "damping"),
         ({"allow_addresses": ["169.254.1.1"]}, "allow_addresses"),
         ({"allow_output": "never"}, "allow_output"),
+        ({"labels": ["team"]}, "labels"),
         ({"log_level": "debug"}, "log_level"),
         ({"on_stop": "remove"}, "on_stop"),
         ({"service": {"tags": ["a"]}}, "service.tags"),

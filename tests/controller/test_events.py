@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from controller.web import events
 from controller.web.pod_views import PodState, PodViews
 from controller.web.server import WebServer
+from reconcilers.labels import NO_SELECTOR, Selector
 from tests.support.net import until
 from tests.support.site import Page, Site
 
@@ -94,9 +95,9 @@ class Counted(PodViews):
 
     counted = 0
 
-    def totals(self) -> Mapping[PodState, int]:
+    def totals(self, wanted: Selector = NO_SELECTOR) -> Mapping[PodState, int]:
         self.counted += 1
-        return super().totals()
+        return super().totals(wanted)
 
 
 def test_the_pods_are_counted_once_for_all_streams(site: Site) -> None:

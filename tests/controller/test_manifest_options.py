@@ -24,6 +24,8 @@ FILE = Path(__file__).resolve()
 ALL: Mapping[str, Option] = {**OPTIONS, **{f"tls.{name}": option for name, option in TLS_OPTIONS.items()}}
 """By the name below `status:`."""
 
+RULES = Rules(allow_headers=True, labels=("team",))
+
 NEEDED = {"tls.cert_file": f"key_file: {FILE}", "tls.key_file": f"cert_file: {FILE}"}
 """What an option needs beside it."""
 
@@ -54,8 +56,8 @@ def example(name: str) -> str:
 
 
 def texts(document: bytes) -> dict[str, str]:
-    check = parse(PodKey(NODE, "isup"), document, Rules(allow_headers=True)).check
-    return describe(check) if check else {}
+    parsed = parse(PodKey(NODE, "isup"), document, RULES)
+    return describe(parsed.check, parsed.labels) if parsed.check else {}
 
 
 def plain(kind: str) -> dict[str, str]:
@@ -78,9 +80,10 @@ def test_an_option_is_an_error_in_checks_of_other_kinds(name: str) -> None:
 
 def test_the_api_shows_every_option() -> None:
     with Site() as site:
-        rules = Rules(allow_headers=True)
         manifests = {name: manifest(name, example(name), kind_of(name), f"pod-{name}") for name in ALL}
-        parsed = [parse(PodKey(NODE, f"pod-{name}"), document, rules).check for name, document in manifests.items()]
+        parsed = [parse(PodKey(NODE, f"pod-{name}"), document, RULES).check for name, document in manifests.items()]
+        site.manifests.apply(RULES)
+        site.schedule(1, **{f"pod-{name}": document for name, document in manifests.items()})
         site.healths.follow((check, 1) for check in parsed if check)
         shown = json.loads(site.get("/api/v1/checks")[1])["checks"]
         assert [name for name in ALL if shown.get(f"pod-{name}", {}) == plain(kind_of(name))] == []
@@ -94,7 +97,7 @@ def test_the_api_shows_every_option() -> None:
 def test_plan_shows_every_option(tmp_path: Path) -> None:
     folder, config = tmp_path / "pods", tmp_path / "config.yaml"
     folder.mkdir()
-    config.write_text("allow_headers: true\n")
+    config.write_text("allow_headers: true\nlabels: [team]\n")
     for name in ALL:
         (folder / f"pod-{name}.yaml").write_bytes(manifest(name, example(name), kind_of(name), f"pod-{name}"))
     arguments = ("plan", "--node", NODE, "--config", config, "--intent-dir", folder, "--controller", "none", "--json")

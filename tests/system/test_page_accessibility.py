@@ -60,8 +60,8 @@ def controller(consul: Agent, launch: Launch, fleet: Fleet, target: Target, tmp_
     fleet.schedule("pod-well", "pod-ill")
     fleet.write("pod-torn", b"id: [")
     with Target(authority.server("web1", not_after=datetime.now(UTC) + timedelta(days=5))) as secured:
-        fleet.write("pod-tls", manifest("pod-tls", secured.port, https=True))
-        one = launch(consul, ca_file=str(authority.file))
+        fleet.write("pod-tls", manifest("pod-tls", secured.port, https=True, labels={"team": "shop"}))
+        one = launch(consul, ca_file=str(authority.file), labels=["team"])
         until(lambda: fleet.status("pod-ill") == "critical" and fleet.status("pod-tls") == "passing")
         yield one
 

@@ -58,6 +58,9 @@ class Pod(OfPod):
     excerpt: Annotated[SoundText, BeforeValidator(lambda output: output[:EXCERPT])] = Field(
         validation_alias="output", description="The beginning of the response that led to this state."
     )
+    labels: Annotated[dict[str, str], BeforeValidator(dict)] = Field(
+        description="Those of the manifest that the configuration declares."
+    )
     evidence: str = Field(description='How far the probes are on the way to another state, such as "1 of 3 misses".')
 
 

@@ -18,7 +18,7 @@ from controller.web.api.models import (
     Totals,
 )
 from controller.web.fleet import FleetQuery, PodSearch
-from controller.web.query import Paging, PodQuery
+from controller.web.query import EventQuery, Paging, PodQuery, Query
 from controller.web.responses import JSON, PROBLEM
 
 Json = dict[str, Any]
@@ -106,13 +106,16 @@ def _events() -> Json:
     """The text describes the events of the stream, because OpenAPI 3.1 cannot."""
     description = (
         "Server-sent events. A `change` event is sent when something may have changed, at most once a second. Its data "
-        "has the schema Totals. The server ends the stream after some minutes, and the client must connect again."
+        "has the schema Totals, of the pods with the given labels. The server ends the stream after some minutes, and "
+        "the client must connect again."
     )
     responses = {
         "200": _content("The stream", "text/event-stream", {"type": "string"}),
+        "400": _content("An error", PROBLEM, _reference(Problem)),
         "503": _content("Too many streams are open", PROBLEM, _reference(Problem)),
     }
-    return _operation("streamEvents", "Changes as server-sent events", responses, description=description)
+    more = {"parameters": _parameters(EventQuery), "description": description}
+    return _operation("streamEvents", "Changes as server-sent events", responses, **more)
 
 
 def _content(text: str, media_type: str, schema: Mapping[str, Any]) -> Json:
@@ -123,7 +126,7 @@ def _reference(model: type[Model]) -> Json:
     return {"$ref": REFERENCE.format(model=model.__name__)}
 
 
-def _parameters(model: type[Paging]) -> list[Json]:
+def _parameters(model: type[Query]) -> list[Json]:
     """Returns the fields of a query as parameters."""
     schema = model.model_json_schema(ref_template=REFERENCE)
     return [

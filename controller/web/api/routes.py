@@ -18,7 +18,7 @@ from controller.web.query import Paging, PodQuery, QueryError
 from controller.web.responses import API, JSON, NO_STORE, answer, json_answer, problem
 from reconcilers.checktext import describe
 from reconcilers.escaping import safe_json
-from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.spec import CheckSpec, Labels, PodKey
 
 PART = 50
 """Checks that are rendered at a time."""
@@ -111,12 +111,12 @@ def _page(request: Request, model: type[BaseModel], field: str, found: Sequence[
     return json_answer(model.model_validate({field: found[query.entries], **place}))
 
 
-def _check_list(node: str, checks: Sequence[CheckSpec]) -> Iterator[bytes]:
+def _check_list(node: str, checks: Sequence[tuple[CheckSpec, Labels]]) -> Iterator[bytes]:
     """Returns a `CheckList` in parts, so that a slow client holds no more than one part in memory."""
-    specs = list({spec.key.pod: spec for spec in checks}.items())
+    specs = list({spec.key.pod: (spec, labels) for spec, labels in checks}.items())
     yield f'{{"node":{json.dumps(node)},"checks":{{'.encode()
     for start in range(0, len(specs), PART):
-        pods = (f"{json.dumps(pod)}:{json.dumps(describe(spec))}" for pod, spec in specs[start : start + PART])
+        pods = (f"{json.dumps(pod)}:{json.dumps(describe(*check))}" for pod, check in specs[start : start + PART])
         yield f"{',' if start else ''}{safe_json(','.join(pods))}".encode()
     yield b"}}"
 
