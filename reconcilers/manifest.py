@@ -16,6 +16,7 @@ from reconcilers import clearsign, labels, yamltext
 from reconcilers.fields import Boolean, FieldError, Name, Port, expectation
 from reconcilers.options import CheckOptions, Rules, Status, arguments, useless
 from reconcilers.p2.goscalars import resolve
+from reconcilers.request_rules import contradictions, not_allowed
 from reconcilers.spec import PROBES, CheckSpec, FieldWarning, Labels, Manifest, Output, PodKey, Unprobed, is_name
 from reconcilers.tls_options import TlsOptions
 from reconcilers.unknown_fields import advice
@@ -28,8 +29,8 @@ UNKNOWN = "unknown field, ignored"
 NO_RESUMPTION = "has no effect: TLS sessions are never resumed"
 DEFAULT_PATH = "/_status"
 
-CONFIDENTIAL = "headers"
-"""The field whose values no error may show, because errors are logged and shown on the page."""
+CONFIDENTIAL = ("headers", "body")
+"""The fields whose values no error may show, because errors are logged and shown on the page."""
 
 P2_FIELDS = frozenset(
     {
@@ -83,8 +84,10 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
     errors = list(_contradictions(key, document, rules))
     try:
         options = document.status.over(rules.defaults)
+        wrong = list(contradictions(document.status, options))
     except FieldError as error:
-        errors += [ManifestError(f"status.{each.field}", each.problem) for each in error.every]
+        wrong = list(error.every)
+    errors += [ManifestError(f"status.{each.field}", each.problem) for each in wrong]
     if errors:
         raise ManifestError.of(errors)
     is_checked = (document.port or rules.assume_passing) and not document.status.paused
@@ -168,8 +171,8 @@ def _contradictions(key: PodKey, document: _Document, rules: Rules) -> Iterator[
         yield ManifestError(f"status.{name}", f"of no use to a check of the kind {status.kind}")
     if document.is_plain and "tls" in said - without_use:
         yield ManifestError("status.tls", "expected a check over TLS; this one is plain")
-    if "headers" in said - without_use and not rules.allow_headers:
-        yield ManifestError("status.headers", "not allowed; the controller's option allow_headers would allow them")
+    for error in not_allowed(status, rules):
+        yield ManifestError(f"status.{error.field}", error.problem)
     if status.localhost_only and rules.is_remote:
         yield ManifestError("status.localhost_only", "not possible: a member of a fleet is not on the pod's node")
     if document.port and not status.paused:
@@ -212,7 +215,7 @@ def _wrong(error: ErrorDetails) -> ManifestError:
     path = _path(error["loc"])
     if error["type"] == "missing":
         return ManifestError(path, "missing; expected the pod's name")
-    got = "" if CONFIDENTIAL in error["loc"] else f", got {_shown(error['input'])}"
+    got = "" if set(CONFIDENTIAL).intersection(error["loc"]) else f", got {_shown(error['input'])}"
     return ManifestError(path, expectation(error["type"], error["msg"]) + got)
 
 

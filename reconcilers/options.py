@@ -29,9 +29,12 @@ from reconcilers.fields import (
     status_ranges,
 )
 from reconcilers.option import GRPC, HTTP, Kind, Option, declared, in_url, option_of
-from reconcilers.request_fields import Headers, header_texts
-from reconcilers.spec import Output
+from reconcilers.request_fields import Body, Headers, body_text, header_texts
+from reconcilers.spec import Method, Output
 from reconcilers.tls_options import LenientTls, TlsOptions, tls_texts
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+"""The methods that a manifest may name if the operator allows no others."""
 
 Interval = Annotated[float, BeforeValidator(duration(0.1, 3600))]
 Delay = Annotated[float, BeforeValidator(duration(0, 86_400))]
@@ -52,7 +55,12 @@ class CheckOptions(BaseModel):
         Interval, Option("the time from one probe to the next: `500ms`, `5s`, `1m30s`", "7s", show=go_duration)
     ] = 5.0
     timeout: Annotated[Interval, Option("the deadline of a probe; at most the interval", "3s", show=go_duration)] = 5.0
-    method: Annotated[Literal["GET", "HEAD"], Option("`GET` or `HEAD`", "HEAD", HTTP)] = "GET"
+    method: Annotated[
+        Method,
+        Option(
+            "`GET`, `HEAD`, `POST`, `PUT` or `OPTIONS`, as far as the controller's `allow_methods` goes", "HEAD", HTTP
+        ),
+    ] = "GET"
     expect_status: Annotated[
         Statuses,
         Option('the healthy status codes: one or a list of `200`, `"200-299"`', "204", HTTP, show=status_ranges),
@@ -113,8 +121,8 @@ class CheckOptions(BaseModel):
         """Returns these options, and `defaults` for those that were not given.
 
         A default timeout is reduced to a shorter interval. A default method HEAD becomes GET if a body is expected, and
-        a default `expect_body` is removed if the method HEAD was given. Raises FieldError if two given options
-        contradict each other.
+        a default `expect_body` is removed if the method HEAD was given. A default `reuse` does not apply to POST.
+        Raises FieldError if two given options contradict each other.
         """
         said = self.said()
         tls = defaults.tls.model_copy(update={name: getattr(self.tls, name) for name in self.tls.model_fields_set})
@@ -154,6 +162,16 @@ class Status(CheckOptions):
     kind: Annotated[Kind, Option("`http`, `tcp` (connect only) or `grpc` (grpc.health.v1)", "tcp", show=in_url)] = (
         "http"
     )
+    body: Annotated[
+        Body,
+        Option(
+            "the body of a `POST` or `PUT`: text of at most 16 KiB. Its `Content-Type` is one of the `headers`",
+            "ping",
+            HTTP,
+            default="empty",
+            show=body_text,
+        ),
+    ] = ""
     service: Annotated[Text, Option("the name of the gRPC service", "search", GRPC, default="the server")] = ""
     paused: Annotated[
         Boolean, Option("`true` for no probes and no health", "true", default="not paused", show=in_url)
@@ -172,6 +190,9 @@ class Status(CheckOptions):
 
 OPTIONS: Mapping[str, Option] = dict(declared(Status))
 """By name, every option of a manifest's `status:`."""
+
+
+NOT_KEPT = "expected fresh: a request on a kept connection may have to be sent again, and a POST must not be"
 
 
 def useless(kind: str) -> set[str]:
@@ -210,6 +231,10 @@ def _giving_way(merged: CheckOptions, said: Mapping[str, Any]) -> dict[str, Any]
         if "headers" in said:
             expected = "expected http_version 1.1 and 101 among expect_status, because of the header Upgrade"
             errors.append(FieldError("headers", expected))
+    if merged.method == "POST" and merged.connection == "reuse":
+        changes["connection"] = "fresh"
+        if "connection" in said:
+            errors.append(FieldError("connection", NOT_KEPT))
     if errors:
         raise FieldError.of(errors)
     return changes
@@ -235,12 +260,14 @@ class Rules:
 
     `unreadable` returns why a file cannot be used, or "". `verify` returns the signed text of a manifest; None if
     manifests need no signature. `assume_passing` makes a pod without a port passing; otherwise it has no check.
+    `allow_methods` are the methods that a manifest may name, in addition to the default one.
     `allow_output` limits which excerpts of answers are kept, whatever a manifest says. `is_remote` says that the
     controller is not on the pods' nodes. `labels` are the declared names of labels; None accepts all.
     """
 
     defaults: CheckOptions = field(default_factory=CheckOptions)
     allow_headers: bool = False
+    allow_methods: frozenset[str] = field(default=SAFE_METHODS, kw_only=True)
     allow_output: Output = field(default=Output.ALWAYS, kw_only=True)
     unreadable: Callable[[str], str] = lambda _: ""
     verify: Verify | None = None

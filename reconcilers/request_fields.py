@@ -4,6 +4,7 @@ No error shows a value, because a value may be a secret.
 """
 
 import re
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from reconcilers.escaping import quoted
 from reconcilers.fields import MAX_TEXT
 
 MAX_HEADERS = 32
+MAX_BODY = 16 * 1024
 DIGEST_BYTES = 6
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
@@ -63,4 +65,19 @@ def _header(header: str, content: object) -> tuple[str, str]:
     return str(header), str(content)
 
 
+def body(value: object) -> str:
+    """Reads the body of a request: text, of which the size in UTF-8 is limited."""
+    if isinstance(value, str):
+        with suppress(UnicodeEncodeError):
+            if len(value.encode()) <= MAX_BODY:
+                return str(value)
+    raise ValueError(f"expected text of at most {MAX_BODY // 1024} KiB")
+
+
+def body_text(body: str) -> str:
+    """Returns the size of a body and its digest: a body may have a secret in it."""
+    return f"{len(body.encode())} bytes {digest(body)}"
+
+
+Body = Annotated[str, BeforeValidator(body)]
 Headers = Annotated[tuple[tuple[str, str], ...], BeforeValidator(headers)]

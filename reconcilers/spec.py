@@ -42,9 +42,15 @@ class Tls:
     resume: bool = False
 
 
+Method = Literal["GET", "HEAD", "POST", "PUT", "OPTIONS"]
+
+WITH_BODY = frozenset({"POST", "PUT"})
+"""The methods of requests that have a body, which may be empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpGet:
-    """One HTTP request without a body. `tls` None means plain HTTP.
+    """One HTTP request. `tls` None means plain HTTP. Only POST and PUT have a `body`.
 
     An answer is healthy if its status is in one of the `expect_status` ranges (both ends included) and its body matches
     `expect_body` (RE2's syntax), if given. `headers` are sent unchanged. A Host among them changes neither the address
@@ -56,12 +62,18 @@ class HttpGet:
     port: int
     path: str
     tls: Tls | None = None
-    method: Literal["GET", "HEAD"] = "GET"
+    method: Method = "GET"
     expect_status: tuple[tuple[int, int], ...] = ((200, 200),)
     expect_body: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     reuse: bool = False
     http_version: Literal["1.1", "2"] = "1.1"
+    body: str = ""
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether the request may be sent twice if its first answer was lost (RFC 9110, 9.2.2)."""
+        return self.method != "POST"
 
     @property
     def url(self) -> str:

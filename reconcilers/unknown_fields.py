@@ -27,7 +27,7 @@ URL = "write status_port, status.path, and status_http: true for a check without
 PLAIN = "write status_http: true for a check without TLS, with status_port and status.path"
 TLS = "checks use TLS unless status_http is true; its options stand below status.tls"
 CERTIFICATE = "write status.tls.cert_file and status.tls.key_file"
-NO_BODY = "a probe sends no body; status.expect_body is what the answer's body must match"
+BODY = "write status.body, with status.method: POST, where the controller's allow_methods lists it"
 NO_REDIRECT = "redirects are never followed; write the last page's path as status.path"
 INTERVAL = "write status.interval with a unit, as in 5s"
 TIMEOUT = "write status.timeout with a unit, as in 5s"
@@ -63,7 +63,7 @@ INSTEAD = {
         ("port ports check_port", "write status_port"),
         ("name", "the pod's name is its id"),
         ("query query_string params", "write the query behind status.path, as in /status?full=1"),
-        ("body data payload", NO_BODY),
+        ("data payload request_body body_file", BODY),
         ("http_headers header", "write status.headers, where the controller's allow_headers is true"),
         ("follow_redirects no_follow_redirects disable_redirects redirects max_redirects", NO_REDIRECT),
         ("proxy proxy_url", "a probe uses no proxy"),

@@ -8,7 +8,7 @@ field that receives a scalar decides its type. It can tell whether the scalar wa
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -80,13 +80,13 @@ def load(data: bytes, *, exact: bool = False) -> Value:
     return builder.document
 
 
-def places(data: bytes, name: str) -> list[Place]:
-    """Returns the places of each key `name` in a document, at any depth and in any spelling.
+def places(data: bytes, *names: str) -> list[Place]:
+    """Returns the places of each key with one of these names in a document, at any depth and in any spelling.
 
-    Keys within the value of another key `name` are left out. A byte order mark at the beginning is not counted. Raises
+    Keys within the value of another such key are left out. A byte order mark at the beginning is not counted. Raises
     YamlError as `load`.
     """
-    finder = _Finder(name)
+    finder = _Finder(names)
     _read(data, finder.handle)
     return finder.places
 
@@ -216,11 +216,11 @@ class _Builder:
 
 
 class _Finder:
-    """Finds the keys of one name by the marks of events. A `_Builder` tells which events are keys."""
+    """Finds the keys of some names by the marks of events. A `_Builder` tells which events are keys."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, names: Collection[str]) -> None:
         self.places: list[Place] = []
-        self._name = name
+        self._names = names
         self._builder = _Builder(exact=False)
         self._key: ScalarEvent | None = None
         self._depth = 0
@@ -231,7 +231,12 @@ class _Finder:
             marks = (self._key.start_mark, self._key.end_mark, event.start_mark)
             self.places.append(Place(*map(_index, marks)))
             self._key = None
-        if self._key is None and builder.expects_key() and isinstance(event, ScalarEvent) and event.value == self._name:
+        if (
+            self._key is None
+            and builder.expects_key()
+            and isinstance(event, ScalarEvent)
+            and event.value in self._names
+        ):
             self._key, self._depth = event, builder.depth
         builder.handle(event)
 

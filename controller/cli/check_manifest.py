@@ -20,7 +20,7 @@ from reconcilers.spec import Manifest
     "--config",
     "config_file",
     type=FILE,
-    help="Apply this configuration, as a controller on this host does [headers and files are not checked].",
+    help="Apply this configuration, as a controller on this host does [files and permissions are not checked].",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check_manifest(files: tuple[Path, ...], node: str | None, config_file: Path | None, as_json: bool) -> None:

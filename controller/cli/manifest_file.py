@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -12,10 +13,10 @@ from reconcilers.escaping import safe_words
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import Rules
 from reconcilers.p2.manifest import refusal, sha_or_empty
-from reconcilers.spec import Manifest, PodKey
+from reconcilers.spec import Manifest, Method, PodKey
 
-LENIENT = Rules(allow_headers=True, labels=None)
-"""Which manifests the tools accept: the controller that will run the pod may refuse headers, miss a file or ignore a
+LENIENT = Rules(allow_headers=True, allow_methods=frozenset(get_args(Method)), labels=None)
+"""Which manifests the tools accept: the controller that will run the pod may allow less, miss a file or ignore a
 label."""
 NAMELESS = "unknown"
 """The name of a pod whose manifest is refused because its own name is invalid."""

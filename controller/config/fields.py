@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, InstanceOf
 
@@ -14,10 +14,11 @@ from controller.runtime.plain_files import unreadable
 from reconcilers import labels, yamltext
 from reconcilers.fields import is_host
 from reconcilers.request_fields import headers
-from reconcilers.spec import is_name
+from reconcilers.spec import Method, is_name
 from reconcilers.target_guard import Allowance
 
 HOST_AND_PORT = "HOST:PORT"
+METHODS = frozenset(get_args(Method))
 META_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -124,6 +125,13 @@ def _publish(value: object) -> tuple[str, ...]:
     return wanted
 
 
+def _methods(value: object) -> tuple[str, ...]:
+    methods = tuple(map(str, _listed(value)))
+    if not methods or len(set(methods)) < len(methods) or set(methods) - METHODS:
+        raise ValueError("expected a list of GET, HEAD, POST, PUT and OPTIONS, each at most once")
+    return methods
+
+
 def _meta(value: object) -> dict[str, str]:
     """Checks the meta of a Consul service by Consul's own limits."""
     if not isinstance(value, dict) or len(value) > 60:
@@ -171,6 +179,7 @@ Allowances = Annotated[tuple[Allowance, ...], BeforeValidator(_allowances)]
 ReadableFile = Annotated[Path, BeforeValidator(_readable)]
 KeyringFile = Annotated[InstanceOf[Keyring], BeforeValidator(_keyring)]
 HostNames = Annotated[tuple[str, ...], BeforeValidator(_host_names)]
+Methods = Annotated[tuple[str, ...], BeforeValidator(_methods)]
 Publish = Annotated[tuple[str, ...], BeforeValidator(_publish)]
 ConsulHeaders = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_consul_headers)]
 FilePath = Annotated[Path, BeforeValidator(_path)]

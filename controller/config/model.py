@@ -101,6 +101,7 @@ class Config(Section):
     p2_compat: Annotated[Boolean, LIVE] = False
     defaults: Annotated[CheckOptions, LIVE] = Field(default_factory=CheckOptions, validate_default=True)
     allow_headers: Boolean = False
+    allow_methods: Annotated[fields.Methods, LIVE] = ("GET", "HEAD")
     allow_output: Annotated[Output, LIVE] = Output.ALWAYS
     labels: Annotated[fields.LabelNames, LIVE] = ()
     require_signature: Annotated[fields.KeyringFile | None, LIVE] = None
@@ -240,6 +241,7 @@ class Config(Section):
             unreadable,
             verify,
             assume_passing=self.p2_compat,
+            allow_methods=frozenset(self.allow_methods),
             allow_output=self.allow_output,
             is_remote=self.fleet is not None,
             labels=self.labels,

@@ -221,7 +221,7 @@ class Connection:
             if self._sock is None and not self._is_connected(fd):
                 return
             if self._unsent:
-                self._transmit(b"")
+                self._transmit_rest(events)
             if events & READABLE and self.fd == fd:
                 self._receive(events)
         except BlockingIOError:
@@ -260,6 +260,15 @@ class Connection:
             self._unsent = data[sent:]
             if self._unsent:
                 self._loop.watch_writing(self.fd)
+
+    def _transmit_rest(self, events: int) -> None:
+        """Send the rest of a request. A target that answered and closed before it has read all of it may be read."""
+        try:
+            self._transmit(b"")
+        except OSError:
+            self._unsent = b""
+            if not events & READABLE:
+                raise
 
     def _receive(self, events: int) -> None:
         """Read until nothing is left: epoll reports an edge once. A short read is the last, unless the peer closed."""

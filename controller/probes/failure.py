@@ -42,7 +42,9 @@ class Cause(Enum):
     NO_HTTP2 = auto()
     """The target did not agree on HTTP/2 by ALPN."""
     GOAWAY = auto()
-    """The server ended the connection, as it had announced, before an answer."""
+    """The server has announced that it ends the connection and does not process the request."""
+    GONE = auto()
+    """The server ended the connection, as it had announced, before an answer. It may have processed the request."""
     REFUSED_STREAM = auto()
     """The server reset the stream with REFUSED_STREAM: it has not processed the call (RFC 9113, 8.7)."""
 

@@ -9,7 +9,7 @@ from controller.probes.http_answer import MAX_EXCERPT, MAX_READ, HttpExchange, P
 from controller.probes.verdict import Verdict, bracketed
 from reconcilers.fields import compiled
 from reconcilers.health import FAILURE, SUCCESS, Reason
-from reconcilers.spec import CheckSpec, HttpGet
+from reconcilers.spec import WITH_BODY, CheckSpec, HttpGet
 
 ALPN = "http/1.1"
 NEEDS_ALPN = False
@@ -25,7 +25,7 @@ def prepared(probe: HttpGet) -> Prepared:
     if any(name.lower() == "upgrade" for name, _ in probe.headers):
         headers.append(("Connection", "Upgrade"))
     lines = [f"{probe.method} {probe.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
-    return Prepared("\r\n".join(lines).encode(), kept(probe), probe.method == "HEAD")
+    return Prepared("\r\n".join(lines).encode() + probe.body.encode(), kept(probe), probe.method == "HEAD")
 
 
 def authority(probe: HttpGet) -> str:
@@ -43,7 +43,8 @@ def fields(probe: HttpGet) -> Sequence[tuple[str, str]]:
     given = {name.lower() for name, _ in probe.headers}
     defaults = [("User-Agent", USER_AGENT), ("Accept", "*/*")]
     own = [each for each in defaults if each[0].lower() not in given]
-    return own + [each for each in probe.headers if each[0].lower() != "host"]
+    length = [("Content-Length", f"{len(probe.body.encode())}")] if probe.method in WITH_BODY else []
+    return own + [each for each in probe.headers if each[0].lower() != "host"] + length
 
 
 def kept(probe: HttpGet) -> int:

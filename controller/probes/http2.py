@@ -160,7 +160,7 @@ class UnaryCall:
             return
         self.is_done = True
         if self.is_going:
-            self.failure = Failure(Cause.GOAWAY)
+            self.failure = Failure(Cause.GONE)
         else:
             self.failure = Failure(Cause.CUT_SHORT if self.has_begun else Cause.EMPTY)
 
@@ -275,10 +275,17 @@ def _opening(form: Form | None) -> bytes:
 
 
 def _request(stream: int, block: bytes, message: bytes, form: Form | None) -> bytes:
-    """Returns the frames of one request. gRPC always has a message, which may be empty; HTTP only one that is not."""
-    if form and not message:
-        return frame(HEADERS, END_HEADERS | END_STREAM, stream, block)
-    return frame(HEADERS, END_HEADERS, stream, block) + frame(DATA, END_STREAM, stream, message)
+    """Returns the frames of one request. gRPC always has a message, which may be empty; HTTP only one that is not.
+
+    The message fits into one frame.
+    """
+    ends = END_STREAM if form and not message else 0
+    data = b"" if ends else frame(DATA, END_STREAM, stream, message)
+    if len(block) <= MAX_FRAME:
+        return frame(HEADERS, END_HEADERS | ends, stream, block) + data
+    first, *parts, last = (block[at : at + MAX_FRAME] for at in range(0, len(block), MAX_FRAME))
+    middle = b"".join(frame(CONTINUATION, 0, stream, part) for part in parts)
+    return frame(HEADERS, ends, stream, first) + middle + frame(CONTINUATION, END_HEADERS, stream, last) + data
 
 
 def header_block(headers: Sequence[tuple[str, str]]) -> bytes:

@@ -15,9 +15,10 @@ excerpt = http.excerpt
 
 
 class Prepared(NamedTuple):
-    """The header block, and what its answer needs."""
+    """The header block, the body, and what the answer needs."""
 
     block: bytes
+    body: bytes
     form: Form
 
 
@@ -30,9 +31,11 @@ def prepared(probe: HttpGet) -> Prepared:
         (":path", probe.path),
         *((name.lower(), value) for name, value in http.fields(probe)),
     ]
-    return Prepared(header_block(headers), Form(http.kept(probe), probe.method == "HEAD"))
+    return Prepared(header_block(headers), probe.body.encode(), Form(http.kept(probe), probe.method == "HEAD"))
 
 
 def exchange(prepared: Prepared, previous: Exchange | None) -> UnaryCall:
     """Returns the next request on the connection of `previous`, or the first one on a new connection."""
-    return UnaryCall(prepared.block, b"", previous if isinstance(previous, UnaryCall) else None, prepared.form)
+    return UnaryCall(
+        prepared.block, prepared.body, previous if isinstance(previous, UnaryCall) else None, prepared.form
+    )

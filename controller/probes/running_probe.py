@@ -25,8 +25,10 @@ HANDSHAKE_FAILURE = 40
 NO_APPLICATION_PROTOCOL = 120
 """The alert of a target that has none of the offered protocols (RFC 7301, 3.2)."""
 NOT_PROCESSED = frozenset({Cause.GOAWAY, Cause.REFUSED_STREAM})
-BEYOND_TLS = NOT_PROCESSED | {Cause.CONNECT, Cause.NO_HTTP2}
+BEYOND_TLS = NOT_PROCESSED | {Cause.GONE, Cause.CONNECT, Cause.NO_HTTP2}
 """Causes that TLS never explains, at any stage of the probe."""
+UNRELATED = NOT_PROCESSED | {Cause.GONE, Cause.CONNECT, Cause.CERTIFICATE}
+"""Causes that a missing client certificate never explains."""
 RIGHT_AFTER = 1.0
 """Seconds after the handshake within which an end of the connection counts as the target's refusal."""
 
@@ -236,13 +238,19 @@ class RunningProbe:
             return
         if self.is_kept:
             self._repeat(openssl=self.worker.openssl_until > self._clock())
-        elif failure.cause in NOT_PROCESSED and not self._was_refused:
+        elif not self._was_refused and self._is_lost(failure):
             self._was_refused = True
             self._repeat(openssl=self._is_openssl)
         elif self.settings and not self._is_openssl and self._is_tls(failure):
             self._repeat(openssl=True)
+        elif failure.cause is Cause.GONE and self._was_refused:
+            self._end(Failure(Cause.GOAWAY))
         else:
             self._end(self._explained(failure))
+
+    def _is_lost(self, failure: Failure) -> bool:
+        """Returns whether the server has not processed the request, or perhaps has not and may process it twice."""
+        return failure.cause in NOT_PROCESSED or (failure.cause is Cause.GONE and self.worker.is_repeatable)
 
     def _repeat(self, *, openssl: bool) -> None:
         """Repeat the probe on a new connection."""
@@ -269,7 +277,7 @@ class RunningProbe:
         session = self.connection.session if self.connection else None
         if not isinstance(session, OpenSslSession) or self.exchange.has_begun or not self.settings:
             return failure
-        if self.settings.has_certificate or failure.cause in (Cause.CERTIFICATE, Cause.CONNECT, *NOT_PROCESSED):
+        if self.settings.has_certificate or failure.cause in UNRELATED:
             return failure
         if session.demands_certificate and (self._ready_at or failure.alert == HANDSHAKE_FAILURE):
             return Failure(Cause.CLIENT_CERTIFICATE)

@@ -96,7 +96,8 @@ class RustlsSession:
 
     def write(self, data: bytes) -> None:
         try:
-            self._object.write(data)
+            while data:  # rustls takes at most 64 KiB at once
+                data = data[self._object.write(data) :]
         except rtls.SSLError as error:
             raise Unsure(str(error)) from None
 
@@ -177,7 +178,7 @@ class OpenSslSession:
 
     def write(self, data: bytes) -> None:
         try:
-            self._connection.send(data)
+            self._connection.sendall(data)
         except SSL.Error as error:
             raise TlsError(self._failure(error)) from None
 

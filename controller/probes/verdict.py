@@ -43,6 +43,7 @@ SENTENCES = {
     Cause.NOT_HTTP2: "the answer is not HTTP/2, which gRPC and http_version: 2 need",
     Cause.NO_HTTP2: "{where} does not offer HTTP/2 by ALPN, which gRPC and http_version: 2 need",
     Cause.GOAWAY: "the connection was closed before an answer, and so was each of the next ones",
+    Cause.GONE: "the connection was closed before an answer, as the server had announced",
     Cause.REFUSED_STREAM: "the server refused the call (REFUSED_STREAM), also on a new connection",
 }
 

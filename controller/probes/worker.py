@@ -1,5 +1,6 @@
 """The worker of one check, and the protocols that a check can use."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +45,10 @@ def kind_of(probe: Probe) -> Kind | None:
     return KINDS.get(type(probe))
 
 
+def _is_repeatable(spec: CheckSpec) -> bool:
+    return not isinstance(spec.probe, HttpGet) or spec.probe.is_idempotent
+
+
 class Worker:
     """Only the probe thread uses a worker after the command `Start`. Times are of the monotonic clock, except for
     `started_wall`. `kind` is None if the check sends nothing.
@@ -51,8 +56,10 @@ class Worker:
     `due` is when the next probe is or was due. `in_phase` is any moment of its phase. `last` is when the last probe
     started, `ended` when the last one ended. `missed` is the number of probes skipped since `due`. `wanted` is True if
     a probe came due while another was in flight. `handed_over`: another controller probed this check until now.
-    `started`, `dns` (seconds spent on the name), `lost` (seconds that an answer of the resolver may have waited for the
-    probe thread) and `version` (of the manifest when the probe started) describe the probe in flight."""
+    `is_repeatable` says whether a probe may send its request twice. Until `openssl_until` probes use OpenSSL instead of
+    rustls; always if the request must not be sent twice, because a failure with rustls is repeated. `started`, `dns`
+    (seconds spent on the name), `lost` (seconds that an answer of the resolver may have waited for the probe thread)
+    and `version` (of the manifest when the probe started) describe the probe in flight."""
 
     __slots__ = (
         "certificate",
@@ -64,6 +71,7 @@ class Worker:
         "handed_over",
         "in_phase",
         "interval",
+        "is_repeatable",
         "kept",
         "kind",
         "last",
@@ -92,7 +100,8 @@ class Worker:
         self.prepared = self.kind.prepared(spec.probe) if self.kind else None
         self.server_name = (spec.probe.tls and spec.probe.tls.server_name) or spec.probe.host
         self.kept: IdleConnection | None = None
-        self.openssl_until = 0.0
+        self.is_repeatable = _is_repeatable(spec)
+        self.openssl_until = 0.0 if self.is_repeatable else math.inf
         self.running = True
         self.waiting = False
         self.due = self.ended = 0.0

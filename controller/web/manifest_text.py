@@ -1,8 +1,8 @@
 """A manifest's bytes as text for the page and the API, without secrets.
 
-The values of `headers` may be secret, so they are hidden. If they cannot be told from the rest of the manifest, the
-whole manifest is hidden. Lines and indentation are not enough to find their end, because a quoted value may continue on
-any line.
+The values of `CONFIDENTIAL` fields may be secret, so they are hidden. If they cannot be told from the rest of the
+manifest, the whole manifest is hidden. Lines and indentation are not enough to find their end, because a quoted value
+may continue on any line.
 """
 
 import re
@@ -14,8 +14,10 @@ from reconcilers.spec import HttpGet, Manifest
 
 MAX_SHOWN = 64 * 1024
 HIDDEN = "(hidden)"
-ALL_HIDDEN = f"(not shown: it sets {CONFIDENTIAL}, which may be secret)"
-_KEY = re.compile(rf"(['\"]?){CONFIDENTIAL}\1")
+ALL_HIDDEN = "(not shown: it sets headers or a body, which may be secret)"
+_KEY = re.compile(rf"(['\"]?)(?:{'|'.join(CONFIDENTIAL)})\1")
+_MENTION = re.compile(r"headers|(?:(?<![\w.-])|\?\s*['\"]?)body['\"]?\s*:", re.IGNORECASE)
+"""What may be one of these fields in a text that is not read as YAML, or in a comment."""
 _BREAKS = "\n\r\x85\u2028\u2029"
 """Characters that end a line in YAML."""
 _LINE_BEGUN = re.compile(rf"(?:\A|[{_BREAKS}])( *)\Z")
@@ -27,20 +29,20 @@ _ESCAPE = re.compile(rf"\\[xuU{_BREAKS}]")
 def shown(data: bytes, manifest: Manifest | None) -> str:
     """Returns the text. `manifest` is the parsed manifest, None if the manifest is invalid."""
     text = data[:MAX_SHOWN].decode("utf-8", "replace").removeprefix("\ufeff")
-    left, hidden = _without_headers(text, data, manifest)
-    return ALL_HIDDEN if left.lower().count(CONFIDENTIAL) > hidden else left
+    left, hidden = _without_secrets(text, data, manifest)
+    return ALL_HIDDEN if len(_MENTION.findall(left)) > hidden else left
 
 
-def _without_headers(text: str, data: bytes, manifest: Manifest | None) -> tuple[str, int]:
-    """Returns the text without headers, or `ALL_HIDDEN` if they may be anywhere, and how many were hidden."""
+def _without_secrets(text: str, data: bytes, manifest: Manifest | None) -> tuple[str, int]:
+    """Returns the text without these values, or `ALL_HIDDEN` if they may be anywhere, and how many were hidden."""
     try:
         document = clearsign.read(data).plaintext
-        places = yamltext.places(document, CONFIDENTIAL)
+        places = yamltext.places(document, *CONFIDENTIAL)
     except (clearsign.ClearsignError, yamltext.YamlError):
         return ALL_HIDDEN if _ESCAPE.search(text) else text, 0
     probe = manifest.check.probe if manifest and manifest.check else None
     if not places:
-        return ALL_HIDDEN if isinstance(probe, HttpGet) and probe.headers else text, 0
+        return ALL_HIDDEN if isinstance(probe, HttpGet) and (probe.headers or probe.body) else text, 0
     inner = document.decode().removeprefix("\ufeff")
     before, found, after = text.partition(inner)
     cut = _cut(inner, places) if found and manifest else ""

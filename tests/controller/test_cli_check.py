@@ -11,7 +11,7 @@ from tests.support.cli import complaint, good, run
 MANIFEST = "id: isup\nstatus_port: 8000\nstatus_http: true\n"
 WRONG = """id: isup
 status_port: 70000
-status: {interval: 5, method: POST, tls: {ca_file: a.pem}}
+status: {interval: 5, method: TRACE, tls: {ca_file: a.pem}}
 """
 
 

@@ -22,6 +22,7 @@ def config(**options: Any) -> Config:
         ({"allow_addresses": ["169.254.1.1"]}, "allow_addresses"),
         ({"allow_output": "never"}, "allow_output"),
         ({"labels": ["team"]}, "labels"),
+        ({"allow_methods": ["GET", "POST"]}, "allow_methods"),
         ({"log_level": "debug"}, "log_level"),
         ({"on_stop": "remove"}, "on_stop"),
         ({"service": {"tags": ["a"]}}, "service.tags"),

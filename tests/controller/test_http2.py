@@ -230,7 +230,7 @@ def test_what_is_not_an_answer_is_distinguished(data: bytes, expected: Cause | N
         (b"", Cause.EMPTY),
         (GREETING, Cause.EMPTY),
         (GREETING + answer()[:40], Cause.CUT_SHORT),
-        (GREETING + frame(GOAWAY, 0, 0, struct.pack(">II", 1, 0)), Cause.GOAWAY),
+        (GREETING + frame(GOAWAY, 0, 0, struct.pack(">II", 1, 0)), Cause.GONE),
         (GREETING + answer(), None),
     ],
     ids=["nothing", "settings alone", "part of an answer", "GOAWAY", "an answer"],

@@ -15,6 +15,7 @@ from reconcilers.spec import HttpGet, PodKey
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.checks import http, https, probe_all
+from tests.support.http2 import refuses
 from tests.support.net import until
 from tests.support.nginx import NginxSite
 from tests.support.probing import Bench
@@ -78,6 +79,44 @@ def test_the_first_64_kib_of_a_body_count_as_in_http_1(bench: Bench, site: Nginx
         "yz 1.1": FAILURE,
         "yz 2": FAILURE,
     }
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_a_body_is_sent_with_its_length(bench: Bench, site: NginxSite, *, secure: bool) -> None:
+    """nginx answers a request with a wrong length with 400. The longest request needs several frames."""
+    large = tuple((f"X-{number}", "x" * 2000) for number in range(12))
+    make, port = (https, site.secure) if secure else (http, site.plain)
+    methods = [("POST", "x" * 16_384, large), ("POST", "", ()), ("PUT", "ü", ())]
+    found = probe_all(
+        bench,
+        [
+            make(port, f"{number}", path="/ok", http_version="2", method=method, body=body, headers=headers)
+            for number, (method, body, headers) in enumerate(methods)
+        ],
+    )
+    assert {pod: (each.detail, each.output.partition(",")[0]) for pod, each in found.items()} == {
+        f"{number}": ("", f"ok of HTTP/2.0 to localhost by {method}") for number, (method, *_) in enumerate(methods)
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "refusal", "times"),
+    [
+        ("POST", "GOAWAY", 2),
+        ("POST", "REFUSED_STREAM", 2),
+        ("POST", "GOAWAY, then the end", 1),
+        ("PUT", "GOAWAY, then the end", 2),
+    ],
+)
+def test_a_post_is_repeated_only_if_the_server_says_that_it_was_not_processed(
+    bench: Bench, target: Target, method: str, refusal: str, times: int
+) -> None:
+    target.greeting = refuses(refusal)
+    result = bench.result(http(target.port, "a", http_version="2", method=method))
+    assert (result.outcome, result.reason) == (FAILURE, Reason.PROTOCOL)
+    assert len(target.accepted()) == times
+    if times == 1:
+        assert result.detail == "the connection was closed before an answer, as the server had announced"
 
 
 def test_a_server_without_http2_fails_the_probe_by_name(bench: Bench, site: NginxSite, target: Target) -> None:

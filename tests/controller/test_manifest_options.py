@@ -9,10 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from controller.cli import main
+from controller.config import Config
+from reconcilers import yamltext
 from reconcilers.checktext import describe
 from reconcilers.manifest import ManifestError, parse
 from reconcilers.option import EVERY_KIND, Option
-from reconcilers.options import OPTIONS, Rules, Status
+from reconcilers.options import OPTIONS, Status
 from reconcilers.spec import PodKey
 from reconcilers.tls_options import TLS_OPTIONS, TlsOptions
 from tests.support.site import NODE, Site
@@ -24,10 +26,17 @@ FILE = Path(__file__).resolve()
 ALL: Mapping[str, Option] = {**OPTIONS, **{f"tls.{name}": option for name, option in TLS_OPTIONS.items()}}
 """By the name below `status:`."""
 
-RULES = Rules(allow_headers=True, labels=("team",))
-
-NEEDED = {"tls.cert_file": f"key_file: {FILE}", "tls.key_file": f"cert_file: {FILE}"}
+NEEDED = {
+    "tls.cert_file": {"key_file": str(FILE)},
+    "tls.key_file": {"cert_file": str(FILE)},
+    "body": {"method": "POST"},
+}
 """What an option needs beside it."""
+
+ALLOWING = "{allow_headers: true, allow_methods: [GET, HEAD, POST], labels: [team]}"
+"""A configuration that allows manifests all options."""
+
+RULES = Config.model_validate(yamltext.load(ALLOWING.encode())).rules()
 
 WITHOUT_EFFECT = {"http": EVERY_KIND - OPTIONS["tls"].kinds, "kind": {OPTIONS["kind"].example}}
 """Kinds of checks in which an option says what is already true."""
@@ -45,10 +54,13 @@ def kind_of(name: str) -> str:
 def manifest(name: str, value: str, kind: str, pod: str = "isup") -> bytes:
     """A manifest of a check of this kind, in which the option has this value."""
     section, _, field = name.rpartition(".")
-    option = ", ".join(filter(None, (f"{field}: {value}", NEEDED.get(name))))
-    fields = {"kind": kind, "port": "81", section or field: f"{{{option}}}" if section else value}
-    status = ", ".join(f"{each}: {text}" for each, text in fields.items())
-    return f"id: {pod}\nstatus: {{{status}}}\n".encode()
+    said = {**NEEDED.get(name, {}), field: value}
+    fields = {"kind": kind, "port": "81", **({section: _flow(said)} if section else said)}
+    return f"id: {pod}\nstatus: {_flow(fields)}\n".encode()
+
+
+def _flow(fields: Mapping[str, str]) -> str:
+    return f"{{{', '.join(f'{name}: {text}' for name, text in fields.items())}}}"
 
 
 def example(name: str) -> str:
@@ -97,7 +109,7 @@ def test_the_api_shows_every_option() -> None:
 def test_plan_shows_every_option(tmp_path: Path) -> None:
     folder, config = tmp_path / "pods", tmp_path / "config.yaml"
     folder.mkdir()
-    config.write_text("allow_headers: true\nlabels: [team]\n")
+    config.write_text(ALLOWING)
     for name in ALL:
         (folder / f"pod-{name}.yaml").write_bytes(manifest(name, example(name), kind_of(name), f"pod-{name}"))
     arguments = ("plan", "--node", NODE, "--config", config, "--intent-dir", folder, "--controller", "none", "--json")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from controller.cli.manifest_file import LENIENT
 from controller.web.manifest_text import ALL_HIDDEN, MAX_SHOWN, shown
 from reconcilers.manifest import ManifestError, parse
-from reconcilers.options import Rules
 from reconcilers.spec import Manifest, PodKey
 
 SECRET = "hunter2"
@@ -16,7 +16,7 @@ SECRET = "hunter2"
 
 def parsed(text: str) -> Manifest | None:
     try:
-        return parse(PodKey("web1", "a"), text.encode(), Rules(allow_headers=True))
+        return parse(PodKey("web1", "a"), text.encode(), LENIENT)
     except ManifestError:
         return None
 
@@ -68,6 +68,27 @@ def test_what_the_parser_takes_for_headers_is_hidden_wherever_it_is(value: str, 
     text = f"id: a\nstatus_port: 80\nstatus:\n  headers:\n    Authorization: {value}\n  path: /a\n"
     found = shown(wrap(text).encode(), parsed(text))
     assert found == wrap("id: a\nstatus_port: 80\nstatus:\n  headers: (hidden)\n  path: /a\n")
+
+
+def test_the_lines_of_a_body_are_hidden_and_other_mentions_are_no_reason_to_hide_more() -> None:
+    start = "id: a\nstatus_port: 80\nstatus: # the body of the answer\n  method: POST\n  expect_body: up\n  body:"
+    text = f"{start} |\n    {SECRET}\n    body: {SECRET}\n  path: /a\n"
+    assert parsed(text)
+    assert shown(text.encode(), parsed(text)) == f"{start} (hidden)\n  path: /a\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"id: a\nstatus_port: 80\nstatus: {{method: POST, body: {SECRET}}}\n",
+        f"id: a\nstatus_port: 80\nstatus:\n  method: POST\n  # body: {SECRET}\n",
+        f"id: [\nstatus:\n  'Body' :\n    {SECRET}\n",
+        f"id: [\nstatus:\n  ? body\n  : {SECRET}\n",
+        f"id: a\nstatus_port: 80\nstatus:\n  method: GET\n  body: {SECRET}\n",
+    ],
+)
+def test_a_manifest_whose_body_cannot_be_separated_from_the_rest_is_not_shown(text: str) -> None:
+    assert shown(text.encode(), parsed(text)) == ALL_HIDDEN
 
 
 def test_headers_at_the_very_end_are_hidden() -> None:

@@ -43,6 +43,7 @@ SENTENCES = {
         Reason.PROTOCOL,
         "the connection was closed before an answer, and so was each of the next ones",
     ),
+    Cause.GONE: (Reason.PROTOCOL, "the connection was closed before an answer, as the server had announced"),
     Cause.REFUSED_STREAM: (
         Reason.PROTOCOL,
         "the server refused the call (REFUSED_STREAM), also on a new connection",

@@ -76,13 +76,22 @@ INVALID = {
     **{f"initial-delay-{what}": DELAY for what in ("bare", "long", "negative")},
     **{what: (f"status.{what[:17].replace('-', '_')}", THRESHOLD + got) for what, got in THRESHOLDS.items()},
     **{
-        f"method-{what}": ("status.method", "expected 'GET' or 'HEAD', got ") for what in ("list", "lower-case", "post")
+        f"method-{what}": ("status.method", "expected 'GET', 'HEAD', 'POST', 'PUT' or 'OPTIONS', got ")
+        for what in ("list", "lower-case", "trace")
     },
     **{
         f"expect-status-{what}": STATUS
         for what in ("99", "600", "backwards", "beyond", "class", "fraction", "later-item")
     },
     **{f"expect-status-{what}": STATUS for what in ("mapping", "negative", "nested", "spaces", "three-parts", "word")},
+    "method-not-allowed": (
+        "status.method",
+        "POST is not allowed; the controller's option allow_methods would allow it",
+    ),
+    "body-list": ("status.body", "expected text of at most 16 KiB"),
+    "body-long": ("status.body", "expected text of at most 16 KiB"),
+    "body-with-get": ("status.body", "expected method POST or PUT: a request with GET has no body"),
+    "body-with-options": ("status.method", "OPTIONS is not allowed"),
     "expect-status-empty": STATUS_COUNT,
     "expect-status-many": STATUS_COUNT,
     "expect-body-back-reference": ("status.expect_body", f"{REGEX} (RE2): invalid escape sequence: \\1, got "),
@@ -126,6 +135,8 @@ INVALID = {
         }.items()
         for what in whats
     },
+    "tcp-body": ("status.body", "of no use to a check of the kind tcp"),
+    "grpc-body": ("status.body", "of no use to a check of the kind grpc"),
     **{f"service-{what}": TEXT for what in ("list", "long", "newline")},
     "connection-keep-alive": ("status.connection", "expected 'fresh' or 'reuse', got 'keep-alive'"),
     "connection-no": ("status.connection", "expected 'fresh' or 'reuse', got 'false'"),
@@ -186,6 +197,10 @@ VALID = {
     "interval-parts": spec(interval=3599.999),
     "interval-quoted": spec(),
     "interval-shortest": spec(interval=0.1, timeout=0.1),
+    "body-empty": spec(replace(HTTPS, method="POST")),
+    "body-of-post": spec(replace(HTTPS, method="POST", body='{"ping": "Grüße"}\n')),
+    "method-options": spec(replace(HTTPS, method="OPTIONS")),
+    "method-put-reuse": spec(replace(HTTPS, method="PUT", reuse=True)),
     "method-head": spec(replace(HTTPS, method="HEAD")),
     "options-all": CheckSpec(KEY, ALL, 90.0, 2.5, 3, 2, initial_delay=3600.0, output=Output.NEVER),
     "options-of-nulls": spec(),
@@ -200,5 +215,8 @@ VALID = {
 }
 """The check that is asked for, None for none."""
 
-WITH_HEADERS = {"headers", "headers-host", "options-all"}
-"""The valid files that are so only when manifests may set headers."""
+WITH_PERMISSION = {
+    *("headers", "headers-host", "options-all"),
+    *("body-empty", "body-of-post", "method-options", "method-put-reuse"),
+}
+"""The valid files that are so only with the permission of the operator."""

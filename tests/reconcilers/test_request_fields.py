@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcilers.request_fields import OWN_HEADERS, header_texts, headers
+from reconcilers.request_fields import OWN_HEADERS, body, body_text, header_texts, headers
 
 
 def refusal(value: object) -> str:
@@ -74,3 +74,17 @@ def test_a_value_is_shown_as_a_digest_but_a_host_is_shown() -> None:
     assert (
         texts["X-Key"] == header_texts((("X-Key", "s3cret"),))["X-Key"] != header_texts((("X-Key", "s3creT"),))["X-Key"]
     )
+
+
+def test_a_body_is_limited_by_its_size_in_utf_8() -> None:
+    assert body("ü" * 8192) == "ü" * 8192
+    assert body("a\0\r\n") == "a\0\r\n"
+    for wrong in ("ü" * 8193, "\ud800", 5, ["a"], None):
+        with pytest.raises(ValueError, match=r"^expected text of at most 16 KiB$"):
+            body(wrong)
+
+
+def test_a_body_is_shown_by_its_size_and_digest() -> None:
+    assert "s3cret" not in body_text("s3cret")
+    assert body_text("s3cret").startswith("6 bytes (")
+    assert body_text("s3cret") != body_text("s3creT")

@@ -57,7 +57,7 @@ def test_the_warning_about_a_mistyped_field_names_the_nearest_known_one(text: st
         ("status: {follow_redirects: true}", "status.follow_redirects", "redirects are never followed"),
         ("status: {host: web}", "status.host", "the pod's node is asked"),
         ("status: {query: full=1}", "status.query", "write the query behind status.path"),
-        ("status: {body: a}", "status.body", "a probe sends no body"),
+        ("status: {data: a}", "status.data", "write status.body, with status.method: POST"),
         ("status: {tls: {ca: /a}}", "status.tls.ca", "write status.tls.ca_file"),
         ("status: {tls: {ca_path: /a}}", "status.tls.ca_path", "write status.tls.ca_file"),
         ("status: {tls: {key: /a}}", "status.tls.key", "write status.tls.cert_file and status.tls.key_file"),

@@ -5,8 +5,9 @@ import gzip
 import itertools
 import socket
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 from tests.support.targets import Behaviour, Connection, close, head, raw
 
@@ -169,3 +170,22 @@ def old_hello() -> bytes:
     """A ServerHello of TLS 1.0: version, random, no session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression."""
     hello = b"\x03\x01" + bytes(32) + b"\x00" + b"\x00\x2f" + b"\x00"
     return tls_record(22, b"\x02" + len(hello).to_bytes(3) + hello)
+
+
+@contextmanager
+def small_window(answer: bytes) -> Iterator[int]:
+    """Yields the port of a server that reads the first byte of a request, sends `answer`, and closes the connection
+    with RST while most of the request is unread. Its receive buffer is as small as possible."""
+    with socket.socket() as listener, ThreadPoolExecutor(1) as pool:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(1)
+                sock.sendall(answer)
+
+        pool.submit(serve)
+        yield listener.getsockname()[1]

@@ -172,4 +172,4 @@ class CheckList(Model):
     """The checks that run, field by field in the words of manifests."""
 
     node: str
-    checks: dict[str, CheckTexts] = Field(description="By pod; values of headers are digests.")
+    checks: dict[str, CheckTexts] = Field(description="By pod; values of headers and bodies are digests.")

@@ -1,0 +1,24 @@
+"""Which HTTP requests a manifest may ask for: no contradiction, and nothing that the operator has not allowed."""
+
+from collections.abc import Iterator
+
+from reconcilers.fields import FieldError
+from reconcilers.options import CheckOptions, Rules, Status, useless
+from reconcilers.spec import WITH_BODY
+
+
+def not_allowed(status: Status, rules: Rules) -> Iterator[FieldError]:
+    """Yields an error for each field of `status` that the operator has not allowed."""
+    said = status.model_fields_set - useless(status.kind)
+    if "headers" in said and not rules.allow_headers:
+        yield FieldError("headers", "not allowed; the controller's option allow_headers would allow them")
+    if "method" in said and status.method not in {*rules.allow_methods, rules.defaults.method}:
+        yield FieldError(
+            "method", f"{status.method} is not allowed; the controller's option allow_methods would allow it"
+        )
+
+
+def contradictions(status: Status, options: CheckOptions) -> Iterator[FieldError]:
+    """Yields an error for each field of `status` that contradicts `options`, those in force with defaults."""
+    if status.kind == "http" and status.body and options.method not in WITH_BODY:
+        yield FieldError("body", f"expected method POST or PUT: a request with {options.method} has no body")
