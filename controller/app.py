@@ -43,9 +43,9 @@ from controller.web.exposition import Exposition, OptionalFamilies
 from controller.web.pod_views import PodViews
 from controller.web.readiness import Readiness
 from controller.web.server import WebServer
+from controller.wiring import connect
 from controller.wiring.backends import Backends, share_of
-from controller.wiring.consul import on_consul, on_fleet, registration
-from controller.wiring.embedded import on_folders
+from controller.wiring.consul import registration
 from reconcilers.adoption import Inherited
 from reconcilers.checks import CheckReconciler
 from reconcilers.gate import RemovalGate
@@ -124,7 +124,7 @@ class App:
             self._on_manifests,
             self._heartbeats.new("watch", 30, asks=self._backends.asks),
             config.consul.wait,
-            owns=self._share.owns if config.fleet else None,
+            owns=self._share.owns if config.fleet or config.has_urls else None,
         )
         self._share.listen(self._watch.wake)
         membership = self._backends.membership
@@ -187,7 +187,7 @@ class App:
         self._restart_state.start(self._healths.all, self._desired.dampings)
         self._reloader.start()
         self._systemd.start()
-        log.info("checking the pods of %s; page and metrics on port %d", self.config.whose, self.port)
+        log.info("checking %s; page and metrics on port %d", self.config.checked, self.port)
 
     # Called from signal handlers
 
@@ -249,7 +249,7 @@ class App:
         """Ends the parts that talk to Consul, in parallel. Keepers remove their records for up to `leave` seconds."""
         ends = [partial(keeper.stop, leave, destroy=destroy) for keeper in self._backends.keepers]
         ends += [partial(other.stop, timeout) for other in self._others]
-        with ThreadPoolExecutor(len(ends), "stop") as pool:
+        with ThreadPoolExecutor(max(1, len(ends)), "stop") as pool:
             for ended in [pool.submit(end) for end in ends]:
                 ended.result()
 
@@ -274,14 +274,10 @@ class App:
         return self._web.apply(config.web_access)
 
     def _connect(self) -> Backends:
-        config = self.config
-        if config.intent_dir and config.health_dir:
-            folders = config.intent_dir, config.health_dir
-            return on_folders(config, *folders, self._heartbeats, self._publish_again, self._void)
-        self._metrics.consul.expect(CONTROLLER_OPERATIONS)
-        connect = partial(on_fleet, share=self._share) if config.fleet else on_consul
+        if not self.config.is_embedded:
+            self._metrics.consul.expect(CONTROLLER_OPERATIONS)
         return connect(
-            config,
+            self.config,
             self._environ,
             self._manifests,
             self._heartbeats,
@@ -291,6 +287,7 @@ class App:
             lambda keys: self._watch.expect(keys),  # noqa: PLW0108 -- the watch is built later
             lambda: self._checks.add(self._manifests.intents().keys()),
             self._restart_state,
+            self._share,
         )
 
     def _void(self) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from controller.cli.options import FOLDER, F, consul_options
+from controller.cli.options import FILE, FOLDER, F, consul_options
 
 RUN_OPTIONS = (
     click.option("--node", metavar="NAME", help="The node whose pods are checked [the host's name]."),
@@ -16,6 +16,17 @@ RUN_OPTIONS = (
     ),
     click.option(
         "--listen", metavar="HOST:PORT", help="Address of page and metrics; :PORT is every address [127.0.0.1:9815]."
+    ),
+    click.option(
+        "--url",
+        "urls",
+        metavar="URL",
+        multiple=True,
+        callback=lambda _context, _option, given: given or None,
+        help="Check this URL, without Consul and manifests; repeatable: https://shop.example/health, tcp://db:5432.",
+    ),
+    click.option(
+        "--urls", "urls_file", type=FILE, help="Check the URLs in this file, one on each line. It may change any time."
     ),
     click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul."),
     click.option("--health-dir", type=FOLDER, help="Publish health into this folder instead of Consul."),

@@ -54,7 +54,7 @@ def effective(path: Path | None, flags: Mapping[str, Any], environ: Mapping[str,
 
 
 def _values(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    of_consul = None if config.intent_dir else config.consul_settings(environ)
+    of_consul = None if config.is_embedded else config.consul_settings(environ)
     for name, value in _leaves(config):
         section, _, field = name.rpartition(".")
         if name == "state_dir":
@@ -93,7 +93,7 @@ def _variable(name: str, environ: Mapping[str, str], config: Config) -> str:
         return next((each for each in OF_FOLDERS if environ.get(each)), "")
     if name == "ca_file" and str(config.ca_file) == environ.get("SSL_CERT_FILE"):
         return "SSL_CERT_FILE"
-    if config.intent_dir:
+    if config.is_embedded:
         return ""
     return next((each for each in OF_CONSUL.get(name, ()) if environ.get(each)), "")
 

@@ -16,6 +16,7 @@ from reconcilers.fields import is_host
 from reconcilers.request_fields import headers
 from reconcilers.spec import Method, is_name
 from reconcilers.target_guard import Allowance
+from reconcilers.urls import checks_of
 
 HOST_AND_PORT = "HOST:PORT"
 METHODS = frozenset(get_args(Method))
@@ -132,6 +133,12 @@ def _methods(value: object) -> tuple[str, ...]:
     return methods
 
 
+def _urls(value: object) -> tuple[str, ...]:
+    found = tuple(map(str, _listed(value)))
+    checks_of(found)
+    return found
+
+
 def _meta(value: object) -> dict[str, str]:
     """Checks the meta of a Consul service by Consul's own limits."""
     if not isinstance(value, dict) or len(value) > 60:
@@ -178,6 +185,7 @@ CanaryTarget = Annotated[str, BeforeValidator(_canary)]
 Allowances = Annotated[tuple[Allowance, ...], BeforeValidator(_allowances)]
 ReadableFile = Annotated[Path, BeforeValidator(_readable)]
 KeyringFile = Annotated[InstanceOf[Keyring], BeforeValidator(_keyring)]
+Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 HostNames = Annotated[tuple[str, ...], BeforeValidator(_host_names)]
 Methods = Annotated[tuple[str, ...], BeforeValidator(_methods)]
 Publish = Annotated[tuple[str, ...], BeforeValidator(_publish)]

@@ -23,6 +23,7 @@ from controller.config import fields
 from controller.config import web_access as access
 from controller.config.fields import FilePath, ReadableFile, host_and_port, listening
 from controller.config.live import LIVE
+from controller.config.url_list import read_urls
 from controller.config.web_access import WebAccess
 from controller.consul.settings import ConsulSettings, settings_from_environment
 from controller.runtime.plain_files import unreadable
@@ -118,6 +119,8 @@ class Config(Section):
     enable_lifecycle: Boolean = False
     web_config_file: FilePath | None = None
     registers: Boolean = Field(default=True, alias="register")
+    urls: fields.Urls = ()
+    urls_file: FilePath | None = None
     intent_dir: FilePath | None = None
     health_dir: FilePath | None = None
     state_dir: FilePath | None = None
@@ -146,11 +149,39 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _folders_go_together(self) -> "Config":
-        if (self.intent_dir is None) != (self.health_dir is None):
+        if (self.intent_dir is None) != (self.health_dir is None) and not self.has_urls:
             raise ValueError("intent_dir and health_dir: expected both (for use without Consul) or none")
         if self.intent_dir and self.address == "catalog":
             raise ValueError("address: catalog needs Consul, and intent_dir is for use without it")
         return self
+
+    @model_validator(mode="after")
+    def _urls_replace_manifests(self) -> "Config":
+        if not self.has_urls:
+            return self
+        for option, is_set in (
+            ("intent_dir", self.intent_dir is not None),
+            ("fleet", self.fleet is not None),
+            ("tree: reality", self.tree == "reality"),
+            ("address: catalog", self.address == "catalog"),
+        ):
+            if is_set:
+                raise ValueError(f"urls and urls_file are for use without Consul and manifests: expected no {option}")
+        try:
+            read_urls(self.urls, self.urls_file)
+        except ValueError as error:
+            raise ValueError(f"urls_file: {error}") from None
+        return self
+
+    @property
+    def has_urls(self) -> bool:
+        """Whether URLs are checked instead of the pods of manifests."""
+        return bool(self.urls) or self.urls_file is not None
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this controller runs without Consul."""
+        return self.intent_dir is not None or self.has_urls
 
     @model_validator(mode="after")
     def _a_fleet_shares_consul(self) -> "Config":
@@ -196,7 +227,11 @@ class Config(Section):
     @property
     def page_url(self) -> str:
         """The URL of the page for clients on this host."""
-        host, port = self.listen_address
+        return self.page_url_at(self.listen_address[1])
+
+    def page_url_at(self, port: int) -> str:
+        """The same with another port, such as the one that the system has chosen for port 0."""
+        host, _ = self.listen_address
         if host in EVERY_ADDRESS:
             host = "127.0.0.1"
         return f"{self.page_scheme}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -224,13 +259,18 @@ class Config(Section):
 
     @property
     def state_name(self) -> str:
-        """The name of the lock and the state: that of the node, or of the member of a fleet."""
+        """The name of the lock and the state: the node's, the fleet's member's, or for URLs the page's port."""
+        if self.has_urls:
+            return f"urls-{self.listen_address[1]}"
         return f"{self.fleet}@{self.node_name}" if self.fleet else self.node_name
 
     @property
-    def whose(self) -> str:
-        """Whose pods are checked, for people."""
-        return f"the nodes of {self.node_name} in fleet {self.fleet}" if self.fleet else f"node {self.node_name}"
+    def checked(self) -> str:
+        """What is checked, for people."""
+        if self.has_urls:
+            return "a list of URLs"
+        nodes = f"the nodes of {self.node_name} in fleet {self.fleet}" if self.fleet else f"node {self.node_name}"
+        return f"the pods of {nodes}"
 
     def rules(self) -> Rules:
         """The rules for manifests."""
@@ -258,14 +298,14 @@ class Config(Section):
 
     def guard(self, environ: Mapping[str, str]) -> Guard:
         """Which addresses may be probed. Consul's own port is denied, whichever it is."""
-        own = None if self.intent_dir else urlsplit(self.consul_settings(environ).address).port
+        own = None if self.is_embedded else urlsplit(self.consul_settings(environ).address).port
         return Guard(CONSUL_PORTS | ({own} if own else set()), self.allow_addresses)
 
     def canary_target(self, environ: Mapping[str, str]) -> tuple[str, int] | str | None:
         """The canary's target: host and port, the path of a unix socket, or None without a canary."""
         if self.canary != "consul":
             return None if self.canary == "none" else host_and_port(self.canary)
-        if self.intent_dir:
+        if self.is_embedded:
             return None
         settings = self.consul_settings(environ)
         parts = urlsplit(settings.address)

@@ -13,7 +13,7 @@ from reconcilers.spec import PodKey
 
 
 class Places:
-    """By the names of the places: `kv`, `agent`, `folder`. At least one."""
+    """By the names of the places: `kv`, `agent`, `folder`; none if health is published nowhere."""
 
     def __init__(self, sinks: Mapping[str, HealthSink]) -> None:
         self._sinks = tuple(sinks.values())
@@ -21,12 +21,16 @@ class Places:
     def published(self, key: PodKey) -> HealthRecord | None:
         """The record that all places have. `Unsettled` if they differ, because one of them is not written yet."""
         found = [sink.published(key) for sink in self._sinks]
+        if not found:
+            return None
         if all(record == found[0] for record in found):
             return found[0]
         return Unsettled.of_record(next(record for record in found if record))
 
     def published_without_break(self, key: PodKey) -> HealthRecord | None:
         """The first place's record, published without a break. None if it is passing, but not in all places."""
+        if not self._sinks:
+            return None
         first, *others = (sink.published_without_break(key) for sink in self._sinks)
         if first is None or first.status is not HealthState.PASSING:
             return first

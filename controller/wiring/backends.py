@@ -16,7 +16,7 @@ from controller.members.membership_watch import MembershipWatch
 from controller.runtime.metrics import Metrics
 from controller.web.readiness import LeaseStatus
 from reconcilers.ports import HealthSink
-from reconcilers.share import Share
+from reconcilers.share import FleetView, Share
 
 
 class Keeper(Protocol):
@@ -75,7 +75,10 @@ class Backends:
 
 
 def share_of(config: Config) -> Share:
-    """Returns the nodes that are checked at the start. A member of a fleet has none before it knows the members."""
+    """Returns the nodes that are checked at the start: one, or all of a list of URLs. A member of a fleet has none
+    before it knows the members."""
+    if config.has_urls:
+        return Share(config.node_name, FleetView(0, (config.node_name,)))
     return Share(config.node_name) if config.fleet else Share.of_node(config.node_name)
 
 

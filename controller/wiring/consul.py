@@ -269,7 +269,7 @@ def registration(
     backends: Backends,
 ) -> Sequence[RegistrationKeeper]:
     """Registers this controller in Consul, if the configuration wants that. In a fleet, this makes it a member."""
-    if config.intent_dir or not config.registers:
+    if config.is_embedded or not config.registers:
         return ()
     scheme = config.page_scheme
     host, _ = config.listen_address

@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Collection
 from functools import partial
-from pathlib import Path
 
 from controller.config import Config
 from controller.intent.folder import DirectorySource
 from controller.intent.source import OneSource
+from controller.intent.urls import UrlSource
 from controller.publish.folder import DirectoryLease, DirectorySink
 from controller.runtime.heartbeat import Heartbeats
 from controller.wiring.backends import Backends, fixed
 from reconcilers.spec import PodKey
 
 
+def on_urls(config: Config) -> Backends:
+    """Reads which URLs to check. Health is published nowhere: the page, the API and the metrics have it."""
+    source = UrlSource(config.urls, config.urls_file)
+    return Backends(source, {}, fixed(config.address), None, (), asks=False)
+
+
 def on_folders(
     config: Config,
-    intents: Path,
-    healths: Path,
     heartbeats: Heartbeats,
     publish_again: Callable[[str, Collection[PodKey] | None], None],
     void: Callable[[], None],
@@ -25,6 +29,9 @@ def on_folders(
 
     `publish_again` is called when all records were lost. `void` is called before that if the loss was not noticed.
     """
+    intents, healths = config.intent_dir, config.health_dir
+    assert intents is not None  # noqa: S101 - the configuration has both or none
+    assert healths is not None  # noqa: S101 - as above
     sink = DirectorySink(healths)
 
     def lapsed() -> None:
