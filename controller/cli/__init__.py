@@ -5,6 +5,9 @@ nothing of the controller.
 """
 
 from collections import UserDict
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -27,6 +30,7 @@ def _say_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 VERSION = click.option(
+    "-v",
     "--version",
     is_flag=True,
     expose_value=False,
@@ -66,6 +70,21 @@ VERBS = {
 }
 
 
+INSTEAD = {
+    **dict.fromkeys(("status", "list", "ls", "pods", "get", "show", "health", "ps"), "inspect, healthy, fleet"),
+    **dict.fromkeys(("start", "serve", "server", "daemon", "agent"), "run"),
+    **dict.fromkeys(("apply", "add", "create", "launch", "deploy"), "schedule"),
+    **dict.fromkeys(("remove", "rm", "stop"), "unschedule"),
+    **dict.fromkeys(("validate", "lint", "check", "config", "test"), "check-manifest, check-config, probe"),
+    **dict.fromkeys(("follow", "tail", "events", "log", "logs"), "watch"),
+    "diff": "plan",
+    "ping": "probe",
+    "members": "fleet",
+    "policy": "acl-policy",
+}
+"""What users of other tools may look for, and the verbs that do it."""
+
+
 class _Commands(UserDict[str, Any]):
     """The verbs by name. A verb's module is imported when its command is looked up."""
 
@@ -87,6 +106,29 @@ class _Verbs(click.Group):
         except click.ClickException as error:
             error.message = safe_lines(error.message)  # type: ignore[misc]
             raise
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Handles `help` and `version`, and says which verb may be meant instead of an unknown one."""
+        name, *rest = args
+        match name:
+            case "version":
+                return super().resolve_command(ctx, ["--version"])
+            case "help":
+                return "help", click.Command("help", callback=partial(self._help, ctx, rest)), []
+        if name in self.commands or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        meant = INSTEAD.get(name) or ", ".join(get_close_matches(name, VERBS, 2))
+        hint = f"Perhaps you want: {meant}." if meant else "`podpulse --help` lists the commands."
+        raise click.UsageError(f"No such command {name!r}. {hint}", ctx)
+
+    def _help(self, ctx: click.Context, verbs: Sequence[str]) -> None:
+        for name in verbs[:1]:
+            _, command, _ = self.resolve_command(ctx, [name])
+            if command:
+                ctx = click.Context(command, info_name=name, parent=ctx)
+        click.echo(ctx.get_help())  # noqa: TID251 - all of it is ours
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         with formatter.section("Commands"):

@@ -1,5 +1,7 @@
 """The options of `run`, which `check-config` accepts too."""
 
+from pathlib import Path
+
 import click
 
 from controller.cli.options import FILE, FOLDER, F, consul_options
@@ -28,7 +30,11 @@ RUN_OPTIONS = (
     click.option(
         "--urls", "urls_file", type=FILE, help="Check the URLs in this file, one on each line. It may change any time."
     ),
-    click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul."),
+    click.option(
+        "--intent-dir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Read manifests from this folder instead of Consul.",
+    ),
     click.option("--health-dir", type=FOLDER, help="Publish health into this folder instead of Consul."),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Log level [info]."),
     click.option("--log-format", type=click.Choice(["text", "json"]), help="Format of the log [text]."),

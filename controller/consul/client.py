@@ -24,7 +24,7 @@ from controller.consul.answers import (
 )
 from controller.consul.endpoints import Endpoints
 from controller.consul.listed import ListedManifests
-from controller.consul.operations import ControllerOp, Observe, ToolOp
+from controller.consul.operations import WORDS, ControllerOp, Observe, ToolOp
 from controller.consul.settings import ConsulSettings, settings_from_environment
 from controller.consul.transport import (
     NO_ANSWER,
@@ -120,7 +120,6 @@ class ConsulClient:
         A manifest that is too large for an answer is listed with bytes that no parser accepts.
         """
         prefix = intent_prefix(tree, node)
-
         if prefix != self._listed.prefix:
             self._listed = ListedManifests(tree, node)
 
@@ -375,24 +374,23 @@ class ConsulClient:
         return wait + wait / 16 + BLOCKING_SLACK if index else self._timeout
 
     def _request(self, operation: ControllerOp | ToolOp, call: Callable[[], T], timeout: float | None = None) -> T:
-        started, outcome = time.monotonic(), "ok"
+        started, outcome, where = time.monotonic(), "ok", f"{WORDS[operation]}: Consul at {self._address}"
         self._http.timeout = self._timeout if timeout is None else timeout
         try:
             return call()
         except ConsulRefused as error:
             outcome = "refused"
-            raise type(error)(f"{operation}: Consul at {self._address} {error}") from error
+            raise type(error)(f"{where} {error}") from error
         except ConsulUnavailable as error:
             outcome = "unavailable"
-            problem = f"{operation}: Consul at {self._address} {error}"
-            raise ConsulUnavailable(problem, sent=error.sent, answered=error.answered) from error
+            raise ConsulUnavailable(f"{where} {error}", sent=error.sent, answered=error.answered) from error
         except answers.DECODE_ERRORS as error:
             outcome, answer = "unavailable", self._http.answer
             problem = f"answered {answer.code} {answer.excerpt!r}, which is not a valid answer of Consul ({error!r})"
-            raise ConsulUnavailable(f"{operation}: Consul at {self._address} {problem}") from error
+            raise ConsulUnavailable(f"{where} {problem}") from error
         except AssertionError as error:  # python-consul2 refuses an argument
             outcome = "refused"
-            raise ConsulRefused(f"{operation}: Consul at {self._address} was sent no request: {error}") from error
+            raise ConsulRefused(f"{where} was sent no request: {error}") from error
         finally:
             if self._observe:
                 self._observe(operation, outcome, time.monotonic() - started)

@@ -1,6 +1,6 @@
 """The names of all requests to Consul, which are the values of the metrics' label `op`. mypy checks their use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 ControllerOp = Literal[
@@ -29,6 +29,36 @@ ControllerOp = Literal[
 ToolOp = Literal["get", "list_pairs", "put", "delete", "leader"]
 CONTROLLER_OPERATIONS: Sequence[str] = get_args(ControllerOp)
 """The operations of a controller. The others are used by the command line only."""
+
+WORDS: Mapping[str, str] = {
+    "list_manifests": "reading manifests",
+    "is_absent": "confirming that a manifest was removed",
+    "list_keys": "listing keys",
+    "transaction": "writing",
+    "read_transaction": "reading keys",
+    "session_create": "creating a session",
+    "session_renew": "renewing the session",
+    "session_destroy": "ending the session",
+    "session_name": "reading a session",
+    "agent_services": "reading the agent's services",
+    "agent_checks": "reading the agent's checks",
+    "register_service": "registering a service",
+    "deregister_service": "removing a service",
+    "update_check": "updating a check",
+    "agent_node": "reading the agent's node",
+    "node_address": "reading a node's address",
+    "node_addresses": "reading the nodes' addresses",
+    "members": "reading the members of the fleet",
+    "catalog_node": "reading a node of the catalog",
+    "catalog_checks": "reading checks of the catalog",
+    "catalog_nodes": "reading the nodes of the catalog",
+    "get": "reading a key",
+    "list_pairs": "reading keys",
+    "put": "writing a key",
+    "delete": "deleting a key",
+    "leader": "asking for the leader",
+}
+"""What each operation does, for messages."""
 
 Observe = Callable[[str, str, float], None]
 """Is called after each request with its operation, outcome (ok, unavailable, refused) and duration in seconds."""

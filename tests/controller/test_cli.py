@@ -317,3 +317,24 @@ def test_isup_reports_that_its_port_is_in_use() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "lead"),
+    [("status", "inspect, healthy, fleet"), ("inpsect", "inspect"), ("serve", "run"), ("xyzzy", "`podpulse --help`")],
+)
+def test_an_unknown_verb_leads_to_those_that_may_be_meant(verb: str, lead: str) -> None:
+    assert f"No such command '{verb}'" in complaint(run(verb))
+    assert lead in complaint(run(verb))
+
+
+def test_help_and_version_work_as_verbs_too() -> None:
+    assert good(run("help")) == good(run("--help"))
+    assert good(run("help", "plan")) == good(run("plan", "--help"))
+    assert good(run("version")) == good(run("-v")) == good(run("--version"))
+
+
+def test_a_folder_that_does_not_exist_is_an_error_before_the_start(tmp_path: Path) -> None:
+    said = complaint(run("run", "--intent-dir", tmp_path / "typo", "--health-dir", tmp_path))
+    assert "Invalid value for '--intent-dir': Directory" in said
+    assert "does not exist" in said

@@ -42,7 +42,7 @@ def test_a_terminal_shows_what_the_program_waits_for() -> None:
             until(lambda: f"waiting for Consul at {slow.address}" in terminal.shown, 20.0)
             release.set()
             assert terminal.wait() == 1
-            assert "Error: list_pairs: Consul at" in terminal.shown
+            assert "Error: reading keys: Consul at" in terminal.shown
         done = podpulse("inspect", "--consul", slow.address, check=False)
         assert "waiting" not in done.stderr
 

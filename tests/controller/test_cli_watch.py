@@ -58,7 +58,7 @@ def test_a_problem_and_its_end_are_each_reported_once(persistent_consul: Agent) 
     with Running("watch", "--health", "isup", "--consul", persistent_consul.address) as watching:
         until(lambda: watching.out == "\n", 20.0)
         persistent_consul.kill()
-        until(lambda: "waiting: list_pairs: Consul at" in watching.err)
+        until(lambda: "waiting: reading keys: Consul at" in watching.err)
         persistent_consul.start()
         until(lambda: "it can be read again\n" in watching.err, 30.0)
         assert len(watching.err.splitlines()) == 2, watching.err
@@ -101,7 +101,7 @@ def test_a_terminal_gets_no_colours_if_they_are_disabled(consul: Agent) -> None:
 def test_a_terminal_shows_that_the_program_waits_for_consul(consul: Agent) -> None:
     consul.kill()
     with OnTerminal("watch", "--consul", consul.address) as terminal:
-        until(lambda: "waiting for Consul: list_pairs: Consul at" in terminal.shown, 20.0)
+        until(lambda: "waiting for Consul: reading keys: Consul at" in terminal.shown, 20.0)
         assert terminal.interrupt() == 0
 
 

@@ -7,6 +7,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -17,6 +18,7 @@ from controller.consul.client import (
     ConsulUnavailable,
     Operation,
 )
+from controller.consul.operations import WORDS, ControllerOp, ToolOp
 from reconcilers.gate import Entry
 from reconcilers.ignored import Ignored
 from reconcilers.spec import PodKey
@@ -167,7 +169,10 @@ def test_the_size_of_an_operation_is_never_underestimated() -> None:
 
 
 def test_a_value_that_is_too_large_is_refused(consul: Agent) -> None:
-    with consul.client() as client, pytest.raises(ConsulRefused, match=r"put: Consul at http://127.* answered 413"):
+    with (
+        consul.client() as client,
+        pytest.raises(ConsulRefused, match=r"writing a key: Consul at .* answered 413"),
+    ):
         client.put("intent/web1/isup", b"x" * 600_000)
 
 
@@ -417,3 +422,7 @@ def test_uuid_pods_of_p2_are_ignored_with_their_reason(consul: Agent) -> None:
         listing = client.list_manifests("intent", "web1")
     assert listing.entries.keys() == {PodKey("web1", "isup")}
     assert listing.ignored == {uuid: Ignored.UUID, "odd/key": Ignored.NAME}
+
+
+def test_every_operation_has_words_for_messages() -> None:
+    assert WORDS.keys() == {*get_args(ControllerOp), *get_args(ToolOp)}
