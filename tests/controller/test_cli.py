@@ -304,7 +304,7 @@ def test_check_config_prints_good_or_the_errors(tmp_path: Path) -> None:
     assert "defaults.tls.ca_file: expected a readable file" in complaint(run("check-config", file))
 
 
-@pytest.mark.parametrize("arguments", [["--intent-dir", "pods"], ["--listen", "nowhere"], ["--node", "a b"]])
+@pytest.mark.parametrize("arguments", [["--intent-dir", "."], ["--listen", "nowhere"], ["--node", "a b"]])
 def test_run_rejects_an_invalid_command_line_in_one_line(arguments: list[str]) -> None:
     said = complaint(run("run", *arguments))
     assert said.startswith("Error: command line: ")
