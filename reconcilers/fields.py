@@ -65,13 +65,17 @@ class FieldError(ValueError):
         return (self, *self.others)
 
 
+class Match(Protocol):
+    def end(self) -> int: ...
+
+
 class Expression(Protocol):
     """A compiled regular expression. `programsize` is the maximum number of steps for each byte."""
 
     @property
     def programsize(self) -> int: ...
 
-    def search(self, text: bytes) -> object | None: ...
+    def search(self, text: bytes, pos: int = 0, endpos: int | None = None) -> Match | None: ...
 
 
 def expectation(kind: str, message: str) -> str:
@@ -184,13 +188,18 @@ def regex(value: object) -> str:
     """
     if not isinstance(value, str) or len(value) > MAX_REGEX:
         raise ValueError(f"expected a regular expression of at most {MAX_REGEX} characters")
+    return regex_of(value, compiled)
+
+
+def regex_of(pattern: str, compiles: Callable[[str], Expression]) -> str:
+    """Returns the pattern. Raises ValueError if it is no regular expression, or one that is too complex."""
     try:
-        size = compiled(value).programsize
+        size = compiles(pattern).programsize
     except re2.error as error:
         raise ValueError(f"expected a regular expression (RE2): {_message(error)}") from None
     if size > MAX_PROGRAM:
         raise ValueError(f"expected a simpler regular expression: {size} steps, of which {MAX_PROGRAM} are allowed")
-    return str(value)
+    return str(pattern)
 
 
 def compiled(pattern: str) -> Expression:

@@ -29,7 +29,7 @@ UNKNOWN = "unknown field, ignored"
 NO_RESUMPTION = "has no effect: TLS sessions are never resumed"
 DEFAULT_PATH = "/_status"
 
-CONFIDENTIAL = ("headers", "body")
+CONFIDENTIAL = ("headers", "body", "send")
 """The fields whose values no error may show, because errors are logged and shown on the page."""
 
 P2_FIELDS = frozenset(
@@ -58,8 +58,9 @@ class _Document(BaseModel):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the probe uses no TLS."""
-        return self.status_http or self.status.http or "tls" in useless(self.status.kind)
+        """Whether the probe uses no TLS. A check of the kind tcp uses it only if the manifest says so."""
+        says_tls = self.status.kind != "tcp" or "tls" in self.status.model_fields_set or self.status.starttls
+        return self.status_http or self.status.http or not says_tls
 
 
 NAMES: Mapping[str, frozenset[str]] = {
@@ -169,8 +170,9 @@ def _contradictions(key: PodKey, document: _Document, rules: Rules) -> Iterator[
     without_use = useless(status.kind)
     for name in sorted(said & without_use):
         yield ManifestError(f"status.{name}", f"of no use to a check of the kind {status.kind}")
-    if document.is_plain and "tls" in said - without_use:
-        yield ManifestError("status.tls", "expected a check over TLS; this one is plain")
+    if document.is_plain:
+        for name in sorted(said & {"tls", "starttls"} - without_use):
+            yield ManifestError(f"status.{name}", "expected a check over TLS; this one is plain")
     for error in not_allowed(status, rules):
         yield ManifestError(f"status.{error.field}", error.problem)
     if status.localhost_only and rules.is_remote:
@@ -215,7 +217,7 @@ def _wrong(error: ErrorDetails) -> ManifestError:
     path = _path(error["loc"])
     if error["type"] == "missing":
         return ManifestError(path, "missing; expected the pod's name")
-    got = "" if set(CONFIDENTIAL).intersection(error["loc"]) else f", got {_shown(error['input'])}"
+    got = "" if {*CONFIDENTIAL, "steps"}.intersection(error["loc"]) else f", got {_shown(error['input'])}"
     return ManifestError(path, expectation(error["type"], error["msg"]) + got)
 
 

@@ -11,6 +11,7 @@ Kind = Literal["http", "tcp", "grpc"]
 EVERY_KIND = frozenset(get_args(Kind))
 HTTP = frozenset({"http"})
 GRPC = frozenset({"grpc"})
+TCP = frozenset({"tcp"})
 
 
 def in_url(_: object) -> str:

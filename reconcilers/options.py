@@ -31,6 +31,7 @@ from reconcilers.fields import (
 from reconcilers.option import GRPC, HTTP, Kind, Option, declared, in_url, option_of
 from reconcilers.request_fields import Body, Headers, body_text, header_texts
 from reconcilers.spec import Method, Output
+from reconcilers.tcp_options import TcpOptions
 from reconcilers.tls_options import LenientTls, TlsOptions, tls_texts
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -105,7 +106,12 @@ class CheckOptions(BaseModel):
     ] = "fresh"
     tls: Annotated[
         TlsOptions,
-        Option("a mapping of the options below", "{server_name: x}", HTTP | GRPC, default="as below", show=tls_texts),
+        Option(
+            "a mapping of the options below; for `kind: tcp`, `{}` is enough to use TLS",
+            "{server_name: x}",
+            default="as below; for `kind: tcp`, no TLS",
+            show=tls_texts,
+        ),
     ] = Field(default_factory=TlsOptions)
     output: Annotated[
         Boolean,
@@ -134,7 +140,7 @@ class CheckOptions(BaseModel):
         return {name: getattr(self, name) for name in CheckOptions.model_fields if name in self.model_fields_set}
 
 
-class Status(CheckOptions):
+class Status(TcpOptions, CheckOptions):
     """All options of a manifest's `status:`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -159,9 +165,9 @@ class Status(CheckOptions):
             "connect to `localhost` instead of the node's name; not in a fleet", "true", default="the node", show=in_url
         ),
     ] = False
-    kind: Annotated[Kind, Option("`http`, `tcp` (connect only) or `grpc` (grpc.health.v1)", "tcp", show=in_url)] = (
-        "http"
-    )
+    kind: Annotated[
+        Kind, Option("`http`, `tcp` (a connection, TLS, steps) or `grpc` (grpc.health.v1)", "tcp", show=in_url)
+    ] = "http"
     body: Annotated[
         Body,
         Option(
@@ -260,7 +266,8 @@ class Rules:
 
     `unreadable` returns why a file cannot be used, or "". `verify` returns the signed text of a manifest; None if
     manifests need no signature. `assume_passing` makes a pod without a port passing; otherwise it has no check.
-    `allow_methods` are the methods that a manifest may name, in addition to the default one.
+    `allow_methods` are the methods that a manifest may name, in addition to the default one. `allow_send` permits
+    bytes of the manifest on a TCP connection.
     `allow_output` limits which excerpts of answers are kept, whatever a manifest says. `is_remote` says that the
     controller is not on the pods' nodes. `labels` are the declared names of labels; None accepts all.
     """
@@ -268,6 +275,7 @@ class Rules:
     defaults: CheckOptions = field(default_factory=CheckOptions)
     allow_headers: bool = False
     allow_methods: frozenset[str] = field(default=SAFE_METHODS, kw_only=True)
+    allow_send: bool = field(default=False, kw_only=True)
     allow_output: Output = field(default=Output.ALWAYS, kw_only=True)
     unreadable: Callable[[str], str] = lambda _: ""
     verify: Verify | None = None

@@ -81,17 +81,35 @@ class HttpGet:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a dialogue: sends the bytes `send`, if any, and waits until what comes back matches `expect`, if
+    given. `expect` has RE2's syntax; each byte is one character (Latin-1), and `^` and `$` match at each line."""
+
+    send: bytes = b""
+    expect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TcpConnect:
-    """Opens a connection and closes it. Healthy if the connection is accepted."""
+    """Opens a connection, goes through the steps of a dialogue if there are any, and closes the connection.
+
+    Healthy if the connection is accepted and each step matches. `send` and `expect` are the only step of a check
+    without `steps`. `tls` None means no TLS. With `starttls`, the name of a protocol, the connection begins without
+    TLS, and the handshake follows after the protocol's own request for it, before the steps.
+    """
 
     host: str
     port: int
-    tls: None = None
+    tls: Tls | None = None
+    starttls: str = ""
+    send: bytes = b""
+    expect: str = ""
+    steps: tuple[Step, ...] = ()
     reuse: Literal[False] = False
 
     @property
     def url(self) -> str:
-        return f"tcp://{self.host}:{self.port}"
+        return f"{'tls' if self.tls and not self.starttls else 'tcp'}://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ TARGET = (
 HOST = "write status.headers with a Host, where the controller's allow_headers is true"
 URL = "write status_port, status.path, and status_http: true for a check without TLS"
 PLAIN = "write status_http: true for a check without TLS, with status_port and status.path"
-TLS = "checks use TLS unless status_http is true; its options stand below status.tls"
+DIALOGUE = "write status.send and status.expect, or status.steps, with status.kind: tcp"
+TLS = "checks use TLS unless status_http is true; its options are below status.tls; status.kind: tcp needs status.tls"
 CERTIFICATE = "write status.tls.cert_file and status.tls.key_file"
 BODY = "write status.body, with status.method: POST, where the controller's allow_methods lists it"
 NO_REDIRECT = "redirects are never followed; write the last page's path as status.path"
@@ -46,6 +47,8 @@ INSTEAD = {
         ("basic_auth authorization bearer_token username password oauth2", CREDENTIALS),
         ("prober module type exec command script args icmp ping dns udp ttl alias docker_container_id", KIND),
         ("tcp tcp_socket", "write status.kind: tcp, with status_port"),
+        ("query_response query_responses", DIALOGUE),
+        ("request banner", DIALOGUE),
         ("grpc", "write status.kind: grpc, with status_port"),
         ("grpc_service", "write status.service, with status.kind: grpc"),
         ("host hostname address target targets server", TARGET),

@@ -15,7 +15,7 @@ from reconcilers.options import Rules
 from reconcilers.p2.manifest import refusal, sha_or_empty
 from reconcilers.spec import Manifest, Method, PodKey
 
-LENIENT = Rules(allow_headers=True, allow_methods=frozenset(get_args(Method)), labels=None)
+LENIENT = Rules(allow_headers=True, allow_send=True, allow_methods=frozenset(get_args(Method)), labels=None)
 """Which manifests the tools accept: the controller that will run the pod may allow less, miss a file or ignore a
 label."""
 NAMELESS = "unknown"

@@ -103,6 +103,7 @@ class Config(Section):
     defaults: Annotated[CheckOptions, LIVE] = Field(default_factory=CheckOptions, validate_default=True)
     allow_headers: Boolean = False
     allow_methods: Annotated[fields.Methods, LIVE] = ("GET", "HEAD")
+    allow_send: Boolean = False
     allow_output: Annotated[Output, LIVE] = Output.ALWAYS
     labels: Annotated[fields.LabelNames, LIVE] = ()
     require_signature: Annotated[fields.KeyringFile | None, LIVE] = None
@@ -282,6 +283,7 @@ class Config(Section):
             verify,
             assume_passing=self.p2_compat,
             allow_methods=frozenset(self.allow_methods),
+            allow_send=self.allow_send,
             allow_output=self.allow_output,
             is_remote=self.fleet is not None,
             labels=self.labels,

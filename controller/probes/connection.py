@@ -192,11 +192,24 @@ class Connection:
         return False
 
     def send(self, data: bytes) -> None:
-        """Send `data`, encrypted if there is TLS. Bytes that the socket does not take are sent when it is writable."""
+        """Send `data`, encrypted if there is TLS, after the end of a handshake. Bytes that the socket does not take are
+        sent when it is writable."""
         if self.session is not None:
-            self.session.write(data)
+            if data:
+                self.session.write(data)
             data = self.session.outgoing()
         self._transmit(data)
+
+    def start_tls(self, session: Session) -> None:
+        """Begin the TLS handshake on the open connection."""
+        self.session = session
+        self._transmit(session.outgoing())
+
+    def finish(self) -> None:
+        """Announce the end of our data to the target, which is possible with TLS only."""
+        if self.session is not None:
+            self.session.finish()
+            self._transmit(self.session.outgoing())
 
     def close(self) -> None:
         if self._attempts:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from controller.probes import certificate
+from controller.probes.dialogue import Dialogue
 from controller.probes.failure import Cause, Failure
 from controller.probes.files import TlsSettings
 from controller.probes.running_probe import RunningProbe
@@ -13,6 +14,7 @@ from reconcilers.health import Outcome, Reason
 
 OUR_SHARE = 0.5
 """If this controller or the resolver used more than this share of the timeout, a failure does not count for the pod."""
+WITHIN_A_STEP = frozenset({Cause.EMPTY, Cause.CUT_SHORT, Cause.RESET})
 IMPATIENCE = frozenset({Reason.TIMEOUT, Reason.TLS, Reason.PROTOCOL})
 """The possible reasons if a server closed the connection because we sent nothing for too long."""
 
@@ -28,7 +30,7 @@ def judge(worker: Worker, probe: RunningProbe, sent: Sequence[bytes], settings: 
         expired = settings.trust.is_expired(chain, worker.started_wall)
         detail = certificate.explain(failure.objections, chain, worker.server_name, by_expired=expired)
     else:
-        detail = sentence(failure, _where(worker), worker.server_name)
+        detail = _place(probe, failure) + sentence(failure, _where(worker), worker.server_name)
     why = reason(failure)
     if why in IMPATIENCE and probe.lost > spec.timeout * OUR_SHARE:
         return _delayed(probe, detail)
@@ -39,7 +41,8 @@ def judge(worker: Worker, probe: RunningProbe, sent: Sequence[bytes], settings: 
 
 def deadline(worker: Worker, probe: RunningProbe) -> float:
     """Returns when the probe times out. The pod gets back the time that this controller used, at most one timeout."""
-    return worker.started + worker.spec.timeout + min(probe.lost, worker.spec.timeout)
+    end = worker.started + worker.spec.timeout + min(probe.lost, worker.spec.timeout)
+    return min(end, probe.until) if probe.until else end
 
 
 def overdue(worker: Worker, probe: RunningProbe) -> Verdict:
@@ -51,11 +54,18 @@ def overdue(worker: Worker, probe: RunningProbe) -> Verdict:
         return Verdict(Outcome.LOCAL, Reason.DNS, f"{detail}: too few were left for an answer")
     if code := probe.local_errno():
         return Verdict(Outcome.LOCAL, Reason.LOCAL, sentence(Failure(Cause.CONNECT, code), _where(worker), ""))
-    detail = _timeout(worker, probe)
+    fault = probe.exchange.fault if isinstance(probe.exchange, Dialogue) else None
+    why, detail = fault or (Reason.TIMEOUT, _timeout(worker, probe))
     if probe.lost > spec.timeout:
         return _delayed(probe, detail)
     output = worker.kind.excerpt(probe.exchange) if spec.output.keeps(success=False) else ""
-    return Verdict(Outcome.FAILURE, Reason.TIMEOUT, detail, output, probe.exchange.status)
+    return Verdict(Outcome.FAILURE, why, detail, output, probe.exchange.status)
+
+
+def _place(probe: RunningProbe, failure: Failure) -> str:
+    """Returns the step of a dialogue that a failure of the connection has interrupted, for a sentence."""
+    is_in_step = isinstance(probe.exchange, Dialogue) and failure.cause in WITHIN_A_STEP
+    return probe.exchange.label if isinstance(probe.exchange, Dialogue) and is_in_step else ""
 
 
 def _timeout(worker: Worker, probe: RunningProbe) -> str:

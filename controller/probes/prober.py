@@ -230,7 +230,7 @@ class Prober:
     def _send(self, worker: Worker, target: Target) -> None:
         try:
             settings = self._settings(worker) if worker.spec.probe.tls else None
-            probe = RunningProbe(worker, self.loop, target, settings, self._clock, self._ended.append)
+            probe = RunningProbe(worker, self.loop, target, settings, self._clock, self._ended.append, self._expect_end)
             worker.probe = probe
             self._in_flight[probe] = None
             if worker.kept:
@@ -250,6 +250,10 @@ class Prober:
             self._launched.append(worker)
         if len(target.addresses) > 1:
             self._next_addresses.add(probe, self._clock() + NEXT_ADDRESS)
+
+    def _expect_end(self, probe: RunningProbe) -> None:
+        """Look at the probe again when its wait for the target's acceptance ends."""
+        self._deadlines.add((probe.worker, probe.worker.started, False), probe.until)
 
     def _settings(self, worker: Worker) -> TlsSettings | None:
         tls = worker.spec.probe.tls
@@ -301,8 +305,19 @@ class Prober:
             elif probe.handled_at >= looked and not again:
                 self._deadlines.add((worker, started, True), looked + WATCHFUL)
             else:
-                self._conclude(worker, overdue(worker, probe), probe.phases(worker.dns, self._clock()))
-                self._release(probe, keep=False)
+                self._end_late(worker, probe)
+        self._collect()
+
+    def _end_late(self, worker: Worker, probe: RunningProbe) -> None:
+        """End a probe at its deadline. It may have all that it needs, or begin once more."""
+        probe.settle()
+        if probe in self._ended:
+            return
+        if (end := deadline(worker, probe)) > self.loop.looked:
+            self._deadlines.add((worker, worker.started, False), end)
+            return
+        self._conclude(worker, overdue(worker, probe), probe.phases(worker.dns, self._clock()))
+        self._release(probe, keep=False)
 
     def _read(self, worker: Worker, probe: RunningProbe) -> tuple[Verdict, Phases]:
         phases = probe.phases(worker.dns, self._clock())

@@ -10,27 +10,17 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from controller.probes.connection import NEXT_ADDRESS, Connection
+from controller.probes.dialogue import Dialogue, Wants
 from controller.probes.exchange import Exchange
 from controller.probes.failure import Cause, Failure
 from controller.probes.files import AGAIN, TlsSettings
 from controller.probes.idle_connection import IdleConnection
 from controller.probes.loop import Loop
+from controller.probes.refusal import BEYOND_TLS, NOT_PROCESSED, RIGHT_AFTER, SILENT_ENDS, explained
 from controller.probes.target import Target
-from controller.probes.tls import UNUSABLE, OpenSslSession, Session, TlsError, Unsure
+from controller.probes.tls import UNUSABLE, Session, TlsError, Unsure
 from controller.probes.worker import Worker
 from reconcilers.health import Phases
-
-HANDSHAKE_FAILURE = 40
-"""The alert of a target that accepts none of the offered TLS parameters (RFC 8446, 6.2)."""
-NO_APPLICATION_PROTOCOL = 120
-"""The alert of a target that has none of the offered protocols (RFC 7301, 3.2)."""
-NOT_PROCESSED = frozenset({Cause.GOAWAY, Cause.REFUSED_STREAM})
-BEYOND_TLS = NOT_PROCESSED | {Cause.GONE, Cause.CONNECT, Cause.NO_HTTP2}
-"""Causes that TLS never explains, at any stage of the probe."""
-UNRELATED = NOT_PROCESSED | {Cause.GONE, Cause.CONNECT, Cause.CERTIFICATE}
-"""Causes that a missing client certificate never explains."""
-RIGHT_AFTER = 1.0
-"""Seconds after the handshake within which an end of the connection counts as the target's refusal."""
 
 
 class RunningProbe:
@@ -38,16 +28,19 @@ class RunningProbe:
 
     `lost` is how many seconds of the probe's time this controller may have used: from the moment when an event was or
     may have been ready until it was handled. Only the time before the request is sent counts, because until then the
-    pod waits for this controller. `handled_at` is the time of the last handled event.
+    pod waits for this controller. `handled_at` is the time of the last handled event. `until` is when the wait for the
+    target's acceptance of a connection over TLS ends; 0 without such a wait. `on_wait` is called when it begins.
     """
 
     __slots__ = (
         "_clock",
+        "_dialogue",
         "_first_at",
         "_is_openssl",
         "_is_over",
         "_loop",
         "_on_end",
+        "_on_wait",
         "_open_at",
         "_ready_at",
         "_start",
@@ -63,6 +56,7 @@ class RunningProbe:
         "is_spent",
         "lost",
         "settings",
+        "until",
         "worker",
     )
 
@@ -74,6 +68,7 @@ class RunningProbe:
         settings: TlsSettings | None,
         clock: Callable[[], float],
         on_end: Callable[["RunningProbe"], None],
+        on_wait: Callable[["RunningProbe"], None],
     ) -> None:
         self.worker = worker
         self._loop = loop
@@ -81,12 +76,14 @@ class RunningProbe:
         self.settings = settings
         self._clock = clock
         self._on_end = on_end
+        self._on_wait = on_wait
+        self._dialogue: Dialogue | None = None
         self._is_openssl = self._is_over = self._was_refused = False
         self.failure: Failure | None = None
         self.is_sent = self.is_kept = self._was_sent = False
         self.is_spent = False
         """Whether the connection must not be kept: it has ended, or the authorities or the guard have changed."""
-        self.lost = self.handled_at = 0.0
+        self.lost = self.handled_at = self.until = 0.0
         self._start = self._open_at = self._ready_at = self._first_at = 0.0
         self.exchange: Exchange
         self.connection: Connection | None = None
@@ -121,8 +118,11 @@ class RunningProbe:
     def _open(self, *, openssl: bool) -> None:
         self.is_kept, self.is_sent, self.is_spent, self._is_openssl = False, False, False, openssl
         self._start, self._open_at, self._ready_at, self._first_at = self._clock(), 0.0, 0.0, 0.0
+        self.until = 0.0
         self.exchange = self.worker.new_exchange(None)
-        self.connection = Connection(self._loop, self, self._session())
+        self._dialogue = self.exchange if isinstance(self.exchange, Dialogue) else None
+        begins_plain = self._dialogue is not None and self._dialogue.begins_plain
+        self.connection = Connection(self._loop, self, None if begins_plain else self._session())
         self.connection.open(self._target.addresses, self._target.port, self.exchange.request)
 
     def try_next_address(self, now: float) -> None:
@@ -145,12 +145,54 @@ class RunningProbe:
         self.is_sent = True
         try:
             self.connection.send(self.exchange.request)
+            if self._dialogue:
+                self._go_on(self._dialogue)
         except Unsure:
             self.on_unsure()
         except TlsError as error:
             self.on_failure(error.failure)
         except OSError as error:
             self.on_failure(Failure(Cause.RESET, errno=error.errno or 0))
+
+    def _go_on(self, dialogue: Dialogue) -> None:
+        """Do what the dialogue needs next. It needs no answer any more, or the handshake, or it waits."""
+        self.is_sent = dialogue.has_spoken
+        if dialogue.wants is Wants.TLS:
+            self._start_tls(dialogue)
+        elif dialogue.wants is Wants.NOTHING and self.settings and not dialogue.has_begun:
+            self._await_acceptance()
+        elif dialogue.wants is Wants.NOTHING:
+            dialogue.complete()
+            self._finish()
+
+    def _start_tls(self, dialogue: Dialogue) -> None:
+        assert self.connection is not None  # noqa: S101 - the target has just answered
+        dialogue.start_tls()
+        try:
+            session = self._session()
+        except UNUSABLE as error:
+            self._end(Failure(Cause.LOCAL, words=str(error)))
+            return
+        if session:
+            self.connection.start_tls(session)
+
+    def _await_acceptance(self) -> None:
+        """Announce the end of our data, so that the target ends the connection, or says why it refuses it."""
+        if not self.until and self.connection:
+            self.until = self._clock() + RIGHT_AFTER
+            self._on_wait(self)
+            self.connection.finish()
+
+    def settle(self) -> None:
+        """End the probe if it is at its deadline and has all that it needs."""
+        dialogue = self._dialogue
+        if dialogue is None or self._is_over or self.stage() not in ("answer", "body"):
+            return
+        if not self.until:
+            dialogue.late(f"{self.worker.spec.timeout:g} s")
+        if self.until or not dialogue.fault:
+            dialogue.complete()
+            self._finish()
 
     # Called by the connection
 
@@ -159,6 +201,10 @@ class RunningProbe:
 
     def on_ready(self) -> None:
         if self._is_over:
+            return
+        if self._dialogue and self.connection and self.connection.session is None:
+            self._ready_at = 0.0 if self.settings else self._open_at
+            self._go_on(self._dialogue)
             return
         self._ready_at = self._clock() if self.settings else self._open_at
         if self.exchange.is_done:
@@ -183,26 +229,37 @@ class RunningProbe:
             self._first_at = self._clock()
         if exchange.is_done and not was_done:
             self._finish()
-        elif reply and self.connection is not None:
+            return
+        if reply and self.connection is not None:
             self.connection.send(reply)
+        if self._dialogue and not was_done:
+            self._go_on(self._dialogue)
 
     def on_end(self, *, clean: bool) -> None:
         if self._is_over:
             self.is_spent = True
             return
-        if self.settings and not self._ready_at:
+        if self._is_shaking_hands():
             self._fail(Failure(Cause.TLS_CLOSED))
-            return
-        self.exchange.end(clean=clean)
-        self._finish()
+        elif self.until and not clean:
+            self._fail(Failure(Cause.EMPTY))
+        else:
+            self.exchange.end(clean=clean)
+            self._finish()
 
     def on_failure(self, failure: Failure) -> None:
-        if failure.cause is Cause.RESET and self.settings and not self._ready_at and not self.is_kept:
+        if failure.cause is Cause.RESET and self._is_shaking_hands() and not self.is_kept:
             failure = Failure(Cause.TLS_RESET, errno=failure.errno)
         self._fail(failure)
 
     def on_unsure(self) -> None:
         self._fail(Failure(Cause.TLS_OTHER))
+
+    def _is_shaking_hands(self) -> bool:
+        """Returns whether the TLS handshake is in progress. Before STARTTLS is granted, it has not begun."""
+        if self.settings is None or self._ready_at:
+            return False
+        return self._dialogue is None or (self.connection is not None and self.connection.session is not None)
 
     # The end
 
@@ -246,7 +303,15 @@ class RunningProbe:
         elif failure.cause is Cause.GONE and self._was_refused:
             self._end(Failure(Cause.GOAWAY))
         else:
-            self._end(self._explained(failure))
+            self._conclude(self._explained(failure))
+
+    def _conclude(self, failure: Failure) -> None:
+        """End the probe. A target may close the connection right after the handshake, in whichever way."""
+        if self._dialogue and self.until and failure.cause in SILENT_ENDS:
+            self._dialogue.complete()
+            self._finish()
+        else:
+            self._end(failure)
 
     def _is_lost(self, failure: Failure) -> bool:
         """Returns whether the server has not processed the request, or perhaps has not and may process it twice."""
@@ -264,31 +329,18 @@ class RunningProbe:
         """Returns whether TLS may be the cause: a target may refuse our certificate right after the handshake."""
         if failure.cause in BEYOND_TLS or self.exchange.has_begun:
             return False
+        if self._dialogue and not self._ready_at and not self._is_shaking_hands():
+            return False
         return not self._ready_at or self._clock() - self._ready_at < RIGHT_AFTER
 
     def _explained(self, failure: Failure) -> Failure:
-        """Returns a more specific failure if HTTP/2 is refused or a client certificate is missing.
-
-        A TLS 1.3 target refuses the latter only after the handshake, and its alert can be lost, depending on timing. A
-        TLS 1.2 alert may have other causes.
-        """
-        if failure.alert == NO_APPLICATION_PROTOCOL and self.worker.kind and self.worker.kind.NEEDS_ALPN:
-            return Failure(Cause.NO_HTTP2)
+        """Returns a more specific failure if the target has refused this client, see `explained`."""
+        needs_alpn = bool(self.worker.kind and self.worker.kind.NEEDS_ALPN)
         session = self.connection.session if self.connection else None
-        if not isinstance(session, OpenSslSession) or self.exchange.has_begun or not self.settings:
-            return failure
-        if self.settings.has_certificate or failure.cause in UNRELATED:
-            return failure
-        if session.demands_certificate and (self._ready_at or failure.alert == HANDSHAKE_FAILURE):
-            return Failure(Cause.CLIENT_CERTIFICATE)
-        if (
-            self._ready_at
-            and self.worker.kind
-            and self.worker.kind.NEEDS_ALPN
-            and self._clock() - self._ready_at < RIGHT_AFTER
-        ):
-            return Failure(Cause.TURNED_AWAY)
-        return failure
+        if self.exchange.has_begun or not self.settings or self.settings.has_certificate:
+            session = None
+        ready_for = self._clock() - self._ready_at if self._ready_at else None
+        return explained(failure, session, ready_for, needs_alpn=needs_alpn)
 
     def _end(self, failure: Failure | None) -> None:
         self._is_over = True
@@ -327,7 +379,7 @@ class RunningProbe:
         if not self._ready_at:
             return Phases(dns, connect, now - self._open_at)
         tls = self._ready_at - self._open_at
-        if not self.is_sent:
+        if not self.is_sent and not self._first_at:
             return Phases(dns, connect, tls)
         first = self._first_at or now
         return Phases(dns, connect, tls, first - self._ready_at, now - first)
@@ -338,6 +390,8 @@ class RunningProbe:
 
     def stage(self) -> str:
         """Returns what a timeout interrupts: "connect", "handshake", "answer" or "body"."""
+        if self._dialogue:
+            return ("handshake" if self._is_shaking_hands() else "answer") if self._open_at else "connect"
         if self._first_at and self.is_sent:
             return "body"
         if self.is_sent:

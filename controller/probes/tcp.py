@@ -1,10 +1,12 @@
-"""TCP probes: open a connection and close it again. Nothing is sent."""
+"""TCP probes: open a connection, with or without TLS, go through the steps of a dialogue if any, and close it again."""
 
+from controller.probes.dialogue import Dialogue, PreparedStep, Script
 from controller.probes.exchange import Exchange
 from controller.probes.failure import Failure
 from controller.probes.verdict import Verdict
 from reconcilers.health import Outcome
-from reconcilers.spec import CheckSpec, TcpConnect
+from reconcilers.spec import CheckSpec, Step, TcpConnect
+from reconcilers.steps import in_lines
 
 ALPN = ""
 NEEDS_ALPN = False
@@ -32,19 +34,32 @@ class TcpExchange:
     def abandon(self) -> None: ...
 
 
-def prepared(_: TcpConnect) -> None:
-    """Returns None: probes of a check share nothing."""
+def prepared(probe: TcpConnect) -> Script | None:
+    """Returns what the probes of a check share; None if they only connect."""
+    steps = probe.steps or tuple(step for step in (Step(probe.send, probe.expect),) if step != Step())
+    if not steps and not probe.tls:
+        return None
+    labels = [f"step {number}: " for number in range(1, len(steps) + 1)] if probe.steps else [""]
+    return Script(probe.starttls, [_prepared(label, step) for label, step in zip(labels, steps, strict=False)])
 
 
-def exchange(_: None, __: Exchange | None) -> TcpExchange:
+def _prepared(label: str, step: Step) -> PreparedStep:
+    return PreparedStep(label, step.send, step.expect, in_lines(step.expect) if step.expect else None)
+
+
+def exchange(prepared: Script | None, _: Exchange | None) -> Exchange:
     """Returns a new exchange for one probe."""
-    return TcpExchange()
+    return Dialogue(prepared) if prepared else TcpExchange()
 
 
-def verdict(_: Exchange, __: CheckSpec) -> Verdict:
-    """Returns success: the connection was opened."""
-    return Verdict(Outcome.SUCCESS)
+def verdict(answer: Exchange, spec: CheckSpec) -> Verdict:
+    """Returns the verdict on a connection that was opened, and on the dialogue if there was one."""
+    if not isinstance(answer, Dialogue):
+        return Verdict(Outcome.SUCCESS)
+    output = answer.excerpt() if spec.output.keeps(success=answer.fault is None) else ""
+    return Verdict(Outcome.FAILURE, *answer.fault, output) if answer.fault else Verdict(Outcome.SUCCESS, output=output)
 
 
-def excerpt(_: Exchange) -> str:
-    return ""
+def excerpt(answer: Exchange) -> str:
+    """Returns the excerpt to show of what came back before the probe failed."""
+    return answer.excerpt() if isinstance(answer, Dialogue) else ""

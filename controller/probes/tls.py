@@ -47,6 +47,10 @@ class Session(Protocol):
         """Encrypt `data`; `outgoing` returns it. It raises the errors of `receive`."""
         ...
 
+    def finish(self) -> None:
+        """Announce the end of our data (close_notify); `outgoing` returns it. It raises the errors of `receive`."""
+        ...
+
     def receive(self, data: bytes) -> bytes:
         """Returns the plaintext in what the target sent.
 
@@ -98,6 +102,12 @@ class RustlsSession:
         try:
             while data:  # rustls takes at most 64 KiB at once
                 data = data[self._object.write(data) :]
+        except rtls.SSLError as error:
+            raise Unsure(str(error)) from None
+
+    def finish(self) -> None:
+        try:
+            self._object.unwrap()
         except rtls.SSLError as error:
             raise Unsure(str(error)) from None
 
@@ -179,6 +189,12 @@ class OpenSslSession:
     def write(self, data: bytes) -> None:
         try:
             self._connection.sendall(data)
+        except SSL.Error as error:
+            raise TlsError(self._failure(error)) from None
+
+    def finish(self) -> None:
+        try:
+            self._connection.shutdown()
         except SSL.Error as error:
             raise TlsError(self._failure(error)) from None
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 from reconcilers import clearsign, yamltext
 from reconcilers.manifest import CONFIDENTIAL
-from reconcilers.spec import HttpGet, Manifest
+from reconcilers.spec import HttpGet, Manifest, Probe, TcpConnect
 
 MAX_SHOWN = 64 * 1024
 HIDDEN = "(hidden)"
-ALL_HIDDEN = "(not shown: it sets headers or a body, which may be secret)"
+ALL_HIDDEN = "(not shown: it sets headers, a body or bytes to send, which may be secret)"
 _KEY = re.compile(rf"(['\"]?)(?:{'|'.join(CONFIDENTIAL)})\1")
-_MENTION = re.compile(r"headers|(?:(?<![\w.-])|\?\s*['\"]?)body['\"]?\s*:", re.IGNORECASE)
+_MENTION = re.compile(r"headers|(?:(?<![\w.-])|\?\s*['\"]?)(?:body|send)['\"]?\s*:", re.IGNORECASE)
 """What may be one of these fields in a text that is not read as YAML, or in a comment."""
 _BREAKS = "\n\r\x85\u2028\u2029"
 """Characters that end a line in YAML."""
@@ -42,11 +42,17 @@ def _without_secrets(text: str, data: bytes, manifest: Manifest | None) -> tuple
         return ALL_HIDDEN if _ESCAPE.search(text) else text, 0
     probe = manifest.check.probe if manifest and manifest.check else None
     if not places:
-        return ALL_HIDDEN if isinstance(probe, HttpGet) and (probe.headers or probe.body) else text, 0
+        return ALL_HIDDEN if _has_secrets(probe) else text, 0
     inner = document.decode().removeprefix("\ufeff")
     before, found, after = text.partition(inner)
     cut = _cut(inner, places) if found and manifest else ""
     return f"{before}{cut}{after}" if cut else ALL_HIDDEN, len(places)
+
+
+def _has_secrets(probe: Probe | None) -> bool:
+    if isinstance(probe, TcpConnect):
+        return bool(probe.send) or any(step.send for step in probe.steps)
+    return isinstance(probe, HttpGet) and bool(probe.headers or probe.body)
 
 
 def _cut(text: str, places: Sequence[yamltext.Place]) -> str:

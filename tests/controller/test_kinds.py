@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.probes.running_probe import RIGHT_AFTER
+from controller.probes.refusal import RIGHT_AFTER
 from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
 from reconcilers.spec import Output, Tls
 from tests.support import targets

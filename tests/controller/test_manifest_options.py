@@ -33,12 +33,12 @@ NEEDED = {
 }
 """What an option needs beside it."""
 
-ALLOWING = "{allow_headers: true, allow_methods: [GET, HEAD, POST], labels: [team]}"
+ALLOWING = "{allow_headers: true, allow_send: true, allow_methods: [GET, HEAD, POST], labels: [team]}"
 """A configuration that allows manifests all options."""
 
 RULES = Config.model_validate(yamltext.load(ALLOWING.encode())).rules()
 
-WITHOUT_EFFECT = {"http": EVERY_KIND - OPTIONS["tls"].kinds, "kind": {OPTIONS["kind"].example}}
+WITHOUT_EFFECT = {"http": {"tcp"}, "kind": {OPTIONS["kind"].example}}
 """Kinds of checks in which an option says what is already true."""
 
 

@@ -26,6 +26,16 @@ def test_an_ordinary_manifest_is_shown_unchanged() -> None:
     assert shown(text.encode(), parsed(text)) == text
 
 
+def test_bytes_to_send_are_hidden() -> None:
+    text = f'id: a\nstatus_port: 80\nstatus:\n  kind: tcp\n  send: "{SECRET}\\r\n"\n  expect: ok\n'
+    manifest = parsed(text)
+    assert manifest
+    assert (
+        shown(text.encode(), manifest)
+        == "id: a\nstatus_port: 80\nstatus:\n  kind: tcp\n  send: (hidden)\n  expect: ok\n"
+    )
+
+
 def test_the_lines_of_headers_are_hidden_and_the_others_shown() -> None:
     headers = f'    X-Key: {SECRET}\n    X-Two: "a\n      {SECRET}"\n\n'
     text = f"id: a\nstatus_port: 80\nstatus:\n  headers:\n{headers}  path: /a\n"
@@ -42,6 +52,10 @@ def test_the_lines_of_headers_are_hidden_and_the_others_shown() -> None:
         f"id: a\nstatus_port: 80\nstatus:\n  ? headers\n  : X-Key: {SECRET}\n",
         f"id: a\nstatus_port: 80\nstatus:\n  headers:\n  - {SECRET}\n",
         f"id: a\nstatus_port: [\nstatus:\n  headers:\nX-Key: {SECRET}\n",
+        f"id: a\nstatus_port: 80\nstatus: {{kind: tcp, send: {SECRET}}}\n",
+        f"id: a\nstatus_port: 80\nstatus:\n  kind: tcp\n  steps:\n    - send: {SECRET}\n",
+        f'id: a\nstatus_port: 80\nstatus:\n  kind: tcp\n  "\\x73end": {SECRET}\n',
+        f'id: a\nstatus_port: 80\nstatus:\n  kind: tcp\n  steps: [{{"\\x73end": {SECRET}}}]\n',
     ],
 )
 def test_a_manifest_whose_headers_cannot_be_separated_from_the_rest_is_not_shown(text: str) -> None:

@@ -43,7 +43,9 @@ def test_a_tcp_target_that_speaks_or_closes_before_the_loop_looks_is_healthy(
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         target = Target(("127.0.0.1",), port)
-        probe = RunningProbe(Worker(tcp(port, "ssh"), 1), loop, target, None, time.monotonic, ended.append)
+        probe = RunningProbe(
+            Worker(tcp(port, "ssh"), 1), loop, target, None, time.monotonic, ended.append, lambda _: None
+        )
         probe.begin(time.monotonic(), 0.0)
         accepted, _ = server.accept()
         with accepted:

@@ -138,6 +138,7 @@ class Run:
             tls,  # type: ignore[arg-type]
             self.clock,
             self.ends.append,
+            lambda _: None,
         )
         if kept:
             connection = FakeConnection(None, self.probe, tls and tls.rustls(""))

@@ -85,7 +85,9 @@ class Scene:
         """Release the last probe, and begin the next one, on the kept connection where there is one."""
         self.release()
         target = Target(("127.0.0.1", "127.0.0.1"), PEER.port)
-        probe = RunningProbe(self._worker, self.loop, target, self._settings, time.monotonic, self.ended.append)
+        probe = RunningProbe(
+            self._worker, self.loop, target, self._settings, time.monotonic, self.ended.append, lambda _: None
+        )
         self.probes.append(probe)
         self._worker.started = time.monotonic()
         probe.begin(self._worker.started, 0.0)

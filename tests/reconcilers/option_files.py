@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Output, PodKey, Probe, TcpConnect, Tls
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Output, PodKey, Probe, Step, TcpConnect, Tls
 
 KEY = PodKey("web1", "isup")
 
@@ -19,6 +19,8 @@ KIND = ("status.kind", "expected 'http', 'tcp' or 'grpc', got ")
 TEXT = ("status.service", "expected text of one line, of at most 2048 characters, got ")
 PAIR = ("status.tls", "expected cert_file and key_file together")
 PLAIN_TLS = ("status.tls", "expected a check over TLS; this one is plain")
+SENDS = "sends bytes: not allowed; the controller's option allow_send would allow it"
+BYTES = 'expected characters up to U+00FF, each of which is one byte; write UTF-8 as bytes, as in "\\xc3\\xa9"'
 HOST = ("status.tls.server_name", "expected a host's name of letters, digits, '.', '_' and '-', got ")
 FILE = ("status.tls.ca_file", "expected a file's absolute path in ASCII, of at most 2048 characters, got ")
 BOOLEAN = "expected true or false, got "
@@ -129,9 +131,9 @@ INVALID = {
     **{
         f"{kind}-{what}": (f"status.{what.replace('-', '_')}", f"of no use to a check of the kind {kind}")
         for kind, whats in {
-            "tcp": ("connection", "expect-body", "expect-status", "headers", "method", "path", "service", "tls"),
+            "tcp": ("connection", "expect-body", "expect-status", "headers", "method", "path", "service"),
             "grpc": ("expect-body", "expect-status", "headers", "method", "path"),
-            "http": ("service",),
+            "http": ("expect", "service"),
         }.items()
         for what in whats
     },
@@ -145,7 +147,27 @@ INVALID = {
         for what in ("cert-alone", "cert-emptied-alone", "cert-with-empty-key", "cert-with-null-key")
     },
     "tls-key-alone": PAIR,
-    **{f"tls-{what}": PLAIN_TLS for what in ("plain", "plain-in-status", "plain-grpc")},
+    **dict.fromkeys(("tls-plain", "tls-plain-in-status", "tls-plain-grpc", "tcp-tls-plain"), PLAIN_TLS),
+    "tcp-starttls-plain": ("status.starttls", PLAIN_TLS[1]),
+    "tcp-starttls-unknown": ("status.starttls", "expected '', 'smtp', 'imap', 'pop3', 'postgres' or 'ldap', got 'ftp'"),
+    "tcp-send-not-allowed": ("status.send", SENDS),
+    **{f"tcp-send-{what}": ("status.send", "expected text of at most 4096 bytes") for what in ("list", "long")},
+    "tcp-send-beyond-bytes": ("status.send", BYTES),
+    "tcp-expect-beyond-bytes": ("status.expect", BYTES),
+    "tcp-expect-list": ("status.expect", f"{REGEX} of at most 1024 characters, got ['ok']"),
+    "tcp-expect-look-ahead": ("status.expect", f"{REGEX} (RE2): invalid perl operator: (?=, got '(?=ok)'"),
+    "tcp-steps-not-allowed": ("status.steps", SENDS),
+    **{
+        f"tcp-steps-{what}": ("status.steps", "expected a list of 1 to 16 steps")
+        for what in ("empty", "many", "mapping")
+    },
+    **{
+        f"tcp-steps-{what}": ("status.steps", "step 2: expected a mapping with send, expect or both")
+        for what in ("text", "useless")
+    },
+    "tcp-steps-misspelled": ("status.steps", "step 1: expected send, expect or both, found 'expct'"),
+    "tcp-steps-expect": ("status.steps", f"step 2: {REGEX} (RE2): missing ): (ok"),
+    "tcp-steps-and-expect": ("status.steps", "expected either steps, or send and expect"),
     **{f"tls-server-name-{what}": HOST for what in ("port", "umlaut", "url", "user")},
     **{f"tls-ca-{what}": FILE for what in ("list", "long", "newline", "relative", "umlaut")},
     "tls-ca-missing": ("status.tls.ca_file", "expected a readable file, '/nowhere/ca.pem': No such file or directory"),
@@ -208,6 +230,13 @@ VALID = {
     "paused": None,
     "paused-file-missing": None,
     "tcp": spec(TcpConnect("web1", 8000), interval=1.0, timeout=1.0),
+    "tcp-expect": spec(TcpConnect("web1", 8000, expect=r"^SSH-2\.0-")),
+    "tcp-send": spec(TcpConnect("web1", 8000, send=b"\x00\xff PING\r\n\x7f", expect="\xe9")),
+    "tcp-starttls": spec(TcpConnect("web1", 8000, Tls(server_name="mail.example.com"), "smtp")),
+    "tcp-steps": spec(TcpConnect("web1", 8000, Tls(), "imap", steps=(Step(expect="^220"), Step(send=b"QUIT\r\n")))),
+    "tcp-tls": spec(TcpConnect("web1", 8000, Tls(insecure_skip_verify=True))),
+    "tcp-tls-empty": spec(TcpConnect("web1", 8000, Tls())),
+    "tcp-tls-null": spec(TcpConnect("web1", 8000)),
     "tcp-localhost": spec(TcpConnect("localhost", 8000)),
     "thresholds-highest": CheckSpec(KEY, HTTPS, 5.0, 5.0, 1000, 1000),
     "timeout-equal": spec(interval=2.0, timeout=2.0),
@@ -218,5 +247,6 @@ VALID = {
 WITH_PERMISSION = {
     *("headers", "headers-host", "options-all"),
     *("body-empty", "body-of-post", "method-options", "method-put-reuse"),
+    *("tcp-send", "tcp-steps"),
 }
 """The valid files that are so only with the permission of the operator."""

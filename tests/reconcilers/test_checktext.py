@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconcilers.checktext import changes, describe
-from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Output, PodKey, Probe, TcpConnect, Tls
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Output, PodKey, Probe, Step, TcpConnect, Tls
 
 KEY = PodKey("web1", "isup")
 PLAIN = CheckSpec(KEY, HttpGet("web1", 80, "/_status"), 5.0, 2.0)
@@ -27,6 +27,19 @@ def test_an_ordinary_check_is_described_by_a_few_fields() -> None:
     ("probe", "fields"),
     [
         (TcpConnect("web1", 80), {"url": "tcp://web1:80"}),
+        (
+            TcpConnect("web1", 80, send=b"a\r\n\x00\x7f\xff", expect="^b"),
+            {"url": "tcp://web1:80", "send": "6 bytes (b8ac03f3aaf1)", "expect": "^b"},
+        ),
+        (
+            TcpConnect("web1", 80, Tls(), "smtp", steps=(Step(b"a"), Step(expect="b"))),
+            {
+                "url": "tcp://web1:80",
+                "starttls": "smtp",
+                "steps.1.send": "1 bytes (433911c6eb0d)",
+                "steps.2.expect": "b",
+            },
+        ),
         (GrpcHealth("web1", 80, "search"), {"url": "grpc://web1:80/search", "service": "search"}),
         (GrpcHealth("web1", 80, tls=Tls(server_name="x")), {"url": "grpcs://web1:80/", "tls.server_name": "x"}),
         (

@@ -88,5 +88,7 @@ def test_the_url_of_a_check_is_joined_from_its_parts() -> None:
     assert HttpGet("web1", 8000, "/_status", Tls()).url == "https://web1:8000/_status"
     assert HttpGet("web1", 8000, "/").url == "http://web1:8000/"
     assert TcpConnect("web1", 8000).url == "tcp://web1:8000"
+    assert TcpConnect("web1", 8000, Tls()).url == "tls://web1:8000"
+    assert TcpConnect("web1", 8000, Tls(), "smtp").url == "tcp://web1:8000"
     assert GrpcHealth("web1", 8000, "isup.v1.Pods", Tls()).url == "grpcs://web1:8000/isup.v1.Pods"
     assert GrpcHealth("web1", 8000).url == "grpc://web1:8000/"

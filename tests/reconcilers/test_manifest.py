@@ -35,7 +35,7 @@ def unreadable(path: str) -> str:
 
 
 RULES = Rules(unreadable=unreadable)
-ALLOWING = replace(RULES, allow_headers=True, allow_methods=frozenset({"POST", "PUT", "OPTIONS"}))
+ALLOWING = replace(RULES, allow_headers=True, allow_send=True, allow_methods=frozenset({"POST", "PUT", "OPTIONS"}))
 PYDANTIC = re.compile("Input should|Value error|valid dictionary|instance of|permitted|Extra|equal to")
 
 

@@ -21,9 +21,10 @@ def https(port: int, pod: str, *, tls: Tls | None = None, **options: Any) -> Che
     return http(port, pod, tls=tls or Tls(), **options)
 
 
-def tcp(port: int, pod: str, *, host: str = "localhost", **general: Any) -> CheckSpec:
-    """A check that only connects."""
-    return check(pod, TcpConnect(host, port), **general)
+def tcp(port: int, pod: str, *, host: str = "localhost", **options: Any) -> CheckSpec:
+    """A check that only connects, unless `options` say more; they are those of `TcpConnect` and of `CheckSpec`."""
+    mine, general = _split(options)
+    return check(pod, TcpConnect(host, port, **mine), **general)
 
 
 def grpc(port: int, pod: str, *, host: str = "localhost", **options: Any) -> CheckSpec:

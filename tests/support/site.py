@@ -45,7 +45,7 @@ class Site(AbstractContextManager["Site"]):
         fleet: FleetReader | None = None,
     ) -> None:
         self.healths = HealthStore(lambda _: None, wall_clock=lambda: NOW - 60)
-        self.manifests = ManifestStore(Rules(allow_headers=True), wall_clock=lambda: NOW - 60)
+        self.manifests = ManifestStore(Rules(allow_headers=True, allow_send=True), wall_clock=lambda: NOW - 60)
         self.flapping: dict[PodKey, Flapping] = {}
         self.published: dict[PodKey, HealthRecord] = {}
         self.unhealthy: list[str] = []
