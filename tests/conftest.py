@@ -1,5 +1,6 @@
 """What many tests need: a real Consul, a real Prometheus, and its checker."""
 
+import gc
 import os
 import shutil
 import signal
@@ -29,6 +30,9 @@ LONGEST = (
 
 LONG = "long"
 """The marker of the tests that only `pytest -m long` runs, as `tests/run --long` does."""
+
+GC_THRESHOLDS = gc.get_threshold()
+gc.set_threshold(100_000)  # until all tests are collected: nearly all that this makes stays
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us beside others has it ignored for all
 
@@ -96,6 +100,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker(LONG)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_collection_finish() -> None:
+    """Spare every later search for cycles the modules and the tests."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -48,10 +48,10 @@ def scrape(exposition: Exposition) -> None:
 
 def test_no_thread_waits_for_a_scrape_of_ten_thousand_checks() -> None:
     site = Site()
-    assert longest_pause(lambda: scrape(site.exposition())) < LONGEST
+    assert longest_pause(lambda: scrape(site.exposition()), LONGEST) < LONGEST
     exposition = site.exposition()
     scrape(exposition)
-    assert longest_pause(lambda: scrape(exposition)) < LONGEST, "of a later scrape, to which kept samples are copied"
+    assert longest_pause(lambda: scrape(exposition), LONGEST) < LONGEST, "of a later scrape (of kept samples)"
 
 
 def test_a_scrape_after_new_probes_of_all_checks_costs_less_than_the_first_one() -> None:
