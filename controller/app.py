@@ -92,7 +92,10 @@ class App:
         grace, lacks = (config.startup_grace, reality.lacks) if reality else (0.0, None)
         self._deployments = Deployments(grace, self._manifests, self._places.published, faults=faults, lacks=lacks)
         moves = self._share.may_lose
-        self._healths = HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited, moves=moves)
+        uptimes = self._restart_state.uptimes
+        self._healths = HealthStore(
+            self._publish, deployments=self._deployments, inherit=self._inherited, moves=moves, uptimes=uptimes
+        )
         self._engine = ProbeEngine(
             self._healths,
             self._metrics.probes,
@@ -107,7 +110,8 @@ class App:
         fleet = InFleet(moves, self._places.published) if config.fleet else None
         dampings = {} if fleet and "kv" in config.publish else self._restart_state.dampings()
         rules, is_awaited = config.damping_rules(), self._is_awaited
-        self._desired = DesiredHealth(self._healths, time.monotonic, rules, dampings, is_awaited, fleet)
+        uptime = uptimes.text if fleet or config.publish_uptime else None
+        self._desired = DesiredHealth(self._healths, time.monotonic, rules, dampings, is_awaited, fleet, uptime)
         self._share.listen(lambda: self._publish(self._healths.pending()))
         self._checking = ControlLoop(
             self._checks,

@@ -32,7 +32,7 @@ class Saved:
     `check` is its `identity`, and `at` the time of the state (seconds since the epoch). `manifest` is the digest of the
     manifest version that `health` is about; `health` and `last` have no version, because serial numbers are of one run.
     `failing_since` is when the first failure since the last success started, 0 if there is none. `damping` has times of
-    the monotonic clock.
+    the monotonic clock. `uptime` is the time of the pod, encoded. A pod without a check has that alone.
     """
 
     key: Annotated[PodKey, PlainSerializer(PodKey._asdict)]
@@ -43,6 +43,7 @@ class Saved:
     last: ProbeResult | None = None
     damping: Damping | None = None
     manifest: str = ""
+    uptime: str = ""
 
     @classmethod
     def of(
@@ -53,6 +54,11 @@ class Saved:
         latest = max(at, health.since, health.born, failing_since, last.started if last else 0.0)
         manifest = digest(health.version.data)
         return cls(spec.key, identity(spec), latest, bare, failing_since, bare_last, manifest=manifest)
+
+    @classmethod
+    def without_check(cls, key: PodKey, at: float, uptime: str) -> "Saved":
+        """The state of a pod that has no check at the moment. No check takes it over."""
+        return cls(key, "", at, CheckHealth(), uptime=uptime)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,18 @@ Source: pkg/kp and pkg/store/consul (WatchResult), pkg/health (ToHealthState) of
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import msgspec
 
+from reconcilers import uptime
 from reconcilers.escaping import safe_json, safe_utf8
 from reconcilers.health import NO_COUNTS, CheckHealth, Counts, HealthState, Reason
 from reconcilers.spec import PodKey, is_name
+from reconcilers.uptime import MAX_TEXT, TICK, Share, UptimeError
 
 MAX_OUTPUT = 4_096
 MAX_MESSAGE = 200
@@ -51,7 +53,8 @@ class HealthRecord:
     probed. That is an older version while the newest is invalid. It is empty if p2 would not read the manifest.
 
     Only a fleet has `counts` and `tokens`, for the controller that takes the pod over: the `pending` counts of a pod
-    that may move soon, and what is left of the tokens of the flap damping; None if the pod changes seldom.
+    that may move soon, and what is left of the tokens of the flap damping; None if the pod changes seldom. `uptime` is
+    an encoded `Uptime` by the wall clock, or "".
     """
 
     key: PodKey
@@ -67,6 +70,7 @@ class HealthRecord:
     manifest_sha: str = ""
     counts: Counts = field(default=NO_COUNTS, compare=False)
     tokens: int | None = field(default=None, compare=False)
+    uptime: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, key: PodKey, health: CheckHealth, last_probe: float, manifest_sha: str = "") -> "HealthRecord":
@@ -79,6 +83,14 @@ class HealthRecord:
     def excerpt(self) -> str:
         """The excerpt of the response; "" if `output` has the detail in its place."""
         return self.output if self.output != self.detail else ""
+
+    def shares(self, now: float) -> Sequence[Share]:
+        """Returns the share of the time up in each window that ends at `now` (seconds since the epoch), for a record
+        that is still published; empty if the record does not have it."""
+        try:
+            return uptime.decode(self.uptime).shares(int(now / TICK)) if self.uptime else ()
+        except UptimeError:
+            return ()
 
     def is_news_after(self, published: "HealthRecord | None") -> bool:
         """Whether readers of `published` must get this record.
@@ -120,6 +132,8 @@ class HealthRecord:
             fields |= {"LastSeen": self.last_seen.value, "Changes": self.changes}
         if self.tokens is not None:
             fields |= {"Tokens": self.tokens, "Changes": self.changes}
+        if self.uptime:
+            fields["Uptime"] = self.uptime
         fields |= {name.title(): count for name, count in self.counts._asdict().items() if count}
         return safe_json(safe_utf8(json.dumps(fields, ensure_ascii=False))).encode()
 
@@ -166,6 +180,7 @@ def decode(data: bytes) -> HealthRecord:
             _sha(fields.get("manifestsha")),
             Counts(*(max(0, int(fields.get(name, 0))) for name in Counts._fields)),
             int(fields["tokens"]) if "tokens" in fields else None,
+            _uptime(fields.get("uptime")),
         )
     except MALFORMED as error:
         raise RecordError(f"not a health record: {str(error)[:MAX_MESSAGE]}") from None
@@ -207,6 +222,10 @@ def _reason(text: object) -> Reason:
 
 def _sha(text: object) -> str:
     return text if isinstance(text, str) and SHA.fullmatch(text) else ""
+
+
+def _uptime(text: object) -> str:
+    return text if isinstance(text, str) and len(text) <= MAX_TEXT else ""
 
 
 def _seconds(text: object) -> float:

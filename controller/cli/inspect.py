@@ -46,6 +46,10 @@ def inspect(
     and the same of reality), and in addition scheduled, labels, reason, detail, since, last_probe and
     probed_manifest_sha. A pod without published health is unknown. Without any pod, the tree is {} and the list is
     null, as with p2-inspect. Labels are read from the manifests, whether or not a controller declares them.
+
+    In a fleet, or with `publish_uptime` in the configuration, a pod has its uptime: by window (1h, 24h, 7d, 30d) the
+    seconds up and down, and the share of time up. The table shows that of 24 hours.
+
     The table has colours on a terminal (unless NO_COLOR is set) and plain columns elsewhere.
 
     \b
@@ -84,7 +88,7 @@ def _show(pods: Sequence[InspectedPod]) -> None:
     rows = sorted(table.row(pod, now) for pod in pods)
     terminal = console()
     if terminal.is_terminal and not terminal.is_dumb_terminal:
-        terminal.print(table.drawn(rows))
+        terminal.print(table.drawn(rows, terminal.width))
         say(f"\n{table.totals(pods)}")
     else:
         say(table.columns(rows))

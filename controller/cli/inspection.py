@@ -86,14 +86,16 @@ def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None
 def as_tree(pods: Iterable[InspectedPod]) -> dict[str, dict[str, Any]]:
     """`{pod: {node: {...}}}`, as p2-inspect prints it."""
     tree: dict[str, dict[str, Any]] = {}
+    now = time.time()
     for pod in pods:
-        tree.setdefault(pod.key.pod, {})[pod.key.node] = _fields(pod)
+        tree.setdefault(pod.key.pod, {})[pod.key.node] = _fields(pod, now)
     return tree
 
 
 def as_list(pods: Iterable[InspectedPod]) -> list[dict[str, Any]]:
     """`[{"node": ..., "pod": ..., ...}]`: the same as a list."""
-    return [{"node": pod.key.node, "pod": pod.key.pod, **_fields(pod)} for pod in pods]
+    now = time.time()
+    return [{"node": pod.key.node, "pod": pod.key.pod, **_fields(pod, now)} for pod in pods]
 
 
 def manifests(tree: str, pairs: Iterable[KvPair]) -> dict[PodKey, bytes]:
@@ -156,7 +158,7 @@ def _launched(manifest: bytes | None) -> _Launched:
     return _Launched(p2manifest.sha_of(document), launchables.versions(document))
 
 
-def _fields(pod: InspectedPod) -> dict[str, Any]:
+def _fields(pod: InspectedPod, now: float) -> dict[str, Any]:
     """A pod without a record is unknown, because a missing key means that to p2's tools too."""
     intent, reality = _launched(pod.intent), _launched(pod.reality)
     record = pod.record
@@ -181,4 +183,6 @@ def _fields(pod: InspectedPod) -> dict[str, Any]:
             "last_probe": timestamp(record.last_probe),
             "probed_manifest_sha": record.manifest_sha,
         }
+        if shares := record.shares(now):
+            fields["uptime"] = {each.window: {"share": each.ratio, "up": each.up, "down": each.down} for each in shares}
     return fields

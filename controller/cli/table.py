@@ -34,11 +34,16 @@ class Row(NamedTuple):
     state: str
     since: str
     probed: str
+    uptime: str
     reason: str
     detail: str
 
 
 HEADS = tuple(name.upper() for name in Row._fields)
+UPTIME = Row._fields.index("uptime")
+WINDOW = "24h"
+WIDE = 120
+"""The least columns of a terminal that has room for the uptime."""
 
 
 def row(pod: InspectedPod, now: float) -> Row:
@@ -47,12 +52,13 @@ def row(pod: InspectedPod, now: float) -> Row:
     detail = safe_words(record.detail) if record else "no health is published"
     if pod.intent is None:
         detail = "; ".join(filter(None, ("not scheduled", detail)))
-    since, probed, reason = "", "", ""
+    since, probed, uptime, reason = "", "", "", ""
     if record:
         since = age(now - record.since) if record.since else ""
         probed = age(now - record.last_probe) if record.last_probe else ""
+        uptime = next((share.text for share in record.shares(now) if share.window == WINDOW), "")
         reason = record.reason
-    return Row(pod.key.pod, pod.key.node, state(pod), since or "-", probed or "-", reason or "-", detail)
+    return Row(pod.key.pod, pod.key.node, state(pod), since or "-", probed or "-", uptime or "-", reason or "-", detail)
 
 
 def state(pod: InspectedPod) -> HealthState:
@@ -62,7 +68,10 @@ def state(pod: InspectedPod) -> HealthState:
 
 def columns(rows: Iterable[Row]) -> str:
     """Plain columns of pods; see `plain`."""
-    return plain(HEADS, rows)
+    lines = list(rows)
+    if _have_uptime(lines):
+        return plain(HEADS, lines)
+    return plain(_without_uptime(HEADS), map(_without_uptime, lines))
 
 
 def plain(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -72,17 +81,27 @@ def plain(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("  ".join(map(set_cell_size, line, widths)).rstrip() for line in lines)
 
 
-def drawn(rows: Iterable[Row], *, one_line: bool = False) -> Table:
-    """A table for a terminal. What is wider than the terminal is wrapped; with `one_line` it is cut."""
+def drawn(rows: Iterable[Row], width: int, *, one_line: bool = False) -> Table:
+    """A table for a terminal of `width` columns. What is wider is wrapped; with `one_line` it is cut."""
+    lines = list(rows)
+    names = Row._fields if width >= WIDE and _have_uptime(lines) else _without_uptime(Row._fields)
     overflow: OverflowMethod = "ellipsis" if one_line else "fold"
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for head in HEADS:
-        table.add_column(head, no_wrap=one_line and head != "DETAIL", overflow=overflow)
-    for each in rows:
-        cells = {name: Text(word, no_wrap=one_line, overflow=overflow) for name, word in each._asdict().items()}
+    for name in names:
+        table.add_column(name.upper(), no_wrap=one_line and name != "detail", overflow=overflow)
+    for each in lines:
+        cells = {name: Text(getattr(each, name), no_wrap=one_line, overflow=overflow) for name in names}
         cells["state"].stylize(STYLES[HealthState(each.state)])
         table.add_row(*cells.values())
     return table
+
+
+def _have_uptime(rows: Iterable[Row]) -> bool:
+    return any(each.uptime != "-" for each in rows)
+
+
+def _without_uptime(line: Sequence[str]) -> Sequence[str]:
+    return (*line[:UPTIME], *line[UPTIME + 1 :])
 
 
 def totals(pods: Iterable[InspectedPod]) -> str:

@@ -127,7 +127,7 @@ class LiveTable:
         if len(worst) > room:
             totals += f"; {len(worst) - room} of them have no room here"
         waiting = f"waiting: {safe_words(trouble)}" if trouble else ""
-        rows = table.drawn([table.row(sight, now) for sight in worst[:room]], one_line=True)
+        rows = table.drawn([table.row(sight, now) for sight in worst[:room]], self._console.width, one_line=True)
         return Group(rows, Text(f"\n{totals}\n{waiting}", no_wrap=True, overflow="ellipsis"))
 
 

@@ -110,6 +110,8 @@ class Config(Section):
     allow_addresses: Annotated[fields.Allowances, LIVE] = ()
     canary: fields.CanaryTarget = "consul"
     publish: fields.Publish = ("kv",)
+    publish_uptime: Boolean = False
+    """Whether records have the time that their pods were up and down. In a fleet they always have it."""
     service: ServiceSection = Field(default_factory=ServiceSection)
     startup_grace: Delay = 0.0
     """Begins with each version by p2's SHA, which ignores what p2 does not know below `status:`."""

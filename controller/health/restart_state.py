@@ -9,12 +9,13 @@ from controller.health.node_lock import NodeLock
 from controller.health.state_file import StateFile
 from controller.health.state_saver import StateSaver
 from controller.health.store import Tracked
+from controller.health.uptimes import Uptimes
 from controller.runtime.heartbeat import Heartbeats
 from controller.runtime.log.once import LogOnce
 from controller.runtime.plain_files import is_unwritable
 from reconcilers.adoption import Inherited, adopt
 from reconcilers.damping import Damping
-from reconcilers.record import HealthRecord
+from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import CheckSpec, PodKey
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ class RestartState:
     def __init__(self, folder: Path, node: str, heartbeats: Heartbeats, *, is_required: bool) -> None:
         self._lock: NodeLock | None = None
         self._saver: StateSaver | None = None
+        self.uptimes = Uptimes()
+        """The time that each pod was up and down, with that of the last run."""
         self._trouble = LogOnce(log)
         try:
             self._lock = NodeLock(folder, node)
@@ -43,7 +46,8 @@ class RestartState:
             hint = "" if is_required else " (set state_dir)"
             log.warning("no state is kept, the next run starts without it%s: %s", hint, error)
             return
-        self._saver = StateSaver(StateFile(folder, node), heartbeats.new("state", HEARTBEAT_LIMIT, asks=True))
+        heartbeat = heartbeats.new("state", HEARTBEAT_LIMIT, asks=True)
+        self._saver = StateSaver(StateFile(folder, node), heartbeat, uptimes=self.uptimes)
 
     @property
     def session(self) -> str:
@@ -75,6 +79,8 @@ class RestartState:
 
     def take_over(self, spec: CheckSpec, published: HealthRecord | None) -> Inherited | None:
         """Returns where the check `spec` continues. `published` is what has been published without a break."""
+        if isinstance(published, Elsewhere):
+            self.uptimes.inherit(published)
         return self._saver.take_over(spec, published) if self._saver else adopt(spec, None, published, time.time())
 
     def start(self, checks: Callable[[], Iterable[Tracked]], dampings: Callable[[], Mapping[PodKey, Damping]]) -> None:

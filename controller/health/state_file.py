@@ -5,14 +5,17 @@ start without its earlier state. A file is never written longer than it would be
 """
 
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from controller.health.uptimes import SavedAt
+from controller.runtime.boottime import boottime
 from reconcilers.adoption import Saved
 from reconcilers.spec import PodKey
 
@@ -21,7 +24,7 @@ log = logging.getLogger(__name__)
 SUFFIX = ".state"
 FORMAT = 1
 MAX_BYTES = 256 * 1024 * 1024
-"""A check takes about 500 bytes, and at most 3 KiB if its error message is long."""
+"""A check takes about 500 bytes, and at most 4 KiB if its error message is long."""
 MAX_LINE = 64 * 1024
 MAX_DETAIL = 500
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -31,13 +34,21 @@ class Unwritable(ValueError):
     """The state of one check cannot be written. The message says why."""
 
 
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The first line. Times of the monotonic clock are comparable within one `boot` only."""
+    """The first line. Times of the monotonic clock are comparable within one `boot` only.
+
+    `boottime` and `wall` are when the file was written, by two clocks. Earlier versions do not write them.
+    """
 
     format: int
     node: str
     boot: str
+    boottime: Seconds = 0.0
+    wall: Seconds = 0.0
 
 
 _HEAD = TypeAdapter(Head)
@@ -50,6 +61,8 @@ class StateFile:
     def __init__(self, folder: Path, node: str) -> None:
         self._path = folder / f"{node}{SUFFIX}"
         self._head = Head(FORMAT, node, _boot())
+        self.saved_at = SavedAt(0.0, 0.0, is_same_boot=False)
+        """When the file was written that was read."""
 
     def read(self) -> dict[PodKey, Saved]:
         """Returns the states in the file; none if the file is missing or cannot be read."""
@@ -62,7 +75,9 @@ class StateFile:
                         self._path,
                     )
                     return {}
-                return {one.key: one for one in self._parsed(file, same_boot=head.boot == self._head.boot != "")}
+                is_same_boot = head.boot == self._head.boot != ""
+                self.saved_at = SavedAt(head.boottime, head.wall, is_same_boot=is_same_boot)
+                return {one.key: one for one in self._parsed(file, same_boot=is_same_boot)}
         except FileNotFoundError:
             return {}
         except (OSError, ValidationError) as error:
@@ -85,7 +100,8 @@ class StateFile:
         left_out = 0
         unfinished = self._path.with_name(f".{self._path.name}.new")
         with unfinished.open("wb") as file:
-            size = file.write(_HEAD.dump_json(self._head) + b"\n")
+            head = replace(self._head, boottime=boottime(), wall=time.time())
+            size = file.write(_HEAD.dump_json(head) + b"\n")
             for line in lines:
                 if (size := size + len(line)) > MAX_BYTES:
                     left_out += 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from controller.health.state_file import MAX_BYTES, StateFile, Unwritable
 from controller.health.store import Tracked
+from controller.health.uptimes import Uptimes
 from controller.runtime.background_thread import BackgroundThread
 from controller.runtime.heartbeat import Heartbeat
 from controller.runtime.log.once import LogOnce
@@ -19,6 +20,7 @@ from reconcilers.damping import Damping
 from reconcilers.health import CheckHealth
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, PodKey
+from reconcilers.uptime import Uptime
 
 log = logging.getLogger(__name__)
 
@@ -33,32 +35,41 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of the file, and the values that it was made of."""
+    """One line of the file, and the values that it was made of. The `uptime` is encoded only once."""
 
     check: CheckSpec
     health: CheckHealth
     damping: Damping | None
     at: float
     text: bytes
+    uptime: Uptime | None
+    encoded: str
 
 
 class StateSaver:
-    """Saves in a thread with the name of its heartbeat. The thread that starts checks calls `take_over`."""
+    """Saves in a thread with the name of its heartbeat. The thread that starts checks calls `take_over`.
+
+    `uptimes` continue with the saved times.
+    """
 
     def __init__(
         self,
         file: StateFile,
         heartbeat: Heartbeat,
         *,
+        uptimes: Uptimes | None = None,
         period: float = PERIOD,
     ) -> None:
         self._file = file
         self._faults = heartbeat.faults
         self._period = period
         self._not_taken_over = file.read()
+        self._uptimes = uptimes or Uptimes()
+        self._load_uptimes(file)
         self._checks: Callable[[], Iterable[Tracked]] = tuple
         self._dampings: Callable[[], Mapping[PodKey, Damping]] = dict
         self._lines: dict[PodKey, _Line] = {}
+        self._without_check: dict[PodKey, tuple[Uptime, bytes]] = {}
         self._write_trouble = LogOnce(log)
         self._size_trouble = LogOnce(log)
         self._unwritable: set[PodKey] = set()
@@ -81,7 +92,15 @@ class StateSaver:
         """Saves once more and ends the thread. Does nothing before `start`."""
         self._thread.stop(timeout)
 
+    def _load_uptimes(self, file: StateFile) -> None:
+        saved = self._not_taken_over
+        texts = {key: one.uptime for key, one in saved.items() if one.uptime}
+        without_check = [key for key in texts if not saved[key].check]
+        self._not_taken_over = {key: one for key, one in saved.items() if one.check}
+        self._uptimes.load(texts, without_check, file.saved_at)
+
     def _turn(self) -> float:
+        self._uptimes.beat()
         if self._refresh(REFRESH_AFTER):
             self._save()
         return self._period
@@ -92,24 +111,46 @@ class StateSaver:
 
     def _refresh(self, max_age: float) -> bool:
         """Replaces the lines that changed or are older than `max_age` seconds. Returns whether any was."""
-        before, now, dampings = self._lines, time.time(), self._dampings()
+        before, now, dampings, uptimes = self._lines, time.time(), self._dampings(), dict(self._uptimes.all())
         lines: dict[PodKey, _Line] = {}
         for number, check in enumerate(self._checks()):
-            key, damping = check.spec.key, dampings.get(check.spec.key)
-            if (line := before.get(key)) and _is_current(line, check, damping, now - max_age):
+            key = check.spec.key
+            line, damping, uptime = before.get(key), dampings.get(key), uptimes.pop(key, None)
+            if line and line.uptime is uptime and _is_current(line, check, damping, now - max_age):
                 lines[key] = line
             else:
                 with self._faults.contain(f"saving the state of {key}"):
-                    lines[key] = self._line(check, damping, now)
+                    lines[key] = self._line(check, damping, uptime, line, now)
             if number % BATCH == 0:
                 time.sleep(0)
         self._lines = lines
-        return lines != before
+        return self._refresh_without_check(uptimes, now) or lines != before
 
-    def _line(self, check: Tracked, damping: Damping | None, now: float) -> _Line:
+    def _refresh_without_check(self, uptimes: Mapping[PodKey, Uptime], now: float) -> bool:
+        """Replaces the lines of pods without a check whose time is not the same. Returns whether any was."""
+        before = self._without_check
+        self._without_check = {
+            key: known
+            if (known := before.get(key)) and known[0] is uptime
+            else (uptime, self._text(Saved.without_check(key, now, uptime.encode())))
+            for key, uptime in uptimes.items()
+        }
+        return self._without_check != before
+
+    def _line(
+        self, check: Tracked, damping: Damping | None, uptime: Uptime | None, before: _Line | None, now: float
+    ) -> _Line:
         spec, known = check.spec, check.assessment
         saved = Saved.of(spec, now, known.health, known.failing_since, check.last)
-        return _Line(spec, known.health, damping, now, self._text(replace(saved, damping=damping)))
+        is_same = before and before.uptime is uptime
+        encoded = before.encoded if before and is_same else uptime.encode() if uptime else ""
+        text = self._text(replace(saved, damping=damping, uptime=encoded))
+        return _Line(spec, known.health, damping, now, text, uptime, encoded)
+
+    def _encoded(self, key: PodKey) -> str:
+        """Returns the time of a pod without a check; "" if nothing is known of it."""
+        known = self._without_check.get(key)
+        return known[0].encode() if known else ""
 
     def _text(self, saved: Saved) -> bytes:
         """Returns the line of one check. It is empty if the state cannot be written, which is logged once a check."""
@@ -126,9 +167,13 @@ class StateSaver:
     def _save(self) -> None:
         """Writes the file. It also has the states that no check has taken over: their manifests may not be read yet."""
         now = time.time()
-        remaining = [self._text(one) for one in list(self._not_taken_over.values()) if now - one.at < HINT]
+        waiting = {key: one for key, one in self._not_taken_over.copy().items() if now - one.at < HINT}
         try:
-            lines = [*(line.text for line in self._lines.values()), *remaining]
+            lines = [
+                *(line.text for line in self._lines.values()),
+                *(self._text(replace(one, uptime=self._encoded(key))) for key, one in waiting.items()),
+                *(text for key, (_, text) in self._without_check.items() if key not in waiting),
+            ]
             self._report_left_out(self._file.write(lines), len(lines))
             self._write_trouble.clear()
         except OSError as error:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from controller.health.history import History
+from controller.health.uptimes import Uptimes
 from reconcilers.adoption import Inherited
 from reconcilers.evidence import is_proven
 from reconcilers.health import (
@@ -19,6 +20,7 @@ from reconcilers.health import (
     SUCCESS,
     Assessment,
     CheckHealth,
+    HealthState,
     Outcome,
     ProbeResult,
     Reason,
@@ -33,12 +35,12 @@ log = logging.getLogger(__name__)
 class Tracked:
     """One check that runs, and everything that is known about it. Any thread may read it; only the store writes it.
 
-    `last`, `counts` and `history` are about probes. They stay empty for a pod that is not probed.
+    `last`, `counts`, `history` and `uptimes` are about probes. They stay empty for a pod that is not probed.
     """
 
-    __slots__ = ("assessment", "counts", "generation", "history", "last", "spec", "transitions")
+    __slots__ = ("assessment", "counts", "generation", "history", "last", "spec", "transitions", "uptimes")
 
-    def __init__(self, spec: CheckSpec, generation: int, now: float, history_size: int) -> None:
+    def __init__(self, spec: CheckSpec, generation: int, now: float, history_size: int, uptimes: Uptimes) -> None:
         self.spec = spec
         self.generation = generation
         self.assessment = Assessment(CheckHealth(born=now))
@@ -46,6 +48,7 @@ class Tracked:
         self.counts = dict.fromkeys(Outcome, 0)
         self.transitions = 0
         self.history = History(history_size)
+        self.uptimes = uptimes
 
     @property
     def health(self) -> CheckHealth:
@@ -58,10 +61,12 @@ class Tracked:
         if self.last and not spec.output.keeps(success=self.last.outcome is Outcome.SUCCESS):
             self.last = replace(self.last, output="")
         self.spec, self.generation, self.assessment = spec, generation, Assessment(CheckHealth(born=now))
+        self._count_time()
 
     def inherit(self, before: Inherited) -> None:
         """Continues where an earlier run of this controller, or another controller, ended."""
         self.assessment, self.last = before.assessment, before.last
+        self._count_time()
 
     def record(self, result: ProbeResult) -> None:
         """Keeps the result of a probe for readers."""
@@ -73,8 +78,15 @@ class Tracked:
     def reassess(self, after: Assessment) -> bool:
         """Replaces the assessment. Returns whether readers must be told."""
         before, self.assessment = self.assessment, after
-        self.transitions += after.health.state is not before.health.state
+        if after.health.state is not before.health.state:
+            self.transitions += 1
+            self._count_time()
         return after.health.is_news_after(before.health)
+
+    def _count_time(self) -> None:
+        """Counts the time from now on as that of the present state. Without a probe, the state is not known."""
+        state = HealthState.UNKNOWN if isinstance(self.spec.probe, Unprobed) else self.health.state
+        self.uptimes.note(self.spec.key, state)
 
 
 class Deploying(Protocol):
@@ -94,8 +106,8 @@ class HealthStore:
 
     While this node is `cut_off`, failures are our own fault. While a pod is being deployed (see `deployments`), its
     failures do not make it critical. `inherit` returns what an earlier run knew about a check. `on_change` is called
-    with the pods whose health changed. `moves` says whether a node may move to another controller soon: then changes
-    of the counts are announced too.
+    with the pods whose health changed. `uptimes` gets every change of a state. `moves` says whether a node may move to
+    another controller soon: then changes of the counts are announced too.
     """
 
     def __init__(
@@ -106,6 +118,7 @@ class HealthStore:
         deployments: Deploying | None = None,
         inherit: Callable[[CheckSpec], Inherited | None] = lambda _: None,
         moves: Callable[[str], bool] = lambda _: False,
+        uptimes: Uptimes | None = None,
     ) -> None:
         self._on_change = on_change
         self._deployments = deployments
@@ -114,6 +127,7 @@ class HealthStore:
         self._counted: list[PodKey] = []
         """The pods whose counts changed, if their nodes may move."""
         self._history_size = history_size
+        self.uptimes = uptimes or Uptimes()
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._tracked: dict[PodKey, Tracked] = {}
@@ -145,7 +159,7 @@ class HealthStore:
                 if known := self._tracked.get(spec.key):
                     known.restart(spec, generation, now)
                     continue
-                tracked = self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size)
+                tracked = self._tracked[spec.key] = Tracked(spec, generation, now, self._history_size, self.uptimes)
                 if before := inherited.get(spec.key):
                     tracked.inherit(before)
             self.version += 1
@@ -159,6 +173,7 @@ class HealthStore:
         with self._lock:
             for key in keys:
                 self._tracked.pop(key, None)
+            self.uptimes.leave(keys)
             self.version += 1
         self._on_change(keys)
 

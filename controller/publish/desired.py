@@ -36,6 +36,7 @@ class DesiredHealth:
     A pod that flaps is published as unknown until its quiet time is over. `clock` is monotonic, in seconds. `dampings`
     is the damping of each pod from an earlier run. `is_awaited` says whether a pod without a worker may get one soon.
     Until then its record is kept. `fleet` has what differs in a fleet.
+    `uptime` returns the encoded time of a pod, if the records have it.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class DesiredHealth:
         dampings: Mapping[PodKey, Damping] | None = None,
         is_awaited: Callable[[PodKey], bool] = lambda _: False,
         fleet: InFleet | None = None,
+        uptime: Callable[[PodKey], str] | None = None,
     ) -> None:
         self._healths = healths
         self._clock = clock
         self._rules = rules or DampingRules()
         self._is_awaited = is_awaited
         self._fleet = fleet
+        self._uptime = uptime
         self._lock = threading.Lock()
         self._dampings: dict[PodKey, Damping] = dict(dampings or {})
         self._shas: dict[PodKey, tuple[ManifestVersion, str]] = {}
@@ -70,6 +73,8 @@ class DesiredHealth:
             record = HealthRecord.of(key, health, last_probe, self._sha(key, health))
             if self._fleet and self._fleet.moves(key.node):
                 record = replace(record, counts=health.pending)
+            if self._uptime:
+                record = replace(record, uptime=self._uptime(key))
             proven = health.state is not HealthState.PASSING or self._healths.is_proven(key)
             return self._damped(record, health.state, proven=proven)
 

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from controller.config import ConfigError
 from controller.members.fleet_reader import FleetReader
 from controller.runtime.faults import Faults
+from controller.web.api.badges import Badges
 from controller.web.api.fleet import FleetApi
 from controller.web.api.routes import Api, Complaints, bad_query
 from controller.web.assets import Assets
@@ -114,6 +115,7 @@ class Web:
         routes = [
             *self._pages.routes(),
             *api.routes(),
+            *Badges(views, shown).routes(),
             *FleetApi(shown, node).routes(),
             self._events.route(),
             assets.route(),

@@ -18,6 +18,7 @@ from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, R
 from reconcilers.labels import NO_SELECTOR, Selector, matches
 from reconcilers.record import HealthRecord, Unsettled
 from reconcilers.spec import CheckSpec, FieldWarning, Labels, PodKey
+from reconcilers.uptime import Share
 
 NO_WORKER = "no probe worker runs yet"
 NO_VERDICT = "no verdict yet"
@@ -93,12 +94,14 @@ class PodView(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PodSnapshot:
-    """One pod in full. `why` is a sentence. `published` is the record that was published, if it is known."""
+    """One pod in full. `why` is a sentence. `published` is the record that was published, if it is known. `uptime` has
+    the share of each window; it is empty if nothing is known."""
 
     view: PodView
     last: ProbeResult | None
     why: str
     published: HealthRecord | None
+    uptime: Sequence[Share] = ()
 
     @property
     def warnings(self) -> Sequence[FieldWarning]:
@@ -148,6 +151,14 @@ class PodViews:
         """Returns a text that changes whenever a pod may have changed."""
         return f"{self._healths.version}-{self._manifests.version}"
 
+    def uptime(self, key: PodKey) -> Sequence[Share]:
+        """Returns the share of the time up in each window; empty if nothing is known of the pod."""
+        return self._healths.uptimes.shares(key)
+
+    def is_known(self, key: PodKey) -> bool:
+        """Returns whether a pod has a manifest or a check."""
+        return self._healths.tracked(key) is not None or self._manifests.intent(key) is not None
+
     def cut_off(self) -> str:
         """Returns why failures count as this node's own at the moment; "" if they do not."""
         return self._healths.cut_off
@@ -184,7 +195,7 @@ class PodViews:
             flapping,
             self._healths.cut_off,
         )
-        return PodSnapshot(view, last, explain(situation), self._published(key))
+        return PodSnapshot(view, last, explain(situation), self._published(key), self.uptime(key))
 
     def invalid(self) -> list[ManifestProblem]:
         """Returns the invalid manifests, sorted by key."""

@@ -59,6 +59,7 @@ def test_the_description_names_every_route_and_parameter(client: Client) -> None
     assert set(client.description["paths"]) == {
         "/pods",
         "/pods/{node}/{pod}",
+        "/badges/{node}/{pod}.svg",
         "/checks",
         "/manifest-errors",
         "/manifest-warnings",
@@ -104,11 +105,15 @@ def test_one_pod_is_described_in_full(site: Site, client: Client) -> None:
     site.schedule(2, good=BAD)
     site.follow("good")
     site.passes("good")
+    site.boottime.advance(3_600)
     site.fails("good")
+    site.boottime.advance(1_200)
     site.published[key] = HealthRecord.of(key, CheckHealth(HealthState.PASSING, since=NOW - 60), NOW - 10, sha(GOOD))
     pod = client.get(f"/pods/{NODE}/good", "/pods/{node}/{pod}")
     assert pod["why"].startswith("It is critical, because the last probe failed with the reason status: answered 503")
     assert [past["outcome"] for past in pod["history"]] == ["success", "failure"]
+    assert pod["uptime"]["24h"] == {"share": 0.75, "up": 3_600, "down": 1_200}
+    assert list(pod["uptime"]) == ["1h", "24h", "7d", "30d"]
     assert (pod["probe"]["status_code"], pod["probe"]["outcome"]) == (503, "failure")
     assert pod["check"]["url"] == f"https://{NODE}:8000/_status"
     assert pod["certificate"] == {"expires": None, "names": "", "issuer": "", "verified": True}
@@ -130,7 +135,7 @@ def test_a_pod_that_is_passing_without_a_probe_has_no_check(site: Site, client: 
     site.healths.follow([(CheckSpec(PodKey(NODE, "portless"), Unprobed(), 5.0, 2.0), 1)])
     site.passes("portless")
     pod = client.get(f"/pods/{NODE}/portless", "/pods/{node}/{pod}")
-    assert (pod["state"], pod["check"], pod["probe"]) == ("passing", None, None)
+    assert (pod["state"], pod["check"], pod["probe"], pod["uptime"]) == ("passing", None, None, {})
 
 
 def test_unknown_fields_of_manifests_are_listed_with_their_pod(site: Site, client: Client) -> None:

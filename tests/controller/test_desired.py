@@ -272,3 +272,11 @@ def test_the_damping_of_a_pod_that_another_controller_checks_is_forgotten() -> N
     heir.is_now(GOOD)
     heir.desired.forget([A, B])
     assert heir.desired.dampings() == {}
+
+
+def test_a_record_has_the_time_of_its_pod_where_it_is_wanted() -> None:
+    healths = FakeHealths()
+    healths.known[A] = (GOOD, 1000.0)
+    desired = DesiredHealth(healths, FakeClock(), uptime=lambda key: f"u:5:0:{key.pod}")
+    assert wanted(desired, A).uptime == "u:5:0:a"
+    assert wanted(DesiredHealth(healths, FakeClock()), A).uptime == ""

@@ -379,3 +379,23 @@ def test_every_colour_of_text_has_the_contrast_that_wcag_asks_for_in_light_and_d
         for text, ground in product(texts, ("page", "card", "code")):
             lighter, darker = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
             assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (text, ground)
+
+
+def test_a_pod_shows_its_uptime_and_how_much_of_it_is_known(site: Site) -> None:
+    site.follow("isup")
+    site.passes("isup")
+    site.boottime.advance(3_480)
+    site.fails("isup")
+    site.boottime.advance(3_600)
+    html = site.get(f"/pods/{NODE}/isup")[1]
+    section = html.partition('id="h-uptime"')[2].partition("</section>")[0]
+    texts = [text.strip() for text in Page(section).text("dd")]
+    assert texts == ["1.63 %", "49.15 %", "49.15 %", "49.15 %"]
+    assert Page(section).text("span") == ["of the 118 min that are known"] * 3
+    assert Page(section).text("dt")[:2] == ["Last hour", "Last 24 hours"]
+    assert f'href="../../api/v1/badges/{NODE}/isup.svg"' in section
+
+
+def test_a_pod_of_which_nothing_is_known_shows_no_uptime(site: Site) -> None:
+    site.follow("isup")
+    assert "h-uptime" not in site.get(f"/pods/{NODE}/isup")[1]

@@ -1,6 +1,7 @@
 """What one run leaves to the next run: a lock that is free when it died, its session, and the state of its checks."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -16,12 +17,15 @@ from controller.health.restart_state import RestartState
 from controller.health.state_file import MAX_DETAIL, StateFile
 from controller.health.state_saver import StateSaver
 from controller.health.store import HealthStore, Tracked
+from controller.health.uptimes import Uptimes
+from controller.runtime.boottime import boottime
 from controller.runtime.heartbeat import Heartbeat, Heartbeats
 from reconcilers.adoption import Saved, digest, identity
 from reconcilers.damping import Damping, DampingRules
 from reconcilers.health import CheckHealth, HealthState, Outcome, Phases, ProbeResult, Reason
 from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import CheckSpec, HttpGet, PodKey
+from reconcilers.uptime import Counted
 from tests.support.net import until
 from tests.support.recorders import FakeClock
 
@@ -377,6 +381,8 @@ def test_a_session_whose_records_were_removed_is_not_left_to_the_next_run(
 FULL_DISK = f"""
 import logging, resource
 from pathlib import Path
+from controller.health.uptimes import Uptimes
+from controller.runtime.boottime import boottime
 from controller.runtime.heartbeat import Heartbeats
 from controller.health.restart_state import RestartState
 
@@ -405,3 +411,72 @@ def test_a_failing_disk_costs_the_session_and_is_logged_once(tmp_path: Path) -> 
     assert (ended.returncode, "Traceback" in ended.stderr) == (0, False), ended.stderr
     assert ended.stderr.count("the session cannot be written to disk, a restart creates a new one") == 2
     assert NodeLock(tmp_path / "state", "web1").session == "", "the write that succeeded had no session"
+
+
+# The time up and down
+
+
+def passing(store: HealthStore, uptimes: Uptimes, key: PodKey = KEY) -> None:
+    """Makes a pod passing, 100 seconds ago as far as its uptime is concerned."""
+    uptimes._clock = lambda: boottime() - 100
+    store.follow([(replace(SPEC, key=key), 1)])
+    store.observe([ProbeResult(key, 1, Outcome.SUCCESS, time.time(), 0.1)])
+    uptimes._clock = boottime
+
+
+def run_of(folder: Path) -> tuple[RestartState, HealthStore]:
+    restart_state = RestartState(folder, "web1", Heartbeats(), is_required=True)
+    return restart_state, HealthStore(lambda _: None, uptimes=restart_state.uptimes)
+
+
+def end(restart_state: RestartState) -> None:
+    restart_state.stop(5.0)
+    restart_state.release(left=True)
+
+
+def test_the_time_of_every_pod_survives_a_restart_whether_or_not_it_has_a_check(tmp_path: Path) -> None:
+    paused, unread = PodKey("web1", "paused"), PodKey("web1", "unread")
+    first, healths = run_of(tmp_path)
+    for key in (KEY, paused, unread):
+        passing(healths, first.uptimes, key)
+    healths.forget([paused])
+    first.start(healths.all, dict)
+    end(first)
+    assert StateFile(tmp_path, "web1").read()[paused].check == ""
+    for _ in range(2):
+        second, healths = run_of(tmp_path)
+        assert second.uptimes.all().keys() == {KEY, paused, unread}
+        assert all(uptime.counted is Counted.NOT for uptime in second.uptimes.all().values())
+        assert second._saver
+        assert paused not in second._saver._not_taken_over
+        second.take_over(SPEC, None)
+        passing(healths, second.uptimes)
+        second.start(healths.all, dict)
+        end(second)
+    assert StateFile(tmp_path, "web1").read()[unread].check == identity(replace(SPEC, key=unread))
+
+
+def test_a_run_reads_the_file_of_an_earlier_version_and_writes_one_that_it_can_read(tmp_path: Path) -> None:
+    (tmp_path / "web1.state").write_bytes(
+        b'{"format":1,"node":"web1","boot":"x"}\n' + StateFile.line(replace(saved_at(time.time()), uptime=""))
+    )
+    first, healths = run_of(tmp_path)
+    assert first.uptimes.all() == {}
+    passing(healths, first.uptimes)
+    healths.forget([KEY])
+    first.start(healths.all, dict)
+    end(first)
+    without = {"boottime", "wall", "uptime"}
+    lines = [json.loads(line) for line in (tmp_path / "web1.state").read_text().splitlines()]
+    earlier = [json.dumps({name: value for name, value in line.items() if name not in without}) for line in lines]
+    (tmp_path / "web1.state").write_text("\n".join(earlier))
+    file = StateFile(tmp_path, "web1")
+    assert [(key, one.uptime) for key, one in file.read().items()] == [(KEY, "")]
+
+
+def test_an_heir_takes_the_time_from_the_record(tmp_path: Path) -> None:
+    heir, _ = run_of(tmp_path)
+    published = Elsewhere.of_record(HealthRecord.of(KEY, replace(HEALTH, since=time.time() - 100), 0.0))
+    heir.take_over(SPEC, published)
+    assert round(heir.uptimes.shares(KEY)[0].down) in range(96, 130)
+    heir.release(left=True)

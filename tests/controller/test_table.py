@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from io import StringIO
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from controller.cli.inspection import InspectedPod
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import HealthRecord
 from reconcilers.spec import PodKey
+from reconcilers.uptime import TICK, Counted, Uptime
 
 NOW = 1.7e9
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -35,7 +37,7 @@ def shown(rows: Sequence[table.Row], width: int, *, one_line: bool = False) -> s
     """The table on a terminal of `width` columns."""
     console = Console(file=StringIO(), force_terminal=True, color_system="standard", width=width, height=50)
     with console.capture() as captured:
-        console.print(table.drawn(rows, one_line=one_line))
+        console.print(table.drawn(rows, width, one_line=one_line))
     return captured.get()
 
 
@@ -94,11 +96,24 @@ def test_letters_of_double_width_count_twice() -> None:
 def test_a_terminal_gets_every_word_however_narrow_it_is() -> None:
     detail = "answered with status 500 and then with something else"
     rows = [table.row(sight("shop", HealthState.CRITICAL, Reason.STATUS, detail), NOW)]
-    words = sorted("".join([*table.HEADS, *rows[0]]).replace(" ", ""))
+    shown_always = [*zip(table.HEADS, rows[0], strict=True)]
+    del shown_always[table.UPTIME]
+    words = sorted("".join(word for column in shown_always for word in column).replace(" ", ""))
     for width in (90, 60, 40):
         lines = plain(shown(rows, width))
         assert max(map(len, lines)) <= width
         assert sorted("".join(lines).replace(" ", "")) == words
+
+
+def test_the_uptime_is_shown_where_it_is_published_and_has_room() -> None:
+    up = sight("up")
+    assert up.record
+    record = replace(up.record, uptime=Uptime(int(NOW / TICK) - 900, Counted.UP).encode())
+    rows = [table.row(InspectedPod(up.key, b"", None, record), NOW), table.row(sight("x"), NOW)]
+    assert [row.uptime for row in rows] == ["100 %", "-"]
+    assert table.columns(rows).splitlines()[0].split() == list(table.HEADS)
+    assert table.columns(rows[1:]).splitlines()[0].split() == [head for head in table.HEADS if head != "UPTIME"]
+    assert ["100 %" in "".join(plain(shown(rows, width))) for width in (table.WIDE, table.WIDE - 1)] == [True, False]
 
 
 def test_a_table_with_one_line_for_a_pod_cuts_the_detail_first() -> None:

@@ -256,3 +256,9 @@ def test_a_flapping_pod_of_another_controller_continues_with_what_was_last_seen(
 )
 def test_the_counts_towards_another_state_are_pending(health: CheckHealth, pending: Counts) -> None:
     assert health.pending == pending
+
+
+def test_no_check_takes_over_what_is_saved_of_a_pod_without_a_check() -> None:
+    saved = Saved.without_check(SPEC.key, 1000.0, "u:5:0:")
+    assert saved.uptime == "u:5:0:"
+    assert adopt(SPEC, saved, None, 1000.0) is None

@@ -312,3 +312,15 @@ def test_a_count_that_is_no_number_is_no_record_and_a_negative_count_is_none(fie
     with pytest.raises(RecordError):
         decode(altered(**{field: "many"}))
     assert decode(altered(**{field: -1})).counts == NO_COUNTS
+
+
+def test_the_time_up_and_down_is_read_if_it_is_a_text_of_a_sound_length() -> None:
+    record = HealthRecord(PodKey("web1", "isup"), HealthState.PASSING, uptime="u:5:0:")
+    assert b'"Uptime": "u:5:0:"' in record.encode(5.0)
+    assert decode(record.encode(5.0)).uptime == "u:5:0:"
+    assert b"Uptime" not in replace(record, uptime="").encode(5.0)
+    assert decode(replace(record, uptime="u" * 1_001).encode(5.0)).uptime == ""
+    assert decode(record.encode(5.0).replace(b'"u:5:0:"', b"5")).uptime == ""
+    assert decode(record.encode(5.0)).shares(100.0)[0].up == 90.0
+    assert replace(record, uptime="garbage").shares(100.0) == ()
+    assert replace(record, uptime="").shares(100.0) == ()

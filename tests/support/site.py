@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from controller.config import ConfigError
 from controller.config.web_access import WebAccess
 from controller.health.store import HealthStore
+from controller.health.uptimes import Uptimes
 from controller.intent.manifest_store import ManifestStore
 from controller.members.fleet_reader import FleetReader
 from controller.runtime.faults import Faults
@@ -26,6 +27,7 @@ from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.options import Rules
 from reconcilers.record import HealthRecord
 from reconcilers.spec import CheckSpec, HttpGet, PodKey, Tls
+from tests.support.recorders import FakeClock
 
 NODE = "web1.example.com"
 NOW = 1_790_000_000.0
@@ -44,7 +46,10 @@ class Site(AbstractContextManager["Site"]):
         allowed_hosts: Sequence[str] = (),
         fleet: FleetReader | None = None,
     ) -> None:
-        self.healths = HealthStore(lambda _: None, wall_clock=lambda: NOW - 60)
+        self.boottime = FakeClock(500_000.0)
+        """Only the uptimes have this clock."""
+        uptimes = Uptimes(self.boottime, lambda: NOW)
+        self.healths = HealthStore(lambda _: None, wall_clock=lambda: NOW - 60, uptimes=uptimes)
         self.manifests = ManifestStore(Rules(allow_headers=True, allow_send=True), wall_clock=lambda: NOW - 60)
         self.flapping: dict[PodKey, Flapping] = {}
         self.published: dict[PodKey, HealthRecord] = {}

@@ -79,6 +79,14 @@ class Published(Model):
     in_doubt: bool = Field(description="Whether the record may not be ours, so that it will be written again.")
 
 
+class Uptime(Model):
+    """The share of the time in which the pod was passing or warning, in a window that ends now."""
+
+    share: float | None = Field(validation_alias="ratio", ge=0, le=1, description="Of the known time; null without.")
+    up: Seconds = Field(description="Passing or warning.")
+    down: Seconds = Field(description="Critical. Other time is not known, and counts neither way.")
+
+
 class ManifestVersion(Model):
     """A version of the manifest, without values that may be secret."""
 
@@ -93,6 +101,7 @@ class PodDetail(Pod):
     check: Check | None
     probe: Probe | None
     history: list[PastProbe] = Field(description="The last 100 probes, the oldest first.")
+    uptime: dict[str, Uptime] = Field(description='By window: "1h", "24h", "7d", "30d"; empty if nothing is known.')
     certificate: Certificate | None
     published: Published | None
     manifest: ManifestVersion | None = Field(description="The newest version.")
@@ -111,6 +120,7 @@ class PodDetail(Pod):
             "check": check.spec if check and check.spec.probe.url else None,
             "probe": snapshot.last,
             "history": check.history.last(HISTORY) if check else [],
+            "uptime": {share.window: share for share in snapshot.uptime},
             "certificate": _certificate(snapshot),
             "published": snapshot if snapshot.published else None,
             "manifest": _version(intent.data, valid) if intent else None,

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from controller.web.api.badges import SVG, BadgeQuery
 from controller.web.api.detail import PodDetail
 from controller.web.api.fleet import FleetShares, FoundPods
 from controller.web.api.models import (
@@ -58,11 +59,11 @@ def description(version: str) -> Json:
 
 def _paths() -> Json:
     name = {"in": "path", "required": True, "schema": {"type": "string"}}
+    names = [{"name": "node", **name}, {"name": "pod", **name}]
     return {
         "/pods": _get("listPods", "Pods: filtered, in order, page by page", PodList, _parameters(PodQuery), 400),
-        "/pods/{node}/{pod}": _get(
-            "getPod", "One pod in full", PodDetail, [{"name": "node", **name}, {"name": "pod", **name}], 404, 503
-        ),
+        "/pods/{node}/{pod}": _get("getPod", "One pod in full", PodDetail, names, 404, 503),
+        "/badges/{node}/{pod}.svg": _badge(names),
         "/checks": _get("listChecks", "The checks that run, in the words of manifests", CheckList),
         "/manifest-errors": _get(
             "listManifestErrors", "Invalid manifests", ManifestErrorList, _parameters(Paging), 400
@@ -97,9 +98,20 @@ def _operation(name: str, summary: str, responses: Json, **more: Any) -> Json:
 
 
 def _get(operation: str, summary: str, model: type[Model], parameters: Sequence[Json] = (), *errors: int) -> Json:
-    responses = {"200": _content(summary, JSON, _reference(model))}
-    responses |= {str(status): _content("An error", PROBLEM, _reference(Problem)) for status in errors}
+    responses = {"200": _content(summary, JSON, _reference(model)), **_errors(*errors)}
     return _operation(operation, summary, responses, parameters=parameters)
+
+
+def _badge(names: Sequence[Json]) -> Json:
+    what = "The share of the time in which the pod was up, as an image"
+    responses = {"200": _content(what, SVG, {"type": "string"})}
+    responses["304"] = {"description": "The client has this image"}
+    responses |= _errors(400, 404, 503)
+    return _operation("getBadge", what, responses, parameters=[*names, *_parameters(BadgeQuery)])
+
+
+def _errors(*statuses: int) -> Json:
+    return {str(status): _content("An error", PROBLEM, _reference(Problem)) for status in statuses}
 
 
 def _events() -> Json:
