@@ -103,6 +103,7 @@ class App:
             ca_file=str(config.ca_file),
             max_in_flight=affordable(config.max_in_flight),
             guard=config.guard(environ),
+            details=config.exports_details,
             ttl=ttl_in_dns,
             may_probe=self._share.may_probe if config.fleet else None,
         )
@@ -270,7 +271,8 @@ class App:
         for keeper in self._registrations:
             keeper.apply(config.consul_settings(self._environ))
         self._desired.apply(config.damping_rules())
-        self._engine.apply(ca_file=str(config.ca_file), guard=config.guard(self._environ))
+        guard, details = config.guard(self._environ), config.exports_details
+        self._engine.apply(ca_file=str(config.ca_file), guard=guard, details=details)
         if self._canary:
             self._canary.apply(config.canary_window)
         self._on_manifests(self._manifests.apply(config.rules()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from reconcilers.probe_details import ProbeDetails
 from reconcilers.spec import NO_VERSION, CheckSpec, ManifestVersion, PodKey
 
 
@@ -98,7 +99,7 @@ class ProbeResult:
     `generation` identifies the worker that ran the probe; results of a replaced worker are dropped. `version` is the
     version of the manifest that was in force when the probe started. `started` is seconds since the epoch, `duration`
     is seconds. `detail` is a sentence for a person, `output` an excerpt of the response body. `status_code` is 0 if no
-    status line was read. `certificate` is the one that was read last.
+    status line was read. `certificate` is the one that was read last. `details` exist only with `metrics: full`.
     """
 
     key: PodKey
@@ -113,6 +114,7 @@ class ProbeResult:
     phases: Phases = NO_PHASES
     certificate: Certificate = NO_CERTIFICATE
     version: ManifestVersion = NO_VERSION
+    details: ProbeDetails | None = None
 
 
 class Counts(NamedTuple):

@@ -106,6 +106,7 @@ class Config(Section):
     allow_send: Boolean = False
     allow_output: Annotated[Output, LIVE] = Output.ALWAYS
     labels: Annotated[fields.LabelNames, LIVE] = ()
+    metrics: Annotated[Literal["default", "full"], LIVE] = "default"
     require_signature: Annotated[fields.KeyringFile | None, LIVE] = None
     allow_addresses: Annotated[fields.Allowances, LIVE] = ()
     canary: fields.CanaryTarget = "consul"
@@ -246,6 +247,11 @@ class Config(Section):
         except access.WebAccessError as error:
             raise ValueError(f"web_config_file: {error}") from None
         return self
+
+    @property
+    def exports_details(self) -> bool:
+        """Whether probes collect what only `metrics: full` exports."""
+        return self.metrics == "full"
 
     @property
     def canary_window(self) -> float:

@@ -33,10 +33,12 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Use these authorities and this guard from now on. The content of the files `replaced` has changed."""
+    """Use these authorities and this guard from now on, and collect details or not. The content of the files `replaced`
+    has changed."""
 
     ca_file: str
     guard: Guard
+    details: bool
     replaced: Collection[str] = ()
 
 

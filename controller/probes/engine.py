@@ -14,6 +14,7 @@ from typing import Protocol
 
 from controller.probes.admission import Admission, DueQueue
 from controller.probes.commands import ProbeAll, Renew, Start, Stop, Update
+from controller.probes.details import collect
 from controller.probes.kept import Kept
 from controller.probes.prober import DISREGARDED, Prober
 from controller.probes.resolver import Answer, ask_system
@@ -67,7 +68,7 @@ class ProbeEngine:
     """Implements `reconcilers.ports.Workers`. `max_in_flight` bounds the transfers, and so the descriptors.
 
     `ask` resolves a name. `ttl` returns the TTL of a name; None if TTLs are not used. `may_probe` returns whether a
-    probe of a pod of this node may begin now; None if every probe may.
+    probe of a pod of this node may begin now; None if every probe may. With `details`, results have them.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class ProbeEngine:
         ca_file: str,
         max_in_flight: int,
         guard: Guard | None = None,
+        details: bool = False,
         ask: Callable[[str], Answer] = ask_system,
         ttl: Callable[[str, str], float | None] | None = None,
         may_probe: Callable[[str], bool] | None = None,
@@ -99,10 +101,12 @@ class ProbeEngine:
         self._commands: deque[Start | Stop | Update | Renew | ProbeAll] = deque()
         self._ca_file = ca_file
         self._guard = guard or Guard()
+        self._details = details
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=heartbeat.name, daemon=True)
 
         self._prober = Prober(ca_file, self._guard, max_in_flight, ask, ttl, clock, wall_clock, heartbeat.faults)
+        self._prober.collect_details(wanted=details)
         self._workers: dict[PodKey, Worker] = {}
         self._schedule: Schedule[Worker] = Schedule()
         self._queue: DueQueue[Worker] = DueQueue()
@@ -166,15 +170,16 @@ class ProbeEngine:
         this call is of a probe that started after it."""
         self._post(ProbeAll(begun))
 
-    def apply(self, *, ca_file: str, guard: Guard) -> None:
-        """Use these authorities and this guard from now on. Probes in flight keep the previous ones."""
-        if (ca_file, guard) != (self._ca_file, self._guard):
-            self._ca_file, self._guard = ca_file, guard
-            self._post(Renew(ca_file, guard))
+    def apply(self, *, ca_file: str, guard: Guard, details: bool = False) -> None:
+        """Use these authorities and this guard from now on, and collect `details` or not. Probes in flight keep the
+        previous ones."""
+        if (ca_file, guard, details) != (self._ca_file, self._guard, self._details):
+            self._ca_file, self._guard, self._details = ca_file, guard, details
+            self._post(Renew(ca_file, guard, details))
 
     def renew(self, replaced: Collection[str]) -> None:
         """Read these certificate files again, because their content has changed."""
-        self._post(Renew(self._ca_file, self._guard, replaced))
+        self._post(Renew(self._ca_file, self._guard, self._details, replaced))
 
     def files(self) -> Collection[Reading]:
         """Returns the readings in use of the files of authorities, certificates and keys. Safe for any thread."""
@@ -229,8 +234,8 @@ class ProbeEngine:
                     done.set()
                 case Update(specs):
                     self._update(specs)
-                case Renew(ca_file, guard, replaced):
-                    self._renew(ca_file, guard, replaced)
+                case Renew() as renewal:
+                    self._renew(renewal)
                 case ProbeAll(begun):
                     try:
                         self._probe_all()
@@ -242,11 +247,17 @@ class ProbeEngine:
             if worker := self._workers.get(spec.key):
                 worker.spec = spec
 
-    def _renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
-        self._prober.renew(ca_file, guard, replaced)
+    def _renew(self, renewal: Renew) -> None:
+        changes_details = renewal.details is not self._prober.collects_details
+        self._prober.renew(renewal.ca_file, renewal.guard, renewal.replaced)
+        self._prober.collect_details(wanted=renewal.details)
         for worker in self._workers.values():
             worker.where = None
-            worker.certificate_due = worker.openssl_until = 0.0
+            worker.certificate_due = 0.0
+            if worker.is_repeatable:
+                worker.openssl_until = 0.0
+            if changes_details:
+                collect(worker, wanted=renewal.details)
 
     def _probe_all(self) -> None:
         """Make all checks due now. The result of a probe in flight, or not observed yet, becomes a local one."""
@@ -266,6 +277,8 @@ class ProbeEngine:
     def _begin(self, worker: Worker) -> None:
         now = self._clock()
         self._workers[worker.spec.key] = worker
+        if self._prober.collects_details:
+            collect(worker, wanted=True)
         self._reuses = self._reuses or worker.spec.probe.reuse
         if self._reuses:
             self._prober.keepable = keepable(len(self._workers), self._prober.max_in_flight)

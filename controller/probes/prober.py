@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 
 from controller.probes.connection import NEXT_ADDRESS
+from controller.probes.details import Leaves, details_of
 from controller.probes.failure import Cause
 from controller.probes.files import TlsFiles, TlsSettings
 from controller.probes.judgement import deadline, judge, overdue
@@ -81,6 +82,8 @@ class Prober:
         self._results: list[ProbeResult] = []
         self._freed: list[Worker] = []
         self._faults: set[tuple[type, type, str]] = set()
+        self._leaves: Leaves | None = None
+        """Reads certificates if details are collected; else None."""
 
     @property
     def room(self) -> int:
@@ -127,6 +130,15 @@ class Prober:
     def files(self) -> Collection[Reading]:
         """See `TlsFiles.readings`."""
         return self._files.readings()
+
+    @property
+    def collects_details(self) -> bool:
+        """Whether results have details, see `controller.probes.details`."""
+        return self._leaves is not None
+
+    def collect_details(self, *, wanted: bool) -> None:
+        if wanted is not self.collects_details:
+            self._leaves = Leaves() if wanted else None
 
     def renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
         """Use these authorities and this guard from now on, and read the files `replaced` again."""
@@ -333,6 +345,8 @@ class Prober:
             accepted = settings.verifies and session is not None and session.is_ready
             seen = settings.trust.certificate(sent, worker.started_wall, accepted=accepted)
             worker.saw_certificate(seen, accepted=not refused)
+            if self._leaves and sent and session and session.is_ready:
+                worker.leaf = self._leaves.read(sent[0])
         return verdict, phases
 
     def _fault(self, worker: Worker, what: str, error: Exception) -> Verdict:
@@ -373,5 +387,6 @@ class Prober:
             phases,
             worker.certificate,
             worker.version,
+            details_of(worker) if self._leaves else None,
         )
         self._results.append(result)

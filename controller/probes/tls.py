@@ -64,6 +64,10 @@ class Session(Protocol):
         """Returns the protocol that both agreed on by ALPN; "" for none."""
         ...
 
+    def version(self) -> str:
+        """Returns the version of TLS of a complete handshake: `TLSv1.3`."""
+        ...
+
     def chain(self) -> Sequence[bytes]:
         """Returns the certificates that the target sent, as DER, its own first."""
         ...
@@ -140,6 +144,9 @@ class RustlsSession:
 
     def alpn(self) -> str:
         return self._object.selected_alpn_protocol() or ""
+
+    def version(self) -> str:
+        return self._object.version() or ""
 
     def chain(self) -> Sequence[bytes]:
         return [each.public_bytes() for each in self._object.get_unverified_chain() or ()]
@@ -244,6 +251,9 @@ class OpenSslSession:
 
     def alpn(self) -> str:
         return self._connection.get_alpn_proto_negotiated().decode("latin-1")
+
+    def version(self) -> str:
+        return self._connection.get_protocol_version_name()
 
     def chain(self) -> Sequence[bytes]:
         chain = self._connection.get_peer_cert_chain() or ()

@@ -11,6 +11,7 @@ from controller.probes.idle_connection import IdleConnection
 from controller.probes.target import Target
 from controller.probes.verdict import Verdict
 from reconcilers.health import NO_CERTIFICATE, Certificate
+from reconcilers.probe_details import Leaf
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Probe, TcpConnect
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Worker:
         "dns",
         "due",
         "ended",
+        "exchange",
         "generation",
         "handed_over",
         "in_phase",
@@ -75,6 +77,7 @@ class Worker:
         "kept",
         "kind",
         "last",
+        "leaf",
         "lost",
         "missed",
         "openssl_until",
@@ -118,6 +121,10 @@ class Worker:
         self.resolved: object = None
         self.certificate_due = 0.0
         self.certificate = NO_CERTIFICATE
+        self.exchange = self.kind.exchange if self.kind else None
+        """Makes the exchange of a probe."""
+        self.leaf: Leaf | None = None
+        """The accepted certificate of the target, if details are collected."""
 
     @property
     def is_busy(self) -> bool:
@@ -126,8 +133,8 @@ class Worker:
 
     def new_exchange(self, previous: Exchange | None) -> Exchange:
         """Returns the exchange of the next probe; `previous` is the last one on the same connection."""
-        assert self.kind is not None  # noqa: S101 - a worker without a kind sends nothing
-        return self.kind.exchange(self.prepared, previous)
+        assert self.exchange is not None  # noqa: S101 - a worker without a kind sends nothing
+        return self.exchange(self.prepared, previous)
 
     def keep(self, connection: Connection, exchange: Exchange) -> None:
         """Keep a connection for the next probe."""

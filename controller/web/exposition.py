@@ -28,6 +28,7 @@ from controller.health.store import HealthStore
 from controller.intent.manifest_store import ManifestStore
 from controller.web.chunks import in_chunks
 from controller.web.families import FLAPPING, OF_CHECKS, OF_MANIFESTS, OF_RESULTS, POD_LABELS, Family, Measured, Pods
+from controller.web.full_families import FULL
 from controller.web.gzip_stream import HEADER, GzipStream
 from controller.web.negotiation import prefers_gzip, quality_of, ranges
 from reconcilers.spec import PodKey
@@ -51,10 +52,11 @@ class OptionalFamilies:
     """Which families are exported that the configuration has to ask for."""
 
     pod_labels: bool = False
+    full: bool = False
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(pod_labels=bool(config.labels))
+        return cls(bool(config.labels), config.exports_details)
 
 
 class Exposition:
@@ -111,13 +113,14 @@ class Exposition:
         intents = self._manifests.intents()
         damped, optional = self._damped(), self._optional()
         of_checks = self._chunks("checks", keys, checks)
+        of_results = self._chunks("results", [*compress(keys, last)], [*filter(None, last)])
+        of_manifests = self._chunks("manifests", [*intents], [*intents.values()])
         for families, chunks in (
-            (OF_RESULTS, self._chunks("results", [*compress(keys, last)], [*filter(None, last)])),
+            (OF_RESULTS, of_results),
+            (FULL if optional.full else (), of_results),
             (OF_CHECKS, of_checks),
-            (
-                (*OF_MANIFESTS, *([POD_LABELS] if optional.pod_labels else [])),
-                self._chunks("manifests", [*intents], [*intents.values()]),
-            ),
+            (OF_MANIFESTS, of_manifests),
+            ((POD_LABELS,) if optional.pod_labels else (), of_manifests),
             ((FLAPPING,), [(pods, [key in damped for key in pods.keys]) for pods, _ in of_checks]),
         ):
             for family in families:

@@ -70,13 +70,13 @@ class Measured(Family):
         return template % tuple(facts)
 
 
-def _each(attribute: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
+def attribute(name: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """The fact of a member is this attribute of it."""
-    read = attrgetter(attribute)
+    read = attrgetter(name)
     return lambda members: list(map(read, members))
 
 
-def _value(value: Callable[[Any], object]) -> Lines:
+def value_lines(value: Callable[[Any], object]) -> Lines:
     """Each member has one sample, or none if its value is ""."""
 
     def lines(name: str, labels: Sequence[str], facts: Sequence[object]) -> str:
@@ -128,15 +128,15 @@ OF_RESULTS = (
     Family(
         "probe_success",
         "Whether the last probe succeeded.",
-        _each("outcome"),
-        _value(lambda outcome: int(outcome is Outcome.SUCCESS)),
+        attribute("outcome"),
+        value_lines(lambda outcome: int(outcome is Outcome.SUCCESS)),
     ),
-    Measured("probe_duration_seconds", "How long the last probe took.", _each("duration"), _template("%.6f")),
+    Measured("probe_duration_seconds", "How long the last probe took.", attribute("duration"), _template("%.6f")),
     Family(
         "probe_http_status_code",
         "HTTP status of the last probe's response, 0 if none was received.",
-        _each("status_code"),
-        _value(int),
+        attribute("status_code"),
+        value_lines(int),
     ),
     Measured(
         "probe_http_duration_seconds",
@@ -147,19 +147,19 @@ OF_RESULTS = (
     Family(
         "probe_ssl_earliest_cert_expiry",
         "The earliest expiry of all certificates that the target sent, needed or not, in seconds since the epoch.",
-        _each("certificate.expires"),
-        _value(lambda expires: f"{expires:.0f}" if expires else ""),
+        attribute("certificate.expires"),
+        value_lines(lambda expires: f"{expires:.0f}" if expires else ""),
     ),
     Family(
         "probe_ssl_last_chain_expiry_timestamp_seconds",
         "When the verified chain of the target's certificate expires, in seconds since the epoch.",
-        _each("certificate.chain_expires"),
-        _value(lambda expires: f"{expires:.0f}" if expires else ""),
+        attribute("certificate.chain_expires"),
+        value_lines(lambda expires: f"{expires:.0f}" if expires else ""),
     ),
     Measured(
         "podpulse_last_probe_timestamp_seconds",
         "When the last probe started.",
-        _each("started"),
+        attribute("started"),
         _template("%.3f"),
     ),
 )
@@ -182,21 +182,21 @@ OF_CHECKS = (
     Family(
         HEALTH,
         "The state of the check, by its thresholds.",
-        _each("assessment.health.state"),
+        attribute("assessment.health.state"),
         _chosen(STATES),
     ),
     Family(
         "podpulse_health_transitions",
         "Changes of the state of the check.",
-        _each("transitions"),
-        _value(int),
+        attribute("transitions"),
+        value_lines(int),
         kind="counter",
     ),
     Family(
         "podpulse_check_interval_seconds",
         "The interval of the check's probes.",
-        _each("spec"),
-        _value(lambda spec: "" if isinstance(spec.probe, Unprobed) else f"{spec.interval:g}"),
+        attribute("spec"),
+        value_lines(lambda spec: "" if isinstance(spec.probe, Unprobed) else f"{spec.interval:g}"),
     ),
 )
 """The families of each `Tracked`."""
@@ -205,7 +205,7 @@ FLAPPING = Family(
     "podpulse_flapping",
     "Whether the pod is published as unknown because its status changes too often.",
     list,
-    _value(int),
+    value_lines(int),
 )
 
 OF_MANIFESTS = (
@@ -213,25 +213,27 @@ OF_MANIFESTS = (
         "podpulse_manifest_invalid",
         "Whether the newest manifest of the pod is invalid.",
         list,
-        _value(lambda intent: int(intent.error is not None)),
+        value_lines(lambda intent: int(intent.error is not None)),
     ),
     Family(
         "podpulse_manifest_in_force",
         "Whether a version of the pod's manifest is in force; if not, the pod is not checked.",
         list,
-        _value(lambda intent: int(intent.manifest is not None)),
+        value_lines(lambda intent: int(intent.manifest is not None)),
     ),
     Family(
         "podpulse_manifest_warnings",
         "Fields of the manifest in force that are ignored: they are unknown, or have no effect.",
         list,
-        _value(lambda intent: sum(warning.count for warning in intent.manifest.warnings) if intent.manifest else 0),
+        value_lines(
+            lambda intent: sum(warning.count for warning in intent.manifest.warnings) if intent.manifest else 0
+        ),
     ),
     Family(
         "podpulse_paused",
         "Whether the manifest in force pauses the check of the pod.",
         list,
-        _value(lambda intent: int(intent.manifest is not None and intent.manifest.paused)),
+        value_lines(lambda intent: int(intent.manifest is not None and intent.manifest.paused)),
     ),
 )
 """The families of each `Intent`, whether or not it has a check."""
@@ -246,7 +248,7 @@ def _label_lines(name: str, pods: Sequence[str], facts: Sequence[Labels | None])
     lines = []
     for pod, labels in zip(pods, facts, strict=True):
         if labels is not None:
-            more = "".join([f',{label}="{_label_value(value)}"' for label, value in labels])
+            more = "".join([f',{label}="{label_value(value)}"' for label, value in labels])
             lines.append(f"{name}{{{pod}{more}}} 1\n")
     return "".join(lines)
 
@@ -261,8 +263,8 @@ POD_LABELS = Family(
 
 
 def _labels(key: PodKey) -> str:
-    return f'node="{_label_value(key.node)}",pod="{_label_value(key.pod)}"'
+    return f'node="{label_value(key.node)}",pod="{label_value(key.pod)}"'
 
 
-def _label_value(value: str) -> str:
+def label_value(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -82,8 +82,9 @@ scenarios, with their default --checks and --seconds:
   floor       2000, 30 s   CPU compared with a bare loop of sockets, without schedule, results and metrics (http, https)
   hang       10000, 30 s   half of the targets accept and never answer: lateness of the others, descriptors
   mass-start 10000, 10 s   that many manifests appear at once while 100 pods run (--seconds: watched after that)
-  scrape     10000, 30 s   the duration of a scrape of /metrics, and the lateness of probes without scrapes and with one
-                           scrape a second, for half of the time each
+  scrape     10000, 30 s   the duration, CPU and bytes of a scrape of /metrics, and the lateness of probes without
+                           scrapes and with one scrape a second, for half of the time each; --set metrics=full: more
+                           metrics
   page       10000, 30 s   CPU and duration of one request to the page and one to the API, in sequence
   intent      1000, 60 s   one manifest a second is written: the time until its target gets the first request
   changes     1000         that many targets fail at the same moment: the time until readers of Consul see it, and the

@@ -170,6 +170,10 @@ class Podpulse:
     def _asked_by_prometheus(self) -> None:
         self.ask("/metrics", PROMETHEUS)
 
+    def scrape_sizes(self) -> tuple[int, int]:
+        """Returns the bytes of a scrape as Prometheus gets it, and as text."""
+        return self.ask("/metrics", PROMETHEUS), self.ask("/metrics")
+
     @property
     def page(self) -> str:
         """The URL of its page."""

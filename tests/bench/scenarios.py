@@ -52,20 +52,27 @@ def hang(work: Work, say: Say) -> Report:
 
 
 def scrape(work: Work, say: Say) -> Report:
-    """First quiet, then with a scrape each second: how long it takes, and what it does to the probes."""
+    """First quiet, then with a scrape each second: what it costs, how long it takes, and what it does to the probes."""
     half = replace(work, seconds=work.seconds / 2)
-    reaches = []
+    reaches, cpu = list[Reach](), list[float]()
     with Targets(work.checks, work.scheme) as targets, _podpulse(targets, work) as prober:
         prober.write(targets.ports)
         for name, every in (("quiet", work.seconds), ("scraped", 1.0)):
             with prober.scraped(every) as spans:
                 figures = measure(prober, targets, half, say)
+            cpu.append(figures.cpu_seconds)
             reaches += [
                 Reach(f"{name}: late, p99, by its own histogram", prober.late_quantile(0.99) * 1000, "ms"),
                 Reach(f"{name}: later than 50 ms, by its own histogram", prober.late(0.05), "probes", _zero(name)),
                 Reach(f"{name}: later than the interval, longest", max(figures.lateness) * 1000, "ms"),
             ]
+        compressed, plain = prober.scrape_sizes()
     took = [ended - began for began, ended in spans]
+    reaches += [
+        Reach("one scrape, CPU, by the difference of both halves", (cpu[1] - cpu[0]) * 1000 / len(spans), "ms"),
+        Reach("one scrape, compressed", compressed / 1000, "kB"),
+        Reach("one scrape, as text", plain / 1000, "kB"),
+    ]
     reaches.insert(0, Reach("one scrape, longest", max(took) * 1000, "ms", 300))
     reaches.insert(0, Reach("one scrape, p50", quantile(took, 0.5) * 1000, "ms"))
     return reached(f"/metrics with {work.checks} {work.scheme} checks", work.as_json("scrape"), reaches)

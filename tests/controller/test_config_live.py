@@ -23,6 +23,7 @@ def config(**options: Any) -> Config:
         ({"allow_output": "never"}, "allow_output"),
         ({"labels": ["team"]}, "labels"),
         ({"allow_methods": ["GET", "POST"]}, "allow_methods"),
+        ({"metrics": "full"}, "metrics"),
         ({"log_level": "debug"}, "log_level"),
         ({"on_stop": "remove"}, "on_stop"),
         ({"service": {"tags": ["a"]}}, "service.tags"),

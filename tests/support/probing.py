@@ -30,6 +30,7 @@ class Bench:
         ttl: Callable[[str, str], float | None] | None = None,
         may_probe: Callable[[str], bool] | None = None,
         clock: FakeClock | None = None,
+        details: bool = False,
     ) -> None:
         """With `clock`, time passes for the engine only when the test says so."""
         self.results = results or RecordedResults()
@@ -42,6 +43,7 @@ class Bench:
             ca_file=str(ca_file),
             max_in_flight=max_in_flight,
             guard=guard,
+            details=details,
             ask=ask,
             ttl=ttl,
             may_probe=may_probe,

@@ -120,7 +120,7 @@ def test_every_metric_that_is_named_is_exported_and_all_of_ours_are_named(
     consul: Agent, launch: Launch, fleet: Fleet
 ) -> None:
     fleet.schedule("isup")
-    controllers = [launch(consul, labels=["team"]), launch(consul, node_name="m1", fleet="f")]
+    controllers = [launch(consul, labels=["team"], metrics="full"), launch(consul, node_name="m1", fleet="f")]
     fleet.wait_asked("isup", 2)
     scrapes = (controller.get("/metrics").text for controller in controllers)
     exported = {name for scrape in scrapes for name in re.findall(r"^# TYPE (\S+)", scrape, re.MULTILINE)}
