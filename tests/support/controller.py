@@ -84,30 +84,32 @@ class Page:
 
 
 class Metrics:
-    """One scrape, parsed."""
+    """One scrape. Only the samples that a test uses are parsed, because tests scrape while they wait."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._samples: dict[str, list[tuple[Mapping[str, str], float]]] = defaultdict(list)
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                self._samples[sample.name].append((sample.labels, sample.value))
+
+    def samples(self, name: str) -> list[tuple[Mapping[str, str], float]]:
+        """Returns the labels and the value of each sample with this name."""
+        lines = [line for line in self.text.split("\n") if line.startswith((f"{name}{{", f"{name} "))]
+        families = text_string_to_metric_families("\n".join([*lines, ""]))
+        return [(sample.labels, sample.value) for family in families for sample in family.samples]
 
     def sum(self, name: str, /, **labels: str) -> float:
         """Returns the sum of all samples with this name and these labels; 0 if there is none."""
-        return sum(value for have, value in self._samples[name] if labels.items() <= have.items())
+        return sum(value for have, value in self.samples(name) if labels.items() <= have.items())
 
     def totals(self, name: str, label: str) -> dict[str, float]:
         """Returns the sum for each value of a label."""
         totals: dict[str, float] = defaultdict(float)
-        for have, value in self._samples[name]:
+        for have, value in self.samples(name):
             totals[have[label]] += value
         return dict(totals)
 
     def by_pod(self, name: str, **labels: str) -> dict[str, float]:
         """The same, for each pod that has any."""
         pods: dict[str, float] = defaultdict(float)
-        for have, value in self._samples[name]:
+        for have, value in self.samples(name):
             if "pod" in have and labels.items() <= have.items():
                 pods[have["pod"]] += value
         return dict(pods)

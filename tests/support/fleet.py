@@ -1,6 +1,7 @@
 """Pods for a test: their manifests in a real Consul, one target for all of them, and their published health."""
 
 import json
+from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
@@ -80,7 +81,7 @@ class Fleet:
         """The status of every pod that has a record held by a live session: what others do not hold is not counted."""
         sessions = self._consul.sessions()
         return {
-            key.split("/")[1]: str(json.loads(self._consul.get(key) or b"{}").get("Status"))
+            key.split("/")[1]: str(json.loads(b64decode(entry["Value"] or "") or b"{}").get("Status"))
             for key, entry in self._consul.entries("health/").items()
             if key.endswith(f"/{self.node}") and entry.get("Session") in sessions
         }

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -55,8 +56,7 @@ class Readers:
             entries = self._consul.entries("health/")
             self.missing |= all_keys() - entries.keys()
             self.without_holder |= {key for key, entry in entries.items() if not entry.get("Session")}
-            values = [self._consul.get(key) for key in list(entries)[::10]]
-            self.statuses |= {json.loads(value)["Status"] for value in values if value}
+            self.statuses |= {json.loads(b64decode(entry["Value"]))["Status"] for entry in entries.values()}
             self.looks += 1
 
 
@@ -168,7 +168,7 @@ def test_a_pod_that_fails_is_noticed_by_its_heir(members: dict[str, Controller],
     until(lambda: all_share(members.values()), TAKEN_OVER_WITHIN)
     for path in PATHS:
         target.behave(answer(503), path)
-    until(lambda: all(json.loads(consul.get(key) or b"{}").get("Status") == "critical" for key in all_keys()), 30.0)
+    until(lambda: statuses(consul) == dict.fromkeys(all_keys(), "critical"), 30.0)
 
 
 def test_all_members_are_killed_and_all_keys_are_gone(members: dict[str, Controller], consul: Agent) -> None:
@@ -234,6 +234,10 @@ def is_quiet(target: Target) -> bool:
     before = len(target.hits())
     time.sleep(0.5)
     return len(target.hits()) == before
+
+
+def statuses(consul: Agent) -> dict[str, str]:
+    return {key: json.loads(value)["Status"] for key, value in consul.values("health/").items()}
 
 
 def holders(consul: Agent) -> set[str]:

@@ -119,7 +119,8 @@ def assert_restart_is_seen_by_nobody(
         began = time.monotonic()
         first = states(controller)
         shown = controller.metrics().by_pod("probe_success")
-        until(lambda: all(max(fleet.asked(pod)) > began + 6.0 for pod in expected), 30.0, "two more rounds")
+        until(lambda: min(map(max, fleet.asked_by_pod().values())) > began + 6.0, 30.0, "two more rounds")
+    assert fleet.asked_by_pod().keys() == expected.keys()
     assert watched.missing([fleet.health_key(pod) for pod in expected]) == set()
     assert watched.changed() == {}
     assert first == expected, "no gauge begins anew"
