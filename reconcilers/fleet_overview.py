@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconcilers.health import HealthState
+from reconcilers.membership import TTL
 from reconcilers.share import FleetView
 
 SEVERITY = (HealthState.CRITICAL, HealthState.UNKNOWN, HealthState.WARNING)
@@ -153,6 +154,8 @@ def _state(view: FleetView, controller: RegisteredController) -> tuple[MemberSta
     match controller.status:
         case HealthState.PASSING if controller.id in view.members:
             return MemberState.MEMBER, output
+        case HealthState.PASSING if controller.id in view.joining:
+            return MemberState.JOINING, output or f"it gets its nodes within {TTL:g} s"
         case HealthState.PASSING | HealthState.WARNING:
             return MemberState.JOINING, output or "it is not a member in this view"
     return MemberState.GONE, output or "it does not renew its registration"

@@ -1,7 +1,8 @@
 """Decides whether a controller may count as a member of its fleet, by the renewals of its own TTL check.
 
 A new member takes nodes from the others, so it must have shown first that it stays: only after a while of unbroken
-renewals its check is passing. The view of all others is then a function of Consul's index alone.
+renewals its check is passing. From then on all others see it as a member. It gets its nodes a TTL later, see
+`members_in_effect`.
 
 A renewal that the agent did not answer may still be in the network, and reach the agent when the line works again. Then
 the check is passing, and Consul shows a member. If the controller set the check to `warning` at that moment, its nodes
@@ -14,8 +15,10 @@ from dataclasses import dataclass, replace
 
 TTL = 5.0
 """Seconds after the last renewal in which the check stays as it was set."""
-SETTLING = 10.0
+SETTLING = 5.0
 """Seconds of unbroken renewals that a fleet with members demands of a new one."""
+JOINING = SETTLING + TTL
+"""Seconds that a new member needs to get its nodes."""
 LATE = 2.0
 """Seconds after the members can be read again in which a renewal from before may reach the agent."""
 

@@ -68,7 +68,9 @@ class Operation:
     """An operation of a transaction. `lock` and `unlock` write value and flags. `index` is for `check-index` alone: the
     ModifyIndex that the key must have."""
 
-    verb: Literal["get", "get-tree", "set", "delete", "lock", "unlock", "check-session", "check-index"]
+    verb: Literal[
+        "get", "get-tree", "set", "delete", "lock", "unlock", "check-session", "check-index", "check-not-exists"
+    ]
     key: str
     value: bytes = b""
     session: str = ""

@@ -65,7 +65,7 @@ class CurrentShare:
         self._change(lambda share: replace(share, is_leaving=True))
 
     def fence(self, node: str, index: int) -> None:
-        """Another member has written `node` with a view of `index`, which is newer than the view in force."""
+        """Another member has written `node` with a view of `index`. Nothing changes if the view in force is as new."""
         self._change(lambda share: share.fencing(node, index) if index > share.index else share)
 
     def unfence(self, node: str) -> None:

@@ -27,11 +27,13 @@ PATH = f"/v1/health/service/{NAME}"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Member:
-    """A member by its id, with the URL of its page and the time of its start."""
+    """A member by its id, with the URL of its page and the time of its start. `passed` is the index of Consul at which
+    its check has changed last."""
 
     id: str
     page: str
     started: str = ""
+    passed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Members:
     members: tuple[Member, ...] = ()
     joining: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> str:
+        """The member that is passing for longest; "" if there is none."""
+        return min(((each.passed, each.id) for each in self.members), default=(0, ""))[1]
 
     def view(self) -> FleetView:
         return FleetView(self.index, tuple(sorted({member.id for member in self.members})), self.joining)
@@ -64,6 +71,7 @@ class _Check(Struct, frozen=True):
     Status: str
     Output: str
     ServiceID: str
+    ModifyIndex: int = 0
 
 
 class _Instance(Struct, frozen=True):
@@ -169,4 +177,6 @@ def _member(instance: _Instance) -> Member | None:
     if not is_name(name := meta.get(MEMBER, "")):
         return None
     controller = AgentService(service.ID, NAME, service.Port, (), meta, service.Address)
-    return Member(name, page_of(controller, instance.Node.Address or instance.Node.Node), meta.get(STARTED, ""))
+    passed = max((check.ModifyIndex for check in instance.Checks if check.ServiceID), default=0)
+    page = page_of(controller, instance.Node.Address or instance.Node.Node)
+    return Member(name, page, meta.get(STARTED, ""), passed)

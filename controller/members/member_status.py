@@ -23,7 +23,7 @@ from controller.consul.client import ConsulError, ConsulUnavailable
 from controller.consul.registration import Complaints
 from controller.members.membership_watch import MembershipWatch
 from controller.runtime.boottime import boottime
-from reconcilers.membership import SETTLING, TTL, Membership
+from reconcilers.membership import JOINING, TTL, Membership
 
 PERIOD = 1.0
 PERIOD_UNKNOWN = 0.2
@@ -81,18 +81,19 @@ class MemberStatus:
             return "warning", others
         members = self._members()
         self._membership = self._membership.considered(self._member, members, self._sent)
-        return self._status(self._ready(), is_shown=members is None or self._member in members)
+        has_nodes = members is None or (self._member in members and not self._watch.is_waiting())
+        return self._status(self._ready(), has_nodes=has_nodes)
 
     def _members(self) -> Collection[str] | None:
         view = self._watch.view()
         return view.members if view else None
 
-    def _status(self, unready: Sequence[str], *, is_shown: bool) -> tuple[str, str]:
+    def _status(self, unready: Sequence[str], *, has_nodes: bool) -> tuple[str, str]:
         """The first passing output does not say that this controller is not a member yet: Consul's catalog takes the
         next output only minutes later, because the status stays the same."""
         if not self._membership.is_admitted:
-            return "warning", f"joining the fleet, which takes {SETTLING:g} s"
-        outdated = "" if is_shown else self._watch.complaint()
+            return "warning", f"joining the fleet, which takes {JOINING:g} s"
+        outdated = "" if has_nodes else self._watch.complaint()
         return "passing", "\n".join(each for each in unready if each != outdated) or "ok"
 
     def renewed(self) -> None:

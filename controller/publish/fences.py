@@ -31,6 +31,10 @@ class Membership(Protocol):
         """Lets the members be read now."""
         ...
 
+    def settle(self, index: int) -> None:
+        """Lets all members of the view of `index` count, if it is the newest one."""
+        ...
+
     def reads(self) -> int:
         """Returns how many times the members were read successfully."""
         ...
@@ -40,6 +44,8 @@ class _NoFleet:
     """The membership of a controller without a fleet."""
 
     def hurry(self) -> None: ...
+
+    def settle(self, index: int) -> None: ...
 
     def reads(self) -> int:
         return 0
@@ -74,7 +80,11 @@ class Fences:
         return GIVEN_UP > index > max(self._share.current().index, self._overruled.get(node, 0))
 
     def add(self, ahead: Mapping[str, int]) -> None:
-        """Fences these nodes, which were written with these indexes."""
+        """Fences these nodes, which were written with these indexes. If their writer has only waited less for a new
+        member, that member counts now, and nothing is fenced."""
+        if ahead:
+            self._membership.settle(max(ahead.values()))
+        ahead = {node: index for node, index in ahead.items() if self.is_ahead(node, index)}
         for node, index in ahead.items():
             ours = self._share.current().index
             log.info("node %s is another member's: it was written with view %d, ours is %d", node, index, ours)

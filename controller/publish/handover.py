@@ -1,12 +1,17 @@
 """Passes health keys from one member of a fleet to another. Readers always see them held by a living session.
 
-A key that another session holds is taken over in one transaction: `unlock` for its holder, `lock` for us. It begins
-with `check-index`, so it fails if the holder has written in the meantime. Then the key is read again.
+A key that another session holds is taken over in one transaction: `unlock` for its holder, `lock` for us.
+
+Every write begins with `check-index`, or with `check-not-exists` where no key is known. So it fails if somebody has
+written the key in the meantime, and the key is read again. A write that arrives late, because its member was cut off
+from Consul, fails too when an heir has written the key. Only a key that an heir has written and deleted may be created
+by such a write: nothing is left of that key by which Consul could refuse the write. A write that changes nothing does
+not change the index, but each record has the time when it was written.
 
 The Flags of a key are the index of the view that its writer had of the fleet. A key whose Flags are higher than the
 index of our view is not taken over, see `fences`.
 
-Without a fleet nothing is fenced, the Flags are 0, and only keys are taken over that a fleet has given up.
+Without a fleet nothing is checked or fenced, the Flags are 0, and only keys are taken over that a fleet has given up.
 """
 
 import logging
@@ -26,8 +31,8 @@ from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
 
-RACE = re.compile(r"already held|index check|check index|isn't held")
-"""Consul's errors where another session has written the key in the meantime."""
+RACE = re.compile(r"already held|index check|check index|isn't held|exists$")
+"""Consul's errors where the key was written in the meantime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,8 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """A key that another session holds, as of its `modify_index`."""
+class _Seen:
+    """A key as of its `modify_index`, and its holder; "" if no session holds it."""
 
     session: str
     modify_index: int
@@ -48,7 +53,7 @@ class _Held:
 
 
 class Handover:
-    """The known holders of keys in the share of this controller.
+    """What is known of the keys in the share of this controller. Without a fleet, only of keys that were given up.
 
     Only the thread that has the lock of the `KvSink` calls it. `share` calls its listeners in this thread: they must
     not call the sink. `taken` is the number of keys that were taken over. `clock` is in seconds.
@@ -59,7 +64,7 @@ class Handover:
     ) -> None:
         self._share = share
         self._fences = Fences(share, membership, clock=clock)
-        self._held: dict[PodKey, _Held] = {}
+        self._seen: dict[PodKey, _Seen] = {}
         self._repeated: set[Change] = set()
         self._to_repeat: list[Change] = []
         self._strangers: set[str] = set()
@@ -79,18 +84,20 @@ class Handover:
         return [key for key in keys if self._share.owns(key.node)] if self.is_fleet else [*keys]
 
     def note(self, keys: Collection[PodKey], pairs: Mapping[PodKey, KvPair]) -> None:
-        """Records the holders of these keys, whose `pairs` were just read. Without a fleet, only of keys given up."""
+        """Records what is known of these keys, whose `pairs` were just read."""
         self.forget(keys)
-        if held := {key: pair for key, pair in pairs.items() if pair.session and self._may_take(pair)}:
-            self._held |= {key: _Held(pair.session, pair.modify_index, pair.flags) for key, pair in held.items()}
-
-    def _may_take(self, pair: KvPair) -> bool:
-        return self.is_fleet or pair.flags == GIVEN_UP
+        for key, pair in pairs.items():
+            if self.is_fleet or (pair.session and pair.flags == GIVEN_UP):
+                self._seen[key] = _Seen(pair.session, pair.modify_index, pair.flags)
 
     def forget(self, keys: Iterable[PodKey]) -> None:
-        """Forgets the holders of these keys."""
-        for key in keys if self._held else ():
-            self._held.pop(key, None)
+        """Forgets these keys."""
+        for key in keys if self._seen else ():
+            self._seen.pop(key, None)
+
+    def forget_session(self, session: str) -> None:
+        """Forgets the keys of a session that was ours."""
+        self.forget([key for key, seen in self._seen.items() if seen.session == session])
 
     def begin(self) -> None:
         """Records that a write begins. Each of its changes is repeated at most once."""
@@ -113,14 +120,19 @@ class Handover:
         changes, self._to_repeat = self._to_repeat, []
         return changes
 
-    def settle(self, changes: Collection[Change], session: str) -> None:
-        """Records that `session` has written these changes."""
+    def settle(self, changes: Collection[Change], session: str, pairs: Sequence[KvPair]) -> None:
+        """Records that `session` has written these changes. `pairs` are those that Consul has returned."""
         taken = {key: held for key in (change.key for change in changes) if (held := self._holder(key, session))}
         self.taken += len(taken)
         self._warn_of_strangers(taken)
-        self.forget(change.key for change in changes)
+        written = {pair.key: pair for pair in pairs}
+        for change in changes:
+            self._seen.pop(change.key, None)
+            if change.record and self.is_fleet:
+                pair = written[health_key(change.key)]
+                self._seen[change.key] = _Seen(session, pair.modify_index, pair.flags)
 
-    def _warn_of_strangers(self, taken: Mapping[PodKey, _Held]) -> None:
+    def _warn_of_strangers(self, taken: Mapping[PodKey, _Seen]) -> None:
         """Logs once for each session that a controller without a fleet may check nodes of this fleet."""
         strangers = {held.session: key.node for key, held in taken.items() if not held.flags}
         for session in strangers.keys() - self._strangers:
@@ -135,14 +147,13 @@ class Handover:
         """Returns the operations of a change that `session` writes at `now` (seconds since the epoch)."""
         key = health_key(change.key)
         value = change.record.encode(change.record.written or now) if change.record else b""
-        steps = [Operation("lock", key, value, session, flags)]
+        lock, seen = Operation("lock", key, value, session, flags), self._seen.get(change.key)
+        steps = [lock] if change.record else [lock, Operation("delete", key)]
         if held := self._holder(change.key, session):
-            steps = [
-                Operation("check-index", key, index=held.modify_index),
-                replace(steps[0], verb="unlock", session=held.session),
-                *steps,
-            ]
-        return steps if change.record else [*steps, Operation("delete", key)]
+            steps.insert(0, replace(lock, verb="unlock", session=held.session))
+        if seen:
+            return [Operation("check-index", key, index=seen.modify_index), *steps]
+        return [Operation("check-not-exists", key), *steps] if self.is_fleet else steps
 
     def admit(self, changes: Sequence[Change], session: str) -> tuple[int, list[Change]]:
         """Returns the index to write with, and the changes that may be written: those of our nodes.
@@ -169,7 +180,7 @@ class Handover:
         """Ends the fences of Flags that stayed ahead although the membership was read again."""
         self._fences.review()
 
-    def _holder(self, key: PodKey, session: str) -> _Held | None:
-        """Returns the other session that holds a key, if it is known."""
-        held = self._held.get(key)
-        return held if held and held.session != session else None
+    def _holder(self, key: PodKey, session: str) -> _Seen | None:
+        """Returns what is known of a key that another session holds."""
+        seen = self._seen.get(key)
+        return seen if seen and seen.session not in {"", session} else None

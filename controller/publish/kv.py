@@ -157,7 +157,7 @@ class KvSink:
 
     def _estimated(self, change: Change) -> Sequence[Operation]:
         """The operations of a change, with a placeholder for the session."""
-        return self._handover.operations(change, ANY_SESSION, self._wall_clock())
+        return self._handover.operations(change, self._session or ANY_SESSION, self._wall_clock())
 
     def _send(self, operations: Sequence[Operation]) -> TransactionResult:
         """Sends a transaction, and adapts the maximum size of a transaction to the result."""
@@ -268,6 +268,7 @@ class KvSink:
             self._known = {key: _unsettled(record) for key, record in self._known.items()}
             self._decoded.clear()
             self._unanswered = {}
+            self._handover.forget_session(self._session)
             self._session = session
             self._holders.holds_some = False
         return session
@@ -290,7 +291,7 @@ class KvSink:
             steps = [(change, step) for change in left for step in operations(change, session, now, flags)]
             result = self._send([step for _, step in steps])
             if not result.failed:
-                self._handover.settle(left, session)
+                self._handover.settle(left, session, result.pairs)
                 self._remember(steps, result.pairs, now)
                 failed = self._settle(left)
                 break
@@ -331,11 +332,14 @@ class KvSink:
         )
 
     def _settle(self, batch: Sequence[Change]) -> dict[PodKey, str]:
-        """Consul has written these changes. Those for which an older write may still arrive stay unsettled."""
+        """Consul has written these changes. Those for which an older write may still arrive stay unsettled. In a fleet,
+        Consul refuses such a write of a key that exists."""
         self._holders.forget([change.key for change in batch])
         self._holders.holds_some |= any(change.record for change in batch)
         failed: dict[PodKey, str] = {}
         for change in batch:
+            if change.record and self._handover.is_fleet:
+                self._unanswered.pop(change.key, None)
             if change.key in self._unanswered and self._may_arrive(change.key):
                 failed |= self._unsettle([change], IN_DOUBT)
             elif change.record:

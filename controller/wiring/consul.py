@@ -185,8 +185,8 @@ def on_fleet(
 
     services, scheduled = ManifestServices(manifests, ServiceNaming.of(config)), partial(_scheduled, manifests)
     renewing, started = [ConsulClient(settings, observe=observe)], timestamp(time.time())
-    heartbeat = heartbeats.new("members", 30, asks=True)
-    membership = MembershipWatch(renewing[0], fleet, share, heartbeat, started=started)
+    heartbeat, timer = heartbeats.new("members", 30, asks=True), heartbeats.new("members-count", 30)
+    membership = MembershipWatch(renewing[0], fleet, share, heartbeat, timer, started=started)
     handover = Handover(share, membership)
     last_keys = LastKeys(client(), scheduled, membership.has_others)
     sinks: dict[str, HealthSink] = {}

@@ -24,7 +24,7 @@ from controller.members.member_status import MemberStatus
 from controller.members.membership_watch import MembershipWatch
 from controller.runtime.boottime import boottime
 from controller.runtime.heartbeat import Heartbeat
-from reconcilers import membership
+from reconcilers import members_in_effect, membership
 from reconcilers.share import FleetView, Share
 from tests.support.consul import Agent
 from tests.support.net import until
@@ -59,7 +59,9 @@ class Candidate(AbstractContextManager["Candidate"]):
         self.late = 0.0
         self.share = CurrentShare(Share(member))
         self.client = ConsulClient(settings)
-        self.watch = MembershipWatch(self.client, fleet, self.share, _heartbeat("members"), started=started)
+        self.watch = MembershipWatch(
+            self.client, fleet, self.share, _heartbeat("members"), _heartbeat("members-count"), started=started
+        )
         status = MemberStatus(self.watch, member, lambda: self.stuck, self.complaints, lambda: boottime() + self.late)
         meta = {"fleet": fleet, "member": member, "started": started}
         service = controller_service(member, "1.2.3", "http", "127.0.0.1", port, meta)
@@ -97,10 +99,9 @@ def _heartbeat(name: str) -> Heartbeat:
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (membership, member_status, current_share):
+    for module in (membership, member_status, current_share, members_in_effect):
         monkeypatch.setattr(module, "TTL", TTL)
-    for module in (membership, member_status):
-        monkeypatch.setattr(module, "SETTLING", SETTLING)
+    monkeypatch.setattr(membership, "SETTLING", SETTLING)
     monkeypatch.setattr(membership, "LATE", LATE)
     monkeypatch.setattr(member_status, "PERIOD", 0.4)
 
@@ -140,7 +141,7 @@ def test_a_later_member_takes_its_share_after_a_while_and_gives_it_back_when_it_
         assert "m2, is not a member of fleet f yet" in second.watch.complaint()
         for each in (first, second):
             until(each.sees("m1", "m2"), WITHIN)
-        assert time.monotonic() - began >= SETTLING - 0.5
+        assert time.monotonic() - began >= SETTLING + TTL - 0.5
         assert first.owned() | second.owned() == set(NODES)
         assert not first.owned() & second.owned()
         assert first.owned()
@@ -269,6 +270,85 @@ def test_a_member_that_stood_still_for_the_ttl_asks_before_it_goes_on(consul: Ag
     until(lambda: bool(second.owned()), WITHIN, "the agent has not noticed, so it is a member still")
 
 
+def test_a_member_that_was_never_missed_does_not_wait_when_it_has_read_the_members_again(
+    consul: Agent, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second = both(consul, stack)
+    owned = second.owned()
+    changes: list[int] = []
+    second.share.listen(lambda: changes.append(len(second.owned())))
+    monkeypatch.setattr(members_in_effect, "TTL", 1000.0)
+    second.late = 2 * TTL
+    until(lambda: 0 in changes, WITHIN, "the share to be empty")
+    until(lambda: second.owned() == owned, WITHIN)
+
+
+def test_a_member_that_was_missed_waits_like_a_new_one_and_all_agree(
+    consul: Agent, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = stack.enter_context(TcpProxy(consul.http_port))
+    first, second = both(consul, stack, proxy)
+    monkeypatch.setattr(members_in_effect, "TTL", 1000.0)
+    proxy.behave(Line(stalled=True))
+    until(first.sees("m1"), WITHIN)
+    until(lambda: not second.owned(), WITHIN)
+    proxy.behave(Line())
+    until(lambda: status_of(consul, "m2") == "passing", WITHIN)
+    for each in (first, second):
+        until(lambda each=each: each.share.current().view.joining == ("m2",), WITHIN)  # type: ignore[misc]
+    assert second.owned() == set()
+    assert first.owned() == set(NODES)
+    assert "m2, is not a member of fleet f yet" in second.watch.complaint()
+    assert all(first.share.may_lose(node) is (FleetView(1, ("m1", "m2")).owner(node) == "m2") for node in NODES)
+
+
+def test_a_member_that_is_cut_off_has_stopped_when_one_counts_that_it_cannot_see(
+    consul: Agent, stack: ExitStack
+) -> None:
+    proxy = stack.enter_context(TcpProxy(consul.http_port))
+    first, second = both(consul, stack, proxy)
+    client = stack.enter_context(consul.client())
+    third = registered_by_hand(client, "m3", "warning")
+    until(lambda: first.share.current().view.joining == ("m3",), WITHIN)
+    probed: list[set[str]] = []
+
+    def note() -> None:
+        if "m3" in first.share.current().view.members:
+            probed.append(second.probed())
+
+    first.share.listen(note)
+    proxy.behave(Line(stalled=True))
+    client.update_check(third, "passing", "ok")
+    until(lambda: bool(probed), WITHIN, "the third member to count")
+    assert probed[0] == set()
+
+
+def test_a_member_counts_at_once_when_another_one_has_written_with_its_view(
+    consul: Agent, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = both(consul, stack)
+    monkeypatch.setattr(members_in_effect, "TTL", 1000.0)
+    client = stack.enter_context(consul.client())
+    registered_by_hand(client, "m3", "passing")
+    until(lambda: first.share.current().view.joining == ("m3",), WITHIN)
+    index = first.share.current().index
+    first.watch.settle(index)
+    first.watch.settle(index + 2)
+    assert first.sees("m1", "m2")()
+    assert first.share.current().index == index
+    first.watch.settle(index + 1)
+    assert first.sees("m1", "m2", "m3")()
+    assert first.share.current().index == index + 1
+
+
+def registered_by_hand(client: ConsulClient, member: str, status: str, fleet: str = "f") -> str:
+    """Registers a controller whose check nobody renews, for a minute. Returns the id of its service."""
+    meta = {"fleet": fleet, "member": member, "started": "2026-01-01T00:00:00Z"}
+    service = controller_service(member, "1", "http", "127.0.0.1", 1, meta)
+    client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", "", status), 60.0)
+    return service.id
+
+
 def test_two_controllers_with_one_id_are_noticed(consul_binary: Path, stack: ExitStack) -> None:
     server = stack.enter_context(Agent(consul_binary))
     other = stack.enter_context(Agent(consul_binary, node="web2", join=server.lan))
@@ -364,9 +444,7 @@ def test_the_others_know_who_is_joining_and_which_nodes_they_may_lose(consul: Ag
     assert not any(map(first.share.may_lose, NODES))
     client = stack.enter_context(consul.client())
     for member, fleet in (("m2", "f"), ("o1", "other")):
-        meta = {"fleet": fleet, "member": member, "started": "2026-01-01T00:00:00Z"}
-        service = controller_service(member, "1", "http", "127.0.0.1", 1, meta)
-        client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", "", "warning"), 60.0)
+        registered_by_hand(client, member, "warning", fleet)
     until(lambda: first.share.current().view.joining == ("m2",), WITHIN, "the one of this fleet to be joining")
     assert first.sees("m1")()
     later = FleetView(1, ("m1", "m2"))

@@ -12,8 +12,8 @@ TAKEN_OVER = 12.0
 LEAVES = 3.0
 """Seconds from SIGTERM until all members have seen that one has left."""
 JOINS = 20.0
-"""Seconds from the start of a member, or from the end of what kept it away, until all members have seen it: it
-must have renewed its check for 10 s."""
+"""Seconds from the start of a member, or from the end of what kept it away, until it counts: 10 s after it has read the
+members."""
 READS = 1.0
 """Seconds in which an heir reads the manifests of its new nodes."""
 EXPIRES = 5.0

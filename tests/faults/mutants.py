@@ -114,6 +114,8 @@ JUDGES: Mapping[str, Sequence[str]] = {
     "a fleet": ("--fleet", "--faults", "none", "--minutes", "0.3"),
     "member killed": ("--fleet", "--faults", "member-killed-for-long", "--each", "--change", "5"),
     "member cut off": ("--fleet", "--faults", "member-cut-off-for-long", "--each", "--change", "5"),
+    "member cut off as one joins": ("--fleet", "--faults", "member-cut-off-as-one-joins", "--each"),
+    "member cut off in writes": ("--fleet", "--faults", "member-cut-off-in-writes", "--each", "--change", "5"),
     "member behind": ("--fleet", "--faults", "member-behind", "--each"),
     "no listings": ("--faults", "answers-500-for-listings", "--each", "--pods", "8"),
 }
@@ -178,6 +180,14 @@ MUTANTS: Sequence[Mutant] = (
         "a stopped worker stays in the calendar, and goes on",
     ),
     Mutant(
+        "C1",
+        "Handover.operations",
+        'return [Operation("check-index", key, index=seen.modify_index), *steps]',
+        "return steps",
+        "member cut off in writes",
+        "a write that arrives late is executed, although the key was written or removed meanwhile",
+    ),
+    Mutant(
         "D1",
         "_fault",
         "if low <= status <= high:",
@@ -196,8 +206,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "D3",
         "Handover.operations",
-        'steps = [Operation("lock", key, value, session, flags)]',
-        'steps = [Operation("set", key, value, session, flags)]',
+        'lock, seen = Operation("lock", key, value, session, flags), self._seen.get(change.key)',
+        'lock, seen = Operation("set", key, value, session, flags), self._seen.get(change.key)',
         "changes",
         "health is written without the session",
     ),
@@ -267,9 +277,9 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "H2",
-        "Handover.note",
-        "self._held |= {key: _Held(pair.session, pair.modify_index, pair.flags) for key, pair in held.items()}",
-        "pass",
+        "Handover._holder",
+        'return seen if seen and seen.session not in {"", session} else None',
+        "return None",
         "member killed",
         "no key is taken over from another session",
     ),
@@ -304,6 +314,14 @@ MUTANTS: Sequence[Mutant] = (
         "if False:",
         "member cut off",
         "a member that may have lost its nodes goes on probing them",
+    ),
+    Mutant(
+        "H4",
+        "MembersInEffect.after",
+        "member: self.waiting.get(member, now + TTL)",
+        "member: self.waiting.get(member, now)",
+        "member cut off as one joins",
+        "a member that joins gets its nodes at once",
     ),
     Mutant(
         "H5",

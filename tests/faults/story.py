@@ -53,8 +53,6 @@ ASKED_AGAIN = 5.0
 AFTER_OUTAGE = 24.0
 """So many seconds after it what was written meanwhile must have been read."""
 READ_WITHIN = 1.0
-WRITE_WAITS = 10.0
-"""The seconds after which the controller no longer waits for the answer to a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,16 +189,6 @@ class Story:
         """When faults with any of these effects were at work for all controllers, or for that of `pid`."""
         members = {"", self.member_of(pid)}
         return merged(fault.span for fault in self.faults if fault.effects & set(effects) and fault.member in members)
-
-    def late_writes(self) -> Sequence[Span]:
-        """The faults after which Consul executes writes that had timed out."""
-        return [span for span in self.spans("late") if span.end - span.begin > WRITE_WAITS]
-
-    def is_late_write(self, sighting: Sighting) -> bool:
-        """Whether a member may have sent this before it was cut off, so that it came when the line was restored."""
-        at = sighting.first.at
-        restored = (fault.stood.end for fault in self.faults if fault.member and "cut" in fault.effects)
-        return any(end < at < end + READ_WITHIN + self.stalled(end, at) for end in restored)
 
     def during(self, begin: float, end: float) -> str:
         """The faults at work in this time, for a person."""

@@ -131,8 +131,8 @@ def test_a_member_that_wakes_up_must_not_ask_its_old_pods_twice_at_once() -> Non
     assert "A2" in names(tale.also(Request(26.3, "a", 1, good=True, member="m1")).told())
 
 
-def test_a_member_that_is_cut_off_while_another_joins_may_probe_until_its_check_expires() -> None:
-    for until, broken in ((25.2, set()), (28.0, {"H4"})):
+def test_a_member_that_is_cut_off_while_another_joins_stops_before_that_one_probes() -> None:
+    for until, broken in ((21.9, set()), (23.0, {"H4"})):
         tale = FleetTale(sessions=SESSIONS, owners=((0.0, 20.5, "m2"), (20.5, math.inf, "m1")))
         shown = [(1.3, 21.0, passing(flags=5)), (21.0, math.inf, passing(11, session=HEIR, flags=7))]
         tale.pod("a", probed=[*steadily(1.1, 20.5), *steadily(20.5, 40.0)], shown=shown).fault(20.0, 29.0, "cut")
@@ -140,12 +140,20 @@ def test_a_member_that_is_cut_off_while_another_joins_may_probe_until_its_check_
         assert names(tale.told()) == broken
 
 
-def test_a_write_that_was_sent_before_a_member_was_cut_off_may_be_executed_when_its_line_is_restored() -> None:
-    for at, broken in ((28.3, set()), (31.0, {"C1"})):
+def test_no_write_from_before_a_cut_may_be_executed_after_it_but_one_that_creates_a_key() -> None:
+    for begin, at, broken in ((1.3, 28.3, {"C1"}), (22.0, 28.3, set()), (22.0, 31.0, {"C1"})):
         tale = FleetTale(sessions=SESSIONS)
         tale.fault(20.0, 28.0, "cut")
-        tale.affects("m1").pod("a", end=25.0, shown=[(1.3, 25.3, passing()), (at, at + 1.0, passing(12))])
+        tale.affects("m1").pod("a", end=25.0, shown=[(begin, 25.3, passing()), (at, at + 1.0, passing(12))])
         assert names(tale.told()) & {"C1", "D3"} == broken
+
+
+def test_an_older_record_must_not_replace_a_newer_one_after_a_cut() -> None:
+    tale = FleetTale(sessions=SESSIONS)
+    tale.fault(20.0, 28.0, "cut")
+    newer, older = passing(11, last_probe=1020.0), passing(12, last_probe=1010.0)
+    tale.affects("m1").pod("a", shown=[(1.3, 22.0, passing()), (22.0, 28.3, newer), (28.3, math.inf, older)])
+    assert "D3" in names(tale.told())
 
 
 def test_the_loss_of_all_members_puts_off_what_the_loss_of_one_had_made_late() -> None:

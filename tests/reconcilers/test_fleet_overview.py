@@ -1,6 +1,7 @@
 """Who is a member of a fleet, and what each member has of its nodes and pods."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,13 +70,15 @@ def test_controllers_that_are_no_members_come_first_with_the_reason() -> None:
         controller("m4", PASSING),
         controller("m5", CRITICAL, "TTL expired"),
         controller("m6", UNKNOWN, ""),
+        controller("m7", PASSING),
     ]
-    found = overview_of(VIEW, controllers, NODES, {})
+    found = overview_of(replace(VIEW, joining=("m7",)), controllers, NODES, {})
     assert [(each.id, each.state, each.detail) for each in found.members] == [
         ("m5", MemberState.GONE, "TTL expired"),
         ("m6", MemberState.GONE, "it does not renew its registration"),
         ("m3", MemberState.JOINING, "joining the fleet, which takes 10 s"),
         ("m4", MemberState.JOINING, "it is not a member in this view"),
+        ("m7", MemberState.JOINING, "it gets its nodes within 5 s"),
         ("m1", MemberState.MEMBER, ""),
         ("m2", MemberState.MEMBER, "the lease is lost"),
     ]

@@ -21,7 +21,7 @@ def test_a_new_controller_waits_only_for_a_fleet_that_has_other_members(
 
 def test_a_fleet_admits_a_controller_after_a_while_of_unbroken_renewals() -> None:
     joining = Membership().after(100.0)
-    for moment in range(101, 110):
+    for moment in range(101, 100 + int(SETTLING)):
         joining = joining.considered("m1", OTHERS, float(moment)).after(float(moment))
         assert not joining.is_admitted
     assert joining.considered("m1", OTHERS, 100.0 + SETTLING).is_admitted

@@ -43,6 +43,8 @@ class Reads:
     def hurry(self) -> None:
         self.hurried += 1
 
+    def settle(self, index: int) -> None: ...
+
     def reads(self) -> int:
         return self.count
 

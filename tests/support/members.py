@@ -25,13 +25,18 @@ from tests.support.consul import Agent
 
 @dataclass
 class FakeMembership:
-    """Counts how many times the members were to be read at once. `read` is how many times they were read."""
+    """Counts how many times the members were to be read at once. `read` is how many times they were read. `settled` are
+    the indexes whose members were to count at once."""
 
     asked: int = 0
     read: int = 0
+    settled: list[int] = field(default_factory=list)
 
     def hurry(self) -> None:
         self.asked += 1
+
+    def settle(self, index: int) -> None:
+        self.settled.append(index)
 
     def reads(self) -> int:
         return self.read

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from tests.faults.history import Effect, Request
-from tests.faults.moves import EXPIRES, TAKEN_OVER
+from tests.faults.moves import TAKEN_OVER
 from tests.faults.promises.cadence import START, gaps_between, unprobed
 from tests.faults.promises.restart import was_late
 from tests.faults.spans import Span, put_off
@@ -97,17 +97,10 @@ def _asked_by_two(story: Story, life: Life) -> Iterator[Broken]:
     spells = sorted(spell for spell in _spells(story, requests))
     for (one, member), (other, another) in itertools.combinations(spells, 2):
         begin, end = max(one.begin, other.begin), min(one.end, other.end)
-        most = story.setup.interval + SLACK + max(_unreachable(story, each, begin, end) for each in (member, another))
-        if member != another and end - begin > most + story.stalled(begin, end):
+        most = story.setup.interval + SLACK + story.stalled(begin, end)
+        if member != another and end - begin > most:
             said = f"{member} and {another} both asked for {end - begin:.2f} s{_meanwhile(story, begin)}"
             yield Broken("H4", end, life.pod, said)
-
-
-def _unreachable(story: Story, member: str, begin: float, end: float) -> float:
-    """For how many seconds of this time a member could not know that it has lost a node to a member that joins: it was
-    cut off from Consul, and its check had not expired."""
-    cuts = (fault.span for fault in story.faults if fault.member == member and "cut" in fault.effects)
-    return sum(max(0.0, min(end, cut.begin + EXPIRES, cut.end) - max(begin, cut.begin)) for cut in cuts)
 
 
 def _spells(story: Story, requests: Sequence[Request]) -> Iterator[tuple[Span, str]]:

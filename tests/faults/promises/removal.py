@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tests.faults.promises.late_writes import is_late_creation, late_writes
 from tests.faults.promises.lifetime import removal_due
 from tests.faults.story import Broken, Life, Story
 
@@ -40,10 +41,11 @@ def _asked(story: Story, life: Life, accepted: float, again: float) -> Iterator[
 
 def _said(story: Story, life: Life, accepted: float, again: float) -> Iterator[Broken]:
     """A key that came (back) afterwards; one that still stands is B1's."""
-    foreign = [*story.spans("foreign", "two"), *story.late_writes()]
+    foreign = [*story.spans("foreign", "two"), *late_writes(story)]
     for sighting in story.sightings.get(life.pod, ()):
         came = sighting.record and accepted < sighting.first.sent and sighting.first.at < again
-        is_late = any(span.overlaps(accepted, sighting.first.at) for span in foreign) or story.is_late_write(sighting)
+        is_late = is_late_creation(story, life.pod, sighting)
+        is_late |= any(span.overlaps(accepted, sighting.first.at) for span in foreign)
         if came and not is_late:
             yield Broken("C1", sighting.first.at, life.pod, "its health was written again after its end was accepted")
             return

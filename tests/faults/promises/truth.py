@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tests.faults.history import Record, Request
+from tests.faults.promises.late_writes import is_late_creation, late_writes
 from tests.faults.spans import Span, merged
 from tests.faults.story import Broken, Life, Sighting, Story
 
@@ -186,7 +187,7 @@ def _dead_sessions(
 def _older_over_newer(story: Story, pod: str, sightings: Sequence[Sighting]) -> Iterator[Broken]:
     """A record proves nothing about those before and after it if others wrote our keys, the clock was wrong, or Consul
     executed a write that had timed out."""
-    excused = [*story.spans("foreign", "clock", "two"), *story.late_writes()]
+    excused = [*story.spans("foreign", "clock", "two"), *late_writes(story)]
     newest, since = None, 0.0
     for sighting in sightings:
         record = sighting.record
@@ -197,7 +198,7 @@ def _older_over_newer(story: Story, pod: str, sightings: Sequence[Sighting]) -> 
             and record.modified > newest.modified
             and record.last_probe < newest.last_probe - CLOCK_STEP
             and not any(span.overlaps(since, sighting.first.at) for span in excused)
-            and not story.is_late_write(sighting)
+            and not is_late_creation(story, pod, sighting)
         ):
             yield Broken("D3", sighting.first.at, pod, "a record of an older probe was written over a newer one")
         newest, since = record, sighting.first.sent
