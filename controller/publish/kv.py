@@ -332,15 +332,12 @@ class KvSink:
         )
 
     def _settle(self, batch: Sequence[Change]) -> dict[PodKey, str]:
-        """Consul has written these changes. Those for which an older write may still arrive stay unsettled. In a fleet,
-        Consul refuses such a write of a key that exists."""
+        """Consul has written these changes. Those for which an older write may still arrive stay unsettled."""
         self._holders.forget([change.key for change in batch])
         self._holders.holds_some |= any(change.record for change in batch)
         failed: dict[PodKey, str] = {}
         for change in batch:
-            if change.record and self._handover.is_fleet:
-                self._unanswered.pop(change.key, None)
-            if change.key in self._unanswered and self._may_arrive(change.key):
+            if change.key in self._unanswered and self._may_arrive(change):
                 failed |= self._unsettle([change], IN_DOUBT)
             elif change.record:
                 self._known[change.key] = change.record
@@ -348,15 +345,14 @@ class KvSink:
                 self._known.pop(change.key, None)
         return failed
 
-    def _may_arrive(self, key: PodKey) -> bool:
-        """Whether an unanswered write of `key` may still arrive, up to `LATEST` seconds after Consul's next answer."""
-        now = self._clock()
-        first = self._unanswered[key]
-        first = self._unanswered[key] = now if first is None else first
-        if now - first < LATEST:
-            return True
-        del self._unanswered[key]
-        return False
+    def _may_arrive(self, change: Change) -> bool:
+        """Whether an older write may arrive, up to `LATEST` seconds after an answer; in a fleet, not if the key exists."""
+        now, first = self._clock(), self._unanswered.pop(change.key)
+        first = now if first is None else first
+        if now - first >= LATEST or (change.record and self._handover.is_fleet):
+            return False
+        self._unanswered[change.key] = first
+        return True
 
     def _unsettle(self, batch: Sequence[Change], error: str) -> dict[PodKey, str]:
         """Marks records as unknown: these changes may have happened, or may still happen."""

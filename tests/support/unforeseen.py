@@ -52,6 +52,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "reload": (Reloader, "_turn"),
     "lease": (folder.DirectoryLease, "_touch"),
     "members": (MembershipWatch, "_on_members"),
+    "counting members": (MembershipWatch, "_let_count"),
     "member status": (MemberStatus, "current"),
     "names of nodes": (FleetSource, "_read_names"),
     "gained nodes": (KvSink, "leftovers"),
@@ -68,6 +69,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
 THREAD = {
     "parser": "watch",
     "lease": "session",
+    "counting members": "members-count",
     "member status": "registration",
     "names of nodes": "watch",
     "gained nodes": "watch",

@@ -26,6 +26,7 @@ UNFORESEEN = Path(__file__).parents[1] / "support" / "unforeseen.py"
 OF_FOLDERS = "lease"
 AT_START = (
     "members",
+    "counting members",
     "member status",
     "names of nodes",
     "gained nodes",
