@@ -346,7 +346,7 @@ class KvSink:
         return failed
 
     def _may_arrive(self, change: Change) -> bool:
-        """Whether an older write may arrive, up to `LATEST` seconds after an answer; in a fleet, not if the key exists."""
+        """Whether an older write may arrive: for `LATEST` seconds after an answer, in a fleet only if no key exists."""
         now, first = self._clock(), self._unanswered.pop(change.key)
         first = now if first is None else first
         if now - first >= LATEST or (change.record and self._handover.is_fleet):
