@@ -103,6 +103,7 @@ class ControllerObserver:
             threads=threads(watched.pid),
             resident=resident(watched.pid),
             log_lines=watched.log_lines,
+            nowhere=ends.nowhere,
         )
         if self._still(watched):
             self.recorder.note(usage)

@@ -190,7 +190,8 @@ class Signs:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What the controller's process holds: descriptors, how many of them are sockets to targets, to Consul and to
-    clients of its page, threads, resident bytes, and how many lines it has logged since its start."""
+    clients of its page, and sockets without another end (`nowhere`), threads, resident bytes, and how many lines it has
+    logged since its start."""
 
     at: float
     pid: int
@@ -201,6 +202,7 @@ class Usage:
     resident: int
     log_lines: int = 0
     clients: int = 0
+    nowhere: int = 0
     kind: Literal["usage"] = "usage"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.checker import judge
 from tests.faults.history import Event, Intent, PodSeries, Request, Scrape, Stall
+from tests.faults.promises.bounds import CLIENTS, SPARE_DESCRIPTORS
 from tests.faults.story import Broken
 from tests.faults.tales import PID, SESSION, USAGE, Tale, critical, passing, steadily
 
@@ -381,14 +382,15 @@ def test_a_probe_that_was_not_late_when_the_controller_was_stopped_is_due_after_
         assert names(stopped.pod(probed=[*steadily(1.1, 20), *steadily(24.5, 40)]).told()) == broken
 
 
-def test_descriptors_are_too_many_when_they_are_so_twice_in_a_row() -> None:
-    def used(*moments: float) -> Tale:
-        return Tale().pod().also(*(replace(USAGE, at=at, descriptors=80) for at in moments))
+def test_sockets_without_another_end_are_those_of_probes_and_clients_and_no_more() -> None:
+    def used(descriptors: int, nowhere: int) -> Tale:
+        return Tale().pod().also(replace(USAGE, at=20.5, descriptors=descriptors, nowhere=nowhere))
 
-    assert names(used(20.5).told()) == set()
-    assert names(used(20.5, 20.6).told()) == {"F1"}
-    assert names(used(20.5, 20.6).also(Stall(20.6, 0.04, "controller", PID)).told()) == {"F1"}
-    assert names(used(20.5, 20.6).also(Stall(20.6, 0.06, "controller", PID)).told()) == set(), "it could not run"
+    most = USAGE.probing + SPARE_DESCRIPTORS
+    assert names(used(most, 0).told()) == set()
+    assert names(used(most + 1, 0).told()) == {"F1"}
+    assert names(used(most + 1 + CLIENTS, 1 + CLIENTS).told()) == set()
+    assert names(used(most + 2 + CLIENTS, 2 + CLIENTS).told()) == {"F1"}
 
 
 def test_a_promise_can_be_left_out() -> None:

@@ -41,22 +41,18 @@ def check(story: Story) -> Iterator[Broken]:
 
 def _descriptors(story: Story, usages: Sequence[Usage], more: int) -> Iterator[Broken]:
     """A connection that its target refused or reset has no other end any more, and is a probe's until the controller
-    has read the end. A probe does not last from one look to the next, unless the controller gets no processor. So the
-    descriptors are too many if both of two looks find too many, and the controller could run between them."""
-    for before, usage in zip([None, *usages], usages, strict=False):
-        is_often = before is not None and _surplus(before, more) > 0 < _surplus(usage, more)
-        if before and is_often and story.stalled(before.at, usage.at) < (usage.at - before.at) / 2:
-            yield Broken("F1", usage.at, "", f"{usage.descriptors} descriptors, {usage.probing} of them to targets")
+    has read the end. So are connections of clients. There are at most as many as pods and clients."""
+    for usage in usages:
+        nowhere = min(usage.nowhere, len(story.pods) + CLIENTS)
+        if usage.descriptors - usage.probing - usage.clients - nowhere > SPARE_DESCRIPTORS + 2 * more:
+            said = f"{usage.descriptors} descriptors, {usage.probing} of them to targets, {usage.nowhere} to nowhere"
+            yield Broken("F1", usage.at, "", said)
         if usage.consul > CONSUL_CONNECTIONS + more:
             yield Broken("F1", usage.at, "", f"{usage.consul} connections to Consul")
         if usage.clients > CLIENTS:
             yield Broken("F1", usage.at, "", f"{usage.clients} connections to the page")
         if usage.threads > THREADS:
             yield Broken("F1", usage.at, "", f"{usage.threads} threads")
-
-
-def _surplus(usage: Usage, more: int) -> int:
-    return usage.descriptors - usage.probing - usage.clients - SPARE_DESCRIPTORS - 2 * more
 
 
 def _memory(usages: Sequence[Usage]) -> Iterator[Broken]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tests.faults.history import PodSeries, Request, Scrape
-from tests.faults.moves import FRESH
+from tests.faults.moves import EXPIRES
 from tests.faults.promises.lifetime import removal_due
 from tests.faults.story import Broken, Life, Story
 
@@ -42,8 +42,8 @@ def _counted(story: Story, pod: str) -> Iterator[Broken]:
 
 def _counting(story: Story, pod: str) -> Iterator[tuple[Scrape, PodSeries, float, float]]:
     """Yields what each scrape counts of the pod, and since when at the earliest and at the latest. A member of a fleet
-    starts again when it gains the pod's node. It may lose and gain the node between two scrapes. The counts do not show
-    it if these are far apart."""
+    starts again when it gains the pod's node. It may lose and gain the node between two scrapes, which takes as long as
+    a check needs to expire. If they are further apart, the counts do not show it."""
     is_fleet = len(story.members) > 1
     gained: dict[int, tuple[float, float]] = {}
     before: dict[int, tuple[float, int]] = {}
@@ -59,7 +59,7 @@ def _counting(story: Story, pod: str) -> Iterator[tuple[Scrape, PodSeries, float
         if story.late(sent, scrape.at):
             if total < earlier:
                 gained[pid] = sent, scrape.sent
-            elif scrape.sent - sent > FRESH:
+            elif scrape.sent - sent > EXPIRES:
                 gained[pid] = gained.get(pid, (began or 0.0,))[0], scrape.sent
         if began is not None:
             earliest, latest = gained.get(pid, (began, began)) if is_fleet else (began, began)
