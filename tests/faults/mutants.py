@@ -141,9 +141,8 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "A3",
         "App.__init__",
-        "self._healths = "
-        "HealthStore(self._publish, deployments=self._deployments, inherit=self._inherited, moves=moves)",
-        "self._healths = HealthStore(lambda keys: [each._reconcile([*keys]) for each in self._publishing.values()])",
+        "self._publish, deployments=self._deployments, inherit=self._inherited, moves=moves, uptimes=uptimes",
+        "lambda keys: [each._reconcile([*keys]) for each in self._publishing.values()]",
         "line stalled",
         "the probe thread itself writes to Consul",
     ),
