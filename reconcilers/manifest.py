@@ -7,6 +7,7 @@ Source of the fields and their defaults: p2's wiki page "Health Checks" and pkg/
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,8 +17,19 @@ from reconcilers import clearsign, labels, yamltext
 from reconcilers.fields import Boolean, FieldError, Name, Port, expectation
 from reconcilers.options import CheckOptions, Rules, Status, arguments, useless
 from reconcilers.p2.goscalars import resolve
-from reconcilers.request_rules import contradictions, not_allowed
-from reconcilers.spec import PROBES, CheckSpec, FieldWarning, Labels, Manifest, Output, PodKey, Unprobed, is_name
+from reconcilers.request_rules import contradictions, not_allowed, request_values
+from reconcilers.spec import (
+    PROBES,
+    CheckSpec,
+    FieldWarning,
+    HttpGet,
+    Labels,
+    Manifest,
+    Output,
+    PodKey,
+    Unprobed,
+    is_name,
+)
 from reconcilers.tls_options import TlsOptions
 from reconcilers.unknown_fields import advice
 
@@ -29,8 +41,9 @@ UNKNOWN = "unknown field, ignored"
 NO_RESUMPTION = "has no effect: TLS sessions are never resumed"
 DEFAULT_PATH = "/_status"
 
-CONFIDENTIAL = ("headers", "body", "send")
-"""The fields whose values no error may show, because errors are logged and shown on the page."""
+CONFIDENTIAL = ("headers", "body", "send", "basic_auth", "bearer_token")
+"""The fields whose values no error may show, because errors are logged and shown on the page. Podpulse has no field
+`bearer_token`, but other programs have."""
 
 P2_FIELDS = frozenset(
     {
@@ -151,6 +164,7 @@ def _check(key: PodKey, document: _Document, options: CheckOptions, rules: Rules
     values = {
         **dict(status),
         **dict(options),
+        **request_values(status, options),
         "port": document.port,
         "path": status.path or DEFAULT_PATH,
         "tls": None if document.is_plain else options.tls.as_tls(),
@@ -159,6 +173,8 @@ def _check(key: PodKey, document: _Document, options: CheckOptions, rules: Rules
     }
     kind, host = status.kind, "localhost" if status.localhost_only else key.node
     probe = PROBES[kind](host=host, **arguments(PROBES[kind], kind, values)) if document.port else Unprobed()
+    if isinstance(probe, HttpGet) and probe.credential_file:
+        probe = replace(probe, credentials_dir=rules.credentials_dir)
     return CheckSpec(key=key, probe=probe, **arguments(CheckSpec, kind, values))
 
 

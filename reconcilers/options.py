@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from reconcilers.clearsign import Verify
+from reconcilers.credential_options import BasicAuthOptions, basic_auth_texts
 from reconcilers.fields import (
     Boolean,
     FieldError,
+    File,
     Path,
     Port,
     Regex,
@@ -178,6 +180,25 @@ class Status(TcpOptions, CheckOptions):
             show=body_text,
         ),
     ] = ""
+    basic_auth: Annotated[
+        BasicAuthOptions | None,
+        Option(
+            "`username` and `password_file`, a file below the controller's `credentials_dir`",
+            "{username: me, password_file: /secret.pem}",
+            HTTP,
+            default="none",
+            show=basic_auth_texts,
+        ),
+    ] = None
+    bearer_token_file: Annotated[
+        File,
+        Option(
+            "the file of a token for `Authorization: Bearer`, below the controller's `credentials_dir`",
+            "/token.pem",
+            HTTP,
+            default="none",
+        ),
+    ] = ""
     service: Annotated[Text, Option("the name of the gRPC service", "search", GRPC, default="the server")] = ""
     paused: Annotated[
         Boolean, Option("`true` for no probes and no health", "true", default="not paused", show=in_url)
@@ -268,6 +289,7 @@ class Rules:
     manifests need no signature. `assume_passing` makes a pod without a port passing; otherwise it has no check.
     `allow_methods` are the methods that a manifest may name, in addition to the default one. `allow_send` permits
     bytes of the manifest on a TCP connection.
+    `credentials_dir` is the folder of the files of credentials; "" if manifests must not name any.
     `allow_output` limits which excerpts of answers are kept, whatever a manifest says. `is_remote` says that the
     controller is not on the pods' nodes. `labels` are the declared names of labels; None accepts all.
     """
@@ -276,6 +298,7 @@ class Rules:
     allow_headers: bool = False
     allow_methods: frozenset[str] = field(default=SAFE_METHODS, kw_only=True)
     allow_send: bool = field(default=False, kw_only=True)
+    credentials_dir: str = field(default="", kw_only=True)
     allow_output: Output = field(default=Output.ALWAYS, kw_only=True)
     unreadable: Callable[[str], str] = lambda _: ""
     verify: Verify | None = None

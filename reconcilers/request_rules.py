@@ -1,7 +1,9 @@
 """Which requests a manifest may ask for: no contradiction, and nothing that the operator has not allowed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+from reconcilers.credential_options import is_below
 from reconcilers.fields import FieldError
 from reconcilers.options import CheckOptions, Rules, Status, useless
 from reconcilers.spec import WITH_BODY
@@ -18,6 +20,11 @@ def not_allowed(status: Status, rules: Rules) -> Iterator[FieldError]:
         )
     if status.kind == "tcp":
         yield from _sends_not_allowed(status, rules)
+    for name, file in _credential_files(status).items():
+        if not rules.credentials_dir:
+            yield FieldError(name, "not allowed; the controller's option credentials_dir would allow it")
+        elif not is_below(file, rules.credentials_dir):
+            yield FieldError(name, f"expected a file below {rules.credentials_dir}, the controller's credentials_dir")
 
 
 def _sends_not_allowed(status: Status, rules: Rules) -> Iterator[FieldError]:
@@ -27,8 +34,39 @@ def _sends_not_allowed(status: Status, rules: Rules) -> Iterator[FieldError]:
 
 
 def contradictions(status: Status, options: CheckOptions) -> Iterator[FieldError]:
-    """Yields an error for each field of `status` that contradicts `options`, those in force with defaults."""
+    """Yields an error for each field of `status` that contradicts others or `options`, those in force with defaults."""
     if status.steps and (status.send or status.expect):
         yield FieldError("steps", "expected either steps, or send and expect")
+    if files := _credential_files(status):
+        if len(files) > 1:
+            yield FieldError("bearer_token_file", "expected either basic_auth or bearer_token_file")
+        if "headers" in status.model_fields_set and _authorizes(status.headers):
+            yield FieldError("headers", "expected no Authorization beside basic_auth or bearer_token_file")
     if status.kind == "http" and status.body and options.method not in WITH_BODY:
         yield FieldError("body", f"expected method POST or PUT: a request with {options.method} has no body")
+
+
+def request_values(status: Status, options: CheckOptions) -> Mapping[str, Any]:
+    """Returns the values of options in a probe that are not those of the manifest. A default Authorization gives way to
+    the credentials of the manifest."""
+    if not _credential_files(status):
+        return {}
+    return {
+        "headers": tuple(each for each in options.headers if not _authorizes([each])),
+        "basic_auth": status.basic_auth and status.basic_auth.as_basic_auth(),
+    }
+
+
+def _credential_files(status: Status) -> Mapping[str, str]:
+    """Returns the files of credentials by the field that names them."""
+    if status.kind != "http":
+        return {}
+    files = {
+        "basic_auth.password_file": status.basic_auth.password_file if status.basic_auth else "",
+        "bearer_token_file": status.bearer_token_file,
+    }
+    return {name: file for name, file in files.items() if file}
+
+
+def _authorizes(headers: Iterable[tuple[str, str]]) -> bool:
+    return any(name.lower() == "authorization" for name, _ in headers)

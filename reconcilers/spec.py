@@ -42,6 +42,14 @@ class Tls:
     resume: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class BasicAuth:
+    """The credentials of HTTP's Basic scheme (RFC 7617). The password is in a file."""
+
+    username: str
+    password_file: str
+
+
 Method = Literal["GET", "HEAD", "POST", "PUT", "OPTIONS"]
 
 WITH_BODY = frozenset({"POST", "PUT"})
@@ -56,6 +64,7 @@ class HttpGet:
     `expect_body` (RE2's syntax), if given. `headers` are sent unchanged. A Host among them changes neither the address
     nor the name that TLS verifies. `reuse` keeps the connection for the next probe. `path` is percent-encoded. `host`
     is a validated name. `http_version` 2 is negotiated by ALPN over TLS, and spoken with prior knowledge without TLS.
+    `basic_auth` or `bearer_token_file` authorize the request. Links must not lead out of `credentials_dir`.
     """
 
     host: str
@@ -69,6 +78,14 @@ class HttpGet:
     reuse: bool = False
     http_version: Literal["1.1", "2"] = "1.1"
     body: str = ""
+    basic_auth: BasicAuth | None = None
+    bearer_token_file: str = ""
+    credentials_dir: str = ""
+
+    @property
+    def credential_file(self) -> str:
+        """The file of the password or the token; "" for a request without credentials."""
+        return self.basic_auth.password_file if self.basic_auth else self.bearer_token_file
 
     @property
     def is_idempotent(self) -> bool:

@@ -16,7 +16,10 @@ MAX_NAME = 40
 """Longer names are not compared, because a comparison takes quadratic time."""
 
 STATUS = "status_port, status_http and the options below status describe the check"
-CREDENTIALS = "write status.headers with an Authorization, where the controller's allow_headers is true"
+CREDENTIALS = (
+    "write status.basic_auth with a password_file, or status.bearer_token_file, where the controller's credentials_dir "
+    "allows it"
+)
 KIND = f"status.kind is {', '.join(list(PROBES)[:-1])} or {list(PROBES)[-1]}; there are no other kinds of checks"
 TARGET = (
     "the pod's node is asked, or localhost with status.localhost_only; status.tls.server_name is for certificates, "
@@ -44,7 +47,7 @@ INSTEAD = {
     name: advice
     for names, advice in (
         ("check checks healthcheck health_check probe liveness_probe readiness_probe startup_probe http_get", STATUS),
-        ("basic_auth authorization bearer_token username password oauth2", CREDENTIALS),
+        ("authorization bearer_token username password oauth2 credentials", CREDENTIALS),
         ("prober module type exec command script args icmp ping dns udp ttl alias docker_container_id", KIND),
         ("tcp tcp_socket", "write status.kind: tcp, with status_port"),
         ("query_response query_responses", DIALOGUE),

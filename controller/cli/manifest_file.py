@@ -1,5 +1,6 @@
 """Manifests in files from the command line: their content, errors and warnings."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,20 @@ import click
 
 from controller.cli.options import key_of
 from controller.config.certificate_files import ignored_authorities, wrong_authorities, wrong_pair
+from controller.runtime import credential_file
 from reconcilers.escaping import safe_words
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
 from reconcilers.options import Rules
 from reconcilers.p2.manifest import refusal, sha_or_empty
-from reconcilers.spec import Manifest, Method, PodKey
+from reconcilers.spec import HttpGet, Manifest, Method, PodKey, Probe, Tls
 
-LENIENT = Rules(allow_headers=True, allow_send=True, allow_methods=frozenset(get_args(Method)), labels=None)
+LENIENT = Rules(
+    allow_headers=True,
+    allow_send=True,
+    allow_methods=frozenset(get_args(Method)),
+    credentials_dir="/",
+    labels=None,
+)
 """Which manifests the tools accept: the controller that will run the pod may allow less, miss a file or ignore a
 label."""
 NAMELESS = "unknown"
@@ -52,15 +60,29 @@ class ManifestFile:
 
     def _wrong_files(self) -> list[str]:
         """A file that this host does not have is not reported: the host that will run the pod may have it."""
-        tls = self.manifest.check.probe.tls if self.manifest and self.manifest.check else None
-        if not tls:
-            return []
-        option, problems = "status.tls.ca_file", list[str]()
-        if tls.ca_file and Path(tls.ca_file).exists():
-            problems += [wrong_authorities(option, tls.ca_file) or ignored_authorities(option, tls.ca_file)]
-        if tls.cert_file and Path(tls.cert_file).exists() and Path(tls.key_file).exists():
-            problems += [wrong_pair("status.tls", tls.cert_file, tls.key_file)]
-        return problems
+        probe = self.manifest.check.probe if self.manifest and self.manifest.check else None
+        return [*_wrong_credential(probe), *_wrong_tls_files(probe.tls if probe else None)]
+
+
+def _wrong_tls_files(tls: Tls | None) -> list[str]:
+    if not tls:
+        return []
+    option, problems = "status.tls.ca_file", list[str]()
+    if tls.ca_file and Path(tls.ca_file).exists():
+        problems += [wrong_authorities(option, tls.ca_file) or ignored_authorities(option, tls.ca_file)]
+    if tls.cert_file and Path(tls.cert_file).exists() and Path(tls.key_file).exists():
+        problems += [wrong_pair("status.tls", tls.cert_file, tls.key_file)]
+    return problems
+
+
+def _wrong_credential(probe: Probe | None) -> list[str]:
+    """A file that this user may not read is not reported either: the controller may run as another one."""
+    if not isinstance(probe, HttpGet) or not (file := probe.credential_file):
+        return []
+    if not os.access(file, os.R_OK) or not (problem := credential_file.unusable(file, "/")):
+        return []
+    option = "basic_auth.password_file" if probe.basic_auth else "bearer_token_file"
+    return [f"status.{option}: {file}: {problem}"]
 
 
 def read(path: Path, node: str | None, rules: Rules = LENIENT) -> ManifestFile:

@@ -1,4 +1,4 @@
-"""Files of authorities, certificates and keys that are replaced while the controller runs.
+"""Files of authorities, certificates, keys and credentials that are replaced while the controller runs.
 
 A file counts as replaced when it differs from the file that was read, is unchanged between two looks, and can be used.
 So a file that is still being written is not reported. A certificate and its key count together.
@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 
 from controller.config.model import Config
 from controller.consul.settings import ConsulSettings
+from controller.runtime import credential_file
 from controller.runtime.pem_files import ignored_by_probes, unfit, unusable, unusable_for_probes
 from controller.runtime.plain_files import Reading, Stamp, stamp, unreadable
 from reconcilers.tls_options import TlsOptions
@@ -82,12 +83,19 @@ class Rotation:
                 continue
             if self._judged.get(each.paths) != (each.number, now):
                 self._judged[each.paths] = (each.number, now)
-                replaced.update(each.paths if self._are_good(each.paths) else ())
+                replaced.update(each.paths if self._are_good(each) else ())
         return frozenset(replaced)
 
     @staticmethod
-    def _are_good(paths: tuple[str, ...]) -> bool:
-        if problem := unusable_for_probes(*paths) if len(paths) == 1 else unfit(*paths):
-            said = " and ".join(paths)
+    def _are_good(reading: Reading) -> bool:
+        if problem := _problem(reading):
+            said = " and ".join(reading.paths)
             log.warning("%s replaced, and cannot be used; what was read before stays in force: %s", said, problem)
         return not problem
+
+
+def _problem(reading: Reading) -> str:
+    """Returns why the files of a reading cannot be used now; "" if they can."""
+    if reading.folder:
+        return credential_file.unusable(reading.paths[0], reading.folder)
+    return unusable_for_probes(*reading.paths) if len(reading.paths) == 1 else unfit(*reading.paths)

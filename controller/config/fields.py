@@ -102,6 +102,13 @@ def _readable(value: object) -> Path:
     return path
 
 
+def _folder(value: object) -> Path:
+    path = _path(value)
+    if not path.is_absolute():
+        raise ValueError("expected the absolute path of a folder")
+    return path
+
+
 def _keyring(value: object) -> object:
     try:
         path = _path(value)
@@ -190,6 +197,7 @@ HostNames = Annotated[tuple[str, ...], BeforeValidator(_host_names)]
 Methods = Annotated[tuple[str, ...], BeforeValidator(_methods)]
 Publish = Annotated[tuple[str, ...], BeforeValidator(_publish)]
 ConsulHeaders = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_consul_headers)]
+Folder = Annotated[Path, BeforeValidator(_folder)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 NamePrefix = Annotated[str, _text("at most 64 letters, digits and dashes", re.compile(r"[A-Za-z0-9-]{0,64}").fullmatch)]
 MetaPrefix = Annotated[

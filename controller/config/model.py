@@ -104,6 +104,7 @@ class Config(Section):
     allow_headers: Boolean = False
     allow_methods: Annotated[fields.Methods, LIVE] = ("GET", "HEAD")
     allow_send: Boolean = False
+    credentials_dir: Annotated[fields.Folder | None, LIVE] = None
     allow_output: Annotated[Output, LIVE] = Output.ALWAYS
     labels: Annotated[fields.LabelNames, LIVE] = ()
     metrics: Annotated[Literal["default", "full"], LIVE] = "default"
@@ -292,6 +293,7 @@ class Config(Section):
             assume_passing=self.p2_compat,
             allow_methods=frozenset(self.allow_methods),
             allow_send=self.allow_send,
+            credentials_dir=str(self.credentials_dir or ""),
             allow_output=self.allow_output,
             is_remote=self.fleet is not None,
             labels=self.labels,

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 
 from controller.probes.connection import NEXT_ADDRESS
+from controller.probes.credentials import Credentials
 from controller.probes.details import Leaves, details_of
 from controller.probes.failure import Cause
 from controller.probes.files import TlsFiles, TlsSettings
@@ -24,6 +25,7 @@ from controller.probes.worker import Worker
 from controller.runtime.faults import Faults
 from controller.runtime.plain_files import Reading
 from reconcilers.health import Outcome, Phases, ProbeResult, Reason
+from reconcilers.spec import HttpGet
 from reconcilers.target_guard import Guard
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class Prober:
         self.resolver = Resolver(self.loop.wake, ask, clock, faults, ttl)
         self._targets = TargetResolver(self.resolver, guard)
         self._files = TlsFiles(ca_file)
+        self._credentials = Credentials()
         self._in_flight: dict[RunningProbe, None] = {}
         self._ended: list[RunningProbe] = []
         self._kept: dict[Worker, None] = {}
@@ -128,8 +131,8 @@ class Prober:
         return freed
 
     def files(self) -> Collection[Reading]:
-        """See `TlsFiles.readings`."""
-        return self._files.readings()
+        """See `TlsFiles.readings` and `Credentials.readings`."""
+        return [*self._files.readings(), *self._credentials.readings()]
 
     @property
     def collects_details(self) -> bool:
@@ -143,6 +146,7 @@ class Prober:
     def renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
         """Use these authorities and this guard from now on, and read the files `replaced` again."""
         self._files.renew(ca_file, replaced)
+        self._credentials.renew(replaced)
         self._targets.apply(guard)
         for worker in list(self._kept):
             self._drop_kept(worker)
@@ -242,6 +246,8 @@ class Prober:
     def _send(self, worker: Worker, target: Target) -> None:
         try:
             settings = self._settings(worker) if worker.spec.probe.tls else None
+            if worker.has_credentials:
+                self._authorize(worker)
             probe = RunningProbe(worker, self.loop, target, settings, self._clock, self._ended.append, self._expect_end)
             worker.probe = probe
             self._in_flight[probe] = None
@@ -266,6 +272,11 @@ class Prober:
     def _expect_end(self, probe: RunningProbe) -> None:
         """Look at the probe again when its wait for the target's acceptance ends."""
         self._deadlines.add((probe.worker, probe.worker.started, False), probe.until)
+
+    def _authorize(self, worker: Worker) -> None:
+        probe = worker.spec.probe
+        assert isinstance(probe, HttpGet)  # noqa: S101 - no other check has credentials
+        worker.authorize(probe, self._credentials.of(probe))
 
     def _settings(self, worker: Worker) -> TlsSettings | None:
         tls = worker.spec.probe.tls
@@ -370,6 +381,8 @@ class Prober:
 
     def _conclude(self, worker: Worker, verdict: Verdict, phases: Phases) -> None:
         self._freed.append(worker)
+        if worker.authorization:
+            verdict = worker.authorization.masked(verdict)
         outcome, reason, detail, output, status = verdict
         if reason in UNREACHED:
             self._targets.doubt(worker)

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from controller.probes import grpc, http, http_over_2, tcp
 from controller.probes.connection import Connection
+from controller.probes.credentials import Authorization
 from controller.probes.exchange import Exchange
 from controller.probes.idle_connection import IdleConnection
 from controller.probes.target import Target
@@ -63,6 +65,7 @@ class Worker:
     and `version` (of the manifest when the probe started) describe the probe in flight."""
 
     __slots__ = (
+        "authorization",
         "certificate",
         "certificate_due",
         "dns",
@@ -71,6 +74,7 @@ class Worker:
         "exchange",
         "generation",
         "handed_over",
+        "has_credentials",
         "in_phase",
         "interval",
         "is_repeatable",
@@ -103,6 +107,8 @@ class Worker:
         self.prepared = self.kind.prepared(spec.probe) if self.kind else None
         self.server_name = (spec.probe.tls and spec.probe.tls.server_name) or spec.probe.host
         self.kept: IdleConnection | None = None
+        self.has_credentials = isinstance(spec.probe, HttpGet) and bool(spec.probe.credential_file)
+        self.authorization: Authorization | None = None
         self.is_repeatable = _is_repeatable(spec)
         self.openssl_until = 0.0 if self.is_repeatable else math.inf
         self.running = True
@@ -135,6 +141,13 @@ class Worker:
         """Returns the exchange of the next probe; `previous` is the last one on the same connection."""
         assert self.exchange is not None  # noqa: S101 - a worker without a kind sends nothing
         return self.exchange(self.prepared, previous)
+
+    def authorize(self, probe: HttpGet, authorization: Authorization) -> None:
+        """Send the probes from now on with this authorization."""
+        if authorization is not self.authorization and self.kind is not None:
+            self.authorization = authorization
+            headers = (*probe.headers, ("Authorization", authorization.header))
+            self.prepared = self.kind.prepared(replace(probe, headers=headers))
 
     def keep(self, connection: Connection, exchange: Exchange) -> None:
         """Keep a connection for the next probe."""

@@ -35,12 +35,13 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Files that were read together, with their stamps: a CA bundle, or a certificate and its key. `number` tells this
-    reading from others of the same files."""
+    """Files that were read together, with their stamps: a CA bundle, a certificate and its key, or a credential.
+    `number` tells this reading from others of the same files. `folder` is that of a credential, "" for other files."""
 
     paths: tuple[str, ...]
     stamps: tuple[Stamp, ...]
     number: int
+    folder: str = ""
 
 
 def unreadable(path: str) -> str:

@@ -14,9 +14,11 @@ from reconcilers.spec import HttpGet, Manifest, Probe, TcpConnect
 
 MAX_SHOWN = 64 * 1024
 HIDDEN = "(hidden)"
-ALL_HIDDEN = "(not shown: it sets headers, a body or bytes to send, which may be secret)"
+ALL_HIDDEN = "(not shown: it sets headers, a body, bytes to send or credentials, which may be secret)"
 _KEY = re.compile(rf"(['\"]?)(?:{'|'.join(CONFIDENTIAL)})\1")
-_MENTION = re.compile(r"headers|(?:(?<![\w.-])|\?\s*['\"]?)(?:body|send)['\"]?\s*:", re.IGNORECASE)
+_MENTION = re.compile(
+    r"headers|basic_auth|bearer_token(?!_)|(?:(?<![\w.-])|\?\s*['\"]?)(?:body|send)['\"]?\s*:", re.IGNORECASE
+)
 """What may be one of these fields in a text that is not read as YAML, or in a comment."""
 _BREAKS = "\n\r\x85\u2028\u2029"
 """Characters that end a line in YAML."""

@@ -165,3 +165,17 @@ def test_content_that_p2_would_not_read_gives_a_warning(tmp_path: Path, text: st
     assert json.loads(good(result))["pod_id"] == "isup"
     assert f"{odd}: warning: p2 would not read this: " in result.stderr
     assert why in result.stderr
+
+
+def test_a_credential_on_this_host_that_cannot_be_used_is_a_warning_without_its_content(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    manifest = written(tmp_path, f"id: isup\nstatus_port: 80\nstatus: {{bearer_token_file: {file}}}\n")
+    assert "warning" not in good(run("check-manifest", manifest))
+    file.write_text("hunter2\nhunter3\n")
+    warned = good(run("check-manifest", manifest))
+    assert f"warning: status.bearer_token_file: {file}: expected one line of printable text" in warned
+    assert "hunter" not in warned
+    config = tmp_path / "config.yaml"
+    config.write_text("credentials_dir: /etc/podpulse/credentials\n")
+    said = complaint(run("check-manifest", manifest, "--config", config))
+    assert "status.bearer_token_file: expected a file below /etc/podpulse/credentials, the controller's" in said

@@ -140,6 +140,7 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ),
         ("defaults: {body: a}", "defaults.body: no such option"),
         ("allow_methods: [GET, TRACE]", "allow_methods: expected a list of GET, HEAD, POST, PUT and OPTIONS, each at"),
+        ("credentials_dir: credentials", "credentials_dir: expected the absolute path of a folder, got 'credentials'"),
         ("allow_methods: []", "allow_methods: expected a list of GET, HEAD, POST, PUT and OPTIONS, each at"),
         ("allow_methods: [GET, GET]", "allow_methods: expected a list of GET, HEAD, POST, PUT and OPTIONS, each at"),
         ("defaults: {expect_status: fine}", "defaults.expect_status: expected status codes from 100 to 599, such as"),

@@ -91,6 +91,13 @@ def test_the_lines_of_a_body_are_hidden_and_other_mentions_are_no_reason_to_hide
     assert shown(text.encode(), parsed(text)) == f"{start} (hidden)\n  path: /a\n"
 
 
+def test_the_files_of_credentials_are_shown_without_user_and_password() -> None:
+    start = "id: a\nstatus_port: 80\nstatus:\n  "
+    assert shown(f"{start}bearer_token_file: /a/b\n".encode(), None) == f"{start}bearer_token_file: /a/b\n"
+    text = f"{start}basic_auth:\n    username: a\n    password_file: /{SECRET}\n  path: /\n"
+    assert shown(text.encode(), parsed(text)) == f"{start}basic_auth: (hidden)\n  path: /\n"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -99,9 +106,12 @@ def test_the_lines_of_a_body_are_hidden_and_other_mentions_are_no_reason_to_hide
         f"id: [\nstatus:\n  'Body' :\n    {SECRET}\n",
         f"id: [\nstatus:\n  ? body\n  : {SECRET}\n",
         f"id: a\nstatus_port: 80\nstatus:\n  method: GET\n  body: {SECRET}\n",
+        f"id: a\nstatus_port: 80\nstatus: {{basic_auth: {{username: a, password: {SECRET}}}}}\n",
+        f"id: a\nstatus_port: 80\nstatus:\n  basic_auth:\n    password: {SECRET}\n",
+        f"id: a\nstatus_port: 80\nstatus: {{bearer_token: {SECRET}}}\n",
     ],
 )
-def test_a_manifest_whose_body_cannot_be_separated_from_the_rest_is_not_shown(text: str) -> None:
+def test_a_manifest_whose_body_or_password_cannot_be_separated_from_the_rest_is_not_shown(text: str) -> None:
     assert shown(text.encode(), parsed(text)) == ALL_HIDDEN
 
 

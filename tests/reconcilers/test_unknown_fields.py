@@ -53,7 +53,7 @@ def test_the_warning_about_a_mistyped_field_names_the_nearest_known_one(text: st
         ("check: {http: a}", "check", "status_port, status_http and the options below status"),
         ("livenessProbe: {}", "livenessProbe", "status_port, status_http and the options below status"),
         ("status: {httpGet: {}}", "status.httpGet", "status_port, status_http and the options below status"),
-        ("status: {basic_auth: {}}", "status.basic_auth", "write status.headers with an Authorization"),
+        ("status: {bearer_token: a}", "status.bearer_token", "write status.basic_auth with a password_file, or"),
         ("status: {follow_redirects: true}", "status.follow_redirects", "redirects are never followed"),
         ("status: {host: web}", "status.host", "the pod's node is asked"),
         ("status: {query: full=1}", "status.query", "write the query behind status.path"),

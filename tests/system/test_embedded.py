@@ -68,6 +68,29 @@ def test_a_pod_is_scheduled_fails_recovers_moves_and_goes(folders: Folders, targ
     assert "Traceback" not in controller.log
 
 
+def test_a_credential_is_shown_nowhere_and_read_again_when_its_file_is_replaced(
+    folders: Folders, target: Target, tmp_path: Path
+) -> None:
+    """The target repeats it in its answer."""
+    secret, file = "hunter2-first", tmp_path / "credentials" / "token"
+    file.parent.mkdir()
+    file.write_text(f"{secret}\n")
+    target.behave(answer(500, f"Authorization: Bearer {secret}".encode()))
+    folders.write("a", manifest("a", target.port, "/a", bearer_token_file=str(file)))
+    with folders.controller(credentials_dir=str(file.parent), log_level="debug") as controller:
+        until(lambda: folders.status("a") == "critical")
+        assert target.hits()[-1].headers["authorization"] == f"Bearer {secret}"
+        paths = ("/", "/pods/web1/a", "/api/v1/pods/web1/a", "/api/v1/checks", "/metrics")
+        shown = [controller.get(path).text for path in paths]
+        shown += [json.dumps(controller.inspect()), (folders.health / "a.json").read_text(), controller.log]
+        assert len([each for each in shown if "(hidden)" in each]) >= 3
+        assert not [each for each in shown if secret in each]
+        beside = file.with_name("new")
+        beside.write_text("hunter2-second\n")
+        beside.replace(file)
+        until(lambda: target.hits()[-1].headers["authorization"] == "Bearer hunter2-second", 20.0)
+
+
 def test_a_broken_new_version_keeps_the_check(folders: Folders, target: Target) -> None:
     folders.write("a", manifest("a", target.port, "/a"))
     with folders.controller() as controller:
