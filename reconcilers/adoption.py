@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import PlainSerializer
 
 from reconcilers.damping import Damping
-from reconcilers.health import Assessment, CheckHealth, HealthState, Outcome, ProbeResult, Reason
+from reconcilers.health import Assessment, CheckHealth, HealthState, ProbeResult, Reason
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import NO_VERSION, CheckSpec, ManifestVersion, PodKey
@@ -76,7 +76,7 @@ class Inherited:
     @property
     def assessment(self) -> Assessment:
         """The last probe is the last success if it was one. No earlier one is known."""
-        last_success = self.last.started if self.last and self.last.outcome is Outcome.SUCCESS else 0.0
+        last_success = self.last.started if self.last and self.last.outcome.is_good else 0.0
         return Assessment(self.health, self.failing_since, last_success)
 
 
@@ -134,9 +134,11 @@ def _hint(health: CheckHealth) -> CheckHealth:
 
 
 def _claims_more(health: CheckHealth, published: HealthRecord) -> bool:
-    """Whether the saved state is passing but readers have had another state."""
+    """Whether the saved state is passing or warning but readers have had a worse one."""
     read = published.last_seen if published.reason is Reason.FLAPPING else published.status
-    return health.state is HealthState.PASSING and read is not HealthState.PASSING
+    if health.state is HealthState.PASSING:
+        return read is not HealthState.PASSING
+    return health.state.is_up and not (read and read.is_up)
 
 
 def _as_published(health: CheckHealth, published: HealthRecord, version: ManifestVersion) -> CheckHealth:
@@ -150,7 +152,7 @@ def _is_plausible(saved: Saved) -> bool:
     """Whether the state is possible: no time is after `at`, and no count is negative."""
     health = saved.health
     times = (health.since, health.born, saved.failing_since, saved.last.started if saved.last else 0.0)
-    counts = (health.successes, health.failures, health.misses)
+    counts = (health.successes, health.failures, health.misses, health.warnings)
     return all(0 <= time <= saved.at for time in times) and min(counts) >= 0
 
 

@@ -43,15 +43,15 @@ class Deployment:
         """Returns the deployment of a manifest that is read for the first time at `now`, None if there is none.
 
         There is none if the version runs already. `published` is the record of this version, by an earlier run or by
-        another controller: it was critical after its grace, or passing after its first success. While it is deploying,
-        its grace counts from the first failure, also if p2 has launched it by now.
+        another controller: it was critical after its grace, or passing or warning after its first success. While it is
+        deploying, its grace counts from the first failure, also if p2 has launched it by now.
         """
         if published and published.reason is Reason.DEPLOYING:
             return cls(min(now, published.since), Reality.ABSENT if reality is Reality.UNREAD else reality)
         status = published.status if published else None
         if reality is Reality.SAME or status is HealthState.CRITICAL:
             return None
-        if status is HealthState.PASSING and reality is not Reality.OTHER:
+        if status and status.is_up and reality is not Reality.OTHER:
             return None
         return cls(now, reality)
 

@@ -5,7 +5,7 @@ process is frozen: its session or its TTL expires. Readers then know that the st
 freeze are no reason to tell them anything else, and the next probe is due at once.
 """
 
-from reconcilers.health import CheckHealth, HealthState
+from reconcilers.health import CheckHealth
 from reconcilers.spec import CheckSpec, Unprobed
 
 LATENESS = 1.0
@@ -13,13 +13,14 @@ LATENESS = 1.0
 
 
 def is_proven(spec: CheckSpec, health: CheckHealth, last_success: float, now: float) -> bool:
-    """Whether the state may be published at `now` where it is not published. Only `passing` needs proof.
+    """Whether the state may be published at `now` where it is not published. Only `passing` and `warning` need proof.
 
-    A success that started at `last_success` is proof until more probes were due than are known to have missed. The
-    probe that is under way has its timeout. So a miss after a long silence proves nothing, whatever the threshold is.
-    Times are seconds since the epoch. A success in the future is from before the clock was set back and proves nothing.
+    A success or warning that started at `last_success` is proof until more probes were due than are known to have
+    missed. The probe that is under way has its timeout. So a miss after a long silence proves nothing, whatever the
+    threshold is. Times are seconds since the epoch. A success in the future is from before the clock was set back and
+    proves nothing.
     """
-    if health.state is not HealthState.PASSING or isinstance(spec.probe, Unprobed):
+    if not health.state.is_up or isinstance(spec.probe, Unprobed):
         return True
     next_is_known_within = (health.misses + 1) * spec.interval + spec.timeout + LATENESS
     return -LATENESS <= now - last_success <= next_is_known_within

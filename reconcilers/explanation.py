@@ -42,10 +42,13 @@ def explain(pod: Situation) -> str:
 
 def progress(health: CheckHealth, spec: CheckSpec) -> str:
     """Returns how many of the results are counted that change the state, as in `1 of 3 misses`; "" if none is."""
-    if health.state is HealthState.PASSING and health.misses:
+    if health.state.is_up and health.misses:
         return f"{health.misses} of {spec.failure_threshold} misses"
     if health.state is not HealthState.PASSING and health.successes:
         return f"{health.successes} of {spec.success_threshold} successes"
+    if health.warnings:
+        needed = spec.failure_threshold if health.state is HealthState.PASSING else spec.success_threshold
+        return f"{health.warnings} of {needed} warnings"
     return ""
 
 
@@ -54,14 +57,37 @@ def _state(pod: Situation, health: CheckHealth, spec: CheckSpec) -> str:
         return "It is reported as passing without a probe, because its manifest has no status_port"
     if pod.flapping:
         return _flapping(pod.flapping, health)
-    if health.state is HealthState.PASSING:
-        return _passing(health, spec, pod.last)
-    if health.successes:
-        state = "still critical" if health.state is HealthState.CRITICAL else "unknown"
-        return f"It is {state}, {_too_few(health.successes, spec.success_threshold, 'successes', 'make it passing')}"
-    if health.state is HealthState.CRITICAL:
-        return f"It is critical, because {_probes(health.failures)} failed{_reason(health)}"
+    if change := _next_state(health, spec, pod.last):
+        return f"It is {'' if health.state is HealthState.UNKNOWN else 'still '}{health.state}, {change}"
+    return _steady(pod, health, spec)
+
+
+def _steady(pod: Situation, health: CheckHealth, spec: CheckSpec) -> str:
+    match health.state:
+        case HealthState.PASSING:
+            return f"It is passing, because {_probes(spec.success_threshold)} succeeded and none has failed since"
+        case HealthState.WARNING:
+            return f"It is warning, because the last probe was a warning{_reason(health)}"
+        case HealthState.CRITICAL:
+            return f"It is critical, because {_probes(health.failures)} failed{_reason(health)}"
     return _unknown(pod, health, spec)
+
+
+def _next_state(health: CheckHealth, spec: CheckSpec, last: ProbeResult | None) -> str:
+    """Returns how many results are counted towards another state; "" for none, and for misses of an unknown check."""
+    detail = f" ({last.detail.rstrip('.')})" if last and last.detail else ""
+    match health:
+        case CheckHealth(misses=misses) if misses and health.state.is_up:
+            return _too_few(misses, spec.failure_threshold, "failures", "would change its state") + detail
+        case CheckHealth(state=HealthState.PASSING, warnings=warnings) if warnings:
+            return _too_few(warnings, spec.failure_threshold, "warnings", "would change its state") + detail
+        case CheckHealth(state=HealthState.PASSING):
+            return ""
+        case CheckHealth(successes=successes) if successes:
+            return _too_few(successes, spec.success_threshold, "successes", "make it passing")
+        case CheckHealth(warnings=warnings) if warnings:
+            return _too_few(warnings, spec.success_threshold, "successes or warnings", "make it warning") + detail
+    return ""
 
 
 def _flapping(flapping: Flapping, health: CheckHealth) -> str:
@@ -70,13 +96,6 @@ def _flapping(flapping: Flapping, health: CheckHealth) -> str:
         f"It is published as unknown for {flapping.quiet_for:.0f} s more, because its status changed {changed} in a "
         f"short time; it was last seen {health.state}{_reason(health)}"
     )
-
-
-def _passing(health: CheckHealth, spec: CheckSpec, last: ProbeResult | None) -> str:
-    if not health.misses:
-        return f"It is passing, because {_probes(spec.success_threshold)} succeeded and none has failed since"
-    seen = _too_few(health.misses, spec.failure_threshold, "failures", "would change its state")
-    return f"It is still passing, {seen}" + (f" ({last.detail.rstrip('.')})" if last and last.detail else "")
 
 
 def _unknown(pod: Situation, health: CheckHealth, spec: CheckSpec) -> str:

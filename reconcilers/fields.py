@@ -26,6 +26,8 @@ MAX_STATUSES = 32
 DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}")
 PART = r"([0-9]+(?:\.[0-9]+)?)"
 DURATION = re.compile(rf"0|(?=.)(?:{PART}h)?(?:{PART}m)?(?:{PART}s)?(?:{PART}ms)?")
+DAYS = re.compile(rf"(?:{PART}d)?(.*)")
+DAY = 86_400
 STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 EXPECTED = {
     "extra_forbidden": "no such option",
@@ -132,6 +134,25 @@ def go_duration(seconds: float) -> str:
     return "".join(f"{amount}{unit}" for amount, unit in parts if amount) or "0s"
 
 
+def days(low: float, high: float) -> Callable[[object], float]:
+    """A reader of durations like `duration`, also with days: `14d`, `1d12h`."""
+    expected = f"expected a duration from {in_days(low)} to {in_days(high)}, such as 14d or 36h"
+
+    def read(value: object) -> float:
+        found = _seconds_with_days(value) if isinstance(value, str) else value
+        if isinstance(found, int | float) and not isinstance(found, bool) and low <= found <= high:
+            return float(found)
+        raise ValueError(expected)
+
+    return read
+
+
+def in_days(seconds: float) -> str:
+    """Returns `seconds` like `go_duration`, with days."""
+    whole, rest = divmod(seconds, DAY)
+    return f"{whole:.0f}d{go_duration(rest) if rest else ''}" if whole else go_duration(rest)
+
+
 def _text_that(is_valid: Callable[[str], object], expected: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if isinstance(value, str) and is_valid(value):
@@ -216,6 +237,11 @@ def statuses(value: object) -> tuple[tuple[int, int], ...]:
     return tuple(_range(item) for item in items)
 
 
+def statuses_or_none(value: object) -> tuple[tuple[int, int], ...]:
+    """Reads ranges of HTTP status codes like `statuses`; an empty list is none."""
+    return () if value == [] else statuses(value)
+
+
 def http_version(value: object) -> str:
     """Reads a version of HTTP: 1.1 or 2, as a number or as text."""
     found = {"1.1": "1.1", "2": "2", "2.0": "2"}.get(str(value))
@@ -235,6 +261,14 @@ def _seconds(value: str) -> float | None:
         return None
     hours, minutes, seconds, milli = (float(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds + milli / 1000
+
+
+def _seconds_with_days(value: str) -> float | None:
+    match = DAYS.fullmatch(value) if len(value) <= 32 else None
+    if match is None or match[1] is None:
+        return _seconds(value)
+    rest = _seconds(match[2]) if match[2] else 0.0
+    return None if rest is None else float(match[1]) * DAY + rest
 
 
 def _range(item: object) -> tuple[int, int]:
@@ -263,3 +297,4 @@ File = Annotated[str, BeforeValidator(file)]
 Path = Annotated[str, BeforeValidator(path)]
 Regex = Annotated[str, BeforeValidator(regex)]
 Statuses = Annotated[tuple[tuple[int, int], ...], BeforeValidator(statuses)]
+StatusesOrNone = Annotated[tuple[tuple[int, int], ...], BeforeValidator(statuses_or_none)]

@@ -12,19 +12,26 @@ from reconcilers.spec import NO_VERSION, CheckSpec, ManifestVersion, PodKey
 
 
 class Outcome(StrEnum):
-    """The outcome of one probe. `LOCAL` is a fault of this controller (no descriptors, no memory), never of the pod."""
+    """The outcome of one probe. `WARNING` is an answer that the check accepts with a warning, see `warning`. `LOCAL` is
+    a fault of this controller (no descriptors, no memory), never of the pod."""
 
     SUCCESS = "success"
+    WARNING = "warning"
     FAILURE = "failure"
     LOCAL = "local"
 
+    @property
+    def is_good(self) -> bool:
+        """Whether the pod answered as it should, perhaps with a warning."""
+        return self is SUCCESS or self is WARNING
 
-SUCCESS, FAILURE = Outcome.SUCCESS, Outcome.FAILURE
+
+SUCCESS, WARNING, FAILURE = Outcome.SUCCESS, Outcome.WARNING, Outcome.FAILURE
 """For what is done for each probe: Python 3.11 needs 0.2 us to read a member of an enum from its class."""
 
 
 class Reason(StrEnum):
-    """Why a probe did not succeed. The set is bounded because it is a label of a metric."""
+    """Why a probe did not succeed, or is a warning. The set is bounded because it is a label of a metric."""
 
     NONE = ""
     DNS = "dns"
@@ -39,6 +46,8 @@ class Reason(StrEnum):
     PROTOCOL = "protocol"
     NOT_SERVING = "not_serving"
     DENIED = "denied"
+    SLOW = "slow"
+    EXPIRY = "expiry"
     LOCAL = "local"
     FLAPPING = "flapping"
     DEPLOYING = "deploying"
@@ -52,8 +61,13 @@ class HealthState(StrEnum):
     CRITICAL = "critical"
     UNKNOWN = "unknown"
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the pod serves: Consul's DNS answers pods in these states."""
+        return self is PASSING or self is WARNED
 
-PASSING = HealthState.PASSING
+
+PASSING, WARNED = HealthState.PASSING, HealthState.WARNING
 """As `SUCCESS`."""
 
 
@@ -118,11 +132,12 @@ class ProbeResult:
 
 
 class Counts(NamedTuple):
-    """Numbers of consecutive results. A miss is every result that is not a success."""
+    """Numbers of results; see `CheckHealth`."""
 
     successes: int = 0
     failures: int = 0
     misses: int = 0
+    warnings: int = 0
 
 
 NO_COUNTS = Counts()
@@ -132,7 +147,9 @@ NO_COUNTS = Counts()
 class CheckHealth:
     """The health of one check after all results so far. `since` is when `state` began (seconds since the epoch).
 
-    `successes`, `failures` and `misses` count consecutive results. A miss is every result that is not a success.
+    `successes` counts consecutive successes. `failures` and `misses` count results since the last success or warning. A
+    miss is every result that is neither. `warnings` counts towards the state warning: while the state is passing, the
+    warnings since the last success, and otherwise the consecutive successes and warnings up to the last warning.
     `reason`, `detail` and `output` are those of the result that last changed the state or the reason. `born` is when
     the check started to run (seconds since the epoch). `version` is the version of the manifest that the last counted
     probe was for.
@@ -148,23 +165,32 @@ class CheckHealth:
     misses: int = 0
     born: float = 0.0
     version: ManifestVersion = NO_VERSION
+    warnings: int = 0
 
     def after(self, result: ProbeResult, spec: CheckSpec, *, deploying: bool = False) -> "CheckHealth":
         """Returns the health after one more result.
 
-        The state becomes passing after `success_threshold` consecutive successes. It stops being passing after
-        `failure_threshold` consecutive misses, and becomes critical if there were as many failures since the last
-        success. Otherwise it becomes unknown: results with the outcome LOCAL are no evidence for critical. Misses that
-        started within the initial delay and before the first success are not counted. While the pod is `deploying`, the
-        state is unknown instead of critical; its misses are counted, so it can become critical with the first failure
-        after the deployment.
+        The state becomes passing after `success_threshold` consecutive successes. It stops being passing or warning
+        after `failure_threshold` consecutive misses, and becomes critical if there were as many failures since the last
+        success or warning. Otherwise it becomes unknown: results with the outcome LOCAL are no evidence for critical.
+
+        Only a warning makes the state warning. A passing check needs `failure_threshold` warnings since the last
+        success, and any other check `success_threshold` consecutive results that are successes or warnings.
+
+        Misses that started within the initial delay and before the first success or warning are not counted. While the
+        pod is `deploying`, the state is unknown instead of critical; its misses are counted, so it can become critical
+        with the first failure after the deployment.
         """
-        if result.outcome is SUCCESS and self._is_settled(result.version):
-            return self
-        if result.outcome is not SUCCESS and self._is_within_initial_delay(result, spec):
+        if result.outcome is SUCCESS:
+            if self._is_settled(result.version):
+                return self
+        elif result.outcome is WARNING:
+            if self._is_settled_warning(result):
+                return self
+        elif self._is_within_initial_delay(result, spec):
             return self
         counted = self._count(result)
-        state = _state_by_counts(counted, spec)
+        state = _state_by_counts(counted, spec, result.outcome)
         if state is None or (state is HealthState.CRITICAL and result.outcome is Outcome.LOCAL):
             return counted
         reason, detail = Reason.NONE if state is HealthState.PASSING else result.reason, result.detail
@@ -179,6 +205,7 @@ class CheckHealth:
             since=self.since if state is self.state and self.since else result.started,
             detail=detail,
             output=result.output,
+            warnings=0,
         )
 
     def is_news_after(self, before: "CheckHealth") -> bool:
@@ -192,15 +219,15 @@ class CheckHealth:
         """The counts that another controller needs to reach a threshold with the same probe as this one."""
         match self.state:
             case HealthState.PASSING:
-                return Counts(0, self.failures, self.misses)
+                return Counts(0, self.failures, self.misses, self.warnings)
             case HealthState.CRITICAL:
-                return Counts(self.successes)
-        return Counts(self.successes, self.failures, self.misses)
+                return Counts(self.successes, warnings=self.warnings)
+        return Counts(self.successes, self.failures, self.misses, self.warnings)
 
     def without_counts(self) -> "CheckHealth":
         """The same state, with all counts set to 0."""
-        counts_nothing = self.state is HealthState.PASSING and not self.misses
-        return self if counts_nothing else replace(self, successes=0, failures=0, misses=0)
+        counts_nothing = self.state is HealthState.PASSING and not (self.misses or self.warnings)
+        return self if counts_nothing else replace(self, successes=0, failures=0, misses=0, warnings=0)
 
     def without_failures(self, why: str, now: float) -> "CheckHealth":
         """The health if all counted failures were our own fault. A critical check becomes unknown, because of `why`."""
@@ -211,28 +238,47 @@ class CheckHealth:
 
     def _is_settled(self, version: ManifestVersion) -> bool:
         """Whether one more success changes nothing."""
-        return self.state is PASSING and not self.misses and self.version.serial == version.serial
+        if self.state is not PASSING or self.misses or self.warnings:
+            return False
+        return self.version.serial == version.serial
+
+    def _is_settled_warning(self, result: ProbeResult) -> bool:
+        """Whether one more warning changes nothing."""
+        if self.state is not WARNED or self.misses or self.successes or self.reason is not result.reason:
+            return False
+        return self.version.serial == result.version.serial
 
     def _is_within_initial_delay(self, result: ProbeResult, spec: CheckSpec) -> bool:
         """Whether no result has been counted and this one started within the delay.
 
         The delay is over when the clock was set back to before the start of the check.
         """
-        counted = self.since or self.successes or self.misses
+        counted = self.since or self.successes or self.misses or self.warnings
         return not counted and 0 <= result.started - self.born < spec.initial_delay
 
     def _count(self, result: ProbeResult) -> "CheckHealth":
-        if result.outcome is Outcome.SUCCESS:
-            return replace(self, successes=self.successes + 1, failures=0, misses=0, version=result.version)
-        failures = self.failures + (result.outcome is Outcome.FAILURE)
-        return replace(self, successes=0, failures=failures, misses=self.misses + 1, version=result.version)
+        successes, failures, misses, warnings = 0, 0, 0, self.warnings
+        match result.outcome:
+            case Outcome.SUCCESS:
+                successes, warnings = self.successes + 1, 0 if self.state.is_up else warnings
+            case Outcome.WARNING if self.state is WARNED:
+                warnings = 0
+            case Outcome.WARNING:
+                warnings += 1 if self.state is PASSING else 1 + self.successes
+            case outcome:
+                failures, misses = self.failures + (outcome is FAILURE), self.misses + 1
+                warnings = warnings if self.state is PASSING else 0
+        return replace(
+            self, successes=successes, failures=failures, misses=misses, warnings=warnings, version=result.version
+        )
 
 
 class Assessment(NamedTuple):
     """The health of one check, and the times that decide how long its evidence is good.
 
-    `failing_since` is when the first failure since the last success started, 0 if there is none. `last_success` is when
-    the last successful probe started, 0 if none is known. Both are seconds since the epoch.
+    `failing_since` is when the first failure since the last success or warning started, 0 if there is none.
+    `last_success` is when the last probe with such a result started, 0 if none is known. Both are seconds since the
+    epoch.
     """
 
     health: CheckHealth
@@ -249,7 +295,7 @@ class Assessment(NamedTuple):
         `last_success`.
         """
         failing_since, last_success = self.failing_since, self.last_success
-        if result.outcome is SUCCESS:
+        if result.outcome is SUCCESS or result.outcome is WARNING:
             failing_since, last_success = 0.0, 0.0 if voided else result.started
         elif result.outcome is FAILURE:
             failing_since = failing_since or result.started
@@ -279,10 +325,13 @@ def attributed(result: ProbeResult, cut_off: str) -> ProbeResult:
     return replace(result, outcome=Outcome.LOCAL, reason=Reason.LOCAL, detail=cut_off)
 
 
-def _state_by_counts(counted: CheckHealth, spec: CheckSpec) -> HealthState | None:
-    """Returns the new state if the counts reach a threshold, else None."""
-    if counted.successes:
+def _state_by_counts(counted: CheckHealth, spec: CheckSpec, outcome: Outcome) -> HealthState | None:
+    """Returns the new state if the last result makes the counts reach a threshold, else None."""
+    if outcome is SUCCESS:
         return HealthState.PASSING if counted.successes >= spec.success_threshold else None
+    if outcome is WARNING:
+        needed = spec.failure_threshold if counted.state is PASSING else spec.success_threshold
+        return HealthState.WARNING if counted.state is WARNED or counted.warnings >= needed else None
     if counted.misses < spec.failure_threshold:
         return None
     if counted.failures >= spec.failure_threshold:

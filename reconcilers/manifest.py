@@ -169,6 +169,7 @@ def _check(key: PodKey, document: _Document, options: CheckOptions, rules: Rules
         "path": status.path or DEFAULT_PATH,
         "tls": None if document.is_plain else options.tls.as_tls(),
         "connection": options.connection == "reuse",
+        "warn_expiry": 0.0 if document.is_plain else options.warn_expiry,
         "output": rules.allow_output if options.output else Output.NEVER,
     }
     kind, host = status.kind, "localhost" if status.localhost_only else key.node
@@ -187,7 +188,7 @@ def _contradictions(key: PodKey, document: _Document, rules: Rules) -> Iterator[
     for name in sorted(said & without_use):
         yield ManifestError(f"status.{name}", f"of no use to a check of the kind {status.kind}")
     if document.is_plain:
-        for name in sorted(said & {"tls", "starttls"} - without_use):
+        for name in sorted(said & {"tls", "starttls", "warn_expiry"} - without_use):
             yield ManifestError(f"status.{name}", "expected a check over TLS; this one is plain")
     for error in not_allowed(status, rules):
         yield ManifestError(f"status.{error.field}", error.problem)

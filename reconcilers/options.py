@@ -6,16 +6,17 @@ Validation, the `CheckSpec`, the texts of `plan` and of the API, and the rows of
 What a manifest says wins over a default. A default that contradicts what a manifest says gives way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from reconcilers.clearsign import Verify
 from reconcilers.credential_options import BasicAuthOptions, basic_auth_texts
 from reconcilers.fields import (
+    DAY,
     Boolean,
     FieldError,
     File,
@@ -23,10 +24,13 @@ from reconcilers.fields import (
     Port,
     Regex,
     Statuses,
+    StatusesOrNone,
     Text,
+    days,
     duration,
     go_duration,
     http_version,
+    in_days,
     number,
     status_ranges,
 )
@@ -42,7 +46,10 @@ SAFE_METHODS = frozenset({"GET", "HEAD"})
 Interval = Annotated[float, BeforeValidator(duration(0.1, 3600))]
 Delay = Annotated[float, BeforeValidator(duration(0, 86_400))]
 SWITCHING_PROTOCOLS = 101
+NO_BODY = "expected method GET: the answer to HEAD has no body"
+NO_UPGRADE = "expected http_version 1.1 and 101 among expect_status, because of the header Upgrade"
 HttpVersion = Annotated[Literal["1.1", "2"], BeforeValidator(http_version)]
+Days = Annotated[float, BeforeValidator(days(0, 3_650 * DAY))]
 Threshold = Annotated[int, BeforeValidator(number(1, 1000))]
 
 
@@ -91,7 +98,38 @@ class CheckOptions(BaseModel):
             show={"1.1": "", "2": "2"}.__getitem__,
         ),
     ] = "1.1"
-    failure_threshold: Annotated[Threshold, Option("the failures in a row that make a pod critical", "3")] = 1
+    warn_status: Annotated[
+        StatusesOrNone,
+        Option(
+            "the status codes that make the pod `warning`, whatever the body: one or a list, as in `expect_status`",
+            "429",
+            HTTP,
+            default="none",
+            show=status_ranges,
+        ),
+    ] = ()
+    warn_above: Annotated[
+        Delay,
+        Option(
+            "the pod is `warning` if a probe takes longer; less than the timeout",
+            "500ms",
+            default="never",
+            show=go_duration,
+        ),
+    ] = 0.0
+    warn_expiry: Annotated[
+        Days,
+        Option(
+            "the pod is `warning` if its certificate expires within this time: `14d`, `36h`",
+            "14d",
+            default="never",
+            show=in_days,
+        ),
+    ] = 0.0
+    failure_threshold: Annotated[
+        Threshold,
+        Option("the failures in a row that make a pod critical, or the warnings that make a passing pod warning", "3"),
+    ] = 1
     success_threshold: Annotated[Threshold, Option("the successes in a row that make a pod passing", "2")] = 1
     initial_delay: Annotated[
         Delay,
@@ -128,9 +166,10 @@ class CheckOptions(BaseModel):
     def over(self, defaults: "CheckOptions") -> "CheckOptions":
         """Returns these options, and `defaults` for those that were not given.
 
-        A default timeout is reduced to a shorter interval. A default method HEAD becomes GET if a body is expected, and
-        a default `expect_body` is removed if the method HEAD was given. A default `reuse` does not apply to POST.
-        Raises FieldError if two given options contradict each other.
+        A default timeout is reduced to a shorter interval. A default `warn_above` of at least the timeout, which would
+        have no effect, is removed. A default method HEAD becomes GET if a body is expected, and a default `expect_body`
+        is removed if the method HEAD was given. A default `reuse` does not apply to POST. Raises FieldError if two
+        given options contradict each other.
         """
         said = self.said()
         tls = defaults.tls.model_copy(update={name: getattr(self.tls, name) for name in self.tls.model_fields_set})
@@ -241,30 +280,42 @@ def _attributes(target: type, kind: str) -> tuple[tuple[str, str], ...]:
 
 def _giving_way(merged: CheckOptions, said: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the defaults that have to change, with their new values."""
-    changes: dict[str, Any] = {}
-    errors = []
-    if merged.timeout > merged.interval:
-        changes["timeout"] = merged.interval
-        if "timeout" in said:
-            got = go_duration(merged.timeout)
-            expected = f"expected at most the interval of {go_duration(merged.interval)}, got {got}"
-            errors.append(FieldError("timeout", expected))
-    if merged.method == "HEAD" and merged.expect_body:
-        changes |= {"expect_body": ""} if "method" in said else {"method": "GET"}
-        if said.keys() >= {"method", "expect_body"}:
-            errors.append(FieldError("expect_body", "expected method GET: the answer to HEAD has no body"))
-    if _upgrades(merged) and (merged.http_version == "2" or not _expects(merged, SWITCHING_PROTOCOLS)):
-        changes["headers"] = tuple(each for each in merged.headers if each[0].lower() != "upgrade")
-        if "headers" in said:
-            expected = "expected http_version 1.1 and 101 among expect_status, because of the header Upgrade"
-            errors.append(FieldError("headers", expected))
-    if merged.method == "POST" and merged.connection == "reuse":
-        changes["connection"] = "fresh"
-        if "connection" in said:
-            errors.append(FieldError("connection", NOT_KEPT))
+    contradictions = [*_of_durations(merged), *_of_requests(merged, said)]
+    errors = [FieldError(each.field, each.problem) for each in contradictions if each.said <= said.keys()]
     if errors:
         raise FieldError.of(errors)
-    return changes
+    return {name: value for each in contradictions for name, value in each.changes.items()}
+
+
+class _Contradiction(NamedTuple):
+    """Options that contradict each other. It is an error of `field` if all options of `said` were given; otherwise
+    `changes` are made to the defaults."""
+
+    field: str
+    problem: str
+    said: frozenset[str]
+    changes: Mapping[str, Any]
+
+
+def _of_durations(merged: CheckOptions) -> Iterator[_Contradiction]:
+    timeout = min(merged.timeout, merged.interval)
+    if merged.timeout > merged.interval:
+        expected = f"expected at most the interval of {go_duration(merged.interval)}, got {go_duration(merged.timeout)}"
+        yield _Contradiction("timeout", expected, frozenset({"timeout"}), {"timeout": merged.interval})
+    if merged.warn_above >= timeout:
+        expected = f"expected less than the timeout of {go_duration(timeout)}, got {go_duration(merged.warn_above)}"
+        yield _Contradiction("warn_above", expected, frozenset({"warn_above"}), {"warn_above": 0.0})
+
+
+def _of_requests(merged: CheckOptions, said: Mapping[str, Any]) -> Iterator[_Contradiction]:
+    if merged.method == "HEAD" and merged.expect_body:
+        changes = {"expect_body": ""} if "method" in said else {"method": "GET"}
+        yield _Contradiction("expect_body", NO_BODY, frozenset({"method", "expect_body"}), changes)
+    if _upgrades(merged) and (merged.http_version == "2" or not _expects(merged, SWITCHING_PROTOCOLS)):
+        headers = tuple(each for each in merged.headers if each[0].lower() != "upgrade")
+        yield _Contradiction("headers", NO_UPGRADE, frozenset({"headers"}), {"headers": headers})
+    if merged.method == "POST" and merged.connection == "reuse":
+        yield _Contradiction("connection", NOT_KEPT, frozenset({"connection"}), {"connection": "fresh"})
 
 
 def _upgrades(options: CheckOptions) -> bool:

@@ -61,10 +61,17 @@ class HttpGet:
     """One HTTP request. `tls` None means plain HTTP. Only POST and PUT have a `body`.
 
     An answer is healthy if its status is in one of the `expect_status` ranges (both ends included) and its body matches
+<<<<<<< HEAD
     `expect_body` (RE2's syntax), if given. `headers` are sent unchanged. A Host among them changes neither the address
     nor the name that TLS verifies. `reuse` keeps the connection for the next probe. `path` is percent-encoded. `host`
     is a validated name. `http_version` 2 is negotiated by ALPN over TLS, and spoken with prior knowledge without TLS.
     `basic_auth` or `bearer_token_file` authorize the request. Links must not lead out of `credentials_dir`.
+=======
+    `expect_body` (RE2's syntax), if given. An answer whose status is in one of the `warn_status` ranges is a warning,
+    whatever its body. `headers` are sent unchanged. A Host among them changes neither the address nor the name that TLS
+    verifies. `reuse` keeps the connection for the next probe. `path` is percent-encoded. `host` is a validated name.
+    `http_version` 2 is negotiated by ALPN over TLS, and spoken with prior knowledge without TLS.
+>>>>>>> df1d49f (Add the status `warning`: warn_status, warn_above and warn_expiry)
     """
 
     host: str
@@ -78,6 +85,7 @@ class HttpGet:
     reuse: bool = False
     http_version: Literal["1.1", "2"] = "1.1"
     body: str = ""
+<<<<<<< HEAD
     basic_auth: BasicAuth | None = None
     bearer_token_file: str = ""
     credentials_dir: str = ""
@@ -86,6 +94,9 @@ class HttpGet:
     def credential_file(self) -> str:
         """The file of the password or the token; "" for a request without credentials."""
         return self.basic_auth.password_file if self.basic_auth else self.bearer_token_file
+=======
+    warn_status: tuple[tuple[int, int], ...] = ()
+>>>>>>> df1d49f (Add the status `warning`: warn_status, warn_above and warn_expiry)
 
     @property
     def is_idempotent(self) -> bool:
@@ -207,7 +218,9 @@ class CheckSpec:
     `address` is an IP address or a name to connect to instead of the host; Host, SNI and verification keep the host's
     name. None connects to the host itself. No connection to `UNKNOWN_ADDRESS` is possible. Times are in seconds. There
     is no verdict until `initial_delay` has passed or a probe succeeds. `output` says which probes keep an excerpt.
-    `version` is the manifest's version. It is not compared: a new version with an equal check does not restart it.
+    `version` is the manifest's version. It is not compared: a new version with an equal check does not restart it. A
+    success is a warning if the probe took longer than `warn_above`, or if the certificate is valid for less than
+    `warn_expiry`; 0 is never.
     """
 
     key: PodKey
@@ -220,6 +233,8 @@ class CheckSpec:
     output: Output = Output.ALWAYS
     address: str | None = None
     version: ManifestVersion = field(default=NO_VERSION, compare=False)
+    warn_above: float = 0.0
+    warn_expiry: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

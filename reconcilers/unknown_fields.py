@@ -77,6 +77,8 @@ INSTEAD = {
         ("timeout_seconds scrape_timeout timeout_ms", TIMEOUT),
         ("initial_delay_seconds start_period delay", DELAY),
         ("failures retries fall unhealthy_threshold failures_before_critical failures_before_warning", FAILURES),
+        ("response_time max_response_time", "write status.timeout, or status.warn_above for a warning"),
+        ("certificate_expiration certificate_expiry", "write status.warn_expiry for a warning"),
         ("successes rise healthy_threshold success_before_passing", SUCCESSES),
         ("valid_status_codes status_code status_codes expected_status expected_codes success_codes", EXPECT_STATUS),
         ("fail_if_body_not_matches_regexp expected_body body_regex", EXPECT_BODY),

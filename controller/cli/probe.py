@@ -44,6 +44,7 @@ class Verdict(NamedTuple):
 NO_EVIDENCE = "no evidence: the fault is on this machine, not in the pod"
 VERDICTS = {
     Outcome.SUCCESS: Verdict("a success", "green", "passing", 0),
+    Outcome.WARNING: Verdict("a success with a warning", "yellow", "warning", 0),
     Outcome.FAILURE: Verdict("a failure", "red", "critical", 1),
     Outcome.LOCAL: Verdict(NO_EVIDENCE, "magenta", "unknown, never critical", 3),
 }
@@ -90,7 +91,7 @@ def probe(
 
     \b
     Exit codes:
-      0  the probe succeeded
+      0  the probe succeeded, perhaps with a warning
       1  the probe failed, or the manifest has no check
       2  wrong usage
       3  the fault is on this machine and says nothing about the pod
@@ -167,7 +168,7 @@ def _explain(spec: CheckSpec, labels: Labels, result: ProbeResult, console: Cons
     if result.reason:
         sentence.append(f": {result.reason}", verdict.colour)
     console.print(sentence.append("."))
-    threshold = spec.success_threshold if result.outcome is Outcome.SUCCESS else spec.failure_threshold
+    threshold = spec.success_threshold if result.outcome.is_good else spec.failure_threshold
     results = "One such result" if threshold == 1 else f"A row of {threshold} such results"
     console.print(f"{results} makes the pod {verdict.makes}.")
 

@@ -18,6 +18,7 @@ from reconcilers.evidence import is_proven
 from reconcilers.health import (
     FAILURE,
     SUCCESS,
+    WARNING,
     Assessment,
     CheckHealth,
     HealthState,
@@ -58,7 +59,7 @@ class Tracked:
         """Continues with another worker for the same pod: without evidence, with the same counters and history."""
         if isinstance(spec.probe, Unprobed):
             self.last = None
-        if self.last and not spec.output.keeps(success=self.last.outcome is Outcome.SUCCESS):
+        if self.last and not spec.output.keeps(success=self.last.outcome is SUCCESS):
             self.last = replace(self.last, output="")
         self.spec, self.generation, self.assessment = spec, generation, Assessment(CheckHealth(born=now))
         self._count_time()
@@ -93,7 +94,7 @@ class Deploying(Protocol):
     """The pods that are being deployed."""
 
     def succeeded(self, key: PodKey, version: ManifestVersion) -> None:
-        """A probe of this pod was a success. It started while `version` of the manifest was in force."""
+        """A probe of this pod was a success or a warning. It started while `version` of the manifest was in force."""
         ...
 
     def excuses(self, key: PodKey, started: float) -> bool:
@@ -246,7 +247,7 @@ class HealthStore:
     def _is_excused(self, result: ProbeResult) -> bool:
         if self._deployments is None:
             return False
-        if result.outcome is SUCCESS:
+        if result.outcome is SUCCESS or result.outcome is WARNING:
             self._deployments.succeeded(result.key, result.version)
             return False
         return self._deployments.excuses(result.key, result.started)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from controller.runtime.faults import Faults
 from reconcilers.deployment import Deployment, Reality
 from reconcilers.gate import Listing
-from reconcilers.health import HealthState
 from reconcilers.p2 import manifest as p2manifest
 from reconcilers.ports import Manifests
 from reconcilers.record import HealthRecord
@@ -132,7 +131,7 @@ class Deployments:
         for key in self._intent.keys() & keys - self._under_way.keys():
             sha = self._intent[key][1]
             published = self._published_of(key, sha)
-            if published and published.status is HealthState.PASSING:
+            if published and published.status.is_up:
                 self._keep(key, Deployment.begun(self._compare(key, sha), published, self._wall_clock()))
 
     def _compare(self, key: PodKey, sha: str) -> Reality:

@@ -8,7 +8,7 @@ from controller.probes.http2 import UnaryCall
 from controller.probes.http_answer import MAX_EXCERPT, MAX_READ, HttpExchange, Prepared
 from controller.probes.verdict import Verdict, bracketed
 from reconcilers.fields import compiled
-from reconcilers.health import FAILURE, SUCCESS, Reason
+from reconcilers.health import FAILURE, SUCCESS, WARNING, Reason
 from reconcilers.spec import WITH_BODY, CheckSpec, HttpGet
 
 ALPN = "http/1.1"
@@ -16,6 +16,7 @@ NEEDS_ALPN = False
 """HTTP/1.1 needs no agreement, because servers without ALPN also support it."""
 USER_AGENT = f"podpulse/{version('podpulse')}"
 NO_REASON = Reason.NONE
+CUT_HEAD = "the connection was closed in the middle of the answer's headers"
 DEFAULT_PORTS = {False: 80, True: 443}
 
 
@@ -62,9 +63,22 @@ def verdict(answer: Exchange, spec: CheckSpec) -> Verdict:
     probe = spec.probe
     assert isinstance(probe, HttpGet)  # noqa: S101 - the kind is chosen by the probe's type
     assert isinstance(answer, HttpExchange | UnaryCall)  # noqa: S101 - as above
+    if probe.warn_status and (warned := _warned(answer, spec, probe)):
+        return warned
     status, fault = answer.status, _fault(answer, probe)
     output = excerpt(answer) if spec.output.keeps(success=fault is None) else ""
     return Verdict(FAILURE, *fault, output, status) if fault else Verdict(SUCCESS, NO_REASON, "", output, status)
+
+
+def _warned(answer: HttpExchange | UnaryCall, spec: CheckSpec, probe: HttpGet) -> Verdict | None:
+    """Returns a warning if the answer has a status of `warn_status`, a failure if it has no complete head."""
+    status = answer.status
+    if not any(low <= status <= high for low, high in probe.warn_status):
+        return None
+    output = excerpt(answer) if spec.output.keeps(success=False) else ""
+    if not answer.has_head:
+        return Verdict(FAILURE, Reason.PROTOCOL, CUT_HEAD, output, status)
+    return Verdict(WARNING, Reason.STATUS, f"answered with status {status} (warn_status)", output, status)
 
 
 def _fault(answer: HttpExchange | UnaryCall, probe: HttpGet) -> tuple[Reason, str] | None:
@@ -76,7 +90,7 @@ def _fault(answer: HttpExchange | UnaryCall, probe: HttpGet) -> tuple[Reason, st
     else:
         return Reason.REDIRECT if 300 <= status < 400 else Reason.STATUS, f"answered with status {status}"
     if not answer.has_head:
-        return Reason.PROTOCOL, "the connection was closed in the middle of the answer's headers"
+        return Reason.PROTOCOL, CUT_HEAD
     if probe.expect_body and not compiled(probe.expect_body).search(_as_utf8(answer.body)):
         return Reason.BODY, f"the body does not match {probe.expect_body[:200]!r}"
     return None

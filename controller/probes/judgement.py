@@ -11,6 +11,7 @@ from controller.probes.trust import parsed
 from controller.probes.verdict import Verdict, bracketed, reason, sentence
 from controller.probes.worker import Worker
 from reconcilers.health import Outcome, Reason
+from reconcilers.warning import Measured, Warned, warned
 
 OUR_SHARE = 0.5
 """If this controller or the resolver used more than this share of the timeout, a failure does not count for the pod."""
@@ -37,6 +38,20 @@ def judge(worker: Worker, probe: RunningProbe, sent: Sequence[bytes], settings: 
     outcome = Outcome.LOCAL if why is Reason.LOCAL else Outcome.FAILURE
     output = worker.kind.excerpt(probe.exchange) if spec.output.keeps(success=False) else ""
     return Verdict(outcome, why, detail, output, probe.exchange.status)
+
+
+def with_warnings(verdict: Verdict, worker: Worker, probe: RunningProbe, since: float) -> Verdict:
+    """Returns the verdict on a probe of a check that can warn: a success may be a warning.
+
+    The answer may have been ready `since` then. The pod is not blamed for the time that this controller used.
+    """
+    if not verdict.outcome.is_good:
+        return verdict
+    took = since - worker.started - probe.lost
+    measured = Measured(took, worker.dns, worker.started_wall, worker.certificate.ends)
+    before = Warned(verdict.reason, verdict.detail) if verdict.reason else None
+    found = warned(worker.spec, measured, before)
+    return verdict._replace(outcome=Outcome.WARNING, reason=found.reason, detail=found.detail) if found else verdict
 
 
 def deadline(worker: Worker, probe: RunningProbe) -> float:

@@ -12,7 +12,7 @@ from controller.probes.credentials import Credentials
 from controller.probes.details import Leaves, details_of
 from controller.probes.failure import Cause
 from controller.probes.files import TlsFiles, TlsSettings
-from controller.probes.judgement import deadline, judge, overdue
+from controller.probes.judgement import deadline, judge, overdue, with_warnings
 from controller.probes.loop import Loop
 from controller.probes.resolver import Answer, Resolver
 from controller.probes.running_probe import RunningProbe
@@ -297,6 +297,8 @@ class Prober:
                 continue
             try:
                 verdict, phases = self._read(worker, probe)
+                if worker.can_warn:
+                    verdict = with_warnings(verdict, worker, probe, self.loop.since)
             except Exception as error:  # noqa: BLE001 - it is logged, once
                 verdict = self._fault(worker, "the result of the probe could not be read", error)
                 phases = Phases(dns=worker.dns)

@@ -15,6 +15,7 @@ from controller.probes.verdict import Verdict
 from reconcilers.health import NO_CERTIFICATE, Certificate
 from reconcilers.probe_details import Leaf
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Probe, TcpConnect
+from reconcilers.warning import can_warn
 
 if TYPE_CHECKING:
     from controller.probes.running_probe import RunningProbe
@@ -54,7 +55,7 @@ def _is_repeatable(spec: CheckSpec) -> bool:
 
 class Worker:
     """Only the probe thread uses a worker after the command `Start`. Times are of the monotonic clock, except for
-    `started_wall`. `kind` is None if the check sends nothing.
+    `started_wall`. `kind` is None if the check sends nothing. `can_warn` says that a success may be a warning.
 
     `due` is when the next probe is or was due. `in_phase` is any moment of its phase. `last` is when the last probe
     started, `ended` when the last one ended. `missed` is the number of probes skipped since `due`. `wanted` is True if
@@ -66,6 +67,7 @@ class Worker:
 
     __slots__ = (
         "authorization",
+        "can_warn",
         "certificate",
         "certificate_due",
         "dns",
@@ -105,6 +107,7 @@ class Worker:
         self.generation = generation
         self.kind = kind_of(spec.probe)
         self.prepared = self.kind.prepared(spec.probe) if self.kind else None
+        self.can_warn = can_warn(spec)
         self.server_name = (spec.probe.tls and spec.probe.tls.server_name) or spec.probe.host
         self.kept: IdleConnection | None = None
         self.has_credentials = isinstance(spec.probe, HttpGet) and bool(spec.probe.credential_file)

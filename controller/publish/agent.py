@@ -97,7 +97,7 @@ class AgentSink:
         with self._write_lock:
             unregistered = {record.key for record in put if not self._is_registered(record.key)}
             try:
-                if any(record.status is HealthState.PASSING for record in put) and self._discard_if_expired():
+                if any(record.status.is_up for record in put) and self._discard_if_expired():
                     raise ConsulRefused(EXPIRED)
                 if unregistered or delete:
                     self.refresh()

@@ -75,7 +75,7 @@ class DesiredHealth:
                 record = replace(record, counts=health.pending)
             if self._uptime:
                 record = replace(record, uptime=self._uptime(key))
-            proven = health.state is not HealthState.PASSING or self._healths.is_proven(key)
+            proven = not health.state.is_up or self._healths.is_proven(key)
             return self._damped(record, health.state, proven=proven)
 
     def forget(self, keys: Collection[PodKey]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from controller.health.store import Tracked
 from controller.web.gzip_stream import Piece
-from reconcilers.health import HealthState, Outcome, Reason
+from reconcilers.health import WARNING, HealthState, Outcome, Reason
 from reconcilers.spec import Labels, PodKey, Unprobed
 
 Lines = Callable[[str, Sequence[str], Sequence[Any]], str]
@@ -97,8 +97,14 @@ def _template(conversion: str, label: str = "", values: Sequence[str] = ()) -> L
     return lambda name, labels, _: "".join(f"{name}{{{pod}{each}}} {conversion}\n" for pod in labels for each in more)
 
 
-def _reasons(checks: Sequence[Tracked]) -> Sequence[Reason]:
-    return [last.reason if (last := check.last) else Reason.NONE for check in checks]
+def _failures(checks: Sequence[Tracked]) -> Sequence[Reason]:
+    """The reason of each last probe, unless it is a warning."""
+    return [last.reason if (last := check.last) and last.outcome is not WARNING else Reason.NONE for check in checks]
+
+
+def _warnings(checks: Sequence[Tracked]) -> Sequence[Reason]:
+    """The reason of each last probe that is a warning."""
+    return [last.reason if (last := check.last) and last.outcome is WARNING else Reason.NONE for check in checks]
 
 
 def _counts(checks: Sequence[Tracked]) -> Sequence[int]:
@@ -117,8 +123,11 @@ def _one_of(name: str, label: str, values: Iterable[str], chosen: str) -> list[s
 
 HOLE = "\0"
 REASON, HEALTH = "podpulse_probe_failure_reason", "podpulse_health"
-OF_PROBES = [reason for reason in Reason if reason not in {Reason.NONE, Reason.FLAPPING, Reason.DEPLOYING}]
+WARNED = "podpulse_probe_warning_reason"
+NO_FAILURES = {Reason.NONE, Reason.FLAPPING, Reason.DEPLOYING, Reason.EXPIRY, Reason.SLOW}
+OF_PROBES = [reason for reason in Reason if reason not in NO_FAILURES]
 REASONS = {reason: _one_of(REASON, "reason", OF_PROBES, reason) for reason in Reason}
+WARNINGS = {reason: f'{WARNED}{{{HOLE},reason="{reason}"}} 1\n'.split(HOLE) for reason in Reason}
 STATES = {state: _one_of(HEALTH, "state", HealthState, state) for state in HealthState}
 
 PHASES = ("resolve", "connect", "tls", "processing", "transfer")
@@ -127,9 +136,9 @@ PHASES = ("resolve", "connect", "tls", "processing", "transfer")
 OF_RESULTS = (
     Family(
         "probe_success",
-        "Whether the last probe succeeded.",
+        "Whether the last probe succeeded, perhaps with a warning.",
         attribute("outcome"),
-        value_lines(lambda outcome: int(outcome is Outcome.SUCCESS)),
+        value_lines(lambda outcome: int(outcome.is_good)),
     ),
     Measured("probe_duration_seconds", "How long the last probe took.", attribute("duration"), _template("%.6f")),
     Family(
@@ -169,8 +178,14 @@ OF_CHECKS = (
     Family(
         REASON,
         "Why the last probe failed; all are 0 if it succeeded.",
-        _reasons,
+        _failures,
         _chosen(REASONS),
+    ),
+    Family(
+        WARNED,
+        "Why the last probe is a warning; absent if it is none.",
+        _warnings,
+        _chosen({**WARNINGS, Reason.NONE: [""]}),
     ),
     Measured(
         "podpulse_probes",

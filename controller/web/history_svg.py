@@ -1,6 +1,6 @@
 """Latency and outcome of the last probes as coordinates of an SVG, which the templates draw.
 
-Each probe is a vertical stroke whose height is its duration, or the full height without a success. The strokes of one
+Each probe is a vertical stroke whose height is its duration, or the full height if it failed. The strokes of one
 colour are one path, so that a page with a hundred drawings stays small.
 """
 
@@ -42,7 +42,7 @@ class Phase:
 def drawing(probes: Sequence[PastProbe], places: int) -> Drawing:
     """The last probes, the newest at the right end of `places` places."""
     probes = probes[-places:]
-    longest = max((probe.duration for probe in probes if probe.outcome is Outcome.SUCCESS), default=0.0)
+    longest = max((probe.duration for probe in probes if probe.outcome.is_good), default=0.0)
     paths = dict.fromkeys(Outcome, "")
     for place, probe in enumerate(probes, places - len(probes)):
         height = _height(probe, longest)
@@ -64,7 +64,7 @@ def phases(parts: Phases) -> list[Phase]:
 
 
 def _height(probe: PastProbe, longest: float) -> float:
-    if probe.outcome is not Outcome.SUCCESS or not longest:
+    if not probe.outcome.is_good or not longest:
         return float(HEIGHT)
     return max(LEAST, HEIGHT * probe.duration / longest)
 
@@ -72,8 +72,9 @@ def _height(probe: PastProbe, longest: float) -> float:
 def _label(probes: Sequence[PastProbe]) -> str:
     if not probes:
         return "not probed yet"
-    times = [probe.duration for probe in probes if probe.outcome is Outcome.SUCCESS]
-    counts = f"{len(times)} of {len(probes)} probes succeeded"
+    times = [probe.duration for probe in probes if probe.outcome.is_good]
+    warnings = sum(probe.outcome is Outcome.WARNING for probe in probes)
+    counts = f"{len(times)} of {len(probes)} probes succeeded{f', {warnings} with a warning' if warnings else ''}"
     if not times:
         return counts
     least, most = span(min(times)), span(max(times))

@@ -24,10 +24,11 @@ from controller.web.pod_page import PodPage, listing
 from controller.web.pod_views import PodSnapshot, PodState, PodViews
 from controller.web.query import Paging, PodQuery
 from controller.web.responses import HTML, answer
+from reconcilers.checktext import describe
 from reconcilers.escaping import safe_lines
 from reconcilers.labels import texts
 from reconcilers.p2.manifest import sha_or_empty
-from reconcilers.spec import Manifest, PodKey
+from reconcilers.spec import CheckSpec, Manifest, PodKey
 
 REFRESH = 5
 REFRESH_MANY = 15
@@ -113,6 +114,7 @@ class Pages:
             root="../../",
             snapshot=snapshot,
             history=check.history.last(TIMELINE) if check else [],
+            warn_limits=_warn_limits(check.spec) if check else (),
             manifests=_manifest_versions(snapshot),
             refresh=REFRESH,
         )
@@ -208,6 +210,13 @@ def _bar(page: PodPage) -> list[tuple[PodState, float, float]]:
             parts.append((state, start, width))
         start += width
     return parts
+
+
+def _warn_limits(spec: CheckSpec) -> list[tuple[str, str]]:
+    """Returns what makes the pod `warning`, each as the term and the text of a list."""
+    texts = describe(spec)
+    limits = [("for status", "warn_status"), ("above", "warn_above"), ("before the certificate's end", "warn_expiry")]
+    return [(term, texts[name]) for term, name in limits if name in texts]
 
 
 def _manifest_versions(snapshot: PodSnapshot) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ STATES = {"passing": GOOD, "warning": "yellow", "critical": BAD, "unknown": UNKN
 NUMBERED_STATES = ("passing", "warning", "unknown", "critical", "flapping")
 """A state timeline needs numbers. The number of a state is its index here."""
 
-RESULTS = {"success": GOOD, "failure": BAD, "local": UNKNOWN}
+RESULTS = {"success": GOOD, "warning": "yellow", "failure": BAD, "local": UNKNOWN}
 OUTCOMES = {"ok": GOOD, "refused": BAD, "unavailable": NOTE}
 SEVERITIES = {"critical": BAD, "warning": NOTE}
 

@@ -182,14 +182,14 @@ def _states() -> timeseries.Panel:
 def _not_well() -> table.Panel:
     critical = f'2 * (podpulse_health{{{PODS},state="critical"}} == 1)'
     others = f'podpulse_health{{{PODS},state=~"unknown|warning"}} == 1'
-    why = f"podpulse_probe_failure_reason{{{PODS}}} == 1"
+    why = f"podpulse_probe_failure_reason{{{PODS}}} == 1 or podpulse_probe_warning_reason{{{PODS}}} == 1"
     bad = f"topk(50, {critical} or {others})"
     explained = f"{bad} * on (instance, node, pod) group_left (reason) ({why})"
     unexplained = f"{bad} unless on (instance, node, pod) ({why})"
     return listing(
         "Unhealthy pods",
-        "At most 50, critical pods first, with the reason of the last failure. deploy/operations.md explains the "
-        "reasons. "
+        "At most 50, critical pods first, with the reason of the last failure or warning. deploy/operations.md "
+        "explains the reasons. "
         "The links of a pod lead to its history and to its page.",
         {"rank": f"max by (instance, node, pod, state, reason) ({explained} or {unexplained})"},
         columns=["state", "pod", "node", "reason", "instance"],

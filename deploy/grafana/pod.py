@@ -16,7 +16,7 @@ FOUND = f"""sum by (instance, node, pod) (
     or 3 * podpulse_health{{{ONE_POD},state="critical"}})"""
 """The index of the pod's state in `look.NUMBERED_STATES`."""
 PUBLISHED = f"""({FOUND}) * {SAME} (1 - podpulse_flapping{{{ONE_POD}}}) + {SAME} 4 * podpulse_flapping{{{ONE_POD}}}"""
-REASON = f"podpulse_probe_failure_reason{{{ONE_POD}}} == 1"
+REASON = f"podpulse_probe_failure_reason{{{ONE_POD}}} == 1 or podpulse_probe_warning_reason{{{ONE_POD}}} == 1"
 
 
 def choices() -> list[build.QueryVariable]:
@@ -52,7 +52,7 @@ def _reason() -> stat.Panel:
     return (
         number(
             "Reason",
-            "Why the last probe failed. deploy/operations.md says what to do for each reason.",
+            "Why the last probe failed or is a warning. deploy/operations.md says what to do for each reason.",
             now(REASON, "{{reason}}"),
         )
         .text_mode(common.BigValueTextMode.NAME)
@@ -91,8 +91,8 @@ def _succeeded() -> stat.Panel:
 
     panel = number(
         "Probes that succeeded",
-        "The share in the shown time range. Failures of the controller are not counted.",
-        now(f"{probes('success')} / ({probes('success|failure')} > 0)"),
+        "The share in the shown time range, also of those with a warning. Failures of the controller are not counted.",
+        now(f"{probes('success|warning')} / ({probes('success|warning|failure')} > 0)"),
     )
     return (
         panel.unit("percentunit").thresholds(look.thresholds(((0.9, look.NOTE), (0.999, look.GOOD)), look.BAD)).span(4)
@@ -139,9 +139,9 @@ def _states() -> statetimeline.Panel:
 def _reasons() -> statetimeline.Panel:
     return (
         timeline(
-            "Why probes failed",
+            "Why probes failed or warned",
             "One line for each reason.",
-            look.flag(yes=("failed", look.BAD), no=("", look.GOOD)),
+            look.flag(yes=("seen", look.BAD), no=("", look.GOOD)),
             over_time(REASON, "{{reason}}"),
         )
         .show_value(common.VisibilityMode.NEVER)

@@ -57,6 +57,16 @@ def test_a_failure_says_its_reason_and_what_it_leads_to(target: Target, tmp_path
     assert "\\x1b[31mdatabase gone" in result.stdout
 
 
+def test_a_warning_says_the_limit_and_what_it_leads_to(target: Target, tmp_path: Path) -> None:
+    target.behave(answer(429, b"busy\n"))
+    more = "status: {warn_status: 429, success_threshold: 2}"
+    result = probe("--manifest", manifest(tmp_path, target.port, more=more))
+    assert result.exit_code == 0, result.output
+    assert "answered with status 429 (warn_status)\n  | busy\n" in result.stdout
+    end = "This is a success with a warning: status.\nA row of 2 such results makes the pod warning.\n"
+    assert result.stdout.endswith(end)
+
+
 def test_a_local_failure_is_not_attributed_to_the_pod(target: Target, tmp_path: Path) -> None:
     clean = {"CONSUL_HTTP_ADDR": None, "CONFIG_PATH": None}
     arguments = ["probe", "--manifest", str(manifest(tmp_path, target.port)), "--address", "169.254.1.1"]

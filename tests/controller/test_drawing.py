@@ -40,6 +40,10 @@ def test_the_newest_probe_is_at_the_right_end() -> None:
         ([probe(0.004)], "1 of 1 probes succeeded, in 4 ms"),
         ([probe(0.004), probe(0.2), probe(1.0, Outcome.FAILURE)], "2 of 3 probes succeeded, in 4 ms to 200 ms"),
         ([probe(1.0, Outcome.FAILURE)], "0 of 1 probes succeeded"),
+        (
+            [probe(0.004), probe(0.2, Outcome.WARNING), probe(1.0, Outcome.FAILURE)],
+            "2 of 3 probes succeeded, 1 with a warning, in 4 ms to 200 ms",
+        ),
         ([probe(0.0)], "1 of 1 probes succeeded, in 0.0 ms"),
     ],
 )

@@ -30,6 +30,7 @@ NEEDED = {
     "tls.cert_file": {"key_file": str(FILE)},
     "tls.key_file": {"cert_file": str(FILE)},
     "body": {"method": "POST"},
+    "warn_expiry": {"tls": "{}"},
 }
 """What an option needs beside it."""
 

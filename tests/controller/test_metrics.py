@@ -128,10 +128,11 @@ def test_the_expiry_of_the_verified_chain_and_the_earliest_of_all_certificates_a
 
 def test_probes_are_counted_by_result_and_every_result_is_there_from_the_start() -> None:
     store = healths([ISUP])
-    assert by_label(scrape(store)["podpulse_probes"], "result") == {"success": 0, "failure": 0, "local": 0}
+    assert by_label(scrape(store)["podpulse_probes"], "result") == dict.fromkeys(Outcome, 0)
     store.observe([result(ISUP), result(ISUP), result(ISUP, Outcome.FAILURE, Reason.STATUS, 503)])
     store.observe([result(ISUP, Outcome.LOCAL, Reason.LOCAL, 0)])
-    assert by_label(scrape(store)["podpulse_probes"], "result") == {"success": 2, "failure": 1, "local": 1}
+    counts = {"success": 2, "warning": 0, "failure": 1, "local": 1}
+    assert by_label(scrape(store)["podpulse_probes"], "result") == counts
 
 
 def test_a_check_without_a_probe_has_no_values_of_a_probe() -> None:
@@ -148,8 +149,9 @@ def test_a_check_without_a_probe_has_no_values_of_a_probe() -> None:
     assert by_label(families["podpulse_health"], "state")["unknown"] == 1
 
 
-OF_PROBES = [reason for reason in Reason if reason not in {Reason.NONE, Reason.FLAPPING, Reason.DEPLOYING}]
-"""The reasons of probes. The other reasons are those of pods."""
+OTHERS = {Reason.NONE, Reason.FLAPPING, Reason.DEPLOYING, Reason.SLOW, Reason.EXPIRY}
+OF_PROBES = [reason for reason in Reason if reason not in OTHERS]
+"""The reasons of failed probes. The other reasons are those of pods and of warnings."""
 
 
 @pytest.mark.parametrize("reason", OF_PROBES)

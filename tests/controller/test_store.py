@@ -431,7 +431,7 @@ def test_while_cut_off_failures_are_our_own_fault_and_successes_count(healths: H
     assert tracked.last
     assert (tracked.last.outcome, tracked.last.reason, tracked.last.detail) == (Outcome.LOCAL, Reason.LOCAL, WHY)
     assert (state(healths), tracked.assessment.failing_since) == (HealthState.UNKNOWN, 2.0)
-    assert tracked.counts == {Outcome.SUCCESS: 1, Outcome.FAILURE: 0, Outcome.LOCAL: 1}
+    assert tracked.counts == {Outcome.SUCCESS: 1, Outcome.WARNING: 0, Outcome.FAILURE: 0, Outcome.LOCAL: 1}
     healths.observe([result(started=3.0)])
     assert state(healths) is HealthState.PASSING
     healths.end_cut_off()

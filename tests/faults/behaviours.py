@@ -9,10 +9,11 @@ from tests.support.targets import Behaviour, answer, close, drip, hang, head, ra
 
 @dataclass(frozen=True, slots=True)
 class Does:
-    """A behaviour. `act` is None if the port is closed."""
+    """A behaviour. `act` is None if the port is closed. `warns`: it is healthy, with a warning."""
 
     good: bool
     act: Behaviour | None
+    warns: bool = False
 
 
 BEHAVIOURS: Mapping[str, Does] = {
@@ -22,6 +23,7 @@ BEHAVIOURS: Mapping[str, Does] = {
     "ok-slower": Does(True, slow(0.15)),
     "ok-endless": Does(True, flood(head(200, {}), b"x" * 16_384, 1)),
     "ok-gzip-bomb": Does(True, gzip_bomb(5)),
+    "429": Does(True, answer(429, b"busy\n"), warns=True),
     "500": Does(False, answer(500, b"oops\n")),
     "404": Does(False, answer(404)),
     "redirect": Does(False, redirect("http://127.0.0.1:1/elsewhere")),

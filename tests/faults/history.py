@@ -83,13 +83,15 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """From now on the pod's target does this. `heard`: requests reach its log; not so when the port is closed."""
+    """From now on the pod's target does this. `warns`: it is good, with a warning. `heard`: requests reach its log; not
+    so when the port is closed."""
 
     at: float
     pod: str
     behaviour: str
     good: bool
     heard: bool = True
+    warns: bool = False
     kind: Literal["turn"] = "turn"
 
 
@@ -149,7 +151,7 @@ class CatalogLook:
 
 @dataclass(frozen=True, slots=True)
 class PodSeries:
-    """What one scrape says of a pod that is checked: probes by result, and its state."""
+    """What one scrape says of a pod that is checked: probes by result, and its state. A success may be a warning."""
 
     success: int = 0
     failure: int = 0

@@ -115,11 +115,20 @@ class Pod:
 
     def _note_turn(self) -> None:
         heard = self.trusted and BEHAVIOURS[self.does].act is not None
-        self._recorder.note(Turn(time.monotonic(), self.name, self.does, self.good, heard))
+        self._recorder.note(Turn(time.monotonic(), self.name, self.does, self.good, heard, self.warns))
 
     @property
     def good(self) -> bool:
         return self.trusted and BEHAVIOURS[self.does].good
+
+    @property
+    def warns(self) -> bool:
+        return self.good and BEHAVIOURS[self.does].warns
+
+    @property
+    def status(self) -> str:
+        """What is to be published of it."""
+        return "warning" if self.warns else "passing" if self.good else "critical"
 
     def next_version(self) -> int:
         """The number of the next manifest; from now on requests for its path are known as its."""
@@ -130,7 +139,7 @@ class Pod:
     def manifest(self, *, asks: bool = True) -> bytes:
         """`/<pod>/<version>` on its port; without a port nothing is asked."""
         tls = {"tls": {"ca_file": self._authorities}} if self._authorities else {}
-        status = {"path": f"/{self.name}/{self.version}", **tls}
+        status = {"path": f"/{self.name}/{self.version}", "warn_status": 429, **tls}
         document = {"id": self.name, "status_http": not tls, "status": status}
         return yaml.safe_dump(document | ({"status_port": self.target.port} if asks else {})).encode()
 

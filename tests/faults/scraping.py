@@ -14,12 +14,12 @@ OWN = ("podpulse_", "process_")
 ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 
 BOUNDED: Mapping[str, frozenset[str]] = {
-    "result": frozenset({"success", "failure", "local", "error", "requeue", "requeue_after"}),
+    "result": frozenset({"success", "warning", "failure", "local", "error", "requeue", "requeue_after"}),
     "state": frozenset({"passing", "warning", "critical", "unknown"}),
     "reason": frozenset(
         (
             *("dns", "connect", "refused", "timeout", "tls", "certificate", "status"),
-            *("redirect", "body", "protocol", "not_serving", "denied", "local"),
+            *("redirect", "body", "protocol", "not_serving", "denied", "local", "slow", "expiry"),
             *("uuid", "name", "other"),
         )
     ),
@@ -57,9 +57,10 @@ def scrape_of(text: str, sent: float, at: float, pid: int) -> Scrape:
         count += 1
         strange |= {f"{label}={text}" for label, text in labels.items() if text not in BOUNDED.get(label, {text})}
         match name:
-            case "podpulse_probes_total" if labels["result"] in {"success", "failure", "local"}:
-                result: dict[str, Any] = {labels["result"]: int(value)}
-                pods[labels["pod"]] = replace(pods[labels["pod"]], **result)
+            case "podpulse_probes_total" if labels["result"] in {"success", "warning", "failure", "local"}:
+                series, field = pods[labels["pod"]], labels["result"].replace("warning", "success")
+                result: dict[str, Any] = {field: getattr(series, field) + int(value)}
+                pods[labels["pod"]] = replace(series, **result)
             case "podpulse_health" if value:
                 pods[labels["pod"]] = replace(pods[labels["pod"]], state=labels["state"])
             case "podpulse_manifest_invalid" if value:

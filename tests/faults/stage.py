@@ -255,7 +255,7 @@ class Stage(AbstractContextManager["Stage"]):
         pods = self.pods.all
         wanted = {name for name, pod in pods.items() if pod.wanted}
         open_ = {name for name, pod in pods.items() if pod.spoiled}
-        statuses = {name: "passing" if pod.good else "critical" for name, pod in pods.items()}
+        statuses = {name: pod.status for name, pod in pods.items()}
         flapping = {name for name, record in known.items() if record.reason == "flapping"}
         services = self.observer.services() if self.scale.acl else known
         return (

@@ -217,6 +217,13 @@ class Story:
         ends = [*(turn.at for turn in turns[1:]), math.inf]
         return merged(Span(turn.at, end) for turn, end in zip(turns, ends, strict=False) if not turn.good)
 
+    def warned(self, pod: str, *, warns: bool) -> Sequence[Span]:
+        """When the target was well with a warning, or without one."""
+        turns = self.turns.get(pod, ())
+        ends = [*(turn.at for turn in turns[1:]), math.inf]
+        spans = zip(turns, ends, strict=False)
+        return merged(Span(turn.at, end) for turn, end in spans if turn.good and turn.warns is warns)
+
     def life_at(self, pod: str, at: float) -> Life | None:
         return next((life for life in self.lives.get(pod, ()) if life.begin_sent <= at < life.end), None)
 

@@ -45,6 +45,10 @@ def critical(modified: int = 11, **fields: Any) -> Record:
     return replace(passing(modified), status="critical", reason="status", **fields)
 
 
+def warning(modified: int = 11, **fields: Any) -> Record:
+    return replace(passing(modified), status="warning", reason="status", **fields)
+
+
 def steadily(begin: float, end: float, gap: float = 1.0) -> list[float]:
     """Times from `begin` on, before `end`."""
     return [begin + gap * number for number in range(max(0, math.ceil((end - begin) / gap)))]
@@ -99,8 +103,8 @@ class Tale:
         self._pods[name] = Part(begin, end, times, stands, counted, until, services)
         return self
 
-    def turns(self, name: str, at: float, *, good: bool, heard: bool = True) -> "Tale":
-        self.more.append(Turn(at, name, "ok" if good else "500", good, heard))
+    def turns(self, name: str, at: float, *, good: bool, heard: bool = True, warns: bool = False) -> "Tale":
+        self.more.append(Turn(at, name, "429" if warns else "ok" if good else "500", good, heard, warns))
         return self
 
     def fault(self, begin: float, end: float, *effects: Effect) -> "Tale":

@@ -9,7 +9,7 @@ from tests.faults.checker import judge
 from tests.faults.history import Event, Intent, PodSeries, Request, Scrape, Stall
 from tests.faults.promises.bounds import CLIENTS, SPARE_DESCRIPTORS
 from tests.faults.story import Broken
-from tests.faults.tales import PID, SESSION, USAGE, Tale, critical, passing, steadily
+from tests.faults.tales import PID, SESSION, USAGE, Tale, critical, passing, steadily, warning
 
 TURNED = [(1.3, 20.5, passing()), (20.5, math.inf, critical())]
 DEAD = [(1.3, 20.0, passing())]
@@ -144,6 +144,9 @@ KEEPS: dict[str, list[Tale]] = {
     "D1": [
         Tale().turns("a", 20.0, good=False).pod(shown=[(1.3, 22.2, passing()), (22.2, math.inf, critical())]),
         overwritten(until=45.0),
+        Tale().turns("a", 20.0, good=True, warns=True).turns("a", 30.0, good=True).pod(
+            shown=[(1.3, 22.2, passing()), (22.2, 32.2, warning()), (32.2, math.inf, passing(12))]
+        ),
     ],
     "D2": [Tale().turns("a", 20.0, good=False).turns("a", 25.0, good=True).pod(
         shown=[(1.3, 20.5, passing()), (20.5, 26.5, critical()), (26.5, math.inf, passing(12))]), frozen(again=35.2)],
@@ -233,6 +236,11 @@ BREAKS: dict[str, list[Tale]] = {
         overwritten(until=65.0),
         Tale().turns("a", 20.0, good=False).pod(),
         Tale().turns("a", 0.5, good=False).pod(),
+        Tale().turns("a", 20.0, good=True, warns=True).pod(),
+        Tale().turns("a", 20.0, good=True, warns=True).turns("a", 30.0, good=True).pod(
+            shown=[(1.3, 20.5, passing()), (20.5, math.inf, warning())]
+        ),
+        Tale().turns("a", 20.0, good=False).pod(shown=[(1.3, 20.5, passing()), (20.5, math.inf, warning())]),
         Tale().also(Intent(19.9, 20.0, "a", 2)).turns("a", 10.0, good=False).pod(
             shown=[(1.3, 11, passing()), (11, 22, critical()), (22, math.inf, passing(12))]
         ),

@@ -7,6 +7,7 @@ from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, Output, PodKey, Pro
 KEY = PodKey("web1", "isup")
 
 DURATION = "expected a duration from 100ms to 1h, such as 500ms, 5s or 1m30s"
+LONG = "expected a duration from 0s to 3650d, such as 14d or 36h"
 DELAY = ("status.initial_delay", "expected a duration from 0s to 24h, such as 500ms, 5s or 1m30s, got ")
 THRESHOLD = "expected a plain decimal number from 1 to 1000, got "
 STATUS = ("status.expect_status", 'expected status codes from 100 to 599, such as 200 or "200-299"')
@@ -75,6 +76,15 @@ INVALID = {
     "timeout-beyond-while-paused": ("status.timeout", "expected at most the interval of 5s, got 1m"),
     "timeout-beyond-without-port": ("status.timeout", "expected at most the interval of 5s, got 1m"),
     "timeout-short": ("status.timeout", f"{DURATION}, got '1ms'"),
+    "warn-above-beyond-timeout": ("status.warn_above", "expected less than the timeout of 2s, got 2s500ms"),
+    "warn-above-days": (
+        "status.warn_above",
+        "expected a duration from 0s to 24h, such as 500ms, 5s or 1m30s, got '1d'",
+    ),
+    "warn-expiry-bare": ("status.warn_expiry", f"{LONG}, got '14'"),
+    "warn-expiry-beyond": ("status.warn_expiry", f"{LONG}, got '3651d'"),
+    "warn-expiry-plain": ("status.warn_expiry", "expected a check over TLS; this one is plain"),
+    "warn-status-word": ("status.warn_status", STATUS[1]),
     **{f"initial-delay-{what}": DELAY for what in ("bare", "long", "negative")},
     **{what: (f"status.{what[:17].replace('-', '_')}", THRESHOLD + got) for what, got in THRESHOLDS.items()},
     **{
@@ -241,6 +251,10 @@ VALID = {
     "thresholds-highest": CheckSpec(KEY, HTTPS, 5.0, 5.0, 1000, 1000),
     "timeout-equal": spec(interval=2.0, timeout=2.0),
     "tls-of-nulls": spec(),
+    "warn": replace(
+        spec(replace(HTTPS, warn_status=((429, 429), (503, 503)))), warn_above=0.5, warn_expiry=14 * 86_400.0
+    ),
+    "warn-nothing": spec(),
 }
 """The check that is asked for, None for none."""
 

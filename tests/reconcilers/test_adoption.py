@@ -26,6 +26,7 @@ SPEC = CheckSpec(
 NOW = 1000.0
 LAST = ProbeResult(KEY, 7, Outcome.SUCCESS, 995.0, 0.004, status_code=200)
 PASSING = CheckHealth(HealthState.PASSING, since=900.0, successes=2, misses=1, failures=1, born=890.0, version=VERSION)
+WARNED = CheckHealth(HealthState.WARNING, Reason.SLOW, 940.0, "the probe took 612 ms", successes=1, version=VERSION)
 CRITICAL = CheckHealth(
     HealthState.CRITICAL,
     Reason.STATUS,
@@ -133,6 +134,38 @@ def test_without_a_published_record_only_the_counts_are_used() -> None:
     assert adopted.health.after(replace(LAST, started=NOW), SPEC).state is HealthState.PASSING
 
 
+def test_a_saved_state_with_a_warning_is_taken_over_unless_readers_have_had_a_worse_one() -> None:
+    assert adopt(SPEC, saved(WARNED), record(WARNED), NOW) == Inherited(WARNED, 960.0, LAST)
+    assert adopt(SPEC, saved(WARNED), record(PASSING), NOW) == Inherited(WARNED, 960.0, LAST), "the older one"
+    newer = adopt(SPEC, saved(WARNED), record(PASSING, written=999.0), NOW)
+    assert newer is not None
+    assert newer.health.state is HealthState.PASSING
+    for worse in (record(CRITICAL), record(CRITICAL).damped(5), HealthRecord(KEY, HealthState.UNKNOWN)):
+        adopted = adopt(SPEC, saved(WARNED), worse, NOW)
+        assert adopted is not None
+        assert adopted.health.state is worse.status
+
+
+def test_a_last_probe_with_a_warning_is_a_success_that_proves_the_state() -> None:
+    last = replace(LAST, outcome=Outcome.WARNING, reason=Reason.SLOW)
+    assert Inherited(WARNED, last=last).assessment == Assessment(WARNED, 0.0, 995.0)
+    assert Inherited(WARNED, last=replace(last, outcome=Outcome.FAILURE)).assessment.last_success == 0.0
+
+
+def test_warnings_towards_another_state_are_continued() -> None:
+    shaky = replace(PASSING, failures=0, misses=0, warnings=2)
+    warning = replace(LAST, outcome=Outcome.WARNING, reason=Reason.SLOW, version=VERSION)
+    for adopted in (
+        adopt(SPEC, saved(shaky), record(shaky), NOW),
+        adopt(SPEC, None, replace(elsewhere(shaky), counts=shaky.pending), NOW),
+    ):
+        assert adopted is not None
+        assert adopted.health.after(warning, SPEC).state is HealthState.WARNING
+    hint = adopt(SPEC, saved(shaky), None, NOW)
+    assert hint is not None
+    assert hint.health.warnings == 0, "a check without a state counts other warnings"
+
+
 @pytest.mark.parametrize("now", [998.0 + HINT, 997.0])
 def test_old_counts_and_counts_of_the_future_are_not_used(now: float) -> None:
     assert adopt(SPEC, saved(PASSING), None, now) is None
@@ -155,6 +188,7 @@ def test_a_changed_check_starts_without_the_saved_state() -> None:
         replace(PASSING, born=-1.0),
         replace(PASSING, since=2000.0),
         replace(PASSING, misses=-1),
+        replace(PASSING, warnings=-1),
     ],
 )
 def test_an_impossible_state_is_not_used(odd: CheckHealth) -> None:
@@ -200,7 +234,7 @@ def elsewhere(health: CheckHealth, sha: str = SHA) -> Elsewhere:
 
 
 @pytest.mark.parametrize("before", [None, saved(PASSING)], ids=["nothing saved", "saved long ago"])
-@pytest.mark.parametrize("health", [PASSING, CRITICAL], ids=["passing", "critical"])
+@pytest.mark.parametrize("health", [PASSING, CRITICAL, WARNED], ids=["passing", "critical", "warning"])
 def test_a_record_of_another_controller_alone_is_taken_over_without_counts(
     before: Saved | None, health: CheckHealth
 ) -> None:
@@ -234,7 +268,7 @@ def test_the_counts_in_a_record_of_another_controller_are_continued_for_the_same
     assert other == Inherited(CheckHealth(born=NOW), is_handed_over=True)
 
 
-@pytest.mark.parametrize("health", [PASSING, CRITICAL], ids=["passing", "critical"])
+@pytest.mark.parametrize("health", [PASSING, CRITICAL, WARNED], ids=["passing", "critical", "warning"])
 def test_a_flapping_pod_of_another_controller_continues_with_what_was_last_seen(health: CheckHealth) -> None:
     damped = Elsewhere.of_record(replace(record(health).damped(16), manifest_sha=SHA))
     adopted = adopt(SPEC, None, damped, NOW)
@@ -252,6 +286,10 @@ def test_a_flapping_pod_of_another_controller_continues_with_what_was_last_seen(
         (CRITICAL, Counts()),
         (replace(CRITICAL, successes=1), Counts(1)),
         (CheckHealth(HealthState.UNKNOWN, misses=3, failures=1), Counts(0, 1, 3)),
+        (replace(PASSING, warnings=2), Counts(0, 1, 1, 2)),
+        (replace(CRITICAL, warnings=1), Counts(warnings=1)),
+        (WARNED, Counts(1)),
+        (replace(WARNED, successes=0, failures=1, misses=2), Counts(0, 1, 2)),
     ],
 )
 def test_the_counts_towards_another_state_are_pending(health: CheckHealth, pending: Counts) -> None:

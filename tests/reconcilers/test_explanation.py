@@ -18,6 +18,8 @@ STARVED = ProbeResult(KEY, 1, Outcome.LOCAL, 90.0, 0.0, Reason.LOCAL, "too many 
 FINE = ProbeResult(KEY, 1, Outcome.SUCCESS, 90.0, 0.1)
 CRITICAL = CheckHealth(HealthState.CRITICAL, Reason.STATUS, 80.0, "answered 503.", failures=4, misses=4)
 PASSING = CheckHealth(HealthState.PASSING, since=80.0, detail="", successes=2)
+SLOW = ProbeResult(KEY, 1, Outcome.WARNING, 90.0, 0.6, Reason.SLOW, "the probe took 612 ms.")
+WARNED = CheckHealth(HealthState.WARNING, Reason.SLOW, 80.0, "the probe took 612 ms.")
 UNKNOWN = CheckHealth()
 
 
@@ -102,6 +104,42 @@ def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec 
             "It is still critical, because only 1 of the 2 successes in a row that make it passing has been seen.",
         ),
         (
+            pod(WARNED, SLOW),
+            "It is warning, because the last probe was a warning with the reason slow: the probe took 612 ms.",
+        ),
+        (
+            pod(replace(WARNED, successes=1), FINE),
+            "It is still warning, because only 1 of the 2 successes in a row that make it passing has been seen.",
+        ),
+        (
+            pod(replace(WARNED, misses=1)),
+            (
+                "It is still warning, because only 1 of the 3 failures in a row that would change its state has been "
+                "seen (answered 503)."
+            ),
+        ),
+        (
+            pod(replace(PASSING, warnings=2), SLOW),
+            (
+                "It is still passing, because only 2 of the 3 warnings in a row that would change its state have been "
+                "seen (the probe took 612 ms)."
+            ),
+        ),
+        (
+            pod(replace(CRITICAL, failures=0, misses=0, warnings=1), SLOW),
+            (
+                "It is still critical, because only 1 of the 2 successes or warnings in a row that make it warning has "
+                "been seen (the probe took 612 ms)."
+            ),
+        ),
+        (
+            pod(replace(UNKNOWN, warnings=1), replace(SLOW, detail="")),
+            (
+                "It is unknown, because only 1 of the 2 successes or warnings in a row that make it warning has been "
+                "seen."
+            ),
+        ),
+        (
             replace(pod(PASSING, FINE), flapping=Flapping(17, 20.0, 40.0)),
             (
                 "It is published as unknown for 40 s more, because its status changed 17 times in a short time; it was "
@@ -152,6 +190,11 @@ def test_the_sentence_fits_the_situation(situation: Situation, sentence: str) ->
         (PASSING, ""),
         (replace(PASSING, misses=1), "1 of 3 misses"),
         (CRITICAL, ""),
+        (replace(PASSING, warnings=1), "1 of 3 warnings"),
+        (WARNED, ""),
+        (replace(WARNED, misses=2), "2 of 3 misses"),
+        (replace(WARNED, successes=1), "1 of 2 successes"),
+        (replace(CRITICAL, warnings=1), "1 of 2 warnings"),
         (replace(CRITICAL, successes=1), "1 of 2 successes"),
         (replace(UNKNOWN, successes=1), "1 of 2 successes"),
     ],

@@ -13,9 +13,10 @@ from reconcilers.yamltext import Plain
 
 DURATION = fields.duration(0, 3600)
 NUMBER = fields.number(1, 1000)
+LONG = fields.days(0, 3_650 * fields.DAY)
 READERS: list[Callable[[object], object]] = [
     *(fields.boolean, fields.name, fields.host, fields.text, fields.file, fields.path, fields.regex, fields.port),
-    *(fields.statuses, headers, DURATION, NUMBER),
+    *(fields.statuses, headers, fields.statuses_or_none, DURATION, NUMBER, LONG),
 ]
 VALUES: st.SearchStrategy[object] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40) | st.text(max_size=40).map(Plain),
@@ -81,6 +82,37 @@ def test_a_duration_is_written_as_go_writes_it(text: str, seconds: float) -> Non
 )
 def test_another_text_is_refused_as_a_duration(value: object) -> None:
     assert refusal(DURATION, value) == "expected a duration from 0s to 1h, such as 500ms, 5s or 1m30s"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "shown"),
+    [
+        ("14d", 14 * 86_400.0, "14d"),
+        ("36h", 36 * 3_600.0, "1d12h"),
+        ("1d12h", 36 * 3_600.0, "1d12h"),
+        ("1.5d", 36 * 3_600.0, "1d12h"),
+        ("90s", 90.0, "1m30s"),
+        ("0", 0.0, "0s"),
+    ],
+)
+def test_a_long_duration_may_have_days(text: str, seconds: float, shown: str) -> None:
+    assert LONG(text) == LONG(seconds) == seconds
+    assert fields.in_days(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    "value", ["", "d", "14", "14 d", "1h1d", "1d1d", "-1d", "1d\n", "1d ", "9" * 40 + "d", True, ["1d"], {}]
+)
+def test_another_text_is_refused_as_a_long_duration(value: object) -> None:
+    with pytest.raises(ValueError, match=r"^expected a duration from 0s to 3650d, such as 14d or 36h$"):
+        LONG(value)
+
+
+def test_statuses_may_be_none_where_that_means_something() -> None:
+    assert fields.statuses_or_none([]) == ()
+    assert fields.statuses_or_none("429") == ((429, 429),)
+    with pytest.raises(ValueError, match="expected status codes"):
+        fields.statuses_or_none("")
 
 
 def test_code_gives_durations_and_numbers_as_numbers() -> None:

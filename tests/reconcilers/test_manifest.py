@@ -103,6 +103,9 @@ def test_what_the_manifest_is_silent_about_comes_from_the_defaults() -> None:
             "failure_threshold": 4,
             "success_threshold": 2,
             "initial_delay": 1,
+            "warn_status": 429,
+            "warn_above": "1s",
+            "warn_expiry": "14d",
             "method": "HEAD",
             "expect_status": 204,
             "headers": {"X-Team": "blue"},
@@ -114,7 +117,12 @@ def test_what_the_manifest_is_silent_about_comes_from_the_defaults() -> None:
     tls = Tls(ca_file="/nowhere/ca.pem", resume=True)
     probe = HttpGet("web1", 8000, "/_status", tls, "HEAD", ((204, 204),), "", (("X-Team", "blue"),), reuse=True)
     rules = replace(RULES, defaults=defaults)
-    assert parse(KEY, CHECK, rules).check == CheckSpec(KEY, probe, 7.0, 3.0, 4, 2, 1.0, output=Output.NEVER)
+    probe = replace(probe, warn_status=((429, 429),))
+    expected = CheckSpec(KEY, probe, 7.0, 3.0, 4, 2, 1.0, Output.NEVER, warn_above=1.0, warn_expiry=14 * 86_400.0)
+    assert parse(KEY, CHECK, rules).check == expected
+    plain = parse(KEY, CHECK + b"status_http: true", rules).check
+    assert plain
+    assert (plain.warn_above, plain.warn_expiry) == (1.0, 0.0), "there is no certificate"
     grpc = parse(KEY, CHECK + b"status: {kind: grpc, tls: {resume: no}}", rules).check
     assert grpc
     assert grpc.probe == GrpcHealth("web1", 8000, tls=Tls(ca_file="/nowhere/ca.pem"), reuse=True)

@@ -43,6 +43,9 @@ SAID = st.fixed_dictionaries(
         "failure_threshold": st.integers(1, 1000),
         "success_threshold": st.integers(1, 1000),
         "initial_delay": st.integers(0, 86_400),
+        "warn_status": st.sampled_from([[], [429], ["429", "503"]]),
+        "warn_above": DURATIONS,
+        "warn_expiry": st.sampled_from(["0", "36h", "14d"]),
         "connection": st.sampled_from(["fresh", "reuse"]),
         "tls": TLS,
         "output": st.booleans(),
@@ -81,7 +84,7 @@ def test_speech_wins_over_defaults_and_silence_never_does(said: dict[str, Any], 
     for name in CheckOptions.model_fields.keys() - {"tls"}:
         if name in said:
             assert getattr(merged, name) == getattr(speech, name)
-        elif name not in {"timeout", "method", "expect_body"}:
+        elif name not in {"timeout", "method", "expect_body", "warn_above"}:
             assert getattr(merged, name) == getattr(defaults, name)
     for name in TlsOptions.model_fields:
         source = speech if name in said.get("tls", {}) else defaults
@@ -92,10 +95,11 @@ def test_speech_wins_over_defaults_and_silence_never_does(said: dict[str, Any], 
 def test_what_is_in_force_is_never_a_contradiction(said: dict[str, Any], default: dict[str, Any]) -> None:
     speech, defaults = options(**said), options(**default)
     if message := contradiction(speech, defaults):
-        assert message.startswith(("timeout: ", "expect_body: "))
+        assert message.startswith(("timeout: ", "expect_body: ", "warn_above: "))
         return
     merged = speech.over(defaults)
     assert merged.timeout <= merged.interval
+    assert merged.warn_above < merged.timeout
     assert not (merged.method == "HEAD" and merged.expect_body)
     assert bool(merged.tls.cert_file) == bool(merged.tls.key_file)
     assert merged.timeout in {speech.timeout, defaults.timeout, merged.interval}
@@ -118,6 +122,11 @@ def test_only_what_is_said_can_be_contradictory(default: dict[str, Any]) -> None
         ({"timeout": "6s"}, {"interval": "6s"}, ""),
         ({"timeout": "6s"}, {"interval": "5900ms"}, "timeout: expected at most the interval of 5s900ms, got 6s"),
         ({"interval": "1s"}, {"timeout": "3s"}, ""),
+        ({"warn_above": "5s"}, {}, "warn_above: expected less than the timeout of 5s, got 5s"),
+        ({"warn_above": "2s", "interval": "1s"}, {}, "warn_above: expected less than the timeout of 1s, got 2s"),
+        ({"warn_above": "2s"}, {"timeout": "1s"}, "warn_above: expected less than the timeout of 1s, got 2s"),
+        ({"warn_above": "0"}, {"warn_above": "2s"}, ""),
+        ({"interval": "1s"}, {"warn_above": "2s"}, ""),
         (
             {"method": "HEAD", "expect_body": "a"},
             {},
@@ -131,6 +140,8 @@ def test_two_things_that_are_said_may_contradict(said: dict[str, Any], default: 
 
 
 def test_a_default_gives_way() -> None:
+    assert options(interval="1s").over(options(warn_above="2s")).warn_above == 0.0
+    assert options(interval="3s").over(options(warn_above="2s")).warn_above == 2.0
     assert options(interval="1s").over(options(timeout="3s")).timeout == 1.0
     assert options(interval="10s").over(options(timeout="3s")).timeout == 3.0
     assert options(method="HEAD").over(options(expect_body="ok")).expect_body == ""

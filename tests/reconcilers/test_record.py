@@ -290,9 +290,9 @@ def test_a_record_in_doubt_says_the_same_and_equals_none(record: HealthRecord) -
 
 def test_what_an_heir_needs_is_in_the_record_of_a_fleet_only() -> None:
     plain = HealthRecord(KEY, HealthState.PASSING)
-    moving = replace(plain, counts=Counts(0, 1, 2), tokens=3, changes=13)
+    moving = replace(plain, counts=Counts(0, 1, 2, 4), tokens=3, changes=13)
     more = {name: value for name, value in fields_of(moving).items() if name not in fields_of(plain)}
-    assert more == {"Failures": 1, "Misses": 2, "Tokens": 3, "Changes": 13}
+    assert more == {"Failures": 1, "Misses": 2, "Warnings": 4, "Tokens": 3, "Changes": 13}
     read = decode(moving.encode(NOW))
     assert (read.counts, read.tokens, read.changes) == (moving.counts, 3, 13)
     assert decode(plain.encode(NOW)).counts == NO_COUNTS
@@ -307,7 +307,7 @@ def test_other_counts_are_news_and_are_not_kept_by_the_heir() -> None:
     assert Elsewhere.of_record(moving).ours().counts == NO_COUNTS
 
 
-@pytest.mark.parametrize("field", ["Failures", "Misses", "Successes", "Tokens"])
+@pytest.mark.parametrize("field", ["Failures", "Misses", "Successes", "Warnings", "Tokens"])
 def test_a_count_that_is_no_number_is_no_record_and_a_negative_count_is_none(field: str) -> None:
     with pytest.raises(RecordError):
         decode(altered(**{field: "many"}))

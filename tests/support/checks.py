@@ -75,5 +75,6 @@ class JudgedResults(RecordedResults):
 def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The probe's own options, and those that checks of every kind have."""
     general = {"interval", "timeout", "failure_threshold", "success_threshold", "initial_delay", "output", "address"}
+    general |= {"warn_above", "warn_expiry"}
     mine = {name: value for name, value in options.items() if name not in general}
     return mine, {name: value for name, value in options.items() if name in general}

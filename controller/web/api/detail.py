@@ -8,11 +8,16 @@ from controller.web.api.models import Instant, Model, Moment, Pod, Seconds, Soun
 from controller.web.history_svg import phases
 from controller.web.manifest_text import shown
 from controller.web.pod_views import PodSnapshot
+from reconcilers.fields import status_ranges
 from reconcilers.health import NO_CERTIFICATE, HealthState, Outcome, Reason
 from reconcilers.p2.manifest import sha_or_empty
 from reconcilers.spec import Manifest
 
 HISTORY = 100
+
+
+def _ranges(value: Any) -> str:
+    return value if isinstance(value, str) else status_ranges(value)
 
 
 class Check(Model):
@@ -27,6 +32,13 @@ class Check(Model):
     failure_threshold: int
     success_threshold: int
     initial_delay: Seconds
+    warn_status: Annotated[str, BeforeValidator(_ranges)] = Field(
+        validation_alias=AliasPath("probe", "warn_status"),
+        default="",
+        description='The status codes that are a warning, as in a manifest; "" for none.',
+    )
+    warn_above: Seconds = Field(description="A longer probe is a warning; 0 for never.")
+    warn_expiry: Seconds = Field(description="The remaining time of a certificate that is a warning; 0 for never.")
 
 
 class Phase(Model):

@@ -51,10 +51,12 @@ def _verdict(story: Story) -> float:
 
 def _judge(story: Story, pod: str, before: Sighting | None, sighting: Sighting, record: Record) -> Iterator[Broken]:
     match record.status:
-        case "passing":
+        case "passing" | "warning" as status:
             yield from _unfounded(story, pod, before, sighting)
             yield from _from_before(story, pod, before, sighting)
             yield from too_long(story, pod, sighting, story.bad(pod), "D1", "bad")
+            others = story.warned(pod, warns=status == "passing")
+            yield from too_long(story, pod, sighting, others, "D1", "well, with or without warnings")
         case "critical":
             yield from _blamed(story, pod, before, sighting, record)
             yield from too_long(story, pod, sighting, good(story, pod), "D2", "good")
@@ -63,8 +65,8 @@ def _judge(story: Story, pod: str, before: Sighting | None, sighting: Sighting, 
 
 
 def _unfounded(story: Story, pod: str, before: Sighting | None, sighting: Sighting) -> Iterator[Broken]:
-    """Passing is said, and no success came before it."""
-    if before and before.record and before.record.status == "passing":
+    """Passing or warning is said, and no success came before it."""
+    if before and before.record and before.record.status in {"passing", "warning"}:
         return
     if _may_be_foreign(story, before, sighting):
         return
