@@ -10,9 +10,9 @@ from reconcilers.fields import MAX_PROGRAM, Expression
 MAX_READ = 64 * 1024
 """Bytes of all answers of a dialogue that are read."""
 MAX_EXCERPT = 4 * 1024
-MAX_WORK = MAX_READ * MAX_PROGRAM
-"""The work of the searches that are made at once, in bytes times steps of the expression. It is enough for one search
-with the most complex expression in `MAX_READ`, and for thousands of searches with usual ones."""
+MAX_WORK = MAX_READ * MAX_PROGRAM // 4
+"""The work of the searches that are made at once, in bytes times steps of the expression. It is enough for thousands of
+searches with usual expressions, and for two or three packets with the most complex one."""
 BEHIND = b"\0"
 """A byte behind the received bytes that no search reaches: `$` does not match where more bytes may follow."""
 

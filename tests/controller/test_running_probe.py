@@ -16,7 +16,7 @@ from controller.probes.running_probe import RunningProbe
 from controller.probes.target import Target
 from controller.probes.tls import OpenSslSession, TlsError, Unsure
 from controller.probes.worker import Worker
-from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, PodKey, Probe, TcpConnect, Tls
+from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, PodKey, Probe, Step, TcpConnect, Tls
 from tests.support.recorders import FakeClock
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -60,6 +60,13 @@ class FakeConnection:
         if FakeConnection.breaks:
             raise FakeConnection.breaks
         self.sent.append(data)
+
+    def start_tls(self, session: object) -> None:
+        assert self.is_open
+        self.session = session
+
+    def finish(self) -> None:
+        self.send(b"close_notify")
 
     def close(self) -> None:
         self.is_open = False
@@ -291,12 +298,21 @@ DATA = st.sampled_from(
         b"HTTP/1.1 100 Continue\r\n\r\n",
         frame(SETTINGS, 0, 0),
         frame(7, 0, 0, b"\0" * 8),
+        b"+OK hi\r\n",
     ]
 )
 FAILURES = st.builds(Failure, st.sampled_from(Cause), st.sampled_from([0, errno.ECONNRESET, errno.EMFILE]))
 BREAKS = st.sampled_from([OSError(errno.EPIPE, "Broken pipe"), Unsure(), TlsError(Failure(Cause.TLS_OTHER))])
 PROBES = st.sampled_from(
-    [(PLAIN, SECURE), (TcpConnect("web1", 80),) * 2, (GrpcHealth("web1", 80), GrpcHealth("web1", 80, tls=Tls()))]
+    [
+        (PLAIN, SECURE),
+        (GrpcHealth("web1", 80), GrpcHealth("web1", 80, tls=Tls())),
+        (TcpConnect("web1", 80), TcpConnect("web1", 80, Tls())),
+        (TcpConnect("web1", 80, send=b"a"), TcpConnect("web1", 80, Tls(), send=b"a")),
+        (TcpConnect("web1", 80, expect="x"), TcpConnect("web1", 80, Tls(), steps=(Step(expect="x"), Step(b"a", "k")))),
+        (TcpConnect("web1", 80), TcpConnect("web1", 80, Tls(), "pop3", send=b"a", expect="OK")),
+        (TcpConnect("web1", 80), TcpConnect("web1", 80, Tls(), "postgres")),
+    ]
 )
 
 
@@ -347,7 +363,9 @@ class AnyOrder(RuleBasedStateMachine):
         breaks: Exception | None,
     ) -> None:
         usable = tls is None or tls._has_rustls or tls._has_openssl
-        self.run = Run(probes[tls is not None], tls if usable else None, kept=kept and (tls is None or tls._has_rustls))
+        probe = probes[tls is not None]
+        kept = kept and (tls is None or tls._has_rustls) and not isinstance(probe, TcpConnect)
+        self.run = Run(probe, tls if usable else None, kept=kept)
         for each in FakeConnection.every:
             each.idle, each.was_opened = idle, True
         FakeConnection.refuses, FakeConnection.breaks = refuses, breaks
@@ -404,6 +422,11 @@ class AnyOrder(RuleBasedStateMachine):
         finally:
             FakeConnection.refuses, FakeConnection.breaks = False, None
         self.run.probe.on_handled(self.run.clock())
+
+    @precondition(is_connected)
+    @rule()
+    def is_at_its_deadline(self) -> None:
+        self._handled(self.run.probe.settle)
 
     @rule(seconds=st.floats(0, 2))
     def waits(self, seconds: float) -> None:

@@ -32,6 +32,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SAYINGS = [
     *(OK, OK[:30], OK[30:], b"HTTP/1.1 408 T\r\nContent-Length: 0\r\n\r\n", b"x", b"HTTP/1.1 100 C\r\n\r\n"),
     *(b"\0\0\0\4\0\0\0\0\0", b"\0\0\x08\7\0\0\0\0\0" + b"\0" * 8, b"\x15\3\3\0\2\2\x28", b"\x16\3\3\0\4\x02\0\0\0"),
+    *(b"220 a\r\n", b"250-a\r\n250 STARTTLS\r\n", b"0\x0c\2\1\1x\7\n\1\0\4\0\4\0", b"y"),
 ]
 ENOUGH = 3.0
 """Seconds within which a probe ends after its target has closed everything."""
@@ -146,6 +147,10 @@ def specs() -> Sequence[CheckSpec]:
         GrpcHealth(host, port, reuse=True),
         GrpcHealth(host, port, tls=tls),
         TcpConnect(host, port),
+        TcpConnect(host, port, tls),
+        TcpConnect(host, port, tls, "smtp", send=b"x", expect="y"),
+        TcpConnect(host, port, tls, "ldap"),
+        TcpConnect(host, port, send=b"x", expect="(?s)HTTP.*x"),
     ]
     return [CheckSpec(PodKey("web1", "isup"), probe, 1.0, 1.0) for probe in probes]
 
