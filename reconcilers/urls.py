@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from reconcilers.spec import PodKey, is_name
 
-PORTS: Mapping[str, int] = {"http": 80, "https": 443, "tcp": 0, "grpc": 0, "grpcs": 0}
+PORTS: Mapping[str, int] = {"http": 80, "https": 443, "tcp": 0, "tls": 0, "grpc": 0, "grpcs": 0}
 """By scheme, the default port; 0 if there is none."""
 EXPECTED = "expected a URL such as https://shop.example/health, tcp://db.example:5432 or grpc://search.example:9000"
 MAX_URL = 2_000
@@ -61,8 +61,8 @@ def _parts(url: str) -> SplitResult:
         raise UrlError(f"{url!r}: expected the name or IPv4 address of a host, got {parts.hostname!r}")
     if not (PORTS[parts.scheme] if port is None else port):
         raise UrlError(f"{url!r}: expected a port, as in {parts.scheme}://{parts.hostname}:9000")
-    if parts.scheme == "tcp" and (parts.path.strip("/") or parts.query):
-        raise UrlError(f"{url!r}: expected no path, because TCP has none")
+    if parts.scheme in {"tcp", "tls"} and (parts.path.strip("/") or parts.query):
+        raise UrlError(f"{url!r}: expected no path, because {parts.scheme.upper()} has none")
     return parts
 
 
@@ -84,6 +84,8 @@ def _check(key: PodKey, parts: SplitResult) -> UrlCheck:
             options = [f"path: {json.dumps(path, ensure_ascii=False)}"]
         case "tcp":
             options = ["kind: tcp"]
+        case "tls":
+            options = ["kind: tcp", "tls: {}"]
         case _:
             service = parts.path.strip("/")
             options = ["kind: grpc", *([f"service: {json.dumps(service, ensure_ascii=False)}"] if service else [])]

@@ -44,8 +44,8 @@ def run(file: Path | None, save: Path | None, consul: Mapping[str, Any], **optio
     Consul, and serves a page and metrics. It logs to standard error. SIGHUP makes it read the configuration again.
     Options override the configuration file, and the file overrides Consul's environment variables.
 
-    With --url or --urls it checks URLs (http, https, tcp, grpc, grpcs), without Consul and manifests. The host of a URL
-    is the node. --save writes the manifests that they amount to, which `podpulse schedule` puts into Consul.
+    With --url or --urls it checks URLs (http, https, tcp, tls, grpc, grpcs), without Consul and manifests. The host of
+    a URL is the node. --save writes the manifests that they amount to, which `podpulse schedule` puts into Consul.
 
     \b
     Examples:
