@@ -61,17 +61,11 @@ class HttpGet:
     """One HTTP request. `tls` None means plain HTTP. Only POST and PUT have a `body`.
 
     An answer is healthy if its status is in one of the `expect_status` ranges (both ends included) and its body matches
-<<<<<<< HEAD
-    `expect_body` (RE2's syntax), if given. `headers` are sent unchanged. A Host among them changes neither the address
-    nor the name that TLS verifies. `reuse` keeps the connection for the next probe. `path` is percent-encoded. `host`
-    is a validated name. `http_version` 2 is negotiated by ALPN over TLS, and spoken with prior knowledge without TLS.
-    `basic_auth` or `bearer_token_file` authorize the request. Links must not lead out of `credentials_dir`.
-=======
     `expect_body` (RE2's syntax), if given. An answer whose status is in one of the `warn_status` ranges is a warning,
     whatever its body. `headers` are sent unchanged. A Host among them changes neither the address nor the name that TLS
     verifies. `reuse` keeps the connection for the next probe. `path` is percent-encoded. `host` is a validated name.
     `http_version` 2 is negotiated by ALPN over TLS, and spoken with prior knowledge without TLS.
->>>>>>> df1d49f (Add the status `warning`: warn_status, warn_above and warn_expiry)
+    `basic_auth` or `bearer_token_file` authorize the request. Links must not lead out of `credentials_dir`.
     """
 
     host: str
@@ -85,7 +79,7 @@ class HttpGet:
     reuse: bool = False
     http_version: Literal["1.1", "2"] = "1.1"
     body: str = ""
-<<<<<<< HEAD
+    warn_status: tuple[tuple[int, int], ...] = ()
     basic_auth: BasicAuth | None = None
     bearer_token_file: str = ""
     credentials_dir: str = ""
@@ -94,9 +88,6 @@ class HttpGet:
     def credential_file(self) -> str:
         """The file of the password or the token; "" for a request without credentials."""
         return self.basic_auth.password_file if self.basic_auth else self.bearer_token_file
-=======
-    warn_status: tuple[tuple[int, int], ...] = ()
->>>>>>> df1d49f (Add the status `warning`: warn_status, warn_above and warn_expiry)
 
     @property
     def is_idempotent(self) -> bool:
