@@ -7,11 +7,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection
 
+from controller.probes.check_files import CheckFiles
 from controller.probes.connection import NEXT_ADDRESS
-from controller.probes.credentials import Credentials
 from controller.probes.details import Leaves, details_of
 from controller.probes.failure import Cause
-from controller.probes.files import TlsFiles, TlsSettings
 from controller.probes.judgement import deadline, judge, overdue, with_warnings
 from controller.probes.loop import Loop
 from controller.probes.resolver import Answer, Resolver
@@ -25,7 +24,6 @@ from controller.probes.worker import Worker
 from controller.runtime.faults import Faults
 from controller.runtime.plain_files import Reading
 from reconcilers.health import Outcome, Phases, ProbeResult, Reason
-from reconcilers.spec import HttpGet
 from reconcilers.target_guard import Guard
 
 log = logging.getLogger(__name__)
@@ -64,8 +62,7 @@ class Prober:
         self.loop = Loop(clock)
         self.resolver = Resolver(self.loop.wake, ask, clock, faults, ttl)
         self._targets = TargetResolver(self.resolver, guard)
-        self._files = TlsFiles(ca_file)
-        self._credentials = Credentials()
+        self._files = CheckFiles(ca_file)
         self._in_flight: dict[RunningProbe, None] = {}
         self._ended: list[RunningProbe] = []
         self._kept: dict[Worker, None] = {}
@@ -131,8 +128,8 @@ class Prober:
         return freed
 
     def files(self) -> Collection[Reading]:
-        """See `TlsFiles.readings` and `Credentials.readings`."""
-        return [*self._files.readings(), *self._credentials.readings()]
+        """See `CheckFiles.readings`."""
+        return self._files.readings()
 
     @property
     def collects_details(self) -> bool:
@@ -146,7 +143,6 @@ class Prober:
     def renew(self, ca_file: str, guard: Guard, replaced: Collection[str]) -> None:
         """Use these authorities and this guard from now on, and read the files `replaced` again."""
         self._files.renew(ca_file, replaced)
-        self._credentials.renew(replaced)
         self._targets.apply(guard)
         for worker in list(self._kept):
             self._drop_kept(worker)
@@ -245,9 +241,9 @@ class Prober:
 
     def _send(self, worker: Worker, target: Target) -> None:
         try:
-            settings = self._settings(worker) if worker.spec.probe.tls else None
+            settings = self._files.settings(worker) if worker.spec.probe.tls else None
             if worker.has_credentials:
-                self._authorize(worker)
+                self._files.authorize(worker)
             probe = RunningProbe(worker, self.loop, target, settings, self._clock, self._ended.append, self._expect_end)
             worker.probe = probe
             self._in_flight[probe] = None
@@ -272,19 +268,6 @@ class Prober:
     def _expect_end(self, probe: RunningProbe) -> None:
         """Look at the probe again when its wait for the target's acceptance ends."""
         self._deadlines.add((probe.worker, probe.worker.started, False), probe.until)
-
-    def _authorize(self, worker: Worker) -> None:
-        probe = worker.spec.probe
-        assert isinstance(probe, HttpGet)  # noqa: S101 - no other check has credentials
-        worker.authorize(probe, self._credentials.of(probe))
-
-    def _settings(self, worker: Worker) -> TlsSettings | None:
-        tls = worker.spec.probe.tls
-        if tls is None or worker.kind is None:
-            return None
-        if self._files.is_full:
-            self._files.renew(self._files.ca_file, ())
-        return self._files.settings(tls, worker.kind.ALPN)
 
     def _collect(self) -> None:
         """Read the results of the probes that have ended. A fault in one does not affect the others."""

@@ -21,7 +21,7 @@ def test_a_target_of_an_authority_that_was_not_needed_yet_is_accepted(tmp_path: 
     bench = Bench(bundle)
     try:
         with Target(contexts[0]) as one, Target(contexts[1]) as other:
-            trust = bench.engine._prober._files._trust(str(bundle))
+            trust = bench.engine._prober._files.tls._trust(str(bundle))
             for target, connections, needed in ((one, 1, 1), (other, 2, 2), (one, 2, 2), (other, 3, 2)):
                 assert bench.result(spec(target)).outcome is Outcome.SUCCESS
                 assert (len(target.accepted()), len(trust.needed)) == (connections, needed)

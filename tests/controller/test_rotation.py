@@ -264,7 +264,7 @@ def test_the_number_of_kept_readings_and_settings_is_bounded(
             tls = Tls(cert_file=str(copy), key_file=str(key))
             assert bench.result(https(target.port, f"pod-{number}", tls=tls)).outcome is Outcome.SUCCESS
             assert len(bench.engine.files()) <= 6
-            known = bench.engine._prober._files
+            known = bench.engine._prober._files.tls
             assert max(len(known._settings), len(known._pairs), len(known._trusts)) <= 6
 
 
