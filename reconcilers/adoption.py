@@ -47,13 +47,23 @@ class Saved:
 
     @classmethod
     def of(
-        cls, spec: CheckSpec, at: float, health: CheckHealth, failing_since: float, last: ProbeResult | None
+        cls,
+        spec: CheckSpec,
+        at: float,
+        health: CheckHealth,
+        failing_since: float,
+        last: ProbeResult | None,
+        *,
+        damping: Damping | None = None,
+        uptime: str = "",
+        check: str = "",
     ) -> "Saved":
-        """The state of a check. If the clock was set back, `at` becomes the latest of all its times."""
+        """The state of a check. If the clock was set back, `at` becomes the latest of all its times. `check` is the
+        identity of `spec`, "" if it is not known yet."""
         bare, bare_last = replace(health, version=NO_VERSION), last and replace(last, version=NO_VERSION)
         latest = max(at, health.since, health.born, failing_since, last.started if last else 0.0)
-        manifest = digest(health.version.data)
-        return cls(spec.key, identity(spec), latest, bare, failing_since, bare_last, manifest=manifest)
+        check, manifest = check or identity(spec), digest(health.version.data)
+        return cls(spec.key, check, latest, bare, failing_since, bare_last, damping, manifest, uptime)
 
     @classmethod
     def without_check(cls, key: PodKey, at: float, uptime: str) -> "Saved":

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -17,6 +17,7 @@ from pydantic_core import PydanticSerializationError
 from controller.health.uptimes import SavedAt
 from controller.runtime.boottime import boottime
 from reconcilers.adoption import Saved
+from reconcilers.health import CheckHealth, ProbeResult
 from reconcilers.spec import PodKey
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Head:
     wall: Seconds = 0.0
 
 
+P = TypeVar("P", CheckHealth, ProbeResult)
 _HEAD = TypeAdapter(Head)
 _SAVED = TypeAdapter(Saved)
 
@@ -133,9 +135,14 @@ class StateFile:
 
 def _shortened(one: Saved) -> Saved:
     """Without excerpts, which the published record has too, and with the beginning of a long detail only."""
-    health = replace(one.health, detail=one.health.detail[:MAX_DETAIL], output="")
-    last = one.last and replace(one.last, detail=one.last.detail[:MAX_DETAIL], output="")
-    return replace(one, health=health, last=last)
+    health, last = _short(one.health), one.last and _short(one.last)
+    return one if health is one.health and last is one.last else replace(one, health=health, last=last)
+
+
+def _short(part: P) -> P:
+    if not part.output and len(part.detail) <= MAX_DETAIL:
+        return part
+    return replace(part, detail=part.detail[:MAX_DETAIL], output="")
 
 
 def _boot() -> str:

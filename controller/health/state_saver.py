@@ -35,9 +35,11 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of the file, and the values that it was made of. The `uptime` is encoded only once."""
+    """One line of the file, and the values that it was made of. `identity` is that of the check. It is computed only
+    once, and the `uptime` is encoded only once."""
 
     check: CheckSpec
+    identity: str
     health: CheckHealth
     damping: Damping | None
     at: float
@@ -140,12 +142,12 @@ class StateSaver:
     def _line(
         self, check: Tracked, damping: Damping | None, uptime: Uptime | None, before: _Line | None, now: float
     ) -> _Line:
-        spec, known = check.spec, check.assessment
-        saved = Saved.of(spec, now, known.health, known.failing_since, check.last)
+        spec, (health, failing_since, _) = check.spec, check.assessment
+        identity = before.identity if before and before.check is spec else ""
         is_same = before and before.uptime is uptime
         encoded = before.encoded if before and is_same else uptime.encode() if uptime else ""
-        text = self._text(replace(saved, damping=damping, uptime=encoded))
-        return _Line(spec, known.health, damping, now, text, uptime, encoded)
+        saved = Saved.of(spec, now, health, failing_since, check.last, damping=damping, uptime=encoded, check=identity)
+        return _Line(spec, saved.check, health, damping, now, self._text(saved), uptime, encoded)
 
     def _encoded(self, key: PodKey) -> str:
         """Returns the time of a pod without a check; "" if nothing is known of it."""
