@@ -41,7 +41,8 @@ def test_the_documentation_names_every_metric_of_the_running_controller_and_no_o
     consul: Agent, launch: Launch
 ) -> None:
     named = set(re.findall(r"`((?:podpulse|probe)_[a-z_]+)", chapter(OPERATIONS, "Metrics")))
-    controllers = [launch(consul), launch(consul, ready=False, node_name="m1", fleet="f")]
+    complete = launch(consul, metrics="full", labels=["team"])
+    controllers = [complete, launch(consul, ready=False, node_name="m1", fleet="f")]
     scrapes = [controller.get("/metrics").text for controller in controllers]
     assert named == set(re.findall(r"^# TYPE ((?:podpulse|probe)_\S+)", "".join(scrapes), re.MULTILINE))
 
