@@ -20,43 +20,33 @@ Run it with the Python environment in which Podpulse is installed.
 """
 
 import argparse
-import ipaddress
 import json
-import posixpath
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-try:
-    from reconcilers.fields import duration, go_duration
-    from reconcilers.manifest import ManifestError, parse
-    from reconcilers.options import Rules
-    from reconcilers.spec import PodKey, is_name
-except ModuleNotFoundError as missing:
-    sys.exit(f"expected the Python that Podpulse is installed for, such as .venv/bin/python: {missing}")
+from deploy.converting import PORTS, ManifestError, Untranslatable, Writer, is_address, path_of, port_of, split_url
+from reconcilers.fields import duration, go_duration
+from reconcilers.options import OPTIONS
+from reconcilers.spec import is_name
 
 INTERVAL = "30s"
 TIMEOUT = 10.0
 """consul-esm's default timeout. It is never longer than the interval."""
 
 YEAR = 366 * 86_400
-RULES = Rules(allow_headers=True)
+
+WARNING = {"warn_status": 429} if "warn_status" in OPTIONS else {}
+"""The status that consul-esm counts as a warning."""
 
 PING = "externalNodeHealth"
 """The check with which consul-esm pings a node, by ICMP."""
 
-PORTS = {"http": 80, "https": 443}
-STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 ADDED_BY_CONSUL = {("Accept", "text/plain, text/*, */*"), ("User-Agent", "Consul Health Check")}
 """Headers that Consul adds itself."""
-
-
-class Untranslatable(ValueError):
-    """A manifest cannot express the check. The message says why."""
 
 
 def manifest(check: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -66,13 +56,10 @@ def manifest(check: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         Untranslatable: No manifest has the same meaning.
     """
     definition = check.get("Definition") or {}
-    for option in ("Body", "TCPUseTLS"):
-        if definition.get(option):
-            raise Untranslatable(f"{option}: no probe does that")
     if definition.get("HTTP"):
         document, notes = _http(definition)
     elif definition.get("TCP"):
-        document, notes = _tcp(definition["TCP"]), []
+        document, notes = _tcp(definition), []
     else:
         raise Untranslatable("neither an HTTP nor a TCP check")
     document["status"] |= _times(definition)
@@ -94,62 +81,44 @@ def pod(check: Mapping[str, Any]) -> str:
 
 
 def _http(definition: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    url = _url(definition["HTTP"])
-    method = definition.get("Method") or "GET"
-    if method not in {"GET", "HEAD"}:
-        raise Untranslatable(f"Method: {method}; a probe is GET or HEAD")
-    if url.scheme not in PORTS:
-        raise Untranslatable(f"HTTP: {url.scheme!r} is neither http nor https")
-    if url.username is not None:
-        raise Untranslatable(
-            "HTTP: a probe sends no user and password; use `headers` with Authorization in the manifest"
-        )
-    status: dict[str, Any] = {"path": _path(url), "expect_status": "200-299"}
-    notes = [f"{url.hostname}: the probe uses the node's address in the catalog, with the node's name as Host"]
-    if method != "GET":
+    try:
+        url = split_url(definition["HTTP"])
+        path = path_of(url)
+    except Untranslatable as error:
+        raise Untranslatable(f"HTTP: {error}") from None
+    status: dict[str, Any] = {"path": path, "expect_status": "200-299", **WARNING}
+    notes = []
+    headers = _headers(definition.get("Header") or {})
+    if "host" not in map(str.lower, headers):
+        notes.append(f"{url.hostname}: the probe uses the node's address in the catalog, with the node's name as Host")
+    if (method := definition.get("Method") or "GET") != "GET":
         status["method"] = method
-    if url.scheme == "https":
-        status |= _tls(definition, url)
-    if headers := _headers(definition.get("Header") or {}):
+        if method != "HEAD":
+            notes.append(f"Method: requires {method} among `allow_methods` in the controller's configuration")
+    if body := definition.get("Body"):
+        status["body"] = body
+    if url.scheme == "https" and (tls := _tls(definition, url.hostname or "")):
+        status["tls"] = tls
+    if headers:
         status["headers"] = headers
         notes.append("Header: requires `allow_headers: true` in the controller's configuration")
     plain = {"status_http": True} if url.scheme == "http" else {}
-    return {"status_port": _port(url.port, PORTS[url.scheme]), **plain, "status": status}, notes
+    return {"status_port": port_of(url.port, PORTS[url.scheme]), **plain, "status": status}, notes
 
 
-def _url(text: str) -> SplitResult:
-    if not text.isprintable() or STRAY_PERCENT.search(text):
-        raise Untranslatable(f"HTTP: expected a URL, got {text!r}, which consul-esm cannot request either")
-    return urlsplit(text)
+def _tls(definition: Mapping[str, Any], host: str) -> dict[str, Any]:
+    name = definition.get("TLSServerName") or (host if not is_address(host) else "")
+    verify = {"insecure_skip_verify": True} if definition.get("TLSSkipVerify") else {}
+    return ({"server_name": name} if name else {}) | verify
 
 
-def _path(url: SplitResult) -> str:
-    """Returns the URL's path and query. p2 cleans a path, so the path must already be clean."""
-    path, query = url.path or "/", f"?{url.query}" if url.query else ""
-    cleaned = posixpath.normpath(path) + ("/" if query and path.endswith("/") and path != "/" else "")
-    if cleaned != path or path.startswith("//"):
-        raise Untranslatable(f"HTTP: a probe asks for {cleaned}, not for {path}")
-    return path + query
-
-
-def _port(port: int | None, default: int) -> int:
-    if port is not None and not 0 < port < 65536:
-        raise Untranslatable(f"expected a port from 1 to 65535, got {port}")
-    return port or default
-
-
-def _tls(definition: Mapping[str, Any], url: SplitResult) -> dict[str, Any]:
-    name = definition.get("TLSServerName") or (url.hostname if not _is_address(url.hostname or "") else "")
-    tls = ({"server_name": name} if name else {}) | (
-        {"insecure_skip_verify": True} if definition.get("TLSSkipVerify") else {}
-    )
-    return {"tls": tls} if tls else {}
-
-
-def _tcp(address: str) -> dict[str, Any]:
-    if not (port := address.rpartition(":")[2]).isdigit() or len(port) > 5:
+def _tcp(definition: Mapping[str, Any]) -> dict[str, Any]:
+    address = definition["TCP"]
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or len(port) > 5:
         raise Untranslatable(f"TCP: expected host:port, got {address!r}")
-    return {"status_port": _port(int(port), 0), "status": {"kind": "tcp"}}
+    tls = {"tls": _tls(definition, host.strip("[]"))} if definition.get("TCPUseTLS") else {}
+    return {"status_port": port_of(int(port)), "status": {"kind": "tcp", **tls}}
 
 
 def _headers(headers: Mapping[str, list[str]]) -> dict[str, str]:
@@ -175,18 +144,10 @@ def _given(duration: object) -> bool:
     return duration not in {None, "", "0s", 0}
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def convert(checks: list[Mapping[str, Any]], folder: Path) -> Iterator[str]:
     """Writes the manifests, and yields the lines to report. A line that begins with `left out` names a check without a
     manifest."""
-    written: set[Path] = set()
+    writer = Writer(folder)
     for check in checks:
         name = f"{check['Node']} {check['CheckID']}"
         if check["CheckID"] == PING:
@@ -194,8 +155,7 @@ def convert(checks: list[Mapping[str, Any]], folder: Path) -> Iterator[str]:
             continue
         try:
             document, notes = manifest(check)
-            text = _validated(check["Node"], document)
-            _write(text, _file(folder, check["Node"], document["id"]), written)
+            writer.write(check["Node"], document)
         except ManifestError as error:
             yield from (f"left out: {name}: {each}" for each in error.every)
         except ValueError as error:
@@ -204,32 +164,6 @@ def convert(checks: list[Mapping[str, Any]], folder: Path) -> Iterator[str]:
             yield f"left out: {name}: expected a definition in the format of Consul"
         else:
             yield from (f"note: {name}: {note}" for note in notes)
-
-
-def _validated(node: str, document: Mapping[str, Any]) -> bytes:
-    """Returns the bytes of a valid manifest.
-
-    Raises:
-        ManifestError: The manifest is invalid.
-        Untranslatable: The node's name is invalid.
-    """
-    if not is_name(node):
-        raise Untranslatable(f"Node: {node!r} cannot be the name of a node")
-    data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-    parse(PodKey(node, document["id"]), data, RULES)
-    return data
-
-
-def _file(folder: Path, node: str, name: str) -> Path:
-    return folder / node / f"{name}.yaml"
-
-
-def _write(data: bytes, file: Path, written: set[Path]) -> None:
-    if file in written:
-        raise Untranslatable(f"another check of this node has the name {file.stem} too")
-    written.add(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(data)
 
 
 def _checks(text: bytes) -> list[Mapping[str, Any]]:
@@ -250,13 +184,13 @@ def _checks(text: bytes) -> list[Mapping[str, Any]]:
     return found
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     summary, _, details = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(
         description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the manifests are written")
-    folder = parser.parse_args().folder
+    folder = parser.parse_args(arguments).folder
     try:
         checks = _checks(sys.stdin.buffer.read())
     except ValueError as error:

@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from deploy.from_consul_esm import main
 from reconcilers.manifest import parse
 from reconcilers.options import Rules
 from reconcilers.spec import HttpGet, PodKey, TcpConnect
@@ -26,10 +29,13 @@ def check(check_id: str = "service:web", node: str = "printer1", **definition: A
 
 def convert(folder: Path, *checks: Mapping[str, Any]) -> tuple[int, str]:
     """The exit code, and what was said."""
-    command = [sys.executable, str(SCRIPT), str(folder)]
-    done = subprocess.run(command, input=json.dumps(checks), capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stderr
+    before, sys.stdin = sys.stdin, TextIOWrapper(BytesIO(json.dumps(checks).encode()))
+    try:
+        with redirect_stderr(StringIO()) as said:
+            code = main([str(folder)])
+    finally:
+        sys.stdin = before
+    return code, said.getvalue()
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
@@ -100,11 +106,11 @@ def test_headers_are_kept_but_for_those_that_consul_adds(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("left_out", "why"),
     [
-        (check(HTTP="http://web/", Method="POST"), "GET or HEAD"),
+        (check(HTTP="http://web/", Method="PATCH"), "status.method: expected 'GET', 'HEAD'"),
         (check(HTTP="ftp://web/"), "neither http nor https"),
         (check(HTTP="http://web:99999/"), "Port out of range"),
         (check(HTTP="http://web:0/"), "a port from 1 to 65535"),
-        (check(HTTP="http://me:pw@web/"), "sends no user and password"),
+        (check(HTTP="http://me:pw@web/"), "takes user and password from files"),
         (check(HTTP="http://web/health/"), "asks for /health, not for /health/"),
         (check(HTTP="http://web//health"), "not for //health"),
         (check(TCP="web"), "expected host:port"),
@@ -113,7 +119,7 @@ def test_headers_are_kept_but_for_those_that_consul_adds(tmp_path: Path) -> None
         (check(), "neither an HTTP nor a TCP check"),
         (check("service::", HTTP="http://web/"), "cannot be the name of a pod"),
         (check(node="../up", HTTP="http://web/"), "cannot be the name of a node"),
-        (check(HTTP="http://web/", Header={"Host": ["shop"]}), "status.headers: expected headers other than those of"),
+        (check(HTTP="http://web/", Header={"Expect": ["x"]}), "status.headers: expected headers other than those of"),
         (check(HTTP="http://web/", Header={"X Y": ["a"]}), "status.headers: expected the name of a header"),
         (check(HTTP="http://web/", Interval="10s", Timeout="30s"), "status.timeout: expected at most the interval of"),
         (check(HTTP="http://web/", Timeout="31s"), "status.timeout: expected at most the interval of 30s, got 31s"),
@@ -123,8 +129,7 @@ def test_headers_are_kept_but_for_those_that_consul_adds(tmp_path: Path) -> None
         (check(HTTP=f"http://web/{'a' * 3000}"), "status.path: expected a path of at most 2048 characters"),
         (check(HTTP="http://web/a\tb"), "HTTP: expected a URL"),
         (check(HTTP="http://web/100%"), "HTTP: expected a URL"),
-        (check(HTTP="http://web/", Body="{}"), "Body: no probe does that"),
-        (check(TCP="web:1", TCPUseTLS=True), "TCPUseTLS: no probe does that"),
+        (check(HTTP="http://web/", Body="{}"), "status.body: expected method POST or PUT"),
         (check(HTTP=5), "expected a definition in the format of Consul"),
         (check(HTTP="http://web/", Header=[1]), "expected a definition in the format of Consul"),
     ],
@@ -134,6 +139,32 @@ def test_what_no_manifest_can_say_is_left_out_and_said(tmp_path: Path, left_out:
     assert (code, list(manifests(tmp_path))) == (1, ["printer1/other"])
     assert said.startswith("left out: ")
     assert why in said
+
+
+def test_the_request_is_the_same_where_the_operator_allows_it(tmp_path: Path) -> None:
+    headers = {"Host": ["shop.example.com"], "Content-Type": ["application/json"]}
+    code, said = convert(tmp_path, check(HTTP="http://web/", Method="POST", Body="{}", Header=headers))
+    status = manifests(tmp_path)["printer1/web"]["status"]
+    assert (status["method"], status["body"], status["headers"]["Host"]) == ("POST", "{}", "shop.example.com")
+    assert (code, "POST among `allow_methods`" in said, "as Host" in said) == (0, True, False)
+
+
+@pytest.mark.parametrize(
+    ("definition", "tls"),
+    [
+        ({}, {"server_name": "db.example.com"}),
+        ({"TLSServerName": "db", "TLSSkipVerify": True}, {"server_name": "db", "insecure_skip_verify": True}),
+        ({"TCP": "10.0.0.1:5432"}, {}),
+    ],
+)
+def test_a_tcp_check_uses_tls(tmp_path: Path, definition: Mapping[str, Any], tls: Mapping[str, Any]) -> None:
+    assert convert(tmp_path, check(**{"TCP": "db.example.com:5432", "TCPUseTLS": True, **definition}))[0] == 0
+    assert manifests(tmp_path)["printer1/web"]["status"]["tls"] == tls
+
+
+def test_429_is_a_warning_as_it_is_for_consul_esm(tmp_path: Path) -> None:
+    convert(tmp_path, check(HTTP="http://web/"))
+    assert manifests(tmp_path)["printer1/web"]["status"]["warn_status"] == 429
 
 
 def test_two_checks_of_one_name_are_not_one(tmp_path: Path) -> None:
