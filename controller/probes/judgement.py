@@ -6,6 +6,7 @@ from controller.probes import certificate
 from controller.probes.dialogue import Dialogue
 from controller.probes.failure import Cause, Failure
 from controller.probes.files import TlsSettings
+from controller.probes.refusal import RIGHT_AFTER
 from controller.probes.running_probe import RunningProbe
 from controller.probes.trust import parsed
 from controller.probes.verdict import Verdict, bracketed, reason, sentence
@@ -47,7 +48,7 @@ def with_warnings(verdict: Verdict, worker: Worker, probe: RunningProbe, since: 
     """
     if not verdict.outcome.is_good:
         return verdict
-    took = since - worker.started - probe.lost
+    took = (probe.closing_at or since) - worker.started - probe.lost
     measured = Measured(took, worker.dns, worker.started_wall, worker.certificate.ends)
     before = Warned(verdict.reason, verdict.detail) if verdict.reason else None
     found = warned(worker.spec, measured, before)
@@ -57,7 +58,7 @@ def with_warnings(verdict: Verdict, worker: Worker, probe: RunningProbe, since: 
 def deadline(worker: Worker, probe: RunningProbe) -> float:
     """Returns when the probe times out. The pod gets back the time that this controller used, at most one timeout."""
     end = worker.started + worker.spec.timeout + min(probe.lost, worker.spec.timeout)
-    return min(end, probe.until) if probe.until else end
+    return min(end, probe.closing_at + RIGHT_AFTER) if probe.closing_at else end
 
 
 def overdue(worker: Worker, probe: RunningProbe) -> Verdict:

@@ -267,7 +267,7 @@ class Prober:
 
     def _expect_end(self, probe: RunningProbe) -> None:
         """Look at the probe again when its wait for the target's acceptance ends."""
-        self._deadlines.add((probe.worker, probe.worker.started, False), probe.until)
+        self._deadlines.add((probe.worker, probe.worker.started, False), deadline(probe.worker, probe))
 
     def _collect(self) -> None:
         """Read the results of the probes that have ended. A fault in one does not affect the others."""
@@ -372,12 +372,13 @@ class Prober:
         if reason in UNREACHED:
             self._targets.doubt(worker)
         worker.ended = self._clock()
+        answered = (worker.probe and worker.probe.closing_at) or worker.ended
         result = ProbeResult(
             worker.spec.key,
             worker.generation,
             outcome,
             worker.started_wall,
-            worker.ended - worker.started,
+            answered - worker.started,
             reason,
             detail,
             output,

@@ -28,8 +28,8 @@ class RunningProbe:
 
     `lost` is how many seconds of the probe's time this controller may have used: from the moment when an event was or
     may have been ready until it was handled. Only the time before the request is sent counts, because until then the
-    pod waits for this controller. `handled_at` is the time of the last handled event. `until` is when the wait for the
-    target's acceptance of a connection over TLS ends; 0 without such a wait. `on_wait` is called when it begins.
+    pod waits for this controller. `handled_at` is the time of the last handled event. `closing_at` is when the wait
+    for the target's acceptance of a connection over TLS began; 0 without such a wait. `on_wait` is called then.
     """
 
     __slots__ = (
@@ -47,6 +47,7 @@ class RunningProbe:
         "_target",
         "_was_refused",
         "_was_sent",
+        "closing_at",
         "connection",
         "exchange",
         "failure",
@@ -56,7 +57,6 @@ class RunningProbe:
         "is_spent",
         "lost",
         "settings",
-        "until",
         "worker",
     )
 
@@ -83,7 +83,7 @@ class RunningProbe:
         self.is_sent = self.is_kept = self._was_sent = False
         self.is_spent = False
         """Whether the connection must not be kept: it has ended, or the authorities or the guard have changed."""
-        self.lost = self.handled_at = self.until = 0.0
+        self.lost = self.handled_at = self.closing_at = 0.0
         self._start = self._open_at = self._ready_at = self._first_at = 0.0
         self.exchange: Exchange
         self.connection: Connection | None = None
@@ -118,7 +118,7 @@ class RunningProbe:
     def _open(self, *, openssl: bool) -> None:
         self.is_kept, self.is_sent, self.is_spent, self._is_openssl = False, False, False, openssl
         self._start, self._open_at, self._ready_at, self._first_at = self._clock(), 0.0, 0.0, 0.0
-        self.until = 0.0
+        self.closing_at = 0.0
         self.exchange = self.worker.new_exchange(None)
         self._dialogue = self.exchange if isinstance(self.exchange, Dialogue) else None
         begins_plain = self._dialogue is not None and self._dialogue.begins_plain
@@ -178,8 +178,8 @@ class RunningProbe:
 
     def _await_acceptance(self) -> None:
         """Announce the end of our data, so that the target ends the connection, or says why it refuses it."""
-        if not self.until and self.connection:
-            self.until = self._clock() + RIGHT_AFTER
+        if not self.closing_at and self.connection:
+            self.closing_at = self._clock()
             self._on_wait(self)
             self.connection.finish()
 
@@ -188,9 +188,9 @@ class RunningProbe:
         dialogue = self._dialogue
         if dialogue is None or self._is_over or self.stage() not in ("answer", "body"):
             return
-        if not self.until:
+        if not self.closing_at:
             dialogue.late(f"{self.worker.spec.timeout:g} s")
-        if self.until or not dialogue.fault:
+        if self.closing_at or not dialogue.fault:
             dialogue.complete()
             self._finish()
 
@@ -241,7 +241,7 @@ class RunningProbe:
             return
         if self._is_shaking_hands():
             self._fail(Failure(Cause.TLS_CLOSED))
-        elif self.until and not clean:
+        elif self.closing_at and not clean:
             self._fail(Failure(Cause.EMPTY))
         else:
             self.exchange.end(clean=clean)
@@ -307,7 +307,7 @@ class RunningProbe:
 
     def _conclude(self, failure: Failure) -> None:
         """End the probe. A target may close the connection right after the handshake, in whichever way."""
-        if self._dialogue and self.until and failure.cause in SILENT_ENDS:
+        if self._dialogue and self.closing_at and failure.cause in SILENT_ENDS:
             self._dialogue.complete()
             self._finish()
         else:
@@ -373,6 +373,7 @@ class RunningProbe:
 
     def phases(self, dns: float, now: float) -> Phases:
         """Returns how long each phase took until `now`, including the phase in which the probe ended."""
+        now = self.closing_at or now
         if not self._open_at:
             return Phases(dns, now - self._start)
         connect = self._open_at - self._start

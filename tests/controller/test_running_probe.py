@@ -289,6 +289,16 @@ def test_the_stage_and_the_phases_of_a_probe_at_each_step(steps: int, stage: str
 # Events in any order
 
 
+def test_a_probe_whose_files_cannot_be_used_after_starttls_is_local() -> None:
+    run = Run(TcpConnect("web1", 110, Tls(), "pop3"), FakeSettings(rustls=False, openssl=False))
+    run.begin()
+    run.connect()
+    run.probe.on_data(b"+OK hi\r\n")
+    run.probe.on_data(b"+OK go\r\n")
+    assert run.ends == [run.probe]
+    assert run.probe.failure == Failure(Cause.LOCAL, words="[Errno 12] Cannot allocate memory")
+
+
 DATA = st.sampled_from(
     [
         ANSWER,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from controller.probes.refusal import RIGHT_AFTER
 from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import Tls
 from tests.support import targets
@@ -77,6 +78,8 @@ def test_however_a_target_goes_on_after_the_handshake_it_is_healthy(
     assert result.certificate.expires
     assert result.certificate.chain_expires
     assert result.phases.tls > 0
+    assert result.phases.first_byte + result.phases.transfer < RIGHT_AFTER, "the wait for the end is not the target's"
+    assert result.duration - sum(result.phases) < RIGHT_AFTER
     assert result.output == ("hello" if then is says else "")
 
 
