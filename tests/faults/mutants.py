@@ -308,9 +308,9 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "H4",
-        "MembershipWatch.distrust",
-        "if stop and self.has_others():",
-        "if False:",
+        "MemberStatus.failed",
+        "self._is_unanswered = isinstance(error, ConsulUnavailable) and error.sent and not error.answered",
+        "self._is_unanswered = False",
         "member cut off",
         "a member that may have lost its nodes goes on probing them",
     ),
