@@ -43,6 +43,8 @@ from reconcilers.tls_options import LenientTls, TlsOptions, tls_texts
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 """The methods that a manifest may name if the operator allows no others."""
 
+MAX_REDIRECTS = 10
+
 Interval = Annotated[float, BeforeValidator(duration(0.1, 3600))]
 Delay = Annotated[float, BeforeValidator(duration(0, 86_400))]
 SWITCHING_PROTOCOLS = 101
@@ -98,6 +100,16 @@ class CheckOptions(BaseModel):
             show={"1.1": "", "2": "2"}.__getitem__,
         ),
     ] = "1.1"
+    follow_redirects: Annotated[
+        Annotated[int, BeforeValidator(number(0, MAX_REDIRECTS))],
+        Option(
+            "how many redirects to the same scheme, host and port to follow in a probe, as far as the controller's "
+            "`max_redirects` goes",
+            "3",
+            HTTP,
+            default="`0`",
+        ),
+    ] = 0
     warn_status: Annotated[
         StatusesOrNone,
         Option(
@@ -168,8 +180,8 @@ class CheckOptions(BaseModel):
 
         A default timeout is reduced to a shorter interval. A default `warn_above` of at least the timeout, which would
         have no effect, is removed. A default method HEAD becomes GET if a body is expected, and a default `expect_body`
-        is removed if the method HEAD was given. A default `reuse` does not apply to POST. Raises FieldError if two
-        given options contradict each other.
+        is removed if the method HEAD was given. A default `reuse` does not apply to POST, and default
+        `follow_redirects` only to GET and HEAD. Raises FieldError if two given options contradict each other.
         """
         said = self.said()
         tls = defaults.tls.model_copy(update={name: getattr(self.tls, name) for name in self.tls.model_fields_set})
@@ -316,6 +328,9 @@ def _of_requests(merged: CheckOptions, said: Mapping[str, Any]) -> Iterator[_Con
         yield _Contradiction("headers", NO_UPGRADE, frozenset({"headers"}), {"headers": headers})
     if merged.method == "POST" and merged.connection == "reuse":
         yield _Contradiction("connection", NOT_KEPT, frozenset({"connection"}), {"connection": "fresh"})
+    if merged.follow_redirects and merged.method not in SAFE_METHODS:
+        expected = f"expected method GET or HEAD, got {merged.method}"
+        yield _Contradiction("follow_redirects", expected, frozenset({"follow_redirects"}), {"follow_redirects": 0})
 
 
 def _upgrades(options: CheckOptions) -> bool:
@@ -339,7 +354,8 @@ class Rules:
     `unreadable` returns why a file cannot be used, or "". `verify` returns the signed text of a manifest; None if
     manifests need no signature. `assume_passing` makes a pod without a port passing; otherwise it has no check.
     `allow_methods` are the methods that a manifest may name, in addition to the default one. `allow_send` permits
-    bytes of the manifest on a TCP connection.
+    bytes of the manifest on a TCP connection. `max_redirects` is how many redirects a manifest may follow, if the
+    default is not more.
     `credentials_dir` is the folder of the files of credentials; "" if manifests must not name any.
     `allow_output` limits which excerpts of answers are kept, whatever a manifest says. `is_remote` says that the
     controller is not on the pods' nodes. `labels` are the declared names of labels; None accepts all.
@@ -350,6 +366,7 @@ class Rules:
     allow_methods: frozenset[str] = field(default=SAFE_METHODS, kw_only=True)
     allow_send: bool = field(default=False, kw_only=True)
     credentials_dir: str = field(default="", kw_only=True)
+    max_redirects: int = field(default=0, kw_only=True)
     allow_output: Output = field(default=Output.ALWAYS, kw_only=True)
     unreadable: Callable[[str], str] = lambda _: ""
     verify: Verify | None = None

@@ -7,6 +7,7 @@ import re
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator
 
@@ -60,7 +61,7 @@ def _header(header: str, content: object) -> tuple[str, str]:
         raise ValueError(f"expected headers other than those of the connection itself, found {shown}")
     if not isinstance(content, str) or not HEADER_VALUE.fullmatch(content):
         raise ValueError(f"expected printable ASCII, at most {MAX_TEXT} characters, as the value of {shown}")
-    if header.lower() == "host" and not AUTHORITY.fullmatch(content):
+    if header.lower() == "host" and not _is_authority(content):
         raise ValueError(f"expected a host's name or address, perhaps with a port, as the value of {shown}")
     return str(header), str(content)
 
@@ -77,6 +78,14 @@ def body(value: object) -> str:
 def body_text(body: str) -> str:
     """Returns the size of a body and its digest: a body may have a secret in it."""
     return f"{len(body.encode())} bytes {digest(body)}"
+
+
+def _is_authority(text: str) -> bool:
+    try:
+        parts = urlsplit(f"//{text}")
+        return AUTHORITY.fullmatch(text) is not None and parts.port != 0
+    except ValueError:
+        return False
 
 
 Body = Annotated[str, BeforeValidator(body)]

@@ -18,6 +18,10 @@ def not_allowed(status: Status, rules: Rules) -> Iterator[FieldError]:
         yield FieldError(
             "method", f"{status.method} is not allowed; the controller's option allow_methods would allow it"
         )
+    most = max(rules.max_redirects, rules.defaults.follow_redirects)
+    if "follow_redirects" in said and status.follow_redirects > most:
+        allowed = f"at most {most} is allowed" if most else "not allowed"
+        yield FieldError("follow_redirects", f"{allowed}; the controller's option max_redirects would allow it")
     if status.kind == "tcp":
         yield from _sends_not_allowed(status, rules)
     for name, file in _credential_files(status).items():

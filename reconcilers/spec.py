@@ -65,7 +65,8 @@ class HttpGet:
     whatever its body. `headers` are sent unchanged. A Host among them changes neither the address nor the name that TLS
     verifies. `reuse` keeps the connection for the next probe. `path` is percent-encoded. `host` is a validated name.
     `http_version` 2 is negotiated by ALPN over TLS, and spoken with prior knowledge without TLS.
-    `basic_auth` or `bearer_token_file` authorize the request. Links must not lead out of `credentials_dir`.
+    `basic_auth` or `bearer_token_file` authorize the request. Links must not lead out of `credentials_dir`. Up to
+    `follow_redirects` redirects to the same scheme, host and port are followed.
     """
 
     host: str
@@ -83,6 +84,7 @@ class HttpGet:
     basic_auth: BasicAuth | None = None
     bearer_token_file: str = ""
     credentials_dir: str = ""
+    follow_redirects: int = 0
 
     @property
     def credential_file(self) -> str:

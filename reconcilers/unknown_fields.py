@@ -32,7 +32,7 @@ DIALOGUE = "write status.send and status.expect, or status.steps, with status.ki
 TLS = "checks use TLS unless status_http is true; its options are below status.tls; status.kind: tcp needs status.tls"
 CERTIFICATE = "write status.tls.cert_file and status.tls.key_file"
 BODY = "write status.body, with status.method: POST, where the controller's allow_methods lists it"
-NO_REDIRECT = "redirects are never followed; write the last page's path as status.path"
+REDIRECTS = "write status.follow_redirects: 3, where the controller's max_redirects allows it, or the last page's path"
 INTERVAL = "write status.interval with a unit, as in 5s"
 TIMEOUT = "write status.timeout with a unit, as in 5s"
 DELAY = "write status.initial_delay with a unit, as in 30s"
@@ -71,7 +71,7 @@ INSTEAD = {
         ("query query_string params", "write the query behind status.path, as in /status?full=1"),
         ("data payload request_body body_file", BODY),
         ("http_headers header", "write status.headers, where the controller's allow_headers is true"),
-        ("follow_redirects no_follow_redirects disable_redirects redirects max_redirects", NO_REDIRECT),
+        ("no_follow_redirects disable_redirects redirects max_redirects ignore_redirect", REDIRECTS),
         ("proxy proxy_url", "a probe uses no proxy"),
         ("interval_seconds period period_seconds every frequency scrape_interval", INTERVAL),
         ("timeout_seconds scrape_timeout timeout_ms", TIMEOUT),

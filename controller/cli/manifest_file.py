@@ -13,7 +13,7 @@ from controller.config.certificate_files import ignored_authorities, wrong_autho
 from controller.runtime import credential_file
 from reconcilers.escaping import safe_words
 from reconcilers.manifest import ManifestError, parse, pod_id, warnings
-from reconcilers.options import Rules
+from reconcilers.options import MAX_REDIRECTS, Rules
 from reconcilers.p2.manifest import refusal, sha_or_empty
 from reconcilers.spec import HttpGet, Manifest, Method, PodKey, Probe, Tls
 
@@ -22,6 +22,7 @@ LENIENT = Rules(
     allow_send=True,
     allow_methods=frozenset(get_args(Method)),
     credentials_dir="/",
+    max_redirects=MAX_REDIRECTS,
     labels=None,
 )
 """Which manifests the tools accept: the controller that will run the pod may allow less, miss a file or ignore a

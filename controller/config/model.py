@@ -29,7 +29,7 @@ from controller.consul.settings import ConsulSettings, settings_from_environment
 from controller.runtime.plain_files import unreadable
 from reconcilers.damping import DampingRules
 from reconcilers.fields import Boolean, Host, Text, duration, number
-from reconcilers.options import P2_CODE, CheckOptions, Delay, Rules
+from reconcilers.options import MAX_REDIRECTS, P2_CODE, CheckOptions, Delay, Rules
 from reconcilers.spec import Output
 from reconcilers.target_guard import CONSUL_PORTS, Guard
 
@@ -104,6 +104,7 @@ class Config(Section):
     allow_headers: Boolean = False
     allow_methods: Annotated[fields.Methods, LIVE] = ("GET", "HEAD")
     allow_send: Boolean = False
+    max_redirects: Annotated[int, BeforeValidator(number(0, MAX_REDIRECTS)), LIVE] = 0
     credentials_dir: Annotated[fields.Folder | None, LIVE] = None
     allow_output: Annotated[Output, LIVE] = Output.ALWAYS
     labels: Annotated[fields.LabelNames, LIVE] = ()
@@ -293,6 +294,7 @@ class Config(Section):
             assume_passing=self.p2_compat,
             allow_methods=frozenset(self.allow_methods),
             allow_send=self.allow_send,
+            max_redirects=self.max_redirects,
             credentials_dir=str(self.credentials_dir or ""),
             allow_output=self.allow_output,
             is_remote=self.fleet is not None,

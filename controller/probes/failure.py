@@ -38,6 +38,8 @@ class Cause(Enum):
     STATUS_LINE = auto()
     HEAD_TOO_LONG = auto()
     MALFORMED = auto()
+    REDIRECT = auto()
+    """A redirect is not followed, for the reason in `Failure.words`."""
     NOT_HTTP2 = auto()
     NO_HTTP2 = auto()
     """The target did not agree on HTTP/2 by ALPN."""

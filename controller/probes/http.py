@@ -15,6 +15,9 @@ ALPN = "http/1.1"
 NEEDS_ALPN = False
 """HTTP/1.1 needs no agreement, because servers without ALPN also support it."""
 USER_AGENT = f"podpulse/{version('podpulse')}"
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""The statuses that lead elsewhere by themselves. 300 leaves the choice to the client, and 304 is about its cache."""
+NOT_FOLLOWED = ", a redirect: write the path that it leads to as status.path, or status.follow_redirects"
 NO_REASON = Reason.NONE
 CUT_HEAD = "the connection was closed in the middle of the answer's headers"
 DEFAULT_PORTS = {False: 80, True: 443}
@@ -73,7 +76,7 @@ def verdict(answer: Exchange, spec: CheckSpec) -> Verdict:
 def _warned(answer: HttpExchange | UnaryCall, spec: CheckSpec, probe: HttpGet) -> Verdict | None:
     """Returns a warning if the answer has a status of `warn_status`, a failure if it has no complete head."""
     status = answer.status
-    if not any(low <= status <= high for low, high in probe.warn_status):
+    if not warns(probe, status):
         return None
     output = excerpt(answer) if spec.output.keeps(success=False) else ""
     if not answer.has_head:
@@ -84,16 +87,27 @@ def _warned(answer: HttpExchange | UnaryCall, spec: CheckSpec, probe: HttpGet) -
 def _fault(answer: HttpExchange | UnaryCall, probe: HttpGet) -> tuple[Reason, str] | None:
     """Returns why an answer is not healthy, as a label and as a sentence."""
     status = answer.status
-    for low, high in probe.expect_status:
-        if low <= status <= high:
-            break
-    else:
-        return Reason.REDIRECT if 300 <= status < 400 else Reason.STATUS, f"answered with status {status}"
+    if not expects(probe, status):
+        detail = f"answered with status {status}"
+        return (Reason.REDIRECT, f"{detail}{NOT_FOLLOWED}") if status in REDIRECTS else (Reason.STATUS, detail)
     if not answer.has_head:
         return Reason.PROTOCOL, CUT_HEAD
     if probe.expect_body and not compiled(probe.expect_body).search(_as_utf8(answer.body)):
         return Reason.BODY, f"the body does not match {probe.expect_body[:200]!r}"
     return None
+
+
+def expects(probe: HttpGet, status: int) -> bool:
+    """Returns whether the status is a healthy one."""
+    for low, high in probe.expect_status:  # noqa: SIM110 - `any` costs twice as much
+        if low <= status <= high:
+            return True
+    return False
+
+
+def warns(probe: HttpGet, status: int) -> bool:
+    """Returns whether the status makes the pod warning."""
+    return any(low <= status <= high for low, high in probe.warn_status)
 
 
 def excerpt(answer: Exchange) -> str:

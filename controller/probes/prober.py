@@ -11,6 +11,7 @@ from controller.probes.check_files import CheckFiles
 from controller.probes.connection import NEXT_ADDRESS
 from controller.probes.details import Leaves, details_of
 from controller.probes.failure import Cause
+from controller.probes.following_probe import FollowingProbe
 from controller.probes.judgement import deadline, judge, overdue, with_warnings
 from controller.probes.loop import Loop
 from controller.probes.resolver import Answer, Resolver
@@ -33,7 +34,6 @@ SOON = 0.05
 WATCHFUL = 0.01
 """The longest wait of the loop in seconds while a request is not sent yet. If a wait takes longer, the loop was
 delayed. It cannot know how much of a shorter wait was a delay."""
-
 PROMPT = 0.02
 """Seconds within which most probes end. Only the other probes get an entry in the schedule of deadlines."""
 
@@ -244,7 +244,8 @@ class Prober:
             settings = self._files.settings(worker) if worker.spec.probe.tls else None
             if worker.has_credentials:
                 self._files.authorize(worker)
-            probe = RunningProbe(worker, self.loop, target, settings, self._clock, self._ended.append, self._expect_end)
+            kind = FollowingProbe if worker.follows else RunningProbe
+            probe = kind(worker, self.loop, target, settings, self._clock, self._ended.append, self._expect_end)
             worker.probe = probe
             self._in_flight[probe] = None
             if worker.kept:

@@ -10,6 +10,10 @@ class Target:
     addresses: tuple[str, ...]
     port: int
 
+    def with_first(self, address: str) -> "Target":
+        """Returns the target with this address tried first."""
+        return Target((address, *(each for each in self.addresses if each != address)), self.port)
+
 
 def in_turns(addresses: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the addresses with both families in turn: a family that is down costs one attempt (RFC 8305, 4)."""

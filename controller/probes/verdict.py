@@ -22,6 +22,7 @@ REASONS = {
     Cause.CLIENT_CERTIFICATE: Reason.TLS,
     Cause.TURNED_AWAY: Reason.TLS,
     Cause.CERTIFICATE: Reason.CERTIFICATE,
+    Cause.REDIRECT: Reason.REDIRECT,
 }
 """The reason of each cause outside of the protocol above TLS."""
 
@@ -40,6 +41,7 @@ SENTENCES = {
     Cause.STATUS_LINE: "the answer's status line cannot be understood",
     Cause.HEAD_TOO_LONG: "the answer's headers are longer than 64 KiB",
     Cause.MALFORMED: "the answer cannot be understood: {words}",
+    Cause.REDIRECT: "{words}",
     Cause.NOT_HTTP2: "the answer is not HTTP/2, which gRPC and http_version: 2 need",
     Cause.NO_HTTP2: "{where} does not offer HTTP/2 by ALPN, which gRPC and http_version: 2 need",
     Cause.GOAWAY: "the connection was closed before an answer, and so was each of the next ones",

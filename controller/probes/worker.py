@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from controller.probes import grpc, http, http_over_2, tcp
+from controller.probes import grpc, http, http_over_2, redirects, tcp
 from controller.probes.connection import Connection
 from controller.probes.credentials import Authorization
 from controller.probes.exchange import Exchange
@@ -46,6 +46,8 @@ def kind_of(probe: Probe) -> Kind | None:
     """Returns the protocol of a check; None if it sends nothing."""
     if isinstance(probe, HttpGet) and probe.http_version == "2":
         return http_over_2
+    if isinstance(probe, HttpGet) and probe.follow_redirects:
+        return redirects
     return KINDS.get(type(probe))
 
 
@@ -60,6 +62,7 @@ class Worker:
     `due` is when the next probe is or was due. `in_phase` is any moment of its phase. `last` is when the last probe
     started, `ended` when the last one ended. `missed` is the number of probes skipped since `due`. `wanted` is True if
     a probe came due while another was in flight. `handed_over`: another controller probed this check until now.
+    `request` is the probe with its credentials. `follows` says whether redirects may be followed.
     `is_repeatable` says whether a probe may send its request twice. Until `openssl_until` probes use OpenSSL instead of
     rustls; always if the request must not be sent twice, because a failure with rustls is repeated. `started`, `dns`
     (seconds spent on the name), `lost` (seconds that an answer of the resolver may have waited for the probe thread)
@@ -74,6 +77,7 @@ class Worker:
         "due",
         "ended",
         "exchange",
+        "follows",
         "generation",
         "handed_over",
         "has_credentials",
@@ -89,6 +93,7 @@ class Worker:
         "openssl_until",
         "prepared",
         "probe",
+        "request",
         "resolved",
         "running",
         "server_name",
@@ -105,11 +110,13 @@ class Worker:
         self.spec = spec
         self.interval = spec.interval
         self.generation = generation
+        self.request: Probe = spec.probe
         self.kind = kind_of(spec.probe)
         self.prepared = self.kind.prepared(spec.probe) if self.kind else None
         self.can_warn = can_warn(spec)
         self.server_name = (spec.probe.tls and spec.probe.tls.server_name) or spec.probe.host
         self.kept: IdleConnection | None = None
+        self.follows = isinstance(spec.probe, HttpGet) and spec.probe.follow_redirects > 0
         self.has_credentials = isinstance(spec.probe, HttpGet) and bool(spec.probe.credential_file)
         self.authorization: Authorization | None = None
         self.is_repeatable = _is_repeatable(spec)
@@ -149,8 +156,13 @@ class Worker:
         """Send the probes from now on with this authorization."""
         if authorization is not self.authorization and self.kind is not None:
             self.authorization = authorization
-            headers = (*probe.headers, ("Authorization", authorization.header))
-            self.prepared = self.kind.prepared(replace(probe, headers=headers))
+            self.request = replace(probe, headers=(*probe.headers, ("Authorization", authorization.header)))
+            self.prepared = self.kind.prepared(self.request)
+
+    def aim(self, request: HttpGet) -> None:
+        """Send this request from now on."""
+        assert self.kind is not None  # noqa: S101 - as in `new_exchange`
+        self.prepared = self.kind.prepared(request)
 
     def keep(self, connection: Connection, exchange: Exchange) -> None:
         """Keep a connection for the next probe."""

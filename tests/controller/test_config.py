@@ -141,6 +141,12 @@ def test_an_empty_file_is_all_defaults(file: Path, text: str) -> None:
         ("defaults: {body: a}", "defaults.body: no such option"),
         ("allow_methods: [GET, TRACE]", "allow_methods: expected a list of GET, HEAD, POST, PUT and OPTIONS, each at"),
         ("credentials_dir: credentials", "credentials_dir: expected the absolute path of a folder, got 'credentials'"),
+        ("max_redirects: 11", "max_redirects: expected a plain decimal number from 0 to 10, got '11'"),
+        ("defaults: {follow_redirects: -1}", "defaults.follow_redirects: expected a plain decimal number from 0 to 10"),
+        (
+            "defaults: {method: PUT, follow_redirects: 1}",
+            "defaults: follow_redirects: expected method GET or HEAD, got",
+        ),
         ("allow_methods: []", "allow_methods: expected a list of GET, HEAD, POST, PUT and OPTIONS, each at"),
         ("allow_methods: [GET, GET]", "allow_methods: expected a list of GET, HEAD, POST, PUT and OPTIONS, each at"),
         ("defaults: {expect_status: fine}", "defaults.expect_status: expected status codes from 100 to 599, such as"),

@@ -24,6 +24,7 @@ def config(**options: Any) -> Config:
         ({"labels": ["team"]}, "labels"),
         ({"allow_methods": ["GET", "POST"]}, "allow_methods"),
         ({"metrics": "full"}, "metrics"),
+        ({"max_redirects": 3}, "max_redirects"),
         ({"credentials_dir": "/etc/podpulse/credentials"}, "credentials_dir"),
         ({"log_level": "debug"}, "log_level"),
         ({"on_stop": "remove"}, "on_stop"),

@@ -34,9 +34,14 @@ NEEDED = {
 }
 """What an option needs beside it."""
 
-ALLOWING = (
-    "{allow_headers: true, allow_send: true, allow_methods: [GET, HEAD, POST], credentials_dir: /, labels: [team]}"
-)
+ALLOWING = """
+allow_headers: true
+allow_send: true
+allow_methods: [GET, HEAD, POST]
+credentials_dir: /
+max_redirects: 10
+labels: [team]
+"""
 """A configuration that allows manifests all options."""
 
 RULES = Config.model_validate(yamltext.load(ALLOWING.encode())).rules()

@@ -34,6 +34,7 @@ SENTENCES = {
     Cause.STATUS_LINE: (Reason.PROTOCOL, "the answer's status line cannot be understood"),
     Cause.HEAD_TOO_LONG: (Reason.PROTOCOL, "the answer's headers are longer than 64 KiB"),
     Cause.MALFORMED: (Reason.PROTOCOL, "the answer cannot be understood: the words"),
+    Cause.REDIRECT: (Reason.REDIRECT, "the words"),
     Cause.NOT_HTTP2: (Reason.PROTOCOL, "the answer is not HTTP/2, which gRPC and http_version: 2 need"),
     Cause.NO_HTTP2: (
         Reason.PROTOCOL,

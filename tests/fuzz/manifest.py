@@ -20,7 +20,9 @@ with atheris.instrument_imports(include=["reconcilers"]):
     from reconcilers.spec import PodKey
 
 KEY = PodKey("web1", "isup")
-RULES = Rules(allow_headers=True, allow_send=True, allow_methods=frozenset({"GET", "POST"}), credentials_dir="/")
+RULES = Rules(
+    allow_headers=True, allow_send=True, allow_methods=frozenset({"GET", "POST"}), credentials_dir="/", max_redirects=10
+)
 WITHIN = 0.05
 """Seconds of the thread's own time: what a manifest may cost at most."""
 

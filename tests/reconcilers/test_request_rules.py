@@ -12,7 +12,12 @@ EVERY = frozenset({"GET", "HEAD", "POST", "PUT", "OPTIONS"})
 
 def rules(**defaults: object) -> Rules:
     """The operator's rules with these defaults, which allow every method."""
-    return Rules(CheckOptions.model_validate(defaults).over(CheckOptions()), allow_headers=True, allow_methods=EVERY)
+    return Rules(
+        CheckOptions.model_validate(defaults).over(CheckOptions()),
+        allow_headers=True,
+        allow_methods=EVERY,
+        max_redirects=10,
+    )
 
 
 def parsed(status: str, given: Rules) -> HttpGet:
@@ -65,3 +70,21 @@ def test_every_wrong_field_is_reported() -> None:
 
 def test_no_error_shows_a_body() -> None:
     assert "s3cret" not in " ".join(errors("body: [s3cret], method: [s3]", rules()))
+
+
+def test_redirects_are_allowed_by_their_number_or_by_being_the_default() -> None:
+    assert parsed("follow_redirects: 10", rules()).follow_redirects == 10
+    assert parsed("follow_redirects: 3", Rules(CheckOptions(follow_redirects=3))).follow_redirects == 3
+    assert parsed("path: /", Rules(CheckOptions(follow_redirects=3))).follow_redirects == 3
+    assert parsed("follow_redirects: 0", Rules(CheckOptions(follow_redirects=3))).follow_redirects == 0
+    would = "; the controller's option max_redirects would allow it"
+    assert errors("follow_redirects: 1", Rules()) == [f"status.follow_redirects: not allowed{would}"]
+    expected = [f"status.follow_redirects: at most 2 is allowed{would}"]
+    assert errors("follow_redirects: 3", Rules(max_redirects=2)) == expected
+
+
+def test_only_get_and_head_follow_redirects() -> None:
+    assert parsed("method: POST", rules(follow_redirects=3)).follow_redirects == 0
+    assert parsed("method: HEAD", rules(follow_redirects=3)).follow_redirects == 3
+    expected = "status.follow_redirects: expected method GET or HEAD, got PUT"
+    assert errors("method: PUT, follow_redirects: 1", rules()) == [expected]

@@ -54,7 +54,7 @@ def test_the_warning_about_a_mistyped_field_names_the_nearest_known_one(text: st
         ("livenessProbe: {}", "livenessProbe", "status_port, status_http and the options below status"),
         ("status: {httpGet: {}}", "status.httpGet", "status_port, status_http and the options below status"),
         ("status: {bearer_token: a}", "status.bearer_token", "write status.basic_auth with a password_file, or"),
-        ("status: {follow_redirects: true}", "status.follow_redirects", "redirects are never followed"),
+        ("status: {redirects: true}", "status.redirects", "write status.follow_redirects: 3, where the"),
         ("status: {host: web}", "status.host", "the pod's node is asked"),
         ("status: {query: full=1}", "status.query", "write the query behind status.path"),
         ("status: {data: a}", "status.data", "write status.body, with status.method: POST"),

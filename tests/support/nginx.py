@@ -55,6 +55,7 @@ PAGES = """
         location = /ok {{ return 200 "ok of $server_protocol to $host by $request_method, team $http_x_team\\n"; }}
         location = /no {{ return 503 "no\\n"; }}
         location = /none {{ return 204; }}
+        location = /moved {{ return 302 /ok; }}
 """
 
 
