@@ -299,6 +299,18 @@ def test_a_probe_whose_files_cannot_be_used_after_starttls_is_local() -> None:
     assert run.probe.failure == Failure(Cause.LOCAL, words="[Errno 12] Cannot allocate memory")
 
 
+def test_a_match_whose_search_was_put_off_is_found_at_the_deadline() -> None:
+    """So many pieces came before the match that no search was made at its last byte."""
+    run = Run(TcpConnect("web1", 80, expect=".*".join("a" * 200) + "b"))
+    run.begin()
+    run.connect()
+    for letter in b"a" * 6_000 + b"b":
+        run.probe.on_data(bytes([letter]))
+    assert run.ends == []
+    run.probe.settle()
+    assert (run.ends, run.probe.failure) == ([run.probe], None)
+
+
 DATA = st.sampled_from(
     [
         ANSWER,

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconcilers.health import Outcome, ProbeResult, Reason
+from reconcilers.health import Outcome, Reason
 from reconcilers.manifest import parse
 from reconcilers.options import Rules
-from reconcilers.spec import PodKey
+from reconcilers.spec import CheckSpec, PodKey
 from tests.support.authority import Authority
+from tests.support.checks import ending
 from tests.support.probing import Bench
 from tests.support.servers import DebianServers
 
@@ -63,18 +64,18 @@ def servers(authority: Authority) -> Iterator[DebianServers]:
         yield servers
 
 
-def probed(bench: Bench, servers: DebianServers, server: str, options: str, timeout: str = "5s") -> ProbeResult:
-    status = f"{{kind: tcp, timeout: {timeout}, {options}}}"
+def check(servers: DebianServers, server: str, options: str, timeout: str = "20s") -> CheckSpec:
+    status = f"{{kind: tcp, interval: 20s, timeout: {timeout}, {options}}}"
     manifest = f"id: {server}\nstatus_port: {servers.ports[server]}\nstatus: {status}\n"
     check = parse(PodKey("localhost", server), manifest.encode(), Rules(allow_send=True)).check
     assert check
-    return bench.result(check)
+    return check
 
 
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_real_server_is_healthy(bench: Bench, servers: DebianServers, name: str) -> None:
     server, options, begins = HEALTHY[name]
-    result = probed(bench, servers, server, options)
+    result = bench.result(check(servers, server, options))
     assert (result.outcome, result.detail) == (Outcome.SUCCESS, "")
     assert result.output.startswith(begins)
     assert bool(result.certificate.expires) == ("tls" in options)
@@ -83,7 +84,7 @@ def test_a_real_server_is_healthy(bench: Bench, servers: DebianServers, name: st
 @pytest.mark.parametrize("name", SICK)
 def test_a_real_server_is_not_healthy(bench: Bench, servers: DebianServers, name: str) -> None:
     server, options, reason, begins = SICK[name]
-    result = probed(bench, servers, server, options, "1s" if name == "another answer" else "5s")
-    assert (result.outcome, result.reason) == (Outcome.FAILURE, reason)
+    spec = check(servers, server, options, "1s" if name == "another answer" else "20s")
+    result = ending(bench, spec, Outcome.FAILURE, reason)
     assert result.detail.startswith(begins)
     assert name != "a client certificate" or "demands a client certificate" in result.detail

@@ -12,7 +12,7 @@ from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import Tls
 from tests.support import targets
 from tests.support.authority import Authority, self_signed
-from tests.support.checks import tcp
+from tests.support.checks import ending, tcp
 from tests.support.probing import Bench
 from tests.support.targets import Behaviour, BlackHole, Connection, Target
 
@@ -88,8 +88,9 @@ def test_however_a_target_goes_on_after_the_handshake_it_is_healthy(
 def test_a_target_that_demands_a_client_certificate_is_not_healthy_without_one(
     bench: Bench, authority: Authority, then: Callable[[ssl.SSLSocket, Connection], None], version: ssl.TLSVersion
 ) -> None:
-    result = probed(bench, of_version(authority.demanding(), version), then)
-    assert (result.outcome, result.reason) == (Outcome.FAILURE, Reason.TLS)
+    with Target() as target:
+        target.greeting = shaken(of_version(authority.demanding(), version), then)
+        result = ending(bench, tcp(target.port, "tls", tls=TLS), Outcome.FAILURE, Reason.TLS)
     assert "demands a client certificate (tls.cert_file, tls.key_file)" in result.detail
 
 
@@ -105,8 +106,8 @@ def test_a_client_certificate_that_the_target_does_not_trust_is_refused(
 ) -> None:
     cert, key = Authority(tmp_path / "other").files("client.example")  # type: ignore[operator]
     with Target(authority.demanding()) as target:
-        result = bench.result(tcp(target.port, "mutual", tls=Tls(cert_file=str(cert), key_file=str(key))))
-    assert (result.outcome, result.reason) == (Outcome.FAILURE, Reason.TLS)
+        mutual = tcp(target.port, "mutual", tls=Tls(cert_file=str(cert), key_file=str(key)))
+        result = ending(bench, mutual, Outcome.FAILURE, Reason.TLS)
     assert "our client certificate" in result.detail
 
 
@@ -137,8 +138,7 @@ def test_a_target_without_tls_is_a_failure(bench: Bench, target: Target) -> None
     }
     for name, (behaviour, reason, words) in cases.items():
         target.greeting = behaviour
-        result = bench.result(tcp(target.port, name, tls=TLS, timeout=1.0))
-        assert (result.outcome, result.reason) == (Outcome.FAILURE, reason), name
+        result = ending(bench, tcp(target.port, name, tls=TLS, timeout=1.0), Outcome.FAILURE, reason)
         assert words in result.detail
     with BlackHole() as hole:
         result = bench.result(tcp(hole.port, "hole", host="127.0.0.1", tls=TLS, timeout=1.0))
@@ -149,8 +149,7 @@ def test_a_silent_target_is_healthy_at_a_deadline_that_is_shorter_than_the_wait(
     bench: Bench, authority: Authority, target: Target
 ) -> None:
     target.greeting = shaken(authority.server(), hangs)
-    result = bench.result(tcp(target.port, "tls", tls=TLS, timeout=0.5))
-    assert (result.outcome, result.detail) == (Outcome.SUCCESS, "")
+    result = ending(bench, tcp(target.port, "tls", tls=TLS, timeout=0.5), Outcome.SUCCESS, Reason.NONE)
     assert result.certificate.expires
 
 

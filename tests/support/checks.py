@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from controller.health.store import HealthStore
-from reconcilers.health import ProbeResult
+from reconcilers.health import Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, GrpcHealth, HttpGet, PodKey, Probe, TcpConnect, Tls
 from tests.support.probing import Bench, is_delayed
 from tests.support.recorders import RecordedResults
@@ -36,6 +36,15 @@ def grpc(port: int, pod: str, *, host: str = "localhost", **options: Any) -> Che
 def check(pod: str, probe: Probe, *, interval: float = 2.0, timeout: float = 20.0, **general: Any) -> CheckSpec:
     """The timeout may be longer than the interval, so that probes are frequent and succeed on a busy machine too."""
     return CheckSpec(PodKey("web1", pod), probe, interval, timeout, **general)
+
+
+def ending(bench: Bench, spec: CheckSpec, outcome: Outcome, reason: Reason) -> ProbeResult:
+    """Returns the first result with this outcome and reason, of ten. A target that the machine stopped for longer than
+    the timeout is probed again."""
+    for _ in range(10):
+        if ((found := bench.result(spec)).outcome, found.reason) == (outcome, reason):
+            return found
+    raise AssertionError(f"never {outcome} for the reason {reason}: {found}")
 
 
 def probe_all(bench: Bench, specs: Collection[CheckSpec]) -> dict[str, ProbeResult]:
