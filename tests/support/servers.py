@@ -102,7 +102,7 @@ class DebianServers(AbstractContextManager["DebianServers"]):
         data = folder / "data"
         subprocess.run(
             [programs / "initdb", "-D", data, "-A", "trust", "-U", "podpulse", "--no-sync", "--no-locale"],
-            env=self._environment(),
+            env=self._environment(programs / "initdb"),
             cwd=folder,
             stdout=subprocess.DEVNULL,
             check=True,
@@ -146,7 +146,7 @@ class DebianServers(AbstractContextManager["DebianServers"]):
         self._processes.append(
             subprocess.Popen(
                 words,
-                env=self._environment(),
+                env=self._environment(Path(words[0])),
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -155,14 +155,14 @@ class DebianServers(AbstractContextManager["DebianServers"]):
             )
         )
 
-    def _environment(self) -> Mapping[str, str]:
-        libraries = [
-            self._folder / name / below / "x86_64-linux-gnu"
-            for name in ("servers", "postgres")
-            for below in ("usr/lib", "lib")
-        ]
-        machine = [Path(str(each).replace("x86_64", os.uname().machine)) for each in libraries]
-        return {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": ":".join(map(str, machine)), "LC_ALL": "C"}
+    def _environment(self, program: Path) -> Mapping[str, str]:
+        """A program that was unpacked here uses the libraries that were unpacked with it."""
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+        for folder in (self._folder / "servers", self._folder / "postgres"):
+            if program.is_relative_to(folder):
+                libraries = [folder / below / f"{os.uname().machine}-linux-gnu" for below in ("usr/lib", "lib")]
+                return {**environment, "LD_LIBRARY_PATH": ":".join(map(str, libraries))}
+        return environment
 
     def _listens(self, name: str) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.ports[name]), 1.0):
