@@ -212,11 +212,11 @@ def test_a_redirect_to_itself_ends(bench: Bench, target: Target, most: int) -> N
 
 
 def test_all_requests_share_the_deadline(bench: Bench, target: Target) -> None:
-    """Each alone would be in time."""
+    """Each alone is in time. Eleven would follow one another."""
     target.behave(targets.slow(0.4, redirect("/a")), "/a")
     result = bench.result(http(target.port, "a", follow_redirects=10, timeout=1.5, interval=5.0))
     assert (result.outcome, result.reason) == (FAILURE, Reason.TIMEOUT)
-    assert 2 <= len(target.hits("/a")) / len(bench.results.all()) <= 4
+    assert len(target.hits("/a")) < 11 * len(bench.results.all())
 
 
 def test_a_target_that_ends_in_the_middle_fails_like_any_other(bench: Bench, target: Target) -> None:
