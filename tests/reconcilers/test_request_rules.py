@@ -88,3 +88,7 @@ def test_only_get_and_head_follow_redirects() -> None:
     assert parsed("method: HEAD", rules(follow_redirects=3)).follow_redirects == 3
     expected = "status.follow_redirects: expected method GET or HEAD, got PUT"
     assert errors("method: PUT, follow_redirects: 1", rules()) == [expected]
+
+
+def test_only_a_post_must_not_be_sent_twice() -> None:
+    assert {method for method in EVERY if not parsed(f"method: {method}", rules()).is_idempotent} == {"POST"}
