@@ -11,10 +11,12 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from controller.probes import http, redirects
 from controller.probes.certificate import readable
 from controller.probes.exchange import Exchange
 from controller.probes.http2 import UnaryCall
 from controller.probes.http_answer import BODILESS, HttpExchange, Prepared
+from controller.probes.redirects import FollowingExchange
 from controller.probes.target import Target
 from controller.probes.text import sound
 from controller.probes.tls import UNUSABLE
@@ -44,10 +46,9 @@ IN_NAMES = {
 """The attributes of names, in the order in which Go writes them (crypto/x509/pkix). Others follow."""
 
 
-class DetailedHttpExchange(HttpExchange):
-    """An exchange that also keeps the version and the length that the answer states."""
-
-    __slots__ = ("_length", "content_length", "version")
+class DetailedExchange(HttpExchange):
+    """An exchange that also keeps the version and the length that the answer states. It has no slots, because a class
+    cannot have two bases with slots."""
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__(prepared)
@@ -88,16 +89,18 @@ class DetailedHttpExchange(HttpExchange):
         return _length((self._length or b"").decode("latin-1").strip())
 
 
-def detailed(prepared: Prepared, _: Exchange | None) -> DetailedHttpExchange:
-    """Returns a new exchange for one probe over HTTP/1.1."""
-    return DetailedHttpExchange(prepared)
+class DetailedFollowingExchange(DetailedExchange, FollowingExchange):
+    """The same for a check that follows redirects."""
 
 
 def collect(worker: Worker, *, wanted: bool) -> None:
     """Lets the next probes of `worker` collect details, or not."""
-    if worker.kind is not None:
-        is_http_1 = isinstance(worker.prepared, Prepared)
-        worker.exchange = detailed if wanted and is_http_1 else worker.kind.exchange
+    if worker.kind is http and wanted:
+        worker.exchange = lambda prepared, _: DetailedExchange(prepared)
+    elif worker.kind is redirects and wanted:
+        worker.exchange = lambda prepared, _: DetailedFollowingExchange(prepared)
+    elif worker.kind is not None:
+        worker.exchange = worker.kind.exchange
     worker.leaf = None
 
 
@@ -141,7 +144,7 @@ def _ip_version(connected: str, target: Target | None) -> int:
 def _http(answer: Exchange, *, is_over_tls: bool) -> HttpDetails:
     if not answer.status:
         return HttpDetails()
-    if isinstance(answer, DetailedHttpExchange):
+    if isinstance(answer, DetailedExchange):
         return HttpDetails(float(answer.version or 0), answer.content_length, is_over_tls)
     if isinstance(answer, UnaryCall):
         text = answer.headers.get("content-length", "")

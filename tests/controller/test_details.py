@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from controller.config import Config
 from controller.health.store import HealthStore
 from controller.intent.manifest_store import ManifestStore
-from controller.probes.details import MAX_LABEL, MAX_LEAVES, DetailedHttpExchange, Leaves
+from controller.probes.details import MAX_LABEL, MAX_LEAVES, DetailedExchange, Leaves
 from controller.probes.http_answer import MAX_READ, Prepared
 from controller.web.exposition import Exposition, Format, OptionalFamilies
 from controller.web.full_families import FULL
@@ -35,7 +35,7 @@ from tests.support.health_server import HealthServer, healthy
 from tests.support.net import until
 from tests.support.nginx import NginxSite
 from tests.support.probing import Bench
-from tests.support.targets import Target, answer
+from tests.support.targets import Target, answer, redirect
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LONG = b"x" * 100
@@ -59,8 +59,8 @@ ANSWERS = {
 }
 
 
-def read(data: bytes, size: int, *, is_head: bool = False) -> DetailedHttpExchange:
-    exchange = DetailedHttpExchange(Prepared(b"", MAX_READ, is_head))
+def read(data: bytes, size: int, *, is_head: bool = False) -> DetailedExchange:
+    exchange = DetailedExchange(Prepared(b"", MAX_READ, is_head))
     for start in range(0, len(data), size):
         exchange.receive(data[start : start + size])
     exchange.end(clean=True)
@@ -130,6 +130,22 @@ def test_a_grpc_check_has_no_details_of_http(detailed: tuple[Bench, Authority]) 
     bench, _ = detailed
     with HealthServer(healthy()) as server:
         assert bench.result(grpc(server.port, "grpc")).details == ProbeDetails(4)
+
+
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_a_redirect_is_followed_and_the_last_answer_counts(
+    detailed: tuple[Bench, Authority], target: Target, *, reloaded: bool
+) -> None:
+    bench, authority = detailed
+    for details in (False, True) if reloaded else ():
+        bench.engine.apply(ca_file=str(authority.file), guard=Guard(), details=details)
+    target.behave(redirect("/last"), "/first")
+    target.behave(answer(body=b"the last one"), "/last")
+    result = bench.result(http(target.port, "hops", path="/first", follow_redirects=2))
+    assert (result.outcome, result.detail) == (Outcome.SUCCESS, "")
+    assert result.details == ProbeDetails(4, http=HttpDetails(1.1, 12))
+    elsewhere = bench.result(http(target.port, "one", path="/first", follow_redirects=0))
+    assert elsewhere.details == ProbeDetails(4, http=HttpDetails(1.1, 0))
 
 
 def test_http_2_has_its_version_and_the_stated_length(detailed: tuple[Bench, Authority]) -> None:
