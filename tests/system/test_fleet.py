@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from reconcilers.uptime import TICK
 from tests.support.consul import Agent
 from tests.support.controller import Controller, gaps, manifest, none_is_added
 from tests.support.net import until
@@ -115,6 +116,12 @@ def hits_by_path(target: Target) -> dict[str, list[float]]:
     return found
 
 
+def uptimes(members: Collection[Controller]) -> list[float]:
+    """The known seconds up of each pod, as the member shows them that checks the pod."""
+    pages = [member.get(f"/api/v1/pods/{node}/{pod}") for node in NODES for pod in PODS for member in members]
+    return [json.loads(page.text)["uptime"]["1h"]["up"] for page in pages if page.status == 200]
+
+
 def test_every_pod_is_probed_by_one_member(members: dict[str, Controller], target: Target) -> None:
     target.clear()
     until(lambda: all(len(times) >= 12 for times in hits_by_path(target).values()), 60)
@@ -136,6 +143,8 @@ def test_a_member_is_killed_and_no_reader_of_the_health_notices(
             "the first probe of every pod by its heir",
         )
         until(lambda: time.monotonic() - killed > 30.0, 60, "the session of the killed member to end")
+    least = time.monotonic() - killed - TICK
+    assert min(uptimes(members.values())) >= least, "the time up continues from before the death of the member"
     assert readers.missing == set()
     assert readers.without_holder == set()
     assert readers.statuses == {"passing"}
