@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from reconcilers.manifest import parse
+from reconcilers.options import Rules
+from reconcilers.spec import PodKey
 from tests.support import program, sandbox
 from tests.support.consul import Agent
 from tests.support.documents import FIGURES, OPERATIONS, blocks, least_rights, text
@@ -102,10 +105,13 @@ GIVEN = {
 }
 """What each example that is run takes for given."""
 
-NOT_RUN = {"two-commands": "deploy/demo stays until Ctrl-C: it is run with --once; tests/run is what runs this test"}
+NOT_RUN = {
+    "two-commands": "deploy/demo stays until Ctrl-C: it is run with --once; tests/run is what runs this test",
+    "badges": "a part of a configuration of nginx",
+}
 """Examples whose commands are only read, and why."""
 
-APPLIED = {"least-rights"}
+APPLIED = {"least-rights", "dialogues"}
 """Those that are no commands, and are put to use in a test of their own."""
 
 MANIFEST = b"id: %s\nstatus_port: 8000\nstatus_http: true\n"
@@ -160,6 +166,14 @@ def check_out(folder: Path, wheels: Path) -> None:
     for name in ("controller", "reconcilers"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "wheels").symlink_to(wheels)
+
+
+@pytest.mark.parametrize("file", ["redis.yaml", "mail.yaml"])
+def test_the_dialogues_are_valid_manifests_where_the_operator_allows_them(file: str) -> None:
+    (block,) = (block for block in blocks() if (block.example, block.file) == ("dialogues", file))
+    parsed = parse(PodKey("web1", file.removesuffix(".yaml")), block.text.encode(), Rules(allow_send=True))
+    assert parsed.check is not None
+    assert parsed.warnings == ()
 
 
 def test_every_block_is_run_or_listed_as_an_exception() -> None:
