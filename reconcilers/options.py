@@ -34,6 +34,7 @@ from reconcilers.fields import (
     number,
     status_ranges,
 )
+from reconcilers.json_expression import json_expression
 from reconcilers.option import GRPC, HTTP, Kind, Option, declared, in_url, option_of
 from reconcilers.request_fields import Body, Headers, body_text, header_texts
 from reconcilers.spec import Method, Output
@@ -50,6 +51,7 @@ Delay = Annotated[float, BeforeValidator(duration(0, 86_400))]
 SWITCHING_PROTOCOLS = 101
 NO_BODY = "expected method GET: the answer to HEAD has no body"
 NO_UPGRADE = "expected http_version 1.1 and 101 among expect_status, because of the header Upgrade"
+JsonExpression = Annotated[str, BeforeValidator(json_expression)]
 HttpVersion = Annotated[Literal["1.1", "2"], BeforeValidator(http_version)]
 Days = Annotated[float, BeforeValidator(days(0, 3_650 * DAY))]
 Threshold = Annotated[int, BeforeValidator(number(1, 1000))]
@@ -80,6 +82,18 @@ class CheckOptions(BaseModel):
     expect_body: Annotated[
         Regex,
         Option("a regular expression (RE2, as in Go) that the first 64 KiB must match", "ok", HTTP, default="none"),
+    ] = ""
+    expect_body_not: Annotated[
+        Regex, Option("the same, which the first 64 KiB must not match", "DOWN", HTTP, default="none")
+    ] = ""
+    expect_json: Annotated[
+        JsonExpression,
+        Option(
+            "a JMESPath expression that must be `true` for the body: `status == 'UP'`",
+            "status == 'UP'",
+            HTTP,
+            default="none",
+        ),
     ] = ""
     headers: Annotated[
         Headers,
@@ -179,8 +193,8 @@ class CheckOptions(BaseModel):
         """Returns these options, and `defaults` for those that were not given.
 
         A default timeout is reduced to a shorter interval. A default `warn_above` of at least the timeout, which would
-        have no effect, is removed. A default method HEAD becomes GET if a body is expected, and a default `expect_body`
-        is removed if the method HEAD was given. A default `reuse` does not apply to POST, and default
+        have no effect, is removed. A default method HEAD becomes GET if a body is expected, and default expectations of
+        the body are removed if the method HEAD was given. A default `reuse` does not apply to POST, and default
         `follow_redirects` only to GET and HEAD. Raises FieldError if two given options contradict each other.
         """
         said = self.said()
@@ -320,9 +334,10 @@ def _of_durations(merged: CheckOptions) -> Iterator[_Contradiction]:
 
 
 def _of_requests(merged: CheckOptions, said: Mapping[str, Any]) -> Iterator[_Contradiction]:
-    if merged.method == "HEAD" and merged.expect_body:
-        changes = {"expect_body": ""} if "method" in said else {"method": "GET"}
-        yield _Contradiction("expect_body", NO_BODY, frozenset({"method", "expect_body"}), changes)
+    for name in ("expect_body", "expect_body_not", "expect_json"):
+        if merged.method == "HEAD" and getattr(merged, name):
+            changes = {name: ""} if "method" in said else {"method": "GET"}
+            yield _Contradiction(name, NO_BODY, frozenset({"method", name}), changes)
     if _upgrades(merged) and (merged.http_version == "2" or not _expects(merged, SWITCHING_PROTOCOLS)):
         headers = tuple(each for each in merged.headers if each[0].lower() != "upgrade")
         yield _Contradiction("headers", NO_UPGRADE, frozenset({"headers"}), {"headers": headers})

@@ -61,12 +61,13 @@ class HttpGet:
     """One HTTP request. `tls` None means plain HTTP. Only POST and PUT have a `body`.
 
     An answer is healthy if its status is in one of the `expect_status` ranges (both ends included) and its body matches
-    `expect_body` (RE2's syntax), if given. An answer whose status is in one of the `warn_status` ranges is a warning,
-    whatever its body. `headers` are sent unchanged. A Host among them changes neither the address nor the name that TLS
-    verifies. `reuse` keeps the connection for the next probe. `path` is percent-encoded. `host` is a validated name.
-    `http_version` 2 is negotiated by ALPN over TLS, and spoken with prior knowledge without TLS.
-    `basic_auth` or `bearer_token_file` authorize the request. Links must not lead out of `credentials_dir`. Up to
-    `follow_redirects` redirects to the same scheme, host and port are followed.
+    `expect_body` (RE2's syntax), does not match `expect_body_not` and makes `expect_json` (JMESPath) true, if given. An
+    answer whose status is in one of the `warn_status` ranges is a warning, whatever its body. `headers` are sent
+    unchanged. A Host among them changes neither the address nor the name that TLS verifies. `reuse` keeps the
+    connection for the next probe. `path` is percent-encoded. `host` is a validated name. `http_version` 2 is negotiated
+    by ALPN over TLS, and spoken with prior knowledge without TLS. `basic_auth` or `bearer_token_file` authorize the
+    request. Links must not lead out of `credentials_dir`. Up to `follow_redirects` redirects to the same scheme, host
+    and port are followed.
     """
 
     host: str
@@ -81,6 +82,8 @@ class HttpGet:
     http_version: Literal["1.1", "2"] = "1.1"
     body: str = ""
     warn_status: tuple[tuple[int, int], ...] = ()
+    expect_body_not: str = ""
+    expect_json: str = ""
     basic_auth: BasicAuth | None = None
     bearer_token_file: str = ""
     credentials_dir: str = ""

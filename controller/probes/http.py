@@ -9,6 +9,7 @@ from controller.probes.http_answer import MAX_EXCERPT, MAX_READ, HttpExchange, P
 from controller.probes.verdict import Verdict, bracketed
 from reconcilers.fields import compiled
 from reconcilers.health import FAILURE, SUCCESS, WARNING, Reason
+from reconcilers.json_expression import fault as json_fault
 from reconcilers.spec import WITH_BODY, CheckSpec, HttpGet
 
 ALPN = "http/1.1"
@@ -53,7 +54,7 @@ def fields(probe: HttpGet) -> Sequence[tuple[str, str]]:
 
 def kept(probe: HttpGet) -> int:
     """Returns how many bytes of a body are kept."""
-    return MAX_READ if probe.expect_body else MAX_EXCERPT
+    return MAX_READ if probe.expect_body or probe.expect_body_not or probe.expect_json else MAX_EXCERPT
 
 
 def exchange(prepared: Prepared, _: Exchange | None) -> HttpExchange:
@@ -68,7 +69,7 @@ def verdict(answer: Exchange, spec: CheckSpec) -> Verdict:
     assert isinstance(answer, HttpExchange | UnaryCall)  # noqa: S101 - as above
     if probe.warn_status and (warned := _warned(answer, spec, probe)):
         return warned
-    status, fault = answer.status, _fault(answer, probe)
+    status, fault = answer.status, _fault(answer, spec, probe)
     output = excerpt(answer) if spec.output.keeps(success=fault is None) else ""
     return Verdict(FAILURE, *fault, output, status) if fault else Verdict(SUCCESS, NO_REASON, "", output, status)
 
@@ -84,7 +85,7 @@ def _warned(answer: HttpExchange | UnaryCall, spec: CheckSpec, probe: HttpGet) -
     return Verdict(WARNING, Reason.STATUS, f"answered with status {status} (warn_status)", output, status)
 
 
-def _fault(answer: HttpExchange | UnaryCall, probe: HttpGet) -> tuple[Reason, str] | None:
+def _fault(answer: HttpExchange | UnaryCall, spec: CheckSpec, probe: HttpGet) -> tuple[Reason, str] | None:
     """Returns why an answer is not healthy, as a label and as a sentence."""
     status = answer.status
     for low, high in probe.expect_status:  # a call of `expects` in each probe would cost more
@@ -97,6 +98,13 @@ def _fault(answer: HttpExchange | UnaryCall, probe: HttpGet) -> tuple[Reason, st
         return Reason.PROTOCOL, CUT_HEAD
     if probe.expect_body and not compiled(probe.expect_body).search(_as_utf8(answer.body)):
         return Reason.BODY, f"the body does not match {probe.expect_body[:200]!r}"
+    if probe.expect_body_not and compiled(probe.expect_body_not).search(_as_utf8(answer.body)):
+        return Reason.BODY, f"the body matches {probe.expect_body_not[:200]!r} (expect_body_not)"
+    if probe.expect_json and (problem := json_fault(probe.expect_json, bytes(answer.body))):
+        if probe.credential_file or not spec.output.keeps(success=False):  # the problem may quote the body
+            problem = f"{probe.expect_json[:200]!r} is not true (expect_json)"
+        cut = ", of which only the first 64 KiB were read" if len(answer.body) >= MAX_READ else ""
+        return Reason.BODY, f"{problem}{cut}"
     return None
 
 

@@ -115,6 +115,17 @@ INVALID = {
     "expect-body-parentheses": ("status.expect_body", f"{REGEX} (RE2): missing ), got '((((("),
     "expect-body-slow": ("status.expect_body", "expected a simpler regular expression: 4506 steps, of which 2000 are"),
     "expect-body-unclosed": ("status.expect_body", f"{REGEX} (RE2): missing ): (ok, got '(ok'"),
+    "expect-body-not-unclosed": ("status.expect_body_not", f"{REGEX} (RE2): missing ): (ok, got '(ok'"),
+    "expect-body-not-with-head": ("status.expect_body_not", "expected method GET: the answer to HEAD has no body"),
+    "expect-json-column": ("status.expect_json", "expected a JMESPath expression: error at column 16, got "),
+    "expect-json-deep": (
+        "status.expect_json",
+        "expected a simpler JMESPath expression: it is nested more than 64 deep",
+    ),
+    "expect-json-grows": ("status.expect_json", "expected a simpler JMESPath expression: [...] is not supported, got "),
+    "expect-json-list": ("status.expect_json", "expected a JMESPath expression of at most 1024 characters, got ["),
+    "expect-json-long": ("status.expect_json", "expected a JMESPath expression of at most 1024 characters, got 'aaa"),
+    "expect-json-with-head": ("status.expect_json", "expected method GET: the answer to HEAD has no body"),
     "expect-body-with-head": ("status.expect_body", "expected method GET: the answer to HEAD has no body"),
     **{f"headers-{what}": HEADER_VALUE for what in ("blank", "crlf", "long", "mapping", "null", "tab", "umlaut")},
     "headers-connection-odd-case": ("status.headers", f"{OWN_HEADER}'cOnNeCtIoN'"),
@@ -213,6 +224,9 @@ def spec(probe: Probe = HTTPS, interval: float = 5.0, timeout: float = 5.0) -> C
 
 VALID = {
     "expect-body-umlaut": spec(replace(HTTPS, expect_body="(?i)^zust[äü]nde$")),
+    "expect-json": spec(
+        replace(HTTPS, expect_body_not="DOWN", expect_json="status == 'UP' && components.db.status == 'UP'")
+    ),
     "expect-status-lowest-and-highest": spec(replace(HTTPS, expect_status=((100, 100), (599, 599)))),
     "expect-status-one": spec(replace(HTTPS, expect_status=((204, 204),))),
     "expect-status-range": spec(replace(HTTPS, expect_status=((200, 299),))),

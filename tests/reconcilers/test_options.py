@@ -31,6 +31,7 @@ TLS = st.builds(
     PAIRS,
 )
 DURATIONS = st.integers(100, 20_000).map(lambda milliseconds: go_duration(milliseconds / 1000))
+OF_BODY = ("expect_body", "expect_body_not", "expect_json")
 SAID = st.fixed_dictionaries(
     {},
     optional={
@@ -39,6 +40,8 @@ SAID = st.fixed_dictionaries(
         "method": st.sampled_from(["GET", "HEAD"]),
         "expect_status": st.sampled_from([200, ["200-299"], [204, 302]]),
         "expect_body": st.sampled_from(["", "ok"]),
+        "expect_body_not": st.sampled_from(["", "DOWN"]),
+        "expect_json": st.sampled_from(["", "status == 'UP'"]),
         "headers": st.dictionaries(st.sampled_from(["X-A", "X-B"]), st.sampled_from(["1", "2"])),
         "failure_threshold": st.integers(1, 1000),
         "success_threshold": st.integers(1, 1000),
@@ -84,7 +87,7 @@ def test_speech_wins_over_defaults_and_silence_never_does(said: dict[str, Any], 
     for name in CheckOptions.model_fields.keys() - {"tls"}:
         if name in said:
             assert getattr(merged, name) == getattr(speech, name)
-        elif name not in {"timeout", "method", "expect_body", "warn_above"}:
+        elif name not in {"timeout", "method", *OF_BODY, "warn_above"}:
             assert getattr(merged, name) == getattr(defaults, name)
     for name in TlsOptions.model_fields:
         source = speech if name in said.get("tls", {}) else defaults
@@ -95,12 +98,12 @@ def test_speech_wins_over_defaults_and_silence_never_does(said: dict[str, Any], 
 def test_what_is_in_force_is_never_a_contradiction(said: dict[str, Any], default: dict[str, Any]) -> None:
     speech, defaults = options(**said), options(**default)
     if message := contradiction(speech, defaults):
-        assert message.startswith(("timeout: ", "expect_body: ", "warn_above: "))
+        assert message.startswith(("timeout: ", *(f"{name}: " for name in OF_BODY), "warn_above: "))
         return
     merged = speech.over(defaults)
     assert merged.timeout <= merged.interval
     assert merged.warn_above < merged.timeout
-    assert not (merged.method == "HEAD" and merged.expect_body)
+    assert not (merged.method == "HEAD" and any(getattr(merged, name) for name in OF_BODY))
     assert bool(merged.tls.cert_file) == bool(merged.tls.key_file)
     assert merged.timeout in {speech.timeout, defaults.timeout, merged.interval}
     assert CheckOptions().over(merged) == merged
