@@ -1,9 +1,12 @@
 """`follow_redirects`: which redirects are followed, where no request ever goes, and what counts in the end."""
 
+import re
 import ssl
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.probes.failure import Failure
 from controller.probes.redirects import exchange, next_path, prepared
@@ -141,6 +144,42 @@ def test_one_redirect_more_than_allowed_is_a_failure() -> None:
     found = location("/x", number=3)
     assert isinstance(found, Failure)
     assert found.words.startswith("answered with status 302, redirect number 4 of this probe, to http://web1:8000/x: ")
+
+
+PIECES = st.sampled_from(
+    [
+        b"http:",
+        b"https:",
+        b"//",
+        b"/",
+        b"\\",
+        b"..",
+        b"web1",
+        b"WEB1",
+        b":8000",
+        b"@",
+        b"?",
+        b"#",
+        b"[::1]",
+        b"%",
+        b" ",
+        b"\r\nX: y",
+    ]
+)
+PLACES = st.lists(PIECES | st.binary(max_size=4), max_size=8).map(b"".join)
+
+
+@given(PLACES)
+def test_whatever_a_location_says_the_next_request_has_a_path_in_one_line(value: bytes) -> None:
+    reads = exchange(prepared(PLAIN), None)
+    reads.status, reads.has_head, reads.locations = 302, True, {value}
+    found = next_path(reads, PLAIN, 0)
+    if isinstance(found, Failure):
+        assert found.words.isprintable()
+        assert len(found.words) < 450
+    else:
+        assert found
+        assert re.fullmatch(r"/[!-~]*", found)
 
 
 # In the engine
