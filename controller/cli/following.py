@@ -166,7 +166,12 @@ class FolderPods(AbstractContextManager["FolderPods"]):
     """The pods of a folder of manifests, with their health from another folder."""
 
     def __init__(
-        self, intents: Path, healths: Path | None, node: str, pod: str | None, selector: Selector = NO_SELECTOR
+        self,
+        intents: Path,
+        healths: Path | None,
+        node: str | None,
+        pod: str | None,
+        selector: Selector = NO_SELECTOR,
     ) -> None:
         self._read = partial(inspection.from_folders, intents, healths, node, pod)
         self._selector = selector

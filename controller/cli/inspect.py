@@ -1,6 +1,6 @@
 """`podpulse inspect`: shows scheduled pods and their health."""
 
-import socket
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from controller.cli import inspection
+from controller.cli import inspection, nothing_found
 from controller.cli.inspection import InspectedPod
-from controller.cli.options import FOLDER, check_names, client, consul_options, explained, label_option
+from controller.cli.nothing_found import Absence
+from controller.cli.options import FOLDER, check_names, client_of, consul_options, explained, label_option, load
 from controller.cli.terminal import console, say, say_json
 from controller.intent.source import SourceError
 from reconcilers.labels import Selector
@@ -18,7 +19,7 @@ from reconcilers.labels import Selector
 
 @click.command()
 @click.option("--pod", metavar="POD", help="Only pods of this name [all].")
-@click.option("--node", metavar="NAME", help="Only pods of this node [all; with --intent-dir the host's name].")
+@click.option("--node", metavar="NAME", help="Only pods of this node [all].")
 @label_option
 @click.option(
     "--format",
@@ -45,7 +46,8 @@ def inspect(
     The JSON has the fields of p2-inspect (health_check, health, intent_manifest_sha, intent_locations, intent_versions,
     and the same of reality), and in addition scheduled, labels, reason, detail, since, last_probe and
     probed_manifest_sha. A pod without published health is unknown. Without any pod, the tree is {} and the list is
-    null, as with p2-inspect. Labels are read from the manifests, whether or not a controller declares them.
+    null, as with p2-inspect, and standard error has the likely reason. Labels are read from the manifests, whether or
+    not a controller declares them. With --intent-dir, the node is that of the published health, else the host's name.
 
     In a fleet, or with `publish_uptime` in the configuration, a pod has its uptime: by window (1h, 24h, 7d, 30d) the
     seconds up and down, and the share of time up. The table shows that of 24 hours.
@@ -62,23 +64,40 @@ def inspect(
     \b
     Exit codes:
       0  the pods were shown, whatever their health
-      1  Consul did not answer or refused, or a folder cannot be read
+      1  no pod has the name of --pod, or no node that of --node; Consul did not answer or refused; or a folder cannot
+         be read
       2  wrong usage
     """
     check_names({"--node": node, "--pod": pod})
     if health_dir and not intent_dir:
         raise click.UsageError("--health-dir: expected --intent-dir too")
     with explained(SourceError):
-        if intent_dir:
-            pods = inspection.from_folders(intent_dir, health_dir, node or socket.gethostname(), pod)
-        else:
-            with client(consul) as consul_client:
-                pods = inspection.from_consul(consul_client, "intent", node, pod)
-        pods = inspection.selected(pods, selector)
+        found, absence = _in_folders(intent_dir, health_dir, node, pod) if intent_dir else _in_consul(consul, node, pod)
+        pods = inspection.selected(found, selector)
         if form == "table":
             _show(pods)
         else:
             say_json(inspection.as_tree(pods) if form == "tree" else inspection.as_list(pods) or None)
+    if found and not pods:
+        absence = Absence(f"none of the {len(found)} pods has these labels")
+    if not pods:
+        say(absence.text, err=True)
+    sys.exit(1 if absence.is_wrong and not pods else 0)
+
+
+def _in_folders(
+    intent_dir: Path, health_dir: Path | None, node: str | None, pod: str | None
+) -> tuple[Sequence[InspectedPod], Absence]:
+    every = inspection.from_folders(intent_dir, health_dir, node, None)
+    pods = [each for each in every if pod in {None, each.key.pod}]
+    return pods, nothing_found.in_folder((each.key for each in every), intent_dir, node, pod)
+
+
+def _in_consul(consul: Mapping[str, Any], node: str | None, pod: str | None) -> tuple[Sequence[InspectedPod], Absence]:
+    config = load(None, consul, {})
+    with client_of(config) as client:
+        pods = inspection.from_consul(client, config.tree, node, pod)
+        return pods, Absence("") if pods else nothing_found.in_consul(client, config, node, pod)
 
 
 def _show(pods: Sequence[InspectedPod]) -> None:

@@ -3,7 +3,9 @@
 Source of the shapes: p2's wiki page "Health Checks" (`health_check`), pkg/inspect of square/p2 (the other fields).
 """
 
+import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -71,16 +73,19 @@ def _healths(client: ConsulClient, node: str | None, pod: str | None) -> Iterato
     yield from consul_parts.read(client, names).pairs
 
 
-def from_folders(intents: Path, healths: Path | None, node: str, pod: str | None) -> list[InspectedPod]:
+def from_folders(intents: Path, healths: Path | None, node: str | None, pod: str | None) -> list[InspectedPod]:
     """The same without Consul. Raises SourceError or OSError if a folder cannot be read.
 
-    Records of a controller that has ended are ignored, as they are removed in Consul.
+    Manifests in a folder do not name a node. Without `node`, they are those of the node of most records, or of this
+    host. Records of a controller that has ended are ignored, as they are removed in Consul.
     """
-    listing = DirectorySource(intents, node, tuple).next(0)
+    records = directory.read(healths) if healths else {}
+    nodes = Counter(key.node for key in records).most_common(1)
+    name = node or (nodes[0][0] if nodes else socket.gethostname())
+    listing = DirectorySource(intents, name, tuple).next(0)
     files = {key: entry.data for key, entry in listing.entries.items()}
     fresh = healths is not None and directory.is_alive(healths, time.time())
-    records = directory.read(healths) if healths and fresh else {}
-    return joined(files, {}, records, node, pod)
+    return joined(files, {}, records if fresh else {}, node, pod)
 
 
 def as_tree(pods: Iterable[InspectedPod]) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,12 +15,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from controller.cli import table, terminal
+from controller.cli import inspection, nothing_found, table, terminal
 from controller.cli.following import ConsulPods, FolderPods, View
 from controller.cli.inspection import InspectedPod
-from controller.cli.options import FOLDER, check_names, consul_options, explained, label_option, load
+from controller.cli.options import FOLDER, check_names, client_of, consul_options, explained, label_option, load
 from controller.cli.terminal import say
-from controller.config import ConfigError
+from controller.config import Config, ConfigError
 from controller.consul.client import ConsulClient, ConsulError
 from controller.intent.source import SourceError
 from reconcilers.escaping import safe_words
@@ -38,8 +37,8 @@ OTHER_LINES = 5
 class Screen(Protocol):
     """Shows views."""
 
-    def show(self, view: View) -> None:
-        """Shows the current view, whether or not it changed."""
+    def show(self, view: View, hint: str = "") -> None:
+        """Shows the current view, whether or not it changed. `hint` says why it has no pods."""
 
 
 class Lines:
@@ -48,9 +47,13 @@ class Lines:
     def __init__(self, changes: Callable[[Sequence[InspectedPod]], str | None]) -> None:
         self._changes = changes
         self._reported = ""
+        self._hinted = ""
         self._view = View()
 
-    def show(self, view: View) -> None:
+    def show(self, view: View, hint: str = "") -> None:
+        if hint != self._hinted:
+            say(f"waiting: {hint}", err=True)
+            self._hinted = hint
         if view.trouble and not self._reported:
             say(f"waiting: {view.trouble}", err=True)
         elif self._reported and not view.trouble:
@@ -113,12 +116,12 @@ class LiveTable:
         self._live = live
         self._console = console
 
-    def show(self, view: View) -> None:
+    def show(self, view: View, hint: str = "") -> None:
         if view.sights is None:
             trouble = f": {safe_words(view.trouble)}" if view.trouble else " …"
             self._live.update(Text(f"waiting for Consul{trouble}"), refresh=True)
         else:
-            self._live.update(self._drawn(view.sights, view.trouble), refresh=True)
+            self._live.update(self._drawn(view.sights, view.trouble or ("" if view.sights else hint)), refresh=True)
 
     def _drawn(self, sights: Sequence[InspectedPod], trouble: str) -> Group:
         now, room = time.time(), max(1, self._console.height - OTHER_LINES)
@@ -132,7 +135,7 @@ class LiveTable:
 
 
 @click.command()
-@click.option("--node", metavar="NAME", help="Only pods of this node [all; with --intent-dir the host's name].")
+@click.option("--node", metavar="NAME", help="Only pods of this node [all].")
 @click.option("--health", "pod", metavar="POD", help="Only this pod, in p2-watch's format: lines of `<node> <status>`.")
 @label_option
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
@@ -151,7 +154,9 @@ def watch(
     A terminal shows a live table with the worst pods first. PROBED is the time since the probe after which the health
     was last published. Elsewhere each change is one line: time, node, pod, status, reason and detail. The status is
     `gone` if the pod does not exist any more. With --health, each change prints all nodes of the pod with their status,
-    sorted and followed by a blank line. If Consul does not answer, watch reports it once and retries.
+    sorted and followed by a blank line. If Consul does not answer, watch reports it once and retries; if there are no
+    pods, it says the likely reason and waits. With --intent-dir, the node is that of the published health, else the
+    host's name.
 
     \b
     Examples:
@@ -175,7 +180,7 @@ def watch(
     with explained(ConfigError, ConsulError, SourceError):
         config = load(None, consul, {})
         pods = (
-            FolderPods(intent_dir, health_dir, node or socket.gethostname(), pod, selector)
+            FolderPods(intent_dir, health_dir, node, pod, selector)
             if intent_dir
             else ConsulPods(
                 partial(ConsulClient, config.consul_settings(os.environ)), node, pod, config.consul.wait, selector
@@ -183,8 +188,23 @@ def watch(
         )
         with suppress(KeyboardInterrupt), pods, _screen(pod) as screen:
             screen.show(View())
+            hint: str | None = None
             while True:
-                screen.show(pods.next(REFRESH))
+                view = pods.next(REFRESH)
+                if view.sights is not None and hint is None:
+                    hint = "" if view.sights else _hint(config, intent_dir, health_dir, node, pod)
+                screen.show(view, hint or "")
+
+
+def _hint(config: Config, intent_dir: Path | None, health_dir: Path | None, node: str | None, pod: str | None) -> str:
+    """Returns why there are no pods at the start; "" if that cannot be read now."""
+    with suppress(click.ClickException, SourceError, OSError):
+        if intent_dir:
+            keys = [each.key for each in inspection.from_folders(intent_dir, health_dir, node, None)]
+            return nothing_found.in_folder(keys, intent_dir, node, pod).text
+        with client_of(config) as client:
+            return nothing_found.in_consul(client, config, node, pod).text
+    return ""
 
 
 @contextmanager

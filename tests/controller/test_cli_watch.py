@@ -55,8 +55,9 @@ def test_with_health_the_lines_are_p2s(consul: Agent) -> None:
 
 
 def test_a_problem_and_its_end_are_each_reported_once(persistent_consul: Agent) -> None:
+    persistent_consul.put("health/isup/web1", record(HealthState.PASSING))
     with Running("watch", "--health", "isup", "--consul", persistent_consul.address) as watching:
-        until(lambda: watching.out == "\n", 20.0)
+        until(lambda: watching.out == "web1 passing\n\n", 20.0)
         persistent_consul.kill()
         until(lambda: "waiting: reading keys: Consul at" in watching.err)
         persistent_consul.start()
