@@ -19,14 +19,24 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f"expected the Python that Podpulse is installed for, such as .venv/bin/python: {missing}")
 
-__all__ = ["ManifestError", "Untranslatable", "Writer", "is_address", "path_of", "port_of", "redirects", "split_url"]
+__all__ = [
+    "ManifestError",
+    "Untranslatable",
+    "Writer",
+    "follow_redirects",
+    "is_address",
+    "path_of",
+    "port_of",
+    "split_url",
+]
 
+REDIRECTS = 10
 ALLOWED: Mapping[str, Any] = {
     "allow_headers": True,
     "allow_send": True,
     "allow_methods": frozenset({"GET", "HEAD", "POST", "PUT", "OPTIONS"}),
     "credentials_dir": "/",
-    "max_redirects": 10,
+    "max_redirects": REDIRECTS,
     "labels": None,
 }
 """What an operator can permit."""
@@ -70,9 +80,13 @@ class Writer:
         file.write_bytes(data)
 
 
-def redirects(hops: int) -> dict[str, int]:
-    """Returns the option that follows redirects, if this version has it."""
-    return {"follow_redirects": hops} if "follow_redirects" in OPTIONS else {}
+def follow_redirects(document: Mapping[str, Any]) -> bool:
+    """Lets a check over HTTP follow redirects. Returns whether it does: only GET and HEAD can."""
+    status = document["status"]
+    if "path" not in status or status.get("method", "GET") not in {"GET", "HEAD"}:
+        return False
+    status["follow_redirects"] = REDIRECTS
+    return True
 
 
 def split_url(text: str) -> SplitResult:

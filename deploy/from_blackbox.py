@@ -10,8 +10,9 @@ manifest cannot express, standard error gets one line. A target whose check woul
 is left out.
 
 Three differences apply to every target and are not reported: a probe follows no redirect unless the module says
-`follow_redirects: true`, and then only to the same host and port; it connects to the addresses of a name in the
-resolver's order; and the thresholds are taken from the controller's configuration.
+`follow_redirects: true` (or with --follow-redirects does not say false), and then only to the same host and port; it
+connects to the addresses of a name in the resolver's order; and the thresholds are taken from the controller's
+configuration.
 
 Exit codes:
   0  every target has its manifest
@@ -32,7 +33,17 @@ from typing import Any
 from urllib.parse import SplitResult
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deploy.converting import PORTS, ManifestError, Untranslatable, Writer, path_of, port_of, redirects, split_url
+from deploy.converting import (
+    PORTS,
+    REDIRECTS,
+    ManifestError,
+    Untranslatable,
+    Writer,
+    follow_redirects,
+    path_of,
+    port_of,
+    split_url,
+)
 from deploy.scrape_targets import Json, Target, Unusable, read, seconds, targets
 from reconcilers.fields import go_duration
 
@@ -69,16 +80,21 @@ class Conversion:
 # One target
 
 
-def conversion(target: Target, modules: Mapping[str, Json]) -> Conversion:
-    """Returns the manifest of a target. Raises Untranslatable if none has the same meaning."""
+def conversion(target: Target, modules: Mapping[str, Json], *, follow: bool = False) -> Conversion:
+    """Returns the manifest of a target; with `follow` redirects are followed unless its module says that they are not.
+
+    Raises:
+        Untranslatable: No manifest has the same meaning.
+    """
     if not (module := modules.get(target.module)):
         raise Untranslatable(f"there is no module {target.module}")
     prober = str(module.get("prober"))
     if prober not in PROBERS:
         raise Untranslatable(f"prober {prober}: no probe does that; kind tcp can check a port of the host instead")
-    options = {
-        key: value for key, value in (module.get(prober) or {}).items() if value not in (None, "", [], {}, False)
-    }
+    given = {**({"follow_redirects": True} if follow and prober == "http" else {}), **(module.get(prober) or {})}
+    if given.get("no_follow_redirects"):
+        given["follow_redirects"] = False
+    options = {key: value for key, value in given.items() if value not in (None, "", [], {}, False)}
     made = PROBERS[prober](target, options)
     if unknown := sorted(options.keys() - WITHOUT_EFFECT):
         raise Untranslatable(f"{prober}.{unknown[0]}: no probe does that")
@@ -99,12 +115,14 @@ def _http(target: Target, options: Json) -> Conversion:
         raise Untranslatable(f"the module never succeeds with {url.scheme}")
     status: Json = {"path": path_of(url), "expect_status": _statuses(options)}
     made = Conversion(url.hostname or "", {"status_port": _port(url, PORTS[url.scheme]), **plain, "status": status})
-    if options.pop("follow_redirects", False):
-        status |= redirects(10)
-        made.notes.append("follow_redirects: only to the same host and port, and as far as the controller allows it")
     for without_use in ("fail_if_ssl", "fail_if_not_ssl", "no_follow_redirects"):
         options.pop(without_use, None)
+    follows = options.pop("follow_redirects", False)
     _request(target, options, made)
+    if follows and follow_redirects(made.document):
+        made.needs["max_redirects"] = {str(REDIRECTS)}
+    elif follows:
+        made.notes.append("follow_redirects: only GET and HEAD follow redirects")
     _http_version(options, status)
     _bodies(options, status)
     if _authorize(options, status):
@@ -270,14 +288,16 @@ PROBERS: Mapping[str, Callable[[Target, Json], Conversion]] = {"http": _http, "t
 # All targets
 
 
-def convert(modules: Mapping[str, Json], found: Sequence[Target | str], folder: Path) -> Iterator[str]:
+def convert(
+    modules: Mapping[str, Json], found: Sequence[Target | str], folder: Path, *, follow: bool = False
+) -> Iterator[str]:
     """Writes the manifests, and yields the lines to report. A line that begins with `left out` names what has none."""
     yield from (each for each in found if isinstance(each, str))
     writer, made = Writer(folder), []
     for target in (each for each in found if isinstance(each, Target)):
         name = f"{target.job} {_shown(target.address)}"
         try:
-            made.append((name, target, conversion(target, modules)))
+            made.append((name, target, conversion(target, modules, follow=follow)))
         except ValueError as error:
             yield f"left out: {name}: {error}"
         except (AttributeError, TypeError):
@@ -333,12 +353,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the manifests are written")
     parser.add_argument("--modules", metavar="FILE", type=Path, required=True, help="blackbox_exporter's configuration")
     parser.add_argument("--prometheus", metavar="FILE", type=Path, required=True, help="Prometheus' configuration")
+    parser.add_argument("--follow-redirects", action="store_true", help="follow redirects unless the module forbids it")
     given = parser.parse_args(arguments)
     left_out = False
     try:
         modules = read(given.modules, dict).get("modules") or {}
         found = _found(given.prometheus)
-        for line in convert(modules, found, given.folder):
+        for line in convert(modules, found, given.folder, follow=given.follow_redirects):
             left_out |= line.startswith("left out")
             sys.stderr.write(f"{line}\n")
     except Unusable as error:

@@ -8,8 +8,9 @@ Each HTTP and TCP check becomes FOLDER/<node>/<pod>.yaml; the pod is named after
 validates every manifest before it is written. For each option that a manifest cannot express, standard error gets one
 line. A check that would change its meaning without the option is left out.
 
-Two differences apply to every check and are not reported: consul-esm follows redirects, but a probe does not; and the
-thresholds are taken from the controller's configuration, not from the manifests.
+Two differences apply to every check and are not reported: consul-esm follows redirects, but a probe does so only with
+--follow-redirects, to the same host and port, and as far as `max_redirects` of the controller's configuration allows;
+and the thresholds are taken from the controller's configuration, not from the manifests.
 
 Exit codes:
   0  every check has its manifest
@@ -28,7 +29,17 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from deploy.converting import PORTS, ManifestError, Untranslatable, Writer, is_address, path_of, port_of, split_url
+from deploy.converting import (
+    PORTS,
+    ManifestError,
+    Untranslatable,
+    Writer,
+    follow_redirects,
+    is_address,
+    path_of,
+    port_of,
+    split_url,
+)
 from reconcilers.fields import duration, go_duration
 from reconcilers.options import OPTIONS
 from reconcilers.spec import is_name
@@ -144,7 +155,7 @@ def _given(duration: object) -> bool:
     return duration not in {None, "", "0s", 0}
 
 
-def convert(checks: list[Mapping[str, Any]], folder: Path) -> Iterator[str]:
+def convert(checks: list[Mapping[str, Any]], folder: Path, *, follow: bool = False) -> Iterator[str]:
     """Writes the manifests, and yields the lines to report. A line that begins with `left out` names a check without a
     manifest."""
     writer = Writer(folder)
@@ -155,6 +166,8 @@ def convert(checks: list[Mapping[str, Any]], folder: Path) -> Iterator[str]:
             continue
         try:
             document, notes = manifest(check)
+            if follow:
+                follow_redirects(document)
             writer.write(check["Node"], document)
         except ManifestError as error:
             yield from (f"left out: {name}: {each}" for each in error.every)
@@ -190,14 +203,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the manifests are written")
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument("--follow-redirects", action="store_true", help="follow redirects of GET and HEAD")
+    given = parser.parse_args(arguments)
     try:
         checks = _checks(sys.stdin.buffer.read())
     except ValueError as error:
         parser.error(str(error))
     left_out = False
     try:
-        for line in convert(checks, folder):
+        for line in convert(checks, given.folder, follow=given.follow_redirects):
             left_out |= line.startswith("left out")
             sys.stderr.write(f"{line}\n")
     except OSError as error:

@@ -137,7 +137,6 @@ def test_the_options_of_a_module_become_those_of_a_manifest(
     ("option", "module", "expected"),
     [
         ("expect_body_not", http(fail_if_body_matches_regexp=["a", "b|c"]), "(?:a)|(?:b|c)"),
-        ("follow_redirects", http(follow_redirects=True), 10),
         ("bearer_token_file", http(bearer_token_file="/token"), "/token"),
         ("bearer_token_file", http(authorization={"credentials_file": "/token"}), "/token"),
         (
@@ -154,11 +153,30 @@ def test_options_that_this_version_may_lack_are_used_or_named(
     found = [manifest["status"].get(option) for manifest in manifests(tmp_path).values()]
     if option in OPTIONS:
         assert (code, found) == (0, [expected])
-    elif option == "follow_redirects":
-        assert (code, found) == (0, [None])
     else:
         assert (code, found) == (1, [])
         assert f"status.{option}: this version of Podpulse has no such option" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "by_itself", "asked_for"),
+    [
+        ({}, None, 10),
+        ({"follow_redirects": True}, 10, 10),
+        ({"follow_redirects": False}, None, None),
+        ({"no_follow_redirects": True}, None, None),
+        ({"follow_redirects": True, "method": "POST"}, None, None),
+    ],
+)
+def test_redirects_are_followed_where_the_module_or_the_user_says_so(
+    tmp_path: Path, options: Mapping[str, Any], by_itself: int | None, asked_for: int | None
+) -> None:
+    code, said = convert(tmp_path, {"m": http(**options)}, job("http://web1/"))
+    assert (code, manifests(tmp_path)["web1/web"]["status"].get("follow_redirects")) == (0, by_itself)
+    assert ("`max_redirects: 10`" in said) is (by_itself is not None)
+    files = ["--modules", str(tmp_path / "blackbox.yml"), "--prometheus", str(tmp_path / "prometheus.yml")]
+    assert main([str(tmp_path / "out"), *files, "--follow-redirects"]) == 0
+    assert manifests(tmp_path)["web1/web"]["status"].get("follow_redirects") == asked_for
 
 
 @pytest.mark.parametrize(("protocol", "asks"), [("smtp", "EHLO prober\r"), ("imap", ". STARTTLS"), ("pop3", "STLS\r")])

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
@@ -27,12 +27,12 @@ def check(check_id: str = "service:web", node: str = "printer1", **definition: A
     return {"Node": node, "CheckID": check_id, "Name": "", "Status": "passing", "Definition": definition}
 
 
-def convert(folder: Path, *checks: Mapping[str, Any]) -> tuple[int, str]:
+def convert(folder: Path, *checks: Mapping[str, Any], options: Sequence[str] = ()) -> tuple[int, str]:
     """The exit code, and what was said."""
     before, sys.stdin = sys.stdin, TextIOWrapper(BytesIO(json.dumps(checks).encode()))
     try:
         with redirect_stderr(StringIO()) as said:
-            code = main([str(folder)])
+            code = main([str(folder), *options])
     finally:
         sys.stdin = before
     return code, said.getvalue()
@@ -165,6 +165,18 @@ def test_a_tcp_check_uses_tls(tmp_path: Path, definition: Mapping[str, Any], tls
 def test_429_is_a_warning_as_it_is_for_consul_esm(tmp_path: Path) -> None:
     convert(tmp_path, check(HTTP="http://web/"))
     assert manifests(tmp_path)["printer1/web"]["status"]["warn_status"] == 429
+
+
+def test_redirects_are_followed_on_request(tmp_path: Path) -> None:
+    checks = (check("a", HTTP="http://web/"), check("b", HTTP="http://web/", Method="PUT"), check("c", TCP="web:1"))
+    cases: tuple[tuple[list[str], list[int | None]], ...] = (
+        ([], [None, None, None]),
+        (["--follow-redirects"], [10, None, None]),
+    )
+    for options, expected in cases:
+        assert convert(tmp_path, *checks, options=options)[0] == 0
+        found = manifests(tmp_path)
+        assert [found[f"printer1/{pod}"]["status"].get("follow_redirects") for pod in "abc"] == expected
 
 
 def test_two_checks_of_one_name_are_not_one(tmp_path: Path) -> None:
