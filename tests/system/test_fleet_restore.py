@@ -17,7 +17,7 @@ from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest
 from tests.support.members import Reader
 from tests.support.net import until
-from tests.support.shares import is_held_as_shared, session_of_controller
+from tests.support.shares import is_held_as_shared
 from tests.support.targets import Target, answer
 
 PODS = [PodKey(f"node{number:02}", f"pod{number:02}") for number in range(24)]
@@ -70,10 +70,11 @@ def owned_by(member: str, *members: str) -> list[PodKey]:
     return [key for key in PODS if view.owner(key.node) == member]
 
 
-def write_late(agent: Agent, pods: list[PodKey], session: str, flags: int) -> None:
+def write_late(agent: Agent, pods: list[PodKey], flags: int) -> None:
     """Writes what a member writes that has not noticed the restore yet: its Flags are of the view before."""
+    entries = agent.entries("health/")
     for key in map(health_key, pods):
-        agent.put(key, agent.get(key) or b"", acquire=session, flags=str(flags))
+        agent.put(key, agent.get(key) or b"", acquire=str(entries[key]["Session"]), flags=str(flags))
 
 
 @pytest.mark.slow
@@ -102,7 +103,7 @@ def test_publication_goes_on_after_consul_was_restored_from_a_snapshot(
 
     late = [key for key in owned_by("m3", "m1", "m2", "m3") if key in owned_by("m1", "m1", "m2")]
     assert late
-    write_late(agent, late, session_of_controller(agent, "m1"), before)
+    write_late(agent, late, before)
     with Reader(agent, frozenset(PODS), pause=0.05) as read:
         members["m3"] = start(stack, agent, "m3")
         until(lambda: is_shared("m1", "m2", "m3"), WITHIN, "the new member to hold its keys")
