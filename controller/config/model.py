@@ -176,7 +176,7 @@ class Config(Section):
         try:
             read_urls(self.urls, self.urls_file)
         except ValueError as error:
-            raise ValueError(f"urls_file: {error}") from None
+            raise ValueError(f"urls_file: expected a file of URLs, one on each line: {error}") from None
         return self
 
     @property

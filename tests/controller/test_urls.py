@@ -64,7 +64,7 @@ def test_nothing_waits_after_a_wake() -> None:
         ({"urls": "http://a/", "intent_dir": "/a", "health_dir": "/b"}, "expected no intent_dir"),
         ({"urls": "http://a/", "tree": "reality"}, "expected no tree: reality"),
         ({"urls": "http://a/", "address": "catalog"}, "expected no address: catalog"),
-        ({"urls_file": "/nowhere"}, "urls_file: /nowhere: No such file"),
+        ({"urls_file": "/nowhere"}, "urls_file: expected a file of URLs, one on each line: /nowhere: No such file"),
     ],
 )
 def test_a_wrong_list_is_an_error_before_the_start(options: dict[str, object], problem: str) -> None:
@@ -75,7 +75,7 @@ def test_a_wrong_list_is_an_error_before_the_start(options: dict[str, object], p
 def test_an_error_in_a_file_names_the_file_and_the_url(tmp_path: Path) -> None:
     (tmp_path / "urls").write_text("http://web1/\ntcp://web2\n")
     said = complaint(run("run", "--urls", tmp_path / "urls"))
-    assert f"urls_file: {tmp_path / 'urls'}: 'tcp://web2': expected a port" in said
+    assert f"one on each line: {tmp_path / 'urls'}: 'tcp://web2': expected a port" in said
     assert "--save: expected --url or --urls" in complaint(run("run", "--save", tmp_path))
 
 
