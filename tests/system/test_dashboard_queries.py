@@ -31,7 +31,10 @@ ANSWERED_WITHIN = 60.0
 POD, SEEN_AS = "flaps.example", "web1:9815"
 SINGLE = {"node": "web1", "pod": POD}
 MEMBER, MEMBER_SEEN_AS = "m1", "m1:9815"
-NAMES = ("web1", "web2", POD, "bad", "denied", "invalid", "paused", SEEN_AS, "web2:9815", MEMBER, MEMBER_SEEN_AS)
+NAMES = (
+    *("web1", "web2", POD, "bad", "busy", "denied", "invalid", "paused"),
+    *(SEEN_AS, "web2:9815", MEMBER, MEMBER_SEEN_AS),
+)
 """The possible values of every variable."""
 
 
@@ -79,16 +82,18 @@ def scene(
     tmp_path: Path,
     stack: ExitStack,
 ) -> tuple[Controller, Controller, Prometheus]:
-    """A node with pods of all kinds: healthy, failing, flapping with a certificate that expires soon, denied, and with
-    an invalid manifest. Its controller was restarted, the controller of another node is down, and a
+    """A node with pods of all kinds: healthy, failing, with a warning, flapping with a certificate that expires soon,
+    denied, and with an invalid manifest. Its controller was restarted, the controller of another node is down, and a
     member of a fleet has a Consul of its own."""
     authority = Authority(tmp_path / "tls")
     soon = datetime.now(UTC) + timedelta(days=5)
     flaps = stack.enter_context(Target(authority.server("web1", not_after=soon)))
     flaps.behave(by_turns(answer(200), answer(503)))
     target.behave(answer(503), "/bad")
+    target.behave(answer(429), "/busy")
     fleet.schedule("good", "bad")
     fleet.write(POD, manifest(POD, flaps.port, https=True))
+    fleet.write("busy", manifest("busy", target.port, "/busy", warn_status=429))
     fleet.write("denied", manifest("denied", 8500))
     fleet.write("invalid", b"id: [")
     fleet.write("paused", manifest("paused", target.port, paused=True))
@@ -124,6 +129,7 @@ def test_every_query_has_a_result_and_uses_exported_metrics(scene: tuple[Control
 
     assert found(prometheus, asked, "Unhealthy pods A") >= {
         ("bad", "critical", "status"),
+        ("busy", "warning", "status"),
         ("denied", "unknown", "denied"),
     }
     assert found(prometheus, asked, "Pods with an invalid manifest A") == {("invalid",)}
