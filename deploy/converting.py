@@ -6,7 +6,6 @@ import posixpath
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -14,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 try:
     from reconcilers.manifest import ManifestError, parse
-    from reconcilers.options import OPTIONS, Rules
+    from reconcilers.options import Rules
     from reconcilers.spec import PodKey, is_name
 except ModuleNotFoundError as missing:
     sys.exit(f"expected the Python that Podpulse is installed for, such as .venv/bin/python: {missing}")
@@ -31,16 +30,15 @@ __all__ = [
 ]
 
 REDIRECTS = 10
-ALLOWED: Mapping[str, Any] = {
-    "allow_headers": True,
-    "allow_send": True,
-    "allow_methods": frozenset({"GET", "HEAD", "POST", "PUT", "OPTIONS"}),
-    "credentials_dir": "/",
-    "max_redirects": REDIRECTS,
-    "labels": None,
-}
+RULES = Rules(
+    allow_headers=True,
+    allow_methods=frozenset({"GET", "HEAD", "POST", "PUT", "OPTIONS"}),
+    allow_send=True,
+    credentials_dir="/",
+    max_redirects=REDIRECTS,
+    labels=None,
+)
 """What an operator can permit."""
-RULES = Rules(**{each.name: ALLOWED[each.name] for each in fields(Rules) if each.name in ALLOWED})
 PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -68,8 +66,6 @@ class Writer:
         for what, name in (("node", node), ("pod", pod)):
             if not is_name(name):
                 raise Untranslatable(f"{name!r} cannot be the name of a {what}")
-        if unknown := sorted(document["status"].keys() - OPTIONS.keys()):
-            raise Untranslatable(f"status.{unknown[0]}: this version of Podpulse has no such option")
         data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
         parse(PodKey(node, pod), data, RULES)
         file = self._folder / node / f"{pod}.yaml"

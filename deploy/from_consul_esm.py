@@ -41,7 +41,6 @@ from deploy.converting import (
     split_url,
 )
 from reconcilers.fields import duration, go_duration
-from reconcilers.options import OPTIONS
 from reconcilers.spec import is_name
 
 INTERVAL = "30s"
@@ -50,7 +49,7 @@ TIMEOUT = 10.0
 
 YEAR = 366 * 86_400
 
-WARNING = {"warn_status": 429} if "warn_status" in OPTIONS else {}
+WARNING = 429
 """The status that consul-esm counts as a warning."""
 
 PING = "externalNodeHealth"
@@ -97,7 +96,7 @@ def _http(definition: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         path = path_of(url)
     except Untranslatable as error:
         raise Untranslatable(f"HTTP: {error}") from None
-    status: dict[str, Any] = {"path": path, "expect_status": "200-299", **WARNING}
+    status: dict[str, Any] = {"path": path, "expect_status": "200-299", "warn_status": WARNING}
     notes = []
     headers = _headers(definition.get("Header") or {})
     if "host" not in map(str.lower, headers):
