@@ -53,7 +53,7 @@ def test_a_look_that_takes_too_long_is_ended_and_the_rest_is_left_for_the_next_o
 def test_a_consul_that_does_not_answer_confirms_nothing() -> None:
     with ConsulClient(ConsulSettings("http://127.0.0.1:1")) as client:
         source = ConsulSource(client, "intent", "web1", lambda: ())
-        with pytest.raises(SourceError, match="is_absent"):
+        with pytest.raises(SourceError, match="confirming that a manifest was removed"):
             source.absent([GONE])
 
 
