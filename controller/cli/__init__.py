@@ -56,6 +56,7 @@ VERBS = {
         "check_manifest", "check_manifest", "Report the checks that manifests define, and their errors."
     ),
     "completion": Verb("completion", "completion", "Print the completion script for SHELL."),
+    "describe": Verb("describe", "describe", "Show one pod in full."),
     "fleet": Verb("fleet", "fleet", "Show the members of a fleet and their shares."),
     "healthy": Verb("healthy", "healthy", "Ask the controller of this machine whether it is healthy."),
     "inspect": Verb("inspect", "inspect", "Show scheduled pods and their health."),
@@ -71,12 +72,13 @@ VERBS = {
 
 
 INSTEAD = {
-    **dict.fromkeys(("status", "list", "ls", "pods", "get", "show", "health", "ps"), "inspect, healthy, fleet"),
+    **dict.fromkeys(("status", "list", "ls", "pods", "get", "health", "ps"), "inspect, healthy, fleet"),
     **dict.fromkeys(("start", "serve", "server", "daemon", "agent"), "run"),
     **dict.fromkeys(("apply", "add", "create", "launch", "deploy"), "schedule"),
     **dict.fromkeys(("remove", "rm", "stop"), "unschedule"),
     **dict.fromkeys(("validate", "lint", "check", "config", "test"), "check-manifest, check-config, probe"),
     **dict.fromkeys(("follow", "tail", "events", "log", "logs"), "watch"),
+    **dict.fromkeys(("show", "explain", "info"), "describe, inspect"),
     "diff": "plan",
     "ping": "probe",
     "members": "fleet",

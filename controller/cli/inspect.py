@@ -64,8 +64,7 @@ def inspect(
     \b
     Exit codes:
       0  the pods were shown, whatever their health
-      1  no pod has the name of --pod, or no node that of --node; Consul did not answer or refused; or a folder cannot
-         be read
+      1  --pod or --node names nothing that exists; Consul did not answer or refused; or a folder cannot be read
       2  wrong usage
     """
     check_names({"--node": node, "--pod": pod})

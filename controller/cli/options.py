@@ -30,6 +30,9 @@ MAX_WAIT = 10.0
 
 HEADER = re.compile(r"([^=:]+)[=:] *(.*)", re.DOTALL)
 
+USUAL = Path("/etc/podpulse/config.yaml")
+"""The configuration that the systemd unit uses."""
+
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -163,6 +166,11 @@ def load(file: Path | None, consul: Mapping[str, Any], options: Mapping[str, Any
 
     with explained(configuration.ConfigError):
         return configuration.load(file, overrides(consul, options))
+
+
+def usual_file(given: Path | None) -> Path | None:
+    """Returns the configuration file that was given, else the usual one if this user may read it, else None."""
+    return given or (USUAL if os.access(USUAL, os.R_OK) else None)
 
 
 def overrides(consul: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,6 +110,38 @@ def read_controllers(client: ConsulClient) -> Mapping[str, Sequence[RegisteredCo
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Prober:
+    """A registered controller that checks a node, in words, with the URL of its page ("" if it has none)."""
+
+    name: str
+    page: str
+    status: HealthState
+
+
+def read_probers(client: ConsulClient, node: str) -> Sequence[Prober]:
+    """Returns the registered controllers that check `node`: its own one, and in each fleet the member that has it.
+
+    Raises:
+        ConsulError: Consul did not answer, or refused the request.
+    """
+    instances = client.query("members", PATH, (), _instances_of)
+    fleets = defaultdict[str, dict[str, Prober]](dict)
+    found = []
+    for instance in instances:
+        service, meta = instance.Service, instance.Service.Meta or {}
+        fleet, status = meta.get(FLEET, ""), _status(instance)
+        registered = AgentService(service.ID, NAME, service.Port, (), meta, service.Address)
+        page = page_of(registered, instance.Node.Address) if meta.get("scheme", "http") in SCHEMES else ""
+        member = meta.get(MEMBER, "")
+        if not fleet and meta.get("node") == node:
+            found.append(Prober(f"the controller of node {node}", page, status))
+        elif fleet and status is HealthState.PASSING:
+            fleets[fleet][member] = Prober(f"member {member} of fleet {fleet}", page, status)
+    owners = [members[FleetView(0, tuple(members)).owner(node) or ""] for members in fleets.values()]
+    return sorted([*found, *owners], key=lambda each: each.status is not HealthState.PASSING)
+
+
 def describe_member(client: ConsulClient, session: str) -> str:
     """Describes the member of a fleet that has this session, as far as the token may read who it is."""
     try:

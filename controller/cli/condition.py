@@ -1,0 +1,91 @@
+"""The state of a pod as far as its manifest and its record in Consul tell it, without asking a controller.
+
+A manifest is judged by rules that allow all that an operator may allow, because the rules of the node's controller are
+not known here. So what is called invalid is invalid for every controller.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from controller.cli.inspection import REMEMBERED, InspectedPod
+from reconcilers.health import HealthState
+from reconcilers.manifest import ManifestError, parse
+from reconcilers.options import MAX_REDIRECTS, SAFE_METHODS, Rules
+from reconcilers.p2.manifest import sha_or_empty
+from reconcilers.spec import WITH_BODY, Manifest, PodKey
+
+PAUSED, UNCHECKED = "paused", "unchecked"
+STATES = (
+    *(state.value for state in (HealthState.CRITICAL, HealthState.UNKNOWN, HealthState.WARNING, HealthState.PASSING)),
+    PAUSED,
+    UNCHECKED,
+)
+"""The states of pods, the worst first. A pod in one of the last two has no check."""
+
+
+NO_HEALTH = "no health is published"
+OLDER = "this is the health of an older manifest; the new one is not probed yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A state of `STATES`, and what else is to be known of it; "" for nothing."""
+
+    state: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A manifest, None if it is invalid, then with the reason. `sha` is p2's."""
+
+    manifest: Manifest | None
+    error: str = ""
+    sha: str = ""
+
+
+class Conditions:
+    """Judges manifests, each version once."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = lenient(rules)
+        self.judged = lru_cache(REMEMBERED)(self._judged)
+
+    def of(self, pod: InspectedPod) -> Condition:
+        """Returns the state of a pod, and what its manifest says about it."""
+        record = pod.record
+        published = record.status.value if record else HealthState.UNKNOWN.value
+        if pod.intent is None:
+            return Condition(published, "not scheduled")
+        judged = self.judged(pod.key, pod.intent)
+        if (manifest := judged.manifest) is None:
+            old = "an older manifest is in force, this one is invalid" if record else "its manifest is invalid"
+            return Condition(published if record else UNCHECKED, f"{old}: {judged.error}")
+        if manifest.paused:
+            return Condition(PAUSED, "its manifest has status.paused")
+        if manifest.check is None:
+            return Condition(published if record else UNCHECKED, "its manifest has no status_port")
+        is_older = record is not None and record.manifest_sha not in {"", judged.sha}
+        return Condition(published, OLDER if is_older else "" if record else NO_HEALTH)
+
+    def _judged(self, key: PodKey, data: bytes) -> Judged:
+        try:
+            return Judged(parse(key, data, self._rules), "", sha_or_empty(data))
+        except ManifestError as error:
+            return Judged(None, str(error))
+
+
+def lenient(rules: Rules) -> Rules:
+    """Returns rules with the same defaults that allow everything else."""
+    return replace(
+        rules,
+        allow_headers=True,
+        allow_methods=SAFE_METHODS | WITH_BODY | {"OPTIONS"},
+        allow_send=True,
+        credentials_dir="/",
+        max_redirects=MAX_REDIRECTS,
+        unreadable=lambda _: "",
+        verify=None,
+        is_remote=False,
+        labels=None,
+    )
