@@ -76,7 +76,7 @@ def fails(*_: object) -> Verdict:
     raise ZeroDivisionError
 
 
-BROKEN = SimpleNamespace(ALPN=http.ALPN, prepared=http.prepared, exchange=http.exchange, verdict=fails, excerpt=fails)
+BROKEN = SimpleNamespace(**{**vars(http), "verdict": fails, "excerpt": fails})
 """HTTP, but for reading an answer."""
 
 
