@@ -4,6 +4,7 @@ One `Target` can represent many pods, one for each path. Its behaviour can be ch
 probes were sent. Nothing of `controller` is used here.
 """
 
+import errno
 import socket
 import ssl
 import struct
@@ -213,7 +214,7 @@ class Target(AbstractContextManager["Target"]):
         if self._listener:
             return
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        listener = socket.create_server((self.host, self.port), family=family, backlog=4096)
+        listener = _listener(self.host, self.port, family)
         self.port = listener.getsockname()[1]
         self._closing = threading.Event()
         self._listener = listener
@@ -339,6 +340,18 @@ def twins(tls: ssl.SSLContext | None, host: str, other: str) -> Iterator[tuple[T
                     kept.push(tried.pop_all())
                     break
         yield pair
+
+
+def _listener(host: str, port: int, family: int) -> socket.socket:
+    """Listens. A port that was closed for a while may be the local port of somebody's connection for some seconds."""
+    for _ in range(100):
+        try:
+            return socket.create_server((host, port), family=family, backlog=4096)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not port:
+                raise
+        time.sleep(0.1)
+    return socket.create_server((host, port), family=family, backlog=4096)
 
 
 def _unwrapped(sock: ssl.SSLSocket) -> socket.socket:
