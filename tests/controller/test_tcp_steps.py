@@ -10,6 +10,7 @@ from reconcilers.spec import Output, Step, Tls
 from tests.support import targets
 from tests.support.authority import Authority
 from tests.support.checks import ending, probe_all, tcp
+from tests.support.net import until
 from tests.support.probing import Bench
 from tests.support.targets import Behaviour, Connection, Target
 
