@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from controller.cli.manifest_file import LENIENT, ManifestFile, read
+from controller.cli.names import node_names
 from controller.cli.options import FILE, check_names, explained, load
 from controller.cli.terminal import say, say_json
 from reconcilers.checktext import describe
@@ -15,7 +16,9 @@ from reconcilers.spec import Manifest
 
 @click.command("check-manifest")
 @click.argument("files", type=FILE, nargs=-1, required=True)
-@click.option("--node", metavar="NAME", help="The node that runs the pods [the host's name].")
+@click.option(
+    "--node", metavar="NAME", shell_complete=node_names, help="The node that runs the pods [the host's name]."
+)
 @click.option(
     "--config",
     "config_file",

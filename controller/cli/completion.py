@@ -15,7 +15,9 @@ VARIABLE = "_PODPULSE_COMPLETE"
 def completion(context: click.Context, shell: str) -> None:
     """Print the completion script for SHELL.
 
-    It completes verbs, options, files, and the values of options.
+    It completes verbs, options, files, the values of options, and the names of nodes and pods. The names are those of
+    Consul or of --intent-dir, with the options on the line and Consul's environment variables. If Consul does not
+    answer within a second, there are none.
 
     \b
     Examples:

@@ -17,6 +17,7 @@ from controller.cli import inspection, nothing_found, table, terminal
 from controller.cli.condition import STATES, Conditions
 from controller.cli.description import Description, decoded, lines_of, of_record, since
 from controller.cli.inspection import InspectedPod
+from controller.cli.names import node_names, pod_names
 from controller.cli.nothing_found import Absence
 from controller.cli.options import (
     FILE,
@@ -70,8 +71,8 @@ class Account:
 
 
 @click.command()
-@click.argument("pod")
-@click.option("--node", metavar="NAME", help="The pod's node [the only one that has it].")
+@click.argument("pod", shell_complete=pod_names)
+@click.option("--node", metavar="NAME", shell_complete=node_names, help="The pod's node [the only one that has it].")
 @click.option("--config", "config_file", type=FILE, envvar="CONFIG_PATH", help="The controller's configuration.")
 @click.option("--controller", metavar="URL", help="Ask the controller with this page, and no other.")
 @click.option("--controller-ca", type=FILE, help="CA bundle to verify the controller's certificate [libcurl's].")

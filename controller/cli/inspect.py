@@ -10,6 +10,7 @@ import click
 
 from controller.cli import inspection, nothing_found
 from controller.cli.inspection import InspectedPod
+from controller.cli.names import node_names, pod_names
 from controller.cli.nothing_found import Absence
 from controller.cli.options import FOLDER, check_names, client_of, consul_options, explained, label_option, load
 from controller.cli.terminal import console, say, say_json
@@ -18,8 +19,8 @@ from reconcilers.labels import Selector
 
 
 @click.command()
-@click.option("--pod", metavar="POD", help="Only pods of this name [all].")
-@click.option("--node", metavar="NAME", help="Only pods of this node [all].")
+@click.option("--pod", metavar="POD", shell_complete=pod_names, help="Only pods of this name [all].")
+@click.option("--node", metavar="NAME", shell_complete=node_names, help="Only pods of this node [all].")
 @label_option
 @click.option(
     "--format",

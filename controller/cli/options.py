@@ -120,15 +120,20 @@ def consul_options(function: F) -> F:
     @functools.wraps(function)
     def wrapper(**kwargs: Any) -> Any:
         given = {name: kwargs.pop(name) for name in CONSUL_OPTIONS}
-        if given.pop("https"):
-            address = given["address"] or os.environ.get("CONSUL_HTTP_ADDR") or "127.0.0.1:8500"
-            given["address"] = f"https://{address.split('://', 1)[-1]}"
-        given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-        return function(consul=given, **kwargs)
+        return function(consul=consul_fields(given), **kwargs)
 
     for option in reversed(CONSUL_OPTIONS.values()):
         wrapper = option(wrapper)
     return wrapper  # type: ignore[return-value]
+
+
+def consul_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of the options for Consul by the names of the configuration's fields."""
+    fields = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    if fields.pop("https", False):
+        address = fields["address"] or os.environ.get("CONSUL_HTTP_ADDR") or "127.0.0.1:8500"
+        fields["address"] = f"https://{address.split('://', 1)[-1]}"
+    return fields
 
 
 @contextmanager

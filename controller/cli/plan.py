@@ -16,6 +16,7 @@ from rich.text import Text
 from controller.cli import terminal
 from controller.cli.effective_manifests import known_addresses, list_manifests, unconfirmed_removals
 from controller.cli.manifest_file import usable
+from controller.cli.names import node_names, pod_names
 from controller.cli.options import FILE, FOLDER, consul_options, explained, key_of, load
 from controller.cli.page_request import NoController, get, without_user
 from controller.config import Config, ConfigError
@@ -64,11 +65,17 @@ class Plan:
 
 @click.command()
 @click.argument("files", type=FILE, nargs=-1)
-@click.option("--without", metavar="POD", multiple=True, help="Plan as if POD were not scheduled; repeatable.")
+@click.option(
+    "--without",
+    metavar="POD",
+    multiple=True,
+    shell_complete=pod_names,
+    help="Plan as if POD were not scheduled; repeatable.",
+)
 @click.option(
     "--config", "config_file", type=FILE, envvar="CONFIG_PATH", help="The planned configuration [env CONFIG_PATH]."
 )
-@click.option("--node", metavar="NAME", help="The node of the pods [the host's name].")
+@click.option("--node", metavar="NAME", shell_complete=node_names, help="The node of the pods [the host's name].")
 @click.option("--address", "node_address", metavar="WHERE", help="Address of the pods: name, catalog or an IP address.")
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--controller", metavar="URL", help="Compare with this controller, or with `none` [the one at `listen`].")

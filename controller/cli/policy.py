@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from controller.cli.names import node_names
 from controller.cli.options import FILE, explained, load
 from controller.cli.terminal import say
 from controller.config import Config, ConfigError
@@ -18,7 +19,12 @@ from reconcilers.keys import HEALTH
 
 @click.command("acl-policy")
 @click.option("--config", "file", type=FILE, envvar="CONFIG_PATH", help="Configuration file, YAML [env CONFIG_PATH].")
-@click.option("--node", metavar="NAME", help="The controller's node [as configured, else the host's name].")
+@click.option(
+    "--node",
+    metavar="NAME",
+    shell_complete=node_names,
+    help="The controller's node [as configured, else the host's name].",
+)
 @click.option("--agent-node", metavar="NAME", help="The node name of the Consul agent, if it is another one.")
 @click.option("--any-node", is_flag=True, help="Allow all nodes, for one token that all controllers share.")
 @click.option("--list-policy", is_flag=True, help="Use the policy `list`, for agents with acl.enable_key_list_policy.")

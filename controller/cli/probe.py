@@ -13,6 +13,7 @@ from rich.text import Text
 
 from controller.cli import terminal
 from controller.cli.effective_manifests import known_addresses
+from controller.cli.names import node_names, pod_names
 from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load
 from controller.config import Config, ConfigError
 from controller.intent.folder import manifest_path
@@ -58,9 +59,9 @@ PHASES = {
 
 
 @click.command()
-@click.argument("pod", required=False)
+@click.argument("pod", required=False, shell_complete=pod_names)
 @click.option("--manifest", "file", type=FILE, help="Probe the check of this manifest, which need not be scheduled.")
-@click.option("--node", metavar="NAME", help="The pod's node [the host's name].")
+@click.option("--node", metavar="NAME", shell_complete=node_names, help="The pod's node [the host's name].")
 @click.option(
     "--config", "config_file", type=FILE, envvar="CONFIG_PATH", help="The controller's configuration [env CONFIG_PATH]."
 )

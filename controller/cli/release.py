@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from controller.cli.names import node_names
 from controller.cli.options import FILE, explained, load
 from controller.cli.terminal import say
 from controller.config import Config
@@ -20,7 +21,7 @@ INSTALLED = Path("/var/lib/podpulse")
 @click.option(
     "--config", "file", type=FILE, envvar="CONFIG_PATH", help="The controller's configuration [env CONFIG_PATH]."
 )
-@click.option("--node", metavar="NAME", help="The controller's node [the host's name].")
+@click.option("--node", metavar="NAME", shell_complete=node_names, help="The controller's node [the host's name].")
 @click.option("--fleet", metavar="NAME", help="The controller's fleet, if it is in one.")
 @click.option(
     "--state-dir",

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import click
 
+from controller.cli.names import node_names
 from controller.cli.options import FILE, FOLDER, F, consul_options
 
 RUN_OPTIONS = (
-    click.option("--node", metavar="NAME", help="The node whose pods are checked [the host's name]."),
+    click.option(
+        "--node", metavar="NAME", shell_complete=node_names, help="The node whose pods are checked [the host's name]."
+    ),
     click.option(
         "--fleet",
         metavar="NAME",

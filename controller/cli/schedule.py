@@ -9,6 +9,7 @@ from uuid import uuid4
 import click
 
 from controller.cli.manifest_file import usable
+from controller.cli.names import node_names, pod_names
 from controller.cli.options import FILE, FOLDER, client, consul_options, explained, key_of
 from controller.cli.terminal import say, say_json
 from controller.consul.client import ConsulClient, Operation
@@ -20,7 +21,9 @@ from reconcilers.spec import PodKey
 
 @click.command()
 @click.argument("manifests", type=FILE, nargs=-1, required=True)
-@click.option("--node", metavar="NAME", help="The node that runs the pods [the host's name].")
+@click.option(
+    "--node", metavar="NAME", shell_complete=node_names, help="The node that runs the pods [the host's name]."
+)
 @click.option("--hook", is_flag=True, help="Write p2 hooks, which every node runs: hooks/<id>. Ignores --node.")
 @click.option("--uuid-pod", is_flag=True, help="Write p2 pods with a UUID: intent/<node>/<uuid> and pods/<uuid>.")
 @click.option("--intent-dir", type=FOLDER, help="Write to this folder instead of Consul.")
@@ -71,8 +74,8 @@ def schedule(
 
 
 @click.command()
-@click.argument("pod")
-@click.option("--node", metavar="NAME", help="The node of the pod [the host's name].")
+@click.argument("pod", shell_complete=pod_names)
+@click.option("--node", metavar="NAME", shell_complete=node_names, help="The node of the pod [the host's name].")
 @click.option("--hook", is_flag=True, help="Remove the p2 hook hooks/<pod>. Ignores --node.")
 @click.option("--uuid-pod", is_flag=True, help="POD is a UUID that `schedule --uuid-pod` printed.")
 @click.option("--intent-dir", type=FOLDER, help="Remove from this folder instead of Consul.")

@@ -18,6 +18,7 @@ from rich.text import Text
 from controller.cli import inspection, nothing_found, table, terminal
 from controller.cli.following import ConsulPods, FolderPods, View
 from controller.cli.inspection import InspectedPod
+from controller.cli.names import node_names, pod_names
 from controller.cli.options import FOLDER, check_names, client_of, consul_options, explained, label_option, load
 from controller.cli.terminal import say
 from controller.config import Config, ConfigError
@@ -135,8 +136,14 @@ class LiveTable:
 
 
 @click.command()
-@click.option("--node", metavar="NAME", help="Only pods of this node [all].")
-@click.option("--health", "pod", metavar="POD", help="Only this pod, in p2-watch's format: lines of `<node> <status>`.")
+@click.option("--node", metavar="NAME", shell_complete=node_names, help="Only pods of this node [all].")
+@click.option(
+    "--health",
+    "pod",
+    metavar="POD",
+    shell_complete=pod_names,
+    help="Only this pod, in p2-watch's format: lines of `<node> <status>`.",
+)
 @label_option
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")

@@ -1,0 +1,30 @@
+"""The wheel, built by the locked backend: what it holds besides the code."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    hatchling = Path(sys.executable).parent / "hatchling"
+    subprocess.run([hatchling, "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True, capture_output=True)
+    return ZipFile(folder / f"podpulse-{version('podpulse')}-py3-none-any.whl")
+
+
+def test_its_packages_say_that_they_have_types(wheel: ZipFile) -> None:
+    assert {"controller/py.typed", "reconcilers/py.typed"} <= set(wheel.namelist())
+
+
+def test_it_holds_the_packages_and_nothing_of_the_tests(wheel: ZipFile) -> None:
+    about = f"podpulse-{version('podpulse')}"
+    top = {name.split("/")[0] for name in wheel.namelist()}
+    assert top == {"controller", "reconcilers", f"{about}.dist-info"}
+    assert not [name for name in wheel.namelist() if "__pycache__" in name]
