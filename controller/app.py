@@ -334,6 +334,8 @@ class App:
             version=version("podpulse"),
             faults=self._heartbeats.faults,
             fleet=self._backends.fleet,
+            checked=self.config.checked,
+            doubt=self._readiness.doubt,
         )
         listen, access = self.config.listen_address, self.config.web_access
         names, allowed = (self.config.node_name,), self.config.allowed_hosts

@@ -82,6 +82,8 @@ class Phases(NamedTuple):
 
 
 NO_PHASES = Phases()
+PHASE_NAMES = ("resolve", "connect", "tls", "processing", "transfer")
+"""What the parts of a probe are called for users, as blackbox_exporter calls them. The order is that of `Phases`."""
 
 
 class Certificate(NamedTuple):

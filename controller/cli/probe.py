@@ -21,7 +21,7 @@ from controller.probes.once import probe_once
 from controller.probes.resolver import ask_system
 from reconcilers.checks import located
 from reconcilers.escaping import safe_line, safe_lines, safe_words
-from reconcilers.health import Certificate, Outcome, ProbeResult
+from reconcilers.health import PHASE_NAMES, Certificate, Outcome, ProbeResult
 from reconcilers.keys import intent_key
 from reconcilers.labels import texts
 from reconcilers.manifest import ManifestError, parse, pod_id
@@ -48,13 +48,6 @@ VERDICTS = {
     Outcome.WARNING: Verdict("a success with a warning", "yellow", "warning", 0),
     Outcome.FAILURE: Verdict("a failure", "red", "critical", 1),
     Outcome.LOCAL: Verdict(NO_EVIDENCE, "magenta", "unknown, never critical", 3),
-}
-PHASES = {
-    "dns": "resolve the name",
-    "connect": "connect",
-    "tls": "TLS handshake",
-    "first_byte": "wait for the answer",
-    "transfer": "read the answer",
 }
 
 
@@ -176,8 +169,8 @@ def _explain(spec: CheckSpec, labels: Labels, result: ProbeResult, console: Cons
 
 def _phases(result: ProbeResult) -> Iterator[Text]:
     """One line per phase with a bar of its share. A phase that the probe did not reach has no bar."""
-    spent = result.phases._asdict()
-    words = {PHASES[name]: _milliseconds(seconds) if seconds else "-" for name, seconds in spent.items()}
+    spent = dict(zip(PHASE_NAMES, result.phases, strict=True))
+    words = {name: _milliseconds(seconds) if seconds else "-" for name, seconds in spent.items()}
     words["total"] = _milliseconds(result.duration)
     widest, longest = max(map(len, words)), max(map(len, words.values()))
     lines = [f"{what:<{widest}}  {took:>{longest}}" for what, took in words.items()]

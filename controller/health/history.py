@@ -3,8 +3,9 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from reconcilers.health import Outcome, ProbeResult, Reason
+from reconcilers.health import HealthState, Outcome, ProbeResult, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,15 @@ class PastProbe:
     outcome: Outcome
     reason: Reason
     status_code: int
+
+
+class Transition(NamedTuple):
+    """A change of a check to `state`, `since` seconds since the epoch."""
+
+    since: float
+    state: HealthState
+    reason: Reason
+    detail: str
 
 
 FORMAT = struct.Struct("<dfBBH")

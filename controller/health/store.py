@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from controller.health.history import History
+from controller.health.history import History, Transition
 from controller.health.uptimes import Uptimes
 from reconcilers.adoption import Inherited
 from reconcilers.evidence import is_proven
@@ -32,6 +32,9 @@ from reconcilers.spec import CheckSpec, ManifestVersion, PodKey, Unprobed
 
 log = logging.getLogger(__name__)
 
+TRANSITIONS = 8
+"""The number of the last transitions that are kept of each check."""
+
 
 class Tracked:
     """One check that runs, and everything that is known about it. Any thread may read it; only the store writes it.
@@ -39,7 +42,7 @@ class Tracked:
     `last`, `counts`, `history` and `uptimes` are about probes. They stay empty for a pod that is not probed.
     """
 
-    __slots__ = ("assessment", "counts", "generation", "history", "last", "spec", "transitions", "uptimes")
+    __slots__ = ("assessment", "counts", "generation", "history", "last", "latest", "spec", "transitions", "uptimes")
 
     def __init__(self, spec: CheckSpec, generation: int, now: float, history_size: int, uptimes: Uptimes) -> None:
         self.spec = spec
@@ -48,6 +51,8 @@ class Tracked:
         self.last: ProbeResult | None = None
         self.counts = dict.fromkeys(Outcome, 0)
         self.transitions = 0
+        self.latest: tuple[Transition, ...] = ()
+        """The latest transitions, oldest first."""
         self.history = History(history_size)
         self.uptimes = uptimes
 
@@ -81,6 +86,9 @@ class Tracked:
         before, self.assessment = self.assessment, after
         if after.health.state is not before.health.state:
             self.transitions += 1
+            health = after.health
+            transition = Transition(health.since, health.state, health.reason, health.detail)
+            self.latest = (*self.latest[1 - TRANSITIONS :], transition)
             self._count_time()
         return after.health.is_news_after(before.health)
 

@@ -79,7 +79,8 @@ class Web:
     """The web application. `exposition` answers scrapes.
 
     `notices` are shown on the pages and by `/-/ready`, but do not affect readiness. `reload` returns a sentence about
-    the result or raises `ConfigError`; None disables it. `fleet` reads the fleet of this controller.
+    the result or raises `ConfigError`; None disables it. `fleet` reads the fleet of this controller. `checked` says
+    what is checked here, and `doubt` why the published health is in doubt, "" if it is not.
     """
 
     def __init__(
@@ -95,6 +96,8 @@ class Web:
         version: str,
         faults: Faults,
         fleet: FleetReader | None = None,
+        checked: str = "",
+        doubt: Callable[[], str] = lambda: "",
     ) -> None:
         def complaints() -> Sequence[str]:
             return (*healthy(), *ready(), *notices())
@@ -109,7 +112,9 @@ class Web:
         self._reload = reload
         self._reloading = asyncio.Lock()
         self._reloads_wanted = 0
-        self._pages = Pages(views, shown, assets, complaints, node=node, version=version)
+        self._pages = Pages(
+            views, shown, assets, complaints, node=node, version=version, checked=checked or node, doubt=doubt
+        )
         api = Api(views, shown, healthy=healthy, ready=ready, node=node, version=version)
         self._events = Events(views, complaints)
         routes = [

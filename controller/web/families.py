@@ -8,7 +8,7 @@ from typing import Any
 
 from controller.health.store import Tracked
 from controller.web.gzip_stream import Piece
-from reconcilers.health import WARNING, HealthState, Outcome, Reason
+from reconcilers.health import PHASE_NAMES, WARNING, HealthState, Outcome, Reason
 from reconcilers.spec import Labels, PodKey, Unprobed
 
 Lines = Callable[[str, Sequence[str], Sequence[Any]], str]
@@ -130,9 +130,6 @@ REASONS = {reason: _one_of(REASON, "reason", OF_PROBES, reason) for reason in Re
 WARNINGS = {reason: f'{WARNED}{{{HOLE},reason="{reason}"}} 1\n'.split(HOLE) for reason in Reason}
 STATES = {state: _one_of(HEALTH, "state", HealthState, state) for state in HealthState}
 
-PHASES = ("resolve", "connect", "tls", "processing", "transfer")
-"""blackbox_exporter's names of `Phases`."""
-
 OF_RESULTS = (
     Family(
         "probe_success",
@@ -151,7 +148,7 @@ OF_RESULTS = (
         "probe_http_duration_seconds",
         "How long the parts of the last probe took.",
         lambda results: _flat(last.phases for last in results),
-        _template("%.6f", "phase", PHASES),
+        _template("%.6f", "phase", PHASE_NAMES),
     ),
     Family(
         "probe_ssl_earliest_cert_expiry",

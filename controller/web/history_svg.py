@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from controller.health.history import PastProbe
 from controller.web.time_text import span
-from reconcilers.health import Outcome, Phases
+from reconcilers.health import PHASE_NAMES, Outcome, Phases
 
 STEP = 3
 HEIGHT = 20
@@ -19,6 +19,7 @@ LEAST = 2.0
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """`width` and `height` are those of the view box. `label` describes the drawing in words.
+    `start` is where the oldest probe is, in percent of the width.
 
     `strokes` are the probes of each outcome, as the `d` of a path.
     """
@@ -27,6 +28,7 @@ class Drawing:
     height: int
     strokes: Mapping[Outcome, str]
     label: str
+    start: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +50,18 @@ def drawing(probes: Sequence[PastProbe], places: int) -> Drawing:
         height = _height(probe, longest)
         paths[probe.outcome] += f"M{place * STEP + 1} {HEIGHT}v-{height:.3g}"
     strokes = {outcome: path for outcome, path in paths.items() if path}
-    return Drawing(places * STEP, HEIGHT, strokes, _label(probes))
+    start = 100 * (places - len(probes)) / places
+    return Drawing(places * STEP, HEIGHT, strokes, _label(probes), start)
 
 
 def phases(parts: Phases) -> list[Phase]:
     """Returns the parts of one probe from left to right; empty if nothing was measured."""
     whole = sum(parts)
     shown, start = [], 0.0
-    for name, seconds in zip(Phases._fields, parts, strict=True):
+    for name, seconds in zip(PHASE_NAMES, parts, strict=True):
         width = 100 * seconds / whole if whole else 0.0
         if seconds > 0:
-            shown.append(Phase(name.replace("_", " "), seconds, start, width))
+            shown.append(Phase(name, seconds, start, width))
         start += width
     return shown
 

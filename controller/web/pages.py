@@ -5,6 +5,7 @@ A member of a fleet also has `/fleet`, with the members and the nodes, and `/fle
 They work without a script; the script only refreshes them. They are read-only.
 """
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,10 @@ ALWAYS = (PodState.CRITICAL, PodState.UNKNOWN, PodState.PASSING)
 
 
 class Pages:
-    """Renders `views`, and `fleet` if there is one. `complaints` are the problems of the controller itself."""
+    """Renders `views`, and `fleet` if there is one. `complaints` are the problems of the controller itself.
+
+    `checked` says what is checked here, and `doubt` why the published health is in doubt, "" if it is not.
+    """
 
     def __init__(
         self,
@@ -54,17 +58,21 @@ class Pages:
         *,
         node: str,
         version: str,
+        checked: str,
+        doubt: Callable[[], str],
     ) -> None:
         self._views = views
         self._fleet = fleet
         self._node = node
         self._complaints = complaints
+        self._doubt = doubt
         self._headers = {"Content-Security-Policy": assets.policy}
         self._templates = _templates()
         self._templates.globals |= {
             "node": node,
             "has_fleet": fleet is not None,
             "version": version,
+            "checked": checked,
             "style": assets.style,
             "script": assets.script,
             "states": tuple(PodState),
@@ -116,6 +124,10 @@ class Pages:
             history=check.history.last(TIMELINE) if check else [],
             warn_limits=_warn_limits(check.spec) if check else (),
             manifests=_manifest_versions(snapshot),
+            transitions=check.latest[::-1] if check else (),
+            doubt=self._doubt(),
+            command=_command(key),
+            alert=_alert(key),
             refresh=REFRESH,
         )
 
@@ -183,6 +195,7 @@ def _templates() -> jinja2.Environment:
     environment.filters |= {
         "span": time_text.span,
         "age": time_text.age,
+        "urgency": time_text.urgency,
         "moment": time_text.moment,
         "iso": time_text.iso,
         "excerpt": lambda view: view.output[: EXCERPT_PASSING if view.state is PodState.PASSING else EXCERPT],
@@ -217,6 +230,18 @@ def _warn_limits(spec: CheckSpec) -> list[tuple[str, str]]:
     texts = describe(spec)
     limits = [("for status", "warn_status"), ("above", "warn_above"), ("before the certificate's end", "warn_expiry")]
     return [(term, texts[name]) for term, name in limits if name in texts]
+
+
+def _command(key: PodKey) -> str:
+    """Returns the command that probes the pod once."""
+    pod = ("--", key.pod) if key.pod.startswith("-") else (key.pod,)
+    return shlex.join(("podpulse", "probe", "--node", key.node, *pod))
+
+
+def _alert(key: PodKey) -> str:
+    """Returns an expression for Prometheus that is true while the pod is critical."""
+    node, pod = (text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for text in (key.node, key.pod))
+    return f'podpulse_health{{node="{node}",pod="{pod}",state="critical"}} == 1'
 
 
 def _manifest_versions(snapshot: PodSnapshot) -> list[dict[str, str]]:

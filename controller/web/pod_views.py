@@ -71,7 +71,12 @@ class PodView(NamedTuple):
             return self.health.detail or self._last_miss
         if self.intent and self.intent.error and not self.intent.manifest:
             return "its manifest is invalid"
-        return NO_WORKER if self.state is PodState.UNKNOWN else ""
+        return WITHOUT_CHECK.get(self.state, "")
+
+    @property
+    def certificate_ends(self) -> float:
+        """When the certificate ends that the last probe saw, in seconds since the epoch; 0 if it saw none."""
+        return self.check.last.certificate.ends if self.check and self.check.last else 0.0
 
     @property
     def _last_miss(self) -> str:
@@ -238,6 +243,11 @@ class PodViews:
         return PodView(key, state, health.reason, health.since, probed, took, check, health, intent, None)
 
 
+WITHOUT_CHECK = {
+    PodState.UNKNOWN: NO_WORKER,
+    PodState.PAUSED: "its manifest asks for a pause",
+    PodState.UNCHECKED: "its manifest has no status_port",
+}
 STATES = {state: PodState(state.value) for state in HealthState}
 
 

@@ -55,12 +55,17 @@ class Readiness:
     def complaints(self) -> Sequence[str]:
         """Returns one sentence per problem."""
         complaints = [*filter(None, [self._membership()]), *self._of_watch()]
-        if self._lease and not self._lease.current():
-            why = self._lease.why() or "it was not renewed in time"
+        if why := self.doubt():
             complaints.append(f"the lease is lost, no health can be published: {why}")
         if rival := self._rival():
             complaints.append(f"another controller seems to check the same pods: {rival}")
         return [*complaints, *self._of_places()]
+
+    def doubt(self) -> str:
+        """Returns why published health may be gone for readers: the lease is lost. "" if it is not."""
+        if self._lease is None or self._lease.current():
+            return ""
+        return self._lease.why() or "it was not renewed in time"
 
     def unpublished(self, place: str) -> int:
         """Returns the number of pods whose record is overdue to be published or withdrawn."""

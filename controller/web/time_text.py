@@ -3,6 +3,9 @@
 import time
 from datetime import UTC, datetime
 
+WARNING_WITHIN, CRITICAL_WITHIN = 14 * 86_400.0, 2 * 86_400.0
+"""Seconds before the end of a certificate. The first is also the bound of the alert."""
+
 
 def span(seconds: float) -> str:
     """Returns a duration: `0.4 ms`, `4 ms`, `2.5 s`, `12 s`."""
@@ -20,6 +23,13 @@ def age(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds // size:.0f} {unit}"
     return f"{seconds // 86_400:.0f} d"
+
+
+def urgency(seconds: float) -> str:
+    """Returns the class of a certificate that ends in `seconds`: `critical`, `warning`, or "" if it lasts for long."""
+    if seconds < CRITICAL_WITHIN:
+        return "critical"
+    return "warning" if seconds < WARNING_WITHIN else ""
 
 
 def moment(seconds: float) -> str:

@@ -40,7 +40,7 @@ def test_a_success_is_explained_phase_by_phase(target: Target, tmp_path: Path) -
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(f"isup on web1: http://web1:{target.port}/_status\nat 127.0.0.1, within 5 s\n")
     assert re.search(r"^connect +[0-9.]+ ms", result.stdout, re.MULTILINE)
-    assert re.search(r"^TLS handshake +-$", result.stdout, re.MULTILINE)
+    assert re.search(r"^tls +-$", result.stdout, re.MULTILINE)
     assert [line for line in result.stdout.splitlines() if line != line.rstrip()] == []
     assert "status 200\n  | I am healthy\n" in result.stdout
     assert result.stdout.endswith("This is a success.\nOne such result makes the pod passing.\n")

@@ -29,7 +29,10 @@ def test_the_stroke_of_a_failure_has_full_height_and_does_not_change_the_scale()
 
 
 def test_the_newest_probe_is_at_the_right_end() -> None:
-    assert drawing([probe(0.1)], 30).strokes[Outcome.SUCCESS] == "M88 20v-20"
+    drawn = drawing([probe(0.1)] * 3, 30)
+    assert drawn.strokes[Outcome.SUCCESS] == "M82 20v-20M85 20v-20M88 20v-20"
+    assert drawn.start == 90.0
+    assert drawing([probe(0.1)] * 40, 30).start == 0.0
     assert drawing([probe(0.1)] * 40, 30).strokes[Outcome.SUCCESS].count("M") == 30
 
 
@@ -53,7 +56,7 @@ def test_a_drawing_has_a_text_alternative(probes: list[PastProbe], label: str) -
 
 def test_the_phases_of_a_probe_fill_the_bar_side_by_side() -> None:
     shown = phases(Phases(dns=0.0, connect=0.1, tls=0.2, first_byte=0.1, transfer=0.0))
-    assert [phase.name for phase in shown] == ["connect", "tls", "first byte"]
+    assert [phase.name for phase in shown] == ["connect", "tls", "processing"]
     assert [phase.start for phase in shown] == pytest.approx([0, 25, 75])
     assert [phase.width for phase in shown] == pytest.approx([25, 50, 25])
     assert phases(Phases()) == []

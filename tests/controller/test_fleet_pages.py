@@ -57,6 +57,10 @@ def rows(html: str, name: str) -> list[str]:
     return [text for text in Page(f"<tbody{body}").text("a") if text.strip()]
 
 
+def test_the_page_of_a_member_says_that_it_is_not_all_of_the_fleet(site: Site) -> None:
+    assert "Only the pods that this member of the fleet checks." in site.get("/")[1]
+
+
 def test_the_page_of_the_fleet_has_members_and_nodes_the_worst_first(site: Site) -> None:
     response, html = site.get("/fleet")
     assert response.status == 200

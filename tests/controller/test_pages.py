@@ -116,8 +116,11 @@ def test_the_title_tells_the_worst(site: Site) -> None:
     assert Page(site.get("/")[1]).text("title") == [f"no pods · {NODE} · Podpulse"]
     site.follow("a", "b")
     assert Page(site.get("/")[1]).text("title") == [f"2 unknown · {NODE} · Podpulse"]
+    assert "fill='%238a7fd6'" in site.get("/")[1]
     site.fails("b")
-    assert Page(site.get("/")[1]).text("title") == [f"1 critical · {NODE} · Podpulse"]
+    html = site.get("/")[1]
+    assert Page(html).text("title") == [f"1 critical · {NODE} · Podpulse"]
+    assert "M8 1l7 7-7 7-7-7z' fill='%23d5453c'" in html
 
 
 def test_pods_without_a_worker_and_without_a_check_are_not_left_out(site: Site) -> None:
@@ -128,6 +131,8 @@ def test_pods_without_a_worker_and_without_a_check_are_not_left_out(site: Site) 
     assert re.findall(r'<td role="cell" class="state">(\w+)', html) == ["unknown", "paused", "unchecked", "unchecked"]
     assert "no probe worker runs yet" in html
     assert "its manifest is invalid" in html
+    assert "its manifest asks for a pause" in html
+    assert "its manifest has no status_port" in html
 
 
 def test_a_probe_that_does_not_count_yet_is_no_verdict(site: Site) -> None:
@@ -146,6 +151,7 @@ def test_an_empty_node_has_a_page_too(site: Site) -> None:
 def test_complaints_of_the_controller_stand_on_the_page_once(site: Site) -> None:
     site.unhealthy.append("thread probe has stood still for 12 s")
     site.unready += ["thread probe has stood still for 12 s", "the session is lost"]
+    assert Page(site.get("/")[1]).text("title") == [f"(!) no pods · {NODE} · Podpulse"]
     assert Page(site.get("/")[1]).text("li") == ["thread probe has stood still for 12 s", "the session is lost"]
 
 
@@ -189,7 +195,7 @@ def test_the_page_of_a_pod_says_all_that_is_known(site: Site) -> None:
     assert "It is critical, because 3 probes in a row failed with the reason status: answered 503" in html
     assert "The last 4 probes" in html
     assert html.count('<td class="failure">failure</td>') == 3
-    assert sha(GOOD) in html
+    assert f"SHA {sha(GOOD)}: p2's name of this version." in html
     assert page.text("pre") == ["db is down", GOOD.decode()]
     assert f"https://{NODE}:8000/_status" in html
     assert "3 failures in a row" in html
@@ -202,9 +208,42 @@ def test_a_certificate_is_shown_with_its_hosts_and_its_issuer_and_stays_text(sit
     seen = Certificate(NOW + 86_400 * 3, "good.example.com, <b>evil</b>", "CN = <i>Our CA</i>")
     site.healths.observe([ProbeResult(PodKey(NODE, "good"), 1, Outcome.SUCCESS, NOW - 5, 0.004, certificate=seen)])
     html = site.get(f"/pods/{NODE}/good")[1]
-    assert "in 3 d</dd>" in html
+    assert ", in 3 d</dd>" in html
     assert "<dt>For</dt><dd><bdi>good.example.com, &lt;b&gt;evil&lt;/b&gt;</bdi></dd>" in html
     assert "<dt>Signed by</dt><dd><bdi>CN = &lt;i&gt;Our CA&lt;/i&gt;</bdi></dd>" in html
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown", "text"),
+    [
+        (86_400 * 14 + 60, "", ""),
+        (86_400 * 13, "warning", "certificate ends in 13 d"),
+        (86_400 * 2 - 60, "critical", "certificate ends in 47 h"),
+        (-7_200, "critical", "certificate ended 2 h ago"),
+    ],
+)
+def test_a_certificate_that_ends_soon_is_coloured_in_the_list_and_on_the_page_of_its_pod(
+    site: Site, seconds: float, shown: str, text: str
+) -> None:
+    site.follow("good")
+    seen = Certificate(NOW + seconds)
+    site.healths.observe([ProbeResult(PodKey(NODE, "good"), 1, Outcome.SUCCESS, NOW - 5, 0.004, certificate=seen)])
+    found = re.findall(r'<small class="certificate (\w+)">([^<]*)<', site.get("/")[1])
+    assert found == ([(shown, text)] if text else [])
+    assert f'<dd class="{shown}">{moment(NOW + seconds)}' in site.get(f"/pods/{NODE}/good")[1]
+
+
+def test_the_axis_of_the_timeline_starts_where_its_strokes_start(site: Site) -> None:
+    site.follow("good")
+    site.passes("good")
+    axis = re.findall(r'<p class="axis quiet">(.*?)</p>', site.get(f"/pods/{NODE}/good")[1], re.DOTALL)[0]
+    assert '<svg width="96.97%"' in axis
+    assert axis.count("<time") == 1
+    for _ in range(33):
+        site.passes("good")
+    axis = re.findall(r'<p class="axis quiet">(.*?)</p>', site.get(f"/pods/{NODE}/good")[1], re.DOTALL)[0]
+    assert "<svg" not in axis
+    assert axis.count("<time") == 2
 
 
 def test_a_pod_whose_new_manifest_is_broken_shows_both_and_the_error(site: Site) -> None:
@@ -215,6 +254,45 @@ def test_a_pod_whose_new_manifest_is_broken_shows_both_and_the_error(site: Site)
     assert "<bdi>status_port: " in html
     assert "An older one is in force" in html
     assert Page(html).text("h2")[-2:] == ["Manifest in force", "Newest version, invalid"]
+
+
+def test_the_page_of_a_pod_has_the_last_changes_of_its_state_the_newest_first(site: Site) -> None:
+    site.follow("good")
+    assert "h-transitions" not in site.get(f"/pods/{NODE}/good")[1]
+    for _ in range(6):
+        site.passes("good")
+        site.fails("good", "answered <503>")
+    html = site.get(f"/pods/{NODE}/good")[1]
+    section = html.partition('<ol class="transitions">')[2].partition("</ol>")[0]
+    assert re.findall(r'class="\w+ state">(\w+)<', section) == ["critical", "passing"] * 4
+    assert "(status)" in section
+    assert "answered &lt;503&gt;" in section
+    assert section.count(f"{moment(NOW - 5)}, ") == 8
+
+
+def test_the_page_of_a_pod_has_a_command_an_alert_and_a_link_to_copy(site: Site) -> None:
+    site.follow("good", "it's", "-x")
+    html = site.get(f"/pods/{NODE}/good")[1]
+    command, alert = Page(html).text("code")
+    assert command == f"podpulse probe --node {NODE} good"
+    assert alert == f'podpulse_health{{node="{NODE}",pod="good",state="critical"}} == 1'
+    assert f'<a href="../{NODE}/good">Link to this page' in html
+    assert Page(site.get(f"/pods/{NODE}/it%27s")[1]).text("code")[0].endswith(" 'it'\"'\"'s'")
+
+    assert Page(site.get(f"/pods/{NODE}/-x")[1]).text("code")[0].endswith(" -- -x")
+
+
+def test_what_is_published_is_in_doubt_while_the_lease_is_lost(site: Site) -> None:
+    site.follow("good")
+    assert "In doubt." not in site.get(f"/pods/{NODE}/good")[1]
+    site.doubt = "no <answer>"
+    assert "is lost: no &lt;answer&gt;. Readers may not see" in site.get(f"/pods/{NODE}/good")[1]
+
+
+def test_every_page_says_what_is_checked_here(site: Site) -> None:
+    for path in ("/", "/manifests", "/nothing"):
+        assert f"the pods of node {NODE}" in Page(site.get(path)[1]).text("span")
+    assert "member of the fleet" not in site.get("/")[1]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +319,7 @@ def test_a_pod_that_is_passing_without_a_probe_shows_none(site: Site) -> None:
     site.passes("portless")
     html = site.get(f"/pods/{NODE}/portless")[1]
     assert "It is reported as passing without a probe" in html
-    assert Page(html).text("h2") == ["Published"]
+    assert Page(html).text("h2") == ["The last change of its state", "Published"]
 
 
 def test_a_pod_that_nobody_knows_has_a_page_that_says_so(site: Site) -> None:

@@ -55,6 +55,16 @@ def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
     ]
 
 
+def test_published_health_is_in_doubt_while_the_lease_is_lost() -> None:
+    def doubt(world: World) -> str:
+        return Readiness(world.silence, world, str, {"kv": world}).doubt()
+
+    assert doubt(World(reason="a timeout")) == ""
+    assert doubt(World(session=None, reason="403")) == "403"
+    assert doubt(World(session=None)) == "it was not renewed in time"
+    assert Readiness(World().silence, None, str, {}).doubt() == ""
+
+
 def test_the_pods_that_wait_are_counted_for_each_place() -> None:
     assert (
         Readiness(lambda: 1.0, None, str, {"kv": World(), "agent": World(waiting={A: "no"})}).unpublished("agent") == 1

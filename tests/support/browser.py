@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
-from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
@@ -79,6 +79,10 @@ class Browser(AbstractContextManager["Browser"]):
 
     def type(self, css: str, text: str) -> None:
         self._find(css).send_keys(text)
+
+    def press(self, *keys: str) -> None:
+        """Press keys where the focus is."""
+        ActionChains(self._chrome).send_keys(*keys).perform()
 
     def resize(self, size: tuple[int, int] = LAPTOP, scale: float = 1.0) -> None:
         """Give the page so many pixels."""

@@ -57,6 +57,7 @@ class Site(AbstractContextManager["Site"]):
         self.unready: list[str] = []
         self.noticed: list[str] = []
         self.broken = ""
+        self.doubt = ""
         self.faults = Faults()
         metrics = Metrics(CollectorRegistry(), "0.1.0")
         self.fleet = PodViews(
@@ -77,6 +78,8 @@ class Site(AbstractContextManager["Site"]):
             version="0.1.0",
             faults=self.faults,
             fleet=fleet,
+            checked=f"the pods of node {NODE}",
+            doubt=lambda: self.doubt,
         )
         self.server = WebServer(
             self.web.app, host, 0, access, names=names, allowed_hosts=allowed_hosts, before_stop=self.web.close

@@ -130,6 +130,30 @@ def test_the_keyboard_reaches_the_content_first(controller: Controller, fleet: F
     assert browser.evaluate("return document.activeElement.id") == "main"
 
 
+def test_the_keyboard_searches_moves_and_opens(controller: Controller, fleet: Fleet, browser: Browser) -> None:
+    fleet.schedule("billing", "mailer", "search")
+    browser.open(page(controller))
+    browser.wait(lambda: browser.texts("tbody th") == ["billing", "mailer", "search"])
+    focused = "return document.activeElement.id || document.activeElement.textContent"
+    for key, place in (
+        ("/", "q"),
+        (Keys.ARROW_DOWN, "billing"),
+        (Keys.ARROW_DOWN, "mailer"),
+        (Keys.ARROW_DOWN, "search"),
+        (Keys.ARROW_DOWN, "search"),
+        (Keys.ARROW_UP, "mailer"),
+        ("/", "q"),
+        ("/", "q"),
+    ):
+        browser.press(key)
+        assert browser.evaluate(focused) == place
+    assert browser.evaluate("return document.getElementById('q').value") == "/", "what is typed is text"
+    browser.press(Keys.BACKSPACE, "mail")
+    browser.wait(lambda: browser.texts("tbody th") == ["mailer"])
+    browser.press(Keys.ARROW_DOWN, Keys.ENTER)
+    browser.wait(lambda: browser.text("h1").startswith("mailer"))
+
+
 def test_the_page_fits_a_phone_and_has_a_dark_mode(controller: Controller, fleet: Fleet, browser: Browser) -> None:
     fleet.schedule("isup", "a-pod-with-a-name-that-is-as-long-as-names-of-pods-are-where-teams-like-long-names")
     browser.resize(PHONE)
@@ -160,10 +184,13 @@ def test_the_page_shows_that_its_controller_is_gone_until_it_returns(
     browser.wait(lambda: "No answer from the controller" in browser.text("footer"))
     assert browser.evaluate(IN_SIGHT), "without scrolling"
     assert browser.evaluate(ANNOUNCED) == "No answer from the controller"
+    assert browser.title.startswith("(?) 1 passing")
+    assert "fill='%23999999'" in browser.evaluate("return document.querySelector('link[rel=icon]').href")
     browser.resize()
     controller.start()
     browser.wait(lambda: browser.text("footer").startswith("As of"))
     assert browser.evaluate(ANNOUNCED) == "The controller answers again"
+    assert not browser.title.startswith("(")
     browser.wait(lambda: browser.texts("td.state") == ["passing"])
     refused = browser.complaints()
     assert refused

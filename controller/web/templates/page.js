@@ -61,6 +61,11 @@
   function tellFreshness(stale) {
     if (document.body.classList.contains("stale") === stale) return;
     document.body.classList.toggle("stale", stale);
+    if (stale) {
+      document.title = `(?) ${document.title}`;
+      const icon = document.querySelector("link[rel=icon]");
+      icon.href = icon.href.replace(/fill='%23\w{6}'/, "fill='%23999999'");
+    }
     freshness.textContent = stale ? "No answer from the controller. Last seen" : "As of";
     announcement.textContent = stale ? "No answer from the controller" : "The controller answers again";
   }
@@ -142,6 +147,32 @@
   document.addEventListener("input", (event) => {
     if (event.target.form?.id === "search") filter(event.target.form);
   });
+  // "/" goes to the search field, the arrows go from row to row, and Enter opens the row's link.
+  function steer(event) {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+    const { key, target } = event;
+    const search = document.querySelector("input[type=search]");
+    const writes = target.matches("input, textarea, select");
+    if (key === "/" && search && !writes) {
+      search.focus();
+      search.select();
+    } else if (!["ArrowDown", "ArrowUp"].includes(key) || !goBy(key === "ArrowDown" ? 1 : -1, target, search)) {
+      return;
+    }
+    event.preventDefault();
+  }
+
+  // Returns whether the focus has moved. Elsewhere than in the list, the arrows scroll.
+  function goBy(step, from, search) {
+    const rows = [...document.querySelectorAll("tbody th[role=rowheader] a")];
+    const at = rows.indexOf(from);
+    if (at < 0 && (step < 0 || ![search, document.body, main].includes(from))) return false;
+    const next = at + step < 0 ? search : rows[at + step];
+    next?.focus();
+    return Boolean(next);
+  }
+
+  document.addEventListener("keydown", steer);
   document.addEventListener("visibilitychange", () => {
     listen();
     if (!document.hidden) renew();
