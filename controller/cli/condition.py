@@ -7,12 +7,15 @@ not known here. So what is called invalid is invalid for every controller.
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from controller.cli.inspection import REMEMBERED, InspectedPod
 from reconcilers.health import HealthState
 from reconcilers.manifest import ManifestError, parse
 from reconcilers.options import MAX_REDIRECTS, SAFE_METHODS, Rules
 from reconcilers.p2.manifest import sha_or_empty
+from reconcilers.record import HealthRecord
 from reconcilers.spec import WITH_BODY, Manifest, PodKey
+
+REMEMBERED = 65_536
+"""Manifests that are remembered: a watch reads the same ones at every change."""
 
 PAUSED, UNCHECKED = "paused", "unchecked"
 STATES = (
@@ -51,13 +54,12 @@ class Conditions:
         self._rules = lenient(rules)
         self.judged = lru_cache(REMEMBERED)(self._judged)
 
-    def of(self, pod: InspectedPod) -> Condition:
+    def of(self, key: PodKey, intent: bytes | None, record: HealthRecord | None) -> Condition:
         """Returns the state of a pod, and what its manifest says about it."""
-        record = pod.record
         published = record.status.value if record else HealthState.UNKNOWN.value
-        if pod.intent is None:
-            return Condition(published, "not scheduled")
-        judged = self.judged(pod.key, pod.intent)
+        if intent is None:
+            return Condition(published, "not scheduled, and not removed yet" if record else "not scheduled")
+        judged = self.judged(key, intent)
         if (manifest := judged.manifest) is None:
             old = "an older manifest is in force, this one is invalid" if record else "its manifest is invalid"
             return Condition(published if record else UNCHECKED, f"{old}: {judged.error}")
@@ -89,3 +91,7 @@ def lenient(rules: Rules) -> Rules:
         is_remote=False,
         labels=None,
     )
+
+
+CONDITIONS = Conditions(Rules())
+"""By the defaults of the documentation."""

@@ -35,7 +35,6 @@ from controller.consul.client import ConsulClient, ConsulError
 from controller.intent.source import SourceError
 from controller.members.instances import Prober, read_probers
 from reconcilers.escaping import safe_line, safe_words
-from reconcilers.health import HealthState
 from reconcilers.keys import health_key
 from reconcilers.spec import PodKey
 
@@ -226,7 +225,7 @@ def _only(found: Sequence[InspectedPod], pod: str, absence: Absence) -> Inspecte
     if not found:
         raise click.ClickException(absence.text)
     if len(found) > 1:
-        _choose(pod, [(each.key.node, table.state(each).value) for each in found])
+        _choose(pod, [(each.key.node, each.condition.state) for each in found])
     return found[0]
 
 
@@ -239,7 +238,7 @@ def _choose(pod: str, nodes: Sequence[tuple[str, str]]) -> None:
 
 def _show(account: Account, console: Console) -> None:
     pod, now = account.pod, time.time()
-    style = table.STYLES.get(HealthState(pod.state), "") if pod.state in {*HealthState} else "bold"
+    style = table.STYLES.get(pod.state, "bold")
     head = Text.assemble((safe_line(pod.pod), "bold"), f" on {safe_line(pod.node)} is ", (safe_words(pod.state), style))
     console.print(head.append(f" {when}" if (when := since(pod, now)) else ""))
     console.print(safe_words(pod.why))

@@ -120,7 +120,7 @@ class Description(Struct, frozen=True, kw_only=True):
 
 def of_record(pod: InspectedPod, conditions: Conditions, place: str, now: float) -> Description:
     """Returns what Consul or folders have of a pod. `place` is where its record is published."""
-    record, condition = pod.record, conditions.of(pod)
+    record, condition = pod.record, conditions.of(pod.key, pod.intent, pod.record)
     judged = conditions.judged(pod.key, pod.intent) if pod.intent is not None else None
     manifest = judged.manifest if judged else None
     return Description(

@@ -12,7 +12,16 @@ from controller.cli import inspection, nothing_found
 from controller.cli.inspection import InspectedPod
 from controller.cli.names import node_names, pod_names
 from controller.cli.nothing_found import Absence
-from controller.cli.options import FOLDER, check_names, client_of, consul_options, explained, label_option, load
+from controller.cli.options import (
+    FOLDER,
+    check_names,
+    client_of,
+    consul_options,
+    explained,
+    label_option,
+    load,
+    state_option,
+)
 from controller.cli.terminal import console, say, say_json
 from controller.intent.source import SourceError
 from reconcilers.labels import Selector
@@ -22,6 +31,12 @@ from reconcilers.labels import Selector
 @click.option("--pod", metavar="POD", shell_complete=pod_names, help="Only pods of this name [all].")
 @click.option("--node", metavar="NAME", shell_complete=node_names, help="Only pods of this node [all].")
 @label_option
+@state_option
+@click.option(
+    "--sort",
+    type=click.Choice(["state", "pod", "node", "since"]),
+    help="Order of table and list [table: the worst state first].",
+)
 @click.option(
     "--format",
     "form",
@@ -37,6 +52,8 @@ def inspect(
     pod: str | None,
     node: str | None,
     selector: Selector,
+    states: frozenset[str],
+    sort: str | None,
     form: str,
     intent_dir: Path | None,
     health_dir: Path | None,
@@ -45,10 +62,12 @@ def inspect(
     """Show scheduled pods and their health.
 
     The JSON has the fields of p2-inspect (health_check, health, intent_manifest_sha, intent_locations, intent_versions,
-    and the same of reality), and in addition scheduled, labels, reason, detail, since, last_probe and
-    probed_manifest_sha. A pod without published health is unknown. Without any pod, the tree is {} and the list is
-    null, as with p2-inspect, and standard error has the likely reason. Labels are read from the manifests, whether or
-    not a controller declares them. With --intent-dir, the node is that of the published health, else the host's name.
+    and the same of reality), and in addition scheduled, state, note, labels, reason, detail, since, last_probe and
+    probed_manifest_sha. `state` is also paused or unchecked, if the manifest asks for no check, and `note` says so, or
+    that an older manifest is in force; last_probe is the probe of the last publication. A pod without published health
+    is unknown. Without any pod, the tree is {} and the list is null, as with p2-inspect, and standard error has the
+    likely reason. Labels are read from the manifests, whether or not a controller declares them. With --intent-dir, the
+    node is that of the published health, else the host's name.
 
     In a fleet, or with `publish_uptime` in the configuration, a pod has its uptime: by window (1h, 24h, 7d, 30d) the
     seconds up and down, and the share of time up. The table shows that of 24 hours.
@@ -61,6 +80,7 @@ def inspect(
       podpulse inspect --node web1.example.com | jq '.[][].health_check.status'
       podpulse inspect --format list | jq -r '.[]? | select(.health == "critical") | .node + " " + .pod'
       podpulse inspect --format table --label team=shop
+      podpulse inspect --format table --state critical,warning --sort since
 
     \b
     Exit codes:
@@ -73,16 +93,21 @@ def inspect(
         raise click.UsageError("--health-dir: expected --intent-dir too")
     with explained(SourceError):
         found, absence = _in_folders(intent_dir, health_dir, node, pod) if intent_dir else _in_consul(consul, node, pod)
-        pods = inspection.selected(found, selector)
+        pods = [each for each in inspection.selected(found, selector) if not states or each.condition.state in states]
         if form == "table":
-            _show(pods)
+            _show(pods, sort or "state")
         else:
-            say_json(inspection.as_tree(pods) if form == "tree" else inspection.as_list(pods) or None)
+            say_json(inspection.as_tree(pods) if form == "tree" else _listed(pods, sort))
     if found and not pods:
-        absence = Absence(f"none of the {len(found)} pods has these labels")
+        absence = Absence(f"none of the {len(found)} pods {' and '.join(_conditions(selector, states))}")
     if not pods:
         say(absence.text, err=True)
     sys.exit(1 if absence.is_wrong and not pods else 0)
+
+
+def _conditions(selector: Selector, states: frozenset[str]) -> list[str]:
+    """Returns which of the options that select pods are given."""
+    return [*(["has these labels"] if selector else []), *(["is in these states"] if states else [])]
 
 
 def _in_folders(
@@ -100,11 +125,19 @@ def _in_consul(consul: Mapping[str, Any], node: str | None, pod: str | None) -> 
         return pods, Absence("") if pods else nothing_found.in_consul(client, config, node, pod)
 
 
-def _show(pods: Sequence[InspectedPod]) -> None:
+def _listed(pods: Sequence[InspectedPod], sort: str | None) -> list[dict[str, Any]] | None:
+    if sort:
+        from controller.cli import table  # noqa: PLC0415 - imports rich
+
+        pods = table.ordered(pods, sort)
+    return inspection.as_list(pods) or None
+
+
+def _show(pods: Sequence[InspectedPod], sort: str) -> None:
     from controller.cli import table  # noqa: PLC0415 - rich is imported only for a table
 
     now = time.time()
-    rows = sorted(table.row(pod, now) for pod in pods)
+    rows = [table.row(pod, now) for pod in table.ordered(pods, sort)]
     terminal = console()
     if terminal.is_terminal and not terminal.is_dumb_terminal:
         terminal.print(table.drawn(rows, terminal.width))

@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from controller.cli.condition import CONDITIONS, REMEMBERED, Condition
 from controller.consul import parts as consul_parts
 from controller.consul.client import ConsulClient, KvPair
 from controller.intent.folder import DirectorySource
@@ -26,8 +27,6 @@ from reconcilers.p2.uuid_pods import is_uuid_pod
 from reconcilers.record import HealthRecord, RecordError, decode, timestamp
 from reconcilers.spec import Labels, PodKey
 
-REMEMBERED = 65_536
-"""Manifests whose labels are remembered: a watch reads the same ones at every change."""
 UNKNOWN = {"status": HealthState.UNKNOWN.value, "output": ""}
 
 
@@ -45,6 +44,11 @@ class InspectedPod:
         """The labels of the manifest in intent, or of the one in reality if there is none."""
         manifest = self.reality if self.intent is None else self.intent
         return _labels(manifest) if manifest is not None else ()
+
+    @property
+    def condition(self) -> Condition:
+        """Its state as far as manifest and record tell it."""
+        return CONDITIONS.of(self.key, self.intent, self.record)
 
 
 def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | None) -> list[InspectedPod]:
@@ -167,6 +171,7 @@ def _fields(pod: InspectedPod, now: float) -> dict[str, Any]:
     """A pod without a record is unknown, because a missing key means that to p2's tools too."""
     intent, reality = _launched(pod.intent), _launched(pod.reality)
     record = pod.record
+    condition = pod.condition
     health = {"status": record.status.value, "output": record.output} if record else UNKNOWN
     fields: dict[str, Any] = {
         "health_check": health,
@@ -178,6 +183,8 @@ def _fields(pod: InspectedPod, now: float) -> dict[str, Any]:
         **({"intent_versions": intent.versions} if intent.versions else {}),
         **({"reality_versions": reality.versions} if reality.versions else {}),
         "scheduled": pod.intent is not None,
+        "state": condition.state,
+        **({"note": condition.note} if condition.note else {}),
         **({"labels": dict(pod.labels)} if pod.labels else {}),
     }
     if record:

@@ -67,6 +67,25 @@ label_option = click.option(
 """The function gets the condition as `selector`, see `reconcilers.labels`."""
 
 
+def _states(_context: click.Context, _option: click.Parameter, text: str | None) -> frozenset[str]:
+    from controller.cli.condition import STATES  # noqa: PLC0415 - see above
+
+    given = frozenset(filter(None, (each.strip().lower() for each in (text or "").split(","))))
+    if wrong := sorted(given.difference(STATES)):
+        raise click.BadParameter(f"expected some of {', '.join(STATES)}, got {wrong[0][:60]!r}")
+    return given
+
+
+state_option = click.option(
+    "--state",
+    "states",
+    metavar="STATE,...",
+    callback=_states,
+    help="Only pods in these states: critical, unknown, warning, passing, paused, unchecked [all].",
+)
+"""The function gets the states as `states`; an empty set is all of them."""
+
+
 def _headers(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
     """Parses `K=V` and `K: V`. No error shows a value, because it may be a secret."""
     pairs = [(match[1], match[2]) for text in given if (match := HEADER.fullmatch(text))]

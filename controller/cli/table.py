@@ -4,25 +4,20 @@ rich needs 0.25 ms for a row. A script that reads the pods of a fleet gets plain
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import OverflowMethod
 from rich.table import Table
 from rich.text import Text
 
+from controller.cli.condition import STATES
 from controller.cli.inspection import InspectedPod
 from reconcilers.escaping import safe_words
-from reconcilers.health import HealthState
 
-STYLES: Mapping[HealthState, str] = {
-    HealthState.CRITICAL: "bold red",
-    HealthState.UNKNOWN: "yellow",
-    HealthState.WARNING: "magenta",
-    HealthState.PASSING: "green",
-}
-WORST_FIRST = tuple(STYLES)
+STYLES: Mapping[str, str] = dict(zip(STATES, ("bold red", "yellow", "magenta", "green", "cyan", "dim"), strict=True))
+SORTS = ("state", "pod", "node", "since")
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -33,7 +28,7 @@ class Row(NamedTuple):
     node: str
     state: str
     since: str
-    probed: str
+    published: str
     uptime: str
     reason: str
     detail: str
@@ -44,26 +39,33 @@ UPTIME = Row._fields.index("uptime")
 WINDOW = "24h"
 WIDE = 120
 """The least columns of a terminal that has room for the uptime."""
+FULL, NARROW, TINY = 80, 60, 45
+"""The least columns for all other columns, for the node, and for why a pod is in its state."""
 
 
 def row(pod: InspectedPod, now: float) -> Row:
     """The row of a pod at `now`, in seconds since the epoch."""
-    record = pod.record
-    detail = safe_words(record.detail) if record else "no health is published"
-    if pod.intent is None:
-        detail = "; ".join(filter(None, ("not scheduled", detail)))
-    since, probed, uptime, reason = "", "", "", ""
+    record, condition = pod.record, pod.condition
+    detail = "; ".join(filter(None, (safe_words(condition.note), safe_words(record.detail) if record else "")))
+    since, published, uptime, reason = "", "", "", ""
     if record:
         since = age(now - record.since) if record.since else ""
-        probed = age(now - record.last_probe) if record.last_probe else ""
+        published = age(now - record.last_probe) if record.last_probe else ""
         uptime = next((share.text for share in record.shares(now) if share.window == WINDOW), "")
         reason = record.reason
-    return Row(pod.key.pod, pod.key.node, state(pod), since or "-", probed or "-", uptime or "-", reason or "-", detail)
+    known = [each or "-" for each in (since, published, uptime, reason)]
+    return Row._make([pod.key.pod, pod.key.node, condition.state, *known, detail])
 
 
-def state(pod: InspectedPod) -> HealthState:
-    """The pod's published state; unknown without a record."""
-    return pod.record.status if pod.record else HealthState.UNKNOWN
+def ordered(pods: Iterable[InspectedPod], by: str) -> list[InspectedPod]:
+    """Sorts pods by one of `SORTS`: the worst state first, the last change first, or by name."""
+    keys: Mapping[str, Callable[[InspectedPod], Any]] = {
+        "state": lambda pod: (STATES.index(pod.condition.state), pod.key.pod, pod.key.node),
+        "pod": lambda pod: (pod.key.pod, pod.key.node),
+        "node": lambda pod: pod.key,
+        "since": lambda pod: (-pod.record.since if pod.record else 0.0, pod.key),
+    }
+    return sorted(pods, key=keys[by])
 
 
 def columns(rows: Iterable[Row]) -> str:
@@ -82,18 +84,38 @@ def plain(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def drawn(rows: Iterable[Row], width: int, *, one_line: bool = False) -> Table:
-    """A table for a terminal of `width` columns. What is wider is wrapped; with `one_line` it is cut."""
+    """A table for a terminal of `width` columns. What is wider is wrapped; with `one_line` it is cut. A narrow terminal
+    gets fewer columns, with the state first. The state is never cut."""
     lines = list(rows)
-    names = Row._fields if width >= WIDE and _have_uptime(lines) else _without_uptime(Row._fields)
     overflow: OverflowMethod = "ellipsis" if one_line else "fold"
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    names = _names(width, lines)
+    longest = max((len(each.state) for each in lines), default=0)
     for name in names:
-        table.add_column(name.upper(), no_wrap=one_line and name != "detail", overflow=overflow)
+        wraps = not one_line and name != "state"
+        least = {"state": longest, "detail": width // 4}.get(name)
+        most = width // len(names) if name in {"pod", "node"} and TINY <= width < FULL else None
+        head = "WHY" if name == "detail" and width < FULL else name.upper()
+        table.add_column(
+            head, no_wrap=not wraps and name != "detail", overflow=overflow, min_width=least, max_width=most
+        )
     for each in lines:
-        cells = {name: Text(getattr(each, name), no_wrap=one_line, overflow=overflow) for name in names}
-        cells["state"].stylize(STYLES[HealthState(each.state)])
+        texts = {name: getattr(each, name) for name in names}
+        if width < FULL and "detail" in texts:
+            texts["detail"] = ": ".join(word for word in (each.reason, each.detail) if word not in {"", "-"})
+        cells = {name: Text(text, no_wrap=one_line, overflow=overflow) for name, text in texts.items()}
+        cells["state"].stylize(STYLES[each.state])
         table.add_row(*cells.values())
     return table
+
+
+def _names(width: int, rows: Sequence[Row]) -> Sequence[str]:
+    """The columns that have room, by the names of their fields."""
+    if width >= FULL:
+        return Row._fields if width >= WIDE and _have_uptime(rows) else _without_uptime(Row._fields)
+    if width >= NARROW:
+        return "state", "pod", "node", "detail"
+    return ("state", "pod", "detail") if width >= TINY else ("state", "pod")
 
 
 def _have_uptime(rows: Iterable[Row]) -> bool:
@@ -106,8 +128,8 @@ def _without_uptime(line: Sequence[str]) -> Sequence[str]:
 
 def totals(pods: Iterable[InspectedPod]) -> str:
     """`5 pods: 1 critical, 4 passing`."""
-    counts = Counter(map(state, pods))
-    words = ", ".join(f"{counts[each]} {each}" for each in WORST_FIRST if counts[each])
+    counts = Counter(pod.condition.state for pod in pods)
+    words = ", ".join(f"{counts[each]} {each}" for each in STATES if counts[each])
     number = counts.total()
     return f"{number} pod{'' if number == 1 else 's'}{f': {words}' if words else ''}"
 

@@ -16,10 +16,20 @@ from rich.live import Live
 from rich.text import Text
 
 from controller.cli import inspection, nothing_found, table, terminal
+from controller.cli.condition import NO_HEALTH
 from controller.cli.following import ConsulPods, FolderPods, View
 from controller.cli.inspection import InspectedPod
 from controller.cli.names import node_names, pod_names
-from controller.cli.options import FOLDER, check_names, client_of, consul_options, explained, label_option, load
+from controller.cli.options import (
+    FOLDER,
+    check_names,
+    client_of,
+    consul_options,
+    explained,
+    label_option,
+    load,
+    state_option,
+)
 from controller.cli.terminal import say
 from controller.config import Config, ConfigError
 from controller.consul.client import ConsulClient, ConsulError
@@ -84,7 +94,8 @@ class StatusLines:
 class ChangeLines:
     """A line for every pod whose status or reason changed; at the start, a line for every pod."""
 
-    def __init__(self) -> None:
+    def __init__(self, states: frozenset[str] = frozenset()) -> None:
+        self._states = states
         self._last: dict[PodKey, str] = {}
 
     def __call__(self, sights: Sequence[InspectedPod]) -> str | None:
@@ -93,27 +104,36 @@ class ChangeLines:
         lines = [
             f"{now} {sight.key.node} {sight.key.pod} {known[sight.key]}{_detail(sight)}"
             for sight in sights
-            if self._last.get(sight.key) != known[sight.key]
+            if self._last.get(sight.key) != known[sight.key] and is_chosen(sight, self._states)
         ]
         lines += [f"{now} {key.node} {key.pod} gone" for key in sorted(self._last.keys() - known.keys())]
         self._last = known
         return "\n".join(lines) or None
 
 
+def is_chosen(pod: InspectedPod, states: frozenset[str]) -> bool:
+    """Whether a pod is in one of these states; an empty set is all of them."""
+    return not states or pod.condition.state in states
+
+
 def _state(sight: InspectedPod) -> str:
     """The status, and the reason if there is one. A line is written when this changes."""
-    return f"{table.state(sight)} {sight.record.reason if sight.record else ''}".rstrip()
+    return f"{sight.condition.state} {sight.record.reason if sight.record else ''}".rstrip()
 
 
 def _detail(sight: InspectedPod) -> str:
     detail = safe_words(sight.record.detail) if sight.record else ""
+    if sight.condition.note not in {"", NO_HEALTH}:
+        detail = "; ".join(filter(None, (safe_words(sight.condition.note), detail)))
     return f": {detail}" if detail else ""
 
 
 class LiveTable:
     """A table that is drawn at every change and every second. Pods that do not fit on the screen are only counted."""
 
-    def __init__(self, live: Live, console: Console) -> None:
+    def __init__(self, live: Live, console: Console, states: frozenset[str], sort: str) -> None:
+        self._states = states
+        self._sort = sort
         self._live = live
         self._console = console
 
@@ -126,7 +146,7 @@ class LiveTable:
 
     def _drawn(self, sights: Sequence[InspectedPod], trouble: str) -> Group:
         now, room = time.time(), max(1, self._console.height - OTHER_LINES)
-        worst = sorted(sights, key=lambda sight: (table.WORST_FIRST.index(table.state(sight)), sight.key))
+        worst = table.ordered([sight for sight in sights if is_chosen(sight, self._states)], self._sort)
         totals = table.totals(sights)
         if len(worst) > room:
             totals += f"; {len(worst) - room} of them have no room here"
@@ -145,6 +165,14 @@ class LiveTable:
     help="Only this pod, in p2-watch's format: lines of `<node> <status>`.",
 )
 @label_option
+@state_option
+@click.option(
+    "--sort",
+    type=click.Choice(table.SORTS),
+    default="state",
+    show_default=True,
+    help="Order of the table; state: the worst first, since: the last change first.",
+)
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
 @consul_options
@@ -152,18 +180,20 @@ def watch(
     node: str | None,
     pod: str | None,
     selector: Selector,
+    states: frozenset[str],
+    sort: str,
     intent_dir: Path | None,
     health_dir: Path | None,
     consul: Mapping[str, Any],
 ) -> None:
     """Show the health of pods as it changes, until Ctrl-C.
 
-    A terminal shows a live table with the worst pods first. PROBED is the time since the probe after which the health
-    was last published. Elsewhere each change is one line: time, node, pod, status, reason and detail. The status is
-    `gone` if the pod does not exist any more. With --health, each change prints all nodes of the pod with their status,
-    sorted and followed by a blank line. If Consul does not answer, watch reports it once and retries; if there are no
-    pods, it says the likely reason and waits. With --intent-dir, the node is that of the published health, else the
-    host's name.
+    A terminal shows a live table with the worst pods first. PUBLISHED is the time since the probe after which the
+    health was last published, which happens only if it changes. Pods without a check are `paused` or `unchecked`.
+    Elsewhere each change is one line: time, node, pod, status, reason and detail. The status is `gone` if the pod does
+    not exist any more. With --health, each change prints all nodes of the pod with their status, sorted and followed by
+    a blank line. If Consul does not answer, watch reports it once and retries; if there are no pods, it says the likely
+    reason and waits. With --intent-dir, the node is that of the published health, else the host's name.
 
     \b
     Examples:
@@ -193,7 +223,7 @@ def watch(
                 partial(ConsulClient, config.consul_settings(os.environ)), node, pod, config.consul.wait, selector
             )
         )
-        with suppress(KeyboardInterrupt), pods, _screen(pod) as screen:
+        with suppress(KeyboardInterrupt), pods, _screen(pod, states, sort) as screen:
             screen.show(View())
             hint: str | None = None
             while True:
@@ -215,12 +245,12 @@ def _hint(config: Config, intent_dir: Path | None, health_dir: Path | None, node
 
 
 @contextmanager
-def _screen(pod: str | None) -> Iterator[Screen]:
+def _screen(pod: str | None, states: frozenset[str], sort: str) -> Iterator[Screen]:
     console = terminal.console()
     if pod:
         yield Lines(StatusLines())
     elif sys.stdout.isatty() and not console.is_dumb_terminal:
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-            yield LiveTable(live, console)
+            yield LiveTable(live, console, states, sort)
     else:
-        yield Lines(ChangeLines())
+        yield Lines(ChangeLines(states))

@@ -85,7 +85,9 @@ def test_documents_code_and_help_name_only_existing_verbs() -> None:
     """Such as a `demo`, for which there is `deploy/demo`."""
     files = [*DOCUMENTS]
     for folder, pattern in (("controller", "*.py"), ("controller", "*.html"), ("reconcilers", "*.py"), ("deploy", "*")):
-        files += [path for path in (ROOT / folder).rglob(pattern) if path.is_file() and path.suffix != ".pyc"]
+        files += [
+            path for path in (ROOT / folder).rglob(pattern) if path.is_file() and path.suffix not in {".pyc", ".1"}
+        ]
     named = {
         (str(path.relative_to(ROOT)), verb)
         for path in files

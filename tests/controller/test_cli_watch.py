@@ -81,7 +81,7 @@ def test_on_a_terminal_it_is_a_table_that_changes_in_place(consul: Agent) -> Non
 
 def test_the_worst_pods_come_first_on_a_small_terminal(consul: Agent) -> None:
     for number in range(40):
-        consul.put(f"intent/web1/p{number:02}", f"id: p{number:02}\n")
+        consul.put(f"intent/web1/p{number:02}", f"id: p{number:02}\nstatus_port: 1\n")
     consul.put("health/isup/web9", record(HealthState.CRITICAL, "web9"))
     with OnTerminal("watch", "--consul", consul.address, lines=12) as terminal:
         until(lambda: "41 pods: 1 critical, 40 unknown; 34 of them have no room here" in terminal.shown, 20.0)

@@ -27,6 +27,13 @@ UNKNOWN = {
     "intent_manifest_sha": SHA,
     "reality_manifest_sha": "",
     "scheduled": True,
+    "state": "unknown",
+    "note": "no health is published",
+}
+
+OTHER = UNKNOWN | {
+    "state": "unchecked",
+    "note": "its manifest is invalid: id: expected the pod's name as in its key, 'other', got 'isup'",
 }
 
 
@@ -44,6 +51,8 @@ def shown(scheduled: bool) -> dict[str, object]:
         "intent_manifest_sha": SHA if scheduled else "",
         "reality_manifest_sha": "",
         "scheduled": scheduled,
+        "state": "critical",
+        **({} if scheduled else {"note": "not scheduled, and not removed yet"}),
         "reason": "status",
         "detail": "answered with status 500",
         "since": "2023-11-14T22:13:20.000000Z",
@@ -63,7 +72,7 @@ def test_from_consul_every_pod_of_every_node_is_shown(consul: Agent) -> None:
         assert tree == {
             "isup": {"web1": shown(True), "web10": UNKNOWN, "web2": UNKNOWN},
             "left-over": {"web1": shown(False)},
-            "other": {"web1": UNKNOWN},
+            "other": {"web1": OTHER},
         }
         one = inspection.as_tree(inspection.from_consul(client, "intent", "web1", "isup"))
         assert one == {"isup": {"web1": shown(True)}}
@@ -152,7 +161,7 @@ def test_from_folders_records_count_only_while_their_controller_lives(tmp_path: 
     lease.start()
     DirectorySink(healths).write([record("isup")], [])
     tree = inspection.as_tree(inspection.from_folders(intents, healths, "web1", None))
-    assert tree == {"isup": {"web1": shown(True)}, "other": {"web1": UNKNOWN}}
+    assert tree == {"isup": {"web1": shown(True)}, "other": {"web1": OTHER}}
     assert inspection.as_tree(inspection.from_folders(intents, healths, "web1", "other")).keys() == {"other"}
     lease.stop(10)
     assert inspection.as_tree(inspection.from_folders(intents, healths, "web1", "isup")) == {"isup": {"web1": UNKNOWN}}

@@ -15,6 +15,7 @@ from reconcilers.spec import PodKey
 from reconcilers.uptime import TICK, Counted, Uptime
 
 NOW = 1.7e9
+MANIFEST = b"id: %s\nstatus_port: 8000\n"
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -23,13 +24,13 @@ def sight(
 ) -> InspectedPod:
     health = CheckHealth(state, reason, NOW - age, detail)
     key = PodKey("web1.example.com", pod)
-    return InspectedPod(key, b"", None, HealthRecord.of(key, health, NOW - 2))
+    return InspectedPod(key, MANIFEST % pod.encode(), None, HealthRecord.of(key, health, NOW - 2))
 
 
 SIGHTS = (
     sight("isup", age=93_784),
     sight("shop", HealthState.CRITICAL, Reason.STATUS, "answered with status 500", 65),
-    InspectedPod(PodKey("web2.example.com", "new"), b"", None, None),
+    InspectedPod(PodKey("web2.example.com", "new"), MANIFEST % b"new", None, None),
 )
 
 
@@ -49,7 +50,7 @@ def test_plain_columns_stand_below_each_other_and_are_never_cut() -> None:
     detail = "a long story " * 30
     rows = [table.row(each, NOW) for each in (*SIGHTS, sight("x", HealthState.CRITICAL, Reason.BODY, detail))]
     lines = table.columns(rows).splitlines()
-    assert lines[0].split() == ["POD", "NODE", "STATE", "SINCE", "PROBED", "REASON", "DETAIL"]
+    assert lines[0].split() == ["POD", "NODE", "STATE", "SINCE", "PUBLISHED", "REASON", "DETAIL"]
     assert lines[1].split() == ["isup", "web1.example.com", "passing", "1d2h", "2s", "-"]
     assert lines[2].split(maxsplit=6)[3:] == ["1m5s", "2s", "status", "answered with status 500"]
     assert lines[3].split(maxsplit=6)[2:] == ["unknown", "-", "-", "-", "no health is published"]
@@ -61,16 +62,19 @@ def test_plain_columns_stand_below_each_other_and_are_never_cut() -> None:
 
 def test_what_no_longer_is_scheduled_is_said_to_be_so() -> None:
     left = sight("isup", HealthState.CRITICAL, Reason.STATUS, "status 500")
-    assert table.row(InspectedPod(left.key, None, None, left.record), NOW).detail == "not scheduled; status 500"
-    assert table.row(InspectedPod(left.key, None, b"", None), NOW).detail == "not scheduled; no health is published"
+    assert (
+        table.row(InspectedPod(left.key, None, None, left.record), NOW).detail
+        == "not scheduled, and not removed yet; status 500"
+    )
+    assert table.row(InspectedPod(left.key, None, b"", None), NOW).detail == "not scheduled"
 
 
 def test_times_that_are_not_known_or_not_yet_are_no_nonsense() -> None:
     key = PodKey("web1", "isup")
     old = HealthRecord(key, HealthState.PASSING)
-    assert table.row(InspectedPod(key, b"", None, old), NOW)[3:5] == ("-", "-")
+    assert table.row(InspectedPod(key, MANIFEST % b"isup", None, old), NOW)[3:5] == ("-", "-")
     ahead = HealthRecord(key, HealthState.PASSING, since=NOW + 60, last_probe=NOW - 3600)
-    assert table.row(InspectedPod(key, b"", None, ahead), NOW)[3:5] == ("0s", "1h")
+    assert table.row(InspectedPod(key, MANIFEST % b"isup", None, ahead), NOW)[3:5] == ("0s", "1h")
 
 
 def test_nothing_that_a_terminal_would_obey_is_shown() -> None:
@@ -87,29 +91,57 @@ def test_colours_change_nothing_but_the_colour() -> None:
 
 
 def test_letters_of_double_width_count_twice() -> None:
-    wide = InspectedPod(PodKey("web1", "isup"), b"", None, None)
+    wide = InspectedPod(PodKey("web1", "isup"), MANIFEST % b"isup", None, None)
     lines = table.columns([table.row(wide, NOW)._replace(reason="\u4e2d\u6587"), table.row(wide, NOW)])
     assert lines.splitlines()[1].endswith("\u4e2d\u6587    no health is published")
     assert lines.splitlines()[2].endswith("-       no health is published")
 
 
-def test_a_terminal_gets_every_word_however_narrow_it_is() -> None:
+def test_a_terminal_gets_every_word_or_on_a_narrow_one_those_that_say_why() -> None:
     detail = "answered with status 500 and then with something else"
-    rows = [table.row(sight("shop", HealthState.CRITICAL, Reason.STATUS, detail), NOW)]
-    shown_always = [*zip(table.HEADS, rows[0], strict=True)]
-    del shown_always[table.UPTIME]
-    words = sorted("".join(word for column in shown_always for word in column).replace(" ", ""))
-    for width in (90, 60, 40):
-        lines = plain(shown(rows, width))
-        assert max(map(len, lines)) <= width
-        assert sorted("".join(lines).replace(" ", "")) == words
+    row = table.row(sight("shop", HealthState.CRITICAL, Reason.STATUS, detail), NOW)
+    full = [*zip(table.HEADS, row, strict=True)]
+    del full[table.UPTIME]
+    why = ("WHY", f"status: {detail}")
+    columns = {
+        90: full,
+        60: [("STATE", row.state), ("POD", row.pod), ("NODE", row.node), why],
+        50: [("STATE", row.state), ("POD", row.pod), why],
+        30: [("STATE", row.state), ("POD", row.pod)],
+    }
+    for width, shown_columns in columns.items():
+        for one_line in (False, True):
+            lines = plain(shown([row], width, one_line=one_line))
+            assert max(map(len, lines)) <= width
+            assert [head for head, _ in shown_columns] == lines[0].split()
+        words = "".join(word for column in shown_columns for word in column).replace(" ", "")
+        assert sorted("".join(plain(shown([row], width))).replace(" ", "")) == sorted(words)
+
+
+def test_a_narrow_terminal_never_cuts_the_state() -> None:
+    row = table.row(sight("a-long-name-of-a-pod-" * 4, HealthState.CRITICAL, Reason.STATUS, "status 500"), NOW)
+    for width in (60, 50, 30):
+        _, line = plain(shown([row._replace(node="a-long-name-of-a-node-" * 4)], width, one_line=True))
+        assert line.split()[0] == "critical"
+        assert len(line) <= width
+        assert ("status" in line) == (width > 30)
+
+
+def test_pods_are_sorted_by_state_name_node_or_last_change() -> None:
+    pods = (
+        sight("b", age=5),
+        sight("a", HealthState.CRITICAL, age=60),
+        InspectedPod(PodKey("web0", "c"), None, b"", None),
+    )
+    orders = {"state": "acb", "pod": "abc", "node": "cab", "since": "bac"}
+    assert {by: "".join(pod.key.pod for pod in table.ordered(pods, by)) for by in table.SORTS} == orders
 
 
 def test_the_uptime_is_shown_where_it_is_published_and_has_room() -> None:
     up = sight("up")
     assert up.record
     record = replace(up.record, uptime=Uptime(int(NOW / TICK) - 900, Counted.UP).encode())
-    rows = [table.row(InspectedPod(up.key, b"", None, record), NOW), table.row(sight("x"), NOW)]
+    rows = [table.row(InspectedPod(up.key, MANIFEST % b"up", None, record), NOW), table.row(sight("x"), NOW)]
     assert [row.uptime for row in rows] == ["100 %", "-"]
     assert table.columns(rows).splitlines()[0].split() == list(table.HEADS)
     assert table.columns(rows[1:]).splitlines()[0].split() == [head for head in table.HEADS if head != "UPTIME"]
