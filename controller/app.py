@@ -335,7 +335,7 @@ class App:
             faults=self._heartbeats.faults,
             fleet=self._backends.fleet,
             checked=self.config.checked,
-            doubt=self._readiness.doubt,
+            in_doubt=self._readiness.is_in_doubt,
         )
         listen, access = self.config.listen_address, self.config.web_access
         names, allowed = (self.config.node_name,), self.config.allowed_hosts
@@ -372,6 +372,7 @@ class App:
         removals = f"the removal of {held} pods is held: {self._watch.held_because()} (podpulse release-removals)"
         kept = self._engine.kept
         return (
+            *self._readiness.notices(),
             *self._reloader.complaints(),
             *([kept.sentence()] if kept.is_overloaded else ()),
             *([removals] if held else ()),

@@ -80,7 +80,7 @@ class Web:
 
     `notices` are shown on the pages and by `/-/ready`, but do not affect readiness. `reload` returns a sentence about
     the result or raises `ConfigError`; None disables it. `fleet` reads the fleet of this controller. `checked` says
-    what is checked here, and `doubt` why the published health is in doubt, "" if it is not.
+    what is checked here, and `in_doubt` whether readers may not see the published health any more.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Web:
         faults: Faults,
         fleet: FleetReader | None = None,
         checked: str = "",
-        doubt: Callable[[], str] = lambda: "",
+        in_doubt: Callable[[], bool] = lambda: False,
     ) -> None:
         def complaints() -> Sequence[str]:
             return (*healthy(), *ready(), *notices())
@@ -113,7 +113,7 @@ class Web:
         self._reloading = asyncio.Lock()
         self._reloads_wanted = 0
         self._pages = Pages(
-            views, shown, assets, complaints, node=node, version=version, checked=checked or node, doubt=doubt
+            views, shown, assets, complaints, node=node, version=version, checked=checked or node, in_doubt=in_doubt
         )
         api = Api(views, shown, healthy=healthy, ready=ready, node=node, version=version)
         self._events = Events(views, complaints)

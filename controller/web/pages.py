@@ -46,7 +46,7 @@ ALWAYS = (PodState.CRITICAL, PodState.UNKNOWN, PodState.PASSING)
 class Pages:
     """Renders `views`, and `fleet` if there is one. `complaints` are the problems of the controller itself.
 
-    `checked` says what is checked here, and `doubt` why the published health is in doubt, "" if it is not.
+    `checked` says what is checked here, and `in_doubt` whether readers may not see the published health any more.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Pages:
         node: str,
         version: str,
         checked: str,
-        doubt: Callable[[], str],
+        in_doubt: Callable[[], bool],
     ) -> None:
         self._views = views
         self._fleet = fleet
         self._node = node
         self._complaints = complaints
-        self._doubt = doubt
+        self._in_doubt = in_doubt
         self._headers = {"Content-Security-Policy": assets.policy}
         self._templates = _templates()
         self._templates.globals |= {
@@ -125,7 +125,7 @@ class Pages:
             warn_limits=_warn_limits(check.spec) if check else (),
             manifests=_manifest_versions(snapshot),
             transitions=check.latest[::-1] if check else (),
-            doubt=self._doubt(),
+            in_doubt=self._in_doubt(),
             command=_command(key),
             alert=_alert(key),
             refresh=REFRESH,

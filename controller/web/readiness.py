@@ -22,6 +22,9 @@ class LeaseStatus(Protocol):
     def why(self) -> str:
         """Returns why there is no lease; "" if that is not known or there is one."""
 
+    def silence(self) -> str:
+        """Returns since when Consul has not answered and what that means, in one sentence; "" while it answers."""
+
 
 class Publishing(Protocol):
     """The control loop of one place where health is published."""
@@ -54,22 +57,28 @@ class Readiness:
 
     def complaints(self) -> Sequence[str]:
         """Returns one sentence per problem."""
-        complaints = [*filter(None, [self._membership()]), *self._of_watch()]
-        if why := self.doubt():
-            complaints.append(f"the lease is lost, no health can be published: {why}")
-        if rival := self._rival():
-            complaints.append(f"another controller seems to check the same pods: {rival}")
-        return [*complaints, *self._of_places()]
+        rival = self._rival()
+        other = f"another controller seems to check the same pods: {rival}" if rival else ""
+        if self._lease and self.is_in_doubt() and (silence := self._lease.silence()):
+            return [*filter(None, [self._membership(), silence, other])]
+        return [*filter(None, [self._membership(), *self._of_watch(), self._of_lease(), other]), *self._of_places()]
 
-    def doubt(self) -> str:
-        """Returns why published health may be gone for readers: the lease is lost. "" if it is not."""
-        if self._lease is None or self._lease.current():
-            return ""
-        return self._lease.why() or "it was not renewed in time"
+    def notices(self) -> Sequence[str]:
+        """Returns what will be a problem soon."""
+        return [] if self._lease is None or self.is_in_doubt() else [*filter(None, [self._lease.silence()])]
+
+    def is_in_doubt(self) -> bool:
+        """Returns whether readers may not see the published health any more, because the lease is lost."""
+        return self._lease is not None and not self._lease.current()
 
     def unpublished(self, place: str) -> int:
         """Returns the number of pods whose record is overdue to be published or withdrawn."""
         return len(self._places[place].overdue(UNPUBLISHED))
+
+    def _of_lease(self) -> str:
+        if self._lease is None or self._lease.current():
+            return ""
+        return f"the lease is lost, no health can be published: {self._lease.why() or 'it was not renewed in time'}"
 
     def _of_watch(self) -> Sequence[str]:
         match self._silence():

@@ -285,8 +285,8 @@ def test_the_page_of_a_pod_has_a_command_an_alert_and_a_link_to_copy(site: Site)
 def test_what_is_published_is_in_doubt_while_the_lease_is_lost(site: Site) -> None:
     site.follow("good")
     assert "In doubt." not in site.get(f"/pods/{NODE}/good")[1]
-    site.doubt = "no <answer>"
-    assert "is lost: no &lt;answer&gt;. Readers may not see" in site.get(f"/pods/{NODE}/good")[1]
+    site.in_doubt = True
+    assert "<b>In doubt.</b> It was not renewed in time, so readers may not see" in site.get(f"/pods/{NODE}/good")[1]
 
 
 def test_every_page_says_what_is_checked_here(site: Site) -> None:

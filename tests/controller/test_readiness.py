@@ -16,14 +16,18 @@ class World:
     seconds: float | None = 1.0
     session: str | None = "abc"
     reason: str = ""
+    unanswered: str = ""
     holder: str = ""
     waiting: dict[PodKey, str] = field(default_factory=dict)
 
-    def silence(self) -> float | None:
+    def silent(self) -> float | None:
         return self.seconds
 
     def current(self) -> str | None:
         return self.session
+
+    def silence(self) -> str:
+        return self.unanswered
 
     def why(self) -> str:
         return self.reason
@@ -33,12 +37,12 @@ class World:
         return self.waiting
 
     def says(self) -> list[str]:
-        return list(Readiness(self.silence, self, lambda: self.holder, {"kv": self}).complaints())
+        return list(Readiness(self.silent, self, lambda: self.holder, {"kv": self}).complaints())
 
 
 def test_it_is_ready_when_manifests_are_read_a_session_is_held_and_all_is_published() -> None:
     assert World().says() == []
-    assert Readiness(World().silence, None, str, {"agent": World()}).complaints() == []
+    assert Readiness(World().silent, None, str, {"agent": World()}).complaints() == []
 
 
 def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
@@ -56,13 +60,24 @@ def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
 
 
 def test_published_health_is_in_doubt_while_the_lease_is_lost() -> None:
-    def doubt(world: World) -> str:
-        return Readiness(world.silence, world, str, {"kv": world}).doubt()
+    def is_in_doubt(world: World) -> bool:
+        return Readiness(world.silent, world, str, {"kv": world}).is_in_doubt()
 
-    assert doubt(World(reason="a timeout")) == ""
-    assert doubt(World(session=None, reason="403")) == "403"
-    assert doubt(World(session=None)) == "it was not renewed in time"
-    assert Readiness(World().silence, None, str, {}).doubt() == ""
+    assert not is_in_doubt(World(reason="a timeout"))
+    assert is_in_doubt(World(session=None))
+    assert not Readiness(World().silent, None, str, {}).is_in_doubt()
+
+
+def test_the_silence_of_consul_is_one_sentence_a_notice_first_and_a_complaint_when_the_lease_is_lost() -> None:
+    world = World(seconds=40.0, unanswered="Consul has not answered since then", waiting={A: "no answer"}, holder="x")
+    readiness = Readiness(world.silent, world, lambda: world.holder, {"kv": world}, lambda: "no member")
+    assert readiness.notices() == ["Consul has not answered since then"]
+    assert len(readiness.complaints()) == 4
+    world.session = None
+    assert readiness.notices() == []
+    other = "another controller seems to check the same pods: x"
+    assert readiness.complaints() == ["no member", "Consul has not answered since then", other]
+    assert Readiness(world.silent, None, str, {}).notices() == []
 
 
 def test_the_pods_that_wait_are_counted_for_each_place() -> None:

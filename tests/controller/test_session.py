@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller.consul.client import ConsulClient, ConsulSettings
+from controller.consul.operations import Observe
 from controller.consul.session import TTL, SessionKeeper
 from controller.runtime.heartbeat import Heartbeat
 from tests.support.consul import Agent
@@ -36,10 +37,11 @@ def keeping(
     clock: Callable[[], float] = time.monotonic,
     resume: str = "",
     on_end: Callable[[], None] = lambda: None,
+    observe: Observe = lambda *_: None,
 ) -> Iterator[tuple[SessionKeeper, list[str]]]:
     """A running keeper and the sessions that it passed to `on_new`."""
     announced: list[str] = []
-    client, heartbeat = ConsulClient(settings), Heartbeat("session", 30, clock)
+    client, heartbeat = ConsulClient(settings, observe=observe), Heartbeat("session", 30, clock)
     keeper = SessionKeeper(
         client, "web1", announced.append, heartbeat, on_end=on_end, resume=resume, renewal=RENEWAL, clock=clock
     )
@@ -222,6 +224,30 @@ def test_a_failed_renewal_is_retried_soon_and_does_not_end_the_session(caplog: p
     complaints = [record.message for record in caplog.records if "cannot be renewed" in record.message]
     assert len(complaints) == 1
     assert "answered 500 rpc error: No cluster leader" in complaints[0]
+
+
+def test_a_silent_consul_is_one_sentence_and_one_line_of_the_log(
+    consul: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    clock, outcomes = Clock(), list[str]()
+    with keeping(consul.settings(), clock, observe=lambda _, outcome, __: outcomes.append(outcome)) as (keeper, _):
+        until(keeper.current)
+        consul.pause()
+        until(lambda: outcomes.count("unavailable") >= 3, 60.0, "renewals are tried again")
+        pattern = r"Consul has not answered since [0-9-]+ [0-9:]+ UTC; probes go on, what is published stays for \d+ s"
+        clock.ahead -= 600
+        assert re.fullmatch(pattern, keeper.silence())
+        assert keeper.why() == keeper.silence()
+        clock.ahead += 1_200
+        assert keeper.silence().endswith("probes go on, what was published may be gone")
+        assert keeper.current() is None
+        consul.resume()
+        until(lambda: keeper.current() and not keeper.silence(), 30.0, "Consul answers again")
+    lines = [record.message for record in caplog.records if record.name == "controller.consul.session"]
+    silences = sum(line.startswith("Consul has not answered since") for line in lines)
+    assert silences == sum(line.startswith("Consul answers again, after ") for line in lines)
+    assert 1 <= silences < outcomes.count("unavailable")
 
 
 def test_creation_is_retried_while_the_agent_has_no_serf_check_yet() -> None:

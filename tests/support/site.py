@@ -57,7 +57,7 @@ class Site(AbstractContextManager["Site"]):
         self.unready: list[str] = []
         self.noticed: list[str] = []
         self.broken = ""
-        self.doubt = ""
+        self.in_doubt = False
         self.faults = Faults()
         metrics = Metrics(CollectorRegistry(), "0.1.0")
         self.fleet = PodViews(
@@ -79,7 +79,7 @@ class Site(AbstractContextManager["Site"]):
             faults=self.faults,
             fleet=fleet,
             checked=f"the pods of node {NODE}",
-            doubt=lambda: self.doubt,
+            in_doubt=lambda: self.in_doubt,
         )
         self.server = WebServer(
             self.web.app, host, 0, access, names=names, allowed_hosts=allowed_hosts, before_stop=self.web.close
