@@ -104,7 +104,7 @@ def parse(key: PodKey, data: bytes, rules: Rules) -> Manifest:
     errors += [ManifestError(f"status.{each.field}", each.problem) for each in wrong]
     if errors:
         raise ManifestError.of(errors)
-    is_checked = (document.port or rules.assume_passing) and not document.status.paused
+    is_checked = (document.port or rules.assume_passing) and (rules.ignores_pause or not document.status.paused)
     check = _check(key, document, options, rules) if is_checked else None
     found, ignored = labels.read(_labels(said), rules.labels)
     return Manifest(key, check, (*_warnings(said), *ignored), document.status.paused, found)

@@ -371,9 +371,10 @@ class Rules:
     `allow_methods` are the methods that a manifest may name, in addition to the default one. `allow_send` permits
     bytes of the manifest on a TCP connection. `max_redirects` is how many redirects a manifest may follow, if the
     default is not more.
-    `credentials_dir` is the folder of the files of credentials; "" if manifests must not name any.
-    `allow_output` limits which excerpts of answers are kept, whatever a manifest says. `is_remote` says that the
-    controller is not on the pods' nodes. `labels` are the declared names of labels; None accepts all.
+    `credentials_dir` is the folder of the files of credentials; "" if manifests must not name any. `allow_output`
+    limits which excerpts of answers are kept, whatever a manifest says. `is_remote` says that the controller is not on
+    the pods' nodes. `labels` are the declared names of labels; None accepts all. `ignores_pause` gives a paused pod a
+    check, for one probe by hand.
     """
 
     defaults: CheckOptions = field(default_factory=CheckOptions)
@@ -388,3 +389,4 @@ class Rules:
     assume_passing: bool = False
     is_remote: bool = False
     labels: Sequence[str] | None = ()
+    ignores_pause: bool = False

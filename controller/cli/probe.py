@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +12,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from controller.cli import terminal
+from controller.cli import nothing_found, terminal
 from controller.cli.effective_manifests import known_addresses
 from controller.cli.names import node_names, pod_names
-from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load
+from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load, usual_file
 from controller.config import Config, ConfigError
 from controller.intent.folder import manifest_path
 from controller.probes.once import probe_once
@@ -56,7 +57,11 @@ VERDICTS = {
 @click.option("--manifest", "file", type=FILE, help="Probe the check of this manifest, which need not be scheduled.")
 @click.option("--node", metavar="NAME", shell_complete=node_names, help="The pod's node [the host's name].")
 @click.option(
-    "--config", "config_file", type=FILE, envvar="CONFIG_PATH", help="The controller's configuration [env CONFIG_PATH]."
+    "--config",
+    "config_file",
+    type=FILE,
+    envvar="CONFIG_PATH",
+    help="The controller's configuration [env CONFIG_PATH; /etc/podpulse/config.yaml].",
 )
 @click.option("--address", "node_address", metavar="WHERE", help="Address of the pod: name, catalog or an IP address.")
 @click.option("--intent-dir", type=FOLDER, help="Read the manifest from this folder instead of Consul.")
@@ -75,7 +80,9 @@ def probe(
     """Probe POD once from here and explain the result.
 
     The manifest is read from the intent tree or from a file. The probe is the same that `podpulse run` sends, with the
-    same deadline and the same denied addresses. Nothing is published.
+    same deadline and the same denied addresses, with the options of the configuration that --config or CONFIG_PATH
+    names, else of /etc/podpulse/config.yaml if this user may read it, else the defaults. The output says which. A
+    paused pod is probed too. Nothing is published.
 
     \b
     Examples:
@@ -93,18 +100,22 @@ def probe(
     if (pod is None) == (file is None):
         raise click.UsageError("expected either POD or --manifest FILE")
     with explained(ConfigError, ManifestError):
-        config = load(config_file, consul, {"node": node, "node_address": node_address})
+        taken = usual_file(config_file)
+        config = load(taken, consul, {"node": node, "node_address": node_address})
         key, data = _manifest(config, pod, file, intent_dir)
-        manifest = parse(key, data, config.rules())
+        manifest = parse(key, data, replace(config.rules(), ignores_pause=True))
         if manifest.check is None:
-            raise click.ClickException(f"{key}: {'paused' if manifest.paused else 'the manifest has no check'}")
+            raise click.ClickException(f"{key}: the manifest has no check")
         with known_addresses(config) as addresses:
             spec = located(manifest.check, addresses)
         result = probe_once(spec, ca_file=str(config.ca_file), guard=config.guard(os.environ))
     if as_json:
-        terminal.say_json(_fields(spec, manifest.labels, result))
+        fields = {"configuration": str(taken) if taken else None, "paused": manifest.paused}
+        terminal.say_json(_fields(spec, manifest.labels, result) | fields)
     else:
-        _explain(spec, manifest.labels, result, terminal.console(soft_wrap=True))
+        options = f"the options of {taken}" if taken else "the default options, because no configuration was found"
+        notes = [f"with {options}", *(["paused: the controller does not probe it"] if manifest.paused else [])]
+        _explain(spec, manifest.labels, notes, result, terminal.console(soft_wrap=True))
     sys.exit(VERDICTS[result.outcome].exit_code)
 
 
@@ -117,8 +128,11 @@ def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Pa
         return key, manifest_path(folder, key).read_bytes()
     with client_of(config) as client:
         pair = client.get(intent_key(config.tree, key))
-    if pair is None:
-        raise click.ClickException(f"{intent_key(config.tree, key)} does not exist: {key.pod} is not scheduled")
+        if pair is None:
+            why = nothing_found.in_consul(client, config, key.node, key.pod).text
+            raise click.ClickException(
+                f"{intent_key(config.tree, key)} does not exist: {key.pod} is not scheduled; {why}"
+            )
     return key, pair.value
 
 
@@ -147,10 +161,12 @@ def _addresses(spec: CheckSpec) -> list[str]:
     return list(ask_system(spec.address or spec.probe.host).addresses)
 
 
-def _explain(spec: CheckSpec, labels: Labels, result: ProbeResult, console: Console) -> None:
+def _explain(spec: CheckSpec, labels: Labels, notes: Iterable[str], result: ProbeResult, console: Console) -> None:
     where = ", ".join(_addresses(spec)) or "no address"
     console.print(Text.assemble((spec.key.pod, "bold"), f" on {spec.key.node}: ", (safe_line(spec.probe.url), "bold")))
     console.print(f"at {where}, within {spec.timeout:g} s")
+    for note in notes:
+        console.print(safe_line(note))
     console.print(f"labels {', '.join(texts(labels))}\n" if labels else "")
     for phase in _phases(result):
         console.print(phase)

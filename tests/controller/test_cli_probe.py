@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from controller.cli import main
+from controller.cli import main, options
 from tests.support.authority import Authority
 from tests.support.consul import Agent
 from tests.support.controller import podpulse
@@ -126,10 +126,33 @@ def test_the_catalogs_address_is_used_where_the_configuration_says_so(
 
 def test_a_pod_that_cannot_be_probed_is_an_error(tmp_path: Path) -> None:
     assert "either POD or --manifest" in probe().stderr
-    paused = probe("--manifest", manifest(tmp_path, 80, more="status: {paused: true}"))
-    assert (paused.exit_code, paused.stderr) == (1, "Error: web1/isup: paused\n")
+    none = probe("--manifest", manifest(tmp_path, 0))
+    assert (none.exit_code, none.stderr) == (1, "Error: web1/isup: the manifest has no check\n")
     wrong = probe("--manifest", manifest(tmp_path, 80, more="status: {timeout: 9x}"))
     assert "status.timeout: expected a duration" in wrong.stderr
+
+
+def test_a_paused_pod_can_be_probed(target: Target, tmp_path: Path) -> None:
+    target.behave(answer(body=b"I am healthy\n"))
+    paused = probe("--manifest", manifest(tmp_path, target.port, more="status: {paused: true}"))
+    assert paused.exit_code == 0, paused.output
+    assert "\npaused: the controller does not probe it\n" in paused.stdout
+    assert "This is a success." in paused.stdout
+    assert json.loads(probe("--manifest", tmp_path / "isup.yaml", "--json").stdout)["paused"] is True
+
+
+def test_the_usual_configuration_is_used_and_named(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = manifest(tmp_path, target.port)
+    monkeypatch.setattr(options, "USUAL", tmp_path / "config.yaml")
+    without = probe("--manifest", file)
+    assert "within 5 s\nwith the default options, because no configuration was found\n" in without.stdout
+    (tmp_path / "config.yaml").write_text("defaults: {timeout: 3s}\n")
+    assert f"within 3 s\nwith the options of {tmp_path / 'config.yaml'}\n" in probe("--manifest", file).stdout
+    (tmp_path / "other.yaml").write_text("defaults: {timeout: 2s}\n")
+    said = json.loads(probe("--manifest", file, "--config", tmp_path / "other.yaml", "--json").stdout)
+    assert said["configuration"] == str(tmp_path / "other.yaml")
 
 
 def test_only_terminals_get_colours_unless_they_are_disabled(target: Target, tmp_path: Path) -> None:

@@ -380,6 +380,14 @@ def test_a_pod_without_port_has_no_check_or_one_that_is_always_passing(text: str
     assert passing.probe.url == ""
 
 
+def test_a_paused_pod_has_a_check_for_a_probe_by_hand() -> None:
+    data = b"id: isup\nstatus_port: 8000\nstatus: {paused: true}\n"
+    by_hand = parse(KEY, data, Rules(ignores_pause=True))
+    assert by_hand.paused
+    assert by_hand.check == parse(KEY, data.replace(b"true", b"false"), Rules()).check
+    assert parse(KEY, data, Rules()).check is None
+
+
 def test_a_pause_is_a_pause_also_where_pods_without_port_are_passing() -> None:
     rules = Rules(assume_passing=True)
     assert parse(KEY, b"id: isup\nstatus: {paused: true}\n", rules) == Manifest(KEY, None, paused=True)
