@@ -121,7 +121,7 @@ def plan(
         wanted = _overlaid(listing, config.node_name, files, without)
         where = controller or config.page_url
         try:
-            running = {} if where == NOTHING else _running(where, config.node_name, controller_ca)
+            running = {} if where == NOTHING else running_checks(where, config.node_name, controller_ca)
         except NoController as error:
             if controller:
                 raise click.ClickException(str(error)) from None
@@ -158,7 +158,7 @@ def _confirm(config: Config, listing: Listing, running: Collection[PodKey]) -> N
         )
 
 
-def _running(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
+def running_checks(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
     """Returns the checks of the controller of `node` at `url`, by pod. Raises NoController."""
     options = {pycurl.CAINFO: str(ca_file)} if ca_file else {}
     status, body = get(url, "/api/v1/checks", timeout=TIMEOUT, limit=MAX_BODY, options=options)

@@ -16,11 +16,14 @@ from controller.cli import nothing_found, terminal
 from controller.cli.effective_manifests import known_addresses
 from controller.cli.names import node_names, pod_names
 from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load, usual_file
+from controller.cli.page_request import NoController
+from controller.cli.plan import running_checks
 from controller.config import Config, ConfigError
 from controller.intent.folder import manifest_path
 from controller.probes.once import probe_once
 from controller.probes.resolver import ask_system
 from reconcilers.checks import located
+from reconcilers.checktext import changes, describe
 from reconcilers.escaping import safe_line, safe_lines, safe_words
 from reconcilers.health import PHASE_NAMES, Certificate, Outcome, ProbeResult
 from reconcilers.keys import intent_key
@@ -81,8 +84,8 @@ def probe(
 
     The manifest is read from the intent tree or from a file. The probe is the same that `podpulse run` sends, with the
     same deadline and the same denied addresses, with the options of the configuration that --config or CONFIG_PATH
-    names, else of /etc/podpulse/config.yaml if this user may read it, else the defaults. The output says which. A
-    paused pod is probed too. Nothing is published.
+    names, else of /etc/podpulse/config.yaml if this user may read it, else the defaults. The output says which, and in
+    which options the controller of this machine differs. A paused pod is probed too. Nothing is published.
 
     \b
     Examples:
@@ -115,8 +118,23 @@ def probe(
     else:
         options = f"the options of {taken}" if taken else "the default options, because no configuration was found"
         notes = [f"with {options}", *(["paused: the controller does not probe it"] if manifest.paused else [])]
+        notes += _differences(config, spec, manifest.labels) if pod and not (intent_dir or consul["address"]) else []
         _explain(spec, manifest.labels, notes, result, terminal.console(soft_wrap=True))
     sys.exit(VERDICTS[result.outcome].exit_code)
+
+
+def _differences(config: Config, spec: CheckSpec, labels: Labels) -> list[str]:
+    """Returns how the controller of this machine checks the pod otherwise; nothing if it does not answer or is that of
+    another node."""
+    try:
+        running = running_checks(config.page_url, spec.key.node, None).get(spec.key.pod)
+    except NoController:
+        return []
+    differences = changes(running, describe(spec, labels)) if running else []
+    return [
+        f"the controller at {config.page_url} has another {name}: {theirs or '(none)'} instead of {ours or '(none)'}"
+        for name, theirs, ours in differences
+    ]
 
 
 def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Path | None) -> tuple[PodKey, bytes]:

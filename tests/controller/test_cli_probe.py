@@ -12,6 +12,7 @@ from controller.cli import main, options
 from tests.support.authority import Authority
 from tests.support.consul import Agent
 from tests.support.controller import podpulse
+from tests.support.fake_http import FakeServer, Reply
 from tests.support.targets import Target, answer
 from tests.support.terminal import OnTerminal
 
@@ -153,6 +154,22 @@ def test_the_usual_configuration_is_used_and_named(
     (tmp_path / "other.yaml").write_text("defaults: {timeout: 2s}\n")
     said = json.loads(probe("--manifest", file, "--config", tmp_path / "other.yaml", "--json").stdout)
     assert said["configuration"] == str(tmp_path / "other.yaml")
+
+
+def test_other_options_of_the_running_controller_are_named(target: Target, tmp_path: Path) -> None:
+    manifest(tmp_path, target.port)
+    url = f"http://web1:{target.port}/_status"
+    check = {"url": url, "address": "127.0.0.1", "interval": "1s", "timeout": "5s"}
+    body = json.dumps({"node": "web1", "checks": {"isup": check}}).encode()
+    with FakeServer(lambda _: Reply(200, body)) as fake:
+        config = tmp_path / "config.yml"
+        listen = fake.address.removeprefix("http://")
+        config.write_text(f"intent_dir: {tmp_path}\nhealth_dir: {tmp_path / 'health'}\nlisten: {listen}\n")
+        said = probe("isup", "--config", config).stdout
+        assert f"the controller at {fake.address} has another interval: 1s instead of 5s\n" in said
+        other = CliRunner().invoke(main, ["probe", "isup", "--config", str(config), "--address", "127.0.0.1"])
+    assert "has another" not in other.stdout
+    assert "has another" not in probe("isup", "--config", config).stdout
 
 
 def test_only_terminals_get_colours_unless_they_are_disabled(target: Target, tmp_path: Path) -> None:
