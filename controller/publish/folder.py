@@ -163,7 +163,7 @@ class DirectoryLease:
             self._touched_at = time.time()
             self._problem.clear()
         except OSError as error:
-            self._problem.warn(f"the lease cannot be renewed: {error}")
+            self._problem.warn(f"{LEASE} cannot be renewed, readers will treat the published health as stale: {error}")
 
 
 class DirectorySink:

@@ -68,7 +68,7 @@ class Readiness:
         return [] if self._lease is None or self.is_in_doubt() else [*filter(None, [self._lease.silence()])]
 
     def is_in_doubt(self) -> bool:
-        """Returns whether readers may not see the published health any more, because the lease is lost."""
+        """Returns whether readers may not see the published health any more, because the session is lost."""
         return self._lease is not None and not self._lease.current()
 
     def unpublished(self, place: str) -> int:
@@ -78,7 +78,7 @@ class Readiness:
     def _of_lease(self) -> str:
         if self._lease is None or self._lease.current():
             return ""
-        return f"the lease is lost, no health can be published: {self._lease.why() or 'it was not renewed in time'}"
+        return f"the session is lost, no health can be published: {self._lease.why() or 'it was not renewed in time'}"
 
     def _of_watch(self) -> Sequence[str]:
         match self._silence():

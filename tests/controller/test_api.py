@@ -177,9 +177,9 @@ def test_the_status_is_that_of_the_controller(site: Site, client: Client) -> Non
         "manifest_errors": 0,
         "manifest_warnings": 0,
     }
-    site.unready.append("the lease is lost")
+    site.unready.append("the session is lost")
     seen = client.get("/status")
-    assert (seen["healthy"], seen["ready"], seen["complaints"]) == (True, False, ["the lease is lost"])
+    assert (seen["healthy"], seen["ready"], seen["complaints"]) == (True, False, ["the session is lost"])
 
 
 def test_the_error_names_an_invalid_parameter(client: Client) -> None:

@@ -60,7 +60,7 @@ def test_a_stream_begins_with_the_totals_and_tells_of_every_change(site: Site) -
     assert json.loads(stream.next()["data"])["critical"] == 1
     site.schedule(1, torn=b"id: [\n")
     assert json.loads(stream.next()["data"])["unchecked"] == 1
-    site.unready.append("the lease is lost")
+    site.unready.append("the session is lost")
     assert stream.next()["event"] == "change"
     stream.close()
 

@@ -48,8 +48,8 @@ def test_it_is_ready_when_manifests_are_read_a_session_is_held_and_all_is_publis
 def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
     assert World(seconds=None).says() == ["the manifests have not been read yet"]
     assert World(seconds=31.4).says() == ["the manifests were last read 31 s ago"]
-    assert World(session=None, reason="403").says() == ["the lease is lost, no health can be published: 403"]
-    assert World(session=None).says() == ["the lease is lost, no health can be published: it was not renewed in time"]
+    assert World(session=None, reason="403").says() == ["the session is lost, no health can be published: 403"]
+    assert World(session=None).says() == ["the session is lost, no health can be published: it was not renewed in time"]
     assert World(holder="session x").says() == ["another controller seems to check the same pods: session x"]
     assert World(waiting={A: "", B: "413"}).says() == [
         "2 pods have not been published (kv) for over 30 s, such as web1/b: 413"

@@ -114,7 +114,7 @@ def test_the_check_says_what_is_wrong_with_the_controller(consul: Agent) -> None
     trouble = Trouble()
     with registered(consul, trouble):
         await_status(consul, "passing")
-        trouble.unready.append("the lease is lost: no health can be published")
+        trouble.unready.append("the session is lost: no health can be published")
         await_status(consul, "warning")
         trouble.unhealthy.append("thread probe has stood still for 6 s")
         await_status(consul, "critical")
@@ -230,7 +230,7 @@ def test_after_a_change_of_the_token_the_catalog_is_updated_and_cleared_at_the_e
     with registered(acl_consul, trouble, file=token_file):
         until(lambda: in_catalog(acl_consul) == "passing", WITHIN)
         rotate(acl_consul, token_file)
-        trouble.unready.append("the lease is lost: no health can be published")
+        trouble.unready.append("the session is lost: no health can be published")
         until(lambda: in_catalog(acl_consul) == "warning", WITHIN)
         assert services(acl_consul)
     until(lambda: in_catalog(acl_consul) == "", WITHIN)

@@ -65,7 +65,7 @@ def test_without_members_nobody_checks_the_nodes() -> None:
 def test_controllers_that_are_no_members_come_first_with_the_reason() -> None:
     controllers = [
         controller("m1"),
-        controller("m2", PASSING, "the lease is lost"),
+        controller("m2", PASSING, "the session is lost"),
         controller("m3", WARNING, "joining the fleet, which takes 10 s"),
         controller("m4", PASSING),
         controller("m5", CRITICAL, "TTL expired"),
@@ -80,7 +80,7 @@ def test_controllers_that_are_no_members_come_first_with_the_reason() -> None:
         ("m4", MemberState.JOINING, "it is not a member in this view"),
         ("m7", MemberState.JOINING, "it gets its nodes within 5 s"),
         ("m1", MemberState.MEMBER, ""),
-        ("m2", MemberState.MEMBER, "the lease is lost"),
+        ("m2", MemberState.MEMBER, "the session is lost"),
     ]
 
 

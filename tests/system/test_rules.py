@@ -18,6 +18,8 @@ TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 SEVERITIES = {"critical", "warning"}
 METRIC = re.compile(r"\b(?:podpulse|probe|controller_runtime|workqueue|process)_[a-z0-9_]+\b")
 FEWEST_LINES = 2
+WITHOUT_PAGE = {"PodpulseControllerGone"}
+"""There is no controller whose page could be linked."""
 
 
 def promtool_says(promtool: Path, *arguments: str | Path) -> tuple[int, str]:
@@ -67,10 +69,33 @@ def test_every_recording_rule_has_a_test() -> None:
 def test_every_alert_has_a_description_and_a_runbook_link(name: str) -> None:
     rule = ALERTS[name]
     assert rule["labels"]["severity"] in SEVERITIES
-    assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+    links = {"runbook_url"} if name in WITHOUT_PAGE else {"runbook_url", "page_url"}
+    assert rule["annotations"].keys() == {"summary", "description"} | links
     page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     assert (page, anchor) == ("deploy/operations.md", name.lower())
     assert len(sections(OPERATIONS)[anchor].strip().splitlines()) >= FEWEST_LINES
+
+
+def test_every_alert_says_what_is_not_affected() -> None:
+    words = re.compile(r"not affected|still|continue|that pass|succeed|do not fail|No pod|as old|stays|go on")
+    assert [name for name, rule in ALERTS.items() if not words.search(rule["annotations"]["description"])] == []
+
+
+def test_the_alerts_use_only_words_that_the_documents_explain() -> None:
+    texts = " ".join(text for rule in ALERTS.values() for text in rule["annotations"].values())
+    assert "lease" not in texts
+
+
+def test_the_links_to_pages_become_https_by_the_command_in_the_file(tmp_path: Path) -> None:
+    (source,) = (file for file in RULES if "page_url" in file.read_text())
+    (command,) = re.findall(r"sed -i '(/.+)' podpulse", source.read_text())
+    changed = subprocess.run(["sed", command, source], capture_output=True, text=True, check=True).stdout
+    pages = [
+        rule["annotations"].get("page_url", "")
+        for group in yaml.safe_load(changed)["groups"]
+        for rule in group["rules"]
+    ]
+    assert sum("https://{{" in page for page in pages) == len(ALERTS) - len(WITHOUT_PAGE)
 
 
 def test_the_rules_use_only_exported_metrics(consul: Agent, launch: Launch, fleet: Fleet) -> None:

@@ -54,7 +54,7 @@ def test_it_is_ready_only_when_manifests_were_read_and_a_session_is_held(consul:
     answered = controller.get("/-/ready")
     assert answered.status == 503
     assert "manifests have not been read yet" in answered.text
-    assert "lease is lost" in answered.text
+    assert "session is lost" in answered.text
     assert controller.get("/-/healthy").status == 200
     consul.start()
     controller.wait_ready()
