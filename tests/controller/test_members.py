@@ -190,7 +190,7 @@ def test_a_controller_of_another_fleet_waits_until_the_fleet_is_gone(consul: Age
 def test_a_hanging_thread_ends_the_membership_and_an_unready_controller_stays(consul: Agent, stack: ExitStack) -> None:
     first, second = both(consul, stack)
     second.unready.append("the session is lost")
-    until(lambda: "lease" in consul.request("GET", "agent/checks").json()["podpulse-m2"]["Output"], WITHIN)
+    until(lambda: "session" in consul.request("GET", "agent/checks").json()["podpulse-m2"]["Output"], WITHIN)
     until(first.sees("m1", "m2"), WITHIN)
     second.stuck.append("thread probe has stood still for 6 s")
     until(first.sees("m1"), WITHIN)
