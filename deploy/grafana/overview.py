@@ -18,6 +18,7 @@ from deploy.grafana.panels import (
     number,
     over_time,
     stacked,
+    uptime,
     worded,
 )
 from deploy.grafana.variables import NODES, PODS
@@ -53,6 +54,7 @@ def rows(alerts: Iterable[str]) -> list[tuple[str, list[stat.Panel | table.Panel
     """Returns titles and panels. `alerts` are the names of all alerts."""
     return [
         ("Is anything wrong?", [*_signs(), _firing(alerts), _states()]),
+        ("How much, and how well?", [*_totals(), *_uptimes(), _latency()]),
         ("Pods", [_not_well(), _changing(), _certificates(), _invalid(), _unreliable(), _paused(), _slow()]),
         ("Nodes", [_nodes(), _critical_by_node(), _success_by_node()]),
     ]
@@ -154,6 +156,43 @@ def _signs() -> list[stat.Panel]:
 
 def _sign(title: str, description: str, expression: str, alert: str, steps: look.Steps) -> stat.Panel:
     return number(title, description, now(expression), alert=alert).thresholds(look.thresholds(steps)).span(2)
+
+
+def _totals() -> list[stat.Panel]:
+    pods = number(
+        "All pods",
+        "The pods that have a check, whatever their state. Paused pods and invalid manifests are not counted.",
+        now(f"sum(node_state:podpulse_health:sum{{{NODES}}})"),
+    )
+    controllers = number(
+        "All controllers",
+        "The controllers that Prometheus scrapes, whether they answer or not.",
+        now(f'count(up{{job="podpulse",{NODES}}})'),
+    )
+    return [panel.thresholds(look.thresholds((), "blue")).span(4) for panel in (pods, controllers)]
+
+
+def _uptimes() -> list[stat.Panel]:
+    return [
+        uptime(
+            f"Uptime, {shown}",
+            f"The share of {shown} in which the pods of all nodes were passing or warning. Unknown is not counted. "
+            "It begins when Prometheus first had the recording rule.",
+            "state:podpulse_health:sum{%s}",
+            span,
+        ).span(width)
+        for shown, span, width in (("24 h", "24h", 5), ("7 d", "7d", 5), ("30 d", "30d", 6))
+    ]
+
+
+def _latency() -> timeseries.Panel:
+    return graph(
+        "Latency of all pods",
+        "Percentiles of the duration of the last probe, over all pods on all nodes. If all rise together, the cause is "
+        "something that the pods share, or the controllers.",
+        "s",
+        *(over_time(f"fleet:probe_duration_seconds:{name}", name) for name in ("p50", "p90", "p99")),
+    ).span(24)
 
 
 def _firing(alerts: Iterable[str]) -> table.Panel:

@@ -52,6 +52,21 @@ def number(title: str, description: str, query: prometheus.Dataquery, *, alert: 
     return panel.data_links([what_to_do(alert)]) if alert else panel
 
 
+def uptime(title: str, description: str, series: str, span: str) -> stat.Panel:
+    """Returns a panel with the share of `span` in which pods were passing or warning; unknown is not counted.
+
+    `series` is the selector of a series for each state, with `%s` for the matcher of the state.
+    """
+
+    def counted(states: str) -> str:
+        chosen = series % f'state=~"{states}"'
+        return f"sum(sum_over_time({chosen}[{span}]))"
+
+    query = now(f"{counted('passing|warning')} / ({counted('passing|warning|critical')} > 0)")
+    limits = look.thresholds(((0.99, look.NOTE), (0.999, look.GOOD)), look.BAD)
+    return number(title, description, query).unit("percentunit").decimals(3).thresholds(limits)
+
+
 def listing(
     title: str,
     description: str,

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.models import common
 
 from deploy.grafana import look, variables
 from deploy.grafana.links import page_of_this_pod
-from deploy.grafana.panels import coloured, graph, limited, now, number, over_time, stacked, timeline
+from deploy.grafana.panels import coloured, graph, limited, now, number, over_time, stacked, timeline, uptime
 from deploy.grafana.variables import ONE_POD
 
 SAME = "on (instance, node, pod)"
@@ -30,6 +30,7 @@ def annotations() -> list[build.AnnotationQuery]:
 def rows() -> list[tuple[str, list[stat.Panel | statetimeline.Panel | timeseries.Panel]]]:
     return [
         ("$pod on $node, now", [_state(), _reason(), _status(), _last(), _succeeded(), _certificate(), _manifest()]),
+        ("Uptime of $pod on $node", [*_uptimes()]),
         ("History", [_states(), _reasons(), _phases(), _results(), _certificate_over_time()]),
     ]
 
@@ -123,6 +124,19 @@ def _manifest() -> stat.Panel:
         alert="PodpulseManifestInvalid",
     )
     return panel.mappings(look.flag(yes=("invalid", look.NOTE), no=("valid", look.GOOD))).span(3)
+
+
+def _uptimes() -> list[stat.Panel]:
+    return [
+        uptime(
+            f"Uptime, {shown}",
+            f"The share of the last {shown} in which the pod was passing or warning, as far as Prometheus knows. "
+            "Unknown is not counted.",
+            f"podpulse_health{{{ONE_POD},%s}}",
+            span,
+        ).span(8)
+        for shown, span in (("24 h", "24h"), ("7 d", "7d"), ("30 d", "30d"))
+    ]
 
 
 def _states() -> statetimeline.Panel:
