@@ -131,7 +131,7 @@ def test_systemd_starts_hardens_watches_and_stops_it(builder: Builder, tmp_path:
     install(root)
     with Machine(root, tmp_path, cgroup) as machine:
         machine.run(f"systemctl start {UNIT}")
-        assert "manifests have not been read yet" in machine.show(UNIT, "StatusText")
+        until(lambda: "Consul has not answered since" in machine.show(UNIT, "StatusText"), 30, "the status to say why")
         assert_is_hardened(machine)
         assert token_of(machine) == TOKEN
 

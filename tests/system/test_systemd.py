@@ -78,7 +78,7 @@ def test_it_starts_without_consul_and_the_status_says_so(consul: Agent, launch: 
     with NotifySocket(tmp_path / "notify") as systemd:
         launch(consul, ready=False, environ=systemd.environ(watchdog=0.4))
         systemd.wait("WATCHDOG", times=2)
-        assert "the manifests have not been read yet" in systemd.latest("STATUS")
+        until(lambda: "Consul has not answered since" in systemd.latest("STATUS"), what="the status to say why")
 
 
 @pytest.mark.slow
