@@ -248,7 +248,7 @@ class Status(TcpOptions, CheckOptions):
     basic_auth: Annotated[
         BasicAuthOptions | None,
         Option(
-            "`username` and `password_file`, a file below the controller's `credentials_dir`",
+            "`username` and `password_file`, the absolute path of a file below the controller's `credentials_dir`",
             "{username: me, password_file: /secret.pem}",
             HTTP,
             default="none",
@@ -258,7 +258,7 @@ class Status(TcpOptions, CheckOptions):
     bearer_token_file: Annotated[
         File,
         Option(
-            "the file of a token for `Authorization: Bearer`, below the controller's `credentials_dir`",
+            "the absolute path of the token for `Authorization: Bearer`, below the controller's `credentials_dir`",
             "/token.pem",
             HTTP,
             default="none",
