@@ -32,6 +32,8 @@ def explained(failure: Failure, session: Session | None, ready_for: float | None
         return failure
     if session.demands_certificate and (ready_for is not None or failure.alert == HANDSHAKE_FAILURE):
         return Failure(Cause.CLIENT_CERTIFICATE)
+    if failure.cause is Cause.NO_HTTP2:
+        return failure
     if needs_alpn and ready_for is not None and ready_for < RIGHT_AFTER:
         return Failure(Cause.TURNED_AWAY)
     return failure

@@ -133,9 +133,15 @@ def test_a_server_without_http2_fails_the_probe_by_name(bench: Bench, site: Ngin
     }
 
 
-def test_a_server_without_alpn_fails_the_probe_by_name(bench: Bench, secure: Target) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_server_without_alpn_fails_the_probe_by_name(bench: Bench, secure: Target, method: str) -> None:
+    """A POST uses OpenSSL, a GET does not."""
     detail = f"localhost:{secure.port} does not offer HTTP/2 by ALPN, {NEEDED}"
-    assert bench.verdict(https(secure.port, "web", http_version="2")) == (FAILURE, Reason.PROTOCOL, detail)
+    assert bench.verdict(https(secure.port, "web", http_version="2", method=method)) == (
+        FAILURE,
+        Reason.PROTOCOL,
+        detail,
+    )
 
 
 def test_a_kept_connection_serves_requests_until_the_server_ends_it(bench: Bench, authority: Authority) -> None:
