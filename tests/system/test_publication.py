@@ -151,7 +151,7 @@ def test_the_keys_of_an_earlier_run_that_a_session_still_holds_are_taken_over_wh
     earlier = consul.new_session()
     consul.put("health/here/web1", p2_record("here", "web1", "critical"), acquire=earlier)
     fleet.schedule("here")
-    launch(consul)
+    launch(consul, ready=False)  # it is not ready while another session holds the key
     fleet.wait_asked("here", 3)
     assert consul.entries("health/")["health/here/web1"]["Session"] == earlier
     consul.destroy_session(earlier)
