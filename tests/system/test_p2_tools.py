@@ -198,7 +198,7 @@ def test_keys_that_p2s_monitor_holds_are_not_changed_until_it_ends(
     record = {"Id": "isup", "Node": NODE, "Service": "isup", "Status": "critical"}
     times = {"Time": "2020-01-10T14:03:07.123456789-08:00", "Expires": "2119-12-17T14:03:07.123456789-08:00"}
     consul.put(key, json.dumps(record | times), acquire=theirs)
-    launch(consul)
+    launch(consul, ready=False)  # it is not ready while another session holds the key
     fleet.wait_asked("isup", 3)
     assert consul.entries(key)[key].get("Session") == theirs
     assert p2.health("isup", NODE)["Status"] == "critical"
