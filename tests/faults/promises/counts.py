@@ -90,15 +90,19 @@ def _counting_since(story: Story, pod: str, scrape: Scrape) -> float | None:
     if spawned is None or life is None:
         return None
     if life is not story.lives[pod][0] and life.begin_sent > spawned:
-        return None if _may_be_the_same(story, pod, life) else life.begin_sent
+        return None if _may_be_the_same(story, pod, life, scrape.pid) else life.begin_sent
     return spawned
 
 
-def _may_be_the_same(story: Story, pod: str, life: Life) -> bool:
-    """Whether the controller may never have noticed that the check was gone in between."""
+def _may_be_the_same(story: Story, pod: str, life: Life, pid: int) -> bool:
+    """Whether the controller may never have noticed that the check was gone in between. The series of another member of
+    a fleet do not tell."""
     before = story.lives[pod][list(story.lives[pod]).index(life) - 1]
     return not any(
-        before.end <= scrape.sent and scrape.at <= life.begin_sent and pod not in scrape.pods
+        scrape.pid == pid
+        and before.end <= scrape.sent
+        and scrape.at <= life.begin_sent
+        and pod not in scrape.pods
         for scrape in story.scrapes
     )
 

@@ -187,9 +187,10 @@ def _dead_sessions(
 
 
 def _older_over_newer(story: Story, pod: str, sightings: Sequence[Sighting]) -> Iterator[Broken]:
-    """A record proves nothing about those before and after it if others wrote our keys, the clock was wrong, or Consul
-    executed a write that had timed out."""
-    excused = [*story.spans("foreign", "clock", "two"), *late_writes(story)]
+    """A record proves nothing about those before and after it if others wrote our keys, the clock of any member was
+    wrong, or Consul executed a write that had timed out."""
+    clocks = [fault.span for fault in story.faults if "clock" in fault.effects]
+    excused = [*story.spans("foreign", "two"), *clocks, *late_writes(story)]
     newest, since = None, 0.0
     for sighting in sightings:
         record = sighting.record
