@@ -99,10 +99,7 @@ def _may_be_the_same(story: Story, pod: str, life: Life, pid: int) -> bool:
     a fleet do not tell."""
     before = story.lives[pod][list(story.lives[pod]).index(life) - 1]
     return not any(
-        scrape.pid == pid
-        and before.end <= scrape.sent
-        and scrape.at <= life.begin_sent
-        and pod not in scrape.pods
+        scrape.pid == pid and before.end <= scrape.sent and scrape.at <= life.begin_sent and pod not in scrape.pods
         for scrape in story.scrapes
     )
 
