@@ -44,7 +44,7 @@ from controller.web.pod_views import PodViews
 from controller.web.readiness import Readiness
 from controller.web.server import WebServer
 from controller.wiring import connect
-from controller.wiring.backends import Backends, share_of
+from controller.wiring.backends import Parts, share_of
 from controller.wiring.consul import registration
 from reconcilers.adoption import Inherited
 from reconcilers.checks import CheckReconciler
@@ -85,7 +85,8 @@ class App:
         self._manifests = ManifestStore(config.rules(), faults=self._heartbeats.faults)
         self._restart_state = restart_state_of(config, environ, self._heartbeats)
         self._share = CurrentShare(share_of(config))
-        self._backends = self._connect()
+        parts = self._parts()
+        self._backends = connect(parts)
         self._places = Places(self._backends.sinks)
         self._publications = {place: self._queue(f"publication-{place}") for place in self._backends.sinks}
         reality, faults = self._backends.reality, self._heartbeats.faults
@@ -140,15 +141,7 @@ class App:
             self._publishing,
             *([membership.complaint] if membership else ()),
         )
-        self._registrations = registration(
-            config,
-            environ,
-            self._heartbeats,
-            self._metrics.consul.request,
-            lambda: self.port,
-            self._readiness.complaints,
-            self._backends,
-        )
+        self._registrations = registration(parts, lambda: self.port, self._readiness.complaints, self._backends)
         self._systemd = ServiceManager(environ, self._heartbeats, self._status)
         self._reloader = Reloader(
             config,
@@ -279,10 +272,10 @@ class App:
         self._publish(self._known_pods())
         return self._web.apply(config.web_access)
 
-    def _connect(self) -> Backends:
+    def _parts(self) -> Parts:
         if not self.config.is_embedded:
             self._metrics.consul.expect(CONTROLLER_OPERATIONS)
-        return connect(
+        return Parts(
             self.config,
             self._environ,
             self._manifests,

@@ -1,6 +1,6 @@
 """What differs between Consul, folders and a list of URLs. No module outside of this package knows the difference."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -8,15 +8,44 @@ from controller.config import Config
 from controller.consul.addresses import AddressWatch, CatalogAddress, CatalogAddresses, FixedAddress
 from controller.consul.client import ConsulClient
 from controller.consul.holders import Holders
+from controller.consul.operations import Observe
 from controller.consul.registration import RegistrationKeeper
+from controller.health.restart_state import RestartState
+from controller.intent.manifest_store import ManifestStore
 from controller.intent.reality import RealityTree
 from controller.intent.source import Sources
+from controller.members.current_share import CurrentShare
 from controller.members.fleet_reader import FleetReader
 from controller.members.membership_watch import MembershipWatch
+from controller.runtime.heartbeat import Heartbeats
 from controller.runtime.metrics import Metrics
 from controller.web.readiness import LeaseStatus
 from reconcilers.ports import HealthSink
 from reconcilers.share import FleetView, Share
+from reconcilers.spec import PodKey
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the backends need of the rest of the controller.
+
+    `observe` is called after each request to Consul. `publish_again` is called with the place in which records were
+    lost and their pods; None stands for all pods. If that was not noticed at once, `void` is called before, because
+    earlier results are no evidence any more. `expect` is called with the pods that are published already, and `moved`
+    when the address of a node changes. `restart_state` has the session of an earlier run, and gets each new one.
+    """
+
+    config: Config
+    environ: Mapping[str, str]
+    manifests: ManifestStore
+    heartbeats: Heartbeats
+    observe: Observe
+    publish_again: Callable[[str, Collection[PodKey] | None], None]
+    void: Callable[[], None]
+    expect: Callable[[Collection[PodKey]], None]
+    moved: Callable[[], None]
+    restart_state: RestartState
+    share: CurrentShare
 
 
 class Keeper(Protocol):

@@ -1,7 +1,7 @@
 """Manifests from Consul, and health to Consul: for one node, and for the members of a fleet."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
 
@@ -9,10 +9,8 @@ from controller.config import Config
 from controller.consul.addresses import AddressWatch, CatalogAddress, CatalogAddresses, FixedAddress
 from controller.consul.client import AgentService, ConsulClient
 from controller.consul.holders import Holders
-from controller.consul.operations import Observe
 from controller.consul.registration import CheckStatus, Complaints, ReadyStatus, RegistrationKeeper, controller_service
 from controller.consul.session import SessionKeeper
-from controller.health.restart_state import RestartState
 from controller.intent.consul import ConsulSource
 from controller.intent.fleet_source import FleetSource
 from controller.intent.manifest_store import ManifestStore
@@ -36,7 +34,7 @@ from controller.publish.orphans import OrphanKeeper
 from controller.publish.services import ManifestServices, ServiceNaming
 from controller.runtime.heartbeat import Heartbeats
 from controller.runtime.metrics import Metrics
-from controller.wiring.backends import Backends, Keeper, fixed
+from controller.wiring.backends import Backends, Keeper, Parts, fixed
 from reconcilers.ports import HealthSink
 from reconcilers.record import timestamp
 from reconcilers.share import Share
@@ -56,39 +54,41 @@ Reader = Callable[..., Collection[PodKey]]
 """Reads the records that are published of the nodes with the given names, and returns their pods."""
 
 
-def on_consul(
-    config: Config,
-    environ: Mapping[str, str],
-    manifests: ManifestStore,
-    heartbeats: Heartbeats,
-    observe: Observe,
-    publish_again: Callable[[str, Collection[PodKey] | None], None],
-    void: Callable[[], None],
-    expect: Callable[[Collection[PodKey]], None],
-    moved: Callable[[], None],
-    restart_state: RestartState,
-) -> Backends:
+class _Clients:
+    """Makes the clients of one controller. `all` are closed at its end. Those that renew something are closed by their
+    owners, which use them until then."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._settings = parts.config.consul_settings(parts.environ)
+        self.all: list[ConsulClient] = []
+        self._renewing: list[ConsulClient] = []
+
+    def new(self, **options: float) -> ConsulClient:
+        self.all.append(ConsulClient(self._settings, observe=self._parts.observe, **options))
+        return self.all[-1]
+
+    def renewing(self) -> ConsulClient:
+        self._renewing.append(ConsulClient(self._settings, observe=self._parts.observe))
+        return self._renewing[-1]
+
+    def apply(self, config: Config) -> None:
+        """Uses the settings of this configuration from the next requests on."""
+        for client in (*self._renewing, *self.all):
+            client.apply(config.consul_settings(self._parts.environ))
+
+
+def on_consul(parts: Parts) -> Backends:
     """Reads manifests from Consul; publishes health to its KV store under a session, to services of the agent, and to
-    the catalog.
-
-    `publish_again` is called with the place in which records were lost and their pods; None stands for all pods. If a
-    session or a TTL ended unnoticed, `void` is called before, because earlier results are no evidence any more.
-    `restart_state` has the session of an earlier run, and gets each new one. `expect` is called with the pods whose
-    services an earlier run left, and `moved` when the address of the node changes.
-    """
-    settings, node, faults = config.consul_settings(environ), config.node_name, heartbeats.faults
-    services = ManifestServices(manifests, ServiceNaming.of(config))
-    session = restart_state.session
-    renewing: list[ConsulClient] = []
-    clients: list[ConsulClient] = []
-
-    def client() -> ConsulClient:
-        clients.append(ConsulClient(settings, observe=observe))
-        return clients[-1]
+    the catalog."""
+    config, manifests, heartbeats = parts.config, parts.manifests, parts.heartbeats
+    node, faults, session = config.node_name, heartbeats.faults, parts.restart_state.session
+    services, clients = ManifestServices(manifests, ServiceNaming.of(config)), _Clients(parts)
+    client = clients.new
 
     def published_under(session: str) -> None:
-        restart_state.write_session(session)
-        publish_again("kv", None)
+        parts.restart_state.write_session(session)
+        parts.publish_again("kv", None)
 
     def leftovers() -> Collection[PodKey]:
         """The pods of a session that is taken over, once Consul has confirmed it. `expect` gets those of the agent."""
@@ -97,8 +97,7 @@ def on_consul(
         return _read_all(readers, [node])
 
     def apply(config: Config) -> None:
-        for one in (*renewing, *clients):
-            one.apply(config.consul_settings(environ))
+        clients.apply(config)
         services.apply(ServiceNaming.of(config))
 
     holders, scheduled = Holders(describe_member), partial(_scheduled, manifests)
@@ -108,25 +107,24 @@ def on_consul(
     waits: list[Callable[[float], object]] = []
     readers: list[Reader] = []
     if "kv" in config.publish:
-        renewing.append(ConsulClient(settings, observe=observe))
         heartbeat = heartbeats.new("session", 30, asks=True)
-        lease = SessionKeeper(renewing[0], node, published_under, heartbeat, on_end=void, resume=session)
+        lease = SessionKeeper(clients.renewing(), node, published_under, heartbeat, on_end=parts.void, resume=session)
         waits += [lease.wait] if session else []
         keepers.append(lease)
         keys = sinks["kv"] = KvSink(client(), lease, scheduled, holders=holders, faults=faults)
         readers.append(keys.leftovers)
-        lost = partial(publish_again, "kv")
+        lost = partial(parts.publish_again, "kv")
         keepers.append(KeyKeeper(keys.look_again, lost, heartbeats.new("kv-look", 30, asks=True)))
     if "agent" in config.publish:
         agent = sinks["agent"] = AgentSink(
             client(),
             services.describe,
-            partial(publish_again, "agent"),
-            void=void,
+            partial(parts.publish_again, "agent"),
+            void=parts.void,
             ttl=config.service.ttl,
             faults=faults,
         )
-        renewals = TtlKeeper(agent, node, expect, heartbeats.new("agent-ttl", 30, asks=True))
+        renewals = TtlKeeper(agent, node, parts.expect, heartbeats.new("agent-ttl", 30, asks=True))
         waits.append(renewals.wait)
         keepers.append(renewals)
     if "catalog" in config.publish:
@@ -134,44 +132,26 @@ def on_consul(
         catalog = CatalogSink(client(), services.describe, _to_register(config), share, Fences(share), scheduled)
         sinks["catalog"] = catalog
         readers.append(catalog.leftovers)
-        lost = partial(publish_again, "catalog")
+        lost = partial(parts.publish_again, "catalog")
         keepers.append(CatalogKeeper(catalog, client(), config.tree, share, scheduled, lost, heartbeats))
-    addresses, watches = _addresses(config, lambda: CatalogAddress(client(), node), moved, heartbeats)
+    addresses, watches = _addresses(config, lambda: CatalogAddress(client(), node), parts.moved, heartbeats)
     source = ConsulSource(client(), config.tree, node, leftovers)
     matters = config.startup_grace and config.tree == "intent"
     reality = RealityTree(OneSource(ConsulSource(client(), "reality", node, tuple))) if matters else None
-    return Backends(OneSource(source), sinks, addresses, lease, keepers, clients, reality, watches, apply, holders)
+    return Backends(OneSource(source), sinks, addresses, lease, keepers, clients.all, reality, watches, apply, holders)
 
 
-def on_fleet(
-    config: Config,
-    environ: Mapping[str, str],
-    manifests: ManifestStore,
-    heartbeats: Heartbeats,
-    observe: Observe,
-    publish_again: Callable[[str, Collection[PodKey] | None], None],
-    void: Callable[[], None],
-    expect: Callable[[Collection[PodKey]], None],
-    moved: Callable[[], None],
-    restart_state: RestartState,
-    share: CurrentShare,
-) -> Backends:
-    """Reads the manifests of the nodes in `share` from Consul, and publishes health to its KV store under a session,
-    to its catalog, or to both.
-
-    The other parameters are as for `on_consul`. `expect` is called with pods whose health is published already.
-    """
-    settings, fleet = config.consul_settings(environ), config.fleet or ""
-    clients: list[ConsulClient] = []
-
-    def client() -> ConsulClient:
-        clients.append(ConsulClient(settings, observe=observe))
-        return clients[-1]
+def on_fleet(parts: Parts) -> Backends:
+    """Reads the manifests of the nodes in the share from Consul, and publishes health to its KV store under a session,
+    to its catalog, or to both."""
+    config, manifests, heartbeats, share = parts.config, parts.manifests, parts.heartbeats, parts.share
+    fleet, clients = config.fleet or "", _Clients(parts)
+    client = clients.new
 
     def published_under(session: str) -> None:
         last_keys.session = session
-        restart_state.write_session(session)
-        publish_again("kv", None)
+        parts.restart_state.write_session(session)
+        parts.publish_again("kv", None)
 
     def leftovers(nodes: Collection[str]) -> Collection[PodKey]:
         if lease:
@@ -179,14 +159,13 @@ def on_fleet(
         return _read_all(readers, nodes)
 
     def apply(config: Config) -> None:
-        for one in (*renewing, *clients):
-            one.apply(config.consul_settings(environ))
+        clients.apply(config)
         services.apply(ServiceNaming.of(config))
 
     services, scheduled = ManifestServices(manifests, ServiceNaming.of(config)), partial(_scheduled, manifests)
-    renewing, started = [ConsulClient(settings, observe=observe)], timestamp(time.time())
+    started = timestamp(time.time())
     heartbeat, timer = heartbeats.new("members", 30, asks=True), heartbeats.new("members-count", 30)
-    membership = MembershipWatch(renewing[0], fleet, share, heartbeat, timer, started=started)
+    membership = MembershipWatch(clients.renewing(), fleet, share, heartbeat, timer, started=started)
     handover = Handover(share, membership)
     last_keys = LastKeys(client(), scheduled, membership.has_others)
     sinks: dict[str, HealthSink] = {}
@@ -194,9 +173,10 @@ def on_fleet(
     lease: SessionKeeper | None = None
     readers: list[Reader] = []
     if "kv" in config.publish:
-        renewing.append(ConsulClient(settings, observe=observe))
-        heartbeat, resume = heartbeats.new("session", 30, asks=True), restart_state.session
-        lease = SessionKeeper(renewing[1], config.node_name, published_under, heartbeat, on_end=void, resume=resume)
+        heartbeat, resume = heartbeats.new("session", 30, asks=True), parts.restart_state.session
+        lease = SessionKeeper(
+            clients.renewing(), config.node_name, published_under, heartbeat, on_end=parts.void, resume=resume
+        )
         keys = sinks["kv"] = KvSink(client(), lease, scheduled, handover=handover, faults=heartbeats.faults)
         readers.append(keys.leftovers)
         look = heartbeats.new("kv-look", 30, asks=True)
@@ -206,7 +186,7 @@ def on_fleet(
             last_keys,
             KeyKeeper(
                 keys.look_again,
-                partial(publish_again, "kv"),
+                partial(parts.publish_again, "kv"),
                 look,
                 glance=keys.glance,
                 glance_period=glance_period(config.defaults.interval),
@@ -218,12 +198,11 @@ def on_fleet(
         catalog = CatalogSink(client(), services.describe, _to_register(config), share, fences, scheduled)
         sinks["catalog"] = catalog
         readers.append(catalog.leftovers)
-        lost = partial(publish_again, "catalog")
+        lost = partial(parts.publish_again, "catalog")
         keepers.append(CatalogKeeper(catalog, client(), config.tree, share, scheduled, lost, heartbeats))
-    source = FleetSource(client(), config.tree, share.owns, leftovers, expect)
-    clients.append(ConsulClient(settings, timeout=SHOWN_WITHIN, observe=observe))
-    shown = FleetReader(clients[-1], config.tree, fleet, lambda: share.current().view)
-    addresses, moves = _addresses(config, lambda: CatalogAddresses(client()), moved, heartbeats)
+    source = FleetSource(client(), config.tree, share.owns, leftovers, parts.expect)
+    shown = FleetReader(client(timeout=SHOWN_WITHIN), config.tree, fleet, lambda: share.current().view)
+    addresses, moves = _addresses(config, lambda: CatalogAddresses(client()), parts.moved, heartbeats)
     reality = FleetSource(client(), "reality", share.owns) if config.startup_grace else None
     return Backends(
         source,
@@ -231,7 +210,7 @@ def on_fleet(
         addresses,
         lease,
         keepers,
-        clients,
+        clients.all,
         reality=RealityTree(reality, share.owns, reality.lacks, FLEET_GAP) if reality else None,
         watches=[membership, *moves],
         apply=apply,
@@ -260,15 +239,10 @@ def _read_all(readers: Iterable[Reader], nodes: Iterable[str]) -> Collection[Pod
 
 
 def registration(
-    config: Config,
-    environ: Mapping[str, str],
-    heartbeats: Heartbeats,
-    observe: Observe,
-    port: Callable[[], int],
-    ready: Complaints,
-    backends: Backends,
+    parts: Parts, port: Callable[[], int], ready: Complaints, backends: Backends
 ) -> Sequence[RegistrationKeeper]:
     """Registers this controller in Consul, if the configuration wants that. In a fleet, this makes it a member."""
+    config, heartbeats = parts.config, parts.heartbeats
     if config.is_embedded or not config.registers:
         return ()
     scheme = config.page_scheme
@@ -284,7 +258,7 @@ def registration(
     if backends.membership:
         status = MemberStatus(backends.membership, config.node_name, heartbeats.stuck, ready)
     timeout = MEMBERSHIP_DEADLINE if config.fleet else REGISTRATION_DEADLINE
-    client = ConsulClient(config.consul_settings(environ), timeout=timeout, observe=observe)
+    client = ConsulClient(config.consul_settings(parts.environ), timeout=timeout, observe=parts.observe)
     heartbeat = heartbeats.new("registration", 30, asks=True)
     return (RegistrationKeeper(client, describe, status, backends.holders, heartbeat),)
 

@@ -7,8 +7,9 @@ import pytest
 from controller.config import Config
 from controller.health.restart_state import RestartState
 from controller.intent.manifest_store import ManifestStore
+from controller.members.current_share import CurrentShare
 from controller.runtime.heartbeat import Heartbeats
-from controller.wiring.backends import Backends
+from controller.wiring.backends import Backends, Parts, share_of
 from controller.wiring.consul import on_consul
 from reconcilers.options import Rules
 
@@ -18,7 +19,9 @@ def backends(folder: Path, **options: object) -> Backends:
     ignore = lambda *_: None  # noqa: E731 -- the callbacks of this test
     store, heartbeats = ManifestStore(Rules()), Heartbeats()
     restart_state = RestartState(folder, "web1", heartbeats, is_required=True)
-    return on_consul(config, {}, store, heartbeats, ignore, ignore, ignore, ignore, ignore, restart_state)
+    share = CurrentShare(share_of(config))
+    parts = Parts(config, {}, store, heartbeats, ignore, ignore, ignore, ignore, ignore, restart_state, share)
+    return on_consul(parts)
 
 
 @pytest.mark.parametrize(
