@@ -1,15 +1,10 @@
 """One probe in flight of a check that follows redirects."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from controller.probes.failure import Failure
-from controller.probes.files import TlsSettings
-from controller.probes.loop import Loop
 from controller.probes.redirects import next_path
 from controller.probes.running_probe import RunningProbe
-from controller.probes.target import Target
-from controller.probes.worker import Worker
 from reconcilers.health import Phases
 from reconcilers.spec import HttpGet
 
@@ -23,23 +18,15 @@ class FollowingProbe(RunningProbe):
 
     __slots__ = ("_earlier", "_number", "_request")
 
-    def __init__(
-        self,
-        worker: Worker,
-        loop: Loop,
-        target: Target,
-        settings: TlsSettings | None,
-        clock: Callable[[], float],
-        on_end: Callable[[RunningProbe], None],
-        on_wait: Callable[[RunningProbe], None],
-    ) -> None:
-        super().__init__(worker, loop, target, settings, clock, on_end, on_wait)
-        assert isinstance(worker.request, HttpGet)  # noqa: S101 - no other check follows redirects
-        self._request = worker.request
+    def begin(self, started: float, lost: float) -> None:
+        """See `RunningProbe.begin`."""
+        assert isinstance(self.worker.request, HttpGet)  # noqa: S101 - no other check follows redirects
+        self._request = self.worker.request
         self._number = 0
         self._earlier = Phases()
         """The phases of the requests that were redirected."""
-        worker.aim(self._request)
+        self.worker.aim(self._request)
+        super().begin(started, lost)
 
     def _end(self, failure: Failure | None) -> None:
         if failure is None:
