@@ -1,36 +1,14 @@
 """Asks Consul whether keys have changed. No value is sent: Consul compares the indexes."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from msgspec import Struct
 from msgspec.json import Decoder
 
 from controller.consul.answers import KvPair
-from controller.consul.client import ConsulClient, ConsulTooLarge
+from controller.consul.client import ConsulClient, ConsulTooLarge, Operation
 from controller.consul.transport import Response
 from controller.publish.batches import SizeLimit, body_size
-
-
-class _Check(NamedTuple):
-    """An operation of a transaction that fails unless the key has this index."""
-
-    key: str
-    modify_index: int
-
-    @property
-    def size(self) -> int:
-        """See `Transactional`."""
-        return 160 + 6 * len(self.key)
-
-    def payload(self, namespace: str = "", partition: str = "") -> dict[str, Any]:
-        """See `Transactional`."""
-        fields = {"Verb": "check-index", "Key": self.key, "Index": self.modify_index}
-        if namespace:
-            fields["Namespace"] = namespace
-        if partition:
-            fields["Partition"] = partition
-        return {"KV": fields}
 
 
 class _Entry(Struct, frozen=True, gc=False):
@@ -55,7 +33,7 @@ def are_unchanged(client: ConsulClient, pairs: Sequence[KvPair], limit: SizeLimi
     Raises:
         ConsulError: Consul does not answer, or refuses the request.
     """
-    checks = [_Check(pair.key, pair.modify_index) for pair in pairs]
+    checks = [Operation("check-index", pair.key, index=pair.modify_index) for pair in pairs]
     if body_size(checks) > limit.most():
         return False
     try:
