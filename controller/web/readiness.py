@@ -60,7 +60,8 @@ class Readiness:
         rival = self._rival()
         other = f"another controller seems to check the same pods: {rival}" if rival else ""
         if self._lease and self.is_in_doubt() and (silence := self._lease.silence()):
-            return [*filter(None, [self._membership(), silence, other])]
+            unread = self._of_watch() if self._silence() is None else ()
+            return [*filter(None, [self._membership(), *unread, silence, other])]
         return [*filter(None, [self._membership(), *self._of_watch(), self._of_lease(), other]), *self._of_places()]
 
     def notices(self) -> Sequence[str]:

@@ -77,6 +77,8 @@ def test_the_silence_of_consul_is_one_sentence_a_notice_first_and_a_complaint_wh
     assert readiness.notices() == []
     other = "another controller seems to check the same pods: x"
     assert readiness.complaints() == ["no member", "Consul has not answered since then", other]
+    world.seconds = None
+    assert readiness.complaints()[1:3] == ["the manifests have not been read yet", "Consul has not answered since then"]
     assert Readiness(world.silent, None, str, {}).notices() == []
 
 
