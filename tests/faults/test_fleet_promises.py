@@ -215,3 +215,21 @@ def test_common_time_lies_in_all_spans() -> None:
     assert common([[Span(1, 5), Span(7, 9)], [Span(3, 8)], [Span(0, 4), Span(7.5, 99)]]) == (Span(3, 4), Span(7.5, 8))
     assert common([[Span(5, 7), Span(1, 6)]]) == (Span(1, 7),)
     assert common([]) == ()
+
+
+def test_the_wrong_clock_of_one_member_proves_nothing_about_the_records_of_another() -> None:
+    shown = [
+        (1.3, 21.0, passing(10)),
+        (21.0, 26.0, passing(11, last_probe=87_400.0)),
+        (26.0, math.inf, passing(12, last_probe=1025.0)),
+    ]
+    assert "D3" in names(FleetTale().pod("a", shown=shown).told())
+    tale = FleetTale()
+    tale.pod("a", shown=shown).fault(20, 25, "clock")
+    assert "D3" not in names(tale.affects("m1").told())
+
+
+def test_the_scrapes_of_a_member_do_not_tell_that_another_has_noticed_a_removal() -> None:
+    tale = FleetTale().pod("a", end=20.0, probed=steadily(1.1, 40.0), series_until=math.inf)
+    tale.also(Intent(21.0, 21.1, "a", 2))
+    assert "H1" not in names(tale.told())
