@@ -27,6 +27,8 @@ MOST_LEFT = 10_000
 """The most pods without a check whose time is kept. The time of the pod that lost its check first is dropped."""
 MOST_NOTED = 10_000
 """The most changes that wait to be counted."""
+AT_ONCE = 2
+"""How many changes are counted at each further one, so that fewer wait. A change takes up to 50 us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ class Uptimes:
     def note(self, key: PodKey, state: HealthState) -> None:
         """The check of a pod has this state from now on."""
         self._noted.append((key, COUNTED[state], self._now()))
-        if len(self._noted) > MOST_NOTED:
-            self.count()
+        if len(self._noted) > MOST_NOTED and self._unread is _nothing:
+            self._count_some()
 
     def leave(self, keys: Iterable[PodKey]) -> None:
         """These pods have no check from now on."""
@@ -149,13 +151,25 @@ class Uptimes:
         self._unread()
         self._unread = _nothing
         while self._noted:
-            key, counted, at = self._noted.popleft()
-            self._resume(at)
-            self._left.pop(key, None)
-            if known := self._known.get(key):
-                self._known[key] = known.after(counted, at)
-            elif counted is not Counted.NOT:
-                self._known[key] = Uptime(at, counted)
+            self._count_next()
+
+    def _count_some(self) -> None:
+        """Counts a few changes, unless another thread counts. The probe thread must not wait or take long."""
+        if self._lock.acquire(blocking=False):
+            try:
+                for _ in range(min(AT_ONCE, len(self._noted))):
+                    self._count_next()
+            finally:
+                self._lock.release()
+
+    def _count_next(self) -> None:
+        key, counted, at = self._noted.popleft()
+        self._resume(at)
+        self._left.pop(key, None)
+        if known := self._known.get(key):
+            self._known[key] = known.after(counted, at)
+        elif counted is not Counted.NOT:
+            self._known[key] = Uptime(at, counted)
 
     def _resume(self, now: int) -> None:
         """If this process was frozen until `now`, nothing is counted of the time since the last beat."""

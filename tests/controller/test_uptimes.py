@@ -106,6 +106,22 @@ def test_changes_are_counted_when_many_wait(monkeypatch: pytest.MonkeyPatch) -> 
     assert run.share() == (20, 20)
 
 
+def test_a_change_never_counts_all_that_wait_nor_waits_for_the_thread_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = Run()
+    for _ in range(10):
+        run.live(2, PASSING)
+        run.live(2, CRITICAL)
+    monkeypatch.setattr(module, "MOST_NOTED", 3)
+    with run.uptimes._lock:
+        run.live(2, PASSING)
+    assert len(run.uptimes._noted) == 21
+    run.live(2, CRITICAL)
+    assert len(run.uptimes._noted) == 20
+    assert run.share() == (22, 22)
+
+
 def test_time_in_which_the_process_was_frozen_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     run = Run()
