@@ -98,7 +98,7 @@ def describe(
     The controller of this machine is asked first, at the address of its configuration: --config, CONFIG_PATH, else
     /etc/podpulse/config.yaml, else the defaults. With options for Consul, it is not asked. Then the controllers that
     Consul has for the node are asked. If none answers within 2 s, the pod is shown from Consul alone, without its last
-    probes and its certificate. The last line says where the answer is from.
+    probe, transitions and certificate. The last line says where the answer is from.
 
     \b
     Examples:

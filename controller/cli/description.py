@@ -1,12 +1,11 @@
 """One pod in full, for `podpulse describe`: in the fields of the API, from a controller or from Consul alone."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import pairwise
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from controller.cli.condition import Conditions
 from controller.cli.inspection import InspectedPod
@@ -14,7 +13,6 @@ from controller.cli.table import age
 from reconcilers.record import HealthRecord, timestamp
 from reconcilers.spec import CheckSpec
 
-MOST_TRANSITIONS = 5
 MOST_LINES = 6
 """The lines of an excerpt."""
 DAY = 86_400
@@ -61,6 +59,16 @@ class Probe(PastProbe, frozen=True, kw_only=True):
     phases: list[Phase] = []
 
 
+class Transition(Struct, frozen=True, kw_only=True):
+    """A change of the state."""
+
+    at: str = ""
+    before: str = field(default="", name="from")
+    to: str = ""
+    reason: str = ""
+    detail: str = ""
+
+
 class Certificate(Struct, frozen=True, kw_only=True):
     """The certificate that the target sent."""
 
@@ -94,7 +102,9 @@ class Version(Struct, frozen=True):
 
 
 class Description(Struct, frozen=True, kw_only=True):
-    """One pod. The fields are those of the API; `history` has the oldest probe first. A controller may not know all."""
+    """One pod. The fields are those of the API; `history` and `transitions` have the oldest entry first.
+
+    A controller of an older version does not know all of them. `transitions` is None if nobody has told them."""
 
     node: str
     pod: str
@@ -109,6 +119,7 @@ class Description(Struct, frozen=True, kw_only=True):
     check: Check | None = None
     probe: Probe | None = None
     history: list[PastProbe] = []
+    transitions: list[Transition] | None = None
     uptime: dict[str, Uptime] = {}
     certificate: Certificate | None = None
     published: Published | None = None
@@ -146,7 +157,7 @@ def lines_of(pod: Description, now: float) -> Iterator[tuple[str, str]]:
     """Yields the name of a section and one line of it. Text from outside is not escaped yet."""
     yield from _named("Check", _check_lines(pod.check))
     yield from _named("Last probe", _probe_lines(pod, now))
-    yield from _named("Transitions", transitions(pod.history))
+    yield from _named("Transitions", transitions(pod, now))
     yield from _named("Certificate", _certificate_lines(pod.certificate, now))
     yield from _named("Uptime", [", ".join(f"{window} {_percent(each)}" for window, each in pod.uptime.items())])
     yield from _named("Labels", [", ".join(f"{name}={value}" for name, value in pod.labels.items())])
@@ -154,16 +165,18 @@ def lines_of(pod: Description, now: float) -> Iterator[tuple[str, str]]:
     yield from _named("Published", _published_lines(pod.published, now))
 
 
-def transitions(history: Sequence[PastProbe]) -> list[str]:
-    """Returns the probes whose result differs from the one before, the newest first, out of those that are known."""
-    changes = [
-        f"{_moment(after.started)}  {before.outcome} -> {after.result}"
-        for before, after in pairwise(history)
-        if (before.outcome, before.reason) != (after.outcome, after.reason)
-    ]
-    if changes or not history:
-        return changes[: -MOST_TRANSITIONS - 1 : -1]
-    return [f"none in the last {len(history)} probes, since {_moment(history[0].started)}"]
+def transitions(pod: Description, now: float) -> Iterator[str]:
+    """Yields the last changes of the state, the newest first."""
+    if pod.transitions is None:
+        yield "not available: only the controller of the pod has them"
+        return
+    for each in reversed(pod.transitions):
+        reason = f" ({each.reason})" if each.reason else ""
+        why = f": {each.detail}" if each.reason and each.detail else ""
+        ago = age(now - _seconds(each.at))
+        yield f"{_moment(each.at)}, {ago} ago: {each.before} -> {each.to}{reason}{why}"
+    if not pod.transitions:
+        yield "none since the controller has known the pod"
 
 
 def since(pod: Description, now: float) -> str:

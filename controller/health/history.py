@@ -20,9 +20,10 @@ class PastProbe:
 
 
 class Transition(NamedTuple):
-    """A change of a check to `state`, `since` seconds since the epoch."""
+    """A change of a check from the state `before` to `state`, `since` seconds since the epoch."""
 
     since: float
+    before: HealthState
     state: HealthState
     reason: Reason
     detail: str

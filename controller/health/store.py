@@ -87,7 +87,7 @@ class Tracked:
         if after.health.state is not before.health.state:
             self.transitions += 1
             health = after.health
-            transition = Transition(health.since, health.state, health.reason, health.detail)
+            transition = Transition(health.since, before.health.state, health.state, health.reason, health.detail)
             self.latest = (*self.latest[1 - TRANSITIONS :], transition)
             self._count_time()
         return after.health.is_news_after(before.health)

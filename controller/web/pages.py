@@ -124,7 +124,6 @@ class Pages:
             history=check.history.last(TIMELINE) if check else [],
             warn_limits=_warn_limits(check.spec) if check else (),
             manifests=_manifest_versions(snapshot),
-            transitions=check.latest[::-1] if check else (),
             in_doubt=self._in_doubt(),
             command=_command(key),
             alert=_alert(key),

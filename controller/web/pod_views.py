@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from controller.health.history import Transition
 from controller.health.store import HealthStore, Tracked
 from controller.intent.manifest_store import Intent, ManifestStore
 from reconcilers.damping import Flapping
@@ -107,6 +108,11 @@ class PodSnapshot:
     why: str
     published: HealthRecord | None
     uptime: Sequence[Share] = ()
+
+    @property
+    def transitions(self) -> Sequence[Transition]:
+        """The last changes of its state, the oldest first."""
+        return self.view.check.latest if self.view.check else ()
 
     @property
     def warnings(self) -> Sequence[FieldWarning]:

@@ -57,7 +57,7 @@ def plain(text: str, status: int = 200, headers: Mapping[str, str] | None = None
 
 
 def json_answer(body: BaseModel) -> Response:
-    return Response(safe_json(body.model_dump_json()), headers=NO_STORE, media_type=JSON)
+    return Response(safe_json(body.model_dump_json(by_alias=True)), headers=NO_STORE, media_type=JSON)
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:

@@ -112,6 +112,11 @@ def test_one_pod_is_described_in_full(site: Site, client: Client) -> None:
     pod = client.get(f"/pods/{NODE}/good", "/pods/{node}/{pod}")
     assert pod["why"].startswith("It is critical, because the last probe failed with the reason status: answered 503")
     assert [past["outcome"] for past in pod["history"]] == ["success", "failure"]
+    assert [(each["from"], each["to"], each["reason"]) for each in pod["transitions"]] == [
+        ("unknown", "passing", ""),
+        ("passing", "critical", "status"),
+    ]
+    assert pod["transitions"][-1]["at"] == pod["since"]
     assert pod["uptime"]["24h"] == {"share": 0.75, "up": 3_600, "down": 1_200}
     assert list(pod["uptime"]) == ["1h", "24h", "7d", "30d"]
     assert (pod["probe"]["status_code"], pod["probe"]["outcome"]) == (503, "failure")

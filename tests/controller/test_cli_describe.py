@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cli.description import Description, PastProbe, decoded, lines_of, transitions
+from controller.cli.description import Description, decoded, lines_of
 from controller.consul.client import AgentCheck, ConsulClient
 from controller.consul.registration import controller_service
 from controller.web.api.detail import PodDetail
@@ -66,12 +66,19 @@ def test_a_controller_tells_everything_of_its_pod(site: Site) -> None:
     assert re.search(r"\nLast probe   .* ago: failure \(status, HTTP 503\) after 250\.0 ms\n", said)
     assert "| \\x1b[2Joops\n" in said
     assert "| (3 more lines)\n" in said
-    assert "  success -> failure (status, HTTP 503)\n" in said
+    changes = re.search(
+        r"\nTransitions  (.*) ago: passing -> critical \(status\): (.*)\n +(.*) ago: unknown -> passing\n", said
+    )
+    assert changes, said
     assert f"\nManifest     SHA {p2manifest.sha(MANIFEST)}\n" in said
     assert "\nPublished    nothing\n" in said
     assert said.endswith(f"\nSource       the controller at {page(site)}\n")
     fields = json.loads(good(run("describe", "isup", "--controller", page(site), "--node", NODE, "--json")))
     assert (fields["state"], fields["probe"]["status_code"]) == ("critical", 503)
+    assert [(each["from"], each["to"]) for each in fields["transitions"]] == [
+        ("unknown", "passing"),
+        ("passing", "critical"),
+    ]
     assert fields["probed_by"] == [fields["source"]] == [f"the controller at {page(site)}"]
 
 
@@ -90,6 +97,7 @@ def test_without_a_controller_consul_alone_tells_what_it_has(consul: Agent) -> N
     assert "isup on web1 is critical for " in said
     assert "\nIt is critical with the reason status: status 500.\n" in said
     assert "Last probe   not known; the published health is of a probe " in said
+    assert "Transitions  not available: only the controller of the pod has them\n" in said
     assert "Labels       team=shop\n" in said
     assert "in Consul's key health/isup/web1, held by no session\n" in said
     assert "Probed by    no registered controller\n" in said
@@ -190,6 +198,7 @@ def test_lines_about_certificate_uptime_and_an_older_version() -> None:
     pod = decoded(json.dumps(answer).encode())
     assert pod
     assert list(lines_of(pod, 1.7e9)) == [
+        ("Transitions", "not available: only the controller of the pod has them"),
         ("Certificate", "expires on 2023-11-24, in 10 days; it is not verified"),
         ("", "for web1"),
         ("", "signed by CA"),
@@ -200,15 +209,6 @@ def test_lines_about_certificate_uptime_and_an_older_version() -> None:
     ]
     later = dict(lines_of(pod, 1.8e9))
     assert later["Certificate"] == "has expired; it is not verified"
-
-
-def test_the_last_transitions_come_first() -> None:
-    outcomes = ["success", "failure"] * 5
-    history = [PastProbe(started=f"2023-11-14T22:13:{at:02}Z", outcome=each) for at, each in enumerate(outcomes)]
-    shown = transitions(history)
-    assert len(shown) == 5
-    assert shown[0] == "2023-11-14T22:13:09Z  success -> failure"
-    assert transitions(history[:1]) == ["none in the last 1 probes, since 2023-11-14T22:13:00Z"]
 
 
 def test_only_terminals_get_colours(site: Site) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasPath, BeforeValidator, Field
 
+from controller.health.store import TRANSITIONS
 from controller.web.api.models import Instant, Model, Moment, Pod, Seconds, SoundText
 from controller.web.history_svg import phases
 from controller.web.manifest_text import shown
@@ -65,6 +66,16 @@ class Probe(PastProbe):
     phases: Annotated[list[Phase], BeforeValidator(phases)]
 
 
+class Transition(Model):
+    """A change of the state."""
+
+    at: Moment = Field(validation_alias="since")
+    before: HealthState = Field(serialization_alias="from")
+    to: HealthState = Field(validation_alias="state")
+    reason: Reason
+    detail: SoundText
+
+
 class Certificate(Model):
     """The certificate that the target sent."""
 
@@ -113,6 +124,9 @@ class PodDetail(Pod):
     check: Check | None
     probe: Probe | None
     history: list[PastProbe] = Field(description="The last 100 probes, the oldest first.")
+    transitions: list[Transition] = Field(
+        description=f"The last {TRANSITIONS} changes of its state that this controller has seen, the oldest first."
+    )
     uptime: dict[str, Uptime] = Field(description='By window: "1h", "24h", "7d", "30d"; empty if nothing is known.')
     certificate: Certificate | None
     published: Published | None
@@ -132,6 +146,7 @@ class PodDetail(Pod):
             "check": check.spec if check and check.spec.probe.url else None,
             "probe": snapshot.last,
             "history": check.history.last(HISTORY) if check else [],
+            "transitions": snapshot.transitions,
             "uptime": {share.window: share for share in snapshot.uptime},
             "certificate": _certificate(snapshot),
             "published": snapshot if snapshot.published else None,
