@@ -13,6 +13,7 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry
 
 from controller.config import Config
+from controller.config.probe_options import probe_options
 from controller.consul.addresses import AddressWatch
 from controller.consul.operations import CONTROLLER_OPERATIONS
 from controller.consul.registration import RegistrationKeeper
@@ -329,6 +330,7 @@ class App:
             fleet=self._backends.fleet,
             checked=self.config.checked,
             in_doubt=self._readiness.is_in_doubt,
+            options=lambda: probe_options(self._reloader.config),
         )
         listen, access = self.config.listen_address, self.config.web_access
         names, allowed = (self.config.node_name,), self.config.allowed_hosts

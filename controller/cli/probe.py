@@ -14,12 +14,16 @@ from rich.text import Text
 
 from controller.cli import nothing_found, terminal
 from controller.cli.effective_manifests import known_addresses
+from controller.cli.inspection import from_folders
 from controller.cli.names import node_names, pod_names
-from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load, usual_file
+from controller.cli.options import FILE, FOLDER, client_of, consul_options, explained, key_of, load
 from controller.cli.page_request import NoController
 from controller.cli.plan import running_checks
+from controller.cli.taken_options import given, take_options
 from controller.config import Config, ConfigError
+from controller.config.url_list import read_urls
 from controller.intent.folder import manifest_path
+from controller.intent.source import SourceError
 from controller.probes.once import probe_once
 from controller.probes.resolver import ask_system
 from reconcilers.checks import located
@@ -66,6 +70,10 @@ VERDICTS = {
     envvar="CONFIG_PATH",
     help="The controller's configuration [env CONFIG_PATH; /etc/podpulse/config.yaml].",
 )
+@click.option(
+    "--controller", metavar="URL", help="Take the options of the controller with this page; `none`: of no controller."
+)
+@click.option("--controller-ca", type=FILE, help="CA bundle to verify the controller's certificate [libcurl's].")
 @click.option("--address", "node_address", metavar="WHERE", help="Address of the pod: name, catalog or an IP address.")
 @click.option("--intent-dir", type=FOLDER, help="Read the manifest from this folder instead of Consul.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -75,6 +83,8 @@ def probe(
     file: Path | None,
     node: str | None,
     config_file: Path | None,
+    controller: str | None,
+    controller_ca: Path | None,
     node_address: str | None,
     intent_dir: Path | None,
     as_json: bool,
@@ -83,13 +93,16 @@ def probe(
     """Probe POD once from here and explain the result.
 
     The manifest is read from the intent tree or from a file. The probe is the same that `podpulse run` sends, with the
-    same deadline and the same denied addresses, with the options of the configuration that --config or CONFIG_PATH
-    names, else of /etc/podpulse/config.yaml if this user may read it, else the defaults. The output says which, and in
-    which options the controller of this machine differs. A paused pod is probed too. Nothing is published.
+    same deadline and the same denied addresses. Its options are those of --config or CONFIG_PATH, else of
+    /etc/podpulse/config.yaml if this user may read it, else of the controller that runs on this machine, else the
+    defaults. The output says which. With a file, it says in which options the controller of this machine differs. Of
+    a controller's files, such as its ca_file, those are used that can be read here; its values of headers and its
+    credentials are not. A paused pod is probed too. Nothing is published.
 
     \b
     Examples:
       podpulse probe isup --node web1.example.com
+      podpulse probe isup --node web1.example.com --controller http://m1.example.com:9815
       podpulse probe --manifest isup.yaml --address 127.0.0.1
       podpulse probe isup --json | jq .phases
 
@@ -102,10 +115,11 @@ def probe(
     """
     if (pod is None) == (file is None):
         raise click.UsageError("expected either POD or --manifest FILE")
-    with explained(ConfigError, ManifestError):
-        taken = usual_file(config_file)
-        config = load(taken, consul, {"node": node, "node_address": node_address})
-        key, data = _manifest(config, pod, file, intent_dir)
+    with explained(ConfigError, ManifestError, NoController, SourceError):
+        page = "" if consul["address"] else load(None, consul, {}).page_url
+        taken = take_options(config_file, controller, controller_ca, page)
+        config = load(taken.file, consul, given(taken, node, node_address))
+        key, data = _manifest(config, pod, node, file, intent_dir)
         manifest = parse(key, data, replace(config.rules(), ignores_pause=True))
         if manifest.check is None:
             raise click.ClickException(f"{key}: the manifest has no check")
@@ -113,12 +127,17 @@ def probe(
             spec = located(manifest.check, addresses)
         result = probe_once(spec, ca_file=str(config.ca_file), guard=config.guard(os.environ))
     if as_json:
-        fields = {"configuration": str(taken) if taken else None, "paused": manifest.paused}
+        fields = {
+            "configuration": str(taken.file) if taken.file else None,
+            "controller": taken.controller or None,
+            "notes": list(taken.notes),
+            "paused": manifest.paused,
+        }
         terminal.say_json(_fields(spec, manifest.labels, result) | fields)
     else:
-        options = f"the options of {taken}" if taken else "the default options, because no configuration was found"
-        notes = [f"with {options}", *(["paused: the controller does not probe it"] if manifest.paused else [])]
-        notes += _differences(config, spec, manifest.labels) if pod and not (intent_dir or consul["address"]) else []
+        notes = [taken.text, *taken.notes, *(["paused: the controller does not probe it"] if manifest.paused else [])]
+        if pod and taken.file and not (intent_dir or consul["address"]):
+            notes += _differences(config, spec, manifest.labels)
         _explain(spec, manifest.labels, notes, result, terminal.console(soft_wrap=True))
     sys.exit(VERDICTS[result.outcome].exit_code)
 
@@ -137,13 +156,17 @@ def _differences(config: Config, spec: CheckSpec, labels: Labels) -> list[str]:
     ]
 
 
-def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Path | None) -> tuple[PodKey, bytes]:
+def _manifest(
+    config: Config, pod: str | None, node: str | None, file: Path | None, intent_dir: Path | None
+) -> tuple[PodKey, bytes]:
     if file:
         data = file.read_bytes()
         return key_of(pod_id(data), config.node_name), data
+    if config.has_urls and not intent_dir:
+        return _of_urls(config, pod or "", node)
     key = key_of(pod or "", config.node_name)
     if folder := intent_dir or config.intent_dir:
-        return key, manifest_path(folder, key).read_bytes()
+        return key, _in_folder(folder, key)
     with client_of(config) as client:
         pair = client.get(intent_key(config.tree, key))
         if pair is None:
@@ -152,6 +175,27 @@ def _manifest(config: Config, pod: str | None, file: Path | None, intent_dir: Pa
                 f"{intent_key(config.tree, key)} does not exist: {key.pod} is not scheduled; {why}"
             )
     return key, pair.value
+
+
+def _in_folder(folder: Path, key: PodKey) -> bytes:
+    try:
+        return manifest_path(folder, key).read_bytes()
+    except FileNotFoundError:
+        known = [each.key for each in from_folders(folder, None, key.node, None)]
+        why = nothing_found.in_folder(known, folder, key.node, key.pod).text
+        raise click.ClickException(f"{manifest_path(folder, key)} does not exist: {why}") from None
+
+
+def _of_urls(config: Config, pod: str, node: str | None) -> tuple[PodKey, bytes]:
+    """Returns the pod of a URL. Its node is the host of the URL, so it need not be given if only one has the pod."""
+    checks = read_urls(config.urls, config.urls_file)
+    found = [check for key, check in checks.items() if key.pod == pod and node in {None, key.node}]
+    if len(found) == 1:
+        return found[0].key, found[0].manifest
+    if found:
+        raise click.ClickException(f"pod {pod} is on {', '.join(each.key.node for each in found)}; choose with --node")
+    absence = nothing_found.absence(set(checks), "there are no URLs", node, pod, is_node=True)
+    raise click.ClickException(f"no URL is checked as this pod: {absence.text}")
 
 
 def _fields(spec: CheckSpec, labels: Labels, result: ProbeResult) -> dict[str, Any]:

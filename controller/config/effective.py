@@ -48,14 +48,14 @@ def effective(path: Path | None, flags: Mapping[str, Any], environ: Mapping[str,
     config = load(path, flags)
     source = read_file(path) if path else Source({})
     return [
-        Setting(name, _text(name, value), _origin(name, path, source, flags, environ, config))
+        Setting(name, text_of(name, value), _origin(name, path, source, flags, environ, config))
         for name, value in _values(config, environ)
     ]
 
 
 def _values(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     of_consul = None if config.is_embedded else config.consul_settings(environ)
-    for name, value in _leaves(config):
+    for name, value in leaves(config):
         section, _, field = name.rpartition(".")
         if name == "state_dir":
             yield name, config.state_folder(environ)
@@ -65,11 +65,12 @@ def _values(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, A
             yield name, value
 
 
-def _leaves(section: BaseModel, above: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(section: BaseModel, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the dotted name and the value of every option."""
     for field, value in section:
         name = f"{above}{option_name(type(section), field)}"
         if isinstance(value, BaseModel):
-            yield from _leaves(value, f"{name}.")
+            yield from leaves(value, f"{name}.")
         else:
             yield name, value
 
@@ -98,7 +99,8 @@ def _variable(name: str, environ: Mapping[str, str], config: Config) -> str:
     return next((each for each in OF_CONSUL.get(name, ()) if environ.get(each)), "")
 
 
-def _text(name: str, value: Any) -> str:
+def text_of(name: str, value: Any) -> str:
+    """Returns the value of an option in YAML's flow style. Secrets are hidden."""
     if name in SECRETS and value:
         return json.dumps(HIDDEN)
     if name in HEADERS:

@@ -65,6 +65,9 @@ class Keyring:
     def __hash__(self) -> int:
         return hash(frozenset(self._certificates))
 
+    def __str__(self) -> str:
+        return str(self._path)
+
     def _contents(self) -> dict[str, bytes]:
         return {fingerprint: bytes(each.cert) for fingerprint, each in self._certificates.items()}
 

@@ -6,7 +6,7 @@ are due, however many clients there are.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -80,7 +80,8 @@ class Web:
 
     `notices` are shown on the pages and by `/-/ready`, but do not affect readiness. `reload` returns a sentence about
     the result or raises `ConfigError`; None disables it. `fleet` reads the fleet of this controller. `checked` says
-    what is checked here, and `in_doubt` whether readers may not see the published health any more.
+    what is checked here, and `in_doubt` whether readers may not see the published health any more. `options` are those
+    of the configuration that matter to a probe.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Web:
         fleet: FleetReader | None = None,
         checked: str = "",
         in_doubt: Callable[[], bool] = lambda: False,
+        options: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         def complaints() -> Sequence[str]:
             return (*healthy(), *ready(), *notices())
@@ -115,7 +117,7 @@ class Web:
         self._pages = Pages(
             views, shown, assets, complaints, node=node, version=version, checked=checked or node, in_doubt=in_doubt
         )
-        api = Api(views, shown, healthy=healthy, ready=ready, node=node, version=version)
+        api = Api(views, shown, healthy=healthy, ready=ready, node=node, version=version, options=options)
         self._events = Events(views, complaints)
         routes = [
             *self._pages.routes(),

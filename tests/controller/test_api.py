@@ -55,6 +55,11 @@ def test_the_description_is_valid(client: Client) -> None:
     assert client.description["openapi"] == "3.1.0"
 
 
+def test_the_options_that_matter_to_a_probe_are_told(site: Site, client: Client) -> None:
+    site.options = {"defaults.timeout": "3s"}
+    assert client.get("/probe-options") == {"options": {"defaults.timeout": "3s"}}
+
+
 def test_the_description_names_every_route_and_parameter(client: Client) -> None:
     assert set(client.description["paths"]) == {
         "/pods",
@@ -64,6 +69,7 @@ def test_the_description_names_every_route_and_parameter(client: Client) -> None
         "/manifest-errors",
         "/manifest-warnings",
         "/status",
+        "/probe-options",
         "/fleet",
         "/fleet/pods",
         "/events",

@@ -9,10 +9,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from controller.cli import main, options
+from controller.cli.taken_options import take_options
+from controller.config import Config
+from controller.config.probe_options import probe_options
 from tests.support.authority import Authority
+from tests.support.cli import complaint
 from tests.support.consul import Agent
 from tests.support.controller import podpulse
 from tests.support.fake_http import FakeServer, Reply
+from tests.support.site import Site
 from tests.support.targets import Target, answer
 from tests.support.terminal import OnTerminal
 
@@ -31,7 +36,8 @@ def manifest(folder: Path, port: int, *, https: bool = False, more: str = "") ->
 
 def probe(*arguments: object) -> Result:
     clean = {"CONSUL_HTTP_ADDR": None, "CONSUL_HTTP_TOKEN": None, "CONFIG_PATH": None}
-    command = ["probe", *map(str, arguments), "--node", "web1", "--address", "127.0.0.1"]
+    nobody = () if "--controller" in arguments else ("--controller", "none")
+    command = ["probe", *map(str, arguments), *nobody, "--node", "web1", "--address", "127.0.0.1"]
     return CliRunner(env=clean).invoke(main, command)
 
 
@@ -148,7 +154,8 @@ def test_the_usual_configuration_is_used_and_named(
     file = manifest(tmp_path, target.port)
     monkeypatch.setattr(options, "USUAL", tmp_path / "config.yaml")
     without = probe("--manifest", file)
-    assert "within 5 s\nwith the default options, because no configuration was found\n" in without.stdout
+    why = f"{tmp_path / 'config.yaml'} cannot be read here, and no controller was asked"
+    assert f"within 5 s\nwith the default options, because {why}\n" in without.stdout
     (tmp_path / "config.yaml").write_text("defaults: {timeout: 3s}\n")
     assert f"within 3 s\nwith the options of {tmp_path / 'config.yaml'}\n" in probe("--manifest", file).stdout
     (tmp_path / "other.yaml").write_text("defaults: {timeout: 2s}\n")
@@ -170,6 +177,42 @@ def test_other_options_of_the_running_controller_are_named(target: Target, tmp_p
         other = CliRunner().invoke(main, ["probe", "isup", "--config", str(config), "--address", "127.0.0.1"])
     assert "has another" not in other.stdout
     assert "has another" not in probe("isup", "--config", config).stdout
+
+
+def test_the_options_of_a_running_controller_are_taken_and_named(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest(tmp_path, target.port)
+    monkeypatch.setattr(options, "USUAL", tmp_path / "none.yaml")
+    ours = {"ca_file": str(tmp_path / "gone.pem"), "credentials_dir": str(tmp_path), "intent_dir": str(tmp_path)}
+    defaults = {"timeout": "3s", "interval": "7s", "headers": {"X-Key": "s3cret"}}
+    theirs = Config.model_validate({**ours, "health_dir": "health", "defaults": defaults} | {"ca_file": __file__})
+    told = {**probe_options(theirs), "ca_file": ours["ca_file"], "of_a_later_version": "1"}
+    assert "s3cret" not in str(told)
+    assert "credentials_dir" not in told
+    with Site() as site:
+        site.options = told
+        url = f"http://127.0.0.1:{site.server.port}"
+        said = probe("isup", "--controller", url)
+        assert f"within 3 s\nwith the options of the controller at {url}\n" in said.stdout, said.output
+        assert "without the defaults.headers of the controller, because it does not tell" in said.stdout
+        assert f"without the ca_file of the controller: {ours['ca_file']} cannot be read here: No such" in said.stdout
+        assert json.loads(probe("isup", "--controller", url, "--json").stdout)["controller"] == url
+        assert "did you mean isup?" in probe("isupp", "--controller", url).stderr
+        hit = target.hits()[-1]
+        for where, note in {"name": "", "127.0.0.2": "", "192.0.2.1": "192.0.2.1 is not one of this machine"}.items():
+            site.options = {"address": where}
+            notes = take_options(None, None, None, url).notes
+            assert [text.partition(": ")[2] for text in notes] == [note][: bool(note)]
+        site.options = {"urls": f"[http://web1:{target.port}/_status]"}
+        by_url = probe(f"http-{target.port}-status", "--controller", url)
+        assert by_url.exit_code == 0, by_url.output
+        assert target.hits()[-1].path == hit.path
+        assert "no URL is checked as this pod: no pod isup is" in probe("isup", "--controller", url).stderr
+        for hostile in ("[" * 5_000, "\0", "&a [*a]"):
+            site.options = {"defaults.timeout": hostile}
+            assert len(complaint(probe("isup", "--controller", url)).splitlines()) == 1
+    assert "no controller answers at http://127.0.0.1:1: " in probe("isup", "--controller", "http://127.0.0.1:1").stderr
 
 
 def test_only_terminals_get_colours_unless_they_are_disabled(target: Target, tmp_path: Path) -> None:

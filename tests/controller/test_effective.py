@@ -28,12 +28,15 @@ def origins(*arguments: object, **environ: str) -> dict[str, tuple[str, str]]:
 
 
 def test_every_option_is_printed_with_its_value_and_can_be_read_again(tmp_path: Path) -> None:
-    printed = good(run("check-config", "--effective", EXAMPLE, "--health-dir", tmp_path, "--intent-dir", tmp_path))
+    keyring = ROOT / "tests" / "data" / "signed" / "keyring.gpg"
+    example = tmp_path / "example.yaml"
+    example.write_text(f"{EXAMPLE.read_text()}\nrequire_signature: {keyring}\n")
+    printed = good(run("check-config", "--effective", example, "--health-dir", tmp_path, "--intent-dir", tmp_path))
     document = yaml.safe_load(printed)
     names = {name for name in option_names(Config) if "." not in name}
     assert set(document) == names
     (tmp_path / "again.yaml").write_text(printed)
-    again, first = load(tmp_path / "again.yaml", {}), load(EXAMPLE, {})
+    again, first = load(tmp_path / "again.yaml", {}), load(example, {})
     changed = {"intent_dir", "health_dir", "state_dir", "consul"}
     assert again.model_dump(exclude=changed) == first.model_dump(exclude=changed)
 

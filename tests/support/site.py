@@ -1,7 +1,7 @@
 """The web server for a test with real stores, and a parser of its pages."""
 
 import http.client
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from html.parser import HTMLParser
 from types import TracebackType
@@ -58,6 +58,7 @@ class Site(AbstractContextManager["Site"]):
         self.noticed: list[str] = []
         self.broken = ""
         self.in_doubt = False
+        self.options: Mapping[str, str] = {}
         self.faults = Faults()
         metrics = Metrics(CollectorRegistry(), "0.1.0")
         self.fleet = PodViews(
@@ -80,6 +81,7 @@ class Site(AbstractContextManager["Site"]):
             fleet=fleet,
             checked=f"the pods of node {NODE}",
             in_doubt=lambda: self.in_doubt,
+            options=lambda: self.options,
         )
         self.server = WebServer(
             self.web.app, host, 0, access, names=names, allowed_hosts=allowed_hosts, before_stop=self.web.close

@@ -134,6 +134,15 @@ class Status(Model):
     manifest_warnings: Count
 
 
+class ProbeOptions(Model):
+    """The options of the configuration in force that matter to a probe."""
+
+    options: dict[str, str] = Field(
+        description="By the dotted names of the configuration, as text in YAML's flow style. Values of headers are "
+        "hidden, and the folder of credentials is not told."
+    )
+
+
 class BadParameter(Model):
     """What is wrong with one parameter."""
 

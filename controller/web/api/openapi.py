@@ -14,6 +14,7 @@ from controller.web.api.models import (
     ManifestWarningList,
     Model,
     PodList,
+    ProbeOptions,
     Problem,
     Status,
     Totals,
@@ -33,6 +34,7 @@ MODELS = (
     ManifestErrorList,
     ManifestWarningList,
     Status,
+    ProbeOptions,
     Totals,
     FleetShares,
     FoundPods,
@@ -76,6 +78,7 @@ def _paths() -> Json:
             400,
         ),
         "/status": _get("getStatus", "The state of the controller itself", Status),
+        "/probe-options": _get("getProbeOptions", "The options that matter to a probe", ProbeOptions),
         "/fleet": _get(
             "getFleet",
             "The members of the fleet, and who checks which node",

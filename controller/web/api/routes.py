@@ -1,7 +1,7 @@
 """The routes of the API. Errors are problem details that name the parameter."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from controller.web.api.detail import PodDetail
-from controller.web.api.models import ManifestErrorList, ManifestWarningList, PodList, Status
+from controller.web.api.models import ManifestErrorList, ManifestWarningList, PodList, ProbeOptions, Status
 from controller.web.api.openapi import description
 from controller.web.fleet import Fleet
 from controller.web.pod_page import listing
@@ -28,7 +28,8 @@ Complaints = Callable[[], Sequence[str]]
 
 
 class Api:
-    """Answers requests from `views`, and from `fleet` about pods that other members of the fleet check."""
+    """Answers requests from `views`, and from `fleet` about pods that other members of the fleet check. `options` are
+    those of the configuration that matter to a probe."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class Api:
         ready: Complaints,
         node: str,
         version: str,
+        options: Callable[[], Mapping[str, str]],
     ) -> None:
         self._views = views
         self._fleet = fleet
@@ -46,6 +48,7 @@ class Api:
         self._ready = ready
         self._node = node
         self._version = version
+        self._options = options
         self._description = description(version)
 
     def routes(self) -> list[Route]:
@@ -56,6 +59,7 @@ class Api:
             Route(f"{API}/manifest-errors", self._manifest_errors),
             Route(f"{API}/manifest-warnings", self._manifest_warnings),
             Route(f"{API}/status", self._status),
+            Route(f"{API}/probe-options", self._probe_options),
             Route(f"{API}/openapi.json", self._openapi),
         ]
 
@@ -99,6 +103,9 @@ class Api:
             "manifest_warnings": len(self._views.doubtful()),
         }
         return json_answer(Status.model_validate(fields))
+
+    async def _probe_options(self, _: Request) -> Response:
+        return json_answer(ProbeOptions(options=dict(self._options())))
 
     async def _openapi(self, _: Request) -> Response:
         return JSONResponse(self._description, headers=NO_STORE)
