@@ -55,6 +55,9 @@ class HealthRecord:
     Only a fleet has `counts` and `tokens`, for the controller that takes the pod over: the `pending` counts of a pod
     that may move soon, and what is left of the tokens of the flap damping; None if the pod changes seldom. `uptime` is
     an encoded `Uptime` by the wall clock, or "".
+
+    `awaiting` is only in a record that was taken over unchanged from another controller, whose probe was newer than
+    ours. It is the time of our last probe then, 0 before the first one. The record stays until our next probe.
     """
 
     key: PodKey
@@ -71,6 +74,7 @@ class HealthRecord:
     counts: Counts = field(default=NO_COUNTS, compare=False)
     tokens: int | None = field(default=None, compare=False)
     uptime: str = field(default="", compare=False)
+    awaiting: float | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, key: PodKey, health: CheckHealth, last_probe: float, manifest_sha: str = "") -> "HealthRecord":
@@ -99,6 +103,18 @@ class HealthRecord:
         the counts differ, an heir needs it.
         """
         return self != published or self.counts != published.counts or bool(published.excerpt and not self.excerpt)
+
+    def is_outdated_by(self, theirs: "HealthRecord") -> bool:
+        """Whether a record that another controller has published is of a newer probe than this one.
+
+        Before a probe of ours, this record is that of another controller (it has the time when it was written), or a
+        state that began before that probe. The clocks of both controllers may differ.
+        """
+        if self.written:
+            return self.written != theirs.written
+        if self.last_probe:
+            return self.last_probe < theirs.last_probe
+        return self.manifest_sha == theirs.manifest_sha and self.since < theirs.last_probe
 
     def damped(self, changes: int) -> "HealthRecord":
         """Returns the record of a flapping pod: unknown, with its last status and the number of its changes."""

@@ -52,6 +52,17 @@ class DecodedKeys:
             self._records[key] = pair, record
         return record
 
+    def newer(
+        self, records: Iterable[HealthRecord], pairs: Mapping[PodKey, KvPair], session: str
+    ) -> Mapping[PodKey, HealthRecord]:
+        """Returns the records of other members, of `pairs`, by which these `records` of ours are outdated."""
+        found: dict[PodKey, HealthRecord] = {}
+        for record in records:
+            theirs = self.record(record.key, pair, session) if (pair := pairs.get(record.key)) else None
+            if isinstance(theirs, Elsewhere) and record.is_outdated_by(theirs):
+                found[record.key] = theirs
+        return found
+
     def pairs(self, keys: Sequence[PodKey], known: Mapping[PodKey, HealthRecord], session: str) -> Sequence[KvPair]:
         """Returns the last pairs of `keys` if `session` holds all of them with the `known` records; else nothing."""
         kept = [each for key in keys if (each := self._records.get(key)) and each[0].session == session]

@@ -36,6 +36,7 @@ from controller.publish.kv_keeper import IN_A_ROW
 from controller.publish.unchanged import are_unchanged
 from controller.runtime.boottime import boottime
 from controller.runtime.faults import Faults
+from controller.runtime.log.once import LogOnce
 from reconcilers.health import HealthState
 from reconcilers.keys import HEALTH, health_key, parse_health_key
 from reconcilers.record import Elsewhere, HealthRecord, Unsettled
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 NO_SESSION = "there is no live session to publish with"
 IN_DOUBT = "written, and will be written once more: an earlier unanswered write may still arrive"
+OVERTAKEN = "another member has published a newer probe in the meantime"
 UNREADABLE = "the token may not read some health keys that it may write, so changes by others are not noticed"
 READABLE = "all health keys can be read again"
 LATEST = 10.0
@@ -94,7 +96,7 @@ class KvSink:
         self._decoded = DecodedKeys(faults or Faults(), is_fleet=self._handover.is_fleet)
         self._unanswered: dict[PodKey, float | None] = {}
         self._left: frozenset[PodKey] = frozenset()
-        self._unreadable: frozenset[PodKey] = frozenset()
+        self._unreadable = LogOnce(log)
 
     def published(self, key: PodKey) -> HealthRecord | None:
         """Returns the record as far as it is known, `Unsettled` if another session has written it."""
@@ -138,11 +140,13 @@ class KvSink:
             batch = left.pop()
             try:
                 failed |= self._commit(batch)
-                left += self._to_repeat()
+                left += self._to_repeat(failed)
                 self._refused.difference_update(change.key for change in batch)
                 refusals = 0
             except ConsulUnavailable as error:
-                failed |= self._unanswered_write(batch, str(error)) if error.sent else _all(batch, str(error))
+                if error.sent:
+                    self._unanswered |= dict.fromkeys(change.key for change in batch)
+                failed |= self._unsettle(batch, str(error)) if error.sent else _all(batch, str(error))
                 return failed | _all(itertools.chain(*left), str(error))
             except ConsulRefused as error:
                 if len(batch) > 1:
@@ -213,7 +217,11 @@ class KvSink:
             keys = list({**dict.fromkeys(self._known), **dict.fromkeys(self._left), **dict.fromkeys(self._scheduled())})
             self._decoded.keep(self._known.keys())
         differing, unreadable = self._look(keys, beat)
-        self._warn_once(frozenset(unreadable))
+        if unreadable:
+            which = f"{len(unreadable)} keys, such as {health_key(min(unreadable))}"
+            self._unreadable.warn(f"{UNREADABLE}: {which}", UNREADABLE)
+        elif self._unreadable.clear():
+            log.info(READABLE)
         return differing
 
     def glance(self, beat: Callable[[], None] = lambda: None) -> Collection[PodKey]:
@@ -234,14 +242,6 @@ class KvSink:
             differing |= others
             unreadable |= unread
         return frozenset(self._handover.owned(differing)), unreadable
-
-    def _warn_once(self, unreadable: frozenset[PodKey]) -> None:
-        """Logs once that keys may not be read, and once that all may be read again."""
-        if unreadable and not self._unreadable:
-            log.warning("%s: %d keys, such as %s", UNREADABLE, len(unreadable), health_key(min(unreadable)))
-        elif self._unreadable and not unreadable:
-            log.info(READABLE)
-        self._unreadable = unreadable
 
     def _differing(self, keys: Sequence[PodKey]) -> tuple[set[PodKey], set[PodKey]]:
         """Returns the keys that differ from the known records, and those that may not be read."""
@@ -308,18 +308,21 @@ class KvSink:
                 self._decoded.written(change.key, pair._replace(value=value), record)
 
     def _refuse(self, refused: Mapping[Change, str]) -> dict[PodKey, str]:
-        failed: dict[PodKey, str] = {}
         refused = self._handover.not_to_repeat(refused)
         held = self._holders_of([change.key for change, error in refused.items() if HELD in error])
-        for change, error in refused.items():
-            failed |= self._unsettle([change], f"Consul refused it: {held.get(change.key, error)}")
-        return failed
+        errors = {change.key: f"Consul refused it: {held.get(change.key, why)}" for change, why in refused.items()}
+        self._known |= {key: Unsettled(key, HealthState.UNKNOWN, detail=error) for key, error in errors.items()}
+        return errors
 
-    def _to_repeat(self) -> list[list[Change]]:
-        """Reads the keys of the changes that another member's write has prevented. Returns them in batches."""
+    def _to_repeat(self, failed: dict[PodKey, str]) -> list[list[Change]]:
+        """Reads the keys of the changes that another member's write has prevented. Returns these changes in batches.
+        Those that are outdated have `failed`: it must be decided again what to write."""
         changes = self._handover.to_repeat()
-        self._read([change.key for change in changes])
-        return [*batches(changes, self._estimated, self._limit)]
+        pairs, _ = self._read([change.key for change in changes])
+        newer = self._decoded.newer([each.record for each in changes if each.record], pairs, self._session)
+        self._known |= newer
+        failed |= dict.fromkeys(newer, OVERTAKEN)
+        return [*batches([each for each in changes if each.key not in newer], self._estimated, self._limit)]
 
     def _holders_of(self, keys: Sequence[PodKey]) -> Mapping[PodKey, str]:
         """Describes the other holder of each key, if Consul names it. In a fleet it is no rival."""
@@ -359,10 +362,6 @@ class KvSink:
         for change in batch:
             self._known[change.key] = Unsettled(change.key, HealthState.UNKNOWN, detail=error)
         return _all(batch, error)
-
-    def _unanswered_write(self, batch: Sequence[Change], error: str) -> dict[PodKey, str]:
-        self._unanswered |= dict.fromkeys(change.key for change in batch)
-        return self._unsettle(batch, error)
 
     def _read(self, keys: Sequence[PodKey]) -> tuple[dict[PodKey, KvPair], set[PodKey]]:
         """Returns the pairs of `keys`, read 64 per request, and the keys that cannot be read. A missing key is in

@@ -8,12 +8,15 @@ import pytest
 from controller.consul.answers import Operation
 from controller.publish.fences import INDEX_WENT_BACK, READS
 from controller.publish.handover import Change, Handover
-from controller.publish.kv import NO_SESSION, KvSink
+from controller.publish.kv import NO_SESSION, OVERTAKEN, KvSink
 from reconcilers.health import HealthState, Reason
 from reconcilers.keys import health_key
+from reconcilers.ports import DONE, Desired
+from reconcilers.publication import HealthReconciler
 from reconcilers.record import Elsewhere, HealthRecord, Unsettled
 from reconcilers.share import FleetView
 from reconcilers.spec import PodKey
+from tests.reconcilers.fakes import FakeDesires
 from tests.support.consul import Agent
 from tests.support.members import Member, Reader, key_of, member
 from tests.support.net import until
@@ -126,6 +129,29 @@ def test_a_key_that_the_holder_writes_in_the_meantime_is_read_again_and_taken(m1
     stands = key_of(m2.agent, ISUP)
     assert stands
     assert (stands.record, stands.session) == (PASSING, m2.session)
+
+
+@pytest.mark.parametrize("late", [replace(CRITICAL, last_probe=59.9), replace(PASSING, written=999.0)])
+def test_a_newer_probe_that_the_holder_publishes_in_the_meantime_is_kept(
+    m1: Member, m2: Member, late: HealthRecord
+) -> None:
+    """The heir reads the key, and then the holder writes it once more. What the heir wanted to write is older: a probe
+    of its own, or what it has read."""
+    m1.sink.write([replace(PASSING, last_probe=58.0)], [])
+    m2.sink.leftovers(NODE)
+    m1.sink.write([replace(PASSING, manifest_sha="0" * 64)], [])
+    assert m2.sink.write([late], []) == {ISUP: OVERTAKEN}
+    theirs = m2.sink.published_without_break(ISUP)
+    assert isinstance(theirs, Elsewhere)
+    wanted = FakeDesires({ISUP: Desired(replace(CRITICAL, last_probe=59.9))})
+    reconciler = HealthReconciler(wanted, m2.sink, m2.share)
+    for last_probe, status in ((59.9, PASSING.status), (59.9, PASSING.status), (61.0, CRITICAL.status)):
+        wanted[ISUP] = Desired(replace(CRITICAL, last_probe=last_probe))
+        assert not reconciler.reconcile([ISUP]).get(ISUP, DONE).error
+        stands = key_of(m2.agent, ISUP)
+        assert stands
+        assert (stands.record.status, stands.session) == (status, m2.session), "it is the heir's at once"
+        assert stands.record.last_probe >= 60.0
 
 
 def test_a_key_whose_holder_is_not_known_is_read_and_taken(m1: Member, m2: Member) -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from reconcilers.health import NO_COUNTS, CheckHealth, Counts, HealthState, Reason
 from reconcilers.ports import DONE, Desired, Reconciler, Result
-from reconcilers.publication import UNPROVEN, HealthReconciler
-from reconcilers.record import Elsewhere, HealthRecord
+from reconcilers.publication import NEXT_PROBE, UNPROVEN, HealthReconciler
+from reconcilers.record import Elsewhere, HealthRecord, Unsettled
 from reconcilers.share import Share
 from reconcilers.spec import PodKey
 from tests.reconcilers.fakes import FakeDesires, FakeSink
@@ -257,3 +257,50 @@ def test_the_counts_of_another_controller_are_not_kept_in_our_record() -> None:
     reconciler = HealthReconciler(FakeDesires({A: Desired(None)}), sink, Share.of_node("web1"), keeps_counts=True)
     assert reconciler.reconcile([A]) == {}
     assert sink.records[A].counts == NO_COUNTS
+
+
+def test_an_older_probe_of_ours_does_not_replace_the_record_of_another_controller() -> None:
+    """Both probed at the same moment, and the other one has published last."""
+    theirs = Elsewhere.of_record(replace(HealthRecord.of(A, GOOD, 5.0), written=6.0))
+    for health, again in ((GOOD, {}), (BAD, {A: Result(requeue_after=NEXT_PROBE)})):
+        sink = FakeSink(theirs)
+        reconciler, wanted = parts(sink)
+        wanted[A] = Desired(HealthRecord.of(A, health, 4.9))
+        assert reconciler.reconcile([A]) == {A: Result(requeue_after=NEXT_PROBE)}
+        assert (sink.records[A].last_probe, sink.records[A].written) == (5.0, 6.0), "it is held from now on"
+        for _ in range(2):
+            assert reconciler.reconcile([A]) == again
+        assert len(sink.writes) == 1
+
+
+def test_after_one_more_probe_of_ours_the_verdict_is_written_whatever_the_clocks_say() -> None:
+    sink = FakeSink(Elsewhere.of_record(HealthRecord.of(A, GOOD, 5_000.0)))
+    reconciler, wanted = parts(sink)
+    for last_probe, status in ((4.0, HealthState.PASSING), (4.5, HealthState.CRITICAL)):
+        wanted[A] = Desired(HealthRecord.of(A, BAD, last_probe))
+        reconciler.reconcile([A])
+        assert sink.records[A].status is status
+    assert reconciler.reconcile([A]) == {}
+
+
+def test_a_state_that_was_inherited_does_not_replace_a_newer_one() -> None:
+    """There is no probe of ours yet, and the other controller has published since it was read."""
+    sink = FakeSink(Elsewhere.of_record(HealthRecord.of(A, GOOD, 205.0)))
+    reconciler, wanted = parts(sink)
+    wanted[A] = Desired(HealthRecord.of(A, BAD, 0.0))
+    for _ in range(2):
+        assert reconciler.reconcile([A]) == {A: Result(requeue_after=NEXT_PROBE)}
+    assert sink.records[A].status is HealthState.PASSING
+    wanted[A] = Desired(HealthRecord.of(A, BAD, 0.0, "0" * 64))
+    assert reconciler.reconcile([A]) == {}, "a manifest without a check has no probes to wait for"
+    assert sink.records[A].status is HealthState.CRITICAL
+
+
+def test_a_record_that_is_not_held_any_more_waits_for_no_probe() -> None:
+    held = replace(HealthRecord.of(A, GOOD, 5.0), awaiting=4.0)
+    for published, writes in ((held, 0), (Unsettled.of_record(held), 1)):
+        sink = FakeSink(published)
+        reconciler, wanted = parts(sink)
+        wanted[A] = Desired(HealthRecord.of(A, BAD, 4.0))
+        reconciler.reconcile([A])
+        assert len(sink.writes) == writes

@@ -299,6 +299,21 @@ def test_what_an_heir_needs_is_in_the_record_of_a_fleet_only() -> None:
     assert decode(plain.encode(NOW)).tokens is None
 
 
+def test_a_record_is_outdated_by_a_newer_probe_of_another_controller() -> None:
+    theirs = HealthRecord(KEY, HealthState.PASSING, since=10.0, last_probe=50.0, written=51.0)
+    ours = replace(theirs, written=0.0)
+    for record, is_outdated in (
+        (ours, False),
+        (replace(ours, last_probe=49.9), True),
+        (replace(ours, last_probe=0.0), True),
+        (replace(ours, last_probe=0.0, since=60.0), False),
+        (replace(ours, last_probe=0.0, manifest_sha="0" * 64), False),
+        (theirs, False),
+        (replace(theirs, written=40.0), True),
+    ):
+        assert record.is_outdated_by(theirs) is is_outdated
+
+
 def test_other_counts_are_news_and_are_not_kept_by_the_heir() -> None:
     plain, moving = (HealthRecord(KEY, HealthState.PASSING, counts=Counts(0, 1, misses)) for misses in (1, 2))
     assert moving.is_news_after(plain)
