@@ -89,7 +89,7 @@ class MembershipWatch:
         self._timer.start()
 
     def stop(self, timeout: float) -> None:
-        self._timer.stop(timeout)
+        self._timer.stop(0.0)
         self._thread.stop(timeout)
 
     def view(self) -> FleetView | None:

@@ -6,7 +6,7 @@ controllers of its nodes. A key that nobody takes over vanishes with the session
 """
 
 import logging
-import time
+import threading
 from collections.abc import Callable, Collection
 
 from controller.consul import parts
@@ -42,14 +42,17 @@ class LastKeys:
         """See `Keeper`. What is not given up within `timeout` seconds vanishes with the session."""
         if destroy or self._has_heirs() or not self.session:
             return
-        deadline = time.monotonic() + timeout
         self._client.reopen()
+        end = threading.Timer(timeout, self._client.cancel)
+        end.start()
         try:
-            self._give_up(lambda: time.monotonic() >= deadline)
+            self._give_up()
         except ConsulError as error:
             log.warning("controllers without a fleet cannot take over the health keys before they vanish: %s", error)
+        finally:
+            end.cancel()
 
-    def _give_up(self, is_over: Callable[[], bool]) -> None:
+    def _give_up(self) -> None:
         limit = SizeLimit()
         for keys in batches([Operation("get", health_key(key)) for key in self._scheduled()], lambda one: [one], limit):
             ours = [
@@ -58,9 +61,9 @@ class LastKeys:
                 if pair.session == self.session
             ]
             for some in batches(ours, lambda one: [one], limit):
-                self._write(some, is_over)
+                self._write(some)
 
-    def _write(self, left: list[Operation], is_over: Callable[[], bool]) -> None:
+    def _write(self, left: list[Operation]) -> None:
         """Writes the operations that Consul does not refuse."""
-        while left and not is_over() and (failed := self._client.transaction(left).failed):
+        while left and (failed := self._client.transaction(left).failed):
             left = [one for at, one in enumerate(left) if at not in failed]

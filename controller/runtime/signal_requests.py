@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-LOOK = 1.0
+LOOK = 0.5
 """Seconds between two wake-ups of the main thread. The kernel may deliver a signal to another thread, for example right
 after the process was paused. That does not wake the main thread, and only the main thread runs handlers."""
 

@@ -1,5 +1,8 @@
 """The last member of a fleet gives up its health keys, and a controller without a fleet takes them over."""
 
+import threading
+from dataclasses import replace
+
 import pytest
 
 from controller.consul.client import ConsulClient
@@ -10,6 +13,8 @@ from reconcilers.record import Elsewhere, HealthRecord
 from reconcilers.spec import PodKey
 from tests.support.consul import Agent
 from tests.support.members import Member, Reader, key_of, member
+from tests.support.net import until
+from tests.support.proxy import Line, TcpProxy
 
 RECORDS = [HealthRecord(PodKey("web1", f"pod{number}"), HealthState.PASSING) for number in range(100)]
 PODS = [record.key for record in RECORDS]
@@ -106,3 +111,18 @@ def test_a_session_that_has_ended_and_a_consul_that_does_not_answer_end_it(
         consul.stop()
         give_up(last)
         assert "cannot take over the health keys before they vanish" in caplog.text
+
+
+def test_the_end_does_not_wait_for_a_consul_that_hangs(consul: Agent) -> None:
+    settings = consul.settings()
+    with TcpProxy(consul.http_port) as proxy, member(consul, "m1", 10, "m1") as last:
+        last.sink.write(RECORDS, [])
+        proxy.behave(Line(stalled=True))
+        address = f"http://127.0.0.1:{proxy.port}"
+        with ConsulClient(replace(settings, address=address), timeout=1e6) as client:
+            keys = LastKeys(client, lambda: PODS, lambda: False)
+            keys.session = last.session or ""
+            end = threading.Thread(target=keys.stop, args=(0.1,), kwargs={"destroy": False}, daemon=True)
+            end.start()
+            until(lambda: not end.is_alive(), what="the end")
+    assert flags(consul) == {10}
