@@ -1,6 +1,8 @@
-"""Reads facts about a process from /proc: its sockets, memory, threads, and its waiting time for a processor."""
+"""Reads facts about a process from /proc and the kernel: sockets, memory, threads, and its wait for a processor."""
 
 import os
+import socket
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,6 +10,11 @@ from pathlib import Path
 
 NANO = 1e-9
 PAGE = os.sysconf("SC_PAGE_SIZE")
+
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
+NLM_F_REQUEST, NLM_F_DUMP, NLMSG_DONE = 0x001, 0x300, 3
+ALL_BUT_TIME_WAIT = 0xFFF & ~(1 << 6)
+"""A bit for each state of a connection. One in TIME_WAIT belongs to no process, and there are thousands of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ def sockets(pid: int) -> Descriptors:
     Raises:
         OSError: it is gone.
     """
-    early, before, after, late = _peers(pid), links(pid), links(pid), _peers(pid)
+    early, before, after, late = _peers(), links(pid), links(pid), _peers()
     both = before.items() & after.items()
     peers, local = early | late, _unix(pid)
     inodes = [link.removeprefix("socket:[").rstrip("]") for _, link in both if link.startswith("socket:[")]
@@ -48,14 +55,31 @@ def links(pid: int) -> dict[str, str]:
     return found
 
 
-def _peers(pid: int) -> dict[str, tuple[int, int]]:
-    """Returns the local and the remote port of each TCP socket by inode."""
-    found = {}
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            found[fields[9]] = int(fields[1].rpartition(":")[2], 16), int(fields[2].rpartition(":")[2], 16)
-    return found
+def _peers() -> dict[str, tuple[int, int]]:
+    """Returns the local and the remote port of each TCP socket by inode, as sock_diag(7) gives them.
+
+    The same table in /proc takes fifteen times the processor time, because it includes the connections in TIME_WAIT.
+    """
+    return _peers_of(socket.AF_INET) | _peers_of(socket.AF_INET6)
+
+
+def _peers_of(family: int) -> dict[str, tuple[int, int]]:
+    body = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 0, ALL_BUT_TIME_WAIT)
+    flags = NLM_F_REQUEST | NLM_F_DUMP
+    found = dict[str, tuple[int, int]]()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as kernel:
+        kernel.send(struct.pack("=IHHII", 16 + len(body), SOCK_DIAG_BY_FAMILY, flags, 0, 0) + body)
+        while True:
+            messages = kernel.recv(1 << 17)
+            while messages:
+                length, kind = struct.unpack_from("=IH", messages)
+                if kind == NLMSG_DONE:
+                    return found
+                if kind != SOCK_DIAG_BY_FAMILY:
+                    raise OSError(-struct.unpack_from("=i", messages, 16)[0], "sock_diag")
+                own, other = struct.unpack_from("!HH", messages, 20)
+                found[str(*struct.unpack_from("=I", messages, 84))] = own, other
+                messages = messages[length + -length % 4 :]
 
 
 def _unix(pid: int) -> set[str]:

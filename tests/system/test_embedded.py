@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.publish.folder import LEASE
-from tests.support.controller import Controller, manifest, podpulse
+from tests.support.controller import Controller, manifest, podpulse, watch_for
 from tests.support.net import until
 from tests.support.targets import Target, answer
 
@@ -229,4 +229,5 @@ def test_records_of_a_killed_controller_are_stale_after_twenty_seconds(folders: 
         until(lambda: folders.status("a") == "passing")
         controller.kill()
         assert folders.status("a") == "passing"
+        watch_for(17.0)  # because each look starts a process
         until(lambda: controller.inspect()["a"]["web1"]["health_check"]["status"] == "unknown", 22.0, "a is unknown")

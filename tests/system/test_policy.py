@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.cli import good, run
 from tests.support.consul import Agent
-from tests.support.controller import Controller, podpulse, watch_for
+from tests.support.controller import Controller, watch_for
 from tests.support.fleet import Fleet
 from tests.support.net import until
 from tests.support.targets import Target, answer
@@ -137,7 +138,7 @@ def policy(folder: Path, options: dict[str, Any], *arguments: str) -> list[str]:
     """Returns the printed lines for this configuration."""
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump({"node_name": "web1", **options}))
-    return podpulse("acl-policy", "--config", file, *arguments).stdout.splitlines()
+    return good(run("acl-policy", "--config", file, *arguments)).splitlines()
 
 
 def schedule(consul: Agent, target: Target) -> None:
