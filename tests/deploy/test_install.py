@@ -3,20 +3,21 @@
 The installation of the real packages is tested with the commands of the documents.
 """
 
+import os
+import re
+import shutil
+import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.installer import PIP, PYTHON
+from tests.support.net import until
 
-PYTHON = """#!/usr/bin/env bash
-case $1 in -c) exit ;; -VV) echo Python 3; exit ;; esac
-mkdir -p "$3/bin"
-printf '#!/usr/bin/env bash\\ncase ${*: -1} in *.whl) cp "${*: -1}" "${0%%/*}/podpulse" ;; esac\\n' >"$3/bin/pip"
-chmod +x "$3/bin/pip"
-"""
 SYSTEMCTL = """#!/usr/bin/env bash
 echo "$@" >>"${0%/*}/systemctl.log"
 """
@@ -26,13 +27,30 @@ case $1 in {refused}) exit 1 ;; esac
 """
 
 
+CHECKOUT = ("install", "systemd/podpulse.service", "requirements.txt", "config.example.yaml")
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
+    """A checkout, and a root whose name has to be quoted."""
+
     folder: Path
 
     @property
+    def root(self) -> Path:
+        return self.folder / "a root & more"
+
+    @property
     def current(self) -> Path:
-        return self.folder / "root/opt/podpulse"
+        return self.root / "opt/podpulse"
+
+    @property
+    def unit(self) -> Path:
+        return self.root / "etc/systemd/system/podpulse.service"
+
+    @property
+    def unit_of_checkout(self) -> Path:
+        return self.folder / "deploy/systemd/podpulse.service"
 
     @property
     def versions(self) -> list[str]:
@@ -50,30 +68,43 @@ class Host:
         log.unlink(missing_ok=True)
         return told
 
-    def run(self, *options: str, code: int = 0, **variables: str) -> str:
+    def environ(self, **variables: str) -> dict[str, str]:
         given = {"PYTHON": f"{self.folder}/python", "SYSTEMCTL": f"{self.folder}/systemctl"} | variables
-        done = subprocess.run(
-            [ROOT / "deploy/install", "--root", self.folder / "root", "--within", "1", *options],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(self.folder)} | given,
-        )
+        return {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(self.folder)} | given
+
+    def command(self, *options: str) -> list[str]:
+        return [f"{self.folder}/deploy/install", "--root", str(self.root), "--within", "1", *options]
+
+    def run(self, *options: str, code: int = 0, **variables: str) -> str:
+        return self.ran(self.command(*options), code, **variables)
+
+    def ran(self, command: list[str], code: int = 0, **variables: str) -> str:
+        environ = self.environ(**variables)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=self.folder)
         assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
-    def install(self, version: str, *options: str, refused: str = "no", code: int = 0) -> str:
+    def wheel(self, version: str, refused: str = "no") -> str:
         wheel = self.folder / f"podpulse-{version}-py3-none-any.whl"
         wheel.write_text(WHEEL.format(version=version, refused=refused))
         wheel.chmod(0o755)
-        return self.run("--wheel", str(wheel), *options, code=code)
+        return str(wheel)
+
+    def install(self, version: str, *options: str, refused: str = "no", code: int = 0, **variables: str) -> str:
+        return self.run("--wheel", self.wheel(version, refused), *options, code=code, **variables)
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    for name, text in (("python", PYTHON), ("systemctl", SYSTEMCTL)):
+    for name, text in (("python", PYTHON), ("pip", PIP), ("systemctl", SYSTEMCTL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
+    for name in CHECKOUT:
+        (tmp_path / "deploy" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "deploy" / name, tmp_path / "deploy" / name)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("controller", "reconcilers", "deploy/man"):
+        (tmp_path / name).mkdir()
     return Host(tmp_path)
 
 
@@ -81,12 +112,10 @@ def test_it_installs_upgrades_and_rolls_back(host: Host) -> None:
     host.install("1", "--unit")
     assert host.version == "1"
     assert host.controlled == ["daemon-reload", "enable podpulse", "restart podpulse"]
-    unit = (host.folder / "root/etc/systemd/system/podpulse.service").read_text()
-    assert f"ExecStart={host.current}/bin/podpulse run --config {host.folder}/root/etc/podpulse/config.yaml\n" in unit
-    assert (host.folder / "root/usr/local/bin/podpulse").resolve() == (host.current / "bin/podpulse").resolve()
-    assert (host.folder / "root/etc/podpulse/config.yaml").read_bytes() == (
-        ROOT / "deploy/config.example.yaml"
-    ).read_bytes()
+    unit = host.unit.read_text()
+    assert f"ExecStart={host.current}/bin/podpulse run --config {host.root}/etc/podpulse/config.yaml\n" in unit
+    assert (host.root / "usr/local/bin/podpulse").resolve() == (host.current / "bin/podpulse").resolve()
+    assert (host.root / "etc/podpulse/config.yaml").read_bytes() == (ROOT / "deploy/config.example.yaml").read_bytes()
 
     said = host.install("2")
     assert (host.version, host.versions) == ("2", ["1", "2"])
@@ -126,17 +155,111 @@ def test_a_first_version_that_is_not_healthy_is_reported(host: Host) -> None:
     assert "no version before" in host.install("1", "--unit", refused="healthy", code=1)
 
 
-def test_an_interrupted_installation_is_made_again(host: Host) -> None:
+def test_an_upgrade_installs_its_unit_and_a_rollback_the_one_before(host: Host) -> None:
+    host.install("1", "--unit")
+    first = host.unit.read_text()
+    host.unit_of_checkout.write_text(host.unit_of_checkout.read_text() + "# 2\n")
+    assert host.controlled
+    host.install("2")
+    assert host.unit.read_text() == f"{first}# 2\n"
+    assert host.controlled == ["daemon-reload", "restart podpulse"]
+    host.unit.write_text(first)  # as if the upgrade had been killed before it installed the unit
+    host.install("2")
+    assert host.unit.read_text() == f"{first}# 2\n"
+    host.unit_of_checkout.write_text(host.unit_of_checkout.read_text() + "# 3\n")
+    host.install("3", refused="healthy", code=1)
+    assert host.unit.read_text() == f"{first}# 2\n"
+    host.run("--rollback")
+    assert host.unit.read_text() == first
+
+
+def test_an_edited_unit_is_kept_until_it_is_to_be_replaced(host: Host) -> None:
+    host.install("1", "--unit")
+    first = host.unit.read_text()
+    host.unit.write_text(f"{first}# edited\n")
+    assert "was edited, so it is kept; --unit replaces it" in host.install("2")
+    host.install("3", refused="healthy", code=1)
+    assert host.unit.read_text() == f"{first}# edited\n"
+    assert "is kept as" in host.install("2", "--unit")
+    assert host.unit.read_text() == first
+    assert host.unit.with_suffix(".service.replaced").read_text() == f"{first}# edited\n"
+    host.run("--rollback")
+    assert host.unit.read_text() == f"{first}# edited\n", "as it was when version 1 was left"
+
+
+def test_an_installation_that_was_killed_is_made_again_and_two_at_once_are_refused(host: Host) -> None:
     host.install("1")
-    for file in ("installed-from", "bin/podpulse"):
-        (host.current / file).unlink()
-    host.install("1")
-    assert (host.current / "bin/podpulse").exists()
+    begun, go_on = host.folder / "begun", host.folder / "go-on"
+    os.mkfifo(go_on)
+    command = host.command("--wheel", host.wheel("2"))
+    killed = subprocess.Popen(
+        command, env=host.environ(PIP_DOES=f"touch {begun}; read <{go_on}"), stdout=subprocess.DEVNULL
+    )
+    until(begun.exists, what="the second version to be begun")
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert "another deploy/install is at work" in host.run("--rollback", code=1)
+    assert host.version == "1"
+    go_on.write_text("\n")  # the command that outlived the script ends
+
+    def has_made_it_again() -> bool:
+        with suppress(AssertionError):
+            host.install("3")
+        return host.version == "3"
+
+    until(has_made_it_again, what="the lock to be free")
+    assert host.versions == ["1", "3"], "nothing is left of what was not completed"
+
+
+def test_a_failed_installation_changes_nothing_and_leaves_nothing(host: Host) -> None:
+    host.install("1", "--unit")
+    assert host.controlled
+    said = host.install("2", code=1, PIP_DOES="echo ERROR: no network; exit 1")
+    assert "ERROR: no network" in said
+    assert "the packages could not be installed; nothing was changed" in said
+    assert (host.version, host.versions, host.controlled) == ("1", ["1"], [])
+
+
+SMALL = """
+ulimit -c 0
+root=$1 first=$2 second=$3; shift 3
+mkdir -p "$root"; mount -t tmpfs -o size=128k tmpfs "$root"
+"$@" --unit --wheel "$first" || exit 3
+head -c 200000 /dev/zero >>"$second"
+"$@" --unit --wheel "$second" && exit 4
+ls "$root/opt"
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare(1) here")
+def test_without_space_the_version_before_stays(host: Host) -> None:
+    command = ["unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)), "bash", "-uc", SMALL, "bash"]
+    said = host.ran([*command, str(host.root), host.wheel("1"), host.wheel("2"), *host.command()])
+    assert "No space left on device" in said
+    assert "could not be installed; nothing was changed" in said
+    left = re.findall(r"^podpulse\S*$", said, re.MULTILINE)
+    assert [each.split("-")[:2] for each in left] == [["podpulse"], ["podpulse", "1"]]
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare(1) here")
+def test_a_user_gets_it_in_the_home_folder(host: Host) -> None:
+    """The user is another one than root only for the script: the files are of who runs the test."""
+    user = ["unshare", "--map-user=1000", "--map-group=1000", f"{host.folder}/deploy/install"]
+    host.ran([*user, "--wheel", host.wheel("1")], HOME=str(host.root))
+    assert (host.root / ".local/bin/podpulse").exists()
+    assert (host.root / ".config/podpulse/config.yaml").exists()
+    assert not (host.root / ".local/opt/podpulse/podpulse.service").exists()
+    assert "expected root" in host.ran([*user, "--unit"], 1)
+    host.ran([*user, "--uninstall", "--purge"], HOME=str(host.root))
+    assert not [file for file in host.root.rglob("*") if not file.is_dir()]
+    assert "nothing is installed" in host.ran([*user, "--uninstall"], HOME=str(host.root))
+    (host.root / "file").touch()
+    assert "expected a folder that" in host.ran([*user, "--wheel", host.wheel("1")], 1, HOME=f"{host.root}/file")
 
 
 def test_it_removes_everything_but_configuration_and_state_unless_purged(host: Host) -> None:
-    others = [host.folder / "root/opt/podpulse-data/file", host.folder / "root/usr/local/bin/other"]
-    state = host.folder / "root/var/lib/podpulse/state.json"
+    others = [host.root / "opt/podpulse-data/file", host.root / "usr/local/bin/other"]
+    state = host.root / "var/lib/podpulse/state.json"
     for file in (*others, state):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
@@ -145,9 +268,9 @@ def test_it_removes_everything_but_configuration_and_state_unless_purged(host: H
     host.controlled  # noqa: B018 - forgets it
     assert "kept:" in host.run("--uninstall")
     assert host.controlled == ["disable --now podpulse", "daemon-reload"]
-    left = {file.relative_to(host.folder / "root") for file in (host.folder / "root").rglob("*") if not file.is_dir()}
+    left = {file.relative_to(host.root) for file in (host.root).rglob("*") if not file.is_dir()}
     config = Path("etc/podpulse/config.yaml")
-    assert left == {config, *(file.relative_to(host.folder / "root") for file in (*others, state))}
+    assert left == {config, *(file.relative_to(host.root) for file in (*others, state))}
     host.run("--uninstall", "--purge")
     assert not state.parent.exists()
     assert not (host.folder / "root" / config.parent).exists()
@@ -157,7 +280,7 @@ def test_it_removes_everything_but_configuration_and_state_unless_purged(host: H
 def test_a_dry_run_changes_nothing(host: Host) -> None:
     said = host.install("1", "--unit", "--dry-run")
     assert "ln -sfnT podpulse-1-" in said
-    assert not (host.folder / "root").exists()
+    assert not (host.root).exists()
     host.install("1", "--unit")
     assert host.controlled
     for options in (("--uninstall", "--purge", "--dry-run"), ("--dry-run",)):
@@ -176,7 +299,8 @@ def test_with_a_root_the_systemd_of_this_host_is_not_asked(host: Host) -> None:
         (("--what",), 2, "no option --what"),
         (("--purge",), 2, "expected --uninstall"),
         (("--wheel",), 2, "expected a value"),
-        (("--wheel", "missing.whl"), 2, "no file missing.whl"),
+        (("--wheel", "missing.whl"), 2, "expected a file podpulse-VERSION-*.whl, got missing.whl"),
+        (("--root", ""), 2, "expected a folder"),
         (("--within", "soon"), 2, "expected seconds"),
         (("--rollback",), 1, "there is no version before"),
     ],
@@ -185,11 +309,43 @@ def test_what_it_cannot_do_it_says(host: Host, options: tuple[str, ...], code: i
     assert words in host.run(*options, code=code)
 
 
-def test_a_folder_in_place_of_the_link_is_kept(host: Host) -> None:
-    host.current.mkdir(parents=True)
+@pytest.mark.parametrize("place", ["opt/podpulse", "opt/podpulse.previous", "usr/local/bin/podpulse"])
+def test_what_others_have_made_in_its_places_is_kept(host: Host, place: str) -> None:
+    foreign = host.root / place / "foreign"
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
     assert "move it away first" in host.install("1", code=1)
-    assert "move it away first" in host.run("--uninstall", code=1)
-    assert host.current.is_dir()
+    assert host.versions == []
+    for option in ("--uninstall",) if "opt" in place else ():
+        assert "move it away first" in host.run(option, code=1)
+    assert foreign.exists()
+
+
+def test_another_program_of_the_name_and_a_masked_unit_are_kept(host: Host) -> None:
+    command = host.root / "usr/local/bin/podpulse"
+    command.parent.mkdir(parents=True)
+    command.symlink_to("/opt/other/podpulse")
+    assert "leads to /opt/other/podpulse, another program" in host.install("1", code=1)
+    command.unlink()
+    host.unit.parent.mkdir(parents=True)
+    host.unit.symlink_to("/dev/null")
+    assert "unmask or remove the unit first" in host.install("1", code=1)
+    assert host.unit.is_symlink()
+
+
+def test_a_version_that_was_installed_by_hand_is_kept_and_can_be_returned_to(host: Host) -> None:
+    by_hand = host.current.parent / "podpulse-by-hand/bin/podpulse"
+    by_hand.parent.mkdir(parents=True)
+    shutil.copy(host.wheel("0"), by_hand)
+    host.current.symlink_to("podpulse-by-hand")
+    host.unit.parent.mkdir(parents=True)
+    host.unit.write_text("by hand")
+    host.install("1", "--unit")
+    host.run("--rollback")
+    assert host.current.readlink() == Path("podpulse-by-hand")
+    assert host.unit.read_text() == "by hand"
+    assert "kept, because deploy/install did not make it" in host.run("--uninstall")
+    assert by_hand.exists()
 
 
 def test_the_help_names_every_option() -> None:
