@@ -3,6 +3,8 @@
 #
 #   nomad job run -var image=REGISTRY/podpulse:TAG deploy/nomad/podpulse-fleet.nomad.hcl
 #
+# Needs Nomad 1.5 or newer.
+#
 # Run either this job or podpulse.nomad.hcl, which runs a controller on every node, and not both on the same manifests.
 #
 # If ACLs deny by default, one token serves all members (podpulse acl-policy --config FILE, with `fleet` in the file). Store

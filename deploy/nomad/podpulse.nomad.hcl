@@ -2,6 +2,8 @@
 #
 #   nomad job run -var image=REGISTRY/podpulse:TAG deploy/nomad/podpulse.nomad.hcl
 #
+# Needs Nomad 1.5 or newer.
+#
 # If ACLs deny by default, one token serves all nodes (podpulse acl-policy --any-node). Store it in a Nomad variable that only
 # this job can read:
 #

@@ -30,3 +30,9 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     yield builder
     builder.run("rm", "--all")
     builder.run("rmi", "--all", "--force")
+
+
+@pytest.fixture(scope="session")
+def container(builder: Builder) -> str:
+    """A container of the image, for tests that change nothing in it."""
+    return builder.run("from", "--pull-never", IMAGE)

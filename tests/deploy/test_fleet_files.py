@@ -6,14 +6,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import pytest
 import yaml
 
-from controller import config as configuration
 from controller.cli import main
 from tests.conftest import ROOT
 from tests.support import sandbox
+from tests.support.nomad import JobFile
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "compose.fleet.yaml"
@@ -98,35 +97,12 @@ def test_the_command_of_the_drop_in_is_ours() -> None:
     assert arguments[3:] == ["--fleet", "production", "--address", "catalog"]
 
 
-@pytest.fixture(scope="module")
-def job() -> dict[str, Any]:
-    with JOB.open() as file:
-        found = hcl2.load(file)
-    (jobs,) = found["job"]
-    return dict(jobs['"podpulse-fleet"'])
-
-
-def test_the_job_is_a_service_of_several_members_on_different_hosts(job: dict[str, Any]) -> None:
-    assert job["type"].strip('"') == "service"
-    (group,) = job["group"]
-    body = group['"controller"']
-    assert body["count"] == 3
-    assert body["constraint"][0]["operator"].strip('"') == "distinct_hosts"
-    (update,) = job["update"]
-    assert update["max_parallel"] == 1
-    (service,) = body["service"]
-    assert [check["path"].strip('"') for check in service["check"]] == ["/-/healthy", "/-/ready"]
-
-
-def test_the_configuration_that_the_job_writes_is_that_of_a_member(tmp_path: Path) -> None:
-    found = re.search(r"<<-END\n(.*?)\n *END", JOB.read_text(), re.DOTALL)
-    assert found
-    lines = found[1].replace("${var.fleet}", "production")
-    lines = lines.replace('{{ env "node.unique.name" }}', "checker1").replace(
-        '{{ env "NOMAD_ADDR_http" }}', "10.0.0.1:1"
-    )
-    file = tmp_path / "config.yaml"
-    file.write_text(re.sub(r"^ *\{\{-? .*\}\}\n?", "", lines, flags=re.MULTILINE).replace("          ", ""))
-    config = configuration.load(file, {})
-    assert (config.fleet, config.node_name, config.address) == ("production", "checker1", "catalog")
-    assert str(config.state_dir) == "/alloc/data"
+def test_the_job_is_a_service_of_several_members_on_different_hosts() -> None:
+    job = JobFile(JOB).job
+    group = job.block("group")
+    assert job.attribute("type") == "service"
+    assert group.attribute("count") == 3
+    assert group.block("constraint").attribute("operator") == "distinct_hosts"
+    assert job.block("update").attribute("max_parallel") == 1
+    checks = group.block("service").blocks("check")
+    assert [check.attribute("path") for check in checks] == ["/-/healthy", "/-/ready"]

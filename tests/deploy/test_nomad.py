@@ -1,70 +1,72 @@
-"""The Nomad job: its syntax, and that what it says of us is so. There is no nomad to ask here."""
+"""The Nomad jobs: Nomad knows all that they have, and what they say of us is so.
 
-import re
-import textwrap
+There is no Nomad here. test_image runs the task.
+"""
+
 from pathlib import Path
-from typing import Any
 
-import hcl2
 import pytest
 
 from controller import config as configuration
 from controller.cli import main
 from controller.config import Config
 from tests.conftest import ROOT
+from tests.support.nomad import JobFile
 
-FILE = ROOT / "deploy" / "nomad" / "podpulse.nomad.hcl"
-HEREDOC = re.compile(r"<<-END\n(.*?)\n *END", re.DOTALL)
-RENDERED = {'env "node.unique.name"': "web1.example.com", 'env "NOMAD_ADDR_http"': "10.0.0.1:9815"}
+FILES = sorted((ROOT / "deploy" / "nomad").glob("*.hcl"))
+VALUES = {"node.unique.name": "web1.example.com", "NOMAD_ADDR_http": "10.0.0.1:9815", "var.fleet": "production"}
+
+
+@pytest.fixture(scope="module", params=FILES, ids=lambda path: path.name)
+def file(request: pytest.FixtureRequest) -> JobFile:
+    return JobFile(request.param)
 
 
 @pytest.fixture(scope="module")
-def job() -> dict[str, Any]:
-    """The job's body; labels and texts are quoted as in the file, every block is a list of one or more."""
-    with FILE.open() as file:
-        parsed = hcl2.load(file)
-    (job,) = parsed["job"]
-    return dict(job['"podpulse"'])
+def node_mode() -> JobFile:
+    return JobFile(ROOT / "deploy/nomad/podpulse.nomad.hcl")
 
 
-def text(value: str) -> str:
-    return value.strip('"')
+def test_nomad_knows_every_block_and_attribute(file: JobFile) -> None:
+    assert [each for block in file.blocks for each in block.unknown()] == []
 
 
-def config_template() -> str:
-    """As Nomad would render it where there is a token."""
-    first, _ = HEREDOC.findall(FILE.read_text())
-    lines = textwrap.dedent(first)
-    for call, value in RENDERED.items():
-        lines = lines.replace(f"{{{{ {call} }}}}", value)
-    return re.sub(r"^ *\{\{-? .*\}\}\n?", "", lines, flags=re.MULTILINE)
+def test_an_attribute_that_nomad_does_not_know_would_be_found(tmp_path: Path) -> None:
+    text = FILES[-1].read_text()
+    for name, wrong in (("kill_timeout", "kill_timout"), ('"10s"', '"10 s"'), ("memory_max", "max_memory")):
+        text = text.replace(name, wrong)
+    (tmp_path / "job.hcl").write_text(text)
+    found = [each for block in JobFile(tmp_path / "job.hcl").blocks for each in block.unknown()]
+    assert found == ["check.interval", "task.kill_timout", "resources.max_memory"]
 
 
-def test_it_runs_on_every_node_one_after_the_other(job: dict[str, Any]) -> None:
-    assert text(job["type"]) == "system"
-    assert job["update"][0]["max_parallel"] == 1
+def test_the_node_mode_runs_on_every_node_one_after_the_other(node_mode: JobFile) -> None:
+    assert node_mode.job.attribute("type") == "system"
+    assert node_mode.job.block("update").attribute("max_parallel") == 1
 
 
-def test_the_check_asks_what_we_answer(job: dict[str, Any]) -> None:
-    (group,) = job["group"]
-    (service,) = group['"controller"']["service"]
-    (check,) = service["check"]
-    assert text(check["path"]) == "/-/healthy"
-    (network,) = group['"controller"']["network"]
-    assert network["port"][0]['"http"']["static"] == Config().listen_address[1]
+def test_the_check_asks_what_we_answer(file: JobFile) -> None:
+    group = file.job.block("group")
+    service, port = group.block("service"), group.block("network", "port")
+    assert service.blocks("check")[0].attribute("path") == "/-/healthy"
+    assert (service.attribute("port"), port.name) == ("http", "http")
+    assert port.attribute("static") == Config().listen_address[1]
 
 
-def test_its_command_line_and_the_configuration_that_it_writes_are_ours(job: dict[str, Any], tmp_path: Path) -> None:
-    (group,) = job["group"]
-    task = group['"controller"']["task"][0]['"podpulse"']
-    verb, option, path = [text(each) for each in task["config"][0]["args"]]
-    assert f"/{text(task['template'][0]['destination'])}" == path
-    file = tmp_path / "config.yaml"
-    file.write_text(config_template())
-    config = configuration.load(file, {})
-    assert (config.node_name, config.listen) == ("web1.example.com", "10.0.0.1:9815")
-    assert str(config.consul.token_file) == f"/{text(task['template'][1]['destination'])}"
+@pytest.mark.parametrize("token", ["", "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"])
+def test_its_command_line_and_the_configuration_that_it_writes_are_ours(
+    file: JobFile, token: str, tmp_path: Path
+) -> None:
+    verb, option, path = file.task.block("config").attribute("args")
+    files = file.rendered(VALUES, token)
+    (tmp_path / "config.yaml").write_text(files[path])
+    config = configuration.load(tmp_path / "config.yaml", {})
+    assert (config.node_name, config.listen, config.address) == ("web1.example.com", "10.0.0.1:9815", "catalog")
+    assert str(config.state_dir) == "/alloc/data"
+    assert config.fleet == (None if "fleet" not in files[path] else "production")
+    assert (str(config.consul.token_file) in files) == bool(token)
+    assert files["/secrets/consul-token"].strip() == token
     parent = main.make_context("podpulse", [verb])
     command = main.get_command(parent, verb)
     assert command is not None
-    command.make_context(verb, [option, str(file)], parent=parent)
+    command.make_context(verb, [option, str(tmp_path / "config.yaml")], parent=parent)
