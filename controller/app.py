@@ -140,7 +140,8 @@ class App:
             self._backends.lease,
             self._backends.holders.complaint,
             self._publishing,
-            *([membership.complaint] if membership else ()),
+            membership.complaint if membership else str,
+            self._backends.silence.text,
         )
         self._registrations = registration(parts, lambda: self.port, self._readiness.complaints, self._backends)
         self._systemd = ServiceManager(environ, self._heartbeats, self._status)

@@ -382,7 +382,7 @@ class ConsulClient:
             outcome = "refused"
             raise type(error)(f"{where} {error}") from error
         except ConsulUnavailable as error:
-            outcome = "unavailable"
+            outcome = error.outcome
             raise ConsulUnavailable(f"{where} {error}", sent=error.sent, answered=error.answered) from error
         except answers.DECODE_ERRORS as error:
             outcome, answer = "unavailable", self._http.answer

@@ -61,4 +61,6 @@ WORDS: Mapping[str, str] = {
 """What each operation does, for messages."""
 
 Observe = Callable[[str, str, float], None]
-"""Is called after each request with its operation, outcome (ok, unavailable, refused) and duration in seconds."""
+"""Is called after each request with its operation, outcome and duration in seconds. The outcome is ok, unavailable (an
+answer that is not Consul's), silent (no answer), cancelled or refused."""
+SILENT, CANCELLED = "silent", "cancelled"

@@ -73,10 +73,6 @@ class SessionKeeper:
         self._logged_ttl = TTL
         self._confirmed = threading.Event()
         self._ended = ""
-        self._asked = 0.0
-        """When the last request was sent, in seconds since the epoch."""
-        self._silent_since = 0.0
-        """When the first request was sent that Consul has not answered; 0 while it answers."""
         self._is_new = False
         self._thread = BackgroundThread(self._turn, heartbeat, at_end=self._leave, interrupt=client.cancel)
         self._problem = LogOnce(log, self._thread.stopped)
@@ -110,17 +106,12 @@ class SessionKeeper:
 
     def why(self) -> str:
         """Returns why there is no session or why it cannot be renewed. "" if there is no known problem."""
-        return self.silence() or self._problem.text
+        return self._problem.text
 
-    def silence(self) -> str:
-        """Returns since when Consul has not answered and what that means, in one sentence; "" while it answers."""
-        since, lease = self._silent_since, self._lease
-        if not since:
-            return ""
-        left = lease.deadline - self._clock() if lease else 0.0
-        published = f"what is published stays for {left:.0f} s" if left > 0 else "what was published may be gone"
-        moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(since))
-        return f"Consul has not answered since {moment}; probes go on, {published}"
+    def left(self) -> float:
+        """Returns the seconds that the session surely lives unless it is renewed; 0 if there is none."""
+        lease = self._lease
+        return max(0.0, lease.deadline - self._clock()) if lease else 0.0
 
     def _leave(self) -> None:
         self._client.reopen()
@@ -134,13 +125,12 @@ class SessionKeeper:
         if self._lease is None:
             self._retrying(self._create)
             return self._renewal
-        sent, self._asked = self._clock(), time.time()
+        sent = self._clock()
         try:
             ttl = self._client.session_renew(self._lease.session)
         except ConsulError as error:
             self._complain("the session cannot be renewed", error)
             return RETRY_FIRST if self._clock() - sent > RETRY_FIRST else RETRY_CAP / 2
-        self._note_answer()
         if not ttl:
             log.warning("Consul has ended session %s; creating a new one", self._lease.session)
             self._ended = self._lease.session
@@ -154,13 +144,11 @@ class SessionKeeper:
         """First destroys the session that Consul has ended. A Consul server that has just started may not have read the
         session from its log yet; later, the session would hold the keys."""
         self._heartbeat.beat()
-        self._asked = time.time()
         if self._ended:
             self._client.session_destroy(self._ended)
             self._ended = ""
-        sent, self._asked = self._clock(), time.time()
+        sent = self._clock()
         session, ttl = self._client.session_create(self._name(), TTL)
-        self._note_answer()
         self._confirm(session, sent, ttl)
 
     def _confirm(self, session: str, sent: float, ttl: int) -> None:
@@ -189,18 +177,12 @@ class SessionKeeper:
         self._complain("no session can be created, so no health is published", error)
 
     def _complain(self, what: str, error: ConsulError) -> None:
-        """Log a problem once. The text of a timeout differs each time."""
+        """Log a problem once. `Silence` logs that Consul does not answer."""
         if isinstance(error, ConsulUnavailable) and not error.answered:
-            self._silent_since = self._silent_since or self._asked
-            self._problem.warn(f"{self.silence()}: {error}", "silence")
+            log.debug("%s: %s", what, error)
+            self._problem.clear()
         else:
-            self._silent_since = 0.0
             self._problem.warn(f"{what}: {error}")
-
-    def _note_answer(self) -> None:
-        if self._silent_since:
-            log.info("Consul answers again, after %.0f s", time.time() - self._silent_since)
-            self._silent_since = 0.0
 
     def _release(self, lease: Lease) -> None:
         try:

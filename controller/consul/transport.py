@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 import pycurl
 
 from controller.consul.certificate import ClientCertificate
+from controller.consul.operations import CANCELLED, SILENT
 from controller.consul.settings import ConsulSettings
 from controller.runtime.bounded import BoundedBody
 from controller.runtime.plain_files import Stamp, stamp, stamp_of
@@ -43,13 +44,14 @@ class ConsulUnavailable(ConsulError):
     """No answer, or an answer that is 5xx, 429 or not from Consul. The request can be retried.
 
     `sent` is False if the request was certainly not sent. Otherwise Consul may have carried it out, or may do so later.
-    `answered` is whether there was any answer.
+    `answered` is whether there was any answer. `outcome` is that of the request, see `Observe`.
     """
 
-    def __init__(self, message: str, *, sent: bool = True, answered: bool = True) -> None:
+    def __init__(self, message: str, *, sent: bool = True, answered: bool = True, is_cancelled: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
         self.answered = answered
+        self.outcome = CANCELLED if is_cancelled else "unavailable" if answered else SILENT
 
 
 class ConsulRefused(ConsulError):
@@ -303,7 +305,7 @@ class CurlTransport:
     def _no_answer(self, problem: Sequence[Any], body: BoundedBody) -> ConsulError:
         code, message = problem
         if self._cancelled:
-            return ConsulUnavailable("did not answer: the request was cancelled", answered=False)
+            return ConsulUnavailable("did not answer: the request was cancelled", answered=False, is_cancelled=True)
         if body.overflow:
             return ConsulTooLarge(f"answered with more than {MAX_BODY} bytes")
         within = f" within {self.timeout:g} s" if code == pycurl.E_OPERATION_TIMEDOUT else ""

@@ -291,4 +291,4 @@ class IntentWatch:
         self._disturb()
         if self._failing_since is None:
             self._failing_since = self._clock()
-            log.warning("manifests cannot be read, all checks continue: %s", error)
+            log.warning("manifests cannot be read, the known ones stay in force: %s", error)

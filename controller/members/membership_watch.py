@@ -105,6 +105,10 @@ class MembershipWatch:
         """Returns the members of the last view, also after `distrust`."""
         return self._seen
 
+    def is_stopped(self) -> bool:
+        """Whether this controller checks nothing until it has read the members again."""
+        return self._owns_nothing
+
     def is_waiting(self) -> bool:
         """Whether this controller is a member that does not count yet, so it has no nodes."""
         return self._member in self._effect.waiting
@@ -140,7 +144,7 @@ class MembershipWatch:
     def _unread(self) -> str:
         """Returns why the members are not known, or have not been read for a while; "" if they are known."""
         if self._known is None:
-            return f"the members of fleet {self._fleet} are not known: {self._problem.text or 'they are being read'}"
+            return self._problem.text or f"the members of fleet {self._fleet} are not known: they are being read"
         since = self._unread_since
         return self._problem.text if since is not None and time.monotonic() - since > UNREAD else ""
 
@@ -207,12 +211,13 @@ class MembershipWatch:
             if self._interrupted:
                 return MIN_GAP
         if not self._thread.stopped.is_set():
-            problem = (
-                f"the members of fleet {self._fleet} cannot be read, so the last known ones count, and another member "
-                f"may check the same pods: {error}"
-            )
+            meanwhile = "the last known ones count, and another member may check the same pods"
+            if self._owns_nothing or not self._seen:
+                meanwhile = "this controller checks nothing"
             self._unread_since = self._unread_since or time.monotonic()
-            self._problem.warn(problem, type(error))
+            self._problem.warn(
+                f"the members of fleet {self._fleet} cannot be read, so {meanwhile}: {error}", type(error)
+            )
         return RETRY
 
     def _on_members(self, members: Members, since: int) -> None:

@@ -76,7 +76,7 @@ class TtlKeeper:
             self._tick += 1
         except ConsulError as error:
             self._tick = 0
-            self._problem.warn(f"checks cannot be renewed, after their TTL they turn critical: {error}")
+            self._problem.warn(f"checks cannot be renewed, after their TTL they turn critical: {error}", type(error))
         else:
             self._register_again()
         return self._sink.period / TICKS
@@ -91,4 +91,6 @@ class TtlKeeper:
             self._problem.clear()
         except ConsulError as error:
             self._rest = TICKS
-            self._problem.warn(f"services are not registered with our token, the catalog may keep old states: {error}")
+            self._problem.warn(
+                f"services are not registered with our token, the catalog may keep old states: {error}", type(error)
+            )

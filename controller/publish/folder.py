@@ -114,10 +114,6 @@ class DirectoryLease:
         """Returns the error of the last renewal of the lease, "" if there is none."""
         return self._problem.text
 
-    def silence(self) -> str:
-        """Returns "": a folder never fails to answer."""
-        return ""
-
     def _turn(self) -> float:
         if self._file is None:
             self._retake()

@@ -180,7 +180,7 @@ class ConsulMetrics:
             self._requests.labels(op, outcome)
 
     def request(self, op: str, outcome: str, seconds: float) -> None:
-        self._requests.labels(op, outcome).inc()
+        self._requests.labels(op, outcome if outcome in REQUEST_OUTCOMES else "unavailable").inc()
         self._duration.labels(op).observe(seconds)
 
 

@@ -22,9 +22,6 @@ class LeaseStatus(Protocol):
     def why(self) -> str:
         """Returns why there is no lease; "" if that is not known or there is one."""
 
-    def silence(self) -> str:
-        """Returns since when Consul has not answered and what that means, in one sentence; "" while it answers."""
-
 
 class Publishing(Protocol):
     """The control loop of one place where health is published."""
@@ -38,7 +35,8 @@ class Readiness:
 
     `silence` returns the seconds since the manifests were read, None before the first time. `rival` describes another
     controller of this node, "" if there is none. `places` are the publishing loops by the names of their places.
-    `membership` says why this controller is not a member of its fleet, "" if it is one or has no fleet.
+    `membership` says why this controller is not a member of its fleet, "" if it is one or has no fleet. `unanswered`
+    says since when Consul has not answered and what that means, "" while it answers.
     """
 
     def __init__(
@@ -48,25 +46,29 @@ class Readiness:
         rival: Callable[[], str],
         places: Mapping[str, Publishing],
         membership: Callable[[], str] = lambda: "",
+        unanswered: Callable[[], str] = lambda: "",
     ) -> None:
         self._silence = silence
         self._lease = lease
         self._rival = rival
         self._places = places
         self._membership = membership
+        self._unanswered = unanswered
 
     def complaints(self) -> Sequence[str]:
-        """Returns one sentence per problem."""
+        """Returns one sentence per problem. While Consul does not answer, one sentence replaces its consequences."""
         rival = self._rival()
         other = f"another controller seems to check the same pods: {rival}" if rival else ""
-        if self._lease and self.is_in_doubt() and (silence := self._lease.silence()):
+        problems = [*filter(None, [self._membership(), *self._of_watch(), self._of_lease(), other]), *self._of_places()]
+        if problems and (unanswered := self._unanswered()):
             unread = self._of_watch() if self._silence() is None else ()
-            return [*filter(None, [self._membership(), *unread, silence, other])]
-        return [*filter(None, [self._membership(), *self._of_watch(), self._of_lease(), other]), *self._of_places()]
+            return [*filter(None, [*unread, unanswered, other])]
+        return problems
 
     def notices(self) -> Sequence[str]:
         """Returns what will be a problem soon."""
-        return [] if self._lease is None or self.is_in_doubt() else [*filter(None, [self._lease.silence()])]
+        unanswered = self._unanswered()
+        return [unanswered] if unanswered and not self.complaints() else []
 
     def is_in_doubt(self) -> bool:
         """Returns whether readers may not see the published health any more, because the session is lost."""

@@ -10,6 +10,7 @@ from controller.consul.client import ConsulClient
 from controller.consul.holders import Holders
 from controller.consul.operations import Observe
 from controller.consul.registration import RegistrationKeeper
+from controller.consul.silence import Silence
 from controller.health.restart_state import RestartState
 from controller.intent.manifest_store import ManifestStore
 from controller.intent.reality import RealityTree
@@ -72,7 +73,7 @@ class Backends:
     `reality` reads which pods run, if a startup grace needs that. `watches` keep addresses up to date. `apply` puts the
     live part of a configuration in force. `holders` are other controllers of this node. `membership` follows the
     members of the fleet, if there is one, and `fleet` reads what people want to know about it. `read_at_scrape` adds
-    its metrics. With `asks`, reads and writes wait for Consul, which may be slow.
+    its metrics. With `asks`, reads and writes wait for Consul, which may be slow. `silence` knows whether it answers.
     """
 
     source: Sources
@@ -89,6 +90,7 @@ class Backends:
     fleet: FleetReader | None = None
     read_at_scrape: Callable[[Metrics], None] = lambda _: None
     asks: bool = True
+    silence: Silence = field(default_factory=lambda: Silence(lambda *_: None))
 
     def has_heirs(self) -> bool:
         """Whether the fleet has other members, who take the keys of this controller over."""

@@ -11,6 +11,7 @@ from controller.consul.client import AgentService, ConsulClient
 from controller.consul.holders import Holders
 from controller.consul.registration import CheckStatus, Complaints, ReadyStatus, RegistrationKeeper, controller_service
 from controller.consul.session import SessionKeeper
+from controller.consul.silence import Outlook, Silence
 from controller.intent.consul import ConsulSource
 from controller.intent.fleet_source import FleetSource
 from controller.intent.manifest_store import ManifestStore
@@ -60,16 +61,17 @@ class _Clients:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.silence = Silence(parts.observe)
         self._settings = parts.config.consul_settings(parts.environ)
         self.all: list[ConsulClient] = []
         self._renewing: list[ConsulClient] = []
 
     def new(self, **options: float) -> ConsulClient:
-        self.all.append(ConsulClient(self._settings, observe=self._parts.observe, **options))
+        self.all.append(ConsulClient(self._settings, observe=self.silence.observe, **options))
         return self.all[-1]
 
     def renewing(self) -> ConsulClient:
-        self._renewing.append(ConsulClient(self._settings, observe=self._parts.observe))
+        self._renewing.append(ConsulClient(self._settings, observe=self.silence.observe))
         return self._renewing[-1]
 
     def apply(self, config: Config) -> None:
@@ -138,7 +140,20 @@ def on_consul(parts: Parts) -> Backends:
     source = ConsulSource(client(), config.tree, node, leftovers)
     matters = config.startup_grace and config.tree == "intent"
     reality = RealityTree(OneSource(ConsulSource(client(), "reality", node, tuple))) if matters else None
-    return Backends(OneSource(source), sinks, addresses, lease, keepers, clients.all, reality, watches, apply, holders)
+    clients.silence.outlook = Outlook(lease, config.service.ttl if "agent" in sinks else None, "catalog" in sinks)
+    return Backends(
+        OneSource(source),
+        sinks,
+        addresses,
+        lease,
+        keepers,
+        clients.all,
+        reality,
+        watches,
+        apply,
+        holders,
+        silence=clients.silence,
+    )
 
 
 def on_fleet(parts: Parts) -> Backends:
@@ -204,6 +219,7 @@ def on_fleet(parts: Parts) -> Backends:
     shown = FleetReader(client(timeout=SHOWN_WITHIN), config.tree, fleet, lambda: share.current().view)
     addresses, moves = _addresses(config, lambda: CatalogAddresses(client()), parts.moved, heartbeats)
     reality = FleetSource(client(), "reality", share.owns) if config.startup_grace else None
+    clients.silence.outlook = Outlook(lease, None, "catalog" in sinks, membership.is_stopped)
     return Backends(
         source,
         sinks,
@@ -217,6 +233,7 @@ def on_fleet(parts: Parts) -> Backends:
         membership=membership,
         fleet=shown,
         read_at_scrape=partial(_read_fleet, share, source, handover),
+        silence=clients.silence,
     )
 
 
@@ -258,7 +275,7 @@ def registration(
     if backends.membership:
         status = MemberStatus(backends.membership, config.node_name, heartbeats.stuck, ready)
     timeout = MEMBERSHIP_DEADLINE if config.fleet else REGISTRATION_DEADLINE
-    client = ConsulClient(config.consul_settings(parts.environ), timeout=timeout, observe=parts.observe)
+    client = ConsulClient(config.consul_settings(parts.environ), timeout=timeout, observe=backends.silence.observe)
     heartbeat = heartbeats.new("registration", 30, asks=True)
     return (RegistrationKeeper(client, describe, status, backends.holders, heartbeat),)
 

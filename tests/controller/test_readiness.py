@@ -16,7 +16,6 @@ class World:
     seconds: float | None = 1.0
     session: str | None = "abc"
     reason: str = ""
-    unanswered: str = ""
     holder: str = ""
     waiting: dict[PodKey, str] = field(default_factory=dict)
 
@@ -25,9 +24,6 @@ class World:
 
     def current(self) -> str | None:
         return self.session
-
-    def silence(self) -> str:
-        return self.unanswered
 
     def why(self) -> str:
         return self.reason
@@ -68,18 +64,21 @@ def test_published_health_is_in_doubt_while_the_lease_is_lost() -> None:
     assert not Readiness(World().silent, None, str, {}).is_in_doubt()
 
 
-def test_the_silence_of_consul_is_one_sentence_a_notice_first_and_a_complaint_when_the_lease_is_lost() -> None:
-    world = World(seconds=40.0, unanswered="Consul has not answered since then", waiting={A: "no answer"}, holder="x")
-    readiness = Readiness(world.silent, world, lambda: world.holder, {"kv": world}, lambda: "no member")
-    assert readiness.notices() == ["Consul has not answered since then"]
-    assert len(readiness.complaints()) == 4
-    world.session = None
-    assert readiness.notices() == []
+def test_the_silence_of_consul_is_a_notice_first_and_then_one_sentence_instead_of_its_consequences() -> None:
+    text = "Consul has not answered since then"
+    world, membership = World(), [""]
+    readiness = Readiness(world.silent, world, lambda: world.holder, {"kv": world}, lambda: membership[0], lambda: text)
+    assert (readiness.notices(), readiness.complaints()) == ([text], [])
+    membership[0] = "the members cannot be read"
+    assert (readiness.notices(), readiness.complaints()) == ([], [text])
+    world.seconds, world.waiting, world.holder, world.session = 40.0, {A: "no answer"}, "x", None
     other = "another controller seems to check the same pods: x"
-    assert readiness.complaints() == ["no member", "Consul has not answered since then", other]
+    assert readiness.complaints() == [text, other]
     world.seconds = None
-    assert readiness.complaints()[1:3] == ["the manifests have not been read yet", "Consul has not answered since then"]
-    assert Readiness(world.silent, None, str, {}).notices() == []
+    assert readiness.complaints() == ["the manifests have not been read yet", text, other]
+    text = ""
+    assert len(readiness.complaints()) == 5
+    assert readiness.notices() == []
 
 
 def test_the_pods_that_wait_are_counted_for_each_place() -> None:

@@ -13,6 +13,7 @@ import pytest
 from controller.consul.client import ConsulClient, ConsulSettings
 from controller.consul.operations import Observe
 from controller.consul.session import TTL, SessionKeeper
+from controller.consul.silence import Outlook, Silence
 from controller.runtime.heartbeat import Heartbeat
 from tests.support.consul import Agent
 from tests.support.fake_http import Asked, FakeServer, Reply
@@ -231,23 +232,26 @@ def test_a_silent_consul_is_one_sentence_and_one_line_of_the_log(
 ) -> None:
     caplog.set_level("INFO")
     clock, outcomes = Clock(), list[str]()
-    with keeping(consul.settings(), clock, observe=lambda _, outcome, __: outcomes.append(outcome)) as (keeper, _):
+    silence = Silence(lambda _, outcome, __: outcomes.append(outcome))
+    with keeping(consul.settings(), clock, observe=silence.observe) as (keeper, _):
+        silence.outlook = Outlook(keeper)
         until(keeper.current)
         consul.pause()
-        until(lambda: outcomes.count("unavailable") >= 3, 60.0, "renewals are tried again")
+        until(lambda: outcomes.count("silent") >= 3, 60.0, "renewals are tried again")
         pattern = r"Consul has not answered since [0-9-]+ [0-9:]+ UTC; probes go on, what is published stays for \d+ s"
         clock.ahead -= 600
-        assert re.fullmatch(pattern, keeper.silence())
-        assert keeper.why() == keeper.silence()
+        assert re.fullmatch(pattern, silence.text())
+        assert keeper.why() == ""
         clock.ahead += 1_200
-        assert keeper.silence().endswith("probes go on, what was published may be gone")
+        assert silence.text().endswith("probes go on, what was published may be gone")
         assert keeper.current() is None
         consul.resume()
-        until(lambda: keeper.current() and not keeper.silence(), 30.0, "Consul answers again")
-    lines = [record.message for record in caplog.records if record.name == "controller.consul.session"]
+        until(lambda: keeper.current() and not silence.text(), 30.0, "Consul answers again")
+    lines = [record.message for record in caplog.records]
     silences = sum(line.startswith("Consul has not answered since") for line in lines)
     assert silences == sum(line.startswith("Consul answers again, after ") for line in lines)
-    assert 1 <= silences < outcomes.count("unavailable")
+    assert 1 <= silences < outcomes.count("silent")
+    assert [line for line in lines if "cannot be renewed" in line] == []
 
 
 def test_creation_is_retried_while_the_agent_has_no_serf_check_yet() -> None:

@@ -152,7 +152,7 @@ def test_errors_keep_the_set_are_retried_and_logged_once_at_each_end(
     assert bench.known() == {A, B, C}
     assert bench.announced.keys() == {A, B, C}
     lines = [record.getMessage() for record in caplog.records if record.name.endswith("watch")]
-    assert lines[0] == "manifests cannot be read, all checks continue: 403"
+    assert lines[0] == "manifests cannot be read, the known ones stay in force: 403"
     assert lines[1].startswith("manifests can be read again, after")
     assert len(lines) == 2
 

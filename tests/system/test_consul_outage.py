@@ -16,6 +16,7 @@ PODS = [f"pod-{number}" for number in range(20)]
 TURNS = PODS[:5]
 INTERVAL = 0.5
 BOUND = 0.25
+SILENT = "Consul has not answered since"
 OFTEN = {"interval": f"{INTERVAL:g}s", "timeout": f"{INTERVAL:g}s"}
 
 
@@ -53,11 +54,13 @@ def test_probes_continue_while_consul_is_frozen_and_health_is_published_again_af
     controller = launch(consul, defaults=OFTEN)
     until(lambda: fleet.are("passing", PODS))
     until(lambda: all(len(asked) > 1 for asked in fleet.asked_by_pod().values()))
-    before = fleet.asked_by_pod()
+    before, said = fleet.asked_by_pod(), controller.log.count(SILENT)
     with Standstills() as pauses:
         consul.pause()
         turn_bad(target)
         watch_for(15)
+        assert controller.log.count(SILENT) <= said + 1
+        assert f"{SILENT} " in controller.get("/-/ready").text
         consul.resume()
         until(lambda: right_again(fleet), 10.0, "what is published is right again")
         assert_asked_all_along(fleet, before, pauses)

@@ -60,9 +60,10 @@ def test_it_is_ready_only_when_manifests_were_read_and_a_session_is_held(consul:
 
 def test_with_a_consul_that_hangs_from_the_start_it_is_not_ready_but_healthy(consul: Agent, launch: Launch) -> None:
     consul.pause()
-    controller = launch(consul, ready=False)
+    controller = launch(consul, ready=False, publish="agent")
     assert controller.get("/-/ready").status == 503
     assert controller.get("/-/healthy").text == "ok\n"
+    until(lambda: "; probes go on, services " in controller.get("/-/ready").text)
     consul.resume()
     controller.wait_ready()
 
