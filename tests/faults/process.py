@@ -20,6 +20,7 @@ import yaml
 from tests.faults.controller_observer import Watched, fetch
 from tests.faults.history import Process as Event
 from tests.faults.history import Recorder
+from tests.faults.procfs import states
 from tests.faults.scraping import samples
 from tests.support.clock import Clock, under
 from tests.support.controller import COMMAND, STARTED, STARTS_WITHIN, environment
@@ -27,6 +28,8 @@ from tests.support.net import stands_still, until
 
 LISTED = "podpulse_watch_last_success_timestamp_seconds"
 HELD = "podpulse_removals_held"
+SLOW = 5.0
+"""Seconds from SIGTERM to the exit that are unusual."""
 FILLING = b"." * 4095 + b"\n"
 
 
@@ -59,6 +62,11 @@ class LogReader:
         """Closes the reading end, so that a write fails with EPIPE."""
         self._leaving = True
         self._thread.join()
+
+    def note(self, text: str) -> None:
+        """Appends a text of the harness to the file."""
+        with self._path.open("a") as file:
+            file.write(text)
 
     def _run(self) -> None:
         with self._path.open("ab", buffering=0) as file, self._pipe:
@@ -166,14 +174,18 @@ class Process:
         os.kill(self.pid, signal.SIGHUP)
 
     def terminate(self, times: int = 1, within: float = 15.0) -> None:
-        """Sends SIGTERM and waits for the exit. Kills the process if it does not exit; the history then has no exit."""
+        """Sends SIGTERM and waits for the exit. Kills the process if it does not exit; the history then has no exit.
+        The log gets the states of the threads of a process that takes long."""
         for _ in range(times):
             self._note("TERM")
             with suppress(ProcessLookupError):
                 self._popen.send_signal(signal.SIGTERM)
             time.sleep(0.05 if times > 1 else 0.0)
-        with suppress(subprocess.TimeoutExpired):
-            self._popen.wait(within)
+        for seconds in (SLOW, within - SLOW):
+            with suppress(subprocess.TimeoutExpired):
+                self._popen.wait(seconds)
+                break
+            self.log.note(states(self.pid))
         self.kill()
 
     def kill(self) -> None:

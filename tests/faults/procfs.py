@@ -104,3 +104,16 @@ def run_delay(pid: int) -> float:
             with suppress(FileNotFoundError, ProcessLookupError):
                 total += int((task / "schedstat").read_text().split()[1])
     return total * NANO
+
+
+def states(pid: int) -> str:
+    """Returns a line for each thread of a process: its state (R: it runs or waits for a processor, S and D: it sleeps),
+    where in the kernel it sleeps, and how long it ran and waited for a processor, in ns. "" if the process is gone."""
+    lines = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+                where, runs = (task / "wchan").read_text(), (task / "schedstat").read_text()
+                lines.append(f"thread {task.name} {state} {where} {runs}")
+    return "".join(lines)
