@@ -348,7 +348,7 @@ class App:
         metrics.intents.set_function(lambda: len(self._manifests))
         metrics.ignored(self._watch.ignored.count)
         metrics.pods_deploying.set_function(self._healths.deploying)
-        metrics.removals_held.set_function(self._watch.held)
+        metrics.removals_held(self._watch.held, self._watch.held_because)
         metrics.watch_last_success.set_function(self._watch.last_success)
         metrics.ready.set_function(lambda: not self._readiness.complaints())
         metrics.healthy.set_function(lambda: not self._heartbeats.complaints())
@@ -359,7 +359,7 @@ class App:
         for place in self._publishing:
             metrics.unpublished(place, partial(self._readiness.unpublished, place))
         if lease:
-            metrics.lease(lease.expires_at)
+            metrics.lease(lease.expires_at, lease.failure)
         self._backends.read_at_scrape(metrics)
 
     def _notices(self) -> Sequence[str]:

@@ -380,7 +380,7 @@ class ConsulClient:
             return call()
         except ConsulRefused as error:
             outcome = "refused"
-            raise type(error)(f"{where} {error}") from error
+            raise type(error)(f"{where} {error}", denied=error.denied) from error
         except ConsulUnavailable as error:
             outcome = error.outcome
             raise ConsulUnavailable(f"{where} {error}", sent=error.sent, answered=error.answered) from error

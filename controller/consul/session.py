@@ -72,7 +72,7 @@ class SessionKeeper:
         self._destroy = False
         self._logged_ttl = TTL
         self._confirmed = threading.Event()
-        self._ended = ""
+        self._ended = self._failure = ""
         self._is_new = False
         self._thread = BackgroundThread(self._turn, heartbeat, at_end=self._leave, interrupt=client.cancel)
         self._problem = LogOnce(log, self._thread.stopped)
@@ -107,6 +107,10 @@ class SessionKeeper:
     def why(self) -> str:
         """Returns why there is no session or why it cannot be renewed. "" if there is no known problem."""
         return self._problem.text
+
+    def failure(self) -> str:
+        """Returns why the session cannot be renewed or created, as a label; "" while it can."""
+        return self._failure
 
     def left(self) -> float:
         """Returns the seconds that the session surely lives unless it is renewed; 0 if there is none."""
@@ -156,6 +160,7 @@ class SessionKeeper:
         self._is_new |= self.current() is None
         self._lease = Lease(session, sent + ttl, time.time() + ttl, ttl)
         self._log_ttl(ttl)
+        self._failure = ""
         self._problem.clear()
         if self._is_new:
             log.info("publishing under session %s", session)
@@ -178,6 +183,7 @@ class SessionKeeper:
 
     def _complain(self, what: str, error: ConsulError) -> None:
         """Log a problem once. `Silence` logs that Consul does not answer."""
+        self._failure = error.trouble.value
         if isinstance(error, ConsulUnavailable) and not error.answered:
             log.debug("%s: %s", what, error)
             self._problem.clear()

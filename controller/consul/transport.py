@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -36,8 +37,22 @@ EXCERPT = 200
 NEVER_SENT = frozenset({pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_PEER_FAILED_VERIFICATION})
 
 
+class Trouble(StrEnum):
+    """Why a request to Consul failed. The set is bounded because it is a label of a metric."""
+
+    NO_CONNECTION = "no_connection"
+    NO_ANSWER = "no_answer"
+    SERVER_ERROR = "server_error"
+    PERMISSION_DENIED = "permission_denied"
+    REFUSED = "refused"
+
+
 class ConsulError(Exception):
     """Base of the errors below. The message is a sentence for people and contains no token."""
+
+    @property
+    def trouble(self) -> Trouble:
+        return Trouble.SERVER_ERROR
 
 
 class ConsulUnavailable(ConsulError):
@@ -53,9 +68,26 @@ class ConsulUnavailable(ConsulError):
         self.answered = answered
         self.outcome = CANCELLED if is_cancelled else "unavailable" if answered else SILENT
 
+    @property
+    def trouble(self) -> Trouble:
+        if self.answered:
+            return Trouble.SERVER_ERROR
+        return Trouble.NO_ANSWER if self.sent else Trouble.NO_CONNECTION
+
 
 class ConsulRefused(ConsulError):
-    """Consul refused the request (403, 400, 413, ...). A retry helps only after somebody has corrected the cause."""
+    """Consul refused the request (403, 400, 413, ...). A retry helps only after somebody has corrected the cause.
+
+    `denied` is whether the token lacks a right, or is not known to Consul (403).
+    """
+
+    def __init__(self, message: str, *, denied: bool = False) -> None:
+        super().__init__(message)
+        self.denied = denied
+
+    @property
+    def trouble(self) -> Trouble:
+        return Trouble.PERMISSION_DENIED if self.denied else Trouble.REFUSED
 
 
 class ConsulTooLarge(ConsulRefused):
@@ -344,6 +376,6 @@ def _raise_for_code(answer: Response) -> None:
         case code if 300 <= code < 400:
             raise ConsulUnavailable(f"answered {code}, a redirect, which is never followed")
         case code if 400 <= code < 500 and code != 429:
-            raise ConsulRefused(problem)
+            raise ConsulRefused(problem, denied=code == 403)
         case _:
             raise ConsulUnavailable(problem)

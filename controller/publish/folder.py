@@ -114,6 +114,10 @@ class DirectoryLease:
         """Returns the error of the last renewal of the lease, "" if there is none."""
         return self._problem.text
 
+    def failure(self) -> str:
+        """Returns "": only Consul has labels for its failures."""
+        return ""
+
     def _turn(self) -> float:
         if self._file is None:
             self._retake()

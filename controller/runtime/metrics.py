@@ -23,7 +23,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from reconcilers.ignored import Ignored
@@ -54,9 +54,6 @@ class Metrics:
         self.healthy = self._gauge("healthy", "Whether /-/healthy answers 200: no thread hangs.")
         self.cut_off = self._gauge("cut_off", "Whether this node is cut off: every check and the canary fail.")
         self.intents = self._gauge("intents", "Pods with a known manifest.")
-        self.removals_held = self._gauge(
-            "removals_held", "Pods that are missing in the last listing and kept until their removal is certain."
-        )
         self.watch_last_success = self._gauge(
             "watch_last_success_timestamp_seconds", "When the manifests were last listed successfully."
         )
@@ -92,6 +89,12 @@ class Metrics:
         self._queues = _QueueFamilies(registry)
         self._loops = _LoopFamilies(registry)
 
+    def removals_held(self, count: Callable[[], int], why: Callable[[], str]) -> None:
+        """Reads at each scrape how many pods are kept although they are missing, and why ("" if there are none)."""
+        text = "Pods that are missing in the last listing and kept until their removal is certain."
+        self._gauge("removals_held", text).set_function(count)
+        ReadInfo(self.registry, "removals_held_info", "Why removals are held; absent if none is.", "detail", why)
+
     def ignored(self, count: Callable[[Ignored], int]) -> None:
         """Reads `count` of each reason at each scrape."""
         text = "Keys among the manifests that name no pod to check: p2's UUID pods, invalid names, and others."
@@ -99,10 +102,13 @@ class Metrics:
         for reason in Ignored:
             gauge.labels(reason.value).set_function(partial(count, reason))
 
-    def lease(self, expires_at: Callable[[], float]) -> None:
-        """Reads the end of the lease at each scrape. A controller without a lease has no such series."""
+    def lease(self, expires_at: Callable[[], float], failure: Callable[[], str]) -> None:
+        """Reads the end of the lease at each scrape, and why it cannot be renewed ("" while it can). A controller
+        without a lease has no such series."""
         text = "When the Consul session ends unless it is renewed; 0 if there is none."
         self._gauge("session_expires_timestamp_seconds", text).set_function(expires_at)
+        text = "Why the Consul session cannot be renewed or created; absent while it can."
+        ReadInfo(self.registry, "session_failure_reason", text, "reason", failure)
 
     def fleet(
         self,
@@ -156,6 +162,23 @@ class ReadCounter(Collector):
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
         for label, value in self._values().items():
             family.add_metric([label] if self._labels else [], value)
+        yield family
+
+
+class ReadInfo(Collector):
+    """A series with the value 1 and a text as its label, which is read at each scrape. It is absent for ""."""
+
+    def __init__(self, registry: CollectorRegistry, name: str, text: str, label: str, value: Callable[[], str]) -> None:
+        self._name = f"podpulse_{name}"
+        self._text = text
+        self._label = label
+        self._value = value
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        if value := self._value():
+            family.add_metric([value], 1)
         yield family
 
 

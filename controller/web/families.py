@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from controller.health.store import Tracked
+from controller.probes.text import sound
 from controller.web.gzip_stream import Piece
 from reconcilers.health import PHASE_NAMES, WARNING, HealthState, Outcome, Reason
 from reconcilers.spec import Labels, PodKey, Unprobed
@@ -107,6 +108,27 @@ def _warnings(checks: Sequence[Tracked]) -> Sequence[Reason]:
     return [last.reason if (last := check.last) and last.outcome is WARNING else Reason.NONE for check in checks]
 
 
+def _why(checks: Sequence[Tracked]) -> Sequence[str]:
+    """Why each check is in its state; "" if it is passing. The sentence changes with the state or the reason only."""
+    healths = [check.assessment.health for check in checks]
+    return ["" if health.state is HealthState.PASSING else health.detail for health in healths]
+
+
+def info_lines(labels: Callable[[Any], str]) -> Lines:
+    """Each member has a sample with the value 1 and further labels, or none if its fact is "" or None."""
+
+    def lines(name: str, pods: Sequence[str], facts: Sequence[Any]) -> str:
+        members = zip(pods, facts, strict=True)
+        return "".join([f"{name}{{{pod},{labels(fact)}}} 1\n" for pod, fact in members if fact])
+
+    return lines
+
+
+def _sentence(label: str) -> Lines:
+    """The fact of a member is the text of the further label."""
+    return info_lines(lambda text: f'{label}="{label_value(sound(text[:MAX_TEXT]))}"')
+
+
 def _counts(checks: Sequence[Tracked]) -> Sequence[int]:
     return list(chain.from_iterable(check.counts.values() for check in checks))
 
@@ -122,6 +144,8 @@ def _one_of(name: str, label: str, values: Iterable[str], chosen: str) -> list[s
 
 
 HOLE = "\0"
+MAX_TEXT = 300
+"""The most characters of a sentence in a label."""
 REASON, HEALTH = "podpulse_probe_failure_reason", "podpulse_health"
 WARNED = "podpulse_probe_warning_reason"
 NO_FAILURES = {Reason.NONE, Reason.FLAPPING, Reason.DEPLOYING, Reason.EXPIRY, Reason.SLOW}
@@ -198,6 +222,12 @@ OF_CHECKS = (
         _chosen(STATES),
     ),
     Family(
+        "podpulse_health_info",
+        "Why the check is in its state, in a sentence; absent if it is passing.",
+        _why,
+        _sentence("detail"),
+    ),
+    Family(
         "podpulse_health_transitions",
         "Changes of the state of the check.",
         attribute("transitions"),
@@ -226,6 +256,12 @@ OF_MANIFESTS = (
         "Whether the newest manifest of the pod is invalid.",
         list,
         value_lines(lambda intent: int(intent.error is not None)),
+    ),
+    Family(
+        "podpulse_manifest_error_info",
+        "What is wrong with the newest manifest of the pod, with the field; absent if it is valid.",
+        lambda intents: [str(intent.error or "") for intent in intents],
+        _sentence("error"),
     ),
     Family(
         "podpulse_manifest_in_force",

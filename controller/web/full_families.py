@@ -6,7 +6,7 @@ Names, labels and meanings are blackbox_exporter's. They are those of the last p
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from controller.web.families import Family, Lines, attribute, label_value, value_lines
+from controller.web.families import Family, attribute, info_lines, label_value, value_lines
 from reconcilers.health import ProbeResult
 from reconcilers.probe_details import Leaf, ProbeDetails
 
@@ -18,16 +18,6 @@ def _of_details(read: Callable[[ProbeDetails], object]) -> Callable[[Sequence[Pr
 
 def _of_http(name: str) -> Callable[[Sequence[ProbeResult]], Sequence[object]]:
     return _of_details(lambda details: getattr(details.http, name) if details.http else "")
-
-
-def _info(labels: Callable[[Any], str]) -> Lines:
-    """Each member has a sample with the value 1 and further labels, or none if its fact is "" or None."""
-
-    def lines(name: str, pods: Sequence[str], facts: Sequence[Any]) -> str:
-        members = zip(pods, facts, strict=True)
-        return "".join([f"{name}{{{pod},{labels(fact)}}} 1\n" for pod, fact in members if fact])
-
-    return lines
 
 
 def _number(fact: Any) -> str:
@@ -73,13 +63,13 @@ FULL = (
         "probe_tls_version_info",
         "The TLS version of the last probe; the value is always 1.",
         _of_details(lambda details: details.tls_version),
-        _info(lambda version: f'version="{version}"'),
+        info_lines(lambda version: f'version="{version}"'),
     ),
     Family(
         "probe_ssl_last_chain_info",
         "The target's own certificate, as it was last accepted; the value is always 1.",
         _of_details(lambda details: details.leaf),
-        _info(_leaf_labels),
+        info_lines(_leaf_labels),
     ),
 )
 """The families of the last `ProbeResult` of each check, in addition to `families.OF_RESULTS`."""

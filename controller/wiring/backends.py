@@ -64,6 +64,9 @@ class LeaseKeeper(Keeper, LeaseStatus, Protocol):
     def expires_at(self) -> float:
         """Returns when the lease expires unless it is renewed, in seconds since the epoch; 0 if there is none."""
 
+    def failure(self) -> str:
+        """Returns why the lease cannot be renewed, as a label; "" while it can."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backends:

@@ -204,6 +204,16 @@ def test_every_manifest_has_a_metric_of_its_validity() -> None:
     store = manifests({ISUP: b"id: isup\nstatus_port: 80\n", bad: b"id: [bad]\n"})
     families = scrape(healths([]), intents=store)
     assert by_label(families["podpulse_manifest_invalid"], "pod") == {"isup": 0, "bad": 1}
+    ((error, one),) = by_label(families["podpulse_manifest_error_info"], "error").items()
+    assert (error.partition(" ")[0], one) == ("id:", 1)
+
+
+def test_a_check_that_is_not_passing_has_a_metric_with_the_sentence_that_says_why() -> None:
+    detail = 'to "\\\n\udcff' + "x" * 999
+    hostile = replace(result(ISUP), outcome=Outcome.FAILURE, reason=Reason.REDIRECT, detail=detail)
+    families = scrape(healths([ISUP], [hostile]))
+    assert by_label(families["podpulse_health_info"], "detail") == {('to "\\' + "\ufffd" * 2 + "x" * 999)[:300]: 1}
+    assert scrape(healths([ISUP], [result(ISUP)]))["podpulse_health_info"].samples == []
 
 
 def test_an_invalid_manifest_has_another_metric_if_an_older_version_is_in_force() -> None:
@@ -280,7 +290,8 @@ def populated() -> tuple[Metrics, HealthStore, ManifestStore]:
     metrics = Metrics(CollectorRegistry(), "0.1.0")
     metrics.queue("checks").added()
     metrics.loop("checks").reconciled("error", 1)
-    metrics.lease(lambda: STARTED)
+    metrics.lease(lambda: STARTED, lambda: "no_answer")
+    metrics.removals_held(lambda: 12, lambda: "12 of 30 pods gone at once")
     metrics.consul.expect(["transaction"])
     metrics.consul.request("transaction", "ok", 0.02)
     metrics.probes.started(0.004)
@@ -317,8 +328,13 @@ def test_requests_to_consul_are_counted_from_zero() -> None:
 def test_without_a_lease_there_is_no_series_of_its_end() -> None:
     metrics = Metrics(CollectorRegistry(), "0")
     assert "podpulse_session_expires_timestamp_seconds" not in scrape(healths([]), metrics.registry)
-    metrics.lease(lambda: STARTED)
+    why = [""]
+    metrics.lease(lambda: STARTED, lambda: why[0])
     assert metrics.registry.get_sample_value("podpulse_session_expires_timestamp_seconds") == STARTED
+    failure = "podpulse_session_failure_reason"
+    assert scrape(healths([]), metrics.registry)[failure].samples == []
+    why[0] = "permission_denied"
+    assert metrics.registry.get_sample_value(failure, {"reason": "permission_denied"}) == 1
 
 
 def test_the_metrics_of_the_controller_are_scraped_without_created_series() -> None:

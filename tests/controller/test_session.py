@@ -241,12 +241,13 @@ def test_a_silent_consul_is_one_sentence_and_one_line_of_the_log(
         pattern = r"Consul has not answered since [0-9-]+ [0-9:]+ UTC; probes go on, what is published stays for \d+ s"
         clock.ahead -= 600
         assert re.fullmatch(pattern, silence.text())
-        assert keeper.why() == ""
+        assert (keeper.why(), keeper.failure()) == ("", "no_answer")
         clock.ahead += 1_200
         assert silence.text().endswith("probes go on, what was published may be gone")
         assert keeper.current() is None
         consul.resume()
         until(lambda: keeper.current() and not silence.text(), 30.0, "Consul answers again")
+        assert not keeper.failure()
     lines = [record.message for record in caplog.records]
     silences = sum(line.startswith("Consul has not answered since") for line in lines)
     assert silences == sum(line.startswith("Consul answers again, after ") for line in lines)

@@ -21,6 +21,7 @@ BOUNDED: Mapping[str, frozenset[str]] = {
             *("dns", "connect", "refused", "timeout", "tls", "certificate", "status"),
             *("redirect", "body", "protocol", "not_serving", "denied", "local", "slow", "expiry"),
             *("uuid", "name", "other"),
+            *("no_connection", "no_answer", "server_error", "permission_denied"),
         )
     ),
     "outcome": frozenset({"ok", "unavailable", "refused"}),

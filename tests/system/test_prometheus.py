@@ -50,7 +50,7 @@ def test_prometheus_finds_the_controller_through_consul_and_an_alert_fires_for_a
         until(lambda: prometheus.firing("PodpulsePodCritical"), SCRAPED_WITHIN, "the alert to fire")
         (alert,) = prometheus.firing("PodpulsePodCritical")
         assert (alert["labels"]["node"], alert["labels"]["pod"]) == ("web1", "bad")
-        assert "now with the reason status (HTTP status 503)." in alert["annotations"]["description"]
+        assert ": answered with status 503 (reason status, HTTP status 503)." in alert["annotations"]["description"]
         assert {rule["name"]: rule["lastError"] for rule in prometheus.rules() if rule["health"] == "err"} == {}
         assert prometheus.firing("PodpulseSessionExpiring") == []
 
