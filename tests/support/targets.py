@@ -5,6 +5,7 @@ probes were sent. Nothing of `controller` is used here.
 """
 
 import errno
+import itertools
 import socket
 import ssl
 import struct
@@ -157,6 +158,16 @@ def slow(seconds: float, then: Behaviour | None = None) -> Behaviour:
     def behave(connection: Connection) -> None:
         if not connection.closing.wait(seconds):
             (then or answer())(connection)
+
+    return behave
+
+
+def by_turns(*behaviours: Behaviour) -> Behaviour:
+    """Behave as the first one, then as the next one, and so on in a circle."""
+    turns = itertools.cycle(behaviours)
+
+    def behave(connection: Connection) -> None:
+        next(turns)(connection)
 
     return behave
 

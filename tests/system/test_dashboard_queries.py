@@ -1,6 +1,5 @@
 """Every query of the dashboards runs in a real Prometheus, which scrapes real controllers with all kinds of pods."""
 
-import itertools
 import re
 import time
 from collections.abc import Iterable
@@ -21,7 +20,7 @@ from tests.support.grafana import Choice, Dashboard, Query
 from tests.support.net import free_ports, until
 from tests.support.prometheus import Prometheus, Series
 from tests.support.rules import FOLDER, RECORDED, hasty
-from tests.support.targets import Behaviour, Connection, Target, answer
+from tests.support.targets import Target, answer, by_turns
 from tests.system.conftest import Launch
 
 FILES = sorted((FOLDER.parent / "grafana" / "dashboards").iterdir())
@@ -36,15 +35,6 @@ NAMES = (
     *(SEEN_AS, "web2:9815", MEMBER, MEMBER_SEEN_AS),
 )
 """The possible values of every variable."""
-
-
-def by_turns(*behaviours: Behaviour) -> Behaviour:
-    turns = itertools.cycle(behaviours)
-
-    def behave(connection: Connection) -> None:
-        next(turns)(connection)
-
-    return behave
 
 
 def configuration(controller: Controller, member: Controller, gone: int) -> dict[str, object]:
