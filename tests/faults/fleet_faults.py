@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from random import Random
 
@@ -62,30 +63,36 @@ def cut_off_as_one_joins(stage: Stage, random: Random) -> Iterator[None]:
     time.sleep(SEEN)
     joins.start()
     time.sleep(ALMOST_JOINED)
+    with _cut_off(stage):
+        time.sleep(CUT_OFF)
+    yield
+
+
+@contextmanager
+def _cut_off(stage: Stage) -> Iterator[None]:
+    """A member is cut off. That is recorded as a fault of its own, because the checker must know when it begins."""
     name, member, note, now = "member-cut-off", stage.controller.member, stage.recorder.note, stage.recorder.now
     note(FaultBegan(now(), name, ("cut",), member))
     stage.proxy.behave(Line(stalled=True))
     stands = now()
-    time.sleep(CUT_OFF)
+    yield
     note(FaultStood(stands, now(), name))
     stage.proxy.behave(CLEAR)
     note(FaultEnded(now(), name))
-    yield
 
 
 def cut_off_in_writes(stage: Stage, random: Random) -> Iterator[None]:
     """A member is cut off, and its last writes wait in the line. The pods are removed before the writes arrive."""
-    stage.proxy.behave(Line(stalled=True))
     pods = random.sample(stage.pods.wanted(), WRITTEN)
-    for name in pods:
-        pod = stage.pods.all[name]
-        pod.turn("500" if pod.good else "ok")
-    time.sleep(CUT_OFF)
-    for name in pods:
-        stage.pods.remove(name)
-    time.sleep(REMOVED)
+    with _cut_off(stage):
+        for name in pods:
+            pod = stage.pods.all[name]
+            pod.turn("500" if pod.good else "ok")
+        time.sleep(CUT_OFF)
+        for name in pods:
+            stage.pods.remove(name)
+        time.sleep(REMOVED)
     yield
-    stage.proxy.behave(CLEAR)
     time.sleep(SEEN)
     for name in pods:
         stage.pods.schedule(name)
@@ -128,7 +135,7 @@ FAULTS = (
     Fault("member-cut-off", "fleet", STALLED, ("cut",), seconds=8),
     Fault("member-cut-off-for-long", "fleet", STALLED, ("cut",), seconds=25),
     Fault("member-cut-off-as-one-joins", "fleet", cut_off_as_one_joins, seconds=0, takes=16),
-    Fault("member-cut-off-in-writes", "fleet", cut_off_in_writes, ("cut",), seconds=0, takes=11),
+    Fault("member-cut-off-in-writes", "fleet", cut_off_in_writes, seconds=0, takes=11),
     Fault("member-behind", "fleet", behind, ("behind",), seconds=24, takes=8),
     Fault("members-join-and-leave", "fleet", join_and_leave, seconds=0, takes=42),
     Fault("members-restarted", "fleet", rolling_restart, seconds=0, takes=45),
