@@ -266,7 +266,7 @@ def test_it_removes_everything_but_configuration_and_state_unless_purged(host: H
     host.install("1", "--unit")
     host.install("2")
     host.controlled  # noqa: B018 - forgets it
-    assert "kept:" in host.run("--uninstall")
+    assert "kept, and removed by --uninstall --purge:" in host.run("--uninstall")
     assert host.controlled == ["disable --now podpulse", "daemon-reload"]
     left = {file.relative_to(host.root) for file in (host.root).rglob("*") if not file.is_dir()}
     config = Path("etc/podpulse/config.yaml")
@@ -352,3 +352,13 @@ def test_the_help_names_every_option() -> None:
     shown = subprocess.run([ROOT / "deploy/install", "--help"], capture_output=True, text=True, check=True).stdout
     for option in ("--unit", "--wheel", "--within", "--root", "--rollback", "--uninstall", "--purge", "--dry-run"):
         assert option in shown
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare(1) here")
+def test_a_service_with_a_python_in_a_home_folder_is_refused(host: Host) -> None:
+    python = host.folder / "python-of-root"
+    python.write_text("#!/bin/sh\necho /root/.pyenv/bin/python3\n")
+    python.chmod(0o755)
+    command = ["unshare", "--map-root-user", f"{host.folder}/deploy/install", "--unit", "--dry-run"]
+    said = host.ran([*command, "--wheel", host.wheel("1")], 1, PYTHON=str(python))
+    assert "the service cannot use a Python in a home folder, /root/.pyenv/bin/python3" in said
