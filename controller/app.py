@@ -349,7 +349,7 @@ class App:
         metrics.ignored(self._watch.ignored.count)
         metrics.pods_deploying.set_function(self._healths.deploying)
         metrics.removals_held(self._watch.held, self._watch.held_because)
-        metrics.watch_last_success.set_function(self._watch.last_success)
+        metrics.watch(last_success=self._watch.last_success, last_change=self._watch.last_change)
         metrics.ready.set_function(lambda: not self._readiness.complaints())
         metrics.healthy.set_function(lambda: not self._heartbeats.complaints())
         metrics.cut_off.set_function(lambda: bool(self._healths.cut_off))

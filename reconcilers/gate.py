@@ -42,7 +42,7 @@ class Listing:
 
     `doubt` says why the absence of a key proves nothing (for example: there is no leader); "" if the absence is
     evidence. `filtered` says that ACLs hid keys, so an absent key may be hidden. `ignored` are the names after the
-    node's that are not pods to check, and why.
+    node's that are not pods to check, and why. `is_new_node` says that the node had no manifests in the answer before.
     """
 
     index: int
@@ -51,6 +51,7 @@ class Listing:
     ignored: Mapping[str, Ignored] = field(default_factory=dict)
     filtered: bool = False
     node: str = ""
+    is_new_node: bool = False
 
 
 @dataclass(frozen=True, slots=True)

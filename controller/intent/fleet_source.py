@@ -73,6 +73,8 @@ class FleetSource:
         self._postponed: dict[str, int] = {}
         self._unknown: set[str] = set()
         """The gained nodes whose published health has not been read yet."""
+        self._new: set[str] = set()
+        """The nodes that had no manifests before the last change of the names, and have not been listed yet."""
         self._woken = threading.Event()
         self._cancelled = False
         self.absent = SingleReads(client, tree).absent
@@ -100,6 +102,7 @@ class FleetSource:
         self._shown.pop(node, None)
         self._to_read.pop(node, None)
         self._unknown.discard(node)
+        self._new.discard(node)
 
     def owned(self) -> int:
         """Returns the number of nodes with manifests that are checked here. For any thread."""
@@ -137,6 +140,8 @@ class FleetSource:
             self._to_read |= dict.fromkeys(sorted(self._listed))
         if names.index >= self._names.index:
             self._since = names.index
+        if self._names.index:
+            self._new.update(node for node in names.nodes - self._names.nodes if self._owns(node))
         self._names = names
 
     def _names_of(self, answer: Response) -> _Names:
@@ -229,4 +234,6 @@ class FleetSource:
         listed = self._listed.setdefault(node, ListedManifests(self._tree, node))
         self._shown[node] = names.index
         entries, ignored = listed.take(pairs)
-        return Listing(names.index, entries, names.doubt, ignored, names.filtered, node)
+        is_new = node in self._new
+        self._new.discard(node)
+        return Listing(names.index, entries, names.doubt, ignored, names.filtered, node, is_new)

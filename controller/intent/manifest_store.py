@@ -80,11 +80,12 @@ class ManifestStore:
         self._note_change(changed)
         return frozenset(changed)
 
-    def remove(self, keys: Collection[PodKey]) -> None:
-        """Remove these pods."""
+    def remove(self, keys: Collection[PodKey]) -> Collection[PodKey]:
+        """Remove these pods. Returns those of them that had a manifest."""
         with self._lock:
             removed = [key for key in keys if self._intents.pop(key, None)]
         self._note_change(removed)
+        return removed
 
     def apply(self, rules: Rules) -> frozenset[PodKey]:
         """Parse every manifest again with these rules. Returns the pods whose manifest has changed by that.

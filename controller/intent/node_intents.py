@@ -21,6 +21,8 @@ class NodeIntents:
         self.gate = gate
         self.verdict = GateDecision()
         self.ignored: Mapping[str, Ignored] = {}
+        self.is_listed = False
+        """Whether a listing has been taken over."""
         self._of_node = f" of node {name}" if name else ""
         self._index = 0
         self._went_back = False

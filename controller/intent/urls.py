@@ -40,8 +40,9 @@ class UrlSource:
         before = self._checks
         now = self._checks = self._read()
         self._index += 1
+        known = {key.node for key in (before if self._index > 1 else now)}
         changed = {key.node for key in now.keys() | before.keys() if now.get(key) != before.get(key)}
-        return [self._listing(node) for node in sorted(changed.union(again))]
+        return [self._listing(node, is_new=node not in known) for node in sorted(changed.union(again))]
 
     def absent(self, keys: Collection[PodKey]) -> Collection[PodKey]:
         """See `Sources`."""
@@ -73,11 +74,12 @@ class UrlSource:
         self._stamp = found
         return checks
 
-    def _listing(self, node: str) -> Listing:
+    def _listing(self, node: str, *, is_new: bool) -> Listing:
         return Listing(
             self._index,
             {key: Entry(_version(check), check.manifest) for key, check in self._checks.items() if key.node == node},
             node=node,
+            is_new_node=is_new,
         )
 
 

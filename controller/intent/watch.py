@@ -79,6 +79,7 @@ class IntentWatch:
         """The keys of the last listing that are not manifests of pods to check."""
         self._last_good: float | None = None
         self._last_good_wall = 0.0
+        self._last_change = 0.0
         self._failing_since: float | None = None
         self._unannounced: set[PodKey] = set()
         self._woken = threading.Event()
@@ -130,6 +131,11 @@ class IntentWatch:
     def last_success(self) -> float:
         """The time of the last successful listing in seconds since the epoch. 0 before the first one."""
         return self._last_good_wall
+
+    def last_change(self) -> float:
+        """When a listing last showed a manifest that was added, changed or removed since the listing before, in seconds
+        since the epoch. 0 before the first change: what the first listing of a node shows is not a change."""
+        return self._last_change
 
     def held(self) -> int:
         """The number of pods that are kept although the last listing lacks them."""
@@ -185,13 +191,15 @@ class IntentWatch:
         """Announce the new and changed pods of the listing, then those that it lacks and that may be removed."""
         if node.accepts(listing):
             changed = self._store.replace(listing)
+            self._note_time(changed if node.is_listed or listing.is_new_node else ())
+            node.is_listed = True
             self._awaited.discard(listing.node)
             self._announce(changed)
             self._note_ignored(node, listing.ignored)
         self._take_found()
         absent = node.absent(listing, self._source.absent)
         self._release_if_asked()
-        self._let_go(node.judge(listing, absent, self._clock()))
+        self._note_time(self._let_go(node.judge(listing, absent, self._clock())))
         if self._owns and not (listing.entries or listing.ignored or node.gate.known()):
             self._forget(listing.node)
 
@@ -242,11 +250,18 @@ class IntentWatch:
             }
             self.ignored.replace(all_names)
 
-    def _let_go(self, keys: Collection[PodKey]) -> None:
-        """Announce the pods that are removed. Leftovers of an earlier run are announced without a manifest."""
-        if keys:
-            self._store.remove(keys)
-            self._announce(keys)
+    def _let_go(self, keys: Collection[PodKey]) -> Collection[PodKey]:
+        """Announce the pods that are removed. Leftovers of an earlier run are announced without a manifest. Returns the
+        pods that had one."""
+        if not keys:
+            return ()
+        removed = self._store.remove(keys)
+        self._announce(keys)
+        return removed
+
+    def _note_time(self, changed: Collection[PodKey]) -> None:
+        if changed:
+            self._last_change = self._wall_clock()
 
     def _announce(self, keys: Collection[PodKey]) -> None:
         """Announce these pods, and those whose announcement an exception prevented before."""

@@ -54,9 +54,6 @@ class Metrics:
         self.healthy = self._gauge("healthy", "Whether /-/healthy answers 200: no thread hangs.")
         self.cut_off = self._gauge("cut_off", "Whether this node is cut off: every check and the canary fail.")
         self.intents = self._gauge("intents", "Pods with a known manifest.")
-        self.watch_last_success = self._gauge(
-            "watch_last_success_timestamp_seconds", "When the manifests were last listed successfully."
-        )
         self.reload_successful = self._gauge(
             "config_last_reload_successful", "Whether the last reload of the configuration succeeded."
         )
@@ -101,6 +98,15 @@ class Metrics:
         gauge = self._gauge("intents_ignored", text, "reason")
         for reason in Ignored:
             gauge.labels(reason.value).set_function(partial(count, reason))
+
+    def watch(self, *, last_success: Callable[[], float], last_change: Callable[[], float]) -> None:
+        """Reads at each scrape when the manifests were last listed, and when one of them last changed."""
+        text = "When the manifests were last listed successfully."
+        self._gauge("watch_last_success_timestamp_seconds", text).set_function(last_success)
+        text = (
+            "When this controller last read that a manifest was added, changed or removed; 0 if never since its start."
+        )
+        self._gauge("manifest_last_change_timestamp_seconds", text).set_function(last_change)
 
     def lease(self, expires_at: Callable[[], float], failure: Callable[[], str]) -> None:
         """Reads the end of the lease at each scrape, and why it cannot be renewed ("" while it can). A controller

@@ -129,10 +129,12 @@ def test_a_changed_manifest_is_announced_and_no_other(consul: Agent, make: Make)
     reader = make("n1")
     await_pods(reader, "n1/a", "n1/b")
     assert reader.announced() == keys("n1", "a", "b")
+    assert reader.watch.last_change() == 0
     put(consul, "n2", "a", port=81)
     put(consul, "n1", "b", port=81)
     until(lambda: reader.steps, WITHIN)
     assert reader.announced() == keys("n1", "b")
+    assert reader.watch.last_change() > 0
 
 
 def test_many_nodes_are_read_in_several_transactions(consul: Agent, make: Make) -> None:
@@ -156,6 +158,10 @@ def test_a_gained_node_is_read_at_once_after_what_is_published_of_it(consul: Age
     await_pods(reader, "n1/a", "n2/b")
     assert time.monotonic() - began < 5.0, "without waiting for the end of the blocking query"
     assert reader.steps == [("leftovers", frozenset({"n2"})), ("announced", frozenset(keys("n2", "b")))]
+    assert reader.watch.last_change() == 0, "a gained node is not a change of a manifest"
+    reader.own("n1", "n2", "n3")
+    put(consul, "n3", "c")
+    until(lambda: reader.watch.last_change() > 0, WITHIN, "the first manifest of a node is a change")
 
 
 def test_pods_that_are_published_without_a_manifest_are_announced_as_removed(consul: Agent, make: Make) -> None:

@@ -25,8 +25,10 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     file.write_text("http://web2/\n")
     source = UrlSource(["http://web1/a"], file)
     assert listed(source.next(10, ())) == {"web1": {"http-a"}, "web2": {"http"}}
-    file.write_text("http://web1/b\n")
-    assert listed(source.next(10, ())) == {"web1": {"http-a", "http-b"}, "web2": set()}
+    file.write_text("http://web1/b\nhttp://web3/\n")
+    again = list(source.next(10, ()))
+    assert listed(again) == {"web1": {"http-a", "http-b"}, "web2": set(), "web3": {"http"}}
+    assert [each.node for each in again if each.is_new_node] == ["web3"]
     assert listed(source.next(0.5, ["web2"])) == {"web2": set()}
     gone = checks_of(["http://web2/"]).keys()
     assert source.absent(gone) == list(gone)

@@ -83,6 +83,7 @@ class Bench:
     announced: Announced = field(default_factory=Announced)
     fuse_seconds: float = 60.0
     clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         self.store = ManifestStore(Rules())
@@ -94,6 +95,7 @@ class Bench:
             self.announced,
             Heartbeat("watch", 30, self.pulse_clock),
             clock=self.clock,
+            wall_clock=self.wall_clock,
         )
 
     def show(self, *answers: Listing | SourceError) -> None:
@@ -137,6 +139,20 @@ def test_new_and_changed_pods_are_announced_and_unchanged_ones_are_not(make: Mak
     silence = bench.watch.silence()
     assert silence is not None
     assert 0 <= silence < 10
+
+
+def test_only_what_changes_after_the_first_listing_is_the_last_change(make: Make) -> None:
+    wall_clock = FakeClock(1.0)
+    bench = make(source=Scripted(earlier=[[C]]), wall_clock=wall_clock)
+    bench.show(listing(1, [A, B]), listing(2, [A, B]))
+    assert bench.announced.keys() == {A, B, C}
+    assert bench.watch.last_change() == 0
+    for index, pods, version in ((3, [A], 1), (4, [A, B], 1), (5, [A, B], 2)):
+        wall_clock.advance(10)
+        bench.show(listing(index, pods, version=version))
+        wall_clock.advance(10)
+        bench.show(listing(index, pods, version=version))
+        assert bench.watch.last_change() == wall_clock() - 10
 
 
 def test_errors_keep_the_set_are_retried_and_logged_once_at_each_end(
