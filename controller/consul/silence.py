@@ -54,7 +54,8 @@ class Outlook:
 
 
 class Silence:
-    """Counts the requests of all clients of one controller, and passes them on to `observe`. For any thread."""
+    """Counts the requests of all clients of one controller, and passes them on to `observe`. Cancelled requests say
+    nothing about Consul and are left out. For any thread."""
 
     def __init__(self, observe: Observe) -> None:
         self._then = observe
@@ -67,10 +68,12 @@ class Silence:
 
     def observe(self, operation: str, outcome: str, seconds: float) -> None:
         """See `Observe`."""
+        if outcome == CANCELLED:
+            return
         self._then(operation, outcome, seconds)
         if outcome == SILENT:
             self._unanswered(time.monotonic() - seconds)
-        elif outcome != CANCELLED:
+        else:
             self._note_answer(time.monotonic())
 
     def text(self) -> str:
