@@ -10,12 +10,14 @@ from deploy.grafana.variables import INSTANCES, NODES
 
 SESSION = f"podpulse_session_expires_timestamp_seconds{{{INSTANCES}}}"
 WATCH = f"podpulse_watch_last_success_timestamp_seconds{{{INSTANCES}}}"
+CHANGED = f"podpulse_manifest_last_change_timestamp_seconds{{{INSTANCES}}}"
+AT_ONCE = 'op!~"list_manifests|list_keys|members"'
 CLOCK = f"podpulse_time_seconds{{{INSTANCES}}}"
 
 
 def choices() -> list[build.QueryVariable]:
     return [
-        variables.several("node", variables.NODE_VALUES),
+        variables.several("node", variables.NODES_OF_CONTROLLERS),
         variables.several("instance", variables.INSTANCE_VALUES),
     ]
 
@@ -38,7 +40,7 @@ def rows() -> list[tuple[str, list[table.Panel | timeseries.Panel]]]:
     return [
         ("Is a controller in trouble?", [_trouble(), _versions()]),
         ("Schedule", [_kept(), _lateness(), _skipped(), _probes()]),
-        ("Consul", [_session(), _watch(), _calls(), _refused(), _call_time()]),
+        ("Consul", [_session(), _watch(), _changed(), _calls(), _refused(), _call_time()]),
         ("Fleet", [_members(), _shares(), _takeovers()]),
         ("Work queues", [_depth(), _waiting()]),
         ("Resource use", [_cpu(), _memory(), _descriptors()]),
@@ -126,19 +128,31 @@ def _session() -> timeseries.Panel:
         "about to vanish.",
         "s",
         over_time(f"bottomk(10, clamp_min({SESSION} - {CLOCK}, 0))", "{{instance}}"),
+        nothing="no session",
     )
     return limited(panel, ((3, look.GOOD),), look.BAD).span(8)
 
 
 def _watch() -> timeseries.Panel:
     panel = graph(
-        "Age of the manifests",
-        "The time since the last listing; the ten longest. Above a minute Consul does not answer, and changes are not "
-        "seen.",
+        "Time since manifests were read",
+        "The time since the last listing, changed or not; the ten longest. Above a minute Consul does not answer, and "
+        "changes are not seen.",
         "s",
         over_time(f"topk(10, {CLOCK} - {WATCH})", "{{instance}}"),
     )
     return limited(panel, ((60, look.BAD),)).span(8)
+
+
+def _changed() -> timeseries.Panel:
+    return graph(
+        "Time since a manifest changed",
+        "The time since the controller last read that a manifest was added, changed or removed; the ten shortest. It "
+        "has no line until the first change after its start.",
+        "s",
+        over_time(f"bottomk(10, {CLOCK} - ({CHANGED} > 0))", "{{instance}}"),
+        nothing="none seen",
+    ).span(8)
 
 
 def _calls() -> timeseries.Panel:
@@ -160,21 +174,21 @@ def _refused() -> timeseries.Panel:
         "The share of each operation, over five minutes; the ten highest.",
         "percentunit",
         over_time(f"topk(10, node_op:podpulse_consul_requests_failed:ratio_rate5m{{{NODES}}})", "{{node}} {{op}}"),
-    ).span(12)
+    ).span(8)
 
 
 def _call_time() -> timeseries.Panel:
     return graph(
         "Duration of requests to Consul (p99)",
-        "By operation. 15 s means 15 seconds or more. list_manifests waits for a change, up to its limit, so a long "
-        "duration is normal for it.",
+        "By operation, without those that wait for a change (list_manifests, list_keys, members). 15 s means 15 "
+        "seconds or more.",
         "s",
         over_time(
             "histogram_quantile(0.99, sum by (le, op) "
-            f"(rate(podpulse_consul_request_duration_seconds_bucket{{{INSTANCES}}}[$__rate_interval])))",
+            f"(rate(podpulse_consul_request_duration_seconds_bucket{{{INSTANCES},{AT_ONCE}}}[$__rate_interval])))",
             "{{op}}",
         ),
-    ).span(12)
+    ).span(8)
 
 
 def _members() -> timeseries.Panel:
@@ -183,6 +197,7 @@ def _members() -> timeseries.Panel:
         "As each controller sees them. Controllers of one fleet that differ for long do not read the same Consul.",
         "short",
         over_time(f"podpulse_fleet_members{{{INSTANCES}}}", "{{instance}}"),
+        nothing="no fleet",
     ).span(8)
 
 
@@ -193,6 +208,7 @@ def _shares() -> timeseries.Panel:
         "hundred nodes for each member.",
         "short",
         over_time(f"podpulse_fleet_nodes_owned{{{INSTANCES}}}", "{{instance}}"),
+        nothing="no fleet",
     ).span(8)
 
 
@@ -203,6 +219,7 @@ def _takeovers() -> timeseries.Panel:
         "otherwise.",
         "ops",
         over_time(f"rate(podpulse_fleet_takeovers_total{{{INSTANCES}}}[$__rate_interval])", "{{instance}}"),
+        nothing="no fleet",
     ).span(8)
 
 

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 DAY = 86_400.0
 
-GOOD, NOTE, BAD, UNKNOWN = "green", "orange", "red", "purple"
+GOOD, NOTE, BAD, UNKNOWN, GREY = "green", "orange", "red", "purple", "#6e6e6e"
 
 STATES = {"passing": GOOD, "warning": "yellow", "critical": BAD, "unknown": UNKNOWN}
 """The colour of each state of a pod."""
@@ -42,6 +42,13 @@ def numbered_states() -> list[model.ValueMapping]:
     """Returns the mapping from the numbers of states to words and their colours."""
     colours = STATES | {"flapping": NOTE}
     return _mapping({str(number): (state, colours[state]) for number, state in enumerate(NUMBERED_STATES)})
+
+
+def nothing(text: str) -> model.ValueMapping:
+    """Returns the mapping from a missing value to a grey text. Otherwise it has the colour of the lowest value."""
+    result = model.ValueMappingResult(text=text, color=GREY)
+    options = model.DashboardSpecialValueMapOptions(match=model.SpecialValueMatch.NULL_AND_NAN, result=result)
+    return model.SpecialValueMap(options)
 
 
 def flag(yes: tuple[str, str], no: tuple[str, str]) -> list[model.ValueMapping]:

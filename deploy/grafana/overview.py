@@ -26,6 +26,7 @@ from deploy.grafana.variables import NODES, PODS
 FIRING = 'ALERTS{alertname=~"Podpulse.+",alertstate="firing",node=~"$node|"}'
 TO_POD = linked(TO_HISTORY, TO_POD_PAGE)
 NOT_AT_ALL, BY_AN_OLDER = "not at all", "by an older version"
+CHANGED = f"podpulse_manifest_last_change_timestamp_seconds{{{NODES}}}"
 FORGOTTEN = 66
 """The limit of PodpulsePodPaused, in hours."""
 WORST_NODES = f'topk(50, sum by (node) (node_state:podpulse_health:sum{{{NODES},state=~"critical|unknown"}}))'
@@ -143,19 +144,28 @@ def _signs() -> list[stat.Panel]:
             f"sum(node:podpulse_certificates_expiring:sum{{{NODES}}})",
             "PodpulseCertificateExpiring",
             look.NONE_IS_BETTER,
-        ).no_value("no TLS"),
-        _sign(
-            "Alerts firing",
-            "Alerts about pods and controllers that fire now. The table below links to their documentation.",
-            f"count({FIRING}) or vector(0)",
-            "PodpulsePodCritical",
-            look.NONE_IS_GOOD,
+            nothing="no TLS",
         ),
+        _changed(),
     ]
 
 
-def _sign(title: str, description: str, expression: str, alert: str, steps: look.Steps) -> stat.Panel:
-    return number(title, description, now(expression), alert=alert).thresholds(look.thresholds(steps)).span(2)
+def _sign(
+    title: str, description: str, expression: str, alert: str, steps: look.Steps, nothing: str = "no data"
+) -> stat.Panel:
+    panel = number(title, description, now(expression), alert=alert, nothing=nothing)
+    return panel.thresholds(look.thresholds(steps)).span(4).height(3)
+
+
+def _changed() -> stat.Panel:
+    panel = number(
+        "Last change of a manifest",
+        "The time since a controller last read that a manifest was added, changed or removed. Controllers count from "
+        "their start. If pods fail since then, look at that change first.",
+        now(f"time() - max({CHANGED} > 0)"),
+        nothing="none seen",
+    )
+    return panel.unit("s").thresholds(look.thresholds((), "blue")).span(4).height(3)
 
 
 def _totals() -> list[stat.Panel]:
@@ -169,7 +179,7 @@ def _totals() -> list[stat.Panel]:
         "The controllers that Prometheus scrapes, whether they answer or not.",
         now(f'count(up{{job="podpulse",{NODES}}})'),
     )
-    return [panel.thresholds(look.thresholds((), "blue")).span(4) for panel in (pods, controllers)]
+    return [panel.thresholds(look.thresholds((), "blue")).span(6) for panel in (pods, controllers)]
 
 
 def _uptimes() -> list[stat.Panel]:
@@ -180,8 +190,8 @@ def _uptimes() -> list[stat.Panel]:
             "It begins when Prometheus first had the recording rule.",
             "state:podpulse_health:sum{%s}",
             span,
-        ).span(width)
-        for shown, span, width in (("24 h", "24h", 5), ("7 d", "7d", 5), ("30 d", "30d", 6))
+        ).span(4)
+        for shown, span in (("24 h", "24h"), ("7 d", "7d"), ("30 d", "30d"))
     ]
 
 
@@ -204,7 +214,10 @@ def _firing(alerts: Iterable[str]) -> table.Panel:
         {"count": expression},
         columns=["severity", "alertname", "count", "todo"],
         order="severity",
-        fields={"severity": worded(look.SEVERITIES), "todo": {"mappings": headings, **linked(TO_WHAT_TO_DO)}},
+        fields={
+            "severity": worded(look.SEVERITIES),
+            "todo": {"displayName": "what to do", "mappings": headings, **linked(TO_WHAT_TO_DO)},
+        },
     ).span(12)
 
 
@@ -295,8 +308,8 @@ def _paused() -> table.Panel:
 def _unreliable() -> table.Panel:
     return listing(
         "Pods whose probes fail most",
-        "The share of probes that succeeded in the last five minutes, the lowest first.",
-        {"succeed": f"bottomk(20, node_pod:podpulse_probes_success:ratio_rate5m{{{PODS}}} < 1)"},
+        "The share of probes that succeeded in the last five minutes, also with a warning; the lowest first.",
+        {"succeed": f"bottomk(20, max by (node, pod) (node_pod:podpulse_probes_success:ratio_rate5m{{{PODS}}}) < 1)"},
         columns=["succeed", "pod", "node"],
         order="succeed",
         fields={"pod": linked(TO_HISTORY), "succeed": measured("percentunit", ((0.9, look.NOTE),), look.BAD)},
@@ -329,8 +342,8 @@ def _nodes() -> table.Panel:
             "critical": pods("critical"),
             "unknown": pods("unknown"),
             "succeed": of_worst(_success(NODES)),
-            "late (p99)": of_worst(f"node:podpulse_probe_lateness_seconds:p99_5m{{{NODES}}}"),
-            "skipped": of_worst(f"node:podpulse_probes_skipped:ratio_rate5m{{{NODES}}}"),
+            "late (p99)": of_worst(f"max by (node) (node:podpulse_probe_lateness_seconds:p99_5m{{{NODES}}})"),
+            "skipped": of_worst(f"max by (node) (node:podpulse_probes_skipped:ratio_rate5m{{{NODES}}})"),
         },
         columns=["node", "critical", "unknown", "pods", "succeed", "late (p99)", "skipped"],
         order="-critical",
@@ -358,7 +371,7 @@ def _critical_by_node() -> timeseries.Panel:
 def _success_by_node() -> timeseries.Panel:
     panel = graph(
         "Share of probes that succeed, by node",
-        "The ten lowest, over five minutes. Failures of the controllers are not counted.",
+        "The ten lowest, over five minutes. A warning is a success. Failures of the controllers are not counted.",
         "percentunit",
         over_time(f"bottomk(10, {_success(NODES)})", "{{node}}"),
     )
@@ -369,4 +382,4 @@ def _success(selector: str) -> str:
     def rate(results: str) -> str:
         return f'sum by (node) (node_result:podpulse_probes:rate5m{{{selector},result=~"{results}"}})'
 
-    return f"{rate('success')} / ({rate('success|failure')} > 0)"
+    return f"{rate('success|warning')} / ({rate('success|warning|failure')} > 0)"

@@ -34,8 +34,17 @@ def over_time(expression: str, legend: str) -> prometheus.Dataquery:
     return _query(expression, legend).range()
 
 
-def number(title: str, description: str, query: prometheus.Dataquery, *, alert: str = "") -> stat.Panel:
-    """Returns a panel with one number on a coloured background. It links to the documentation of `alert`."""
+def number(
+    title: str,
+    description: str,
+    query: prometheus.Dataquery,
+    *,
+    alert: str = "",
+    mappings: Iterable[dashboard.ValueMapping] = (),
+    nothing: str = "no data",
+) -> stat.Panel:
+    """Returns a panel with one number on a coloured background. It links to the documentation of `alert`. `nothing` is
+    shown if there is no number."""
     panel = (
         stat.Panel()
         .title(title)
@@ -46,7 +55,7 @@ def number(title: str, description: str, query: prometheus.Dataquery, *, alert: 
         .color_mode(common.BigValueColorMode.BACKGROUND)
         .graph_mode(common.BigValueGraphMode.NONE)
         .text_mode(common.BigValueTextMode.VALUE)
-        .no_value("no data")
+        .mappings([*mappings, look.nothing(nothing)])
         .height(4)
     )
     return panel.data_links([what_to_do(alert)]) if alert else panel
@@ -101,8 +110,10 @@ def listing(
     return panel
 
 
-def graph(title: str, description: str, unit: str, *queries: prometheus.Dataquery) -> timeseries.Panel:
-    """Returns a panel of lines over time, with all values in one tooltip."""
+def graph(
+    title: str, description: str, unit: str, *queries: prometheus.Dataquery, nothing: str = "no data"
+) -> timeseries.Panel:
+    """Returns a panel of lines over time, with all values in one tooltip. `nothing` is shown if there is no line."""
     return (
         timeseries.Panel()
         .title(title)
@@ -110,6 +121,7 @@ def graph(title: str, description: str, unit: str, *queries: prometheus.Dataquer
         .datasource(DATASOURCE)
         .targets(_referred(queries))
         .unit(unit)
+        .no_value(nothing)
         .min(0)
         .fill_opacity(10)
         .show_points(common.VisibilityMode.NEVER)
@@ -168,10 +180,11 @@ def worded(colours: Mapping[str, str]) -> Properties:
 
 def measured(unit: str, steps: look.Steps = (), lowest: str = look.GOOD) -> Properties:
     """Returns the properties of a field with a unit, and with colours if there are limits."""
+    field = {"unit": unit, "mappings": [look.nothing("-")]}
     if not steps:
-        return {"unit": unit}
+        return field
     limits = look.thresholds(steps, lowest).build()
-    return {"unit": unit, "thresholds": limits, "custom.cellOptions": common.TableColorTextCellOptions()}
+    return {**field, "thresholds": limits, "custom.cellOptions": common.TableColorTextCellOptions()}
 
 
 def _query(expression: str, legend: str) -> prometheus.Dataquery:

@@ -20,7 +20,7 @@ REASON = f"podpulse_probe_failure_reason{{{ONE_POD}}} == 1 or podpulse_probe_war
 
 
 def choices() -> list[build.QueryVariable]:
-    return [variables.one("node", variables.NODE_VALUES), variables.one("pod", variables.PODS_OF_NODE)]
+    return [variables.one("node", variables.NODES_OF_PODS), variables.one("pod", variables.PODS_OF_NODE)]
 
 
 def annotations() -> list[build.AnnotationQuery]:
@@ -42,8 +42,8 @@ def _state() -> stat.Panel:
             "The state according to the probes and the thresholds of the check. A flapping pod is published as "
             "unknown.",
             now(PUBLISHED),
+            mappings=look.numbered_states(),
         )
-        .mappings(look.numbered_states())
         .data_links([page_of_this_pod()])
         .span(4)
     )
@@ -54,11 +54,10 @@ def _reason() -> stat.Panel:
         number(
             "Reason",
             "Why the last probe failed or is a warning. deploy/operations.md says what to do for each reason.",
-            now(REASON, "{{reason}}"),
+            now(f'{REASON} or on () label_replace(vector(0), "reason", "none", "", "")', "{{reason}}"),
         )
         .text_mode(common.BigValueTextMode.NAME)
-        .no_value("none")
-        .thresholds(look.thresholds((), look.BAD))
+        .thresholds(look.thresholds(look.NONE_IS_GOOD))
         .data_links([page_of_this_pod()])
         .span(4)
     )
@@ -83,7 +82,7 @@ def _last() -> stat.Panel:
         ),
         alert="PodpulseProbesMissing",
     )
-    return panel.unit("suffix: intervals").decimals(1).thresholds(look.thresholds(((3, look.BAD),))).span(3)
+    return panel.unit("suffix:intervals").decimals(1).thresholds(look.thresholds(((3, look.BAD),))).span(3)
 
 
 def _succeeded() -> stat.Panel:
@@ -107,23 +106,19 @@ def _certificate() -> stat.Panel:
         "rejected.",
         now(f"probe_ssl_last_chain_expiry_timestamp_seconds{{{ONE_POD}}} - time()"),
         alert="PodpulseCertificateExpiring",
+        nothing="none verified",
     )
-    return (
-        panel.unit("dtdurations")
-        .thresholds(look.thresholds(look.TIME_LEFT, look.BAD))
-        .no_value("none verified")
-        .span(3)
-    )
+    return panel.unit("dtdurations").thresholds(look.thresholds(look.TIME_LEFT, look.BAD)).span(3)
 
 
 def _manifest() -> stat.Panel:
-    panel = number(
+    return number(
         "Manifest",
         "Whether the newest version is valid. If it is invalid, the last valid version is in force.",
         now(f"podpulse_manifest_invalid{{{ONE_POD}}}"),
         alert="PodpulseManifestInvalid",
-    )
-    return panel.mappings(look.flag(yes=("invalid", look.NOTE), no=("valid", look.GOOD))).span(3)
+        mappings=look.flag(yes=("invalid", look.NOTE), no=("valid", look.GOOD)),
+    ).span(3)
 
 
 def _uptimes() -> list[stat.Panel]:
@@ -187,11 +182,13 @@ def _results() -> timeseries.Panel:
 def _certificate_over_time() -> timeseries.Panel:
     panel = graph(
         "Certificate",
-        "The time until the verified chain expires, and until the first of all certificates that the pod sends "
+        "The days until the verified chain expires, and until the first of all certificates that the pod sends "
         "expires. "
         "A step up is a renewal. Below the line the certificate must be renewed.",
-        "dtdurations",
-        over_time(f"probe_ssl_last_chain_expiry_timestamp_seconds{{{ONE_POD}}} - time()", "verified chain"),
-        over_time(f"probe_ssl_earliest_cert_expiry{{{ONE_POD}}} - time()", "first certificate to expire"),
+        "suffix:days",
+        over_time(f"(probe_ssl_last_chain_expiry_timestamp_seconds{{{ONE_POD}}} - time()) / 86400", "verified chain"),
+        over_time(f"(probe_ssl_earliest_cert_expiry{{{ONE_POD}}} - time()) / 86400", "first certificate to expire"),
+        nothing="no TLS",
     )
-    return limited(panel, look.TIME_LEFT, look.BAD).no_value("no TLS").span(6)
+    limits = [(limit / look.DAY, colour) for limit, colour in look.TIME_LEFT]
+    return limited(panel, limits, look.BAD).span(6)

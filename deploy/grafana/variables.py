@@ -18,7 +18,10 @@ ONE_POD = 'node="$node",pod="$pod"'
 
 ALL = model.VariableOption(selected=True, text="All", value="$__all")
 
-NODE_VALUES = 'label_values(up{job="podpulse"}, node)'
+NODE_VALUES = 'label_values({__name__=~"up|node_state:podpulse_health:sum",job=~"podpulse|"}, node)'
+"""Of pods and of controllers. In a fleet these have different nodes."""
+NODES_OF_PODS = "label_values(node_state:podpulse_health:sum, node)"
+NODES_OF_CONTROLLERS = 'label_values(up{job="podpulse"}, node)'
 POD_VALUES = 'label_values(podpulse_check_interval_seconds{node=~"$node"}, pod)'
 PODS_OF_NODE = 'label_values(podpulse_check_interval_seconds{node="$node"}, pod)'
 INSTANCE_VALUES = 'label_values(up{job="podpulse",node=~"$node"}, instance)'

@@ -38,8 +38,10 @@ class Query:
             if isinstance(expression, promql_parser.MatrixSelector):
                 expression = expression.vector_selector
             if isinstance(expression, promql_parser.VectorSelector):
-                assert expression.name, f"{self.place}: a selector without the name of a metric"
-                names.add(expression.name)
+                matchers = expression.matchers.matchers
+                several = next((one.value.split("|") for one in matchers if one.name == "__name__"), [])
+                assert expression.name or several, f"{self.place}: a selector without the name of a metric"
+                names.update([expression.name] if expression.name else several)
 
         promql_parser.walk(promql_parser.parse(self.expression), visit)
         return names
@@ -48,8 +50,9 @@ class Query:
 class Dashboard:
     """One dashboard as it is delivered."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, macros: Mapping[str, str] = MACROS) -> None:
         self.document: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        self._macros = macros
 
     @property
     def uid(self) -> str:
@@ -83,7 +86,7 @@ class Dashboard:
                 yield Query(f"{self.uid}: variable {variable['name']}", selector, instant=True), match["label"]
 
     def _filled(self, expression: str, chosen: Mapping[str, Choice]) -> str:
-        for macro, text in MACROS.items():
+        for macro, text in self._macros.items():
             expression = expression.replace(macro, text)
         for variable in self.variables:
             if variable["type"] == "query":

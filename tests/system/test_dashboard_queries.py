@@ -15,6 +15,7 @@ from deploy.grafana.links import TO_POD_PAGE
 from tests.support.authority import Authority
 from tests.support.consul import Agent
 from tests.support.controller import Controller, manifest
+from tests.support.dashboards.page import drawn
 from tests.support.fleet import Fleet
 from tests.support.grafana import Choice, Dashboard, Query
 from tests.support.net import free_ports, until
@@ -73,8 +74,8 @@ def scene(
     stack: ExitStack,
 ) -> tuple[Controller, Controller, Prometheus]:
     """A node with pods of all kinds: healthy, failing, with a warning, flapping with a certificate that expires soon,
-    denied, and with an invalid manifest. Its controller was restarted, the controller of another node is down, and a
-    member of a fleet has a Consul of its own."""
+    denied, and with an invalid manifest. Its controller was restarted, and another pod was scheduled after that. The
+    controller of another node is down, and a member of a fleet has a Consul of its own."""
     authority = Authority(tmp_path / "tls")
     soon = datetime.now(UTC) + timedelta(days=5)
     flaps = stack.enter_context(Target(authority.server("web1", not_after=soon)))
@@ -96,6 +97,7 @@ def scene(
     until(lambda: prometheus.scrapes("podpulse") > 2, what="scrapes before the restart")
     controller.terminate()
     controller.start()
+    fleet.schedule("new")
     return controller, member, prometheus
 
 
@@ -128,6 +130,10 @@ def test_every_query_has_a_result_and_uses_exported_metrics(scene: tuple[Control
     for sign in ("Invalid manifests", "Not checked", "Paused", "Controllers down", "Certificates expiring"):
         assert {answers(prometheus, query)[0].value for query in asked if query.place == f"podpulse: {sign} A"} == {1}
 
+    for one, choice in choices[::2]:
+        until(lambda shown=one, of=choice: "no data" not in drawn(shown, prometheus, of), ANSWERED_WITHIN)  # type: ignore[misc]
+    assert unplaced(prometheus, dashboards, asked) == set()
+
     for query, label in values:
         assert {labels.get(label) for labels in prometheus.series(query.expression)} & set(NAMES), query
     scrapes = (one.get("/metrics").text for one in (controller, member))
@@ -146,6 +152,24 @@ def found(prometheus: Prometheus, asked: Iterable[Query], place: str) -> set[tup
         for query in asked
         if query.place == f"podpulse: {place}"
         for series in answers(prometheus, query)
+    }
+
+
+def unplaced(prometheus: Prometheus, dashboards: Iterable[Dashboard], asked: Iterable[Query]) -> set[tuple[str, str]]:
+    """Returns the labels that a table shows although it has no column for them, such as the name of a metric. They can
+    also split a row in two."""
+    places = {
+        f"{one.uid}: {panel['title']}": panel["transformations"][-1]["options"]["indexByName"].keys()
+        for one in dashboards
+        for panel in one.panels
+        if panel["type"] == "table"
+    }
+    return {
+        (title, label)
+        for query in asked
+        if (title := query.place[:-2]) in places
+        for series in answers(prometheus, query)
+        for label in series.labels.keys() - places[title]
     }
 
 
