@@ -134,15 +134,10 @@ class App:
             owns=self._share.owns if config.fleet or config.has_urls else None,
         )
         self._share.listen(self._watch.wake)
-        membership = self._backends.membership
-        self._readiness = Readiness(
-            self._watch.silence,
-            self._backends.lease,
-            self._backends.holders.complaint,
-            self._publishing,
-            membership.complaint if membership else str,
-            self._backends.silence.text,
-        )
+        backends, membership = self._backends, self._backends.membership
+        rival, joining = backends.holders.complaint, membership.complaint if membership else str
+        unanswered = backends.silence.text
+        self._readiness = Readiness(self._watch.silence, backends.lease, rival, self._publishing, joining, unanswered)
         self._registrations = registration(parts, lambda: self.port, self._readiness.complaints, self._backends)
         self._systemd = ServiceManager(environ, self._heartbeats, self._status)
         self._reloader = Reloader(
@@ -318,8 +313,9 @@ class App:
         }
 
     def _server(self) -> WebServer:
+        flapping, published, held = self._desired.flapping, self._places.published, self._watch.held_pods
         web = Web(
-            PodViews(self._healths, self._manifests, flapping=self._desired.flapping, published=self._places.published),
+            PodViews(self._healths, self._manifests, flapping=flapping, published=published, held=held),
             exposition=self._exposition(),
             healthy=self._heartbeats.complaints,
             ready=self._readiness.complaints,

@@ -13,6 +13,7 @@ class Situation:
 
     `health`, `spec` and `last` come from its probe worker; None if there is no worker, or no probe yet. `manifest` is
     in force, and `error` says what is wrong with a newer version. `cut_off` says why failures are this node's fault.
+    `held` says why the removal of the pod is held.
     """
 
     health: CheckHealth | None = None
@@ -22,13 +23,15 @@ class Situation:
     error: str = ""
     flapping: Flapping | None = None
     cut_off: str = ""
+    held: str = ""
 
 
 def explain(pod: Situation) -> str:
     """Returns one sentence with its full stop."""
     match pod:
         case Situation(health=CheckHealth() as health, spec=CheckSpec() as spec):
-            return f"{_state(pod, health, spec)}{_pending_change(pod, spec)}."
+            change = _change(pod, spec)
+            return f"{_state(pod, health, spec)}{f'; {change}' if change else ''}."
         case Situation(manifest=None, error=""):
             return "It is unknown, because it has neither a manifest nor a probe worker."
         case Situation(manifest=None):
@@ -38,6 +41,14 @@ def explain(pod: Situation) -> str:
         case Situation(manifest=Manifest(check=None)):
             return "Nothing is checked, because its manifest has no status_port."
     return "It is unknown, because its probe worker is being started."
+
+
+def note(pod: Situation) -> str:
+    """Returns why what runs is not what its newest manifest asks for; "" if it is that."""
+    if pod.error and not pod.held:
+        what = "an older manifest is in force, the newest" if pod.manifest else "its manifest"
+        return f"{what} is invalid: {pod.error}"
+    return _change(pod, pod.spec)
 
 
 def progress(health: CheckHealth, spec: CheckSpec) -> str:
@@ -117,14 +128,18 @@ def _no_evidence(health: CheckHealth, cut_off: str) -> str:
     return f"It is unknown, because the failures are no evidence against it{_reason(health)}"
 
 
-def _pending_change(pod: Situation, spec: CheckSpec) -> str:
+def _change(pod: Situation, spec: CheckSpec | None) -> str:
     """Returns how the check of the worker differs from that of the manifest; "" if it does not."""
+    if pod.held:
+        return f"its manifest is gone, and its removal is held: {pod.held}"
+    if spec is None:
+        return ""
     if pod.manifest is None:
-        return "; its manifest is gone, and the check continues until the removal is confirmed"
+        return "its manifest is gone, and the check continues until the removal is confirmed"
     if pod.manifest.check is None:
-        return "; its manifest does not ask for a check any more, and the worker is being stopped"
+        return "its manifest does not ask for a check any more, and the worker is being stopped"
     if replace(pod.manifest.check, address=spec.address) != spec:
-        return "; a new version of its manifest is being deployed"
+        return "a new version of its manifest is being deployed"
     return ""
 
 

@@ -1,10 +1,13 @@
 """The state of a pod as far as its manifest and its record in Consul tell it, without asking a controller.
 
+Consul does not tell whether a removal is held, and why a record is of an older manifest. Such a state is doubtful, and
+`controller.cli.accounts` asks the controllers about it.
+
 A manifest is judged by rules that allow all that an operator may allow, because the rules of the node's controller are
 not known here. So what is called invalid is invalid for every controller.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from reconcilers.health import HealthState
@@ -17,7 +20,7 @@ from reconcilers.spec import WITH_BODY, Manifest, PodKey
 REMEMBERED = 65_536
 """Manifests that are remembered: a watch reads the same ones at every change."""
 
-PAUSED, UNCHECKED = "paused", "unchecked"
+PAUSED, UNCHECKED = WITHOUT_CHECK = ("paused", "unchecked")
 STATES = (
     *(state.value for state in (HealthState.CRITICAL, HealthState.UNKNOWN, HealthState.WARNING, HealthState.PASSING)),
     PAUSED,
@@ -27,15 +30,19 @@ STATES = (
 
 
 NO_HEALTH = "no health is published"
-OLDER = "this is the health of an older manifest; the new one is not probed yet"
+OLDER = "this is the health of an older manifest: the new one is being deployed, not probed yet, or refused"
+REMAINS = "not scheduled, and not removed yet: held, unconfirmed, or nobody checks the node"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A state of `STATES`, and what else is to be known of it; "" for nothing."""
+    """A state of `STATES`, and what else is to be known of it; "" for nothing. `is_doubtful` is whether a controller
+    would know more. `source` is the page of the controller that said this; "" for what Consul tells."""
 
     state: str
     note: str = ""
+    is_doubtful: bool = field(default=False, compare=False)
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class Conditions:
         """Returns the state of a pod, and what its manifest says about it."""
         published = record.status.value if record else HealthState.UNKNOWN.value
         if intent is None:
-            return Condition(published, "not scheduled, and not removed yet" if record else "not scheduled")
+            return Condition(published, REMAINS, is_doubtful=True) if record else Condition(published, "not scheduled")
         judged = self.judged(key, intent)
         if (manifest := judged.manifest) is None:
             old = "an older manifest is in force, this one is invalid" if record else "its manifest is invalid"
@@ -68,7 +75,9 @@ class Conditions:
         if manifest.check is None:
             return Condition(published if record else UNCHECKED, "its manifest has no status_port")
         is_older = record is not None and record.manifest_sha not in {"", judged.sha}
-        return Condition(published, OLDER if is_older else "" if record else NO_HEALTH)
+        if is_older:
+            return Condition(published, OLDER, is_doubtful=True)
+        return Condition(published) if record else Condition(published, NO_HEALTH, is_doubtful=True)
 
     def _judged(self, key: PodKey, data: bytes) -> Judged:
         try:

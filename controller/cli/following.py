@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from controller.cli import inspection
+from controller.cli.accounts import NO_ACCOUNTS, Accounts, Nodes
 from controller.cli.inspection import InspectedPod
 from controller.consul.client import ConsulClient, ConsulError, ConsulRefused, KvPair
 from controller.intent.source import SourceError
@@ -29,14 +30,18 @@ from reconcilers.token_bucket import TokenBucket
 
 POLL = 0.25
 STOP_WITHIN = 2.0
+ASK_AGAIN = 10.0
+"""Seconds until controllers are asked again."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The known pods. `sights` is None before the first answer. `trouble` says why the last read failed, or is ""."""
+    """The known pods. `sights` is None before the first answer. `trouble` says why the last read failed, or is "".
+    `known` is what controllers said about them."""
 
     sights: Sequence[InspectedPod] | None = None
     trouble: str = ""
+    known: Accounts = NO_ACCOUNTS
 
 
 class Follower:
@@ -95,9 +100,47 @@ class Follower:
             self._news.notify_all()
 
 
+class Asker:
+    """Asks the controllers of the nodes of the last view, in a thread of its own. `version` counts the changes of
+    `known`, and `news` guards both."""
+
+    def __init__(self, ask: Callable[[Nodes], Accounts], news: threading.Condition) -> None:
+        self.known = Accounts(trouble="controllers are being asked")
+        self.version = 0
+        self._ask = ask
+        self._news = news
+        self._nodes = Nodes()
+        self._is_asked = False
+        self._thread = BackgroundThread(self._turn, Heartbeat("ask", ASK_AGAIN, time.monotonic, asks=True))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._thread.stop(0.0)
+
+    def want(self, nodes: Nodes) -> None:
+        """Ask about these nodes, at once if others are doubtful than before, and from time to time."""
+        is_news, self._nodes = not self._nodes.doubtful >= nodes.doubtful, nodes
+        if is_news or not self._is_asked:
+            self._is_asked = True
+            self._thread.wake()
+
+    def _turn(self) -> float:
+        if not any(self._nodes):
+            return ASK_AGAIN
+        known = self._ask(self._nodes)
+        if known != self.known:
+            with self._news:
+                self.known = known
+                self.version += 1
+                self._news.notify_all()
+        return ASK_AGAIN
+
+
 class ConsulPods:
     """The pods of the fleet or of one node, or the records of one pod. It follows them while it is entered. With
-    conditions for labels, it also follows the manifests of one pod."""
+    conditions for labels, it also follows the manifests of one pod. `ask` asks the controllers of nodes."""
 
     def __init__(
         self,
@@ -106,27 +149,30 @@ class ConsulPods:
         pod: str | None,
         wait: float,
         selector: Selector = NO_SELECTOR,
+        ask: Callable[[Nodes], Accounts] = lambda _: NO_ACCOUNTS,
     ) -> None:
         self._selector = selector
         self._node = node
         self._pod = pod
         self._news = threading.Condition()
+        self._asker = Asker(ask, self._news)
         self._health = Follower(client(), f"{HEALTH}{pod}/" if pod else HEALTH, wait, self._news)
         below = f"intent/{node}/" if node else "intent/"
         self._intent = Follower(client(), below, wait, self._news) if selector or not pod else None
         self._followers = [follower for follower in (self._health, self._intent) if follower]
+        self._threads: list[Follower | Asker] = [*self._followers, self._asker]
         self._records: dict[str, tuple[KvPair, HealthRecord | None]] = {}
         self._seen: list[int] = []
         self._view = View()
 
     def __enter__(self) -> Self:
-        for follower in self._followers:
-            follower.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for follower in self._followers:
-            follower.stop()
+        for thread in self._threads:
+            thread.stop()
 
     def next(self, within: float) -> View:
         """Returns the view after the next change or `within` seconds. Raises ConsulRefused before the first answer."""
@@ -138,7 +184,7 @@ class ConsulPods:
         return self._view
 
     def _versions(self) -> list[int]:
-        return [follower.version for follower in self._followers]
+        return [thread.version for thread in self._threads]
 
     def _look(self) -> View:
         troubles = [follower.trouble for follower in self._followers if follower.trouble]
@@ -151,7 +197,10 @@ class ConsulPods:
         scheduled = self._intent.pairs if self._intent else None
         intents = inspection.manifests("intent", (scheduled or {}).values())
         pods = inspection.joined(intents, {}, self._decoded(), self._node, self._pod)
-        return View(inspection.selected(pods, self._selector), trouble)
+        chosen, known = inspection.selected(pods, self._selector), self._asker.known
+        if self._intent and chosen:
+            self._asker.want(Nodes.of_pods(chosen))
+        return View(known.applied(chosen), trouble, known)
 
     def _decoded(self) -> dict[PodKey, HealthRecord | None]:
         """Returns every record. Only changed records are decoded again."""

@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
-from controller.cli import inspection, nothing_found
+from controller.cli import accounts, inspection, nothing_found
+from controller.cli.accounts import NO_ACCOUNTS, Accounts, Nodes
 from controller.cli.inspection import InspectedPod
 from controller.cli.names import node_names, pod_names
 from controller.cli.nothing_found import Absence
 from controller.cli.options import (
+    FILE,
     FOLDER,
     check_names,
     client_of,
@@ -45,6 +47,8 @@ from reconcilers.labels import Selector
     show_default=True,
     help="tree: JSON {pod: {node: {...}}}; list: JSON [{node, pod, ...}]; table: text.",
 )
+@click.option("--controller", metavar="URL", help="Ask this controller, `none`: no controller [those of the nodes].")
+@click.option("--controller-ca", type=FILE, help="CA bundle to verify the controllers' certificates [libcurl's].")
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
 @consul_options
@@ -55,6 +59,8 @@ def inspect(
     states: frozenset[str],
     sort: str | None,
     form: str,
+    controller: str | None,
+    controller_ca: Path | None,
     intent_dir: Path | None,
     health_dir: Path | None,
     consul: Mapping[str, Any],
@@ -65,9 +71,16 @@ def inspect(
     and the same of reality), and in addition scheduled, state, note, labels, reason, detail, since, last_probe and
     probed_manifest_sha. `state` is also paused or unchecked, if the manifest asks for no check, and `note` says so, or
     that an older manifest is in force; last_probe is the probe of the last publication. A pod without published health
-    is unknown. Without any pod, the tree is {} and the list is null, as with p2-inspect, and standard error has the
-    likely reason. Labels are read from the manifests, whether or not a controller declares them. With --intent-dir, the
-    node is that of the published health, else the host's name.
+    is unknown.
+
+    Without any pod, the tree is {} and the list is null, as with p2-inspect, and standard error has the likely reason.
+    Labels are read from the manifests, whether or not a controller declares them. With --intent-dir, the node is that
+    of the published health, else the host's name.
+
+    Consul alone does not tell whether a removal is held, or whether and why a pod is checked by an older manifest. The
+    registered controllers of the nodes are asked, at most 16, or the one at --controller. `told_by` is the controller
+    that gave the note; without it the note is from Consul. The table says it in a sentence, on standard error unless on
+    a terminal. With folders, nobody is asked.
 
     In a fleet, or with `publish_uptime` in the configuration, a pod has its uptime: by window (1h, 24h, 7d, 30d) the
     seconds up and down, and the share of time up. The table shows that of 24 hours.
@@ -92,10 +105,14 @@ def inspect(
     if health_dir and not intent_dir:
         raise click.UsageError("--health-dir: expected --intent-dir too")
     with explained(SourceError):
-        found, absence = _in_folders(intent_dir, health_dir, node, pod) if intent_dir else _in_consul(consul, node, pod)
+        known = NO_ACCOUNTS
+        if intent_dir:
+            found, absence = _in_folders(intent_dir, health_dir, node, pod)
+        else:
+            found, absence, known = _in_consul(consul, node, pod, controller, controller_ca)
         pods = [each for each in inspection.selected(found, selector) if not states or each.condition.state in states]
         if form == "table":
-            _show(pods, sort or "state")
+            _show(pods, sort or "state", known)
         else:
             say_json(inspection.as_tree(pods) if form == "tree" else _listed(pods, sort))
     if found and not pods:
@@ -118,11 +135,15 @@ def _in_folders(
     return pods, nothing_found.in_folder((each.key for each in every), intent_dir, node, pod)
 
 
-def _in_consul(consul: Mapping[str, Any], node: str | None, pod: str | None) -> tuple[Sequence[InspectedPod], Absence]:
+def _in_consul(
+    consul: Mapping[str, Any], node: str | None, pod: str | None, controller: str | None, ca_file: Path | None
+) -> tuple[Sequence[InspectedPod], Absence, Accounts]:
     config = load(None, consul, {})
     with client_of(config) as client:
         pods = inspection.from_consul(client, config.tree, node, pod)
-        return pods, Absence("") if pods else nothing_found.in_consul(client, config, node, pod)
+        absence = Absence("") if pods else nothing_found.in_consul(client, config, node, pod)
+        known = accounts.ask(Nodes.of_pods(pods), client, controller, ca_file)
+        return known.applied(pods), absence, known
 
 
 def _listed(pods: Sequence[InspectedPod], sort: str | None) -> list[dict[str, Any]] | None:
@@ -133,7 +154,7 @@ def _listed(pods: Sequence[InspectedPod], sort: str | None) -> list[dict[str, An
     return inspection.as_list(pods) or None
 
 
-def _show(pods: Sequence[InspectedPod], sort: str) -> None:
+def _show(pods: Sequence[InspectedPod], sort: str, known: Accounts) -> None:
     from controller.cli import table  # noqa: PLC0415 - rich is imported only for a table
 
     now = time.time()
@@ -141,6 +162,8 @@ def _show(pods: Sequence[InspectedPod], sort: str) -> None:
     terminal = console()
     if terminal.is_terminal and not terminal.is_dumb_terminal:
         terminal.print(table.drawn(rows, terminal.width))
-        say(f"\n{table.totals(pods)}")
+        say("\n".join(["", table.totals(pods), *filter(None, [known.sentence(pods)])]))
     else:
         say(table.columns(rows))
+        if sentence := known.sentence(pods):
+            say(sentence, err=True)

@@ -7,12 +7,12 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from controller.cli.condition import CONDITIONS, REMEMBERED, Condition
+from controller.cli.condition import CONDITIONS, REMEMBERED, WITHOUT_CHECK, Condition
 from controller.consul import parts as consul_parts
 from controller.consul.client import ConsulClient, KvPair
 from controller.intent.folder import DirectorySource
@@ -32,12 +32,14 @@ UNKNOWN = {"status": HealthState.UNKNOWN.value, "output": ""}
 
 @dataclass(frozen=True, slots=True)
 class InspectedPod:
-    """One pod on one node: its manifests in intent and reality, and its published health."""
+    """One pod on one node: its manifests in intent and reality, and its published health. `told` is what its controller
+    says, if it was asked."""
 
     key: PodKey
     intent: bytes | None
     reality: bytes | None
     record: HealthRecord | None
+    told: Condition | None = None
 
     @property
     def labels(self) -> Labels:
@@ -47,8 +49,16 @@ class InspectedPod:
 
     @property
     def condition(self) -> Condition:
-        """Its state as far as manifest and record tell it."""
-        return CONDITIONS.of(self.key, self.intent, self.record)
+        """Its state as far as manifest and record tell it, with what its controller says."""
+        known, told = CONDITIONS.of(self.key, self.intent, self.record), self.told
+        if told is None:
+            return known
+        return replace(told, state=known.state) if self.record and told.state not in WITHOUT_CHECK else told
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether its controller may know more than Consul tells."""
+        return CONDITIONS.of(self.key, self.intent, self.record).is_doubtful
 
 
 def from_consul(client: ConsulClient, tree: str, node: str | None, pod: str | None) -> list[InspectedPod]:
@@ -185,6 +195,7 @@ def _fields(pod: InspectedPod, now: float) -> dict[str, Any]:
         "scheduled": pod.intent is not None,
         "state": condition.state,
         **({"note": condition.note} if condition.note else {}),
+        **({"told_by": condition.source} if condition.source else {}),
         **({"labels": dict(pod.labels)} if pod.labels else {}),
     }
     if record:

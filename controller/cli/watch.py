@@ -15,12 +15,14 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from controller.cli import inspection, nothing_found, table, terminal
+from controller.cli import accounts, inspection, nothing_found, table, terminal
+from controller.cli.accounts import Accounts, Nodes
 from controller.cli.condition import NO_HEALTH
 from controller.cli.following import ConsulPods, FolderPods, View
 from controller.cli.inspection import InspectedPod
 from controller.cli.names import node_names, pod_names
 from controller.cli.options import (
+    FILE,
     FOLDER,
     check_names,
     client_of,
@@ -100,9 +102,9 @@ class ChangeLines:
 
     def __call__(self, sights: Sequence[InspectedPod]) -> str | None:
         now = timestamp(time.time())
-        known = {sight.key: _state(sight) for sight in sights}
+        known = {sight.key: _written(sight) for sight in sights}
         lines = [
-            f"{now} {sight.key.node} {sight.key.pod} {known[sight.key]}{_detail(sight)}"
+            f"{now} {sight.key.node} {sight.key.pod} {_state(sight)}{_detail(sight)}"
             for sight in sights
             if self._last.get(sight.key) != known[sight.key] and is_chosen(sight, self._states)
         ]
@@ -117,8 +119,13 @@ def is_chosen(pod: InspectedPod, states: frozenset[str]) -> bool:
 
 
 def _state(sight: InspectedPod) -> str:
-    """The status, and the reason if there is one. A line is written when this changes."""
+    """The status, and the reason if there is one."""
     return f"{sight.condition.state} {sight.record.reason if sight.record else ''}".rstrip()
+
+
+def _written(sight: InspectedPod) -> str:
+    """A line is written when this changes: the status, the reason, and what the controller says."""
+    return f"{_state(sight)} {sight.told.note if sight.told else ''}"
 
 
 def _detail(sight: InspectedPod) -> str:
@@ -142,15 +149,16 @@ class LiveTable:
             trouble = f": {safe_words(view.trouble)}" if view.trouble else " …"
             self._live.update(Text(f"waiting for Consul{trouble}"), refresh=True)
         else:
-            self._live.update(self._drawn(view.sights, view.trouble or ("" if view.sights else hint)), refresh=True)
+            trouble = view.trouble or ("" if view.sights else hint)
+            self._live.update(self._drawn(view.sights, trouble, view.known.sentence(view.sights)), refresh=True)
 
-    def _drawn(self, sights: Sequence[InspectedPod], trouble: str) -> Group:
+    def _drawn(self, sights: Sequence[InspectedPod], trouble: str, source: str) -> Group:
         now, room = time.time(), max(1, self._console.height - OTHER_LINES)
         worst = table.ordered([sight for sight in sights if is_chosen(sight, self._states)], self._sort)
         totals = table.totals(sights)
         if len(worst) > room:
             totals += f"; {len(worst) - room} of them have no room here"
-        waiting = f"waiting: {safe_words(trouble)}" if trouble else ""
+        waiting = f"waiting: {safe_words(trouble)}" if trouble else safe_words(source)
         rows = table.drawn([table.row(sight, now) for sight in worst[:room]], self._console.width, one_line=True)
         return Group(rows, Text(f"\n{totals}\n{waiting}", no_wrap=True, overflow="ellipsis"))
 
@@ -173,6 +181,8 @@ class LiveTable:
     show_default=True,
     help="Order of the table; state: the worst first, since: the last change first.",
 )
+@click.option("--controller", metavar="URL", help="Ask this controller, `none`: no controller [those of the nodes].")
+@click.option("--controller-ca", type=FILE, help="CA bundle to verify the controllers' certificates [libcurl's].")
 @click.option("--intent-dir", type=FOLDER, help="Read manifests from this folder instead of Consul.")
 @click.option("--health-dir", type=FOLDER, help="Read health from this folder instead of Consul.")
 @consul_options
@@ -182,6 +192,8 @@ def watch(
     selector: Selector,
     states: frozenset[str],
     sort: str,
+    controller: str | None,
+    controller_ca: Path | None,
     intent_dir: Path | None,
     health_dir: Path | None,
     consul: Mapping[str, Any],
@@ -194,6 +206,10 @@ def watch(
     not exist any more. With --health, each change prints all nodes of the pod with their status, sorted and followed by
     a blank line. If Consul does not answer, watch reports it once and retries; if there are no pods, it says the likely
     reason and waits. With --intent-dir, the node is that of the published health, else the host's name.
+
+    Consul alone does not tell whether a removal is held, or whether and why a pod is checked by an older manifest. The
+    registered controllers of the nodes are asked every ten seconds, at most 16, or the one at --controller. The table
+    says so below. With folders or --health, nobody is asked.
 
     \b
     Examples:
@@ -220,7 +236,12 @@ def watch(
             FolderPods(intent_dir, health_dir, node, pod, selector)
             if intent_dir
             else ConsulPods(
-                partial(ConsulClient, config.consul_settings(os.environ)), node, pod, config.consul.wait, selector
+                partial(ConsulClient, config.consul_settings(os.environ)),
+                node,
+                pod,
+                config.consul.wait,
+                selector,
+                partial(_ask, config, controller, controller_ca),
             )
         )
         with suppress(KeyboardInterrupt), pods, _screen(pod, states, sort) as screen:
@@ -231,6 +252,11 @@ def watch(
                 if view.sights is not None and hint is None:
                     hint = "" if view.sights else _hint(config, intent_dir, health_dir, node, pod)
                 screen.show(view, hint or "")
+
+
+def _ask(config: Config, controller: str | None, ca_file: Path | None, nodes: Nodes) -> Accounts:
+    with ConsulClient(config.consul_settings(os.environ)) as client:
+        return accounts.ask(nodes, client, controller, ca_file)
 
 
 def _hint(config: Config, intent_dir: Path | None, health_dir: Path | None, node: str | None, pod: str | None) -> str:

@@ -141,6 +141,10 @@ class IntentWatch:
         """The number of pods that are kept although the last listing lacks them."""
         return sum(len(node.verdict.held) for node in self._all_nodes())
 
+    def held_pods(self) -> Mapping[PodKey, str]:
+        """The same pods, and why each is kept. Any thread may call this."""
+        return {key: node.verdict.reason for node in self._all_nodes() for key in node.verdict.held}
+
     def held_because(self) -> str:
         """Why these pods are kept, or "" if there are none."""
         return next((node.verdict.reason for node in self._all_nodes() if node.verdict.held), "")

@@ -1,7 +1,7 @@
 """Reads from Consul who the members of a fleet are: the passing instances of the service of the controllers."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +22,8 @@ FLEET, MEMBER, STARTED = "fleet", "member", "started"
 WORST_FIRST = (HealthState.CRITICAL, HealthState.WARNING)
 SCHEMES = frozenset({"http", "https"})
 """A page with another scheme is not shown, because a link to it could run a script."""
+MOST_NODES = 100
+"""The nodes whose controllers are searched for at once."""
 PATH = f"/v1/health/service/{NAME}"
 
 
@@ -125,7 +127,17 @@ def read_probers(client: ConsulClient, node: str) -> Sequence[Prober]:
     Raises:
         ConsulError: Consul did not answer, or refused the request.
     """
-    instances = client.query("members", PATH, (), _instances_of)
+    return _probers(client.query("members", PATH, (), _instances_of), node)
+
+
+def read_pages(client: ConsulClient, nodes: Collection[str]) -> Sequence[str]:
+    """Returns the pages of the passing controllers that check any of these nodes, each once. Raises ConsulError."""
+    instances = client.query("members", PATH, (), _instances_of) if nodes else []
+    probers = [each for node in sorted(nodes)[:MOST_NODES] for each in _probers(instances, node)]
+    return list(dict.fromkeys(each.page for each in probers if each.page and each.status is not HealthState.CRITICAL))
+
+
+def _probers(instances: Sequence[_Instance], node: str) -> Sequence[Prober]:
     fleets = defaultdict[str, dict[str, Prober]](dict)
     found = []
     for instance in instances:

@@ -48,6 +48,8 @@ def listing(pods: Sequence[PodView], query: PodQuery) -> PodPage:
     chosen = [pod for pod in pods if pod.state in query.state] if query.state else pods
     if wanted := query.selector:
         chosen = [pod for pod in chosen if matches(pod.labels, wanted)]
+    if query.noted:
+        chosen = [pod for pod in chosen if pod.note]
     if words := list(dict.fromkeys(query.q.lower().split())):
         chosen = [pod for pod in chosen if _has(pod, words)]
     paging = query.within(len(chosen))

@@ -14,7 +14,7 @@ from controller.health.history import Transition
 from controller.health.store import HealthStore, Tracked
 from controller.intent.manifest_store import Intent, ManifestStore
 from reconcilers.damping import Flapping
-from reconcilers.explanation import Situation, explain, progress
+from reconcilers.explanation import Situation, explain, note, progress
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.labels import NO_SELECTOR, Selector, matches
 from reconcilers.record import HealthRecord, Unsettled
@@ -42,7 +42,8 @@ class PodState(StrEnum):
 class PodView(NamedTuple):
     """One pod at the time of the request. It is a tuple, because lists have 10,000 of them.
 
-    Times are seconds since the epoch, 0 for never. `took` is the duration of the last probe, -1 without a probe.
+    Times are seconds since the epoch, 0 for never. `took` is the duration of the last probe, -1 without a probe. `held`
+    says why the removal of its manifest is held, "" if it is not.
     """
 
     key: PodKey
@@ -55,6 +56,7 @@ class PodView(NamedTuple):
     health: CheckHealth | None
     intent: Intent | None
     flapping: Flapping | None
+    held: str = ""
 
     @property
     def labels(self) -> Labels:
@@ -86,6 +88,26 @@ class PodView(NamedTuple):
         if not (check and check.last and check.last.generation == check.generation):
             return ""
         return "" if check.last.outcome is Outcome.SUCCESS else f"last seen: {check.last.detail}"
+
+    @property
+    def note(self) -> str:
+        """Why what runs is not what its newest manifest asks for; "" if it is that."""
+        return note(self.situation())
+
+    def situation(self, cut_off: str = "") -> Situation:
+        """Returns what the sentences about the pod are made of. `cut_off` says why failures are this node's fault."""
+        check, intent = self.check, self.intent
+        last = check.last if check else None
+        return Situation(
+            self.health,
+            check.spec if check else None,
+            last if check and last and last.generation == check.generation else None,
+            intent.manifest if intent else None,
+            str(intent.error) if intent and intent.error else "",
+            self.flapping,
+            cut_off,
+            self.held,
+        )
 
     @property
     def output(self) -> str:
@@ -141,7 +163,8 @@ class ManifestProblem:
 
 
 class PodViews:
-    """Reads the stores. `flapping` returns the damped pods, and `published` the published record of a pod."""
+    """Reads the stores. `flapping` returns the damped pods, `published` the published record of a pod, and `held` why
+    the removal of pods is held."""
 
     def __init__(
         self,
@@ -150,12 +173,14 @@ class PodViews:
         *,
         flapping: Callable[[], Mapping[PodKey, Flapping]],
         published: Callable[[PodKey], HealthRecord | None],
+        held: Callable[[], Mapping[PodKey, str]] = dict,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._healths = healths
         self._manifests = manifests
         self._flapping = flapping
         self._published = published
+        self._held = held
         self.clock = clock
 
     def mark(self) -> str:
@@ -195,18 +220,9 @@ class PodViews:
         if check is None and intent is None:
             return None
         flapping = self._flapping().get(key)
-        view = self._view(key, check, intent, flapping)
-        last = check.last if check else None
-        situation = Situation(
-            view.health,
-            check.spec if check else None,
-            last if check and last and last.generation == check.generation else None,
-            intent.manifest if intent else None,
-            str(intent.error) if intent and intent.error else "",
-            flapping,
-            self._healths.cut_off,
-        )
-        return PodSnapshot(view, last, explain(situation), self._published(key), self.uptime(key))
+        view = self._view(key, check, intent, flapping)._replace(held=self._held().get(key, ""))
+        last, why = check.last if check else None, explain(view.situation(self._healths.cut_off))
+        return PodSnapshot(view, last, why, self._published(key), self.uptime(key))
 
     def invalid(self) -> list[ManifestProblem]:
         """Returns the invalid manifests, sorted by key."""
@@ -230,12 +246,14 @@ class PodViews:
         return sorted(found, key=lambda each: each.key)
 
     def _each_view(self) -> Iterator[PodView]:
-        intents, flapping = dict(self._manifests.intents()), self._flapping()
+        intents, flapping, held = dict(self._manifests.intents()), self._flapping(), self._held()
         for check in self._healths.all():
             key = check.spec.key
-            yield self._view(key, check, intents.pop(key, None), flapping.get(key))
+            view = self._view(key, check, intents.pop(key, None), flapping.get(key))
+            yield view._replace(held=held[key]) if key in held else view
         for key, intent in intents.items():
-            yield self._view(key, None, intent, None)
+            view = self._view(key, None, intent, None)
+            yield view._replace(held=held[key]) if key in held else view
 
     def _view(self, key: PodKey, check: Tracked | None, intent: Intent | None, flapping: Flapping | None) -> PodView:
         if check is None:

@@ -111,6 +111,7 @@ class PodQuery(Paging):
         "", max_length=200, description="Only pods of whose pod, node or reason each of these words is a part."
     )
     label: Conditions = Field((), description=OF_LABELS)
+    noted: bool = Field(False, description="Only pods with a note.")
     sort: Order = Field("state", description="By which column; with a minus sign the greatest comes first.")
 
     @classmethod

@@ -76,7 +76,7 @@ def test_the_description_names_every_route_and_parameter(client: Client) -> None
         "/openapi.json",
     }
     parameters = client.description["paths"]["/pods"]["get"]["parameters"]
-    assert {each["name"] for each in parameters} == {"state", "q", "label", "sort", "page", "per_page"}
+    assert {each["name"] for each in parameters} == {"state", "q", "label", "noted", "sort", "page", "per_page"}
 
 
 def test_pods_are_listed_as_on_the_page(site: Site, client: Client) -> None:
@@ -100,9 +100,18 @@ def test_pods_are_listed_as_on_the_page(site: Site, client: Client) -> None:
         "detail": "answered 503",
         "excerpt": "db is down",
         "labels": {},
+        "note": "its manifest is gone, and the check continues until the removal is confirmed",
         "evidence": "",
     }
     assert client.get("/pods?state=passing&q=b&sort=-pod")["pods"][0]["evidence"] == "1 of 2 misses"
+
+
+def test_pods_with_a_note_can_be_listed_alone(site: Site, client: Client) -> None:
+    site.schedule(1, good=GOOD, kept=b"id: kept\n", cron=b"id: cron\n", wrong=BAD)
+    site.held[PodKey(NODE, "kept")] = "2 of 2 pods gone at once"
+    listed = {pod["pod"]: pod["note"] for pod in client.get("/pods?noted=true", "/pods")["pods"]}
+    assert listed.pop("wrong").startswith("its manifest is invalid: status_port: ")
+    assert listed == {"kept": "its manifest is gone, and its removal is held: 2 of 2 pods gone at once"}
 
 
 def test_one_pod_is_described_in_full(site: Site, client: Client) -> None:

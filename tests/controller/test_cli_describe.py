@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from controller.cli.description import Description, decoded, lines_of
-from controller.consul.client import AgentCheck, ConsulClient
-from controller.consul.registration import controller_service
 from controller.web.api.detail import PodDetail
 from reconcilers.escaping import safe_lines
 from reconcilers.health import HealthState, Reason
@@ -20,7 +18,7 @@ from reconcilers.spec import PodKey
 from tests.support.cli import complaint, good, on, run
 from tests.support.consul import Agent
 from tests.support.fake_http import FakeServer, Reply
-from tests.support.shares import register
+from tests.support.shares import enrol, register
 from tests.support.site import NODE, Site
 from tests.support.terminal import OnTerminal
 
@@ -49,12 +47,6 @@ def put_record(consul: Agent, node: str, manifest: bytes = MANIFEST) -> None:
         PodKey(node, "isup"), HealthState.CRITICAL, Reason.STATUS, "status 500", "oops", 1.7e9, 1.7e9, manifest_sha=sha
     )
     consul.put(f"health/isup/{node}", record.encode(1.7e9))
-
-
-def enrol(client: ConsulClient, node: str, port: int) -> None:
-    """Registers the controller of a node, whose page is at this port."""
-    service = controller_service(node, "1", "http", "127.0.0.1", port)
-    client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", "", "passing"), 60.0)
 
 
 def test_a_controller_tells_everything_of_its_pod(site: Site) -> None:
@@ -103,7 +95,7 @@ def test_without_a_controller_consul_alone_tells_what_it_has(consul: Agent) -> N
     assert "Probed by    no registered controller\n" in said
     assert said.endswith("Source       Consul alone, because no controller of its node is registered\n")
     put_record(consul, "web1", MANIFEST + b"status_http: true\n")
-    assert "status 500; this is the health of an older manifest; the new one is not" in good(
+    assert "status 500; this is the health of an older manifest: the new one is being" in good(
         on(consul, "describe", "isup")
     )
     consul.put("intent/web1/isup", b"id: isup\nstatus: {timeout: 9x}\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cli.condition import NO_HEALTH, OLDER, STATES, Condition, Conditions
+from controller.cli.condition import NO_HEALTH, OLDER, REMAINS, STATES, Condition, Conditions
 from reconcilers.health import HealthState
 from reconcilers.options import Rules
 from reconcilers.p2 import manifest as p2manifest
@@ -41,7 +41,7 @@ def record(manifest: bytes = b"") -> HealthRecord:
         (GOOD, record(FREE), ("passing", OLDER)),
         (FREE, record(FREE), ("passing", "")),
         (None, None, ("unknown", "not scheduled")),
-        (None, record(), ("passing", "not scheduled, and not removed yet")),
+        (None, record(), ("passing", REMAINS)),
         (b"id: a\n", None, ("unchecked", "its manifest has no status_port")),
         (b"id: a\n", record(), ("passing", "its manifest has no status_port")),
         (b"id: a\nstatus: {paused: true}\n", record(), ("paused", "its manifest has status.paused")),

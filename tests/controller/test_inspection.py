@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller.cli import inspection
+from controller.cli.condition import REMAINS
 from controller.consul.client import KvPair
 from controller.intent.source import SourceError
 from controller.publish.folder import DirectoryLease, DirectorySink
@@ -52,7 +53,7 @@ def shown(scheduled: bool) -> dict[str, object]:
         "reality_manifest_sha": "",
         "scheduled": scheduled,
         "state": "critical",
-        **({} if scheduled else {"note": "not scheduled, and not removed yet"}),
+        **({} if scheduled else {"note": REMAINS}),
         "reason": "status",
         "detail": "answered with status 500",
         "since": "2023-11-14T22:13:20.000000Z",

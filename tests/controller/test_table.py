@@ -8,6 +8,7 @@ from io import StringIO
 from rich.console import Console
 
 from controller.cli import table
+from controller.cli.condition import REMAINS
 from controller.cli.inspection import InspectedPod
 from reconcilers.health import CheckHealth, HealthState, Reason
 from reconcilers.record import HealthRecord
@@ -62,10 +63,7 @@ def test_plain_columns_stand_below_each_other_and_are_never_cut() -> None:
 
 def test_what_no_longer_is_scheduled_is_said_to_be_so() -> None:
     left = sight("isup", HealthState.CRITICAL, Reason.STATUS, "status 500")
-    assert (
-        table.row(InspectedPod(left.key, None, None, left.record), NOW).detail
-        == "not scheduled, and not removed yet; status 500"
-    )
+    assert table.row(InspectedPod(left.key, None, None, left.record), NOW).detail == f"{REMAINS}; status 500"
     assert table.row(InspectedPod(left.key, None, b"", None), NOW).detail == "not scheduled"
 
 

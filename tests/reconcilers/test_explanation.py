@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconcilers.damping import Flapping
-from reconcilers.explanation import Situation, explain, progress
+from reconcilers.explanation import Situation, explain, note, progress
 from reconcilers.health import CheckHealth, HealthState, Outcome, ProbeResult, Reason
 from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey, Unprobed
 
@@ -21,6 +21,7 @@ PASSING = CheckHealth(HealthState.PASSING, since=80.0, detail="", successes=2)
 SLOW = ProbeResult(KEY, 1, Outcome.WARNING, 90.0, 0.6, Reason.SLOW, "the probe took 612 ms.")
 WARNED = CheckHealth(HealthState.WARNING, Reason.SLOW, 80.0, "the probe took 612 ms.")
 UNKNOWN = CheckHealth()
+HELD = "its manifest is gone, and its removal is held"
 
 
 def pod(health: CheckHealth, last: ProbeResult | None = FAILED, spec: CheckSpec = SPEC, cut_off: str = "") -> Situation:
@@ -201,3 +202,24 @@ def test_the_sentence_fits_the_situation(situation: Situation, sentence: str) ->
 )
 def test_progress_counts_the_results_that_do_not_yet_change_the_state(health: CheckHealth, text: str) -> None:
     assert progress(health, SPEC) == text
+
+
+@pytest.mark.parametrize(
+    ("situation", "expected"),
+    [
+        (Situation(), ""),
+        (pod(PASSING, FINE), ""),
+        (Situation(error="no YAML"), "its manifest is invalid: no YAML"),
+        (replace(pod(PASSING), error="no YAML"), "an older manifest is in force, the newest is invalid: no YAML"),
+        (replace(pod(PASSING), held="5 of 5 pods gone at once"), f"{HELD}: 5 of 5 pods gone at once"),
+        (replace(Situation(manifest=MANIFEST), held="no", error="no YAML"), f"{HELD}: no"),
+        (Situation(PASSING, SPEC), "its manifest is gone, and the check continues until the removal is confirmed"),
+        (replace(pod(PASSING), manifest=Manifest(KEY, ONCE)), "a new version of its manifest is being deployed"),
+    ],
+)
+def test_a_note_says_why_what_runs_is_not_what_the_newest_manifest_asks_for(
+    situation: Situation, expected: str
+) -> None:
+    assert note(situation) == expected
+    if situation.held and situation.health:
+        assert explain(situation).endswith(f"; {expected}.")

@@ -24,6 +24,12 @@ def register(client: ConsulClient, member: str, status: str = "passing", output:
     assert client.update_check(service.id, status, output)
 
 
+def enrol(client: ConsulClient, node: str, port: int) -> None:
+    """Registers the controller of a node, whose page is at this port."""
+    service = controller_service(node, "1", "http", "127.0.0.1", port)
+    client.register_service(service, AgentCheck(service.id, service.id, "Podpulse", "", "passing"), 60.0)
+
+
 def publish(consul: Agent, node: str, pod: str, status: HealthState = HealthState.PASSING) -> None:
     record = HealthRecord(PodKey(node, pod), status, detail=f"{pod} says so", since=STARTED, last_probe=STARTED)
     consul.put(f"health/{pod}/{node}", record.encode(STARTED))

@@ -53,6 +53,7 @@ class Site(AbstractContextManager["Site"]):
         self.manifests = ManifestStore(Rules(allow_headers=True, allow_send=True), wall_clock=lambda: NOW - 60)
         self.flapping: dict[PodKey, Flapping] = {}
         self.published: dict[PodKey, HealthRecord] = {}
+        self.held: dict[PodKey, str] = {}
         self.unhealthy: list[str] = []
         self.unready: list[str] = []
         self.noticed: list[str] = []
@@ -66,6 +67,7 @@ class Site(AbstractContextManager["Site"]):
             self.manifests,
             flapping=lambda: self.flapping,
             published=self.published.get,
+            held=lambda: self.held,
             clock=lambda: NOW,
         )
         self.web = Web(

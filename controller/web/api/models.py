@@ -61,6 +61,10 @@ class Pod(OfPod):
     labels: Annotated[dict[str, str], BeforeValidator(dict)] = Field(
         description="Those of the manifest that the configuration declares."
     )
+    note: SoundText = Field(
+        description='Why what runs is not what its newest manifest asks for: it is invalid, gone or being deployed; "" '
+        "if it is that."
+    )
     evidence: str = Field(description='How far the probes are on the way to another state, such as "1 of 3 misses".')
 
 
