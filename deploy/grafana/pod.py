@@ -9,13 +9,15 @@ from deploy.grafana.links import page_of_this_pod
 from deploy.grafana.panels import coloured, graph, limited, now, number, over_time, stacked, timeline, uptime
 from deploy.grafana.variables import ONE_POD
 
-SAME = "on (instance, node, pod)"
+OF_POD = "instance, node, pod"
+SAME = f"on ({OF_POD})"
 FOUND = f"""sum by (instance, node, pod) (
     podpulse_health{{{ONE_POD},state="warning"}}
     or 2 * podpulse_health{{{ONE_POD},state="unknown"}}
     or 3 * podpulse_health{{{ONE_POD},state="critical"}})"""
 """The index of the pod's state in `look.NUMBERED_STATES`."""
 PUBLISHED = f"""({FOUND}) * {SAME} (1 - podpulse_flapping{{{ONE_POD}}}) + {SAME} 4 * podpulse_flapping{{{ONE_POD}}}"""
+NO_REASON = f'label_replace(0 * podpulse_check_interval_seconds{{{ONE_POD}}}, "reason", "none", "", "")'
 REASON = f"podpulse_probe_failure_reason{{{ONE_POD}}} == 1 or podpulse_probe_warning_reason{{{ONE_POD}}} == 1"
 
 
@@ -54,7 +56,7 @@ def _reason() -> stat.Panel:
         number(
             "Reason",
             "Why the last probe failed or is a warning. deploy/operations.md says what to do for each reason.",
-            now(f'{REASON} or on () label_replace(vector(0), "reason", "none", "", "")', "{{reason}}"),
+            now(f"{REASON} or on ({OF_POD}) {NO_REASON}", "{{reason}}"),
         )
         .text_mode(common.BigValueTextMode.NAME)
         .thresholds(look.thresholds(look.NONE_IS_GOOD))

@@ -1,5 +1,6 @@
 """Every query of the dashboards runs in a real Prometheus, which scrapes real controllers with all kinds of pods."""
 
+import json
 import re
 import time
 from collections.abc import Iterable
@@ -133,6 +134,7 @@ def test_every_query_has_a_result_and_uses_exported_metrics(scene: tuple[Control
     for one, choice in choices[::2]:
         until(lambda shown=one, of=choice: "no data" not in drawn(shown, prometheus, of), ANSWERED_WITHIN)  # type: ignore[misc]
     assert unplaced(prometheus, dashboards, asked) == set()
+    assert unlinked(prometheus, dashboards, asked) == set()
 
     for query, label in values:
         assert {labels.get(label) for labels in prometheus.series(query.expression)} & set(NAMES), query
@@ -170,6 +172,24 @@ def unplaced(prometheus: Prometheus, dashboards: Iterable[Dashboard], asked: Ite
         if (title := query.place[:-2]) in places
         for series in answers(prometheus, query)
         for label in series.labels.keys() - places[title]
+    }
+
+
+def unlinked(prometheus: Prometheus, dashboards: Iterable[Dashboard], asked: Iterable[Query]) -> set[tuple[str, str]]:
+    """Returns the labels that the links of a panel need and a series does not have."""
+    needed = {
+        f"{one.uid}: {panel['title']}": set(
+            re.findall(r"\$\{__(?:data\.fields|field\.labels)\.(\w+)\}", json.dumps(panel))
+        )
+        for one in dashboards
+        for panel in one.panels
+    }
+    return {
+        (title, label)
+        for query in asked
+        if (title := query.place[:-2]) in needed
+        for series in answers(prometheus, query)
+        for label in needed[title] - series.labels.keys()
     }
 
 

@@ -1,6 +1,5 @@
 """A site for the pictures: a node with pods of all kinds, a fleet of two members, and a controller that is down."""
 
-import itertools
 import shutil
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from tests.support.fleet import Fleet
 from tests.support.net import free_ports
 from tests.support.prometheus import Prometheus
 from tests.support.rules import FOLDER, hasty
-from tests.support.targets import Behaviour, Connection, Target, answer, slow
+from tests.support.targets import Target, answer, by_turns, slow
 
 ROOT = Path(__file__).parents[3]
 NODE, MEMBERS, GONE = "node1", ("member1", "member2"), "node9"
@@ -112,7 +111,7 @@ def _play(seconds: int, controller: Controller, node: Fleet, target: Target, sec
     """What happens, second by second."""
     clock = threading.Event()
     target.behave(answer(429), "/catalog")
-    target.behave(_by_turns(answer(), answer(503)), "/sessions")
+    target.behave(by_turns(answer(), answer(503)), "/sessions")
     for second in range(seconds):
         for number, pod in enumerate(("billing-api", "gateway", "shop-api", "shop-web", "worker", "search")):
             target.behave(slow(0.002 + 0.004 * ((second // 5 * 7 + number * 3) % 11)), f"/{pod}")
@@ -130,12 +129,3 @@ def _play(seconds: int, controller: Controller, node: Fleet, target: Target, sec
             case _ if second == CHANGE_AT:
                 node.schedule("invoices")
         clock.wait(1.0)
-
-
-def _by_turns(*behaviours: Behaviour) -> Behaviour:
-    turns = itertools.cycle(behaviours)
-
-    def behave(connection: Connection) -> None:
-        next(turns)(connection)
-
-    return behave
