@@ -84,7 +84,7 @@ def test_orphans_are_reported_again_until_they_are_gone_also_after_an_error(benc
     keeper = bench.keeper(reported.extend, 0.01)
     bench.client.cancel()
     keeper.start()
-    until(lambda: "unavailable" in bench.asked)
+    until(lambda: "cancelled" in bench.asked)
     bench.client.reopen()
     until(lambda: len(reported) > 2)
     keeper.stop(5.0, destroy=False)
