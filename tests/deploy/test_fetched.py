@@ -1,4 +1,4 @@
-"""Where programs come from that are not on `PATH`: the one that CONSUL names, and packages of a suite of Debian's."""
+"""Where programs come from that are not on `PATH`: that which CONSUL names, packages of a suite of Debian's, .venv."""
 
 import os
 import shutil
@@ -66,3 +66,32 @@ def test_a_package_is_of_the_suite_that_is_asked_for_whatever_is_installed_or_pi
     (changes,) = (tmp_path / "hello" / "usr" / "share" / "doc" / "hello").glob("changelog.Debian.gz")
     first = subprocess.run(["zcat", changes], capture_output=True, text=True, check=True).stdout.partition("\n")[0]
     assert first.startswith("hello (2.10-2)")
+
+
+NO_VENV = """#!/bin/sh
+[ "$1" = -c ] && echo "$0"
+"""
+
+
+@pytest.mark.parametrize(
+    ("stamp", "why"),
+    [
+        (None, "deploy/venv did not make it, or was interrupted"),
+        ("root /elsewhere\npython /usr/bin/python3.9\n", "it was made in /elsewhere"),
+        ("root {root}\npython /usr/bin/python3.9\n", "it was made with /usr/bin/python3.9"),
+    ],
+)
+def test_it_is_said_why_a_venv_is_replaced(stamp: str | None, why: str, tmp_path: Path) -> None:
+    for folder in ("deploy", ".venv"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "deploy/venv", tmp_path / "deploy")
+    python = tmp_path / "python"
+    python.write_text(NO_VENV)
+    python.chmod(0o755)
+    if stamp:
+        (tmp_path / ".venv/made-from").write_text(stamp.format(root=tmp_path))
+    command = [tmp_path / "deploy/venv", "requirements.txt"]
+    environ = os.environ | {"PYTHON": str(python)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"venv: replacing {tmp_path}/.venv: {why}\n")

@@ -152,7 +152,7 @@ def test_a_version_that_is_not_healthy_is_rolled_back(host: Host) -> None:
 
 
 def test_a_first_version_that_is_not_healthy_is_reported(host: Host) -> None:
-    assert "no version before" in host.install("1", "--unit", refused="healthy", code=1)
+    assert "there is no other version to put back" in host.install("1", "--unit", refused="healthy", code=1)
 
 
 def test_an_upgrade_installs_its_unit_and_a_rollback_the_one_before(host: Host) -> None:
@@ -209,6 +209,37 @@ def test_an_installation_that_was_killed_is_made_again_and_two_at_once_are_refus
 
     until(has_made_it_again, what="the lock to be free")
     assert host.versions == ["1", "3"], "nothing is left of what was not completed"
+
+
+def kill_at(host: Host, command: list[str], number: int) -> None:
+    """Kills the command when it has printed so many of its own commands, and waits for the one that it had started."""
+    with subprocess.Popen(command, env=host.environ(), stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout
+        printed = 0
+        for line in killed.stdout:
+            printed += line.startswith("+ ")
+            if printed == number:
+                killed.kill()
+    subprocess.run(["flock", host.current.parent, "true"], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 5, 6, 8])
+def test_after_a_kill_there_is_a_program_and_the_same_command_completes_the_change(host: Host, number: int) -> None:
+    host.install("1", "--unit")
+    unit = host.unit.read_text()
+    assert host.controlled
+    host.unit_of_checkout.write_text(host.unit_of_checkout.read_text() + "# 2\n")
+    kill_at(host, host.command("--wheel", host.wheel("2")), number + 6)
+    assert (host.current / "bin/podpulse").exists()
+    host.install("2")
+    assert "daemon-reload" in host.controlled
+    assert (host.version, host.unit.read_text()) == ("2", f"{unit}# 2\n")
+    kill_at(host, host.command("--rollback"), number)
+    assert (host.current / "bin/podpulse").exists()
+    if host.version == "2" or (host.current.parent / ".podpulse-switching").is_symlink():
+        host.run("--rollback")
+    assert "daemon-reload" in host.controlled
+    assert (host.version, host.unit.read_text()) == ("1", unit)
 
 
 def test_a_failed_installation_changes_nothing_and_leaves_nothing(host: Host) -> None:
