@@ -90,7 +90,7 @@ def test_it_is_said_why_a_venv_is_replaced(stamp: str | None, why: str, tmp_path
     python.chmod(0o755)
     if stamp:
         (tmp_path / ".venv/made-from").write_text(stamp.format(root=tmp_path))
-    command = [tmp_path / "deploy/venv", "requirements.txt"]
+    command = [str(tmp_path / "deploy/venv"), "requirements.txt"]
     environ = os.environ | {"PYTHON": str(python)}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1
