@@ -81,3 +81,9 @@ class DecodedKeys:
             inherits = self._is_fleet and pair.session
             return (Elsewhere if inherits else Unsettled).of_record(replace(record, key=key))
         return Unsettled(key, HealthState.UNKNOWN, detail="it could not be decoded because of an unexpected exception")
+
+
+def oldest_of_each_node(known: Mapping[PodKey, HealthRecord]) -> Collection[PodKey]:
+    """Returns the key of each node that is known for longest, of those that are settled."""
+    settled = [key for key, record in known.items() if not isinstance(record, Unsettled)]
+    return {key.node: key for key in reversed(settled)}.values()

@@ -29,7 +29,7 @@ from controller.consul.client import (
 )
 from controller.consul.holders import HELD, Holders
 from controller.publish.batches import SizeLimit, batches, body_size, halves
-from controller.publish.decoded_keys import DecodedKeys
+from controller.publish.decoded_keys import DecodedKeys, oldest_of_each_node
 from controller.publish.given_up import GIVEN_UP
 from controller.publish.handover import Change, Handover
 from controller.publish.kv_keeper import IN_A_ROW
@@ -133,8 +133,7 @@ class KvSink:
 
     def _write(self, left: list[list[Change]]) -> dict[PodKey, str]:
         """Writes these batches, the last one first. Returns the keys that failed, with the errors."""
-        failed: dict[PodKey, str] = {}
-        refusals = 0
+        failed, refusals = dict[PodKey, str](), 0
         self._handover.begin()
         while left:
             batch = left.pop()
@@ -144,10 +143,11 @@ class KvSink:
                 self._refused.difference_update(change.key for change in batch)
                 refusals = 0
             except ConsulUnavailable as error:
+                failed |= _all(itertools.chain(batch, *left), str(error))
                 if error.sent:
                     self._unanswered |= dict.fromkeys(change.key for change in batch)
-                failed |= self._unsettle(batch, str(error)) if error.sent else _all(batch, str(error))
-                return failed | _all(itertools.chain(*left), str(error))
+                    self._unsettle(batch, str(error))
+                return failed
             except ConsulRefused as error:
                 if len(batch) > 1:
                     left += halves(batch)
@@ -225,10 +225,12 @@ class KvSink:
         return differing
 
     def glance(self, beat: Callable[[], None] = lambda: None) -> Collection[PodKey]:
-        """Does the same with one known record of each node. It may show that the node is another member's."""
-        with self._lock:
-            keys = [*{key.node: key for key in self._known}.values()]
-        return self._look(keys, beat)[0]
+        """Does the same with the oldest known record of each node. If its key differs, all keys of the node are read.
+        They may show that the node is another member's. A key that the heir has deleted does not."""
+        known = self._known.copy()
+        differing = self._look(oldest_of_each_node(known), beat)[0]
+        nodes = {key.node for key in differing}
+        return {*differing, *self._look([key for key in known if key.node in nodes], beat)[0]}
 
     def _look(self, keys: Collection[PodKey], beat: Callable[[], None]) -> tuple[Collection[PodKey], set[PodKey]]:
         """Returns the keys that differ from the known records, and those that may not be read."""
@@ -276,8 +278,7 @@ class KvSink:
     def _commit(self, batch: Sequence[Change]) -> dict[PodKey, str]:
         """Writes as much of `batch` as possible: changes that Consul names as failed are left out of the next try, and
         changes of nodes that are another member's now are forgotten."""
-        failed: dict[PodKey, str] = {}
-        refused: dict[Change, str] = {}
+        failed, refused = dict[PodKey, str](), dict[Change, str]()
         left = list(batch)
         while left:
             if not (session := self._current()):

@@ -329,6 +329,21 @@ def test_a_glance_reads_one_key_of_each_node_and_shows_that_the_node_is_lost(m1:
     assert m1.share.owns(OTHER_NODE)
 
 
+def test_a_glance_shows_that_a_node_is_lost_although_the_heir_has_deleted_the_key_that_it_reads(
+    m1: Member, m2: Member
+) -> None:
+    """For the heir the first pod has no check. What is left of its key does not say who has the node."""
+    first, *others = records = named(5, NODE)
+    assert m1.sink.write(records, []) == {}
+    m2.sink.leftovers(NODE)
+    assert m2.sink.write(others, [first.key]) == {}
+    lost = m1.sink.glance()
+    assert lost == {each.key for each in records}
+    assert m1.sink.write(records, []) == {}
+    assert not m1.share.owns(NODE)
+    assert key_of(m1.agent, first.key) is None
+
+
 def test_a_look_does_not_report_the_keys_of_a_node_that_was_lost_meanwhile(m1: Member, m2: Member) -> None:
     m1.sink.write([PASSING], [])
 

@@ -64,6 +64,11 @@ class Scale:
     members: int = 0
     nodes: int = 1
 
+    @property
+    def services(self) -> bool:
+        """Whether services of the agent are published too. A fleet publishes none."""
+        return self.acl and not self.members
+
 
 class Stage(AbstractContextManager["Stage"]):
     """As a context manager all of it runs inside; the controllers are started by `raise_curtain`.
@@ -111,7 +116,7 @@ class Stage(AbstractContextManager["Stage"]):
 
     def _note_setup(self) -> None:
         scale, nodes = self.scale, self._nodes_of_pods() if self.scale.members else {}
-        setup = Setup(time.monotonic(), scale.seed, scale.interval, scale.timeout, services=scale.acl, nodes=nodes)
+        setup = Setup(time.monotonic(), scale.seed, scale.interval, scale.timeout, services=scale.services, nodes=nodes)
         self.recorder.note(setup)
 
     def _nodes_of_pods(self) -> dict[str, str]:
@@ -169,7 +174,7 @@ class Stage(AbstractContextManager["Stage"]):
         """Returns the configuration file of a controller."""
         member = {"fleet": FLEET} if controller.member else {}
         token = {"token_file": str(self.token_file)} if self.scale.acl else {}
-        places = {"publish": ["kv", "agent"]} if self.scale.acl else {}
+        places = {"publish": ["kv", "agent"]} if self.scale.services else {}
         line = f"http://127.0.0.1:{controller.proxy.port}"
         consul = {"address": line, **token} | self._options.get("consul", {})
         return {
@@ -257,12 +262,12 @@ class Stage(AbstractContextManager["Stage"]):
         open_ = {name for name, pod in pods.items() if pod.spoiled}
         statuses = {name: pod.status for name, pod in pods.items()}
         flapping = {name for name, record in known.items() if record.reason == "flapping"}
-        services = self.observer.services() if self.scale.acl else known
+        services = self.observer.services() if self.scale.services else known
         return (
             known.keys() - open_ == services.keys() - open_ == wanted - open_
             and all(record.session in live for record in known.values())
             and all(record.status == statuses[name] for name, record in known.items() if name not in flapping)
-            and (not self.scale.acl or self._has_right_services(statuses, flapping | open_))
+            and (not self.scale.services or self._has_right_services(statuses, flapping | open_))
         )
 
     def _has_right_services(self, statuses: Mapping[str, str], but: Collection[str]) -> bool:
