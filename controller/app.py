@@ -166,9 +166,13 @@ class App:
         """The port of page and metrics."""
         return self._web.port
 
-    def start(self) -> None:
-        """Starts all parts. Raises StartError if the address is in use, or another controller uses the folder."""
+    def start(self, listening: Callable[[], object] = lambda: None) -> None:
+        """Starts all parts, and calls `listening` once the page can be reached, before the first probe.
+
+        Raises StartError if the address is in use, or another controller uses the folder.
+        """
         self._web.start()
+        listening()
         for keeper in self._backends.keepers:
             keeper.start()
         for other in self._others:

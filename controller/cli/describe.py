@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from controller.cli import inspection, nothing_found, table, terminal
-from controller.cli.condition import STATES, Conditions
+from controller.cli.condition import STATES, WITHOUT_CHECK, Conditions
 from controller.cli.description import Description, decoded, lines_of, of_record, since
 from controller.cli.inspection import InspectedPod
 from controller.cli.names import node_names, pod_names
@@ -250,7 +250,8 @@ def _show(account: Account, console: Console) -> None:
 def _lines(account: Account, now: float) -> Iterator[tuple[str, str]]:
     yield from lines_of(account.pod, now)
     section = "Probed by"
-    for name in account.probed_by or ["no registered controller"]:
+    unchecked = ["nobody, because nothing is checked"] if account.pod.state in WITHOUT_CHECK else []
+    for name in unchecked or account.probed_by or ["no registered controller"]:
         yield section, name
         section = ""
     yield "Source", account.source

@@ -1,7 +1,7 @@
 """One pod in full, for `podpulse describe`: in the fields of the API, from a controller or from Consul alone."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -12,10 +12,13 @@ from controller.cli.inspection import InspectedPod
 from controller.cli.table import age
 from reconcilers.record import HealthRecord, timestamp
 from reconcilers.spec import CheckSpec
+from reconcilers.uptime import WINDOWS, Share
 
 MOST_LINES = 6
 """The lines of an excerpt."""
 DAY = 86_400
+LENGTHS = {window.name: window.length for window in WINDOWS}
+"""Seconds of each window."""
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -90,9 +93,11 @@ class Published(Struct, frozen=True, kw_only=True):
 
 
 class Uptime(Struct, frozen=True):
-    """The share of a window in which the pod was up."""
+    """The share of a window in which the pod was up. The window is known for `up` and `down` together, in seconds."""
 
     share: float | None = None
+    up: float = 0
+    down: float = 0
 
 
 class Version(Struct, frozen=True):
@@ -145,7 +150,9 @@ def of_record(pod: InspectedPod, conditions: Conditions, place: str, now: float)
         excerpt=record.excerpt if record else "",
         labels=dict(pod.labels),
         check=_check(manifest.check) if manifest and manifest.check else None,
-        uptime={share.window: Uptime(share.ratio) for share in record.shares(now)} if record else {},
+        uptime={share.window: Uptime(share.ratio, share.up, share.down) for share in record.shares(now)}
+        if record
+        else {},
         published=_published(record, place) if record else None,
         manifest=Version(judged.sha) if judged else None,
         manifest_error=judged.error if judged else "",
@@ -159,7 +166,7 @@ def lines_of(pod: Description, now: float) -> Iterator[tuple[str, str]]:
     yield from _named("Last probe", _probe_lines(pod, now))
     yield from _named("Transitions", transitions(pod, now))
     yield from _named("Certificate", _certificate_lines(pod.certificate, now))
-    yield from _named("Uptime", [", ".join(f"{window} {_percent(each)}" for window, each in pod.uptime.items())])
+    yield from _named("Uptime", [_uptime(pod.uptime)])
     yield from _named("Labels", [", ".join(f"{name}={value}" for name, value in pod.labels.items())])
     yield from _named("Manifest", _manifest_lines(pod))
     yield from _named("Published", _published_lines(pod.published, now))
@@ -242,7 +249,7 @@ def _published_lines(published: Published | None, now: float) -> Iterator[str]:
         return
     reason = f" ({published.reason})" if published.reason else ""
     when = f" for {age(now - _seconds(published.since))}" if published.since else ""
-    doubt = "; it may not be this controller's, and will be written again" if published.in_doubt else ""
+    doubt = "; in doubt: readers may not see it any more, and it will be written again" if published.in_doubt else ""
     yield f"{published.status}{reason}{when}{doubt}"
     yield f"in {published.place}" if published.place else ""
 
@@ -295,8 +302,14 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms"
 
 
-def _percent(uptime: Uptime) -> str:
-    return "-" if uptime.share is None else f"{100 * uptime.share:.3g} %"
+def _uptime(uptimes: Mapping[str, Uptime]) -> str:
+    """`1h 99.95 %, 24h 100 % (of 2h known)`, never rounded up. If all windows know the same time, it is said once."""
+    shares = [Share(window, LENGTHS.get(window, 0), each.up, each.down) for window, each in uptimes.items()]
+    known = [age(share.known) if share.is_partial and share.known else "" for share in shares]
+    texts = [f"{share.window} {share.text if share.known else '-'}" for share in shares]
+    if known and len(set(known)) == 1:
+        return ", ".join(texts) + (f", of {known[0]} known" if known[0] else "")
+    return ", ".join(f"{text} (of {part} known)" if part else text for text, part in zip(texts, known, strict=True))
 
 
 def _count(number: int, what: str) -> str:

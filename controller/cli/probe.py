@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from controller.cli.plan import running_checks
 from controller.cli.taken_options import given, take_options
 from controller.config import Config, ConfigError
 from controller.config.url_list import read_urls
+from controller.consul.client import ConsulClient
 from controller.intent.folder import manifest_path
 from controller.intent.source import SourceError
 from controller.probes.once import probe_once
@@ -30,15 +31,16 @@ from reconcilers.checks import located
 from reconcilers.checktext import changes, describe
 from reconcilers.escaping import safe_line, safe_lines, safe_words
 from reconcilers.health import PHASE_NAMES, Certificate, Outcome, ProbeResult
-from reconcilers.keys import intent_key
+from reconcilers.keys import intent_key, parse_intent_key
 from reconcilers.labels import texts
 from reconcilers.manifest import ManifestError, parse, pod_id
 from reconcilers.record import timestamp
-from reconcilers.spec import CheckSpec, Labels, PodKey
+from reconcilers.spec import CheckSpec, Labels, Manifest, PodKey
 
 BAR = 30
 EXCERPT_LINES = 10
 DAY = 86_400
+MOST_NODES = 5
 
 
 class Verdict(NamedTuple):
@@ -62,7 +64,12 @@ VERDICTS = {
 @click.command()
 @click.argument("pod", required=False, shell_complete=pod_names)
 @click.option("--manifest", "file", type=FILE, help="Probe the check of this manifest, which need not be scheduled.")
-@click.option("--node", metavar="NAME", shell_complete=node_names, help="The pod's node [the host's name].")
+@click.option(
+    "--node",
+    metavar="NAME",
+    shell_complete=node_names,
+    help="The pod's node [the host's name, else the only one that has it].",
+)
 @click.option(
     "--config",
     "config_file",
@@ -120,9 +127,9 @@ def probe(
         taken = take_options(config_file, controller, controller_ca, page)
         config = load(taken.file, consul, given(taken, node, node_address))
         key, data = _manifest(config, pod, node, file, intent_dir)
-        manifest = parse(key, data, replace(config.rules(), ignores_pause=True))
+        manifest = _parsed(config, key, data, file)
         if manifest.check is None:
-            raise click.ClickException(f"{key}: the manifest has no check")
+            raise click.ClickException(f"{key}: the manifest has no check: it has no status_port")
         with known_addresses(config) as addresses:
             spec = located(manifest.check, addresses)
         result = probe_once(spec, ca_file=str(config.ca_file), guard=config.guard(os.environ))
@@ -169,12 +176,36 @@ def _manifest(
         return key, _in_folder(folder, key)
     with client_of(config) as client:
         pair = client.get(intent_key(config.tree, key))
+        if pair is None and node is None and (elsewhere := _elsewhere(client, config.tree, key.pod)):
+            key = elsewhere
+            pair = client.get(intent_key(config.tree, key))
         if pair is None:
             why = nothing_found.in_consul(client, config, key.node, key.pod).text
             raise click.ClickException(
                 f"{intent_key(config.tree, key)} does not exist: {key.pod} is not scheduled; {why}"
             )
     return key, pair.value
+
+
+def _elsewhere(client: ConsulClient, tree: str, pod: str) -> PodKey | None:
+    """Returns the pod on the only node that has it; None if none has."""
+    keys = filter(None, (parse_intent_key(tree, name) for name in client.list_keys(f"{tree}/")))
+    return _only(sorted(key for key in keys if key.pod == pod))
+
+
+def _only(found: Sequence[PodKey]) -> PodKey | None:
+    if len(found) > 1:
+        nodes = ", ".join(key.node for key in found[:MOST_NODES]) + (", ..." if len(found) > MOST_NODES else "")
+        raise click.ClickException(f"pod {found[0].pod} is on {nodes}; choose with --node")
+    return found[0] if found else None
+
+
+def _parsed(config: Config, key: PodKey, data: bytes, file: Path | None) -> Manifest:
+    """Returns the manifest, as if it were not paused."""
+    try:
+        return parse(key, data, replace(config.rules(), ignores_pause=True))
+    except ManifestError as error:
+        raise click.ClickException(f"{file or key}: the manifest is invalid: {error}") from None
 
 
 def _in_folder(folder: Path, key: PodKey) -> bytes:
@@ -189,11 +220,8 @@ def _in_folder(folder: Path, key: PodKey) -> bytes:
 def _of_urls(config: Config, pod: str, node: str | None) -> tuple[PodKey, bytes]:
     """Returns the pod of a URL. Its node is the host of the URL, so it need not be given if only one has the pod."""
     checks = read_urls(config.urls, config.urls_file)
-    found = [check for key, check in checks.items() if key.pod == pod and node in {None, key.node}]
-    if len(found) == 1:
-        return found[0].key, found[0].manifest
-    if found:
-        raise click.ClickException(f"pod {pod} is on {', '.join(each.key.node for each in found)}; choose with --node")
+    if key := _only([key for key in checks if key.pod == pod and node in {None, key.node}]):
+        return key, checks[key].manifest
     absence = nothing_found.absence(set(checks), "there are no URLs", node, pod, is_node=True)
     raise click.ClickException(f"no URL is checked as this pod: {absence.text}")
 

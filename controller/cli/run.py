@@ -64,7 +64,7 @@ def run(file: Path | None, save: Path | None, consul: Mapping[str, Any], **optio
     """
     from controller import config as configuration  # noqa: PLC0415 - `healthy` imports only the options of this verb
     from controller.app import App  # noqa: PLC0415
-    from controller.cli.introduction import has_terminal, introduction  # noqa: PLC0415
+    from controller.cli.introduction import has_terminal  # noqa: PLC0415
     from controller.runtime import log  # noqa: PLC0415
 
     keep_standard_streams()
@@ -86,10 +86,8 @@ def run(file: Path | None, save: Path | None, consul: Mapping[str, Any], **optio
         signal.signal(signal.SIGINT, lambda *_: app.request_stop())
         if reloads:
             app.request_reload()
-        app.start()
+        app.start(partial(_introduce, app, config))
         gc.freeze()  # no search visits what the imports and the start have made
-        if sys.stderr.isatty() and config.log_format == "text":
-            say(introduction(config, os.environ, config.page_url_at(app.port)), err=True)
         gc.set_threshold(*GC_THRESHOLDS)
         sys.setswitchinterval(SWITCH_INTERVAL)
         app.wait()
@@ -109,6 +107,14 @@ def on_hangup(app: "App", *, has_terminal: bool) -> Callable[..., None]:
             app.request_reload()
 
     return handle
+
+
+def _introduce(app: "App", config: "Config") -> None:
+    """Says on a terminal what is checked, and where the page is."""
+    from controller.cli.introduction import introduction  # noqa: PLC0415 - see `run`
+
+    if sys.stderr.isatty() and config.log_format == "text":
+        say(introduction(config, os.environ, config.page_url_at(app.port)), err=True)
 
 
 def _save(folder: Path, config: "Config") -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 from controller.cli.condition import STATES
 from controller.cli.inspection import InspectedPod
 from reconcilers.escaping import safe_words
+from reconcilers.record import HealthRecord
 
 STYLES: Mapping[str, str] = dict(zip(STATES, ("bold red", "yellow", "magenta", "green", "cyan", "dim"), strict=True))
 SORTS = ("state", "pod", "node", "since")
@@ -46,7 +47,8 @@ FULL, NARROW, TINY = 80, 60, 45
 def row(pod: InspectedPod, now: float) -> Row:
     """The row of a pod at `now`, in seconds since the epoch."""
     record, condition = pod.record, pod.condition
-    detail = "; ".join(filter(None, (safe_words(condition.note), safe_words(record.detail) if record else "")))
+    why = safe_words(said(record)) if record else ""
+    detail = "; ".join(filter(None, (safe_words(condition.note), why)))
     since, published, uptime, reason = "", "", "", ""
     if record:
         since = age(now - record.since) if record.since else ""
@@ -55,6 +57,11 @@ def row(pod: InspectedPod, now: float) -> Row:
         reason = record.reason
     known = [each or "-" for each in (since, published, uptime, reason)]
     return Row._make([pod.key.pod, pod.key.node, condition.state, *known, detail])
+
+
+def said(record: HealthRecord) -> str:
+    """The detail of a record, without the reason before it: the reason has a place of its own."""
+    return record.detail.removeprefix(f"{record.reason}: ")
 
 
 def ordered(pods: Iterable[InspectedPod], by: str) -> list[InspectedPod]:

@@ -129,7 +129,7 @@ def _written(sight: InspectedPod) -> str:
 
 
 def _detail(sight: InspectedPod) -> str:
-    detail = safe_words(sight.record.detail) if sight.record else ""
+    detail = safe_words(table.said(sight.record)) if sight.record else ""
     if sight.condition.note not in {"", NO_HEALTH}:
         detail = "; ".join(filter(None, (safe_words(sight.condition.note), detail)))
     return f": {detail}" if detail else ""

@@ -67,7 +67,7 @@ def _problem(source: Source, error: ErrorDetails) -> str:
         meant = nearest(".".join(map(str, location[:-1])), str(location[-1]), OPTIONS)
         return f"{name}: {message}{did_you_mean(source.name(meant) if meant else '')}"
     secret = (
-        isinstance(value, dict | list)
+        isinstance(value, dict | list | tuple)
         or "token" in field
         or ".headers" in field
         or "http_auth" in field

@@ -117,7 +117,16 @@ class Web:
         self._pages = Pages(
             views, shown, assets, complaints, node=node, version=version, checked=checked or node, in_doubt=in_doubt
         )
-        api = Api(views, shown, healthy=healthy, ready=ready, node=node, version=version, options=options)
+        api = Api(
+            views,
+            shown,
+            healthy=healthy,
+            ready=ready,
+            node=node,
+            version=version,
+            options=options,
+            in_doubt=in_doubt,
+        )
         self._events = Events(views, complaints)
         routes = [
             *self._pages.routes(),

@@ -73,7 +73,7 @@ class PodView(NamedTuple):
         if self.health:
             return self.health.detail or self._last_miss
         if self.intent and self.intent.error and not self.intent.manifest:
-            return "its manifest is invalid"
+            return self.note
         return WITHOUT_CHECK.get(self.state, "")
 
     @property

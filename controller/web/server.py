@@ -5,6 +5,7 @@ Signals are left to the owner of the process, who calls `stop`.
 """
 
 import asyncio
+import errno
 import socket
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -131,7 +132,9 @@ class WebServer:
                 (host, self._port), family=family, backlog=BACKLOG, dualstack_ipv6=both and family is socket.AF_INET6
             )
         except OSError as error:
-            raise ListenError(f"cannot listen on {host} port {self._port}: {error.strerror}") from None
+            why = str(error.strerror).partition(" (while attempting")[0]  # what follows repeats the address
+            other = "; another process has it, choose another with --listen" if error.errno == errno.EADDRINUSE else ""
+            raise ListenError(f"cannot listen on {host} port {self._port}: {why}{other}") from None
         self._port = listener.getsockname()[1]
         self._server = _Server(_config(self._trusted_hosts, self._access.headers), renewed)
         serve = self._server.serve(sockets=[listener])

@@ -141,6 +141,9 @@ def test_one_pod_is_described_in_full(site: Site, client: Client) -> None:
     assert pod["manifest"] == {"text": BAD.decode(), "sha": sha(BAD)}
     assert pod["manifest_in_force"] == {"text": GOOD.decode(), "sha": sha(GOOD)}
     assert pod["manifest_error"].startswith("status_port: ")
+    assert pod["published"]["in_doubt"] is False
+    site.in_doubt = True
+    assert client.get(f"/pods/{NODE}/good", "/pods/{node}/{pod}")["published"]["in_doubt"] is True
 
 
 def test_a_pod_without_a_check_has_nothing_to_tell_of_one(site: Site, client: Client) -> None:

@@ -77,6 +77,7 @@ def test_a_controller_tells_everything_of_its_pod(site: Site) -> None:
 def test_a_paused_and_an_unknown_pod(site: Site) -> None:
     said = good(run("describe", "quiet", "--controller", page(site)))
     assert said.startswith(f"quiet on {NODE} is paused\nNothing is checked, because its manifest asks for a pause.\n")
+    assert "\nProbed by    nobody, because nothing is checked\n" in said
     assert f"{page(site)} has no such pod" in complaint(run("describe", "nope", "--controller", page(site)))
     assert "POD: expected a name" in complaint(run("describe", "a/b", "--controller", page(site)))
     assert "no controller answers at" in complaint(run("describe", "isup", "--controller", NOWHERE))
@@ -181,7 +182,11 @@ def test_lines_about_certificate_uptime_and_an_older_version() -> None:
         "node": "web1",
         "pod": "isup",
         "state": "passing",
-        "uptime": {"1h": {"share": 0.999}, "24h": {"share": None}},
+        "uptime": {
+            "1h": {"share": 0.99999, "up": 3590, "down": 0.01},
+            "24h": {"share": 1, "up": 90},
+            "7d": {"share": None},
+        },
         "certificate": {"expires": "2023-11-24T22:13:20Z", "names": "web1", "issuer": "CA", "verified": False},
         "published": {"status": "passing", "since": "2023-11-14T22:13:10Z", "in_doubt": True},
         "manifest": {"sha": "abc"},
@@ -194,11 +199,15 @@ def test_lines_about_certificate_uptime_and_an_older_version() -> None:
         ("Certificate", "expires on 2023-11-24, in 10 days; it is not verified"),
         ("", "for web1"),
         ("", "signed by CA"),
-        ("Uptime", "1h 99.9 %, 24h -"),
+        ("Uptime", "1h 99.99 %, 24h 100 % (of 1m30s known), 7d -"),
         ("Manifest", "SHA abc"),
         ("", "an older version is in force, SHA def"),
-        ("Published", "passing for 10s; it may not be this controller's, and will be written again"),
+        ("Published", "passing for 10s; in doubt: readers may not see it any more, and it will be written again"),
     ]
+    answer["uptime"] = {"1h": {"share": 1, "up": 90}, "24h": {"share": 1, "up": 90}}
+    young = decoded(json.dumps(answer).encode())
+    assert young
+    assert ("Uptime", "1h 100 %, 24h 100 %, of 1m30s known") in lines_of(young, 1.7e9)
     later = dict(lines_of(pod, 1.8e9))
     assert later["Certificate"] == "has expired; it is not verified"
 

@@ -116,7 +116,14 @@ def test_the_manifest_is_read_from_a_folder_or_from_consul(target: Target, tmp_p
     assert "intent/web1/isup does not exist: isup is not scheduled" in missing.stderr
     podpulse("schedule", file, "--node", "web1", "--consul", consul.address)
     assert probe("isup", "--consul", consul.address).exit_code == 0
-    assert len(target.hits()) == 3
+    podpulse("schedule", file, "--node", "web2", "--consul", consul.address)
+    consul.delete("intent/web1/isup")
+    found = podpulse("probe", "isup", "--address", "127.0.0.1", "--consul", consul.address)
+    assert found.stdout.startswith("isup on web2: "), "it is the only node that has the pod"
+    podpulse("schedule", file, "--node", "web3", "--consul", consul.address)
+    several = podpulse("probe", "isup", "--consul", consul.address, check=False)
+    assert "pod isup is on web2, web3; choose with --node" in several.stderr
+    assert len(target.hits()) == 4
 
 
 def test_the_catalogs_address_is_used_where_the_configuration_says_so(
@@ -134,9 +141,9 @@ def test_the_catalogs_address_is_used_where_the_configuration_says_so(
 def test_a_pod_that_cannot_be_probed_is_an_error(tmp_path: Path) -> None:
     assert "either POD or --manifest" in probe().stderr
     none = probe("--manifest", manifest(tmp_path, 0))
-    assert (none.exit_code, none.stderr) == (1, "Error: web1/isup: the manifest has no check\n")
+    assert (none.exit_code, none.stderr) == (1, "Error: web1/isup: the manifest has no check: it has no status_port\n")
     wrong = probe("--manifest", manifest(tmp_path, 80, more="status: {timeout: 9x}"))
-    assert "status.timeout: expected a duration" in wrong.stderr
+    assert f"{tmp_path / 'isup.yaml'}: the manifest is invalid: status.timeout: expected a duration" in wrong.stderr
 
 
 def test_a_paused_pod_can_be_probed(target: Target, tmp_path: Path) -> None:

@@ -130,9 +130,20 @@ def test_pods_without_a_worker_and_without_a_check_are_not_left_out(site: Site) 
     assert pods(html) == ["waiting", "batch", "cron", "torn"]
     assert re.findall(r'<td role="cell" class="state">(\w+)', html) == ["unknown", "paused", "unchecked", "unchecked"]
     assert "no probe worker runs yet" in html
-    assert "its manifest is invalid" in html
+    assert "its manifest is invalid: line 2, column 1: " in html
     assert "its manifest asks for a pause" in html
     assert "its manifest has no status_port" in html
+
+
+def test_a_row_says_what_else_is_to_be_known_of_a_pod_that_passes(site: Site) -> None:
+    site.schedule(1, good=GOOD, gone=GOOD.replace(b"good", b"gone"))
+    site.schedule(2, good=BAD)
+    site.follow("good", "gone")
+    site.passes("good", "gone")
+    site.held[PodKey(NODE, "gone")] = "2 of 2 pods gone at once"
+    held, older = re.findall(r'<span class="note">(.*?)</span>', site.get("/")[1])
+    assert held == "its manifest is gone, and its removal is held: 2 of 2 pods gone at once"
+    assert older.startswith("an older manifest is in force, the newest is invalid: status_port: ")
 
 
 def test_a_probe_that_does_not_count_yet_is_no_verdict(site: Site) -> None:

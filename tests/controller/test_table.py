@@ -116,6 +116,11 @@ def test_a_terminal_gets_every_word_or_on_a_narrow_one_those_that_say_why() -> N
         assert sorted("".join(plain(shown([row], width))).replace(" ", "")) == sorted(words)
 
 
+def test_the_reason_is_not_repeated_by_the_sentence() -> None:
+    row = table.row(sight("shop", HealthState.UNKNOWN, Reason.FLAPPING, "flapping: 3 changes of status"), NOW)
+    assert row.detail == "3 changes of status"
+
+
 def test_a_narrow_terminal_never_cuts_the_state() -> None:
     row = table.row(sight("a-long-name-of-a-pod-" * 4, HealthState.CRITICAL, Reason.STATUS, "status 500"), NOW)
     for width in (60, 50, 30):

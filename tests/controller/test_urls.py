@@ -78,6 +78,8 @@ def test_an_error_in_a_file_names_the_file_and_the_url(tmp_path: Path) -> None:
     (tmp_path / "urls").write_text("http://web1/\ntcp://web2\n")
     said = complaint(run("run", "--urls", tmp_path / "urls"))
     assert f"one on each line: {tmp_path / 'urls'}: 'tcp://web2': expected a port" in said
+    said = complaint(run("run", "--url", "http://me:s3cret@web1/"))
+    assert said.endswith("http://***@web1: expected no user or password\n")
     assert "--save: expected --url or --urls" in complaint(run("run", "--save", tmp_path))
 
 

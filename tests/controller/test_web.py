@@ -221,7 +221,10 @@ def test_the_answer_to_a_head_request_has_no_body(site: Site) -> None:
 
 def test_a_port_in_use_is_an_error_at_start(site: Site) -> None:
     second = WebServer(site.web.app, "127.0.0.1", site.server.port)
-    with pytest.raises(ListenError, match=rf"cannot listen on 127\.0\.0\.1 port {site.server.port}: .*in use"):
+    with pytest.raises(
+        ListenError,
+        match=rf"cannot listen on 127\.0\.0\.1 port {site.server.port}: Address already in use; .*--listen$",
+    ):
         second.start()
     second.stop()
 

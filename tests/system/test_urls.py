@@ -61,6 +61,7 @@ def test_on_a_terminal_it_says_what_it_does_and_ends_with_the_terminal(target: T
             said += os.read(ours, 4096)
         shown = said.decode()
         assert re.search(r"Podpulse \S+ checks a list of URLs\r\n  manifests +the URLs given", shown)
+        assert shown.startswith("Podpulse "), "no line of the log comes first"
         assert re.search(r"  page +http://127\.0\.0\.1:\d+\r\n", shown)
         os.close(ours)
         until(lambda: process.poll() is not None, 60.0, "the end of the controller")

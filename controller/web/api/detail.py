@@ -99,7 +99,10 @@ class Published(Model):
         validation_alias=AliasPath("published", "manifest_sha"),
         description='Of the manifest that was probed, as p2 computes it; "" where not known.',
     )
-    in_doubt: bool = Field(description="Whether the record may not be ours, so that it will be written again.")
+    in_doubt: bool = Field(
+        description="Whether readers may not see this record any more, because the session was not renewed in time or "
+        "somebody else may have written it. It will be written again."
+    )
 
 
 class Uptime(Model):
@@ -136,7 +139,8 @@ class PodDetail(Pod):
     manifest_warnings: list[SoundText] = Field(description="About fields of the manifest in force that are ignored.")
 
     @classmethod
-    def of_snapshot(cls, snapshot: PodSnapshot) -> "PodDetail":
+    def of_snapshot(cls, snapshot: PodSnapshot, *, in_doubt: bool = False) -> "PodDetail":
+        """`in_doubt` is whether readers may not see any record of this controller."""
         check, intent = snapshot.view.check, snapshot.view.intent
         valid = intent.manifest if intent and not intent.error else None
         older = intent if intent and intent.error and intent.manifest else None
@@ -149,13 +153,18 @@ class PodDetail(Pod):
             "transitions": snapshot.transitions,
             "uptime": {share.window: share for share in snapshot.uptime},
             "certificate": _certificate(snapshot),
-            "published": snapshot if snapshot.published else None,
+            "published": _published(snapshot, in_doubt) if snapshot.published else None,
             "manifest": _version(intent.data, valid) if intent else None,
             "manifest_in_force": _version(older.good, older.manifest) if older else None,
             "manifest_error": (intent and intent.error) or "",
             "manifest_warnings": snapshot.warnings,
         }
         return cls.model_validate(fields)
+
+
+def _published(snapshot: PodSnapshot, in_doubt: bool) -> Published:
+    published = Published.model_validate(snapshot)
+    return published.model_copy(update={"in_doubt": in_doubt or snapshot.in_doubt})
 
 
 def _certificate(snapshot: PodSnapshot) -> dict[str, Any] | None:

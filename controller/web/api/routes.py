@@ -29,7 +29,7 @@ Complaints = Callable[[], Sequence[str]]
 
 class Api:
     """Answers requests from `views`, and from `fleet` about pods that other members of the fleet check. `options` are
-    those of the configuration that matter to a probe."""
+    those of the configuration that matter to a probe. `in_doubt` is whether readers may not see what is published."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Api:
         node: str,
         version: str,
         options: Callable[[], Mapping[str, str]],
+        in_doubt: Callable[[], bool],
     ) -> None:
         self._views = views
         self._fleet = fleet
@@ -49,6 +50,7 @@ class Api:
         self._node = node
         self._version = version
         self._options = options
+        self._in_doubt = in_doubt
         self._description = description(version)
 
     def routes(self) -> list[Route]:
@@ -69,7 +71,9 @@ class Api:
     async def _pod(self, request: Request) -> Response:
         key = PodKey(request.path_params["node"], request.path_params["pod"])
         snapshot = self._views.snapshot(key)
-        return json_answer(PodDetail.of_snapshot(snapshot)) if snapshot else await self._elsewhere(key)
+        if snapshot is None:
+            return await self._elsewhere(key)
+        return json_answer(PodDetail.of_snapshot(snapshot, in_doubt=self._in_doubt()))
 
     async def _elsewhere(self, key: PodKey) -> Response:
         """Returns the answer about a pod that is not checked here. It names the member that checks the pod."""
