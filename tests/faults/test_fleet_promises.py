@@ -140,6 +140,15 @@ def test_a_member_that_is_cut_off_while_another_joins_stops_before_that_one_prob
         assert names(tale.told()) == broken
 
 
+def test_a_member_that_loses_a_pod_for_two_intervals_did_not_ask_meanwhile() -> None:
+    times = [*steadily(1.1, 20.2), 20.6, 21.3, 22.1, *steadily(22.2, 40.0)]
+    for stays, broken in ((False, set()), (True, {"H4"})):
+        tale = FleetTale(sessions=SESSIONS, owners=((0.0, 20.2, "m1"), (20.2, 22.15, "m2"), (22.15, math.inf, "m1")))
+        tale.pod("a", probed=times, shown=[(1.3, math.inf, passing())])
+        tale.also(*(Request(at, "a", 1, good=True, member="m1") for at in [21.2] * stays))
+        assert names(tale.told()) & {"H4"} == broken
+
+
 def test_no_write_from_before_a_cut_may_be_executed_after_it_but_one_that_creates_a_key() -> None:
     for begin, at, broken in ((1.3, 28.3, {"C1"}), (22.0, 28.3, set()), (22.0, 31.0, {"C1"})):
         tale = FleetTale(sessions=SESSIONS)

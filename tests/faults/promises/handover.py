@@ -92,13 +92,15 @@ def _forgotten(story: Story, life: Life) -> Iterator[Broken]:
 
 
 def _asked_by_two(story: Story, life: Life) -> Iterator[Broken]:
-    """H4: the times in which two members asked for a pod overlap for longer than an interval."""
+    """H4: the times in which two members asked for a pod overlap for longer than an interval. One that did not ask in
+    this time had lost the pod, and got it again."""
     requests = [request for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
     spells = sorted(spell for spell in _spells(story, requests))
     for (one, member), (other, another) in itertools.combinations(spells, 2):
         begin, end = max(one.begin, other.begin), min(one.end, other.end)
         most = story.setup.interval + SLACK + story.stalled(begin, end)
-        if member != another and end - begin > most:
+        both = {request.member for request in requests if begin <= request.at <= end}
+        if {member, another} <= both and member != another and end - begin > most:
             said = f"{member} and {another} both asked for {end - begin:.2f} s{_meanwhile(story, begin)}"
             yield Broken("H4", end, life.pod, said)
 
