@@ -117,6 +117,8 @@ def describe(
     with explained(ConfigError, SourceError, NoController):
         config = load(usual_file(config_file), consul, {})
         ask = _Asking(controller_ca)
+        if intent_dir and not controller:
+            node = node or inspection.node_of(health_dir)  # the controller of this machine may be that of other pods
         page = controller or ("" if consul["address"] else config.page_url)
         account = ask.controller(page, pod, node) if page else None
         if account is None and controller:

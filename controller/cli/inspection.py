@@ -94,12 +94,20 @@ def from_folders(intents: Path, healths: Path | None, node: str | None, pod: str
     host. Records of a controller that has ended are ignored, as they are removed in Consul.
     """
     records = directory.read(healths) if healths else {}
-    nodes = Counter(key.node for key in records).most_common(1)
-    name = node or (nodes[0][0] if nodes else socket.gethostname())
-    listing = DirectorySource(intents, name, tuple).next(0)
+    listing = DirectorySource(intents, node or _node_of(records), tuple).next(0)
     files = {key: entry.data for key, entry in listing.entries.items()}
     fresh = healths is not None and directory.is_alive(healths, time.time())
     return joined(files, {}, records if fresh else {}, node, pod)
+
+
+def node_of(healths: Path | None) -> str:
+    """Returns the node of folders: that of most records, or this host."""
+    return _node_of(directory.read(healths) if healths else ())
+
+
+def _node_of(records: Iterable[PodKey]) -> str:
+    nodes = Counter(key.node for key in records).most_common(1)
+    return nodes[0][0] if nodes else socket.gethostname()
 
 
 def as_tree(pods: Iterable[InspectedPod]) -> dict[str, dict[str, Any]]:

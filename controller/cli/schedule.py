@@ -1,6 +1,6 @@
 """`podpulse schedule` and `podpulse unschedule`: add manifests to the intent tree, and remove them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,16 @@ from uuid import uuid4
 
 import click
 
+from controller.cli import nothing_found
+from controller.cli.inspection import from_folders
 from controller.cli.manifest_file import usable
 from controller.cli.names import node_names, pod_names
 from controller.cli.options import FILE, FOLDER, client, consul_options, explained, key_of
 from controller.cli.terminal import say, say_json
 from controller.consul.client import ConsulClient, Operation
 from controller.intent.folder import manifest_path
-from reconcilers.keys import hook_key, intent_key
+from controller.intent.source import SourceError
+from reconcilers.keys import hook_key, intent_key, parse_intent_key
 from reconcilers.p2 import uuid_pods as uuidpods
 from reconcilers.spec import PodKey
 
@@ -85,8 +88,9 @@ def unschedule(
 ) -> None:
     """Remove POD's manifest from the intent tree.
 
-    The controller then stops the checks of the pod and removes its health. Nothing is printed. It is not an error if
-    the manifest does not exist. With --uuid-pod it is one, because the node of an unknown UUID is unknown.
+    The controller then stops the checks of the pod and removes its health. If the manifest does not exist, this is
+    said on standard error and is not an error. With --uuid-pod it is one, because the node of an unknown UUID is
+    unknown.
 
     \b
     Examples:
@@ -101,12 +105,17 @@ def unschedule(
       2  wrong usage
     """
     _refuse_contradictions(hook, uuid_pod, intent_dir)
-    with explained():
+    with explained(SourceError):
         key = key_of(pod, node)
         if intent_dir:
+            if not manifest_path(intent_dir, key).exists():
+                _say_missing(key, (each.key for each in from_folders(intent_dir, None, key.node, None)), intent_dir)
             manifest_path(intent_dir, key).unlink(missing_ok=True)
         else:
             with client(consul) as consul_client:
+                if not hook and not uuid_pod and consul_client.get(intent_key("intent", key)) is None:
+                    names = (parse_intent_key("intent", name) for name in consul_client.list_keys("intent/"))
+                    _say_missing(key, filter(None, names), "intent/")
                 _delete(consul_client, key, hook, _keys(consul_client, pod, node) if uuid_pod else ())
 
 
@@ -117,6 +126,12 @@ def _refuse_contradictions(hook: bool, uuid_pod: bool, intent_dir: Path | None) 
         raise click.UsageError(
             f"{'--hook' if hook else '--uuid-pod'} and --intent-dir: a folder has ordinary pods only"
         )
+
+
+def _say_missing(key: PodKey, known: Iterable[PodKey], place: object) -> None:
+    """Says that there is no manifest to remove, with the nearest names: the name may be wrong."""
+    why = nothing_found.absence(set(known), f"{place} has no manifests", key.node, key.pod, is_node=True).text
+    say(f"nothing was removed: {why}", err=True)
 
 
 def _write(folder: Path, key: PodKey, data: bytes) -> None:

@@ -58,6 +58,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Known = Mapping[str, KvPair] | None
 
 BLOCKING_SLACK = 3.0
 SESSION_DEADLINE = 2.0
@@ -137,7 +138,7 @@ class ConsulClient:
     # --- keys ---
 
     def get(self, key: str) -> KvPair | None:
-        return next(iter(self._request("get", lambda: self._pairs(key))[1]), None)
+        return next(iter(self._request("get", lambda: self._pairs(key), about=key)[1]), None)
 
     def list_pairs(self, prefix: str) -> list[KvPair]:
         """Returns every key below `prefix`, which ends with a slash."""
@@ -161,15 +162,13 @@ class ConsulClient:
 
     def put(self, key: str, value: bytes) -> None:
         """Write a key without a session, such as a manifest. Health keys are written by `transaction`."""
-        self._request("put", lambda: answers.require_true(self._api.kv.put(key, value)))
+        self._request("put", lambda: answers.require_true(self._api.kv.put(key, value)), about=key)
 
     def delete(self, key: str) -> None:
         """Delete a key. A missing key is no error."""
-        self._request("delete", lambda: answers.require_true(self._api.kv.delete(key)))
+        self._request("delete", lambda: answers.require_true(self._api.kv.delete(key)), about=key)
 
-    def transaction(
-        self, operations: Sequence[Operation], known: Mapping[str, KvPair] | None = None
-    ) -> TransactionResult:
+    def transaction(self, operations: Sequence[Operation], known: Known = None) -> TransactionResult:
         """Carry out all operations, or none: up to 64, with a body of up to 512 KiB.
 
         A transaction that only reads is counted as `read_transaction`. For `known`, see `pairs_of`.
@@ -334,7 +333,7 @@ class ConsulClient:
         index: int,
         wait: float,
         wanted: Callable[[str], bool] | None = None,
-        known: Mapping[str, KvPair] | None = None,
+        known: Known = None,
     ) -> tuple[Response, list[KvPair], list[str]]:
         """Read all keys below `prefix`, in one answer or in parts. Returns the answer with the index, the pairs, and
         the keys that are too large. If the tree is read in parts, the values of keys that are not `wanted` are not
@@ -354,9 +353,7 @@ class ConsulClient:
         parts = consul_parts.read(self, sorted(set(keys).difference(others)))
         return answer, parts.pairs, [*parts.too_large, *others]
 
-    def _pairs(
-        self, key: str, known: Mapping[str, KvPair] | None = None, **options: Any
-    ) -> tuple[Response, list[KvPair]]:
+    def _pairs(self, key: str, known: Known = None, **options: Any) -> tuple[Response, list[KvPair]]:
         answer = self._api.kv.get(key, **options)
         answers.index_of(answer)
         return answer, answers.pairs_of(answer, known)
@@ -373,8 +370,10 @@ class ConsulClient:
         """Returns the timeout of a listing in seconds. Consul adds up to a sixteenth to the wait."""
         return wait + wait / 16 + BLOCKING_SLACK if index else self._timeout
 
-    def _request(self, operation: ControllerOp | ToolOp, call: Callable[[], T], timeout: float | None = None) -> T:
-        started, outcome, where = time.monotonic(), "ok", f"{WORDS[operation]}: Consul at {self._address}"
+    def _request(
+        self, operation: ControllerOp | ToolOp, call: Callable[[], T], timeout: float | None = None, about: str = ""
+    ) -> T:
+        started, outcome, where = time.monotonic(), "ok", f"{WORDS[operation]}{about}: Consul at {self._address}"
         self._http.timeout = self._timeout if timeout is None else timeout
         try:
             return call()

@@ -52,13 +52,13 @@ WORDS: Mapping[str, str] = {
     "catalog_node": "reading a node of the catalog",
     "catalog_checks": "reading checks of the catalog",
     "catalog_nodes": "reading the nodes of the catalog",
-    "get": "reading a key",
+    "get": "reading ",
     "list_pairs": "reading keys",
-    "put": "writing a key",
-    "delete": "deleting a key",
+    "put": "writing ",
+    "delete": "deleting ",
     "leader": "asking for the leader",
 }
-"""What each operation does, for messages."""
+"""What each operation does, for messages. The name of the key follows a space at the end."""
 
 Observe = Callable[[str, str, float], None]
 """Is called after each request with its operation, outcome and duration in seconds. The outcome is ok, unavailable (an

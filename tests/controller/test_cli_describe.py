@@ -152,6 +152,15 @@ def test_folders_are_read_without_consul(tmp_path: Path) -> None:
     assert "no pod isupp is scheduled or published; did you mean isup?" in complaint(wrong)
 
 
+def test_folders_are_not_mixed_up_with_the_pods_of_the_controller_of_this_machine(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "isup.yaml").write_bytes(b"id: isup\n")
+    config = tmp_path / "config"
+    config.write_text(f"listen: 127.0.0.1:{site.server.port}\n")
+    arguments = ("describe", "isup", "--config", config, "--intent-dir", tmp_path)
+    assert "Source       the folders alone, because" in good(run(*arguments))
+    assert "Source       the controller at" in good(run(*arguments, "--node", NODE))
+
+
 @pytest.mark.parametrize("body", [b"{}", b"[" * 10_000, b'{"node": 1}', b"\xff"])
 def test_an_answer_that_is_not_one_about_a_pod_is_none(body: bytes) -> None:
     assert decoded(body) is None

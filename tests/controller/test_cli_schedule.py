@@ -18,6 +18,20 @@ def manifest(tmp_path: Path) -> Path:
     return file
 
 
+def test_a_name_that_has_no_manifest_is_said_with_the_nearest_one(
+    consul: Agent, manifest: Path, tmp_path: Path
+) -> None:
+    good(on(consul, "schedule", manifest, "--node", "web1"))
+    good(run("schedule", manifest, "--node", "web1", "--intent-dir", tmp_path / "pods"))
+    for place in (
+        on(consul, "unschedule", "isp", "--node", "web1"),
+        run("unschedule", "isp", "--node", "web1", "--intent-dir", tmp_path / "pods"),
+    ):
+        assert good(place) == ""
+        assert place.stderr == "nothing was removed: no pod isp is scheduled or published; did you mean isup?\n"
+    assert on(consul, "unschedule", "isup", "--node", "web1").stderr == ""
+
+
 @pytest.mark.parametrize("node", [[], ["--node", "web1"]], ids=["no node", "a node that is passed over"])
 def test_a_hook_is_written_without_a_node_and_removed(consul: Agent, manifest: Path, node: list[str]) -> None:
     said = json.loads(good(on(consul, "schedule", manifest, "--hook", *node)))

@@ -171,7 +171,7 @@ def test_the_size_of_an_operation_is_never_underestimated() -> None:
 def test_a_value_that_is_too_large_is_refused(consul: Agent) -> None:
     with (
         consul.client() as client,
-        pytest.raises(ConsulRefused, match=r"writing a key: Consul at .* answered 413"),
+        pytest.raises(ConsulRefused, match=r"writing intent/web1/isup: Consul at .* answered 413"),
     ):
         client.put("intent/web1/isup", b"x" * 600_000)
 
