@@ -110,10 +110,13 @@ class Browser(AbstractContextManager["Browser"]):
         return self._chrome.title
 
     def texts(self, css: str) -> list[str]:
-        """What every element that matches shows; anew where the page changed meanwhile."""
+        """Returns what every element that matches shows. It is read again if the page changes meanwhile."""
         while True:
-            with suppress(StaleElementReferenceException):
+            try:
                 return [each.text for each in self._chrome.find_elements(By.CSS_SELECTOR, css)]
+            except WebDriverException as error:
+                if not _is_replaced(error):
+                    raise
 
     def text(self, css: str) -> str:
         """The same of the first one."""
@@ -154,3 +157,8 @@ class Browser(AbstractContextManager["Browser"]):
     def _find(self, css: str) -> Any:
         self.wait(lambda: self._chrome.find_elements(By.CSS_SELECTOR, css), f"the page has {css}")
         return self._chrome.find_element(By.CSS_SELECTOR, css)
+
+
+def _is_replaced(error: WebDriverException) -> bool:
+    """Whether the page has replaced the element since it was found. chromedriver has two errors for this."""
+    return isinstance(error, StaleElementReferenceException) or "does not belong to the document" in (error.msg or "")
