@@ -60,6 +60,13 @@ class _List(msgspec.Struct, frozen=True):
     pods: list[_Listed]
 
 
+class _Problem(msgspec.Struct, frozen=True):
+    """An answer that is not about a pod. `page` is that of another controller, which checks it."""
+
+    detail: str = ""
+    page: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """What is known of a pod, where that is from, and who probes it."""
@@ -122,7 +129,8 @@ def describe(
         page = controller or ("" if consul["address"] else config.page_url)
         account = ask.controller(page, pod, node) if page else None
         if account is None and controller:
-            raise NoController(f"{ask.trouble or f'the controller at {without_user(controller)} has no such pod'}")
+            missing = ask.missing or "it has no such pod"
+            raise NoController(ask.trouble or f"the controller at {without_user(controller)} says: {missing}")
         if account is None and (folder := intent_dir or config.intent_dir):
             account = _from_folders(config, folder, health_dir or config.health_dir, pod, node, ask)
         if account is None:
@@ -136,10 +144,12 @@ def describe(
 
 
 class _Asking:
-    """Asks controllers. `trouble` says why the last one did not answer; "" if it does not know the pod."""
+    """Asks controllers. `trouble` says why the last one did not answer; "" if it does not know the pod. `missing` is
+    what it said then: in a fleet, who checks the pod."""
 
     def __init__(self, ca_file: Path | None) -> None:
         self.trouble = ""
+        self.missing = ""
         self._options: dict[int, object] = {pycurl.CONNECTTIMEOUT: CONNECT_WITHIN}
         if ca_file:
             self._options[pycurl.CAINFO] = str(ca_file)
@@ -170,9 +180,20 @@ class _Asking:
         except NoController as error:
             self.trouble = str(error)
             return b""
-        if status not in {200, 404}:
+        if status == 404:
+            self.missing = _said(body)
+        elif status != 200:
             self.trouble = f"{without_user(page)} answered with status {status}"
         return body if status == 200 else b""
+
+
+def _said(body: bytes) -> str:
+    """Returns the detail of a problem, and the page to which it leads."""
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except (msgspec.MsgspecError, RecursionError):
+        return ""
+    return safe_words(f"{problem.detail}{f': {problem.page}' if problem.page else ''}")
 
 
 def _listed(body: bytes) -> list[_Listed]:

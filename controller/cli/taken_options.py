@@ -59,7 +59,7 @@ def take_options(file: Path | None, controller: str | None, ca_file: Path | None
             return _of_this_machine(_of_controller(page, ca_file))
         why = "no controller was asked"
     except NoController as error:
-        why = str(error)
+        why = f"{error} (--controller URL asks another one)"
     return Taken(why=f"{options.USUAL} cannot be read here, and {why}")
 
 

@@ -78,7 +78,8 @@ def test_a_paused_and_an_unknown_pod(site: Site) -> None:
     said = good(run("describe", "quiet", "--controller", page(site)))
     assert said.startswith(f"quiet on {NODE} is paused\nNothing is checked, because its manifest asks for a pause.\n")
     assert "\nProbed by    nobody, because nothing is checked\n" in said
-    assert f"{page(site)} has no such pod" in complaint(run("describe", "nope", "--controller", page(site)))
+    for node, said in (((), "it has no such pod"), (("--node", "web9"), "no pod web9/nope is known here")):
+        assert f"{page(site)} says: {said}" in complaint(run("describe", "nope", *node, "--controller", page(site)))
     assert "POD: expected a name" in complaint(run("describe", "a/b", "--controller", page(site)))
     assert "no controller answers at" in complaint(run("describe", "isup", "--controller", NOWHERE))
 
