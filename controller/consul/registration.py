@@ -130,7 +130,7 @@ class RegistrationKeeper:
         self._registered = ""
         """The digest of the token that the service is registered with, "" while it is not registered."""
         self._may_be_registered = False
-        self._warned_of_loopback = False
+        self._noted_loopback = False
         self._pause = 0.0
         self._due = 0.0
         self._service: AgentService | None = None
@@ -216,11 +216,9 @@ class RegistrationKeeper:
 
     def _log_registered(self, service: AgentService) -> None:
         log.info("registered with Consul as service %s, id %s", service.name, service.id)
-        if _is_loopback(service.address) and not self._warned_of_loopback:
-            self._warned_of_loopback = True
-            log.warning(
-                "registered at %s, which only this host and its Prometheus can reach: set listen", service.address
-            )
+        if _is_loopback(service.address) and not self._noted_loopback:
+            self._noted_loopback = True
+            log.info("registered at %s, which only this host and its Prometheus can reach: see listen", service.address)
 
     def _is_registered(self) -> bool:
         return self._registered == self._client.token_mark()

@@ -98,16 +98,18 @@ def test_a_controller_that_listens_on_every_address_has_the_agents_address(host:
 
 
 @pytest.mark.parametrize(
-    ("host", "warns"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
+    ("host", "notes"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
 )
-def test_an_address_that_only_this_host_can_reach_is_warned_of_once(
-    consul: Agent, caplog: pytest.LogCaptureFixture, host: str, warns: bool
+def test_an_address_that_only_this_host_can_reach_is_noted_once_and_is_no_warning(
+    consul: Agent, caplog: pytest.LogCaptureFixture, host: str, notes: bool
 ) -> None:
+    caplog.set_level("INFO", "controller.consul.registration")
     with registered(consul, service=controller_service("web1", "1", "http", host, 9815)):
         await_status(consul, "passing")
         consul.request("PUT", f"agent/service/deregister/{ID}")
         await_status(consul, "passing")
-    assert caplog.text.count(f"registered at {host}, which only this host and its Prometheus can reach") == warns
+    assert caplog.text.count(f"registered at {host}, which only this host and its Prometheus can reach") == notes
+    assert not [each for each in caplog.records if "registered at" in each.message and each.levelname != "INFO"]
 
 
 def test_the_check_says_what_is_wrong_with_the_controller(consul: Agent) -> None:
