@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import pycurl
 
 from controller.cli.condition import NO_HEALTH, STATES, Condition
 from controller.cli.inspection import InspectedPod
-from controller.cli.page_request import NoController, get, without_user
+from controller.cli.page_request import CONNECT_WITHIN, NOBODY, NoController, get, without_user
 from controller.consul.client import ConsulClient, ConsulError
 from controller.members.instances import read_pages
 from reconcilers.spec import PodKey
 
-NOBODY = "none"
 WITHIN = 4.0
 """Seconds after which no further controller is asked."""
-CONNECT_WITHIN, TIMEOUT = 1, 2
-"""Seconds for the connection to one controller, and for its answer."""
+TIMEOUT = 2
+"""Seconds for the answer of one controller."""
 MOST_CONTROLLERS = 16
 MAX_BODY = 8 * 1024 * 1024
 PATH = "/api/v1/pods?noted=true&per_page=500"
@@ -120,8 +118,7 @@ def ask(nodes: Nodes, client: ConsulClient, controller: str | None = None, ca_fi
 
 
 def _told_by(page: str, ca_file: Path | None) -> dict[PodKey, Condition]:
-    options = {pycurl.CONNECTTIMEOUT: CONNECT_WITHIN, **({pycurl.CAINFO: str(ca_file)} if ca_file else {})}
-    status, body = get(page, PATH, timeout=TIMEOUT, limit=MAX_BODY, options=options)
+    status, body = get(page, PATH, timeout=TIMEOUT, limit=MAX_BODY, connect=CONNECT_WITHIN, ca_file=ca_file)
     name = without_user(page)
     try:
         listed: Sequence[_Pod] = msgspec.json.decode(body if status == 200 else b"", type=_Pods).pods

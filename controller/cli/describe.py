@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import click
 import msgspec
-import pycurl
 from rich.console import Console
 from rich.text import Text
 
@@ -29,7 +28,7 @@ from controller.cli.options import (
     load,
     usual_file,
 )
-from controller.cli.page_request import NoController, get, without_user
+from controller.cli.page_request import CONNECT_WITHIN, NoController, get, without_user
 from controller.config import Config, ConfigError
 from controller.consul.client import ConsulClient, ConsulError
 from controller.intent.source import SourceError
@@ -38,7 +37,6 @@ from reconcilers.escaping import safe_line, safe_words
 from reconcilers.keys import health_key
 from reconcilers.spec import PodKey
 
-CONNECT_WITHIN = 1
 TIMEOUT = 2
 """Seconds for the answer of one controller."""
 MOST_CONTROLLERS = 2
@@ -150,9 +148,7 @@ class _Asking:
     def __init__(self, ca_file: Path | None) -> None:
         self.trouble = ""
         self.missing = ""
-        self._options: dict[int, object] = {pycurl.CONNECTTIMEOUT: CONNECT_WITHIN}
-        if ca_file:
-            self._options[pycurl.CAINFO] = str(ca_file)
+        self._ca_file = ca_file
 
     def controller(self, page: str, pod: str, node: str | None) -> Account | None:
         """Asks the controller of this machine, or a given one. Without `node`, it is asked which nodes have the pod."""
@@ -176,7 +172,9 @@ class _Asking:
     def _get(self, page: str, path: str) -> bytes:
         self.trouble = ""
         try:
-            status, body = get(page, path, timeout=TIMEOUT, limit=MAX_BODY, options=self._options)
+            status, body = get(
+                page, path, timeout=TIMEOUT, limit=MAX_BODY, connect=CONNECT_WITHIN, ca_file=self._ca_file
+            )
         except NoController as error:
             self.trouble = str(error)
             return b""

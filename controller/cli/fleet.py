@@ -153,11 +153,8 @@ def _of_controller(url: str, name: str | None, controller_ca: Path | None) -> An
 
 
 def _page(url: str, controller_ca: Path | None, page: int) -> Answer:
-    import pycurl  # noqa: PLC0415 - the help needs no libcurl
-
-    options = {pycurl.CAINFO: str(controller_ca)} if controller_ca else {}
     path = f"/api/v1/fleet?per_page={PER_PAGE}&page={page}"
-    status, body = get(url, path, timeout=TIMEOUT, limit=MAX_BODY, options=options)
+    status, body = get(url, path, timeout=TIMEOUT, limit=MAX_BODY, ca_file=controller_ca)
     try:
         return msgspec.json.decode(body if status == 200 else b"", type=Answer)
     except (msgspec.MsgspecError, RecursionError):

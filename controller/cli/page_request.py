@@ -1,6 +1,7 @@
 """Requests of verbs to the page of a controller."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pycurl
 
@@ -12,8 +13,26 @@ class NoController(Exception):
     """The controller did not answer as expected. The message says why."""
 
 
-def get(url: str, path: str, *, timeout: int, limit: int, options: Mapping[int, object]) -> tuple[int, bytes]:
-    """Returns status and body of `path` below `url`. Raises NoController if it takes too long or is too long."""
+NOBODY = "none"
+"""As the URL of a controller: no controller is asked."""
+CONNECT_WITHIN = 1
+"""Seconds for the connection to a controller that may be gone, where others can be asked instead."""
+
+
+def get(
+    url: str,
+    path: str,
+    *,
+    timeout: int,
+    limit: int,
+    connect: int = 0,
+    ca_file: Path | None = None,
+    options: Mapping[int, object] | None = None,
+) -> tuple[int, bytes]:
+    """Returns status and body of `path` below `url`. Raises NoController if it takes too long or is too long.
+
+    The connection may take `connect` of the `timeout` seconds, if that is not 0. `options` are further ones of libcurl.
+    """
     answer = BoundedBody(limit)
     curl = pycurl.Curl()
     curl.setopt(pycurl.URL, f"{url.rstrip('/')}{path}")
@@ -21,7 +40,10 @@ def get(url: str, path: str, *, timeout: int, limit: int, options: Mapping[int, 
     curl.setopt(pycurl.NOPROXY, "*")
     curl.setopt(pycurl.TIMEOUT, timeout)
     curl.setopt(pycurl.WRITEFUNCTION, answer.write)
-    for option, value in options.items():
+    curl.setopt(pycurl.CONNECTTIMEOUT, connect)
+    if ca_file:
+        curl.setopt(pycurl.CAINFO, str(ca_file))
+    for option, value in (options or {}).items():
         curl.setopt(option, value)
     try:
         curl.perform()

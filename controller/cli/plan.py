@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 import msgspec
-import pycurl
 from rich.console import Console
 from rich.text import Text
 
@@ -160,8 +159,7 @@ def _confirm(config: Config, listing: Listing, running: Collection[PodKey]) -> N
 
 def running_checks(url: str, node: str, ca_file: Path | None) -> Mapping[str, Check]:
     """Returns the checks of the controller of `node` at `url`, by pod. Raises NoController."""
-    options = {pycurl.CAINFO: str(ca_file)} if ca_file else {}
-    status, body = get(url, "/api/v1/checks", timeout=TIMEOUT, limit=MAX_BODY, options=options)
+    status, body = get(url, "/api/v1/checks", timeout=TIMEOUT, limit=MAX_BODY, ca_file=ca_file)
     try:
         answered = msgspec.json.decode(body if status == 200 else b"", type=_Checks)
     except (msgspec.MsgspecError, RecursionError):

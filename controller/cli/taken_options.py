@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import pycurl
 
 from controller.cli import options
-from controller.cli.page_request import NoController, get, without_user
+from controller.cli.page_request import CONNECT_WITHIN, NOBODY, NoController, get, without_user
 from controller.config.probe_options import OptionsError, taken
 
-NOBODY = "none"
-CONNECT_WITHIN = 1
 TIMEOUT = 2
 """Seconds for the answer of the controller."""
 MAX_BODY = 1024 * 1024
@@ -90,8 +87,8 @@ def given(taken: Taken, node: str | None, address: str | None) -> dict[str, Any]
 
 
 def _of_controller(url: str, ca_file: Path | None) -> Taken:
-    curl = {pycurl.CONNECTTIMEOUT: CONNECT_WITHIN, **({pycurl.CAINFO: str(ca_file)} if ca_file else {})}
-    status, body = get(url, "/api/v1/probe-options", timeout=TIMEOUT, limit=MAX_BODY, options=curl)
+    where = "/api/v1/probe-options"
+    status, body = get(url, where, timeout=TIMEOUT, limit=MAX_BODY, connect=CONNECT_WITHIN, ca_file=ca_file)
     name = without_user(url)
     if status != 200:
         raise NoController(f"{name} answered with status {status} and without options")
