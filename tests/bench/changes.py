@@ -1,7 +1,8 @@
-"""The scenario `changes`: very many checks fail at one moment; when do Consul's readers know?
+"""The scenario `changes`: very many checks fail at the same moment. How soon can readers of Consul see it?
 
-The targets hold the answers to exactly so many probes and then give them all at once, as when what they all wait for
-breaks. Health is published to Consul's KV store and to its agent's checks, each by a controller of its own.
+The targets hold their answers until a given number of probes wait, and then send all of them at once, as if a service
+that all of them need had failed. Health is published to Consul's KV store and to the agent's checks, each by its own
+controller.
 """
 
 import subprocess
@@ -24,16 +25,16 @@ from tests.bench.targets import Targets
 
 ROUNDS = 3
 SPARE = 0.1
-"""Pods beside those that change: all that are to change wait for each other before the first is out of time."""
+"""The share of additional pods. With them, enough ports have asked before the first held probe times out."""
 WITHIN = {"kv": 1.0, "agent": 3.0}
 """Seconds within which 1,000 changes are to be in Consul."""
 CHANGES_PER_REQUEST = 50
-"""Changes that a write to the KV store is to carry at least, of very many."""
+"""The least number of changes for each write to the KV store, if there are very many changes."""
 WAIT = 60.0
 
 
 class Switch(AbstractContextManager["Switch"]):
-    """Makes targets fail, all at once; see switch.py."""
+    """Makes many targets fail at the same moment; see switch.py."""
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="podpulse-bench-")
@@ -50,7 +51,7 @@ class Switch(AbstractContextManager["Switch"]):
         self._folder.cleanup()
 
     def fail(self, count: int) -> None:
-        """Let so many ports fail at one moment, and return after it: when each of them has asked."""
+        """Makes `count` ports fail at the same moment. Returns after that, when each of these ports has been asked."""
         self._say(f"hold {count}")
 
     def pass_again(self) -> None:
@@ -65,8 +66,9 @@ class Switch(AbstractContextManager["Switch"]):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """For each place the seconds from a target's answer to Consul, and from the first answer of all to the last record;
-    the requests that were made meanwhile, and how many transactions Consul applied."""
+    """For each place: the seconds from a target's answer to its record in Consul (`lags`), and from the first answer to
+    the last record (`took`). Also the requests that were made meanwhile (`asked`), and how many transactions Consul
+    applied."""
 
     lags: Mapping[str, Sequence[float]]
     took: Mapping[str, float]
@@ -75,7 +77,7 @@ class Round:
 
 
 def run(work: Work, say: Say) -> Report:
-    """Each place alone, one after the other, unless the configuration says which."""
+    """Measures each place alone, or the places of the option `publish` together."""
     chosen = work.options.get("publish")
     reaches: list[Reach] = []
     notes: list[str] = []
@@ -133,7 +135,7 @@ def _round(switch: Switch, targets: Targets, prober: Podpulse, places: Collectio
 
 
 def _there(prober: Podpulse, place: str, clock: IndexClock, pods: Collection[str]) -> Mapping[str, float]:
-    """When the state of each of these pods was there for readers."""
+    """Returns when readers could see the state of each of these pods."""
     published = PLACES[place].read(prober.consul)
     return {name: clock.when(published[name].index) for name in pods}
 

@@ -1,7 +1,7 @@
-"""Asks blackbox_exporter for one target after the other, at a steady rate: what Prometheus does, without its cost.
+"""Requests one target after the other from blackbox_exporter at a steady rate, as Prometheus does, but at less cost.
 
 Connections are kept, as Prometheus keeps them. Prometheus also asks for compressed answers, which would cost the
-exporter more: this does not. A question whose time passed while too many wait for an answer is left out.
+exporter more; this driver does not. A request that becomes due while too many others wait for an answer is not sent.
 """
 
 import threading
@@ -20,7 +20,7 @@ SUCCESS = b"\nprobe_success 1"
 
 
 class Driver(AbstractContextManager["Driver"]):
-    """Asks for each of `urls` once in `interval` seconds, spread evenly over it, from a thread of its own."""
+    """Requests each of `urls` once in `interval` seconds, evenly spread, in its own thread."""
 
     def __init__(self, urls: Sequence[str], interval: float) -> None:
         self.failed = 0
@@ -60,7 +60,8 @@ class Driver(AbstractContextManager["Driver"]):
         self._multi.close()
 
     def _wait(self, seconds: float) -> None:
-        """For answers or for the next question; `select` returns at once when nothing is in flight."""
+        """Waits for answers or for the next request. Sleeps if nothing is in flight, because `select` returns at once
+        then."""
         if self._bodies:
             self._multi.select(seconds)
         else:

@@ -2,8 +2,8 @@
 
 Fifteen manifests a second are removed, created again or get another check. Every 20 seconds there is a fault: of the
 line to Consul, of Consul, of the targets, or a reload of the configuration. Meanwhile the controller's memory,
-descriptors, threads and log are read. A leak grows with probes, changes, faults and scrapes, not with time. So they
-follow each other fast, and a quarter of an hour is enough; `test_endurance.py` says which leak is noticed.
+descriptors, threads and log are read. A leak grows with probes, changes, faults and scrapes, not with time. So these
+events follow each other quickly, and a quarter of an hour is enough. `test_endurance.py` shows which leaks are noticed.
 """
 
 import os
@@ -33,9 +33,9 @@ from tests.support.proxy import CLEAR, Line, TcpProxy
 CHANGES = 15.0
 """Manifests that change per second, on average."""
 STANDING = 0.95
-"""The share of pods that is there at any time, at least."""
+"""The least share of the pods that has a manifest at any time."""
 FAULT_EVERY = 20.0
-"""Seconds from one fault to the next. In a run that is too short for all of them, less."""
+"""Seconds from one fault to the next. They are fewer in a run that is too short for all faults."""
 LASTS = 5.0
 SAMPLE_EVERY = 2.0
 SAMPLES_AT_LEAST = 16
@@ -52,9 +52,9 @@ the allocator warms up, which takes some 12 MB; a leak that takes a megabyte a s
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the controller took at one moment. `own` are its descriptors beside those of probes and of sockets that lead
-    nowhere, which probes are at their beginning and end; `consul` are those to Consul; `lines` and `written` (bytes)
-    are of its log so far."""
+    """What the controller uses at one moment. `own` is the number of its descriptors, without those of probes and of
+    sockets without another end: a probe has such a socket at its beginning and at its end. `consul` is the number of
+    connections to Consul. `lines` and `written` (bytes) are the size of its log so far."""
 
     at: float
     memory: int
@@ -67,7 +67,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What there is to break."""
+    """What a fault can break."""
 
     prober: Podpulse
     targets: Targets
@@ -75,7 +75,7 @@ class Trouble:
 
 
 Fault = Callable[[Trouble], Iterator[None]]
-"""What stands before the `yield` breaks something, what stands after it heals it."""
+"""The code before the `yield` breaks something, and the code after it heals it."""
 
 
 def line_stalls(trouble: Trouble) -> Iterator[None]:
@@ -150,7 +150,8 @@ def run(work: Work, say: Say) -> Report:
 
 
 class Crowd:
-    """The pods of the run, and their changes. Each change is written to Consul past the line that may be broken."""
+    """The pods of the run, and their changes. A change is written to Consul directly, not through the line that may be
+    broken."""
 
     def __init__(self, prober: Podpulse, ports: Sequence[int]) -> None:
         self._prober = prober
@@ -161,16 +162,16 @@ class Crowd:
         self.changes = 0
 
     def standing(self) -> frozenset[str]:
-        """The names of those whose manifest is there."""
+        """Returns the names of the pods that have a manifest."""
         return frozenset(podpulse.pod(port) for port in set(self._ports) - set(self._gone))
 
     def health(self) -> Mapping[str, str]:
-        """What is published of each pod."""
+        """Returns the published status of each pod."""
         return {pod: published.status for pod, published in PLACES["kv"].read(self._prober.consul).items()}
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Meanwhile manifests change."""
+        """Changes manifests in a thread until the end of the context."""
         thread = threading.Thread(target=self._run, daemon=True)
         thread.start()
         try:
@@ -185,7 +186,7 @@ class Crowd:
             self.changes += 1
 
     def _next(self) -> Callable[[], object]:
-        """What to ask of Consul; asked again it changes nothing."""
+        """Returns the next request to Consul. The request can be repeated without another effect."""
         here = sorted(set(self._ports) - set(self._gone))
         match self._random.choice(("remove", "back", "other")):
             case "remove" if len(here) > STANDING * len(self._ports):
@@ -198,7 +199,7 @@ class Crowd:
 
 
 def _insist(ask: Callable[[], object]) -> None:
-    """Until Consul, which may stand still for a while, has done it."""
+    """Repeats a request until Consul, which may be stopped for a while, has executed it."""
     while True:
         with suppress(OSError, HTTPException):
             ask()
@@ -207,7 +208,7 @@ def _insist(ask: Callable[[], object]) -> None:
 
 
 def _looking(prober: Podpulse, targets: Targets, line: TcpProxy) -> Callable[[], Sample]:
-    """What looks at the controller once."""
+    """Returns a function that takes a sample of the controller."""
     ports, log = frozenset(targets.ports), LogSize(prober.log_file)
 
     def look() -> Sample:
@@ -222,14 +223,14 @@ def _looking(prober: Podpulse, targets: Targets, line: TcpProxy) -> Callable[[],
 
 
 class LogSize:
-    """How long a log is, read on from where it was left."""
+    """The size of a log. Each call reads only what was added."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lines = self._bytes = 0
 
     def read(self) -> tuple[int, int]:
-        """Lines and bytes."""
+        """Returns the number of lines and of bytes so far."""
         with self._path.open("rb") as file:
             file.seek(self._bytes)
             new = file.read()
@@ -239,7 +240,8 @@ class LogSize:
 
 
 def _troubled(trouble: Trouble, seconds: float, say: Say) -> Sequence[str]:
-    """One fault after the other until the time is over, the last of it without any; their names."""
+    """Injects one fault after the other until the time is over, and none in the last part of it. Returns their
+    names."""
     every, end, came = min(FAULT_EVERY, seconds / (len(FAULTS) + 1)), time.monotonic() + seconds, list[str]()
     while time.monotonic() + every < end:
         time.sleep(max(0.0, every - LASTS))
@@ -257,7 +259,8 @@ def _troubled(trouble: Trouble, seconds: float, say: Say) -> Sequence[str]:
 
 
 def _settle(crowd: Crowd) -> Sequence[str]:
-    """The pods that are not as they should be when time is over for it."""
+    """Waits until the health of all pods is right. Returns the pods whose health is still wrong after `SETTLES`
+    seconds."""
     deadline = time.monotonic() + SETTLES
     while wrong := _wrong(crowd):
         if time.monotonic() > deadline:
@@ -267,7 +270,8 @@ def _settle(crowd: Crowd) -> Sequence[str]:
 
 
 def _left(prober: Podpulse, targets: Targets) -> int:
-    """What is open beside the probes under way, sockets that lead nowhere too: the fewest of some looks."""
+    """Returns how many descriptors are open besides connections to targets. Sockets without another end count too. It
+    is the least number of several looks."""
     ports, looks = frozenset(targets.ports), []
     for _ in range(LOOKS):
         found = sockets(prober.pid)
@@ -286,7 +290,7 @@ def _strange(scrape: podpulse.Scrape, crowd: Crowd) -> frozenset[str]:
 
 
 def taken(samples: Sequence[Sample], changes: int) -> Sequence[Reach]:
-    """What was taken of the machine, beside what may be."""
+    """Returns what the controller used, with the limits."""
     quarter = max(1, len(samples) // 4)
     early = statistics.median(each.memory for each in samples[quarter : 2 * quarter])
     late = statistics.median(each.memory for each in samples[-quarter:])
@@ -309,7 +313,8 @@ def taken(samples: Sequence[Sample], changes: int) -> Sequence[Reach]:
 
 
 def _most_memory(early: float, seconds: float) -> float:
-    """Bytes that the last quarter of so many seconds may take at most, by what the second took."""
+    """Returns how many bytes the last quarter of a run of `seconds` may use. `early` is what the second quarter
+    used."""
     if seconds >= bounds.LONG:
         return early * bounds.GROWTH + bounds.GROWTH_BYTES
     return early * WARM_GROWTH + WARM_GROWTH_BYTES

@@ -27,7 +27,7 @@ from tests.support.proxy import TcpProxy
 
 FLEET = "bench"
 PORTS = 16_000
-"""Targets at most; beyond that each has several pods."""
+"""The highest number of targets. With more checks, several pods share a target."""
 PODS_OF_A_NODE = 20
 INTENT_MEMBERS = 3
 SHARED_WITHIN = 60.0
@@ -62,7 +62,7 @@ class Cost:
     late_ms: float
 
     def cpu_us(self, interval: float, seconds: float) -> float:
-        """CPU time of one probe."""
+        """Returns the CPU time of one probe in microseconds."""
         return self.cpu_seconds * 1e6 / (self.checks * seconds / interval)
 
     @property
@@ -183,7 +183,8 @@ def _ratio(values: Sequence[float]) -> float:
 
 
 def intent(work: Work, say: Say) -> Report:
-    """One manifest after the other is written for one node of many: when does its target get the first request?"""
+    """Writes one manifest after the other, each for one of many nodes. How soon does its target get the first
+    request?"""
     count = max(1, round(work.seconds))
     names = [f"member{number + 1}" for number in range(INTENT_MEMBERS)]
     with Targets(min(work.checks, PORTS) + count, work.scheme) as targets, running(targets, work, names) as members:
@@ -212,7 +213,7 @@ def intent(work: Work, say: Say) -> Report:
 
 
 def pods_of(targets: Targets, work: Work) -> Iterator[Pod]:
-    """As many pods as there are checks, twenty on each node. Ports are used again where there are not enough."""
+    """Yields as many pods as there are checks, twenty on each node. Pods share ports if there are not enough ports."""
     ports = targets.ports[:PORTS]
     for number in range(work.checks):
         yield Pod(f"node{number // PODS_OF_A_NODE:04}.bench", f"pod-{number}", ports[number % len(ports)])
@@ -244,9 +245,9 @@ def running(
     prepare: Callable[[Agent], None] = lambda _: None,
     line: TcpProxy | None = None,
 ) -> Iterator[Members]:
-    """The controllers with these ids, in a Consul that was prepared. The first one is ready before the others start, so
-    that the others join it. Their logs go to standard error when what is done inside fails. They reach Consul by
-    `line`, where one is given."""
+    """Runs the controllers with these ids, on a Consul that `prepare` has filled. The first one is ready before the
+    others start, so that the others join it. Their logs go to standard error if the body of the context fails. They
+    reach Consul through `line`, if there is one."""
     controllers: dict[str, Controller] = {}
     with podpulse.agent_beside(targets) as consul:
         try:

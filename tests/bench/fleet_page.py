@@ -1,7 +1,8 @@
-"""The scenario `fleet-page`: people look at a whole fleet, on the page of a member that checks its share meanwhile.
+"""The scenario `fleet-page`: people look at a whole fleet on the page of a member, which checks its share meanwhile.
 
-One member of ten is real, as in the scenario `fleet-size`. What its page, its API and its search of pods cost is read
-from the kernel, from its metrics and from the line between it and Consul, before anybody looks and while people do.
+One member of ten is real, as in the scenario `fleet-size`. The cost of its page, its API and its search for pods is
+read from the kernel, from its metrics and from the line between it and Consul: first while nobody looks, then while
+people do.
 """
 
 import os
@@ -26,7 +27,7 @@ PEOPLE = 10
 RENEWED_EVERY = 15.0
 """Seconds after which an open page asks again."""
 OLD = 15.0
-"""Seconds after which the member does not use what it has read of this fleet any more."""
+"""Seconds after which the member reads the fleet again instead of using what it has read before."""
 PATHS: Mapping[str, str] = {
     "/fleet": "/fleet",
     "/fleet/pods?q=": "/fleet/pods?q=pod-77",
@@ -41,8 +42,8 @@ LINES = 150
 
 
 def run(work: Work, say: Say) -> Report:
-    """Fill Consul, let the member settle, and measure it while nobody looks, at single requests, while people look, and
-    last the verb."""
+    """Fills Consul, and lets the member settle. Measures it while nobody looks, at single requests and while people
+    look, and then measures the verb."""
     with Targets(min(work.checks, fleet.PORTS), work.scheme) as targets, TcpProxy(0) as line:
         whole = WholeFleet(list(fleet.pods_of(targets, work)))
         with fleet.running(targets, work, [REAL], lambda consul: fill(consul, whole, say), line) as members:
@@ -63,7 +64,7 @@ def run(work: Work, say: Say) -> Report:
 
 @dataclass(slots=True)
 class _Spent:
-    """What a window has cost. `requests` are to Consul."""
+    """What one window cost. `requests` is the number of requests to Consul."""
 
     seconds: float = 0.0
     cpu: float = 0.0
@@ -98,7 +99,7 @@ class _Watched:
 
     @contextmanager
     def window(self) -> Iterator[_Spent]:
-        """Inside, the costs are not known yet."""
+        """Measures the body of the context. The costs are known at its end."""
         spent, prober = _Spent(), self.prober
         prober.begin()
         before, passed, began = prober.asked(), self._line.passed, time.monotonic()
@@ -113,7 +114,7 @@ class _Watched:
         spent.skipped = prober.skipped()
 
     def asked(self, path: str) -> tuple[float, int]:
-        """Returns how many milliseconds an answer took, and its bytes."""
+        """Returns how many milliseconds an answer took, and its size in bytes."""
         began = time.monotonic()
         size = self.prober.ask(path)
         return (time.monotonic() - began) * 1000, size
@@ -127,7 +128,7 @@ def _nobody(watched: _Watched, work: Work, say: Say) -> Sequence[Reach]:
 
 
 def _single(watched: _Watched, say: Say) -> Iterator[Reach]:
-    """One request that has to read Consul, and one that does not."""
+    """For each path: a request for which the member has to read Consul, and one for which it does not."""
     for name, path in PATHS.items():
         time.sleep(OLD)
         say(f"{name} for the first time, and again")
@@ -141,7 +142,7 @@ def _single(watched: _Watched, say: Say) -> Iterator[Reach]:
 
 
 def _people(watched: _Watched, work: Work, say: Say) -> Iterator[Reach]:
-    """Each has the page open all the time, and it asks again as the script of the page does."""
+    """Every person keeps the page open. It requests its content repeatedly, as the script of the page does."""
     say(f"{work.seconds:g} s in which {PEOPLE} people have /fleet open")
     took: list[float] = []
     every, ends = min(RENEWED_EVERY, work.seconds / 2), time.monotonic() + work.seconds
@@ -160,7 +161,7 @@ def _people(watched: _Watched, work: Work, say: Say) -> Iterator[Reach]:
 
 
 def _searches(watched: _Watched, say: Say) -> Iterator[Reach]:
-    """All search different pods at the same moment."""
+    """Everybody searches for another pod at the same moment."""
     say(f"{PEOPLE} people search")
     took: list[float] = []
     time.sleep(OLD)
@@ -179,7 +180,7 @@ def _together(does: Callable[[int], object]) -> None:
 
 
 def _verb(consul: Agent, name: str, *options: str) -> Iterator[Reach]:
-    """The verb as a program of its own."""
+    """Runs the verb as a separate process."""
     command = [sys.executable, "-m", "controller", "fleet", "--consul", consul.address, *options]
     began, before = time.monotonic(), os.times()
     done = program.run(command, within=60.0, cwd=programs.ROOT)

@@ -1,9 +1,9 @@
 """The scenario `fleet-size`: a member of ten among 100,000 checks, on a real Consul that has all of them.
 
-One member is real: it has its share of the pods, probes them and publishes their health. The other nine are services
-with passing checks, as Consul shows the members to each other, and their health keys are held by a session. So what the
-member reads, hashes, writes and keeps is what a member of ten does; what it costs is read from the kernel, its requests
-from its own metrics and their cost for Consul from Consul's CPU time.
+One member is real: it has its share of the pods, probes them and publishes their health. The other nine are only
+services with passing checks, as Consul shows the members to each other, and a session holds their health keys. So the
+real member reads, hashes, writes and keeps as much as each member of ten does. Its cost is read from the kernel, its
+requests from its own metrics, and their cost for Consul from Consul's CPU time.
 """
 
 import json
@@ -34,8 +34,8 @@ PATIENCE = 90.0
 
 
 def run(work: Work, say: Say) -> Report:
-    """Fill Consul, let the member start and settle, measure it while manifests of other members change, and then let
-    one of the others disappear."""
+    """Fills Consul, and lets the member start and settle. Measures it while manifests of other members change. Then one
+    of the other members disappears."""
     with Targets(min(work.checks, fleet.PORTS), work.scheme) as targets:
         all_of_them = WholeFleet(list(fleet.pods_of(targets, work)))
         reaches = list(all_of_them.shares())
@@ -51,7 +51,7 @@ def run(work: Work, say: Say) -> Report:
 
 
 class WholeFleet:
-    """The pods, and who checks them."""
+    """The pods, and which member checks each of them."""
 
     def __init__(self, pods: Sequence[Pod]) -> None:
         self.names = [f"member{number + 1}" for number in range(MEMBERS)]
@@ -66,7 +66,7 @@ class WholeFleet:
         return {node: view.owner(node) for node in self.nodes}
 
     def share(self, without: str = "") -> list[Pod]:
-        """The pods of the real member; also those that it has when another member is gone."""
+        """Returns the pods of the real member: now, or after the member `without` is gone."""
         owners = self._owners([name for name in self.names if name != without]) if without else self.owners
         return [pod for pod in self.pods if owners[pod.node] == REAL]
 
@@ -83,7 +83,8 @@ class WholeFleet:
 
 
 def fill(consul: Agent, all_of_them: WholeFleet, say: Say) -> None:
-    """All manifests, the members that are not real, and the health keys that they hold."""
+    """Writes all manifests, registers the members that are not real, and creates the health keys that are held for
+    them."""
     began = time.monotonic()
     fleet.write(consul, all_of_them.pods)
     for name in all_of_them.names:
@@ -107,7 +108,7 @@ def _register(consul: Agent, name: str) -> None:
 
 
 def _start(consul: Agent, prober: Podpulse, all_of_them: WholeFleet, say: Say) -> Iterator[Reach]:
-    """From the start of the process until each pod of the share was probed."""
+    """Measures from the start of the process until each pod of the share was probed."""
     scrape = wait_until_probed(prober, len(all_of_them.share()))
     seconds = time.time() - scrape.sum("process_start_time_seconds")
     say(f"the member probes its share {seconds:.0f} s after its start")
@@ -117,7 +118,7 @@ def _start(consul: Agent, prober: Podpulse, all_of_them: WholeFleet, say: Say) -
 
 
 def _steady(consul: Agent, prober: Podpulse, all_of_them: WholeFleet, work: Work, say: Say) -> Iterator[Reach]:
-    """Nothing happens to the pods of the share. Manifests of other members change all the time."""
+    """Measures while nothing happens to the pods of the share. Manifests of other members change all the time."""
     time.sleep(2 * work.interval)
     say(f"measuring for {work.seconds:g} s; a manifest of another member changes every {1 / CHANGES_PER_SECOND:g} s")
     prober.begin()
@@ -145,7 +146,7 @@ def _requests(when: str, counts: Mapping[str, float]) -> Iterator[Reach]:
 
 
 def _reads(consul: Agent, all_of_them: WholeFleet) -> Iterator[Reach]:
-    """What the reads of a member take from Consul, here measured by this process."""
+    """Measures what a member reads from Consul: the time and the size of each read. This process makes the reads."""
     trees = [{"KV": {"Verb": "get-tree", "Key": f"intent/{node}/"}} for node in all_of_them.nodes[:TRANSACTION]]
     reads: Mapping[str, Callable[[], Answer]] = {
         "the names of all nodes": lambda: consul.request("GET", "kv/intent/?keys&separator=/", timeout=30.0),
@@ -160,7 +161,7 @@ def _reads(consul: Agent, all_of_them: WholeFleet) -> Iterator[Reach]:
 
 
 def _gain(consul: Agent, prober: Podpulse, all_of_them: WholeFleet, say: Say) -> Iterator[Reach]:
-    """Another member disappears: the member takes its part of the pods, whose keys a living session holds."""
+    """Another member disappears. The real member takes over its part of the pods, whose keys a live session holds."""
     gone = all_of_them.names[-1]
     share = len(all_of_them.share(without=gone))
     cpu, began = process.cpu_seconds(prober.pid), time.monotonic()

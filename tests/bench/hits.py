@@ -1,4 +1,4 @@
-"""nginx's access log, understood: which target was asked when, and what follows from that about a prober's schedule."""
+"""Reads nginx's access log: which target was asked at which times, and how late the requests of a prober were."""
 
 import time
 from collections import defaultdict
@@ -10,12 +10,13 @@ from pathlib import Path
 FORMAT = "$msec $request_time $server_port $status $connection_requests $ssl_session_reused"
 """What nginx is to write for each request."""
 FLUSH = 0.2
-"""Seconds after which a request stands in nginx's log at the latest."""
+"""Seconds after which a request is in nginx's log at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One request as the target saw it, from when it began until it was answered; seconds of the epoch, in whole ms."""
+    """One request as the target saw it: it began at `at` and was answered at `answered`, in seconds since the epoch, in
+    whole ms."""
 
     at: float
     answered: float
@@ -26,7 +27,7 @@ class Hit:
 
 
 class HitLog:
-    """nginx's access log, read on from where it was left."""
+    """nginx's access log. Each read continues where the one before ended."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,21 +35,21 @@ class HitLog:
         self._hits: list[Hit] = []
 
     def forget(self) -> None:
-        """Pass over all that came so far, for the next prober."""
+        """Forget all requests so far, before the next prober starts."""
         self._read()
         self._hits = []
 
     def hits(self, since: float = 0.0, until: float = float("inf")) -> list[Hit]:
-        """The requests that began in a span of time; wait for `settle` before asking for the latest."""
+        """Returns the requests that began in a span of time. Call `settle` before you ask for the latest ones."""
         self._read()
         return [hit for hit in self._hits if since <= hit.at < until]
 
     def settle(self) -> None:
-        """Wait until all requests that ended before now stand in the log."""
+        """Wait until all requests that ended before now are in the log."""
         time.sleep(2 * FLUSH)
 
     def seen(self) -> set[int]:
-        """The ports that were asked."""
+        """Returns the ports that were asked."""
         self._read()
         return {hit.port for hit in self._hits}
 
@@ -69,7 +70,7 @@ def _parsed(line: str) -> Hit:
 
 
 def by_port(hits: Iterable[Hit]) -> Mapping[int, list[float]]:
-    """When each port was asked, in order."""
+    """Returns the times at which each port was asked, in order."""
     times: dict[int, list[float]] = defaultdict(list)
     for hit in hits:
         times[hit.port].append(hit.at)
@@ -79,7 +80,8 @@ def by_port(hits: Iterable[Hit]) -> Mapping[int, list[float]]:
 
 
 def delays(hits: Iterable[Hit], interval: float) -> list[tuple[float, float]]:
-    """(when, seconds): by how much each request came later than one interval after the one before; 0 when earlier."""
+    """Returns the time of each request, and by how many seconds it came later than one interval after the one before.
+    The seconds are 0 if it came earlier. The first request of a port is left out."""
     return [
         (later, max(0.0, later - earlier - interval))
         for times in by_port(hits).values()

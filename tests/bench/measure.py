@@ -1,7 +1,7 @@
-"""What one prober costs while it does its work, measured in the same way for every one.
+"""Measures what a prober costs while it works, in the same way for every prober.
 
-Probes are counted, and their times taken, at the target. The window begins when every target was asked and the prober
-says that its start is over: what the start costs is not in it.
+Probes are counted and timed at the target. The window begins when every target was asked and the prober reports the end
+of its start. So the cost of the start is not included.
 """
 
 import math
@@ -19,7 +19,7 @@ from tests.bench.peers import Prober
 from tests.bench.targets import Scheme, Targets
 
 Say = Callable[[str], None]
-"""Tells a person how far it is."""
+"""Reports the progress to a person."""
 
 T = TypeVar("T")
 
@@ -28,10 +28,10 @@ POLL = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done; `interval` and `seconds` in seconds, `options` are fields of podpulse's configuration.
+    """What to measure. `interval` and `seconds` are in seconds, and `options` are fields of Podpulse's configuration.
 
-    Meanwhile so many `busy` loops want the processor too, and podpulse may use a `quota` of one core (1: all of it).
-    In the scenario `fleet`, `members` share the checks. In `steady`, the certificates of `bundle` are trusted too.
+    Meanwhile `busy` loops use the processor too, and Podpulse may use the share `quota` of one core. In the scenario
+    `fleet`, `members` share the checks. In `steady`, the certificates of `bundle` are trusted too.
     """
 
     checks: int
@@ -58,7 +58,8 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one prober did and cost within the window. `idle_cores`: how much of the machine nobody used meanwhile."""
+    """What one prober did and cost within the window. `idle_cores` is how many cores of the machine were idle on
+    average."""
 
     cpu_seconds: float
     peak_rss_mb: float
@@ -84,7 +85,7 @@ class Figures:
 
 
 class TooSlow(Exception):
-    """A prober was not ready in time; the message says how far it was."""
+    """A prober was not ready in time. The message says what was missing."""
 
 
 def measure(
@@ -95,8 +96,8 @@ def measure(
     meanwhile: AbstractContextManager[Any] | None = None,
     ports: Sequence[int] | None = None,
 ) -> Figures:
-    """Let a prober that was started get ready, then measure it for `work.seconds`, with `meanwhile` entered. It probes
-    the targets on `ports` only, where they are given."""
+    """Waits until a started prober is ready. Then measures it for `work.seconds`, inside the context `meanwhile`. With
+    `ports`, it probes only the targets on these ports."""
     wait_until_ready(prober, targets, work, ports)
     say(f"all {len(ports or targets.ports)} targets were asked; measuring for {work.seconds:g} s")
     with meanwhile or nullcontext():
@@ -121,7 +122,8 @@ def measure(
 
 
 def wait_until_ready(prober: Prober, targets: Targets, work: Work, ports: Sequence[int] | None = None) -> None:
-    """Return when every target (or those on `ports`) was asked at least once and the prober is past its start.
+    """Return when every target (or every one on `ports`) was asked at least once, and the prober has finished its
+    start.
 
     Raises:
         TooSlow: after a minute, two intervals and 20 ms per check.
@@ -135,15 +137,15 @@ def wait_until_ready(prober: Prober, targets: Targets, work: Work, ports: Sequen
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of all do not exceed; nan of none."""
+    """Returns the smallest value that is not exceeded by `share` of all values; nan if there are none."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(share * len(ranked)) - 1)] if ranked else math.nan
 
 
 @contextmanager
 def sampled(read: Callable[[], T], every: float) -> Iterator[list[T]]:
-    """Read something all the while, from another thread: at the beginning, every so many seconds, and at the end.
-    Inside is the list of what was read."""
+    """Calls `read` in another thread: at the beginning, every `every` seconds, and at the end. Yields the list of what
+    it returned."""
     stopped, samples = threading.Event(), [read()]
 
     def sample() -> None:

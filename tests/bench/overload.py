@@ -1,8 +1,8 @@
-"""The scenario `overload`: more checks than a core can do, on healthy targets, and two pods among them that fail.
+"""The scenario `overload`: more checks than a core can probe. The targets are healthy, except those of two pods.
 
-No healthy pod may be blamed, nearly all of what the core can do is done, and who fails is found within three of the
-intervals that are kept. The core's full speed is what a probe costs in the beginning, when there are few checks; beside
-busy loops nobody knows how much of a core there is.
+No healthy pod may be reported as failing. The controller must make nearly all probes that the core allows. A pod that
+fails must be found within three of the intervals that are kept. The full speed of the core follows from what a probe
+costs at the beginning, when there are few checks. With busy loops nobody knows how much of the core is left.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ from tests.bench.targets import NODE, Targets
 from tests.support.targets import Target, hang
 
 PORTS = 10_000
-"""Targets at most; beyond that each has several pods."""
+"""The highest number of targets. With more checks, several pods share a target."""
 CALM = 0.05
 """The share of the checks that runs in the beginning."""
 CALM_SECONDS = 10.0
@@ -30,13 +30,13 @@ KEPT_INTERVALS = 3
 BEFORE_TURN = 0.5
 """The share of the time after which the two pods begin to fail."""
 PATIENCE = 10
-"""Intervals for which a failing pod is waited for, at least."""
+"""The least number of intervals for which the test waits until a failing pod is critical."""
 CGROUP = Path("/sys/fs/cgroup")
 PERIOD = 100_000
 
 
 def run(work: Work, say: Say) -> Report:
-    """First a few checks, then all of them; half-way two pods begin to fail."""
+    """Runs a few checks first, and then all of them. Half-way two pods begin to fail."""
     with ExitStack() as stack:
         targets = stack.enter_context(Targets(min(work.checks, PORTS), work.scheme))
         refuses, hangs = (stack.enter_context(Target(host=targets.address)) for _ in range(2))
@@ -71,7 +71,7 @@ def run(work: Work, say: Say) -> Report:
     kept = last.sum("podpulse_probes_kept_ratio")
     wrong = {name.split("#")[0] for name in last.pods("podpulse_probes_total", 'result="failure"')} - set(found)
     cost = calm.cpu_ms_per_1000_probes / 1e6
-    full = min(1.0, work.quota) / cost if cost else float("inf")  # a few probes may cost less than the kernel counts
+    full = min(1.0, work.quota) / cost if cost else float("inf")  # so few probes may cost less than a clock tick
     missed = max(0.0, 1 - probes / seconds / min(full, work.checks / work.interval))
     reaches = [
         Reach("healthy pods of which a probe failed, at any moment", len(wrong), "", 0),
@@ -93,7 +93,7 @@ def run(work: Work, say: Say) -> Report:
 
 
 def _silent(_: str) -> None:
-    """The figures of the beginning are said together with what follows."""
+    """Reports nothing: the figures of the beginning are reported together with what follows."""
 
 
 def _write_all(prober: Podpulse, targets: Targets, work: Work, there: int) -> None:
@@ -111,7 +111,7 @@ def _schedule(prober: Podpulse, name: str, port: int) -> None:
 
 
 def _found(prober: Podpulse, names: tuple[str, ...], within: float) -> dict[str, float]:
-    """After how many seconds each was critical in Consul; infinity when it was not."""
+    """Returns after how many seconds each pod was critical in Consul; infinity if it was not."""
     began, found = time.monotonic(), dict.fromkeys(names, float("inf"))
     while time.monotonic() < began + within and float("inf") in found.values():
         for name in names:
@@ -128,7 +128,7 @@ def _is_critical(prober: Podpulse, name: str) -> bool:
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    """So many loops that do nothing want the processor too."""
+    """Runs loops that use the processor and do nothing else."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -140,7 +140,7 @@ def busy(count: int) -> Iterator[None]:
 
 @contextmanager
 def quota(pid: int, share: float) -> Iterator[None]:
-    """A process may use this share of one core, by a control group of its own (version 1 or 2, whichever is there)."""
+    """Limits a process to this share of one core, by a control group of its own (version 1 or 2, whichever exists)."""
     if share >= 1:
         yield
         return
@@ -162,7 +162,7 @@ def quota(pid: int, share: float) -> Iterator[None]:
 
 
 def _patiently(step: Callable[[], None]) -> None:
-    """A control group is busy for a moment after its last process has left it."""
+    """Repeats a step that fails: a control group is busy for a moment after its last process has left it."""
     for _ in range(50):
         try:
             step()

@@ -1,6 +1,7 @@
-"""What the page and the API cost: they are asked again and again while probes run, and the CPU time of that is counted.
+"""What the page and the API cost.
 
-What runs anyway is measured before, over as many seconds, and taken off.
+They are requested repeatedly while probes run, and the CPU time is counted. The CPU time without requests is measured
+before, for as many seconds, and subtracted.
 """
 
 import time
@@ -18,7 +19,7 @@ MOST = 300
 
 
 def run(work: Work, say: Say) -> Report:
-    """First nothing is asked, then the page, then the API, one request after the other."""
+    """Measures without requests, then with requests for the page, and then for the API, one request after the other."""
     each = work.seconds / (1 + len(PATHS))
     reaches = []
     with Targets(work.checks, work.scheme) as targets, podpulse.running(targets, work.interval, work.options) as prober:
@@ -35,7 +36,7 @@ def run(work: Work, say: Say) -> Report:
 
 
 def _asked(prober: Podpulse, name: str, path: str, seconds: float, idle: float) -> list[Reach]:
-    """`idle` is what the process takes without a request, in seconds of CPU a second."""
+    """`idle` is the CPU time of the process without requests, in seconds per second."""
     took, before, began = list[float](), process.cpu_seconds(prober.pid), time.monotonic()
     while (now := time.monotonic()) < began + seconds or not took:
         prober.ask(path)

@@ -1,7 +1,7 @@
-"""The others at the same work: a Consul agent with its own HTTP checks, and blackbox_exporter.
+"""The peers, which do the same work: a Consul agent with its own HTTP checks, and blackbox_exporter.
 
-Each gets what its users give it: checks in the agent's configuration, a module with the CA; the same interval, timeout
-and targets as podpulse has, and no more. Nothing is tuned down.
+Each peer is configured as its users would do it: with checks in the agent's configuration, or with a module that names
+the CA. Interval, timeout and targets are those of Podpulse, and no other option is set. No peer is made slower.
 """
 
 import subprocess
@@ -23,17 +23,17 @@ from tests.support.consul import Agent
 from tests.support.net import free_ports
 
 NAMES = {"consul": "consul", "blackbox": "blackbox_exporter"}
-"""What `--peers` takes, and what the results call them."""
+"""The names for `--peers`, and the names in the results."""
 
 
 class Prober(Protocol):
-    """What is measured: a process, and what it says about the probes between `begin` and `end`."""
+    """A process that is measured, and what it reports of the probes between `begin` and `end`."""
 
     @property
     def pid(self) -> int: ...
 
     def settled(self) -> bool:
-        """Whether its start is over, once all targets were asked."""
+        """Whether its start is over. It is called when all targets were asked."""
         ...
 
     def begin(self) -> None: ...
@@ -43,7 +43,7 @@ class Prober(Protocol):
     def failed(self) -> int: ...
 
     def notes(self) -> str:
-        """One line for the table, or none."""
+        """Returns one line for the table; "" for none."""
         ...
 
 
@@ -60,19 +60,19 @@ class ConsulChecks:
         return self._agent.pid
 
     def settled(self) -> bool:
-        """Whether every check stands in the catalog as passing, beside the node's own."""
+        """Whether every check is in the catalog as passing, in addition to the check of the node."""
         answer = self._agent.request("GET", "health/state/passing", timeout=30.0)
         return answer.status == 200 and len(answer.json()) > self._count
 
     def begin(self) -> None:
-        """Nothing is to be noted."""
+        """Does nothing: the agent keeps no counters."""
 
     def end(self) -> None:
         checks = self._agent.request("GET", "agent/checks", timeout=30.0).json().values()
         self._failed = sum(check["Status"] != "passing" for check in checks)
 
     def failed(self) -> int:
-        """Checks that are not passing at the end: it keeps no count of probes."""
+        """Returns how many checks are not passing at the end, because the agent does not count probes."""
         return self._failed
 
     def notes(self) -> str:
@@ -81,9 +81,9 @@ class ConsulChecks:
 
 @contextmanager
 def consul(targets: Targets, interval: float) -> Iterator[Prober]:
-    """The agent reads the checks from its configuration; its TLS settings are those for its checks too.
+    """Runs an agent that reads the checks from its configuration. Its TLS settings apply to its checks too.
 
-    It waits `interval` from the end of a probe to the next, so it does a few less than it was asked for.
+    The agent waits for `interval` from the end of a probe to the next one, so it makes slightly fewer probes.
     """
     with Agent(programs.consul(), node=NODE, config=_agent_configuration(targets, interval)) as agent:
         yield ConsulChecks(agent, len(targets.ports))
@@ -106,7 +106,7 @@ def _agent_check(targets: Targets, port: int) -> dict[str, Any]:
 
 
 class BlackboxExporter:
-    """blackbox_exporter, asked for each target by a driver as Prometheus would, on kept connections."""
+    """blackbox_exporter, and a driver that requests each target as Prometheus would, over kept connections."""
 
     def __init__(self, process: subprocess.Popen[bytes], driver: Driver) -> None:
         self._process = process
@@ -135,7 +135,7 @@ class BlackboxExporter:
 
 @contextmanager
 def blackbox(targets: Targets, interval: float) -> Iterator[Prober]:
-    """The exporter with one module, and the driver that asks it; the driver's CPU is not counted."""
+    """Runs the exporter with one module, and the driver. The CPU time of the driver is not counted."""
     if targets.scheme in GRPC:
         raise programs.Missing("not measured with gRPC")
     with (

@@ -1,7 +1,8 @@
-"""Where health goes in Consul, as its readers see it there: what stands published, since which index, and since when.
+"""Health in Consul as its readers see it: what is published, at which index it was written, and at what time.
 
-Nothing of podpulse is asked. A ModifyIndex becomes a time by asking Consul all the while how far its index has come: a
-question without an answer to read costs it next to nothing, a listing of everything would be what is measured.
+Nothing is read from Podpulse. Consul is asked for its index all the time, so that the time of each ModifyIndex is
+known. The answer to this request is empty, so it costs Consul next to nothing. A listing of everything would disturb
+the measurement.
 """
 
 import json
@@ -31,7 +32,8 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`read` answers by pod; `nothing` is a path whose answer is empty and bears the index of all that `read` reads."""
+    """`read` returns what is published of each pod. `nothing` is a path with an empty answer, whose index covers
+    everything that `read` reads."""
 
     read: Callable[[Agent], Mapping[str, Published]]
     nothing: str
@@ -55,11 +57,11 @@ def _checks(consul: Agent) -> dict[str, Published]:
 
 
 PLACES: Mapping[str, Place] = {"kv": Place(_keys, "kv/none"), "agent": Place(_checks, "health/state/none")}
-"""By the names that `publish` has for them."""
+"""The places by their names in the option `publish`."""
 
 
 class IndexClock(AbstractContextManager["IndexClock"]):
-    """Notes every some milliseconds, from a thread of its own, how far the index of a place has come."""
+    """Records the index of a place every `SAMPLE_EVERY` seconds, in its own thread."""
 
     def __init__(self, consul: Agent, place: Place) -> None:
         self._consul = consul
@@ -80,7 +82,7 @@ class IndexClock(AbstractContextManager["IndexClock"]):
         self._thread.join()
 
     def when(self, index: int) -> float:
-        """When a reader was first told so high an index, in seconds of the epoch."""
+        """Returns when a reader first got this index or a higher one, in seconds since the epoch."""
         return self._times[bisect_left(self._indexes, index)]
 
     def _run(self) -> None:

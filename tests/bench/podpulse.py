@@ -1,5 +1,8 @@
-"""The whole `podpulse run` as it is used: a real Consul agent beside it, manifests in its KV, health published to it,
-metrics scraped all the while. All through the supports of the system tests; no part of podpulse is called from here.
+"""Runs the whole `podpulse run` as it is used.
+
+There is a real Consul agent with manifests in its KV store. Health is published to it, and the metrics are scraped all
+the time. The processes are started by the support modules of the system tests, and no part of Podpulse is called from
+here.
 """
 
 import http.client
@@ -31,14 +34,14 @@ PROMETHEUS = {
     "Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
     "Accept-Encoding": "gzip",
 }
-"""What Prometheus asks for."""
+"""The headers that Prometheus sends."""
 TELEMETRY = {"telemetry": {"prometheus_retention_time": "1h"}}
-"""Lets Consul count what it is asked and what it writes, from its start."""
+"""Lets Consul count its requests and its writes from its start."""
 LATENESS = "podpulse_probe_lateness_seconds"
 
 
 class DidNotStart(Exception):
-    """The controller ended at its start; the message holds what it said."""
+    """The controller ended during its start. The message has its output."""
 
 
 class Podpulse:
@@ -58,7 +61,8 @@ class Podpulse:
 
     @property
     def descriptors_bound(self) -> int:
-        """What its configuration allows it: one for each probe in flight, and some for everything else."""
+        """The number of descriptors that its configuration allows: one for each probe in flight, and some for
+        everything else."""
         return int(self._controller.options["max_in_flight"]) + SPARE_DESCRIPTORS
 
     @property
@@ -66,8 +70,8 @@ class Podpulse:
         return self._controller.log_file
 
     def write(self, ports: Sequence[int], path: str = PATH, suffix: str = "") -> dict[int, float]:
-        """Put the manifests of these ports into Consul, many at a time; the answer is when each was there. With a
-        `suffix` they are further pods of the same ports."""
+        """Write the manifests of these ports to Consul, many at a time. Returns when each was written. With a `suffix`
+        they are further pods on the same ports."""
         there: dict[int, float] = {}
         for start in range(0, len(ports), TRANSACTION):
             some = ports[start : start + TRANSACTION]
@@ -89,7 +93,7 @@ class Podpulse:
         return {"KV": {"Verb": "set", "Key": f"intent/{NODE}/{name}", "Value": value}}
 
     def settled(self) -> bool:
-        """Whether the health of every pod stands in Consul."""
+        """Whether the health of every pod is in Consul."""
         publish = self._controller.options.get("publish", ["kv"])
         return all(len(PLACES[place].read(self.consul)) >= self._published for place in publish)
 
@@ -97,11 +101,11 @@ class Podpulse:
         return Scrape(self._controller.get("/metrics", timeout=30.0).text)
 
     def asked(self) -> Mapping[str, float]:
-        """How many requests it made to Consul, by operation."""
+        """Returns the number of its requests to Consul, by operation."""
         return self.scrape().totals("podpulse_consul_requests_total", "op")
 
     def applied(self, kind: str) -> float:
-        """How many writes of a kind Consul applied to its state, by its own count; such as `txn`."""
+        """Returns how many writes of a kind, such as `txn`, Consul has applied to its state, as Consul counts them."""
         return self.telemetry().sum(f"consul_fsm_{kind}_count")
 
     def telemetry(self) -> "Scrape":
@@ -109,11 +113,11 @@ class Podpulse:
         return Scrape(self.consul.request("GET", "agent/metrics?format=prometheus").body.decode())
 
     def ready(self) -> str:
-        """What `/-/ready` says, in one line."""
+        """Returns the answer of `/-/ready` in one line."""
         return "; ".join(self._controller.get("/-/ready", timeout=30.0).text.splitlines())
 
     def begin(self) -> None:
-        """The first compressed scrape costs twice as much as the later ones: it is part of the start."""
+        """The first compressed scrape costs twice as much as the later ones, so it is made before the window."""
         self._asked_by_prometheus()
         self._before = self.scrape()
 
@@ -121,36 +125,38 @@ class Podpulse:
         self._after = self.scrape()
 
     def failed(self) -> int:
-        """Probes between `begin` and `end` that did not succeed, by its own count."""
+        """Returns how many probes between `begin` and `end` did not succeed, as the controller counts them."""
         name = "podpulse_probes_total"
         every = self._after.sum(name) - self._before.sum(name)
         return int(every - self._after.sum(name, 'result="success"') + self._before.sum(name, 'result="success"'))
 
     def late(self, seconds: float) -> float:
-        """How many probes between `begin` and `end` were later than that, a bound of its histogram."""
+        """Returns how many probes between `begin` and `end` were late by more than `seconds`, which is a bound of the
+        histogram."""
         return self._after.later_than(seconds, self._before)
 
     def late_quantile(self, share: float) -> float:
-        """Seconds of lateness by its own histogram, between `begin` and `end`."""
+        """Returns by how many seconds probes between `begin` and `end` were late, by the controller's own histogram."""
         return self._after.lateness_quantile(share, self._before)
 
     def last(self) -> "Scrape":
-        """The scrape of `end`."""
+        """Returns the scrape of `end`."""
         return self._after
 
     def skipped(self) -> float:
-        """Probes that it skipped between `begin` and `end`."""
+        """Returns how many probes it skipped between `begin` and `end`."""
         name = "podpulse_probes_skipped_total"
         return self._after.sum(name) - self._before.sum(name)
 
     def notes(self) -> str:
-        """What it says about its own schedule, between `begin` and `end`."""
+        """Returns what the controller reports of its schedule between `begin` and `end`."""
         late = self.late_quantile(0.99) * 1000
         return f"podpulse's own histogram: p99 {late:.1f} ms late; {self.skipped():.0f} skipped"
 
     @contextmanager
     def scraped(self, every: float = 5.0) -> Iterator[list[tuple[float, float]]]:
-        """Scrape it all the while, from another thread; inside is the list of (began, ended), seconds of the epoch."""
+        """Scrapes it repeatedly in another thread. Yields the list of (began, ended) of each scrape, in seconds since
+        the epoch."""
         stopped, spans = threading.Event(), list[tuple[float, float]]()
 
         def scrape() -> None:
@@ -180,7 +186,7 @@ class Podpulse:
         return f"http://127.0.0.1:{self._controller.port}"
 
     def ask(self, path: str, headers: Mapping[str, str] | None = None) -> int:
-        """Get it from its web server, and read it to its end. Returns how many bytes the answer has."""
+        """Request a path from its web server, and read the whole answer. Returns the size of the answer in bytes."""
         connection = http.client.HTTPConnection("127.0.0.1", self._controller.port, timeout=30.0)
         with closing(connection):
             connection.request("GET", path, headers=headers or {})
@@ -192,7 +198,7 @@ class Podpulse:
 
 
 class Scrape:
-    """One answer of /metrics, looked at by name and by what stands between the braces.
+    """One answer of /metrics. Samples are selected by their name and by the text between the braces.
 
     prometheus_client's parser needs seconds for 10,000 checks.
     """
@@ -207,21 +213,21 @@ class Scrape:
         return self._samples.keys()
 
     def sum(self, name: str, label: str = "") -> float:
-        """Of all samples of this name whose labels hold `label`, such as `result="success"`."""
+        """Returns the sum of all samples of this name whose labels contain `label`, such as `result="success"`."""
         return sum(value for labels, value in self._samples.get(name, ()) if label in labels)
 
     def pods(self, name: str, label: str = "") -> set[str]:
-        """Those for which such a sample is not 0."""
+        """Returns the pods for which such a sample is not 0."""
         samples = self._samples.get(name, ())
         return {labels.split('pod="')[1].split('"')[0] for labels, value in samples if value and label in labels}
 
     def by_label(self, name: str, label: str) -> Mapping[str, int]:
-        """How many samples of this name are not 0, for each value of a label."""
+        """Returns how many samples of this name are not 0, for each value of a label."""
         found = (re.search(rf'{label}="(.*?)"', labels) for labels, value in self._samples.get(name, ()) if value)
         return Counter(each[1] for each in found if each)
 
     def totals(self, name: str, label: str) -> Mapping[str, float]:
-        """The sum of the samples of this name for each value of a label."""
+        """Returns the sum of the samples of this name, for each value of a label."""
         totals: dict[str, float] = defaultdict(float)
         for labels, value in self._samples.get(name, ()):
             if found := re.search(rf'{label}="(.*?)"', labels):
@@ -229,7 +235,7 @@ class Scrape:
         return totals
 
     def lateness_quantile(self, share: float, before: "Scrape") -> float:
-        """Seconds by which podpulse says that it was late since `before`; linear within a bucket, as in Prometheus."""
+        """Returns by how many seconds probes since `before` were late; linear within a bucket, as in Prometheus."""
         counts = self._lateness_since(before)
         rank, below, bound_below = share * (counts[-1][1] if counts else 0), 0.0, 0.0
         for bound, count in counts:
@@ -240,7 +246,8 @@ class Scrape:
         return 0.0
 
     def later_than(self, seconds: float, before: "Scrape") -> float:
-        """How many probes since `before` were later than `seconds`, which is a bound of the histogram."""
+        """Returns how many probes since `before` were late by more than `seconds`, which is a bound of the
+        histogram."""
         counts = dict(self._lateness_since(before))
         return counts.get(float("inf"), 0.0) - counts.get(seconds, 0.0)
 
@@ -251,7 +258,7 @@ class Scrape:
 
 
 def pod(port: int) -> str:
-    """What the pod on a port is called."""
+    """Returns the name of the pod on a port."""
     return f"pod-{port}"
 
 
@@ -259,10 +266,10 @@ def pod(port: int) -> str:
 def running(
     targets: Targets, interval: float, options: Mapping[str, Any], line: TcpProxy | None = None
 ) -> Iterator[Podpulse]:
-    """A controller without any pod yet. `options` are fields of its configuration file, by dotted name. It reaches
-    Consul by `line`, where one is given.
+    """Runs a controller that has no pods yet. `options` are fields of its configuration file, by dotted name. It
+    reaches Consul through `line`, if there is one.
 
-    Its log goes to standard error when what is done inside fails.
+    Its log goes to standard error if the body of the context fails.
     """
     with agent_beside(targets) as consul:
         if line:
@@ -283,7 +290,7 @@ def running(
 
 
 def agent_beside(targets: Targets) -> Agent:
-    """An agent that is not on one of the targets' ports: podpulse refuses to probe Consul's own port."""
+    """Returns an agent that uses none of the targets' ports: Podpulse refuses to probe Consul's own port."""
     while (agent := Agent(programs.consul(), node=NODE, config=TELEMETRY)).http_port in range(
         targets.ports[0], targets.last_port + 1
     ):

@@ -17,22 +17,22 @@ CPU_TIMES = slice(13, 17)
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time since its start, with its children's, those that ended included."""
+    """Returns its user and system time since its start, with that of its children, also of those that have ended."""
     return sum(sum(map(int, _stat(each)[CPU_TIMES])) for each in tree(pid)) * TICK
 
 
 def peak_rss_mb(pid: int) -> float:
-    """The most memory that it ever held, in units of 10^6 bytes."""
+    """Returns the most memory that it ever had, in units of 10^6 bytes."""
     return sum(_status(each, "VmHWM") for each in tree(pid)) * 1024 / 1e6
 
 
 def descriptors(pid: int) -> int:
-    """How many are open now."""
+    """Returns how many descriptors are open now."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def tree(pid: int) -> Iterator[int]:
-    """The process and all below it."""
+    """Yields the process and all of its descendants."""
     parents = dict(_parents())
     yield pid
     for child, parent in parents.items():
@@ -44,7 +44,8 @@ def tree(pid: int) -> Iterator[int]:
 
 
 def idle_seconds() -> float:
-    """How long the machine's cores have been idle, all together; time that waits for a disk counts as idle."""
+    """Returns the idle time of all cores of the machine together. Time in which a core waits for a disk counts as
+    idle."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     return (int(fields[4]) + int(fields[5])) * TICK
 
@@ -52,12 +53,12 @@ def idle_seconds() -> float:
 def _parents() -> Iterator[tuple[int, int]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with suppress(OSError):  # it ended in between
+            with suppress(OSError):  # the process has ended meanwhile
                 yield int(entry.name), int(_stat(int(entry.name))[PARENT])
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields; the second, its name, may hold blanks and parentheses and is given without."""
+    """Returns the fields. The second field, the name, is empty, because it may contain blanks and parentheses."""
     head, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
     return [head.split(" ", 1)[0], "", *rest.split()]
 

@@ -1,6 +1,6 @@
 """Where the programs that a benchmark needs come from: PATH, else Debian's package, unpacked below .cache without root.
 
-A program that cannot be had is said by name, with the package that has it; whoever asked decides what that means.
+If a program is not available, the error names it and its package. The caller decides what that means.
 """
 
 import os
@@ -12,21 +12,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Missing(Exception):
-    """A program is not there; the message says which, and how to get it."""
+    """A program is not available. The message has its name, and how to get it."""
 
 
 def nginx() -> Path:
-    """The targets' server."""
+    """The server of the targets."""
     return _program("nginx", "nginx", "-", "-v")
 
 
 def consul() -> Path:
-    """Beside podpulse, and as a peer with its own checks: the one that the variable CONSUL names, if any."""
+    """Consul, which stores manifests and health, and is a peer with its own checks. The variable CONSUL can name
+    another one."""
     return _program(os.environ.get("CONSUL") or "consul", "consul", "bullseye", "version")
 
 
 def blackbox_exporter() -> Path:
-    """The peer from the house of Prometheus."""
+    """blackbox_exporter, the peer from the Prometheus project."""
     return _program("prometheus-blackbox-exporter", "prometheus-blackbox-exporter", "-", "--version")
 
 

@@ -1,7 +1,7 @@
-"""The scenario `quiet`: nothing changes, so nothing may be written but what keeps the session and the checks alive.
+"""The scenario `quiet`: nothing changes, so nothing may be written except renewals of the session and the checks.
 
-Counted three times, independently: by podpulse's metrics, by Consul's own telemetry (requests, and what its log of
-writes applied), and by every ModifyIndex that a reader can see.
+Writes are counted in three independent ways: by Podpulse's metrics, by Consul's own telemetry (requests, and what
+Consul applied from its log of writes), and by every ModifyIndex that a reader can see.
 """
 
 import re
@@ -21,15 +21,16 @@ READS = LISTINGS | {"agent_node", "get", "is_absent", "leader", "node_address", 
 RENEWALS = frozenset(("session_renew", "update_check"))
 """Operations of podpulse that renew a session, or a check by its TTL."""
 KEEPING = ("PUT_v1_session_renew", "PUT_v1_agent_check_update", "PUT_v1_txn")
-"""Requests that may come: renewals, and transactions, which also read; those that write are counted as applied."""
+"""Requests that are permitted: renewals and transactions. Transactions also read; those that write count in
+`WRITTEN`."""
 REQUEST = re.compile(r"consul_http_((?:PUT|POST|DELETE)_\w+?)_*_count")
 WRITTEN = ("kvs", "txn", "session", "register", "deregister")
-"""What Consul applied to its state. Left out is what it writes by itself, such as the nodes' coordinates."""
+"""What Consul applies to its state, without what it writes by itself, such as the nodes' coordinates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How far everything has come."""
+    """All counters and indexes at one moment."""
 
     asked: Mapping[str, float]
     changing: float
@@ -76,7 +77,7 @@ INDEXES: Mapping[str, Callable[[Agent], Mapping[str, int]]] = {
 
 
 def run(work: Work, say: Say) -> Report:
-    """Health is published in both places, unless the configuration says where."""
+    """Health is published in both places, unless the configuration names the places."""
     work = replace(work, options={"publish": ["kv", "agent"], **work.options})
     with Targets(work.checks, work.scheme) as targets, podpulse.running(targets, work.interval, work.options) as prober:
         prober.write(targets.ports)

@@ -1,7 +1,7 @@
-"""What podpulse does where prober engines usually break down: targets that hang, scrapes, a mass start, one intent.
+"""Situations in which prober engines usually break down: targets that hang, scrapes, a mass start, one intent.
 
-Each scenario builds its own situation with the real process and gives its figures beside the limits that are promised.
-No peers here.
+Each scenario creates its situation with the real process, and shows the figures with the promised limits. Peers are not
+measured here.
 """
 
 import random
@@ -24,7 +24,7 @@ SAMPLE_EVERY = 0.25
 
 
 def hang(work: Work, say: Say) -> Report:
-    """Half of the targets accept and never answer; the other half must not notice."""
+    """Half of the targets accept connections and never answer. The probes of the other half must not be affected."""
     silent = work.checks // 2
     with Targets(work.checks - silent, work.scheme, silent) as targets:
         say(f"{len(targets.ports)} targets that answer, {silent} that do not")
@@ -52,7 +52,8 @@ def hang(work: Work, say: Say) -> Report:
 
 
 def scrape(work: Work, say: Say) -> Report:
-    """First quiet, then with a scrape each second: what it costs, how long it takes, and what it does to the probes."""
+    """Measures half of the time without scrapes, and half with a scrape each second: the cost of a scrape, its
+    duration, and its effect on the probes."""
     half = replace(work, seconds=work.seconds / 2)
     reaches, cpu = list[Reach](), list[float]()
     with Targets(work.checks, work.scheme) as targets, _podpulse(targets, work) as prober:
@@ -83,7 +84,8 @@ def _zero(name: str) -> float | None:
 
 
 def mass_start(work: Work, say: Say) -> Report:
-    """Many manifests appear at once: when was the last of them probed first, and were the running ones left alone?"""
+    """Many manifests appear at once. When is the last of them probed for the first time, and do the running checks go
+    on?"""
     with Targets(RUNNING + work.checks, work.scheme) as targets, _podpulse(targets, work) as prober:
         running, new = targets.ports[:RUNNING], targets.ports[RUNNING:]
         prober.write(running)
@@ -112,7 +114,7 @@ def mass_start(work: Work, say: Say) -> Report:
 
 
 def intent(work: Work, say: Say) -> Report:
-    """One manifest after the other is written among many: when does its target get the first request?"""
+    """Writes one manifest after the other among many. How soon does its target get the first request?"""
     count = max(1, round(work.seconds))
     with Targets(work.checks + count, work.scheme) as targets, _podpulse(targets, work) as prober:
         before, later = targets.ports[: work.checks], targets.ports[work.checks :]

@@ -1,7 +1,7 @@
 """Targets that accept and never answer: `silent.py ADDRESS FIRST_PORT COUNT`, until SIGTERM.
 
-A process of its own, so that its CPU and its descriptors are nobody else's. Every connection is accepted, or the kernel
-would refuse more than its queue holds, and kept until the prober gives up.
+It is a separate process, so that its CPU time and its descriptors do not count for another one. It accepts every
+connection, because the kernel would refuse more than its queue holds. It keeps a connection until the prober gives up.
 """
 
 import select
@@ -36,7 +36,7 @@ class Silence:
             self._epoll.register(connection.fileno(), select.EPOLLIN)
 
     def _read(self, fd: int) -> None:
-        """Drop what was sent; close when the other side did."""
+        """Discards what was sent. Closes the connection when the other side has closed it."""
         with suppress(OSError):
             if self._connections[fd].recv(4096):
                 return

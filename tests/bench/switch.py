@@ -1,9 +1,9 @@
-"""What stands behind targets that turn bad all at once: `switch.py SOCKET`, a server that nginx asks for every answer.
+"""The server behind targets that fail all at once: `switch.py SOCKET`. nginx requests every answer from it.
 
-It obeys lines on standard input. `hold N`: the next N ports that ask wait for each other; as soon as the last of them
-has asked, all are answered 503, and from then on whenever they ask; then it says `failed`. `pass`: every port is
-answered 200, as at the start; it says `passes`. So exactly N checks fail at one moment, whatever their schedule, and
-none of them by a deadline. A process of its own, so that nobody else's work delays an answer.
+It reads commands from standard input. After `hold N`, the next N ports that ask have to wait. When the last of them has
+asked, all of them get the answer 503, and they also get it later; then it prints `failed`. After `pass`, every port
+gets the answer 200, as at the start; it prints `passes`. So exactly N checks fail at one moment, whatever their
+schedule is, and none of them by a timeout. It is a separate process, so that no other work delays an answer.
 """
 
 import os
@@ -27,7 +27,7 @@ class Switch:
     def __init__(self, path: str) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
-        Path(path).chmod(0o666)  # started by root, nginx works as somebody else
+        Path(path).chmod(0o666)  # if root starts nginx, it runs as another user
         self._listener.listen(4096)
         self._poll = select.epoll()
         self._poll.register(self._listener, select.EPOLLIN)
@@ -38,7 +38,7 @@ class Switch:
         self._failing: frozenset[int] = frozenset()
 
     def serve(self) -> None:
-        """Until standard input ends."""
+        """Serves until standard input ends."""
         while True:
             for descriptor, _ in self._poll.poll():
                 if descriptor == sys.stdin.fileno():

@@ -1,8 +1,8 @@
-"""What is probed: one nginx on thousands of ports of one loopback address, and targets that never answer.
+"""The targets of a benchmark: one nginx on thousands of ports of a loopback address, and targets that never answer.
 
-nginx's log is the truth of every benchmark: how many probes came, when, and whether any of them reused a connection or
-a TLS session. It keeps connections open and gives out session tickets as any server does, so that a prober which reuses
-them shows. The address is a random one of 127.0.0.0/8, so that runs beside each other do not meet.
+Every benchmark takes the probes from nginx's log: how many there were, when, and whether any of them reused a
+connection or a TLS session. nginx keeps connections open and issues session tickets as any server does. So the log
+shows it if a prober reuses them. The address is a random one of 127.0.0.0/8, so that parallel runs do not collide.
 """
 
 import os
@@ -76,9 +76,9 @@ class CannotListen(Exception):
 
 
 class Targets(AbstractContextManager["Targets"]):
-    """`count` ports that answer 200, or what the server at the socket `upstream` says, and `silent` ones that accept
-    and never answer. Started as a context manager. What is not `logged` has no hits. The
-    file of the CA has the certificates of `bundle` too."""
+    """`count` ports that answer 200, or as the server at the socket `upstream` says, and `silent` ports that accept and
+    never answer. They run inside the context. Without `logged`, requests are not in the log. The file of the CA also
+    has the certificates of `bundle`."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Targets(AbstractContextManager["Targets"]):
 
     @property
     def ports(self) -> Sequence[int]:
-        """Those that answer."""
+        """The ports that answer."""
         return range(self._first, self._first + self._count)
 
     @property
@@ -141,7 +141,7 @@ class Targets(AbstractContextManager["Targets"]):
         return self._certificates.ca
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it to every process of those that answer."""
+        """Send a signal to every process of the targets that answer."""
         for pid in process.tree(self._processes[0].pid):
             os.kill(pid, number)
 
@@ -197,7 +197,8 @@ class Targets(AbstractContextManager["Targets"]):
         )
 
     def _until_listening(self, ports: Sequence[int]) -> None:
-        """nginx opens all its ports before it serves the first, and the others go through theirs in order."""
+        """Waits for the last port. nginx opens all its ports before it serves the first one, and `silent.py` opens its
+        ports in order."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection((self._address, ports[-1]), 1.0):
@@ -212,6 +213,6 @@ class Targets(AbstractContextManager["Targets"]):
 
 
 def raise_descriptor_limit() -> None:
-    """As far as it goes, for this process and those that it starts."""
+    """Raises the limit to the hard limit, for this process and those that it starts."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

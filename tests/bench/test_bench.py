@@ -1,4 +1,4 @@
-"""The benchmark itself, small: does the one command measure everybody, and by the target's count?"""
+"""A small run of the benchmark: one command measures all probers, by the probes that the targets count."""
 
 import io
 import json
@@ -20,7 +20,7 @@ PEERS = {"consul": programs.consul, "blackbox_exporter": programs.blackbox_expor
 
 
 def bench(*arguments: str, within: float = 100.0) -> CompletedProcess[str]:
-    """`tests/bench/run`, without its set-up."""
+    """Runs `tests/bench/run` without its set-up."""
     return program.run([sys.executable, "-m", "tests.bench", *arguments], within=within, cwd=programs.ROOT)
 
 

@@ -1,4 +1,4 @@
-"""The metrics that have blackbox_exporter's names have its labels and values too: compared with the real program."""
+"""The metrics with blackbox_exporter's names also have its labels and values, compared with the real program."""
 
 import subprocess
 import time
@@ -35,7 +35,7 @@ Ask = Callable[[str, str], Samples]
 
 
 def samples(text: str, *dropped: str) -> Samples:
-    """By family, the labels and the value of each sample. Of times only the labels count."""
+    """Returns the labels and the value of each sample, by family. The value of a time is replaced by 0."""
     found: Samples = {}
     for family in text_string_to_metric_families(text):
         if family.name in OURS and family.samples:
@@ -94,7 +94,7 @@ def ask(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def ours(authority: Authority, spec: CheckSpec) -> Samples:
-    """What a scrape of ours has after a probe of this check."""
+    """Returns our scrape after a probe of this check."""
     healths = HealthStore(lambda _: None)
     heartbeat = Heartbeat("probe", 5, time.monotonic)
     metrics, ca_file = RecordedProbes(), str(authority.file)
@@ -150,7 +150,7 @@ def test_a_refused_connection_has_the_same_series(ask: Ask, authority: Authority
 
 
 def test_a_tcp_probe_has_the_same_series_of_its_address(ask: Ask, authority: Authority) -> None:
-    """Of TCP we export the phases, too, and the status 0."""
+    """For TCP we also export the phases, and the status 0."""
     with Target() as target:
         theirs = ask("tcp", f"localhost:{target.port}")
         mine = ours(authority, tcp(target.port, "shop"))

@@ -1,4 +1,4 @@
-"""What the long run says of histories that are known: memory that stays, warms up, or leaks."""
+"""The limits of the long run, applied to known histories: memory that stays the same, warms up, or leaks."""
 
 import pytest
 
@@ -9,7 +9,8 @@ BEGIN = 104 * MB
 
 
 def history(seconds: float, memory: float, grows: float, until: float = float("inf")) -> list[Sample]:
-    """A sample every two seconds; `memory` bytes at first, and `grows` more each second for so long."""
+    """Returns a sample every two seconds. `memory` is in bytes and grows by `grows` bytes per second, up to the second
+    `until`."""
     times = [2.0 * number for number in range(int(seconds / 2) + 1)]
     return [Sample(at, int(memory + grows * min(at, until)), 9, 3, 15, 0, 0) for at in times]
 
@@ -39,7 +40,7 @@ def test_in_a_long_run_a_slow_leak_is_noticed(seconds: float) -> None:
 
 
 def test_by_default_a_small_leak_per_change_or_per_probe_is_noticed() -> None:
-    """2 kB are less than a manifest and its check take; 16 bytes are the smallest object of Python."""
+    """A manifest and its check take more than 2 kB. The smallest object of Python takes 16 bytes."""
     default = SCENARIOS["endurance"]
     assert not is_well(history(default.seconds, BEGIN, 2_000 * CHANGES))
     assert not is_well(history(default.seconds, BEGIN, 16 * default.checks / default.interval))

@@ -1,6 +1,6 @@
 """The scenario `workers`: the engine alone, in this process, starts and stops checks whose targets hang.
 
-So that every stop finds a request in flight, the dearest kind to end.
+So every stop finds a request in flight, which is the most expensive case.
 """
 
 import os
@@ -21,7 +21,7 @@ ROUNDS = 3
 
 
 class Nobody:
-    """Hears what the engine tells and does nothing with it."""
+    """Receives the engine's results and ignores them."""
 
     def follow(self, _: Iterable[tuple[CheckSpec, int]]) -> Mapping[PodKey, float]:
         return {}
@@ -37,7 +37,7 @@ class Nobody:
 
 
 def run(work: Work, say: Say) -> Report:
-    """Start all, wait until most of them wait for an answer, stop all; three times."""
+    """Starts all checks, waits until most of them wait for an answer, and stops all; three times."""
     with Targets(1, work.scheme, work.checks) as targets:
         engine = _engine(targets, work.checks)
         engine.run()
@@ -75,10 +75,11 @@ def _specs(targets: Targets, work: Work) -> list[CheckSpec]:
 
 
 def _round(engine: ProbeEngine, specs: list[CheckSpec], work: Work, say: Say) -> tuple[float, int, float, int]:
-    """Seconds to start, descriptors in flight, seconds to stop, descriptors left afterwards."""
+    """Returns the seconds to start, the descriptors in flight, the seconds to stop, and the descriptors left
+    afterwards."""
     before, began = _descriptors(), time.monotonic()
     engine.start(specs)
-    engine.stop(())  # the engine obeys in order, and says when it stopped: by then it has started all
+    engine.stop(())  # returns when the engine has started all: it handles calls in order
     started = time.monotonic() - began
     while _descriptors() - before < 0.9 * len(specs) and time.monotonic() - began < 2 * work.interval:
         time.sleep(0.05)

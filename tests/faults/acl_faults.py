@@ -1,4 +1,4 @@
-"""What may happen to the controller's token, at a Consul that denies what no token allows."""
+"""Faults of the controller's token, at a Consul whose ACLs deny by default."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ OVERLAP = 3.0
 
 
 def deleted(stage: Stage, random: Random) -> Iterator[None]:
-    """Somebody deletes it, while the watch waits for news."""
+    """The token is deleted while the watch waits for a change."""
     stage.consul.agent.delete_token(stage.controllers_token())
     _make_news(stage, random)
     yield
@@ -34,7 +34,7 @@ def deleted(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def expired(stage: Stage, random: Random) -> Iterator[None]:
-    """The time that it was made for is over."""
+    """The lifetime of the token ends."""
     stage.give_token(RULES, lives=LIVES)
     token = stage.controllers_token()
     until(lambda: not stage.consul.agent.knows_token(token), EXPIRED_WITHIN, "the token to expire")
@@ -44,7 +44,7 @@ def expired(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def narrowed(rules: str, stage: Stage, random: Random) -> Iterator[None]:
-    """It may do less from now on, while the watch waits for news."""
+    """The token loses rights while the watch waits for a change."""
     stage.consul.agent.replace_rules(stage.controllers_token(), rules)
     _make_news(stage, random)
     yield
@@ -52,8 +52,8 @@ def narrowed(rules: str, stage: Stage, random: Random) -> Iterator[None]:
 
 
 def hides_one_key(stage: Stage, random: Random) -> Iterator[None]:
-    """It may not read one key beside the manifests, and Consul says of every listing that ACLs filtered it, as newer
-    ones do. Pods that are removed meanwhile go all the same."""
+    """The token may not read one key beside the manifests. Consul reports for every listing that ACLs filtered it, as
+    newer versions do. Pods that are removed meanwhile must still be removed."""
     stage.consul.agent.replace_rules(stage.controllers_token(), ALL_BUT_SECRET)
     stage.put(SECRET, b"")
     stage.gateway.lie = marks_filtered(stage.gateway, stage.consul.agent.token)
@@ -67,8 +67,8 @@ def hides_one_key(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def rotated(stage: Stage, random: Random) -> Iterator[None]:
-    """A new one is written into its file, and the old one deleted soon after: nobody may feel it. Then a pod dies, and
-    another one is removed."""
+    """A new token is written into the file, and the old one is deleted soon after. This must have no effect. Then a pod
+    dies, and another one is removed."""
     old = stage.controllers_token()
     stage.give_token(RULES)
     time.sleep(OVERLAP)
@@ -81,7 +81,7 @@ def rotated(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def file_gone(stage: Stage, random: Random) -> Iterator[None]:
-    """Its file is away for a while; the last token that stood there is still good."""
+    """The token's file is away for a while. The token that it contained is still valid."""
     token = stage.controllers_token()
     stage.token_file.unlink()
     yield
@@ -89,7 +89,7 @@ def file_gone(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def file_spoiled(stage: Stage, random: Random) -> Iterator[None]:
-    """What stands in its file is no token, or one that nobody knows."""
+    """The file contains no token, or a token that Consul does not know."""
     token = stage.controllers_token()
     for spoiled in random.sample(("\u2603 not a token", "a\r\nX-Evil: b", "", "0" * 36), 3):
         stage.write_token(spoiled)
@@ -99,7 +99,7 @@ def file_spoiled(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def _make_news(stage: Stage, random: Random) -> None:
-    """The query that waits is answered by what the token may see now: it comes back when a manifest is written."""
+    """Writes a manifest, so that the waiting query returns. Its answer has what the token may read now."""
     stage.pods.schedule(random.choice(stage.pods.wanted()))
 
 

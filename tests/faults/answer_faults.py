@@ -1,4 +1,4 @@
-"""What may be said in Consul's place: errors, and answers that are none."""
+"""Faults of Consul's answers: errors, and answers that are invalid."""
 
 import json
 import time
@@ -29,7 +29,7 @@ def always(reply: Reply) -> Lie:
 
 
 def listing(reply: Reply) -> Lie:
-    """Said when manifests are listed; everything else, single reads too, is Consul's own."""
+    """Replaces the answer to listings of manifests. All other answers, also to single reads, are Consul's own."""
     return lambda asked: reply if lists_manifests(asked) else None
 
 
@@ -73,12 +73,12 @@ VALUES: Mapping[str, int] = {"many-values": 5_000_000, "too-many-values": 20_000
 
 
 def many_values(count: int, stage: Stage, random: Random) -> Iterator[None]:
-    """To read them all must not keep the interpreter from probing."""
+    """While so many values are read, other threads must still get the interpreter, so that probes go on."""
     yield from lies(listing(Reply(200, b"[" + b"[]," * count + b"[]]", INDEX)), stage, random)
 
 
 def lies(lie: Lie, stage: Stage, random: Random) -> Iterator[None]:
-    """The blocked query is cut, so that the lie is heard at once."""
+    """The line is cut, which ends the blocked query. So the next query gets the false answer at once."""
     stage.gateway.lie = lie
     stage.proxy.cut()
     yield
@@ -87,7 +87,8 @@ def lies(lie: Lie, stage: Stage, random: Random) -> Iterator[None]:
 
 
 def partial_listing(stage: Stage, random: Random) -> Iterator[None]:
-    """Every second manifest is missing from the listing, which is sound and new otherwise: something was written."""
+    """Every second manifest is missing from the listing. Otherwise the listing is valid, and new because a key was
+    written."""
 
     def halved(asked: Asked) -> Reply | None:
         if not lists_manifests(asked):
@@ -104,7 +105,8 @@ def partial_listing(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def slow_catalog(stage: Stage, random: Random) -> Iterator[None]:
-    """Whoever asks where a node is waits. New manifests and removals do not: nothing else is slow."""
+    """Requests for the address of a node take long. New manifests and removals must not wait, because other requests do
+    not."""
 
     def slowly(asked: Asked) -> Reply | None:
         if "/v1/catalog/" in asked.path:
@@ -120,10 +122,10 @@ def slow_catalog(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def limited(stage: Stage, random: Random) -> Iterator[None]:
-    """A proxy takes no request of more than a few records, and all records are lost with their session.
+    """A proxy refuses requests with more than a few records, and all records are lost with their session.
 
-    It takes any single record: how large one is depends on what its target answers, and one that is refused by itself
-    is rightly not published.
+    It accepts any single record. The size of a record depends on the answer of its target, and a record that the proxy
+    refuses by itself would rightly not be published.
     """
     told = lies(lambda asked: TOO_LARGE if len(asked.body) > LIMIT and _keys(asked.body) > 1 else None, stage, random)
     next(told)
@@ -134,7 +136,7 @@ def limited(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def _keys(body: bytes) -> int:
-    """How many keys a transaction is about; 0 where the body is another one."""
+    """Returns how many keys a transaction has; 0 if the body is not a transaction."""
     try:
         steps = json.loads(body)
     except ValueError:
@@ -143,7 +145,7 @@ def _keys(body: bytes) -> int:
 
 
 def redirected(stage: Stage, random: Random) -> Iterator[None]:
-    """Redirects to another host, which must never hear of us."""
+    """Redirects to another host, to which the controller must never send a request."""
     told: list[str] = []
 
     def note(asked: Asked) -> Reply:

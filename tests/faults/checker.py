@@ -1,4 +1,4 @@
-"""Which promises a history breaks: a pure function over what was written down."""
+"""Finds the promises that a history breaks. It is a pure function of the recorded events."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -62,7 +62,7 @@ CHECKS = (
 
 
 def judge(events: Iterable[Event], without: frozenset[str] = frozenset()) -> Sequence[Broken]:
-    """The promises that were broken, in the order of time; those in `without` are not judged."""
+    """Returns the broken promises in the order of time, without those in `without`."""
     told = story(events)
     broken = [each for check in CHECKS for each in check.check(told) if each.promise not in without]
     return sorted(broken, key=lambda each: each.at)

@@ -1,4 +1,4 @@
-"""What may happen to Consul itself: its agent, its servers, their leader, and what they have stored."""
+"""Faults of Consul itself: its agent, its servers, their leader, and their stored data."""
 
 import http.client
 import shutil
@@ -33,14 +33,14 @@ def agent_stopped(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def agent_leaves(stage: Stage, random: Random) -> Iterator[None]:
-    """In order: all sessions of its node end."""
+    """The agent leaves the cluster, which ends all sessions of its node."""
     stage.consul.agent.request("PUT", "agent/leave")
     yield
     stage.consul.agent.restart()
 
 
 def agent_emptied(stage: Stage, random: Random) -> Iterator[None]:
-    """It is killed, and comes back without its data."""
+    """The agent is killed, and starts again without its data."""
     stage.consul.agent.kill()
     shutil.rmtree(stage.consul.agent.folder / "data", ignore_errors=True)
     yield
@@ -48,9 +48,9 @@ def agent_emptied(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def servers_emptied(stage: Stage, random: Random) -> Iterator[None]:
-    """All servers die at once and come back with nothing but their names and ids (under others the client agent would
-    lose sight of them for half a minute). The operator issues a new token, if the stage has ACLs, and whoever schedules
-    writes the manifests again."""
+    """All servers die at once, and start again with only their names and ids. With other ids, the client agent would
+    lose the servers for half a minute. If the stage has ACLs, the operator issues a new token. Afterwards the manifests
+    are written again."""
     servers = stage.consul.servers
     with stage.pods.lost(lambda since: all(each.process.has_seen_all(since) for each in stage.controllers)):
         for server in servers:
@@ -74,7 +74,7 @@ def leader_killed(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def killed_with_the_leader(stage: Stage, random: Random) -> Iterator[None]:
-    """The controller is killed, and Consul's leader when the lease has nearly ended."""
+    """The controller is killed. Consul's leader is killed when the lease has nearly ended."""
     stage.process.kill()
     time.sleep(random.uniform(5, 15))
     leader = stage.consul.leader()
@@ -93,7 +93,7 @@ def leader_stopped(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def quorum_lost(stage: Stage, random: Random) -> Iterator[None]:
-    """Two of three servers are dead."""
+    """Two of the three servers are killed."""
     dead = random.sample(list(stage.consul.servers), 2)
     for server in dead:
         server.kill()
@@ -105,15 +105,15 @@ def quorum_lost(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def snapshot_restored(stage: Stage, random: Random) -> Iterator[None]:
-    """All keys and sessions are again what they were a while ago."""
+    """A snapshot is restored, so all keys and sessions are in an earlier state."""
     snapshot = stage.ask("GET", "snapshot").body
     yield
     stage.pods.turn_back(lambda: stage.ask("PUT", "snapshot", snapshot))
 
 
 def connections_taken(stage: Stage, random: Random) -> Iterator[None]:
-    """Others hold as many connections to the agent as it takes from one address. The controller may get hold of some
-    that it needs: what it lacks comes late."""
+    """Other clients hold as many connections to the agent as it accepts from one address. The controller may get some
+    of the connections that it needs. What needs the others is late."""
     agent = stage.consul.agent
     with ExitStack() as taken:
 

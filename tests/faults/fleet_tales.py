@@ -1,4 +1,4 @@
-"""Histories of a fleet of two members by hand, for tests of the checker."""
+"""Histories of a fleet of two members for tests of the checker, made by hand."""
 
 import math
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class FleetTale(Tale):
         return self
 
     def told(self) -> list[Event]:
-        """See `Tale.told`."""
+        """Returns the history, see `Tale.told`."""
         mine = [event for event in super().told() if not isinstance(event, Process) or event.member]
         starts = [(0.0, "spawned"), (LISTENS, "listens")]
         return [
@@ -69,7 +69,7 @@ class FleetTale(Tale):
         return [event]
 
     def _scrape(self, scrape: Scrape, member: str) -> Scrape:
-        """What a member says of its own pods: it counts from when it became their owner."""
+        """Returns what a member shows of its own pods. It counts from the time when it became their owner."""
         begin = next(
             (begin for begin, end, owner in self.owners if owner == member and begin <= scrape.sent < end), None
         )

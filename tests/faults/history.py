@@ -1,8 +1,8 @@
-"""What happened in one run, as it was written down: one JSON line an event, in the order in which it was noted.
+"""The events of one run: one JSON line for each event, in the order in which they were recorded.
 
-Nothing of `controller` or `reconcilers` is used here, nor by whoever writes or judges a history. Times are seconds of
-`time.monotonic()`, which all processes of a machine share. Where something was asked for, `sent` is the moment before
-the question and `at` the one after the answer: what was seen was so at some moment between them.
+Neither this module nor those that write or judge a history use `controller` or `reconcilers`. Times are seconds of
+`time.monotonic()`, which all processes of a machine share. For an answer to a request, `sent` is a moment before the
+request and `at` one after the answer: what the answer shows was true at some moment between them.
 """
 
 import threading
@@ -42,8 +42,8 @@ replaced, which it may see some seconds later, `late` Consul's leader stops, and
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How the run was set up; seconds, and the thresholds of every check. `services`: the pods are services of the
-    agent too. `nodes` has the node of each pod, where there are several nodes."""
+    """The settings of the run. Times are in seconds, and the thresholds are those of every check. `services`: the pods
+    are also services of the agent. `nodes` has the node of each pod, if there are several nodes."""
 
     at: float
     seed: int
@@ -60,7 +60,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A manifest was written. `asks`: it wants a check, of `/<pod>/<version>`; `valid`: the manifest is valid."""
+    """A manifest was written. `asks`: it has a check, of `/<pod>/<version>`. `valid`: the manifest is valid."""
 
     sent: float
     at: float
@@ -83,8 +83,8 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """From now on the pod's target does this. `warns`: it is good, with a warning. `heard`: requests reach its log; not
-    so when the port is closed."""
+    """The pod's target changes its behaviour. `good`: it is healthy. `warns`: it is healthy, with a warning. `heard`:
+    requests reach its log, which they do not if the port is closed."""
 
     at: float
     pod: str
@@ -97,8 +97,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The target's log: a connection was accepted at `at`, and asked for this version of the pod's check. `member` is
-    the member of the fleet that asked."""
+    """An entry of the target's log: a connection was accepted at `at`, and requested this version of the pod's check.
+    `member` is the member of the fleet that sent the request."""
 
     at: float
     pod: str
@@ -110,8 +110,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One health key as it stands in Consul. `last_probe` is what the record says, in seconds since the epoch.
-    `flags` are Consul's Flags of the key."""
+    """One health key in Consul. `last_probe` is the time in the record, in seconds since the epoch. `flags` are
+    Consul's Flags of the key."""
 
     status: str
     reason: str = ""
@@ -124,7 +124,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What stands in Consul, as far as it differs from the look before; `sessions` are all that live (None: as before).
+    """The changes in Consul since the look before. `sessions` are all live sessions, or None if they are the same as
+    before.
 
     The sessions were read before the keys, both with `consistent`.
     """
@@ -139,8 +140,8 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class CatalogLook:
-    """What Consul's catalog says of the pods' services, as far as it differs from the look before; read with
-    `consistent`. A record has the status of the check alone."""
+    """The changes of the pods' services in Consul's catalog since the look before, read with `consistent`. Their
+    records have only the status of the check."""
 
     sent: float
     at: float
@@ -151,7 +152,7 @@ class CatalogLook:
 
 @dataclass(frozen=True, slots=True)
 class PodSeries:
-    """What one scrape says of a pod that is checked: probes by result, and its state. A success may be a warning."""
+    """What one scrape shows of a checked pod: its probes by result, and its state. A success may be a warning."""
 
     success: int = 0
     failure: int = 0
@@ -178,7 +179,7 @@ class Scrape:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What `/-/ready` and `/-/healthy` said; None where there was no answer."""
+    """The answers of `/-/ready` and `/-/healthy`; None without an answer."""
 
     sent: float
     at: float
@@ -191,9 +192,9 @@ class Signs:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the controller's process holds: descriptors, how many of them are sockets to targets, to Consul and to
-    clients of its page, and sockets without another end (`nowhere`), threads, resident bytes, and how many lines it has
-    logged since its start."""
+    """What the controller's process uses: its descriptors, and how many of them are sockets to targets, to Consul and
+    to clients of its page, and sockets without another end (`nowhere`). Also its threads, its resident bytes, and the
+    lines that it has logged since its start."""
 
     at: float
     pid: int
@@ -210,7 +211,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """The machine kept us (`harness`) or the controller `pid` from running for so long, which ended at `at`."""
+    """The machine kept the test (`harness`) or the controller `pid` from running for `seconds`, which ended at `at`."""
 
     at: float
     seconds: float
@@ -245,7 +246,7 @@ class FaultBegan:
 
 @dataclass(frozen=True, slots=True)
 class FaultStood:
-    """All of it was in force from `at` to `until`: it may take a while to begin, and to be healed."""
+    """The fault was completely in force from `at` to `until`. Its injection and its healing may take a while."""
 
     at: float
     until: float
@@ -262,7 +263,7 @@ class FaultEnded:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The observer stopped looking."""
+    """The observer has stopped."""
 
     at: float
     kind: Literal["finished"] = "finished"
@@ -291,7 +292,7 @@ _LINE: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="ki
 
 
 class Recorder:
-    """Writes events down, for any thread, in a file and in memory."""
+    """Records events from any thread, in a file and in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -320,10 +321,10 @@ class Recorder:
 
 
 def read(path: Path) -> list[Event]:
-    """The events of a file.
+    """Returns the events of a file.
 
     Raises:
-        ValueError: a line that is no event; the message names it.
+        ValueError: a line is not an event. The message names the line.
     """
     events: list[Event] = []
     with path.open("rb") as lines:

@@ -1,4 +1,4 @@
-"""What others may do to the keys: to ours, and beside the manifests."""
+"""What other programs may do to the health keys, and to keys beside the manifests."""
 
 import json
 import time
@@ -32,7 +32,7 @@ def _some(stage: Stage, random: Random) -> list[Pod]:
 
 
 def written(stage: Stage, random: Random) -> Iterator[None]:
-    """Somebody writes into our health keys, with and without meaning."""
+    """Another program writes into our health keys, records and other values."""
     for pod in _some(stage, random):
         value = random.choice((b"", b"null", b"rubbish", json.dumps(LIE | {"Service": pod.name}).encode()))
         stage.ask("PUT", f"kv/{pod.health_key}", value)
@@ -40,20 +40,20 @@ def written(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def deleted(stage: Stage, random: Random) -> Iterator[None]:
-    """Somebody deletes our health keys."""
+    """Another program deletes some of our health keys."""
     for pod in _some(stage, random):
         stage.ask("DELETE", f"kv/{pod.health_key}")
     yield
 
 
 def all_deleted(stage: Stage, random: Random) -> Iterator[None]:
-    """Somebody deletes all health keys at once."""
+    """Another program deletes all health keys at once."""
     stage.ask("DELETE", "kv/health/?recurse")
     yield
 
 
 def locked(stage: Stage, random: Random) -> Iterator[None]:
-    """Somebody else's session holds our health keys for a while."""
+    """The session of another program holds some of our health keys for a while."""
     fields = {"Name": "other", "TTL": "60s", "Behavior": "delete", "LockDelay": "1ms", "Checks": []}
     session = stage.ask("PUT", "session/create", json.dumps(fields)).json()["ID"]
     for pod in _some(stage, random):
@@ -64,14 +64,15 @@ def locked(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def sessions_ended(stage: Stage, random: Random) -> Iterator[None]:
-    """Somebody ends our session, and with it all our keys."""
+    """Another program destroys our session, and so all our keys."""
     for session in stage.ask("GET", "session/list").json():
         stage.ask("PUT", f"session/destroy/{session['ID']}")
     yield
 
 
 def session_ttl_bounded(stage: Stage, random: Random) -> Iterator[None]:
-    """Consul allows only sessions with a longer TTL than ours, and ours ends: the next one must have that TTL."""
+    """Consul allows only sessions with a longer TTL than ours, and our session is destroyed. The next session must have
+    that TTL."""
     _restart_servers(stage, "60s")
     yield from sessions_ended(stage, random)
     _restart_servers(stage, "10s")
@@ -87,7 +88,7 @@ def _restart_servers(stage: Stage, session_ttl_min: str) -> None:
 
 
 def odd(stage: Stage, random: Random) -> Iterator[None]:
-    """Keys that are no pod's stand beside the manifests."""
+    """Keys that belong to no pod are written beside the manifests."""
     for key, value in ODD.items():
         stage.ask("PUT", f"kv/{key}", value)
     yield
@@ -96,7 +97,8 @@ def odd(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def many(stage: Stage, random: Random) -> Iterator[None]:
-    """10,000 keys that are no pod's beside the manifests, and 100 writes to them in a second."""
+    """10,000 keys that belong to no pod are written beside the manifests. Then there are 100 writes to them per
+    second."""
     for number in range(10_000):
         stage.ask("PUT", f"kv/intent/{NODE}/many/{number}", b"x" * 200)
     due = time.monotonic()

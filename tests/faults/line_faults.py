@@ -1,4 +1,4 @@
-"""What may happen to the line between the controller and Consul's agent."""
+"""Faults of the line between the controller and Consul's agent."""
 
 import time
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def cut_off(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def reset(stage: Stage, random: Random) -> Iterator[None]:
-    """Connections end by RST again and again, and new ones are accepted."""
+    """Connections are ended by RST several times. New connections are accepted."""
     for _ in range(5):
         stage.proxy.cut(reset=True)
         time.sleep(random.uniform(0.05, 0.6))
@@ -32,7 +32,7 @@ def reset(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def in_and_out(stage: Stage, random: Random) -> Iterator[None]:
-    """Nothing travels for a while, then all of it, then nothing..."""
+    """The line is stalled and continues, several times."""
     for _ in range(4):
         stage.proxy.behave(Line(stalled=True))
         time.sleep(random.uniform(0.1, 1.5))

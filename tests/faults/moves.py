@@ -34,7 +34,8 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """In this time a member could not do anything, or not reach Consul. `ordered`: it left the fleet before."""
+    """In this time a member could not do anything, or could not reach Consul. `ordered`: it left the fleet before
+    that."""
 
     span: Span
     ordered: bool = False
@@ -51,7 +52,7 @@ class Member:
 
     @property
     def absent(self) -> tuple[Span, ...]:
-        """It could not do anything."""
+        """The times in which it could not do anything."""
         return merged([*self.down, *self.frozen])
 
 
@@ -87,8 +88,8 @@ def moves(members: Iterable[Iterable[Away]], all_absent: Sequence[Span], interva
 def combined(
     scrapes: Sequence[Scrape], member_of: Callable[[int], str], down: Mapping[str, Sequence[Span]]
 ) -> list[Scrape]:
-    """Returns what all members together said, whenever each of those that ran had just been asked. The `pid` is the sum
-    of theirs."""
+    """Returns what all members showed together, at each moment when all running members had just been scraped. The
+    `pid` is the sum of their pids."""
     last: dict[str, Scrape] = {}
     found = []
     for scrape in scrapes:

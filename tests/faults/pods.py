@@ -1,6 +1,6 @@
-"""The pods of a run: their manifests in Consul, and the targets that stand for them, all of it written down.
+"""The pods of a run: their manifests in Consul and their targets. All of it is recorded.
 
-Each pod has a port of its own for good. What its target is asked stands in the history with what it answered.
+Each pod keeps its own port. The history has every request to a target, with the kind of its answer.
 """
 
 import ssl
@@ -36,12 +36,12 @@ def nobody(address: str) -> str:
 
 
 class Store(Protocol):
-    """Consul's KV; each raises OSError when it cannot."""
+    """Consul's KV store. Each method raises OSError if it cannot do its work."""
 
     def put(self, key: str, value: bytes) -> None: ...
     def delete(self, key: str) -> None: ...
     def manifests(self) -> Mapping[str, bytes]:
-        """Of all pods, by name."""
+        """Returns the manifests of all pods, by name."""
         ...
 
 
@@ -58,12 +58,12 @@ transaction of 512 KiB, in which a value is a third longer."""
 
 
 def broken(pod: str, number: int) -> bytes:
-    """A manifest of `pod` with this fault; any number will do."""
+    """Returns a manifest of `pod` with this fault. Any number is accepted."""
     return BROKEN[number % len(BROKEN)].replace(b"isup", pod.encode())
 
 
 class Pod:
-    """One pod: its target, and what was asked of Consul for it. Each version of its check has a path of its own."""
+    """One pod: its target, and the state of its manifest in Consul. Each version of its check has its own path."""
 
     def __init__(self, name: str, recorder: Recorder, node: str, asking: Asking = nobody) -> None:
         self.name = name
@@ -85,16 +85,16 @@ class Pod:
 
     @property
     def key(self) -> str:
-        """Where its manifest is."""
+        """The key of its manifest."""
         return f"intent/{self.node}/{self.name}"
 
     @property
     def health_key(self) -> str:
-        """Where its health is published."""
+        """The key of its health."""
         return f"health/{self.name}/{self.node}"
 
     def turn(self, behaviour: str) -> None:
-        """From now on do this."""
+        """Changes the behaviour of the target."""
         does = BEHAVIOURS[behaviour]
         self.does = behaviour
         if does.act:
@@ -104,12 +104,13 @@ class Pod:
             self.target.refuse()
 
     def speak_tls(self, context: ssl.SSLContext, authorities: Path) -> None:
-        """From its next manifest on, its check trusts the certificates in this file."""
+        """Lets its check trust the certificates in this file, from the next manifest on."""
         self.target.tls = context
         self._authorities = str(authorities)
 
     def distrust(self) -> None:
-        """From now on its check should trust its certificate no more, and its log sees no request."""
+        """From now on its check must not trust the target's certificate any more. No request reaches the target's
+        log."""
         self.trusted = False
         self._note_turn()
 
@@ -127,17 +128,18 @@ class Pod:
 
     @property
     def status(self) -> str:
-        """What is to be published of it."""
+        """The status that must be published."""
         return "warning" if self.warns else "passing" if self.good else "critical"
 
     def next_version(self) -> int:
-        """The number of the next manifest; from now on requests for its path are known as its."""
+        """Returns the number of the next manifest. From now on requests for its path belong to this version."""
         self.version += 1
         self.target.behave(partial(self._asked, self.version), f"/{self.name}/{self.version}")
         return self.version
 
     def manifest(self, *, asks: bool = True) -> bytes:
-        """`/<pod>/<version>` on its port; without a port nothing is asked."""
+        """Returns a manifest with a check of `/<pod>/<version>` on its port. With `asks` false, it has no port and so
+        no check."""
         tls = {"tls": {"ca_file": self._authorities}} if self._authorities else {}
         status = {"path": f"/{self.name}/{self.version}", "warn_status": 429, **tls}
         document = {"id": self.name, "status_http": not tls, "status": status}
@@ -152,7 +154,7 @@ class Pod:
 
 
 class Pods(AbstractContextManager["Pods"]):
-    """All pods that there may be, with their nodes."""
+    """All pods of a run, with their nodes."""
 
     def __init__(self, nodes: Mapping[str, str], recorder: Recorder, store: Store, asking: Asking = nobody) -> None:
         self._recorder = recorder
@@ -167,7 +169,7 @@ class Pods(AbstractContextManager["Pods"]):
             pod.target.close()
 
     def one_more(self) -> Pod:
-        """A pod beside those of the plan."""
+        """Returns a new pod, in addition to those of the plan."""
         node = next(iter(self.all.values())).node
         pod = Pod(f"more-{len(self.all)}", self._recorder, node)
         self.all = {**self.all, pod.name: pod}
@@ -181,21 +183,21 @@ class Pods(AbstractContextManager["Pods"]):
         return frozenset(pod.target.port for pod in self.all.values())
 
     def schedule(self, name: str) -> None:
-        """Ask for a check, or for another one."""
+        """Writes a manifest with a check that is new or differs from the one before."""
         with self._lock:
             pod = self.all[name]
             version = pod.next_version()
             self._write(pod, pod.manifest(), Intent(0, 0, name, version))
 
     def silence(self, name: str) -> None:
-        """A manifest that asks for no check."""
+        """Writes a manifest without a check."""
         with self._lock:
             pod = self.all[name]
             version = pod.next_version()
             self._write(pod, pod.manifest(asks=False), Intent(0, 0, name, version, asks=False))
 
     def spoil(self, name: str, number: int) -> None:
-        """Returns an invalid manifest."""
+        """Writes an invalid manifest."""
         with self._lock:
             pod = self.all[name]
             version = pod.next_version()
@@ -209,7 +211,7 @@ class Pods(AbstractContextManager["Pods"]):
             self._take(pod, None, sent)
 
     def turn_back(self, restore: Callable[[], object]) -> None:
-        """Do what brings back earlier manifests, and write down which were changed by it."""
+        """Restores earlier manifests, and records which manifests this has changed."""
         with self._lock:
             sent = time.monotonic()
             _insist(restore)
@@ -220,9 +222,10 @@ class Pods(AbstractContextManager["Pods"]):
 
     @contextmanager
     def lost(self, is_seen: Callable[[float], bool]) -> Iterator[None]:
-        """Consul has lost all manifests: nothing is changed inside, and afterwards they are written again, and seen
-        again since a moment of the wall clock. A pod that went before that would be held for as long as Consul's index
-        has not passed its old one: nobody can tell it from one that was lost."""
+        """Consul loses all manifests inside the context, and no manifest is changed meanwhile. At the end they are
+        written again. The context ends when the controllers have seen all of them. If a pod were removed before, its
+        removal would be held until Consul's index has passed the old one: it looks like a pod whose manifest was
+        lost."""
         with self._lock:
             yield
             for pod in self.all.values():
@@ -238,7 +241,7 @@ class Pods(AbstractContextManager["Pods"]):
         self._take(pod, data, sent)
 
     def _take(self, pod: Pod, data: bytes | None, sent: float) -> None:
-        """Write down that this stands there now."""
+        """Records the manifest that is in Consul now."""
         pod.standing = data
         at = time.monotonic()
         if data is None:
@@ -252,7 +255,7 @@ class Pods(AbstractContextManager["Pods"]):
 
 
 def _insist(ask: Callable[[], T], within: float = 60.0) -> T:
-    """Until Consul has said yes: a leader may be missing for a while."""
+    """Repeats a request until Consul has executed it, because there may be no leader for a while."""
     deadline = time.monotonic() + within
     while True:
         try:

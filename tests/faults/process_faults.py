@@ -1,4 +1,4 @@
-"""What may happen to the controller's own process."""
+"""Faults of the controller's own process."""
 
 import os
 import resource
@@ -33,14 +33,14 @@ STEPS = (0.5, -0.5, MINUTE, -MINUTE, HOUR, -HOUR, DAY, -DAY)
 
 
 def killed(stage: Stage, random: Random) -> Iterator[None]:
-    """kill -9, and nobody starts it again for a while."""
+    """The process is killed with SIGKILL, and is started again after a while."""
     stage.process.kill()
     yield
     stage.start()
 
 
 def killed_again_and_again(times: int, stage: Stage, random: Random) -> Iterator[None]:
-    """kill -9 and a restart after a second, several times."""
+    """The process is killed with SIGKILL and started again after a second, several times."""
     for _ in range(times):
         stage.process.kill()
         time.sleep(1.0)
@@ -50,14 +50,15 @@ def killed_again_and_again(times: int, stage: Stage, random: Random) -> Iterator
 
 
 def stopped(stage: Stage, random: Random) -> Iterator[None]:
-    """SIGSTOP."""
+    """The process is stopped by SIGSTOP."""
     stage.process.stop()
     yield
     stage.process.go_on()
 
 
 def stopped_briefly(stage: Stage, random: Random) -> Iterator[None]:
-    """SIGSTOP many times, each for about as long as a probe may take, while targets take their time to answer."""
+    """The process is stopped by SIGSTOP many times, each time for about as long as a probe may take. The targets answer
+    slowly."""
     pods = [pod for pod in stage.pods.all.values() if pod.good]
     before = {pod: pod.does for pod in pods}
     for pod in pods:
@@ -73,8 +74,8 @@ def stopped_briefly(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def machine_stood_still(how: Callable[[Clock, float], None], stage: Stage, random: Random) -> Iterator[None]:
-    """The machine was suspended, or paused, for so long that Consul ended our session; some pods died meanwhile. Its
-    clocks show afterwards what those of such a machine do."""
+    """The machine was suspended or paused for so long that Consul ended our session. Some pods died meanwhile.
+    Afterwards the clocks of the process show what the clocks of such a machine show."""
     stage.process.terminate()
     stage.start(stage.clock)
     stage.process.wait_ready()
@@ -95,16 +96,16 @@ def machine_stood_still(how: Callable[[Clock, float], None], stage: Stage, rando
 
 
 def killed_for_good(stage: Stage, random: Random) -> Iterator[None]:
-    """kill -9, and nobody starts it again before its lease must have ended."""
+    """The process is killed with SIGKILL. It is started again only after its lease must have ended."""
     yield from killed(stage, random)
 
 
 def probe_thread_held(stage: Stage, random: Random) -> Iterator[None]:
-    """The thread that probes stands still, and no other."""
+    """Only the thread that probes is stopped."""
     held: list[int] = []
 
     def is_found() -> bool:
-        """Not so at a moment in which it does not wait for anything."""
+        """Whether the thread is found. It is not found at moments in which it does not wait."""
         held[:] = [tid for tid, waits in polling(stage.process.pid) if any("eventfd" in each for each in waits)]
         return bool(held)
 
@@ -115,7 +116,7 @@ def probe_thread_held(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def terminated(stage: Stage, random: Random) -> Iterator[None]:
-    """SIGTERM while probes are under way, and a restart."""
+    """SIGTERM while probes are in flight, then a restart."""
     pod = random.choice(stage.pods.wanted() or list(stage.pods.all))
     before = stage.pods.all[pod].does
     stage.pods.all[pod].turn("hang")
@@ -127,14 +128,14 @@ def terminated(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def terminated_twice(stage: Stage, random: Random) -> Iterator[None]:
-    """SIGTERM, and a second one while it stops."""
+    """SIGTERM, and a second SIGTERM while the process stops."""
     stage.process.terminate(times=2)
     yield
     stage.start()
 
 
 def terminated_in_a_write(stage: Stage, random: Random) -> Iterator[None]:
-    """SIGTERM while writes to Consul are under way, which take half a second each."""
+    """SIGTERM while writes to Consul are in flight. They take half a second each."""
     stage.proxy.behave(Line(delay=0.5))
     for pod in list(stage.pods.all.values())[:3]:
         pod.turn("500" if pod.good else "ok")
@@ -167,7 +168,7 @@ def terminated_at_its_start(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def reloaded(stage: Stage, random: Random) -> Iterator[None]:
-    """SIGHUP, with a configuration that changes no check, with bad ones and with none."""
+    """SIGHUP with a configuration that changes no check, with invalid configurations, and without a configuration."""
     config = stage.process.config
     good = config.read_bytes()
     for changed in (good + b"log_level: debug\n", good + b"defaults: [no, mapping]\n", b"\x00\xff", None, good):
@@ -180,7 +181,7 @@ def reloaded(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def no_descriptors(stage: Stage, random: Random) -> Iterator[None]:
-    """Not one descriptor more may be opened."""
+    """The process cannot open any further descriptor."""
     pid = stage.process.pid
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
@@ -190,7 +191,7 @@ def no_descriptors(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def log_not_read(stage: Stage, random: Random) -> Iterator[None]:
-    """Whoever reads standard error stops doing so, while there is much to say."""
+    """The reader of standard error stops reading while many lines are logged."""
     stage.process.log.rest(stage.process.pid)
     for pod in stage.pods.all.values():
         pod.turn("500" if pod.good else "ok")
@@ -199,7 +200,7 @@ def log_not_read(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def log_closed(stage: Stage, random: Random) -> Iterator[None]:
-    """Whoever reads standard error is gone, until a new process has a new one."""
+    """The reader of standard error is gone. A new process gets a new reader."""
     stage.process.log.leave()
     for pod in list(stage.pods.all.values())[:3]:
         pod.turn("500" if pod.good else "ok")
@@ -209,7 +210,7 @@ def log_closed(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def throttled(stage: Stage, random: Random) -> Iterator[None]:
-    """The process has a third of the processor, in parts as small as a quota of the kernel has them."""
+    """The process gets a third of a processor, in time slices as short as those of a quota of the kernel."""
     healed, pid = threading.Event(), stage.process.pid
 
     def throttle() -> None:
@@ -232,7 +233,7 @@ def throttled(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def clock_stepped(stage: Stage, random: Random) -> Iterator[None]:
-    """The wall clock jumps forward and back, stays wrong for a while, and is set right."""
+    """The wall clock jumps forward and back, stays wrong for a while, and is corrected."""
     stage.process.terminate()
     stage.start(stage.clock)
     for step in random.sample(STEPS, 3):
@@ -243,7 +244,8 @@ def clock_stepped(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def clock_stepped_over_a_restart(stage: Stage, random: Random) -> Iterator[None]:
-    """The wall clock jumps while the controller is away: what it has saved is of the future, or of long ago."""
+    """The wall clock jumps while the controller does not run. So its saved state is from the future or from long
+    ago."""
     for step in random.sample((-HOUR, HOUR), 2):
         stage.process.kill()
         stage.clock.set(step)
@@ -256,8 +258,8 @@ def clock_stepped_over_a_restart(stage: Stage, random: Random) -> Iterator[None]
 
 
 def authorities_replaced(stage: Stage, random: Random) -> Iterator[None]:
-    """A new pod's check has just had its first verdict when the authorities that it trusts are replaced: the others do
-    not vouch for the target's certificate. As Kubernetes does it, by a link to another folder."""
+    """The authorities that a new pod's check trusts are replaced right after its first verdict. The new ones have not
+    signed the target's certificate. They are replaced by a link to another folder, as Kubernetes does it."""
     pod = stage.pods.one_more()
     mount = stage.folder / f"mount-{pod.name}"
     old, new = Authority(mount / "..old"), Authority(mount / "..new")
@@ -273,7 +275,7 @@ def authorities_replaced(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def second_controller(stage: Stage, random: Random) -> Iterator[None]:
-    """Another controller of the same node runs beside it, as on a machine that was copied with its name."""
+    """Another controller of the same node runs at the same time, as on a machine that was copied with its name."""
     second = stage.second()
     try:
         second.wait_listening()
@@ -284,7 +286,7 @@ def second_controller(stage: Stage, random: Random) -> Iterator[None]:
 
 
 def busy(stage: Stage, random: Random) -> Iterator[None]:
-    """Four loops that do nothing want the processor too."""
+    """Four loops use the processor and do nothing else."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
     yield
     for loop in loops:

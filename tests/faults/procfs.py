@@ -19,9 +19,9 @@ ALL_BUT_TIME_WAIT = 0xFFF & ~(1 << 6)
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """How many are open, and the ports of those that are connected TCP sockets: at their own end, and at the other one.
-    `nowhere` of them are sockets that no table has: not connected yet or no more, or skipped by the kernel, as happens
-    while very many are opened and closed."""
+    """The number of open descriptors, and the ports of the connected TCP sockets among them: `own` at this end, `peers`
+    at the other end. `nowhere` are sockets that are in no table: they are not connected yet or not any more, or the
+    kernel left them out, as it does while very many are opened and closed."""
 
     descriptors: int
     peers: Sequence[int]
@@ -30,12 +30,13 @@ class Descriptors:
 
 
 def sockets(pid: int) -> Descriptors:
-    """What a process has open, but for what it opens or closes while this is read.
+    """Returns what a process has open, without what it opens or closes during this call.
 
-    The kernel's table of connections is read before and after: one that begins or ends meanwhile is still known as one.
+    The kernel's table of connections is read before and after, so a connection that begins or ends meanwhile is still
+    known as one.
 
     Raises:
-        OSError: it is gone.
+        OSError: the process has ended.
     """
     early, before, after, late = _peers(), links(pid), links(pid), _peers()
     both = before.items() & after.items()

@@ -30,10 +30,10 @@ BOUNDED: Mapping[str, frozenset[str]] = {
 
 
 def samples(text: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
-    """Name, labels and value of each sample.
+    """Yields name, labels and value of each sample.
 
     Raises:
-        ValueError: a line that is none.
+        ValueError: a line is not a sample.
     """
     for line in text.splitlines():
         if not line or line.startswith("#"):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """From `begin` to `end`, in seconds; `end` may be infinite."""
+    """A time from `begin` to `end`, in seconds. `end` may be infinite."""
 
     begin: float
     end: float
@@ -17,7 +17,7 @@ class Span(NamedTuple):
 
 
 def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The same time in as few spans as possible, in order."""
+    """Returns the same time in as few spans as possible, in order."""
     found: list[Span] = []
     for span in sorted(spans):
         if found and span.begin <= found[-1].end:
@@ -28,7 +28,7 @@ def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def common(all_spans: Iterable[Iterable[Span]]) -> tuple[Span, ...]:
-    """Returns the time that lies in each of these."""
+    """Returns the time that lies in all of these."""
     found: tuple[Span, ...] | None = None
     for spans in map(merged, all_spans):
         both = spans if found is None else tuple(_both(found, spans))
@@ -43,8 +43,9 @@ def _both(some: Sequence[Span], others: Sequence[Span]) -> Iterator[Span]:
 
 
 def put_off(begin: float, bound: float, spans: Sequence[Span], recovery: float) -> float:
-    """Until when something is due that began at `begin` and takes at most `bound`, where each of the `spans` that falls
-    into its time begins it anew: then it is due `recovery` after that one's end. Infinite when one has no end."""
+    """Returns when something is due that begins at `begin` and takes at most `bound`. Each of the `spans` that overlaps
+    this time puts the deadline off: then it is due `recovery` seconds after the end of the span. Infinite if the span
+    has no end."""
     due = begin + bound
     for span in sorted(spans):
         if span.overlaps(begin, due):
@@ -53,7 +54,7 @@ def put_off(begin: float, bound: float, spans: Sequence[Span], recovery: float) 
 
 
 class Lengths:
-    """How much of some spans, which may overlap, lies before a moment: asked often, of very many."""
+    """The total length of spans, which may overlap. It is fast for many questions about very many spans."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
         self._spans = sorted(spans, key=lambda span: span.end)
@@ -62,11 +63,11 @@ class Lengths:
         self._longest = max((span.end - span.begin for span in self._spans), default=0.0)
 
     def between(self, begin: float, end: float) -> float:
-        """Their seconds in this time, all together; none where it ends before it begins."""
+        """Returns the seconds of the spans in this time; 0 if it ends before it begins."""
         return self.before(end) - self.before(begin) if begin < end else 0.0
 
     def before(self, moment: float) -> float:
-        """Their seconds before `moment`, all together."""
+        """Returns the seconds of the spans before `moment`."""
         over = bisect.bisect_right(self._ends, moment)
         last = bisect.bisect_right(self._ends, moment + self._longest, over)
         return self._totals[over] + sum(max(0.0, moment - span.begin) for span in self._spans[over:last])

@@ -123,7 +123,7 @@ class Stage(AbstractContextManager["Stage"]):
         return {f"pod-{number}": self.nodes[number % len(self.nodes)] for number in range(self.scale.pods)}
 
     def _controller(self, number: int) -> Controller:
-        """A member of a fleet finds all pods at a loopback address of its own: so the targets know who asks."""
+        """A member of a fleet reaches all pods at its own loopback address, so the targets know which member asks."""
         member = f"m{number}"
         return Controller(member, f"127.0.1.{number}", self.folder / member, self.recorder, self.options)
 
@@ -199,12 +199,12 @@ class Stage(AbstractContextManager["Stage"]):
         return self._token
 
     def give_token(self, rules: str = RULES, lives: float = 0.0) -> None:
-        """A new token in the controller's file, which expires after `lives` seconds, 0: never."""
+        """Writes a new token into the controller's file. The token expires after `lives` seconds, or never with 0."""
         self._token = self.consul.agent.create_token(rules, lives)
         self.write_token(self._token)
 
     def write_token(self, text: str) -> None:
-        """What stands in its file from now on."""
+        """Replaces the content of the token's file."""
         unfinished = self.folder / "token.unfinished"
         unfinished.write_text(text)
         unfinished.replace(self.token_file)
@@ -212,7 +212,7 @@ class Stage(AbstractContextManager["Stage"]):
     # --- the run ---
 
     def raise_curtain(self, *pods: str) -> None:
-        """Schedule these pods, start the observer and the controllers, and wait until all is well."""
+        """Schedules these pods, starts the observer and the controllers, and waits until everything is right."""
         for pod in pods:
             self.pods.schedule(pod)
         self.observer.start()
@@ -223,7 +223,8 @@ class Stage(AbstractContextManager["Stage"]):
         self.settle(SETTLES)
 
     def settle(self, within: float = SETTLES) -> bool:
-        """Wait until what stands in Consul from now on is right; whether it was so in time. The history has it too."""
+        """Waits until a new look at Consul shows that everything is right. Returns whether this was so in time. The
+        history has these looks too."""
         began = time.monotonic()
         deadline = began + within
         since = deadline
@@ -254,8 +255,8 @@ class Stage(AbstractContextManager["Stage"]):
         until(self.is_whole, JOINS, "all members of the fleet")
 
     def is_right(self) -> bool:
-        """Whether health keys = pods, each in a live session and with the word for its target; flapping pods may say
-        unknown. Where services are published, the same goes for them."""
+        """Whether there are health keys for exactly the pods, each in a live session and with the status of its target.
+        Flapping pods may be unknown. If services are published, the same is required of them."""
         known, live = self.observer.known(), self.observer.sessions()
         pods = self.pods.all
         wanted = {name for name, pod in pods.items() if pod.wanted}
@@ -274,7 +275,7 @@ class Stage(AbstractContextManager["Stage"]):
         return all(status == statuses[name] for name, status in self.observer.services().items() if name not in but)
 
     def finish(self, tail: float = 2.0) -> None:
-        """After the last fault: wait until all is right, go on for a short while, then stop looking."""
+        """Waits after the last fault until everything is right, goes on for a short while, and stops the observer."""
         self.settle()
         time.sleep(tail)
         self.recorder.note(Finished(time.monotonic()))

@@ -1,4 +1,4 @@
-"""A history, put in order: the lives of checks, what was seen of each pod and when, and what may excuse what."""
+"""A history in order: the lives of checks, what was seen of each pod and when, and which faults excuse what."""
 
 import bisect
 import math
@@ -36,7 +36,7 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A promise that was not kept: when (seconds of the history's clock), of which pod, and what shows it."""
+    """A broken promise: the time (in seconds of the history's clock), the pod, and the evidence."""
 
     promise: str
     at: float
@@ -76,8 +76,8 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Looks in a row that showed the same: the first and the last of them. `record` is None where there was no key, or
-    no service."""
+    """Successive looks that showed the same: the first and the last one. `record` is None if there was no key or no
+    service."""
 
     record: Record | None
     first: Look | CatalogLook
@@ -86,8 +86,8 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class FaultSpan:
-    """`stood` is when all of it was in force, without its beginning and its healing. `member` is the only member of the
-    fleet that has its effects, "" for all."""
+    """`stood` is the time in which the fault was completely in force. `member` is the only member of the fleet with its
+    effects; "" if all have them."""
 
     name: str
     effects: frozenset[Effect]
@@ -166,16 +166,16 @@ class Story:
 
     @property
     def absences(self) -> Sequence[Span]:
-        """When any controller could not do anything, or not reach Consul."""
+        """When any controller could not do anything or could not reach Consul."""
         return merged([*self.absent, *(each.span for member in self.members for each in member.away)])
 
     def late(self, begin: float, end: float) -> float:
-        """By how many seconds a probe may be late that is due in this time, because nodes move."""
+        """Returns by how many seconds a probe that is due in this time may be late, because nodes move."""
         return max((move.late for move in self.moves if move.span.overlaps(begin, end)), default=0.0)
 
     def put_off(self, begin: float, bound: float, spans: Sequence[Span], recovery: float) -> float:
-        """Returns as `spans.put_off` until when a probe is due, or what follows from it. It may be late because nodes
-        move. A span that begins while it is late, for that or because the machine took time, puts it off too."""
+        """Returns when a probe or its effect is due, as `spans.put_off` does. It may be late because nodes move or
+        because the machine took time. A span that begins during this delay puts it off too."""
         due = begin + bound
         due += self.late(begin, due)
         return self.again(begin, due, due + self.stalled(begin, due), spans, recovery)
@@ -186,39 +186,40 @@ class Story:
         return due if after == until else after + self.late(begin, after)
 
     def spans(self, *effects: Effect, pid: int = 0) -> Sequence[Span]:
-        """When faults with any of these effects were at work for all controllers, or for that of `pid`."""
+        """Returns when faults with any of these effects were active for all controllers, or for the controller
+        `pid`."""
         members = {"", self.member_of(pid)}
         return merged(fault.span for fault in self.faults if fault.effects & set(effects) and fault.member in members)
 
     def during(self, begin: float, end: float) -> str:
-        """The faults at work in this time, for a person."""
+        """Returns the names of the faults that were active in this time, as text."""
         return ", ".join(dict.fromkeys(fault.name for fault in self.faults if fault.span.overlaps(begin, end)))
 
     def stalled(self, begin: float, end: float) -> float:
-        """For how many seconds of this time the machine kept us or a controller from running."""
+        """Returns for how many seconds of this time the machine kept the test or a controller from running."""
         lengths = {whose: lengths.between(begin, end) for whose, lengths in self._stalls.items()}
         return lengths.pop(None, 0.0) + max(lengths.values(), default=0.0)
 
     def turn_at(self, pod: str, at: float) -> Turn | None:
-        """What the pod's target did at this moment."""
+        """Returns the behaviour of the pod's target at this moment."""
         turns = self.turns.get(pod, ())
         found = bisect.bisect_right(turns, at, key=lambda turn: turn.at)
         return turns[found - 1] if found else None
 
     def deaf(self, pod: str) -> Sequence[Span]:
-        """When requests did not reach the target's log."""
+        """Returns when requests did not reach the target's log."""
         turns = self.turns.get(pod, ())
         ends = [*(turn.at for turn in turns[1:]), math.inf]
         return merged(Span(turn.at, end) for turn, end in zip(turns, ends, strict=False) if not turn.heard)
 
     def bad(self, pod: str) -> Sequence[Span]:
-        """When the target was not well."""
+        """Returns when the target was not healthy."""
         turns = self.turns.get(pod, ())
         ends = [*(turn.at for turn in turns[1:]), math.inf]
         return merged(Span(turn.at, end) for turn, end in zip(turns, ends, strict=False) if not turn.good)
 
     def warned(self, pod: str, *, warns: bool) -> Sequence[Span]:
-        """When the target was well with a warning, or without one."""
+        """Returns when the target was healthy, with a warning or without one."""
         turns = self.turns.get(pod, ())
         ends = [*(turn.at for turn in turns[1:]), math.inf]
         spans = zip(turns, ends, strict=False)
@@ -229,7 +230,7 @@ class Story:
 
 
 def story(events: Iterable[Event]) -> Story:
-    """Put a history in order.
+    """Puts a history in order.
 
     Raises:
         ValueError: it has no beginning.
@@ -334,8 +335,8 @@ def _lives(intents: Iterable[Intent], removals: Iterable[Removal]) -> dict[str, 
 def _doubts(
     intents: Iterable[Intent], removals: Iterable[Removal], down: Sequence[Span], outages: Sequence[Span]
 ) -> dict[str, list[Span]]:
-    """When it is open whether a pod is checked: its manifest was broken while the controller that knew the last good
-    one ended, or before anybody could have read that."""
+    """Returns when it is open whether a pod is checked. Its manifest was invalid while the controller that knew the
+    last valid one ended, or the last valid one may not have been read by any controller."""
     doubts: dict[str, list[Span]] = {}
     for pod, changes in _changes(intents, removals).items():
         ends = [*(change.sent for change in changes[1:]), math.inf]
@@ -353,7 +354,8 @@ def _doubts(
 
 
 def _was_unseen(changes: Sequence[Intent | Removal], end: float, outages: Sequence[Span]) -> bool:
-    """Whether what stood until `end` stood in an outage only, or in the time in which it may not have been read yet."""
+    """Whether the state that lasted until `end` lasted only during an outage, or while it may not have been read
+    yet."""
     began = max((change.at for change in changes if change.at <= end), default=-math.inf)
     return any(outage.begin - READ_WITHIN <= began and end <= outage.end + ASKED_AGAIN for outage in outages)
 

@@ -1,4 +1,4 @@
-"""Histories by hand, for tests of the checker: a quiet run, from which each test departs where it says so."""
+"""Histories for tests of the checker, made by hand: a quiet run, and the changes that each test makes to it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ class Part:
 
 @dataclass
 class Tale:
-    """A run of `end` seconds with an interval of one second and a timeout of 0.4, looked at twice a second."""
+    """A run of `end` seconds with an interval of one second and a timeout of 0.4. There are two looks per second."""
 
     end: float = 40.0
     more: list[Event] = field(default_factory=list)
@@ -95,8 +95,8 @@ class Tale:
         series_until: float | None = None,
         services: Sequence[Shown] = (),
     ) -> "Tale":
-        """A pod whose target is well, from `begin` on, to `end`: probed every second, and shown as passing. `counted`
-        is by how much the metrics count too many; `services` is what the catalog shows."""
+        """A pod whose target is healthy from `begin` to `end`. It is probed every second and published as passing. The
+        metrics count `counted` probes too many. `services` is what the catalog shows."""
         times = steadily(begin + 0.1, min(end, self.end)) if probed is None else probed
         stands = [(begin + 0.3, end + 0.3, passing())] if shown is None else shown
         until = end + 0.2 if series_until is None else series_until
@@ -124,7 +124,7 @@ class Tale:
         return self
 
     def told(self) -> list[Event]:
-        """The history."""
+        """Returns the history."""
         events: list[Event] = [
             Setup(0.0, 0, 1.0, 0.4, services=self.services),
             Process(0.0, PID, "spawned"),

@@ -1,4 +1,4 @@
-"""A history is read as it was written, a plan is the same for the same seed, and the observer reads on its own."""
+"""A history is read as it was written, a plan is the same for the same seed, and the observer has its own parsers."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
-"""The table of mutants does not rot, and the tool tells a mutant that was found from one that was not.
+"""The table of mutants fits the code, and the tool distinguishes found mutants from others.
 
-That each is found takes a quarter of an hour: `python -m tests.faults.mutations`.
+To find every mutant takes a quarter of an hour: `python -m tests.faults.mutations`.
 """
 
 import subprocess

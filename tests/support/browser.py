@@ -42,7 +42,7 @@ LAPTOP, PHONE = (1200, 880), (390, 844)
 
 
 class Browser(AbstractContextManager["Browser"]):
-    """One window with a fresh profile. Everything that is asked for is waited for, up to `WITHIN` seconds."""
+    """One window with a fresh profile. Every access waits for its element, up to `WITHIN` seconds."""
 
     def __init__(self) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="podpulse-browser-", ignore_cleanup_errors=True)
@@ -81,18 +81,18 @@ class Browser(AbstractContextManager["Browser"]):
         self._find(css).send_keys(text)
 
     def press(self, *keys: str) -> None:
-        """Press keys where the focus is."""
+        """Press keys in the element that has the focus."""
         ActionChains(self._chrome).send_keys(*keys).perform()
 
     def resize(self, size: tuple[int, int] = LAPTOP, scale: float = 1.0) -> None:
-        """Give the page so many pixels."""
+        """Set the size of the page in pixels."""
         width, height = size
         self.command(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False
         )
 
     def prefer(self, scheme: str) -> None:
-        """`dark`, `light`, or "" for what the machine prefers."""
+        """Prefer `dark` or `light`, or with "" what the machine prefers."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.command("Emulation.setEmulatedMedia", features=features)
 
@@ -119,26 +119,26 @@ class Browser(AbstractContextManager["Browser"]):
                     raise
 
     def text(self, css: str) -> str:
-        """The same of the first one."""
+        """Returns what the first element that matches shows."""
         return next(iter(self.texts(css)), "")
 
     def wait(self, condition: Callable[[], object], what: str = "") -> None:
         until(condition, WITHIN, what or "the page shows it")
 
     def evaluate(self, script: str, *arguments: Any) -> Any:
-        """What a function with this body returns."""
+        """Returns the result of a function with this body."""
         return self._chrome.execute_script(script, *arguments)
 
     def command(self, name: str, **parameters: Any) -> Any:
-        """One command of the DevTools protocol."""
+        """Execute one command of the DevTools protocol."""
         return self._chrome.execute_cdp_cmd(name, parameters)
 
     def complaints(self) -> list[str]:
-        """Everything that was written to the console since the last time: errors, refusals, warnings."""
+        """Returns what was written to the console since the last call: errors, refusals, warnings."""
         return [str(entry["message"]) for entry in self._chrome.get_log("browser")]  # type: ignore[no-untyped-call]
 
     def barriers(self) -> list[str]:
-        """What stands in the way of people with disabilities, as far as axe-core sees it, with the elements."""
+        """Returns the problems for people with disabilities that axe-core finds, with the elements."""
         self.evaluate((files("axe_core_python") / "axe.min.js").read_text("utf-8"))
         found = self._chrome.execute_async_script(
             "axe.run().then(arguments[0], (error) => arguments[0](String(error)))"
@@ -151,7 +151,7 @@ class Browser(AbstractContextManager["Browser"]):
         ]
 
     def screenshot(self) -> bytes:
-        """What is in the window, as PNG."""
+        """Returns the content of the window, as PNG."""
         return self._chrome.get_screenshot_as_png()
 
     def _find(self, css: str) -> Any:

@@ -40,8 +40,8 @@ def link(
     rsa_bits: int = 0,
     digest: str = "",
 ) -> Link:
-    """A certificate for `names`, signed by `issuer` or by itself; `more` is one more extension, `digest` OpenSSL's name
-    of one that `cryptography` does not sign with."""
+    """A certificate for `names`, signed by `issuer` or by itself. `more` is one more extension. `digest` is OpenSSL's
+    name of a digest with which `cryptography` does not sign."""
     key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     builder = (
@@ -69,7 +69,7 @@ def link(
 
 
 def cross_signed(certified: Link, issuer: Link, *, until: datetime) -> Link:
-    """The authority `certified` with its own key once more, signed by `issuer`: as old clients know a new root."""
+    """The authority `certified` with the same key, signed by `issuer`. Old clients accept a new root in this way."""
     builder = (
         x509.CertificateBuilder(subject_name=certified.certificate.subject, issuer_name=issuer.certificate.subject)
         .public_key(certified.key.public_key())
@@ -87,7 +87,7 @@ def odd_extension(text: bytes) -> x509.ExtensionType:
 
 
 def serving(folder: Path, *chain: Link) -> ssl.SSLContext:
-    """A server's context that shows these certificates, its own first. The server itself accepts weak ones."""
+    """A server's context that sends these certificates, its own first. The server itself accepts weak ones."""
     folder.mkdir(parents=True, exist_ok=True)
     own, key = folder / "chain.pem", folder / "key.pem"
     own.write_bytes(b"".join(each.pem() for each in chain))

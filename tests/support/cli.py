@@ -9,7 +9,8 @@ from tests.support.consul import Agent
 
 
 def run(*arguments: object, **environ: str) -> Result:
-    """What a verb does on SIGTERM, it does until its end: afterwards the test's process listens as before."""
+    """A verb may set handlers for SIGTERM until its end. Afterwards the process of the test has its own handlers
+    again."""
     clean = {"CONSUL_HTTP_ADDR": None, "CONSUL_HTTP_TOKEN": None, "CONFIG_PATH": None}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:

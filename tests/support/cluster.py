@@ -50,7 +50,7 @@ class Cluster(AbstractContextManager["Cluster"]):
         return (self.agent, *self.others, *self.servers)
 
     def cut_off(self, other: Agent) -> None:
-        """Restart one of `others` with a gossip key of its own. It answers, and reaches no server and no agent."""
+        """Restart one of `others` with another gossip key. It still answers, but reaches no server and no agent."""
         other.kill()
         other.configure(encrypt=OTHER_KEY)
         other.start(wait=False)
@@ -62,17 +62,17 @@ class Cluster(AbstractContextManager["Cluster"]):
         other.start(wait=False)
 
     def close(self) -> None:
-        """End all of it."""
+        """Stop all servers and agents."""
         for one in self._all:
             with suppress(ProcessLookupError, RuntimeError):
                 one.resume()
             one.__exit__(None, None, None)
 
     def leader(self) -> Agent:
-        """The server that leads now; waits until there is one.
+        """Returns the present leader. Waits until there is one.
 
         Raises:
-            AssertionError: nobody was elected.
+            AssertionError: no leader was elected.
         """
         found: list[Agent] = []
 

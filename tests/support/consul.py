@@ -33,7 +33,7 @@ MASTER_TOKEN = "6d1f4b0e-3c5a-4d51-9f0b-5f3f6a9c7e21"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What Consul answered; `headers` has lower-case names."""
+    """An answer of Consul. The names in `headers` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -47,10 +47,11 @@ class Agent(AbstractContextManager["Agent"]):
     """One Consul agent, which is also the only server of its datacenter.
 
     As a context manager it is started and ready inside. `persistent` keeps its data over `kill` and `start` (a leader
-    is known after some 2 s instead of 0.2 s). `tls` makes `address` an https URL that demands a client certificate;
-    `unix` makes it a socket's. `acl` denies by default: `token` may do everything, `create_token` makes lesser ones;
-    with `dns_token` DNS, and who shows no token, may do everything too.
-    `join` is the `lan` address of another agent: then this is a client agent of that one's datacenter.
+    is known after some 2 s instead of 0.2 s). With `tls`, `address` is an https URL, and a client certificate is
+    required. With `unix`, it is the URL of a socket. With `acl`, everything is denied by default: `token` may do
+    everything, and `create_token` creates tokens that may do less. With `dns_token`, DNS and requests without a token
+    may do everything too. `join` is the `lan` address of another agent: then this is a client agent of that agent's
+    datacenter.
     """
 
     def __init__(
@@ -99,12 +100,12 @@ class Agent(AbstractContextManager["Agent"]):
 
     @property
     def lan(self) -> str:
-        """Where other agents join."""
+        """The address for agents that join this one."""
         return f"127.0.0.1:{self._ports[3]}"
 
     @property
     def address(self) -> str:
-        """What a client is to be configured with: http://, https:// or unix://."""
+        """The address for the configuration of a client: http://, https:// or unix://."""
         if self._unix:
             return f"unix://{self.socket_path}"
         return f"https://127.0.0.1:{self._ports[1]}" if self._tls else f"http://127.0.0.1:{self.http_port}"
@@ -115,17 +116,17 @@ class Agent(AbstractContextManager["Agent"]):
 
     @property
     def pid(self) -> int:
-        """Of the running process.
+        """The id of the running process.
 
         Raises:
-            RuntimeError: when none runs.
+            RuntimeError: no process runs.
         """
         if self._process is None:
             raise RuntimeError("the agent does not run")
         return self._process.pid
 
     def settings(self, token: str | None = None) -> ConsulSettings:
-        """What our own client needs to reach this agent; without `token`, with the one that may do everything."""
+        """Returns the settings of our own client for this agent. Without `token`, its token may do everything."""
         files = self.certificates
         return ConsulSettings(
             address=self.address,
@@ -136,13 +137,14 @@ class Agent(AbstractContextManager["Agent"]):
         )
 
     def client(self, token: str | None = None) -> ConsulClient:
-        """Our own client; the caller closes it."""
+        """Returns our own client. The caller closes it."""
         return ConsulClient(self.settings(token))
 
     # --- life ---
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it, and `wait` until a leader is known and the node is in the catalog. It keeps its ports for good."""
+        """Start it. With `wait`, wait until a leader is known and the node is in the catalog. Later starts use the same
+        ports."""
         for attempt in range(3):
             self._spawn()
             if not wait:
@@ -157,10 +159,10 @@ class Agent(AbstractContextManager["Agent"]):
         raise RuntimeError(f"consul did not get ready:\n{self.log_tail()}")
 
     def wait_ready(self) -> None:
-        """After `start(wait=False)` or `resume`.
+        """Wait until it is ready, after `start(wait=False)` or `resume`.
 
         Raises:
-            RuntimeError: when it ended, or is not ready within `READY_WITHIN`.
+            RuntimeError: it ended, or is not ready within `READY_WITHIN`.
         """
         if not self._wait_ready():
             raise RuntimeError(f"consul did not get ready:\n{self.log_tail()}")
@@ -170,29 +172,30 @@ class Agent(AbstractContextManager["Agent"]):
         self._extra |= config
 
     def stop(self) -> None:
-        """SIGTERM, and wait until it is gone."""
+        """Send SIGTERM, and wait until the process has ended."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone. Nothing happens when none runs."""
+        """Send SIGKILL, and wait until the process has ended. Does nothing if no process runs."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
-        """`stop` and `start` on the same ports; data survives only where it is `persistent`."""
+        """Stop it, and start it on the same ports. Its data is kept only if it is `persistent`."""
         self.stop()
         self.start()
 
     def pause(self) -> None:
-        """SIGSTOP, and wait until it stands: the kernel still accepts connections, nobody answers."""
+        """Send SIGSTOP, and wait until the process has stopped. The kernel still accepts connections, but nothing
+        answers."""
         os.kill(self.pid, signal.SIGSTOP)
         until(lambda: stands_still(self.pid), what="every thread of the agent to stop")
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
     def log_tail(self) -> str:
-        """The last lines that it said."""
+        """Returns the last lines of its log."""
         log = self.folder / "log"
         return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else "(no log)"
 
@@ -207,7 +210,8 @@ class Agent(AbstractContextManager["Agent"]):
         timeout: float = 10.0,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Ask for `/v1/<path>` over plain HTTP, with the token that may do everything unless `headers` has another."""
+        """Send a request for `/v1/<path>` over plain HTTP. Its token may do everything, unless `headers` has another
+        token."""
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=timeout)
         try:
             own = {"X-Consul-Token": self.token} if self.token else {}
@@ -218,7 +222,8 @@ class Agent(AbstractContextManager["Agent"]):
             connection.close()
 
     def put(self, key: str, value: bytes | str, **params: str) -> None:
-        """Write a key; parameters as Consul names them (`acquire`, `cas`...). Refused is an error."""
+        """Write a key. The parameters have Consul's names (`acquire`, `cas`...). It is an error if Consul refuses the
+        write."""
         query = "&".join(f"{name}={text}" for name, text in params.items())
         answer = self.request("PUT", f"kv/{key}?{query}", value)
         if answer.status != 200 or answer.body.strip() != b"true":
@@ -230,7 +235,7 @@ class Agent(AbstractContextManager["Agent"]):
         return answer.body if answer.status == 200 else None
 
     def entries(self, prefix: str = "") -> dict[str, dict[str, Any]]:
-        """Every key below a prefix, with what Consul says about it (`Session`, `ModifyIndex`...)."""
+        """Returns every key below a prefix, with its fields in Consul (`Session`, `ModifyIndex`...)."""
         answer = self.request("GET", f"kv/{prefix}?recurse")
         return {entry["Key"]: entry for entry in answer.json()} if answer.status == 200 else {}
 
@@ -243,7 +248,7 @@ class Agent(AbstractContextManager["Agent"]):
         return sorted(self.entries(prefix))
 
     def delete(self, key: str, *, recurse: bool = False) -> None:
-        """Remove a key, or all with this prefix."""
+        """Remove a key, or all keys with this prefix."""
         self.request("DELETE", f"kv/{key}{'?recurse' if recurse else ''}")
 
     def sessions(self) -> dict[str, dict[str, Any]]:
@@ -251,7 +256,7 @@ class Agent(AbstractContextManager["Agent"]):
         return {session["ID"]: session for session in self.request("GET", "session/list").json()}
 
     def new_session(self, ttl: str = "60s", behavior: str = "delete") -> str:
-        """A session of somebody else's; returns its id."""
+        """Create a session as another program would, and return its id."""
         fields = {"Name": "other", "TTL": ttl, "Behavior": behavior, "LockDelay": "1ms", "Checks": []}
         return str(self.request("PUT", "session/create", json.dumps(fields)).json()["ID"])
 
@@ -259,19 +264,19 @@ class Agent(AbstractContextManager["Agent"]):
         self.request("PUT", f"session/destroy/{session}")
 
     def create_token(self, rules: str, lives: float = 0.0) -> str:
-        """A token with these ACL rules (HCL), which expires after `lives` seconds (at least 60), 0: never; returns its
-        secret. Needs `acl`."""
+        """Create a token with these ACL rules (HCL), and return its secret. The token expires after `lives` seconds (at
+        least 60), or never with 0. Needs `acl`."""
         policy = self._created("acl/policy", {"Name": f"p{random.getrandbits(48)}", "Rules": rules})
         expiry = {"ExpirationTTL": f"{lives:g}s"} if lives else {}
         return str(self._created("acl/token", {"Policies": [{"ID": policy["ID"]}], **expiry})["SecretID"])
 
     def knows_token(self, token: str) -> bool:
-        """Whether it is a token, and has not expired."""
+        """Whether the token exists and has not expired."""
         headers = {"X-Consul-Token": token}
         return self.request("GET", "acl/token/self", headers=headers).status == 200
 
     def replace_rules(self, token: str, rules: str) -> None:
-        """Narrow or widen what a token of `create_token` may do."""
+        """Replace the rules of a token of `create_token`."""
         tokens = self.request("GET", "acl/tokens").json()
         accessor = next(one["AccessorID"] for one in tokens if self._secret(one["AccessorID"]) == token)
         policy = self._created("acl/policy", {"Name": f"p{random.getrandbits(48)}", "Rules": rules})
@@ -338,7 +343,7 @@ class Agent(AbstractContextManager["Agent"]):
         return _merged(config, self._extra)
 
     def _wait_ready(self) -> bool:
-        """False when the process ended or took too long."""
+        """Returns False if the process ended or took too long."""
         deadline = time.monotonic() + READY_WITHIN
         while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
             with suppress(OSError, http.client.HTTPException, ValueError):
@@ -348,7 +353,7 @@ class Agent(AbstractContextManager["Agent"]):
         return False
 
     def _is_ready(self) -> bool:
-        """A leader is known, this token is, and the node's own check is there (sessions need it)."""
+        """Whether there is a leader, the token is known, and the node's own check exists. Sessions need this check."""
         leader = self.request("GET", "status/leader", timeout=2.0)
         if leader.status != 200 or not leader.json():
             return False

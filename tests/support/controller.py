@@ -53,7 +53,7 @@ def environment() -> dict[str, str]:
 
 @functools.cache
 def _state() -> str:
-    """One folder for all that this process starts, removed at its exit."""
+    """Returns one folder for all controllers that this process starts. It is removed at the exit of this process."""
     folder = tempfile.mkdtemp(prefix="podpulse-test-state-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -107,7 +107,7 @@ class Metrics:
         return dict(totals)
 
     def by_pod(self, name: str, **labels: str) -> dict[str, float]:
-        """The same, for each pod that has any."""
+        """Returns the sum for each pod that has samples with this name and these labels."""
         pods: dict[str, float] = defaultdict(float)
         for have, value in self.samples(name):
             if "pod" in have and labels.items() <= have.items():
@@ -120,13 +120,13 @@ class Metrics:
 
 
 class Controller(AbstractContextManager["Controller"]):
-    """One `podpulse run` on `web1`, which probes 127.0.0.1. `options` are fields of the configuration file; those of
-    `consul` and `defaults` are mappings, and `defaults` are an interval of half a second where nothing else is said.
+    """One `podpulse run` on `web1`, which probes 127.0.0.1. `options` are fields of the configuration file. Those of
+    `consul` and `defaults` are mappings. Without `defaults`, interval and timeout are half a second.
 
-    As a context manager it is started inside, and ready with `ready`. `output` is a descriptor for its standard
-    streams instead of the log file, or None: they are closed. It must then `listen` on a port that is known.
-    `environ` is added to the environment. With `clock` its wall clock is that one.
-    `before` is a command that becomes the controller, as `env` does.
+    As a context manager it is started inside, and with `ready` it is also ready. `output` is a descriptor for its
+    standard streams, in place of the log file; with None they are closed. In both cases it must `listen` on a known
+    port. `environ` is added to the environment. With `clock`, it uses that wall clock. `before` is a command that
+    becomes the controller, as `env` does.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Controller(AbstractContextManager["Controller"]):
     # --- life ---
 
     def start(self) -> None:
-        """Start it, and wait until it is ready if that was asked for; a second time after its end."""
+        """Start it, with `ready` until it is ready. It can be started again after its end."""
         self.config_file.write_text(yaml.safe_dump(self.options))
         before = len(self.log)
         with self.log_file.open("ab") as log:
@@ -237,7 +237,7 @@ class Controller(AbstractContextManager["Controller"]):
         until(lambda: stands_still(self.pid), what="every thread of the controller to stop")
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
     def reload(self, **options: Any) -> None:
@@ -247,7 +247,7 @@ class Controller(AbstractContextManager["Controller"]):
         self.hang_up()
 
     def hang_up(self) -> None:
-        """SIGHUP."""
+        """Send SIGHUP."""
         os.kill(self.pid, signal.SIGHUP)
 
     # --- what it shows ---
@@ -264,7 +264,7 @@ class Controller(AbstractContextManager["Controller"]):
             connection.close()
 
     def metrics(self) -> Metrics:
-        """Scrape it."""
+        """Scrape its metrics."""
         return Metrics(self.get("/metrics").text)
 
     def inspect(self, *arguments: str) -> dict[str, Any]:
@@ -320,5 +320,5 @@ def none_is_added(times: Sequence[float], interval: float) -> bool:
 
 
 def watch_for(seconds: float) -> None:
-    """Let time pass while something is to go on, or not to happen: what is looked at afterwards is a log."""
+    """Let time pass in which something must go on or must not happen. The test then looks at a log."""
     time.sleep(seconds)

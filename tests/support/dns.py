@@ -10,7 +10,7 @@ RECURSION_DESIRED = 0x0100
 
 
 def addresses(port: int, name: str) -> list[str]:
-    """The A records of `name` at 127.0.0.1:`port`; none when the name does not exist."""
+    """Returns the A records of `name` from the server at 127.0.0.1:`port`; none if the name does not exist."""
     number = secrets.randbits(16)
     question = b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
     packet = struct.pack(">6H", number, RECURSION_DESIRED, 1, 0, 0, 0) + question + struct.pack(">2H", A, INTERNET)
@@ -25,7 +25,8 @@ def addresses(port: int, name: str) -> list[str]:
 
 
 def _answers(packet: bytes, at: int) -> list[str]:
-    """The addresses among the answers that begin at `at`; Consul's begin with a pointer or the name itself."""
+    """Returns the addresses among the answers that begin at `at`. Consul's answers begin with a pointer or the name
+    itself."""
     found = []
     for _ in range(struct.unpack_from(">H", packet, 6)[0]):
         while packet[at] and packet[at] < 0xC0:

@@ -15,8 +15,8 @@ SEND_BUFFER = 64 * 1024
 
 
 class Flood:
-    """A behaviour that says one block after the other as fast as they are taken; `sent` is the most bytes that one
-    connection took, in a small buffer of the sender and the reader's."""
+    """A behaviour that sends one block after the other, as fast as they are accepted. `sent` is the most bytes that one
+    connection accepted, in the small buffer of the sender and in the buffer of the reader."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = list(itertools.islice(blocks, 20_000))
@@ -39,19 +39,19 @@ class Flood:
 
 
 def flood(start: bytes, block: bytes, megabytes: float = 10.0) -> Flood:
-    """`start`, then `block` again and again."""
+    """Sends `start`, and then `block` repeatedly."""
     return Flood(itertools.chain([start], itertools.repeat(block, int(megabytes * 1_000_000 / len(block)))))
 
 
 def gzip_bomb(megabytes: int = 50) -> Behaviour:
-    """A small body that would be a thousand times as long if someone unpacked it."""
+    """A small body that is a thousand times as long when it is decompressed."""
     body = gzip.compress(bytes(megabytes * 1_000_000))
     return raw(head(200, {"Content-Encoding": "gzip", "Content-Length": str(len(body))}) + body)
 
 
 class KeptConnections:
-    """A behaviour that answers request after request on one connection, and closes it after `limit` answers without
-    having said so. `served` are the answers on each connection, oldest first."""
+    """A behaviour that answers many requests on one connection, and closes it after `limit` answers without notice.
+    `served` has the number of answers on each connection, oldest first."""
 
     def __init__(
         self, limit: int = 1_000_000, body: bytes = b"ok\n", *, hasty: bool = False, farewell: Behaviour = close
@@ -64,7 +64,8 @@ class KeptConnections:
         self.served: list[int] = []
 
     def __call__(self, connection: Connection) -> None:
-        """`hasty` closes when the request beyond the limit was read: as if it crossed our close on the wire."""
+        """With `hasty`, it closes after it has read the request beyond the limit, as if the request and our close
+        crossed."""
         with self._lock:
             number = len(self.served)
             self.served.append(0)
@@ -78,10 +79,11 @@ class KeptConnections:
 
 
 class Crowd:
-    """A greeting that answers one request after `seconds`. `most` is how many connections stood at the same time, from
-    when they were accepted until just before the answer: a client has at least as many then. `paths` were answered.
+    """A greeting that answers one request after `seconds`. `most` is the highest number of simultaneous connections,
+    each from when it was accepted until just before the answer. A client has at least as many then. `paths` are those
+    that were answered.
 
-    /proc/net/tcp does not tell this: one connection may end and the next one begin while it is read.
+    /proc/net/tcp does not show this number: one connection may end and the next one begin while it is read.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -104,8 +106,7 @@ class Crowd:
 
 
 def idle_limit(seconds: float, farewell: bytes, answer: bytes) -> Behaviour:
-    """A behaviour that answers request after request by `answer`, and says `farewell` and closes when none came for
-    `seconds`."""
+    """A behaviour that sends `answer` to each request. If none comes for `seconds`, it sends `farewell` and closes."""
 
     def behave(connection: Connection) -> None:
         connection.sock.settimeout(seconds)
@@ -130,7 +131,7 @@ def next_request(connection: Connection) -> bool:
 
 
 class Listened:
-    """A greeting that only listens, until the peer closes. `heard` are the bytes of each connection that ended."""
+    """A greeting that only reads, until the peer closes. `heard` has the bytes of each connection that ended."""
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
@@ -154,7 +155,7 @@ def alert(number: int) -> bytes:
 
 
 def after_hello(said: bytes, *, hold: bool = False) -> Behaviour:
-    """As a greeting: hear the client's first record, then say `said`, and hang or close."""
+    """A greeting that reads the client's first record, sends `said`, and then hangs or closes."""
 
     def behave(connection: Connection) -> None:
         connection.sock.settimeout(10)

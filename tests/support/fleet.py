@@ -13,7 +13,7 @@ from tests.support.targets import Target
 
 
 class Fleet:
-    """Pods of one node; each is asked for on `target` under a path of its own, `/<pod>`."""
+    """Pods of one node. Each is requested at `target` by its own path, `/<pod>`."""
 
     def __init__(self, consul: Agent, target: Target, node: str = NODE) -> None:
         self._consul = consul
@@ -23,7 +23,7 @@ class Fleet:
     # --- manifests ---
 
     def manifest(self, pod: str) -> bytes:
-        """What `schedule` writes for a pod."""
+        """Returns the manifest that `schedule` writes for a pod."""
         return manifest(pod, self._target.port, f"/{pod}")
 
     def schedule(self, *pods: str) -> None:
@@ -31,7 +31,7 @@ class Fleet:
             self.write(pod, self.manifest(pod))
 
     def write(self, pod: str, data: bytes) -> None:
-        """Put any bytes where the pod's manifest belongs."""
+        """Write any bytes to the key of the pod's manifest."""
         self._consul.put(f"intent/{self.node}/{pod}", data)
 
     def unschedule(self, *pods: str) -> None:
@@ -41,21 +41,21 @@ class Fleet:
     # --- what was asked ---
 
     def unschedule_at_once(self, *pods: str) -> None:
-        """In one transaction."""
+        """Remove these manifests in one transaction."""
         deletions = [{"KV": {"Verb": "delete", "Key": f"intent/{self.node}/{pod}"}} for pod in pods]
         self._consul.request("PUT", "txn", json.dumps(deletions))
 
     def asked(self, pod: str) -> list[float]:
-        """When the target was asked for this pod: `time.monotonic()` of each connection, oldest first."""
+        """Returns when the target was asked for this pod: `time.monotonic()` of each connection, oldest first."""
         return [hit.connected for hit in self._target.hits(f"/{pod}")]
 
     def wait_asked(self, pod: str, times: int = 1) -> None:
-        """Wait until a pod was asked for so many times more."""
+        """Wait until a pod was asked for `times` times more."""
         enough = len(self.asked(pod)) + times
         until(lambda: len(self.asked(pod)) >= enough, 30.0, f"{pod} is asked {times} times more")
 
     def asked_by_pod(self) -> dict[str, list[float]]:
-        """The same for every pod that was ever asked for."""
+        """Returns the times of `asked` for every pod that was asked for."""
         pods: dict[str, list[float]] = defaultdict(list)
         for hit in self._target.hits():
             pods[hit.path.removeprefix("/")].append(hit.connected)
@@ -67,18 +67,18 @@ class Fleet:
         return f"health/{pod}/{self.node}"
 
     def health(self, pod: str) -> dict[str, Any] | None:
-        """The record as it stands in Consul; None without one."""
+        """Returns the record in Consul; None if there is none."""
         data = self._consul.get(self.health_key(pod))
         record: dict[str, Any] | None = json.loads(data) if data is not None else None
         return record
 
     def status(self, pod: str) -> str | None:
-        """p2's word in the record; None without one."""
+        """Returns the status in the record; None if there is no record."""
         record = self.health(pod)
         return str(record["Status"]) if record else None
 
     def statuses(self) -> dict[str, str]:
-        """The status of every pod that has a record held by a live session: what others do not hold is not counted."""
+        """Returns the status of every pod that has a record held by a live session. Other records do not count."""
         sessions = self._consul.sessions()
         return {
             key.split("/")[1]: str(json.loads(b64decode(entry["Value"] or "") or b"{}").get("Status"))
@@ -87,5 +87,5 @@ class Fleet:
         }
 
     def are(self, status: str, pods: Collection[str]) -> bool:
-        """Whether exactly these have a record held by a live session, and each says `status`."""
+        """Whether exactly these pods have a record held by a live session, and all of them have this status."""
         return self.statuses() == dict.fromkeys(pods, status)

@@ -48,10 +48,10 @@ class Gateway(AbstractContextManager["Gateway"]):
         return self.ask(asked)
 
     def ask(self, asked: Asked) -> Reply:
-        """What Consul itself says.
+        """Returns the answer of Consul itself.
 
         Raises:
-            ConnectionAbortedError: nothing.
+            ConnectionAbortedError: Consul gives no answer.
         """
         try:
             return self._ask(asked)
@@ -71,9 +71,10 @@ class Gateway(AbstractContextManager["Gateway"]):
 
 
 def marks_filtered(gateway: Gateway, token: str) -> Lie:
-    """Listings say, as those of Consul 1.12 and newer do, whether ACLs hid anything of them: `token` may read it all.
+    """Listings report whether ACLs removed anything from them, as those of Consul 1.12 and newer do. `token` may read
+    all.
 
-    Of a blocking query the answer goes by what stands there when it ends.
+    The answer to a blocking query depends on the keys at its end.
     """
 
     def marked(asked: Asked) -> Reply | None:

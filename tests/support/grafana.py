@@ -24,14 +24,15 @@ Choice = str | Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One expression, ready for Prometheus, and where it stands; `instant`: for one point in time."""
+    """One expression, ready for Prometheus, and its place in the dashboard. `instant`: the query is for one point in
+    time."""
 
     place: str
     expression: str
     instant: bool
 
     def metrics(self) -> set[str]:
-        """The names of the metrics that it asks for."""
+        """Returns the names of the metrics in the expression."""
         names: set[str] = set()
 
         def visit(expression: promql_parser.Expr) -> None:
@@ -48,7 +49,7 @@ class Query:
 
 
 class Dashboard:
-    """One dashboard as it is delivered."""
+    """One dashboard as it is shipped."""
 
     def __init__(self, file: Path, macros: Mapping[str, str] = MACROS) -> None:
         self.document: dict[str, Any] = json.loads(file.read_text("utf-8"))
@@ -60,7 +61,7 @@ class Dashboard:
 
     @property
     def panels(self) -> list[dict[str, Any]]:
-        """All but the titles of rows."""
+        """All panels, without the titles of rows."""
         return [panel for panel in self.document["panels"] if panel["type"] != "row"]
 
     @property
@@ -68,7 +69,7 @@ class Dashboard:
         return list(self.document["templating"]["list"])
 
     def queries(self, chosen: Mapping[str, Choice]) -> Iterator[Query]:
-        """Those of every panel and of every annotation."""
+        """Yields the queries of every panel and of every annotation."""
         for panel in self.panels:
             for target in panel["targets"]:
                 expression = self._filled(target["expr"], chosen)
@@ -77,7 +78,7 @@ class Dashboard:
             yield Query(f"{self.uid}: {annotation['name']}", self._filled(annotation["expr"], chosen), instant=False)
 
     def values(self, chosen: Mapping[str, Choice]) -> Iterator[tuple[Query, str]]:
-        """What every variable asks for: a selector, and the label whose values are the choice."""
+        """Yields the query of every variable: a selector, and the label whose values can be chosen."""
         for variable in self.variables:
             if variable["type"] == "query":
                 match = LABEL_VALUES.fullmatch(variable["query"])
@@ -106,5 +107,5 @@ def _interpolated(variable: Mapping[str, Any], choice: Choice) -> str:
 
 
 def _escaped(value: str) -> str:
-    """For a regular expression that stands in a string of PromQL."""
+    """Escapes a value for a regular expression inside a string of PromQL."""
     return re.sub(r"[$^*{}\[\]'+?.()|]", r"\\\\\g<0>", value.replace("\\", "\\\\\\\\"))

@@ -18,9 +18,9 @@ Status = health_pb2.HealthCheckResponse
 
 
 class HealthServer(AbstractContextManager["HealthServer"]):
-    """Listens as soon as it exists. `certificate` is a pair of files for TLS, `clients` a file of authorities whose
-    certificate it then demands. `service` None is a server without a health service. `options` are gRPC's channel
-    arguments."""
+    """A gRPC server that listens as soon as it exists. `certificate` is a pair of files for TLS. `clients` is a file of
+    authorities; then a client needs a certificate of one of them. With `service` None there is no health service.
+    `options` are gRPC's channel arguments."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class HealthServer(AbstractContextManager["HealthServer"]):
 
 
 def healthy() -> Any:
-    """gRPC's own health service: `good` is SERVING, `bad` is NOT_SERVING, `odd` is UNKNOWN, and so is the server as a
-    whole SERVING."""
+    """gRPC's own health service: `good` is SERVING, `bad` is NOT_SERVING, and `odd` is UNKNOWN. The server as a whole
+    is SERVING."""
     service = health.HealthServicer()
     service.set("good", Status.SERVING)
     service.set("bad", Status.NOT_SERVING)
@@ -65,7 +65,8 @@ def healthy() -> Any:
 
 
 class OddHealth:
-    """A health service that does as the service's name says: `hang`, `slow` (0.3 s), or a status of gRPC."""
+    """A health service that behaves as the name of the requested service says: `hang`, `slow` (0.3 s), or a status of
+    gRPC."""
 
     def __init__(self) -> None:
         self.closing = threading.Event()

@@ -16,7 +16,7 @@ Fields = Iterable[tuple[bytes, bytes]]
 
 
 def grpc_answer(trailers: Fields, headers: Fields = ((b"content-type", b"application/grpc"),)) -> Behaviour:
-    """SERVING, whatever these trailers say; names and values go out as they are, each shorter than 127 bytes."""
+    """Answers SERVING with any trailers. Names and values are sent as they are, each shorter than 127 bytes."""
 
     def behave(connection: Connection) -> None:
         connection.sock.settimeout(10)
@@ -32,7 +32,7 @@ def grpc_answer(trailers: Fields, headers: Fields = ((b"content-type", b"applica
 
 
 def refuses(how: str) -> Behaviour:
-    """Says that it has not processed the call, and closes."""
+    """Reports that it has not processed the call, and closes."""
 
     def behave(connection: Connection) -> None:
         connection.sock.settimeout(10)
@@ -48,7 +48,7 @@ def refuses(how: str) -> Behaviour:
 
 
 def in_turn(*behaviours: Behaviour) -> Behaviour:
-    """The first behaviour for the first connection, and so on; the last one for all others."""
+    """Uses the first behaviour for the first connection, and so on, and the last one for all others."""
     left = list(behaviours)
 
     def behave(connection: Connection) -> None:
@@ -59,7 +59,7 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
 
 
 def _await_request(connection: Connection) -> None:
-    """Until the frame that begins stream 1 is there."""
+    """Waits until the frame that begins stream 1 has arrived."""
     heard = b""
     while not (more := heard.removeprefix(PREFACE)) or len(heard) < len(PREFACE) or not _has_headers(more):
         if not (new := connection.sock.recv(4096)):

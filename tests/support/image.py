@@ -34,7 +34,7 @@ class Builder:
         return ["buildah", *map(str, (*storage, *arguments))]
 
     def run(self, *arguments: object) -> str:
-        """What it prints; an AssertionError with all that it said when it fails."""
+        """Returns its output. If it fails, an AssertionError has its whole output."""
         return _run(self.command(*arguments))
 
     def debian(self, name: str) -> None:
@@ -62,7 +62,7 @@ class Builder:
         self.run("build", *how, *volumes, *given, "-f", dockerfile, "-t", name, ROOT)
 
     def settings(self, image: str) -> dict[str, Any]:
-        """What the image says about itself, in Docker's words."""
+        """Returns the configuration of the image, with Docker's field names."""
         said: dict[str, Any] = json.loads(self.run("inspect", "--type=image", image))["Docker"]["config"]
         return said
 
@@ -79,14 +79,14 @@ def _codename() -> str:
 
 
 def _mirrors() -> list[str]:
-    """Where this machine takes Debian from; empty for Debian's own."""
+    """Returns the Debian mirrors of this machine; empty if they are Debian's own."""
     form = "deb $(REPO_URI) $(RELEASE) $(COMPONENT)"
     lines = _run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]).splitlines()
     return sorted({line for line in lines if line.startswith("deb http")})
 
 
 def _pip_settings() -> dict[str, str]:
-    """pip's own settings on this machine: which index, and whom it trusts. Folders of this machine are left out."""
+    """Returns pip's settings on this machine: the index and the trusted hosts. Folders of this machine are left out."""
     settings: dict[str, str] = {}
     pip = shutil.which("pip") or shutil.which("pip3")
     for line in _run([pip, "config", "list"]).splitlines() if pip else ():

@@ -39,15 +39,17 @@ BOOTED_WITHIN = 60.0
 
 
 def cgroups() -> Path | None:
-    """Where version 2 of control groups is mounted, which systemd needs a part of."""
+    """Returns where version 2 of control groups is mounted, of which systemd needs a part; None if it is not
+    mounted."""
     mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
     return next((Path(where) for _, where, kind, *_ in mounts if kind == "cgroup2"), None)
 
 
 class Machine(AbstractContextManager["Machine"]):
-    """Booted inside; `root` is a Debian with systemd, in which what it writes stays. `folder` is for its own log.
+    """A systemd that runs inside the context. `root` is a Debian with systemd, which keeps what systemd writes there.
+    `folder` has the log of the boot.
 
-    Its processes are in a control group below `cgroup`, which goes with them.
+    The processes are in a control group below `cgroup`, which is removed with them.
     """
 
     def __init__(self, root: Path, folder: Path, cgroup: Path) -> None:
@@ -76,7 +78,7 @@ class Machine(AbstractContextManager["Machine"]):
         self._end()
 
     def run(self, command: str, *, check: bool = True) -> str:
-        """Run a shell's command inside; what it prints."""
+        """Run a shell's command inside, and return its output."""
         enter = ["nsenter", f"--target={self._init()}", *SPACES, "bash", "-c", command]
         ended = subprocess.run(enter, capture_output=True, text=True, timeout=60, check=False)
         assert not check or ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
@@ -86,7 +88,7 @@ class Machine(AbstractContextManager["Machine"]):
         return self.run(f"systemctl show --property={field} --value {unit}")
 
     def _init(self) -> str:
-        """The pid of its first process, as seen from here; "" before there is one."""
+        """Returns the pid of its first process, outside of its namespaces; "" if there is none yet."""
         pid = self._process.pid if self._process else 0
         children = Path(f"/proc/{pid}/task/{pid}/children")
         return children.read_text().strip() if children.exists() else ""
@@ -97,7 +99,7 @@ class Machine(AbstractContextManager["Machine"]):
         return bool(self._init()) and self.run("systemctl is-active basic.target", check=False) == "active"
 
     def _end(self) -> None:
-        """Its first process' end is the end of all of its others."""
+        """Kills the first process, which ends all others."""
         if self._process:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()

@@ -42,8 +42,8 @@ class Certificates:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of 127.0.0.1 that are free for TCP and UDP, below those that the kernel gives to outgoing connections:
-    so an agent that was killed finds its own free again."""
+    """Returns ports of 127.0.0.1 that are free for TCP and UDP. They are below the ports that the kernel uses for
+    outgoing connections, so an agent that was killed can use its own ports again."""
     ports: list[int] = []
     while len(ports) < count:
         port = random.randint(10_000, 32_000)
@@ -71,8 +71,8 @@ def stands_still(pid: int) -> bool:
 def until(condition: Callable[[], object], within: float = 10.0, what: str = "") -> None:
     """Wait until `condition()` is true. An AssertionError names `what` after `within` seconds.
 
-    A long pause between two looks is mostly a machine that stands still or is busy with other processes. Of each pause
-    `LONGEST_LOOK` counts, so a slow machine gets more time, up to `MOST_TIMES` as much.
+    A long pause between two looks mostly means that the machine stood still or was busy with other processes. At most
+    `LONGEST_LOOK` of each pause counts. So a slow machine gets more time, up to `MOST_TIMES` as much.
     """
     began = looked = time.monotonic()
     left, latest = within, began + MOST_TIMES * within

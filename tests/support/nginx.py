@@ -102,8 +102,8 @@ class NginxProcess(AbstractContextManager["NginxProcess"]):
 
 
 class Nginx(NginxProcess):
-    """Passes requests of up to `limit` (nginx' `client_max_body_size`) on to 127.0.0.1:`upstream`; others are answered
-    by 413."""
+    """Passes requests of up to `limit` (nginx' `client_max_body_size`) on to 127.0.0.1:`upstream`. Larger requests get
+    413."""
 
     def __init__(self, upstream: int, limit: str) -> None:
         super().__init__(free_ports(1)[0])
@@ -114,7 +114,7 @@ class Nginx(NginxProcess):
         return f"http://127.0.0.1:{self._port}"
 
     def statuses(self) -> list[int]:
-        """What it answered so far: the status of each request."""
+        """Returns the status of each answer so far."""
         log = self.folder / "access.log"
         return [int(line.split('" ')[1].split()[0]) for line in log.read_text().splitlines()] if log.exists() else []
 

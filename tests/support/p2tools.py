@@ -32,7 +32,7 @@ REDIRECTS = 10
 
 
 class P2Exit(Exception):
-    """What p2's tools end with: `log.Fatal`."""
+    """The end of one of p2's tools by `log.Fatal`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Pair:
 
 
 class P2Tools:
-    """p2's tools on one Consul. `redirects` counts those that were followed."""
+    """p2's tools on one Consul. `redirects` counts the redirects that were followed."""
 
     def __init__(self, consul: Agent) -> None:
         self._consul = consul

@@ -14,8 +14,8 @@ CHUNK = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """How bytes travel. `delay` seconds for each piece; `stalled`: nothing travels, and nothing is lost, until that
-    ends; `deaf`: what is said is taken and thrown away, and no connection is ended (half-open)."""
+    """How bytes travel. Each piece is delayed by `delay` seconds. `stalled`: nothing travels until the line is no
+    longer stalled, and nothing is lost. `deaf`: what arrives is thrown away, and no connection is ended (half-open)."""
 
     delay: float = 0.0
     stalled: bool = False

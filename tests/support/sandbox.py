@@ -33,9 +33,9 @@ needs_a_namespace = pytest.mark.skipif(
 
 
 def run(script: str, folder: Path, programs: Sequence[Path], within: float = 90.0) -> str:
-    """Run `script` in `folder`, with `programs` before others on PATH; the answer is its standard output.
+    """Run `script` in `folder`, with `programs` before others on PATH. Returns its standard output.
 
-    A command that fails ends it, and is an error; so does more than `within` seconds.
+    A command that fails ends the script and is an error. More than `within` seconds are an error too.
     """
     place = [str(Path(sys.executable).parent), *(str(program.parent) for program in programs), os.environ["PATH"]]
     environment = {"PATH": ":".join(place), "HOME": str(folder), "PYTHONWARNINGS": "error"}

@@ -21,8 +21,8 @@ MAX_HEAD = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One request whose head was read. Times are of `time.monotonic()`, which all processes of a machine share;
-    `resumed` says that its TLS session was an earlier one's; `headers` has lower-case names."""
+    """One request whose head was read. Times are of `time.monotonic()`, which all processes of a machine share.
+    `resumed`: its TLS session was resumed. The names in `headers` are in lower case."""
 
     connected: float
     requested: float
@@ -56,7 +56,7 @@ class Connection:
         raw.close()
 
     def is_open(self) -> bool:
-        """Whether the peer has not closed it yet; one that is served counts as open until it is done."""
+        """Whether the peer has not closed it yet. A connection that is being served counts as open."""
         try:
             while self.held:
                 if not socket.socket.recv(self.sock, 8192):
@@ -95,7 +95,8 @@ def reset(connection: Connection) -> None:
 
 
 def cut_after_handshake(context: ssl.SSLContext, *, after: float = 0.0, rst: bool = False) -> Behaviour:
-    """A greeting: shake hands, wait `after` seconds, then end below TLS, by FIN or by RST, without a word of TLS."""
+    """A greeting that shakes hands, waits `after` seconds, and ends the connection by FIN or by RST, without TLS's
+    close_notify."""
 
     def behave(connection: Connection) -> None:
         connection.sock.settimeout(30)
@@ -163,7 +164,7 @@ def slow(seconds: float, then: Behaviour | None = None) -> Behaviour:
 
 
 def by_turns(*behaviours: Behaviour) -> Behaviour:
-    """Behave as the first one, then as the next one, and so on in a circle."""
+    """Behave as the first one, then as the next one, and so on. After the last one begin again."""
     turns = itertools.cycle(behaviours)
 
     def behave(connection: Connection) -> None:
@@ -325,7 +326,7 @@ class Target(AbstractContextManager["Target"]):
         return Hit(connection.accepted, time.monotonic(), resumed, method, path, headers)
 
     def _end(self, connection: Connection) -> None:
-        """Close so that what was said arrives: FIN first, then read what is left, else the kernel sends RST."""
+        """Close so that the answer arrives: send FIN first, then read the rest. Otherwise the kernel would send RST."""
         with self._lock:
             self._open.discard(connection)
         sock = connection.sock
@@ -341,7 +342,8 @@ class Target(AbstractContextManager["Target"]):
 
 @contextmanager
 def twins(tls: ssl.SSLContext | None, host: str, other: str) -> Iterator[tuple[Target, Target]]:
-    """Two targets on one port of two addresses: one that is free on the first may be taken on the second."""
+    """Two targets with the same port on two addresses. A port that is free on the first address may be in use on the
+    second."""
     with ExitStack() as kept:
         while True:
             with ExitStack() as tried:
@@ -354,7 +356,7 @@ def twins(tls: ssl.SSLContext | None, host: str, other: str) -> Iterator[tuple[T
 
 
 def _listener(host: str, port: int, family: int) -> socket.socket:
-    """Listens. A port that was closed for a while may be the local port of somebody's connection for some seconds."""
+    """Listens. A port that was closed may be in use as the local port of another connection for some seconds."""
     for _ in range(100):
         try:
             return socket.create_server((host, port), family=family, backlog=4096)
@@ -366,7 +368,7 @@ def _listener(host: str, port: int, family: int) -> socket.socket:
 
 
 def _unwrapped(sock: ssl.SSLSocket) -> socket.socket:
-    """The socket below TLS, which was ended in order where it had begun."""
+    """Returns the socket below TLS. TLS is ended in order if its handshake was complete."""
     try:
         return sock.unwrap()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""F: what the controller takes is bounded: descriptors, connections to Consul, memory, writes and log lines."""
+"""F: the controller uses a bounded number of descriptors, connections to Consul, memory, writes and log lines."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ CONSUL_CONNECTIONS = 10
 """Two descriptors for each connection (libcurl works on a duplicate), and one connection for each of manifests, health,
 session, registration and the node's address in the catalog."""
 WITH_SERVICES = 2
-"""Descriptors of one more connection to Consul; as many more while it is opened anew."""
+"""The descriptors of one more connection to Consul, and the same number while it is replaced by a new one."""
 IN_A_FLEET = 4
 """Descriptors of two more connections to Consul: for the members, and for the manifests of the own nodes."""
 THREADS = 40
@@ -24,7 +24,7 @@ LOG_PER_CHANGE = 4
 WRITES = 40
 WRITES_PER_SECOND = 0.5
 LONG = 600.0
-"""Seconds from which on memory is judged: before, caches fill."""
+"""Memory is judged from this number of seconds on, because caches fill before."""
 GROWTH = 1.05
 GROWTH_BYTES = 4 * 1024 * 1024
 
@@ -40,8 +40,9 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _descriptors(story: Story, usages: Sequence[Usage], more: int) -> Iterator[Broken]:
-    """A connection that its target refused or reset has no other end any more, and is a probe's until the controller
-    has read the end. So are connections of clients. There are at most as many as pods and clients."""
+    """A connection that its target refused or reset has no other end any more. It belongs to a probe until the
+    controller has read its end. Connections of clients end in the same way. There are at most as many as pods and
+    clients."""
     for usage in usages:
         nowhere = min(usage.nowhere, len(story.pods) + CLIENTS)
         if usage.descriptors - usage.probing - usage.clients - nowhere > SPARE_DESCRIPTORS + 2 * more:
@@ -56,7 +57,7 @@ def _descriptors(story: Story, usages: Sequence[Usage], more: int) -> Iterator[B
 
 
 def _memory(usages: Sequence[Usage]) -> Iterator[Broken]:
-    """Flat: the last quarter of a long life against the second."""
+    """The memory of the last quarter of a long run may hardly exceed that of the second quarter."""
     begin, end = usages[0].at, usages[-1].at
     if end - begin < LONG:
         return
@@ -68,7 +69,7 @@ def _memory(usages: Sequence[Usage]) -> Iterator[Broken]:
 
 
 def _log(story: Story, usages: Sequence[Usage]) -> Iterator[Broken]:
-    """In a minute at most some lines, and a few for each thing that happened."""
+    """A minute has a limited number of lines: a constant, and a few for each event."""
     happened = sorted(
         [
             *(turn.at for turns in story.turns.values() for turn in turns),
@@ -90,7 +91,7 @@ def _log(story: Story, usages: Sequence[Usage]) -> Iterator[Broken]:
 
 
 def _writes(story: Story) -> Iterator[Broken]:
-    """Each pod's key changes a limited number of times, however its target flaps."""
+    """The key of each pod changes a limited number of times, however often its target flaps."""
     for pod, sightings in story.sightings.items():
         written = [sighting for sighting in sightings if sighting.record]
         span = written[-1].first.at - written[0].first.at if written else 0.0

@@ -12,7 +12,7 @@ CHECKS_TTL = 20.0
 CHECKS_PERIOD = 5.0
 """The TTL of a service's check at the agent, and the time from one renewal to the next."""
 AT_ONCE = 32
-"""So many manifests in a second are a mass start."""
+"""More manifests than this within a second are a mass start."""
 SLACK = 0.25
 TIGHT = 0.05
 SHARE = 0.001
@@ -60,10 +60,10 @@ def _first_request(story: Story, life: Life) -> Iterator[Broken]:
 
 
 def _too_soon(story: Story, life: Life) -> Iterator[Broken]:
-    """Two probes for one manifest, by one controller, so near to each other that a threshold of several means nothing.
+    """Finds two probes for one manifest, by one controller, that are so close together that thresholds have no meaning.
 
-    Where the session has ended, or checks of services have expired, every pod is probed at once, and what was counted
-    before does not count any more. A member of a fleet may also have lost its session while it was away.
+    When the session has ended, or when checks of services have expired, every pod is probed at once, and its earlier
+    counts do not count any more. A member of a fleet may also have lost its session while it was away.
     """
     others = merged([*story.absent, *story.spans("two"), *_without_session(story), *_checks_expire(story)])
     requests = [request for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
@@ -78,7 +78,8 @@ def _too_soon(story: Story, life: Life) -> Iterator[Broken]:
 
 
 def _without_session(story: Story) -> Iterator[Span]:
-    """From the end of the last session until there is another one, with the time that a probe at once may take."""
+    """Yields the times from the end of the last session to the next session, and until a probe that starts then has
+    ended."""
     known, begin, sent = frozenset[str](), math.inf, 0.0
     for look in story.looks:
         live = known if look.sessions is None else frozenset(look.sessions)
@@ -91,8 +92,9 @@ def _without_session(story: Story) -> Iterator[Span]:
 
 
 def _checks_expire(story: Story) -> Iterator[Span]:
-    """While the agent cannot be reached, one check of a service expires after the other. The oldest renewal was a
-    period before the fault, or two periods if the controller has just started. Those after the fault take a period."""
+    """Yields when checks of services expire: while the agent cannot be reached, one after the other does. The oldest
+    renewal was a period before the fault, or two periods if the controller has just started. The renewals after the
+    fault take a period."""
     oldest = 2 * CHECKS_PERIOD
     if story.setup.services:
         for begin, end in story.spans("cut", "slow"):
@@ -106,7 +108,8 @@ def _is_mass(story: Story, life: Life) -> bool:
 
 
 def gaps_between(story: Story, life: Life) -> Iterator[tuple[float, float]]:
-    """Between probes, and after the last one; where the target was deaf nothing is known."""
+    """Yields the times between probes, and after the last one. Times in which the target heard no requests are left
+    out."""
     times = [request.at for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
     deaf = story.deaf(life.pod)
     ends = [*times[1:], min(life.end_sent, story.end)]
@@ -116,15 +119,15 @@ def gaps_between(story: Story, life: Life) -> Iterator[tuple[float, float]]:
 
 
 def _over(story: Story, life: Life, begin: float, end: float) -> float:
-    """By how many seconds a gap was longer than an interval, when what excuses it is taken off: also what began before
-    the probe was late."""
+    """Returns by how many seconds a gap was longer than an interval. Excused time does not count, and this includes
+    excuses that began before the probe was late."""
     interval = story.setup.interval
     due = story.put_off(begin, interval + SLACK, unprobed(story, life.pod), interval + START + SLACK) - SLACK
     return end - due - story.stalled(begin, end)
 
 
 def unprobed(story: Story, pod: str) -> tuple[Span, ...]:
-    """When nobody could have probed this pod, or need not have."""
+    """Returns when no controller could have probed this pod, or had to."""
     return merged([*story.absent, *story.spans("local", "stuck"), *story.doubts.get(pod, ())])
 
 

@@ -1,4 +1,4 @@
-"""D4: Consul's catalog, which DNS answers from, says of the pods' services what was seen of the pods."""
+"""D4: Consul's catalog, from which DNS answers, shows for the pods' services what was seen of the pods."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _judge(story: Story, pod: str, sighting: Sighting) -> Iterator[Broken]:
-    """Consul has no word for unknown: such a pod is critical, or warning, whatever its target does."""
+    """Consul has no status for unknown. Such a pod is critical, or warning, whatever its target does."""
     match sighting.record.status if sighting.record else "":
         case "passing":
             yield from too_long(story, pod, sighting, story.bad(pod), "D4", "bad")

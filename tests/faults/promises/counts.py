@@ -1,4 +1,4 @@
-"""H: the metrics tell what the targets' log tells."""
+"""H: the metrics agree with the log of the targets."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +23,7 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _counted(story: Story, pod: str) -> Iterator[Broken]:
-    """Every probe that is counted was asked, and every one that was asked is counted when it ended."""
+    """Every counted probe was received by the target, and every received probe is counted after its end."""
     for scrape, series, began, at_the_latest in _counting(story, pod):
         life = story.life_at(pod, scrape.sent)
         if not life or _disturbed(story, pod, began, scrape.at):
@@ -67,12 +67,12 @@ def _counting(story: Story, pod: str) -> Iterator[tuple[Scrape, PodSeries, float
 
 
 def _late(story: Story, scrape: Scrape) -> float:
-    """What the log has by then may not have been read yet by a controller that had no time."""
+    """Returns for how many seconds a controller without processor time may not have counted what is in the log."""
     return story.stalled(scrape.sent - 1.0, scrape.at)
 
 
 def _problem(series: PodSeries, least: int, asked: Sequence[Request], *, starved: bool) -> str:
-    """A target that is `starved` may hear of a probe when that has given up."""
+    """A target that is `starved` may receive a probe after the probe has timed out."""
     counted, good = series.success + series.failure, sum(request.good for request in asked)
     if series.success > good:
         return f"{series.success} successes are counted, and the target gave {good}"
@@ -84,7 +84,7 @@ def _problem(series: PodSeries, least: int, asked: Sequence[Request], *, starved
 
 
 def _counting_since(story: Story, pod: str, scrape: Scrape) -> float | None:
-    """Counters begin with the process, and anew with each life of the check."""
+    """Returns since when the counters count: they begin with the process, and again with each life of the check."""
     spawned = next((event.at for event in story.processes if event.pid == scrape.pid and event.what == "spawned"), None)
     life = story.life_at(pod, scrape.sent)
     if spawned is None or life is None:
@@ -95,8 +95,8 @@ def _counting_since(story: Story, pod: str, scrape: Scrape) -> float | None:
 
 
 def _may_be_the_same(story: Story, pod: str, life: Life, pid: int) -> bool:
-    """Whether the controller may never have noticed that the check was gone in between. The series of another member of
-    a fleet do not tell."""
+    """Whether the controller may not have noticed that the check was gone for a while. The series of another member of
+    a fleet do not show this."""
     before = story.lives[pod][list(story.lives[pod]).index(life) - 1]
     return not any(
         scrape.pid == pid and before.end <= scrape.sent and scrape.at <= life.begin_sent and pod not in scrape.pods
@@ -110,7 +110,7 @@ def _changes(life: Life, scrape: Scrape) -> int:
 
 
 def _disturbed(story: Story, pod: str, begin: float, end: float) -> bool:
-    """Whether probes were under way that the log does not have, or that had no answer because we were stopped."""
+    """Whether there were probes that are not in the log, or probes without an answer because the test was stopped."""
     spans = [*story.deaf(pod), *story.spans("local", "two", "stuck"), *story.frozen, *story.doubts.get(pod, ())]
     return any(span.overlaps(begin, end) for span in spans)
 

@@ -39,7 +39,7 @@ def _excused(story: Story, begin: float, end: float) -> bool:
 
 
 def _vanished(story: Story, pod: str, before: Sighting, after: Sighting) -> Iterator[Broken]:
-    """H2: a key goes although its manifest stands."""
+    """H2: a key is gone although its manifest exists."""
     life = story.life_at(pod, after.first.at)
     if after.record or not life or life.begin + ESTABLISHED > before.last.sent:
         return
@@ -49,7 +49,7 @@ def _vanished(story: Story, pod: str, before: Sighting, after: Sighting) -> Iter
 
 
 def _changed(story: Story, pod: str, before: Sighting, after: Sighting) -> Iterator[Broken]:
-    """H2: a status changes although neither the pod's target nor its manifest did."""
+    """H2: a status changes although neither the pod's target nor its manifest has changed."""
     old, new = before.record, after.record
     if not old or not new or old.status == new.status or "flapping" in {old.reason, new.reason}:
         return
@@ -68,7 +68,7 @@ def _changed(story: Story, pod: str, before: Sighting, after: Sighting) -> Itera
 
 
 def _overwritten(story: Story, pod: str, before: Sighting, after: Sighting) -> Iterator[Broken]:
-    """H5: a record of an older view of the fleet replaces that of a newer one, which its holder has not given up."""
+    """H5: a record of an older view of the fleet replaces a record of a newer one that its holder has not given up."""
     old, new = before.record, after.record
     foreign = story.spans("foreign", "leader")
     if (
@@ -82,7 +82,7 @@ def _overwritten(story: Story, pod: str, before: Sighting, after: Sighting) -> I
 
 
 def _forgotten(story: Story, life: Life) -> Iterator[Broken]:
-    """H3: whatever happens to one member, a pod has a probe in every 12 s."""
+    """H3: a pod has a probe in every 12 s, whatever happens to one member."""
     for begin, end in gaps_between(story, life):
         due = put_off(begin, TAKEN_OVER + SLACK, unprobed(story, life.pod), START + TAKEN_OVER)
         due += story.stalled(begin, due)
@@ -92,8 +92,8 @@ def _forgotten(story: Story, life: Life) -> Iterator[Broken]:
 
 
 def _asked_by_two(story: Story, life: Life) -> Iterator[Broken]:
-    """H4: the times in which two members asked for a pod overlap for longer than an interval. One that did not ask in
-    this time had lost the pod, and got it again."""
+    """H4: the times in which two members asked for a pod overlap for longer than an interval. A member that did not ask
+    in this time had lost the pod, and has got it again."""
     requests = [request for request in story.requests.get(life.pod, ()) if life.begin_sent <= request.at < life.end]
     spells = sorted(spell for spell in _spells(story, requests))
     for (one, member), (other, another) in itertools.combinations(spells, 2):

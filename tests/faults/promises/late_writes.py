@@ -1,4 +1,4 @@
-"""What Consul executes of the controllers' writes long after they were sent."""
+"""The writes of the controllers that Consul executes long after they were sent."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,8 @@ def late_writes(story: Story) -> Sequence[Span]:
 
 
 def is_late_creation(story: Story, pod: str, sighting: Sighting) -> bool:
-    """Whether a member may have sent this when it was cut off, to create a key that did not exist then, so that it came
-    when the line was restored."""
+    """Whether a member may have sent this record when it was cut off, to create a key that did not exist then. Such a
+    write arrives when the line is restored."""
     at = sighting.first.at
     for fault in story.faults:
         restored = fault.stood.end

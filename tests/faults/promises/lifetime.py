@@ -1,4 +1,4 @@
-"""B: health ends with its pod and with its publisher, and afterwards every pod has its own."""
+"""B: health ends with its pod and with its publisher. Afterwards every pod has its own health again."""
 
 import itertools
 import math
@@ -26,8 +26,8 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def removal_due(story: Story, life: Life) -> float:
-    """Until when nothing may be left of a check that nobody asks for any more. It goes only when its worker is known to
-    have stopped, so a thread that stands still keeps it."""
+    """Returns when nothing may be left of a check that no manifest asks for any more. The check is removed only when
+    its worker is known to have stopped, so a thread that stands still keeps it."""
     faults = story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy")
     troubles = merged([*faults, *story.absent])
     fuse = FUSE if _is_mass(story, life) else 0.0
@@ -37,8 +37,8 @@ def removal_due(story: Story, life: Life) -> float:
 
 
 def _is_mass(story: Story, life: Life) -> bool:
-    """Whether the fuse of its node may take it for a mistake: what was deleted while it was not yet due, or nothing was
-    listed."""
+    """Whether the fuse of the node may hold the removal as a mistake: too many pods were removed before this removal
+    was due, or none was left."""
     reach = GONE
     for span in merged([*story.absences, *story.spans("cut", "blind", "slow", "leader")]):
         if span.overlaps(life.end_sent - GONE, life.end + GONE):
@@ -52,7 +52,7 @@ def _is_mass(story: Story, life: Life) -> bool:
 
 
 def outlived(story: Story, life: Life, sightings: Sequence[Sighting], promise: str) -> Iterator[Broken]:
-    """What was seen of the pod's health stood too long after its end."""
+    """The pod's health was still there when it had to be gone."""
     due = removal_due(story, life)
     again = next((other.begin_sent for other in story.lives[life.pod] if other.begin_sent >= life.end), story.end)
     for sighting in sightings:
@@ -63,7 +63,7 @@ def outlived(story: Story, life: Life, sightings: Sequence[Sighting], promise: s
 
 
 def _dead_hand(story: Story) -> Iterator[Broken]:
-    """While nobody publishes, what was published goes."""
+    """The published health is removed while no controller runs."""
     for span in story.absent:
         leader = any(each.overlaps(span.begin, span.end) for each in story.spans("leader"))
         bound = WITH_A_LEADERS_DEATH if leader else AFTER_DEATH
@@ -84,8 +84,8 @@ def _standing(story: Story, begin: float, end: float) -> Iterator[tuple[str, Sig
 
 
 def _orphans(story: Story) -> Iterator[Broken]:
-    """Once 30 s have passed without a fault, and at the end, which comes then or when all looked right: health keys =
-    pods, each held by a live session."""
+    """When there was no fault for 30 s, and at the end, there are health keys for exactly the pods, each held by a live
+    session. The end comes after 30 s too, or when all looked right."""
     calms = [*_calms(story), *([Span(story.looks[-1].sent, story.looks[-1].at)] if story.looks else [])]
     for pod in story.pods:
         for sighting in story.sightings.get(pod, _never_seen(story)):

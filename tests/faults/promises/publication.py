@@ -1,4 +1,4 @@
-"""I: what is decided gets published, whatever limit somebody sets on our requests."""
+"""I: every verdict is published, whatever limit there is for our requests."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _unpublished(story: Story, pod: str, fault: FaultSpan) -> Iterator[Broken]:
-    """A pod without key, so long after the limit was set, is reported once."""
+    """A pod that has no key `WITHIN` seconds after the limit was set is reported once."""
     due = fault.stood.begin + WITHIN
     due += story.stalled(fault.stood.begin, due)
     for sighting in story.sightings.get(pod, ()):

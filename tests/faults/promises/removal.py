@@ -1,4 +1,4 @@
-"""C: nobody asks for a pod that was removed, and nothing is said of it any more."""
+"""C: a removed pod is not probed any more, and nothing is published or shown of it."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _accepted(story: Story, life: Life, again: float) -> float:
-    """When the controllers themselves showed that they had accepted the removal: no metrics had anything of the pod."""
+    """Returns when the controllers showed that they had accepted the removal: no metrics had the pod."""
     for scrape in story.whole:
         if life.end <= scrape.sent and scrape.at < again and life.pod not in scrape.pods:
             return scrape.at
@@ -40,7 +40,7 @@ def _asked(story: Story, life: Life, accepted: float, again: float) -> Iterator[
 
 
 def _said(story: Story, life: Life, accepted: float, again: float) -> Iterator[Broken]:
-    """A key that came (back) afterwards; one that still stands is B1's."""
+    """Finds a key that was created after that. A key that has not been removed yet is reported by B1."""
     foreign = [*story.spans("foreign", "two"), *late_writes(story)]
     for sighting in story.sightings.get(life.pod, ()):
         came = sighting.record and accepted < sighting.first.sent and sighting.first.at < again

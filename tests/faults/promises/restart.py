@@ -1,4 +1,4 @@
-"""R: a restart within a lease's time changes nothing that is published, and a reload misses no beat."""
+"""R: a restart within the time of a lease changes nothing that is published, and a reload misses no probe."""
 
 import itertools
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _kept(story: Story, span: Span) -> Iterator[Broken]:
-    """What stood before stands all the while, unless its pod or its target changed."""
+    """The records from before the restart remain, unless the pod or its target has changed."""
     end = span.end + SETTLED + 2 * story.setup.interval
     for pod, sightings in story.sightings.items():
         for before, after in itertools.pairwise(sightings):
@@ -36,7 +36,7 @@ def _changed(pod: str, before: Sighting, after: Sighting) -> Iterator[Broken]:
 
 
 def was_late(story: Story, before: Sighting, after: Sighting) -> bool:
-    """A busy machine explains that a target did not answer in time, and that it is well again after that."""
+    """Whether a busy machine explains that a target did not answer in time, or that it is healthy again after that."""
     late = next((each for each in (after, before) if each.record and each.record.reason == "timeout"), None)
     if not late or not after.record:
         return False
@@ -45,7 +45,7 @@ def was_late(story: Story, before: Sighting, after: Sighting) -> bool:
 
 
 def _news(story: Story, pod: str, begin: float, end: float) -> bool:
-    """Whether anything else may have changed what is published."""
+    """Whether there is another reason for a change of what is published."""
     since = _noticed_until(story, begin)
     life = story.life_at(pod, begin)
     others = [*story.spans("cut", "blind", "slow", "leader", "foreign", "two", "local", "busy", "stuck"), *story.frozen]
@@ -70,7 +70,7 @@ def _noticed_until(story: Story, begin: float) -> float:
 
 
 def _late(story: Story, span: Span) -> Iterator[Broken]:
-    """No probe more than one interval late: the first one after the restart."""
+    """No probe is more than one interval late. This is the first probe after the restart."""
     due = span.end + story.setup.interval + 1.0
     due += story.late(span.end, due)
     due += story.stalled(span.begin, due)

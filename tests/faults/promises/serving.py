@@ -1,4 +1,4 @@
-"""G: the controller stops in order, and says how it is."""
+"""G: the controller stops in order, and reports its own state."""
 
 import math
 from collections.abc import Collection, Iterator
@@ -9,12 +9,12 @@ from tests.faults.story import AFTER_OUTAGE, Broken, Story
 
 STOPS = 5.0
 STALE = 30.0
-"""A listing this old is not good any more; the lease ends after a TTL."""
+"""A listing of this age is too old. The lease ends after a TTL."""
 WAIT_SLACK = 4.0
 SILENT = 3.0
-"""So long may an answer of the web server take."""
+"""The longest time that an answer of the web server may take."""
 STUCK = 7.0
-"""After which the thread that probes is known to stand still: it does after 5 s."""
+"""The time after which it must be known that the thread that probes stands still: 5 s, and some time to report it."""
 SIGTERM = -15
 
 
@@ -25,7 +25,8 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _stops(story: Story) -> Iterator[Broken]:
-    """SIGTERM -> exit 0 in 5 s. Before it listens the interpreter itself may end it: then it has begun nothing."""
+    """After SIGTERM the process exits with 0 within 5 s. Before the process listens, the signal may kill it: then it
+    has not begun anything."""
     for pid in dict.fromkeys(event.pid for event in story.processes):
         mine = [event for event in story.processes if event.pid == pid]
         asked = next((event for event in mine if event.what == "TERM"), None)
@@ -59,8 +60,8 @@ def _says(story: Story, signs: Signs) -> Iterator[Broken]:
 
 
 def _lost_after(setup: Setup, effects: Collection[Effect]) -> float:
-    """How soon after its beginning the controller must know that it has lost Consul: the lease ends after a TTL, a
-    listing is old after a while. Where another leader is elected, nothing is lost."""
+    """Returns how many seconds after a fault began the controller must know that it has lost Consul. The lease ends
+    after a TTL, and a listing is too old after a while. If another leader is elected, nothing is lost."""
     if "cut" in effects and ("headless" in effects or "leader" not in effects):
         return setup.ttl + WAIT_SLACK
     return setup.wait + STALE + WAIT_SLACK if "blind" in effects else math.inf
@@ -95,7 +96,7 @@ def _may_be_unready(story: Story, signs: Signs) -> bool:
 
 
 def _stuck(story: Story, signs: Signs) -> Iterator[Broken]:
-    """A thread that stands still for long is seen."""
+    """`/-/healthy` reports a thread that has stood still for long."""
     for span in story.spans("stuck", pid=signs.pid):
         if span.begin + STUCK < signs.sent and signs.at < span.end and signs.healthy:
             yield Broken(

@@ -1,4 +1,4 @@
-"""E: what Consul fails to say removes no pod, and one bad manifest touches no other."""
+"""E: an answer that Consul does not give removes no pod, and an invalid manifest affects no other pod."""
 
 import math
 from collections import defaultdict, deque
@@ -10,7 +10,7 @@ from tests.faults.story import AFTER_OUTAGE, ASKED_AGAIN, Broken, Story
 
 SEEN = 1.5
 GONE = 64.0
-"""The fuse may hold the removal."""
+"""The fuse may hold the removal for this long."""
 
 
 def check(story: Story) -> Iterator[Broken]:
@@ -19,8 +19,8 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def _lost(story: Story) -> Iterator[Broken]:
-    """A pod was in the metrics or asked by this process, its manifest stands, and it is not in the metrics. While nodes
-    move, a pod may be in the metrics of no member."""
+    """A pod was in the metrics, or this process probed it. Its manifest exists, and it is not in the metrics any more.
+    While nodes move, a pod may be in the metrics of no member."""
     known: dict[str, float] = {}
     pid, asked = 0, deque(_asked(story))
     for scrape in story.whole:
@@ -42,7 +42,8 @@ def _lost(story: Story) -> Iterator[Broken]:
 
 
 def _asked(story: Story) -> Iterator[Request]:
-    """What only a controller asks that has read a manifest of the life in which it asks, in the order of time."""
+    """Yields the requests, in the order of time, that only a controller sends that has read a manifest of the present
+    life of the check."""
     two = story.spans("two")
     for request in sorted((each for of_pod in story.requests.values() for each in of_pod), key=lambda each: each.at):
         life = story.life_at(request.pod, request.at)
@@ -52,13 +53,13 @@ def _asked(story: Story) -> Iterator[Request]:
 
 
 def _listens(story: Story, scrape: Scrape) -> float:
-    """Since when nobody else asks than the process that was scraped."""
+    """Returns since when only the process that was scraped sends requests."""
     mine = (event.at for event in story.processes if event.pid == scrape.pid and event.what == "listens")
     return next(mine, math.inf)
 
 
 def _flags(story: Story) -> Iterator[Broken]:
-    """The invalid manifests are known as such, and no others are."""
+    """The invalid manifests are shown as invalid, and no others are."""
     changes: dict[str, list[Intent | Removal]] = defaultdict(list)
     for intent in story.intents:
         changes[intent.pod].append(intent)
@@ -75,8 +76,8 @@ def _flags(story: Story) -> Iterator[Broken]:
 
 
 def _invalid(story: Story, changes: list[Intent | Removal], scrape: Scrape) -> bool | None:
-    """Whether the newest manifest is invalid; None while a controller, or a controller that has just started, may not
-    know it yet."""
+    """Whether the newest manifest is invalid. None while a controller may not know it yet, for example because it has
+    just started."""
     before = [change for change in changes if change.sent <= scrape.at]
     if not before:
         return None

@@ -1,4 +1,4 @@
-"""D: what is published is what was seen: no false passing, no false critical, nothing dead and nothing old."""
+"""D: what is published was seen: no false passing, no false critical, and no record without a session or too old."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from tests.faults.story import Broken, Life, Sighting, Story
 
 MARGIN = 1.0
 SETTLED = 30.0
-"""After trouble with Consul, or of our own, the truth stands there again."""
+"""Seconds after a fault of Consul or of the controller, after which the published health must be right again."""
 VERSION_MARGIN = 1.5
 OURS = frozenset({"local", "dns", "denied", "flapping"})
 """Reasons that a record may give for `unknown`."""
@@ -29,7 +29,7 @@ def check(story: Story) -> Iterator[Broken]:
 
 
 def verdict_due(story: Story, life: Life) -> float:
-    """Until when there is a key for a new check."""
+    """Returns when a new check must have a key."""
     setup = story.setup
     bound = MARGIN + setup.interval + _verdict(story)
     deaf = [Span(span.begin, span.begin + setup.timeout) for span in story.deaf(life.pod)]
@@ -38,13 +38,13 @@ def verdict_due(story: Story, life: Life) -> float:
 
 
 def troubled(story: Story) -> tuple[Span, ...]:
-    """When what stands in Consul may be late, or not be ours."""
+    """Returns when the records in Consul may be late, or may not be written by the controller."""
     faults = story.spans("cut", "blind", "slow", "leader", "foreign", "two", "busy", "local", "stuck", "files")
     return merged([*faults, *story.absent])
 
 
 def _verdict(story: Story) -> float:
-    """From the turn of a target until that must be seen in Consul."""
+    """Returns within how many seconds a change of a target must be seen in Consul."""
     setup = story.setup
     return max(setup.failure_threshold, setup.success_threshold) * setup.interval + setup.timeout + MARGIN
 
@@ -65,7 +65,7 @@ def _judge(story: Story, pod: str, before: Sighting | None, sighting: Sighting, 
 
 
 def _unfounded(story: Story, pod: str, before: Sighting | None, sighting: Sighting) -> Iterator[Broken]:
-    """Passing or warning is said, and no success came before it."""
+    """A record is passing or warning, and no success came before it."""
     if before and before.record and before.record.status in {"passing", "warning"}:
         return
     if _may_be_foreign(story, before, sighting):
@@ -81,7 +81,8 @@ def _unfounded(story: Story, pod: str, before: Sighting | None, sighting: Sighti
 
 
 def _from_before(story: Story, pod: str, before: Sighting | None, sighting: Sighting) -> Iterator[Broken]:
-    """The key went while the process stood still, passing is said again after that, and nobody asked in between."""
+    """The key was removed while the process stood still. Afterwards the record is passing, and no probe was made in
+    between."""
     for frozen in story.frozen:
         went = before and not before.record and before.first.sent > frozen.begin and before.first.at < frozen.end
         if went and frozen.end < sighting.first.at and not _may_be_foreign(story, before, sighting):
@@ -91,7 +92,7 @@ def _from_before(story: Story, pod: str, before: Sighting | None, sighting: Sigh
 
 
 def _may_be_foreign(story: Story, before: Sighting | None, sighting: Sighting) -> bool:
-    """Whether others may have written this; how long it may stand is another question."""
+    """Whether other programs may have written this record. How long it may remain is not judged here."""
     since = before.last.sent if before else sighting.first.sent
     return any(span.overlaps(since, sighting.first.at) for span in story.spans("foreign", "two"))
 
@@ -106,7 +107,7 @@ def _version_in_force(story: Story, pod: str, at: float) -> int:
 
 
 def _evidence_since(story: Story, before: Sighting | None, sighting: Sighting) -> float:
-    """How old the probe may be that a new record speaks of."""
+    """Returns the earliest time of a probe whose result a new record may have."""
     setup = story.setup
     last = before.last.sent if before else sighting.first.sent
     since = last - setup.interval - setup.timeout - MARGIN - story.stalled(last - 2 * setup.interval, sighting.first.at)
@@ -115,7 +116,7 @@ def _evidence_since(story: Story, before: Sighting | None, sighting: Sighting) -
 
 
 def _blamed(story: Story, pod: str, before: Sighting | None, sighting: Sighting, record: Record) -> Iterator[Broken]:
-    """Critical is said, and the target was well. A busy machine explains that one did not answer in time, and no other
+    """A record is critical, and the target was healthy. Only a timeout can be explained by a busy machine, and no other
     reason."""
     if before and before.record and before.record.status == "critical":
         return
@@ -129,7 +130,7 @@ def _blamed(story: Story, pod: str, before: Sighting | None, sighting: Sighting,
 
 
 def good(story: Story, pod: str) -> Sequence[Span]:
-    """When the target was well, as far as is known."""
+    """Returns when the target was healthy, as far as it is known."""
     turns = story.turns.get(pod, ())
     begins = [turns[0].at] if turns and turns[0].good else []
     bad = story.bad(pod)
@@ -144,7 +145,7 @@ def good(story: Story, pod: str) -> Sequence[Span]:
 def too_long(
     story: Story, pod: str, sighting: Sighting, spans: Sequence[Span], promise: str, word: str
 ) -> Iterator[Broken]:
-    """The target has been otherwise for long, and that is not what is said."""
+    """The target has been in another state for long, and the record does not show it."""
     for span in spans:
         begin = max(span.begin, sighting.first.sent)
         due = story.put_off(begin, _verdict(story), [*troubled(story), *story.doubts.get(pod, ())], SETTLED)
@@ -163,7 +164,7 @@ def too_long(
 
 
 def _sessions(story: Story) -> dict[float, frozenset[str]]:
-    """The live sessions at each look, by its `sent`."""
+    """Returns the live sessions at each look, by the `sent` of the look."""
     known, found = frozenset[str](), {}
     for look in story.looks:
         known = frozenset(look.sessions) if look.sessions is not None else known
@@ -174,7 +175,7 @@ def _sessions(story: Story) -> dict[float, frozenset[str]]:
 def _dead_sessions(
     story: Story, pod: str, sightings: Sequence[Sighting], sessions: dict[float, frozenset[str]]
 ) -> Iterator[Broken]:
-    """A key was held by nobody, or by a session that was dead at this look and at the next."""
+    """A key had no holder, or its session was dead at this look and at the next one."""
     foreign = story.spans("foreign")
     order = [look.sent for look in story.looks]
     for sighting in sightings:
