@@ -6,6 +6,7 @@ that represents an IPv4 address (mapped, NAT64, 6to4) must be allowed as both.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -22,6 +23,7 @@ BROADCAST = IPv4Address("255.255.255.255")
 WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([1-9][0-9]{0,4}))?")
 
 
+@lru_cache(1024)
 def is_address(text: str) -> bool:
     """Whether `text` is an IP address, with or without a zone, and not a name."""
     try:

@@ -20,8 +20,9 @@ class IdleConnection:
 
     def is_usable(self) -> bool:
         """Returns whether the connection can carry a request: it is open, and all received bytes were handled."""
-        if not self.connection.is_idle():
-            self.connection.poll()
+        if self.connection.is_idle():
+            return True
+        self.connection.poll()
         return self.connection.is_idle()
 
     def close(self) -> None:

@@ -131,8 +131,7 @@ class RustlsSession:
         """Returns all received plaintext, and records close_notify, which may come together with the last bytes."""
         data = b""
         try:
-            data = bytes(self._object.read(CHUNK))
-            while self._incoming.pending or not self._wants_more():
+            while self._incoming.pending or not self._wants_more():  # to read too early raises, which takes long
                 data += bytes(self._object.read(CHUNK))
         except rtls.SSLWantReadError:
             self.is_closed = not self._wants_more()

@@ -214,9 +214,16 @@ class _Field:
 
 
 def _structure(*fields: _Field) -> StructureReader:
+    absent = {field.name: field.read(ABSENT, "") for field in fields}
+
+    def reading(field: _Field, members: Mapping[str, yamltext.Value], path: str) -> Reading:
+        if field.name not in members:
+            return absent[field.name]
+        return field.read(members[field.name], _child(path, field.name))
+
     def read(node: yamltext.Value, path: str) -> tuple[GoMap, bool]:
         members = _members(node, path)
-        readings = [(field, *field.read(members.get(field.name, ABSENT), _child(path, field.name))) for field in fields]
+        readings = [(field, *reading(field, members, path)) for field in fields]
         entries = tuple((field.name, value) for field, value, zero in readings if not (zero and field.omitempty))
         return GoMap(entries), all(zero for _, _, zero in readings)
 
