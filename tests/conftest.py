@@ -1,4 +1,4 @@
-"""What many tests need: a real Consul, a real Prometheus, and its checker."""
+"""Fixtures for many tests: a real Consul, a real Prometheus, and its checker."""
 
 import gc
 import os
@@ -32,17 +32,17 @@ LONG = "long"
 """The marker of the tests that only `pytest -m long` runs, as `tests/run --long` does."""
 
 GC_THRESHOLDS = gc.get_threshold()
-gc.set_threshold(100_000)  # until all tests are collected: nearly all that this makes stays
+gc.set_threshold(100_000)  # during collection, which creates mostly lasting objects
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us beside others has it ignored for all
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have ignored it for background jobs
 
 settings.register_profile("shared", deadline=None)
-settings.load_profile("shared")  # a machine that others use too says nothing by the time that one example takes
+settings.load_profile("shared")  # on a shared machine the time of one example means nothing
 
 
 @pytest.fixture(scope="session")
 def consul_binary() -> Path:
-    """A consul that can be started: the one on PATH, or the Debian archive's."""
+    """The path of a Consul program: the one on PATH, or that of the Debian archive."""
     require("consul")
     found = subprocess.run([ROOT / "deploy" / "get-consul"], stdout=subprocess.PIPE, check=True, text=True)
     return Path(found.stdout.strip())
@@ -50,46 +50,46 @@ def consul_binary() -> Path:
 
 @pytest.fixture
 def consul(consul_binary: Path) -> Iterator[Agent]:
-    """A new, empty agent in dev mode, ready, for this test alone."""
+    """A new, empty agent in dev mode, ready, for one test."""
     with Agent(consul_binary) as agent:
         yield agent
 
 
 @pytest.fixture
 def acl_consul(consul_binary: Path) -> Iterator[Agent]:
-    """An agent that denies what no token allows."""
+    """An agent whose ACLs deny by default."""
     with Agent(consul_binary, acl=True) as agent:
         yield agent
 
 
 @pytest.fixture
 def persistent_consul(consul_binary: Path) -> Iterator[Agent]:
-    """An agent that keeps its data over its end."""
+    """An agent that keeps its data after its end."""
     with Agent(consul_binary, persistent=True) as agent:
         yield agent
 
 
 @pytest.fixture(scope="session")
 def promtool() -> Path:
-    """Prometheus' own checker."""
+    """The path of promtool, Prometheus' own checker."""
     return _of_prometheus("promtool")
 
 
 @pytest.fixture(scope="session")
 def prometheus_binary() -> Path:
-    """A Prometheus server that can be started."""
+    """The path of a Prometheus program that can be started."""
     return _of_prometheus("prometheus")
 
 
 @pytest.fixture(scope="session")
 def consul_prometheus() -> Path:
-    """One that finds its targets through Consul, beside its promtool: Debian builds it without since suite bookworm."""
+    """A Prometheus that finds its targets through Consul. Debian builds it without this since the suite bookworm."""
     require("prometheus-with-consul")
     return ROOT / ".cache" / "prometheus-bullseye" / "usr" / "bin" / "prometheus"
 
 
 def _of_prometheus(program: str) -> Path:
-    """A program of Prometheus' package: the one on PATH, or the Debian archive's."""
+    """Returns a program of Prometheus' package: the one on PATH, or that of the Debian archive."""
     require("promtool")
     return Path(shutil.which(program) or ROOT / ".cache" / "prometheus" / "usr" / "bin" / program)
 
@@ -103,13 +103,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Spare every later search for cycles the modules and the tests."""
+    """Later searches for cycles skip the modules and the tests."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Name the tests that a missing tool has skipped, for `tests/run` in a file too."""
+    """Names the tests that were skipped because a tool is missing, and writes them to a file for `tests/run`."""
     skipped: dict[str, Counter[str]] = defaultdict(Counter)
     for report in terminalreporter.stats.get("skipped", ()):
         _, found, reason = str(report.longrepr[2]).partition(NOT_SET_UP)

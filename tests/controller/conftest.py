@@ -1,4 +1,4 @@
-"""What tests of probes need, an engine and targets for it, and those of the page: its server."""
+"""Fixtures for tests of probes (an engine and targets) and for tests of the page (its server)."""
 
 from collections.abc import Iterator
 
@@ -37,6 +37,6 @@ def secure(authority: Authority) -> Iterator[Target]:
 
 @pytest.fixture
 def serve() -> Iterator[Servers]:
-    """Starts the page's server with little behind it."""
+    """Starts the page's server with a small application."""
     with Servers() as servers:
         yield servers

@@ -1,4 +1,4 @@
-"""How many probes may start, and whose turn it is: by given times, without a loop."""
+"""How many probes may start, and which are next: with given times, without a loop."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ def test_one_probe_may_always_start() -> None:
 
 @given(st.floats(0.0001, 0.01), st.floats(0.0, 0.2))
 def test_the_lag_settles_below_twice_what_is_allowed_whatever_a_probe_costs(cost: float, stop: float) -> None:
-    """A loop that does all it started in the turn after; once it is stopped for a while."""
+    """The loop handles in each turn all that it started in the turn before. Once it is stopped for a while."""
     admission, lags = Admission(), []
     lag = stop
     for _ in range(400):

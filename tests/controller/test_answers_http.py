@@ -1,5 +1,7 @@
-"""What is made of every misbehaviour of an HTTP target: a reason of its own, a sentence for a person, in time, and
-with little read. All targets are probed beside each other, by one engine."""
+"""The result of every misbehaviour of an HTTP target: its own reason and a sentence, in time, with few bytes read.
+
+One engine probes all targets at the same time.
+"""
 
 import re
 from collections.abc import Iterator
@@ -40,8 +42,8 @@ TOO_LONG = "the answer's headers are longer than (64 KiB|is read)"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a target does on a request (or with a connection, as `greeting`), and what is to be made of it; `sentence`
-    is a regular expression for all of it."""
+    """What a target does with a request (or with a connection, as `greeting`), and the expected result. `sentence` is a
+    regular expression for the whole sentence."""
 
     name: str
     behaviour: Behaviour
@@ -178,7 +180,7 @@ def bench(authority: Authority) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def found(bench: Bench) -> Iterator[dict[str, ProbeResult]]:
-    """What the first probe of each target found."""
+    """The first result of each target."""
     with ExitStack() as stack:
         common = stack.enter_context(Target())
         specs = []
@@ -272,7 +274,7 @@ def test_a_name_that_nobody_has_is_a_failure_of_dns(bench: Bench) -> None:
 
 
 def test_a_connection_that_is_reset_at_once_is_a_failure(bench: Bench, target: Target) -> None:
-    """How far we came by then is a matter of microseconds."""
+    """How far the probe has come by then depends on microseconds."""
     target.greeting = targets.reset
     result = bench.result(http(target.port, "reset"))
     assert result.outcome is Outcome.FAILURE

@@ -1,5 +1,6 @@
-"""What is made of every misbehaviour of a TLS target, with real certificates: a reason of its own, a sentence for a
-person, in time; and the certificate's expiry, also when it was not accepted."""
+"""The result of every misbehaviour of a TLS target, with real certificates: its own reason and a sentence, in time. The
+expiry of a certificate is shown even if the certificate was not accepted.
+"""
 
 import re
 import ssl
@@ -45,7 +46,7 @@ UNTRUSTED = "the certificate is signed by an authority that is not trusted"
 
 
 class Makes:
-    """What servers' contexts are made of, and whom a client may trust."""
+    """Makes the contexts of servers, and the files of authorities that a client trusts."""
 
     def __init__(self, authority: Authority, folder: Path) -> None:
         self.authority = authority
@@ -88,7 +89,7 @@ class Makes:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A server's context, or what it does with a connection in place of TLS; and what is to be made of it."""
+    """A server's context, or what the server does in place of TLS, and the expected result."""
 
     name: str
     reason: Reason
@@ -263,7 +264,7 @@ def bench(authority: Authority) -> Iterator[Bench]:
 def found(
     bench: Bench, authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, tuple[ProbeResult, Target]]]:
-    """What the first probe of each target found, and the target."""
+    """The first result of each target, and the target."""
     make = Makes(authority, tmp_path_factory.mktemp("made"))
     with ExitStack() as stack:
         specs, servers = [], {}
@@ -311,7 +312,7 @@ def test_phases_say_where_the_time_went(found: dict[str, tuple[ProbeResult, Targ
 def test_a_demanded_client_certificate_is_named_every_time(
     authority: Authority, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The alert comes after our handshake, and together with the end of the connection. A thousand probes."""
+    """The alert comes after our handshake, together with the end of the connection. There are a thousand probes."""
     bench = Bench(authority.file)
     with ExitStack() as stack:
         stack.callback(bench.engine.close, 10)
@@ -395,7 +396,7 @@ def test_a_file_that_went_away_is_our_own_fault_and_named(
 
 
 def test_a_certificate_that_expires_while_it_is_watched_is_said_to_have(bench: Bench, authority: Authority) -> None:
-    """It was accepted some seconds ago, and one that was accepted is not read again for a minute."""
+    """The certificate was accepted some seconds before. An accepted certificate is not read again for a minute."""
     end = (datetime.now(UTC) + timedelta(seconds=4)).replace(microsecond=0)
     with Target(authority.server(not_after=end)) as target:
         spec = https(target.port, "expiring", interval=0.2)

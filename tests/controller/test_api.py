@@ -1,4 +1,4 @@
-"""The API, asked over real connections; every answer is held against the description that the API gives of itself."""
+"""The API over real connections. Every answer must match the description that the API has of itself."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ROOT = "/api/v1"
 
 
 class Client:
-    """Asks, and checks every answer against the description."""
+    """Sends requests, and checks every answer against the description."""
 
     def __init__(self, site: Site) -> None:
         self._site = site

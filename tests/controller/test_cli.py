@@ -82,7 +82,7 @@ def test_every_option_has_a_help_text(verb: str) -> None:
 
 
 def test_documents_code_and_help_name_only_existing_verbs() -> None:
-    """Such as a `demo`, for which there is `deploy/demo`."""
+    """For example, `podpulse demo` would be wrong: it is `deploy/demo`."""
     files = [*DOCUMENTS]
     for folder, pattern in (("controller", "*.py"), ("controller", "*.html"), ("reconcilers", "*.py"), ("deploy", "*")):
         files += [

@@ -1,4 +1,4 @@
-"""`podpulse bin2pod`: what is in the tar and the manifest, that both are always the same, and what is refused."""
+"""`podpulse bin2pod`: the content of the tar and the manifest, their reproducibility, and what is refused."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def work(tmp_path: Path) -> Path:
 
 
 def packed(executable: Path, work: Path, *options: object) -> tuple[dict[str, str], dict[str, Any]]:
-    """What was said, and the manifest."""
+    """Returns the output and the manifest."""
     said: dict[str, str] = json.loads(good(run("bin2pod", executable, "--work-dir", work, *options)))
     document: dict[str, Any] = yaml.safe_load(Path(said["manifest_path"]).read_bytes())
     return said, document

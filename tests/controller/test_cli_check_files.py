@@ -37,7 +37,7 @@ def with_pair(folder: Path, section: str, cert: Path, key: Path) -> Path:
 
 
 def wrong_keys(folder: Path, files: Certificates) -> Mapping[str, Path]:
-    """What somebody may take for the key of the certificate."""
+    """Returns files that a person may take for the key of the certificate, by what is wrong with them."""
     empty, locked = folder / "empty.pem", folder / "locked.pem"
     empty.touch()
     key = load_pem_private_key(files.key.read_bytes(), None)

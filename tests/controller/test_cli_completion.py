@@ -27,7 +27,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 def completed(words: str, **variables: str) -> list[str]:
-    """What bash offers for the last of these words. Nothing else is written to the terminal."""
+    """Returns what bash offers for the last of these words. Nothing else is written to the terminal."""
     places = variables | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-c", BASH.format(words=words)],
@@ -42,7 +42,7 @@ def completed(words: str, **variables: str) -> list[str]:
 
 
 def names(words: str, **variables: str) -> list[str]:
-    """What is offered for the last of these words. Nothing is written to standard error."""
+    """Returns what is offered for the last of these words. Nothing is written to standard error."""
     words = f"podpulse {words}"
     given = {"_MAIN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(shlex.split(words)) - 1)}
     result = run(**given, **variables)

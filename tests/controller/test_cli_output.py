@@ -1,4 +1,4 @@
-"""What verbs write: where nobody reads it, where only ASCII is read, and where others have a say in it."""
+"""The output of verbs: with a closed reader, in ASCII, and with text of other programs."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def controller() -> Iterator[str]:
-    """One that names a pod as no real one would."""
+    """A controller that names a pod as no real controller would."""
     body = json.dumps({"node": NODE, "checks": {HOSTILE: {"url": HOSTILE}}}).encode()
     with FakeServer(lambda _: Reply(200, body)) as fake:
         yield fake.address
@@ -64,12 +64,12 @@ VERBS = [
 
 
 def renewed(folder: Path) -> None:
-    """As by a controller that lives: its records are fresh."""
+    """Renews the lease, as a live controller does, so the records are fresh."""
     (folder / "health" / ".podpulse.lease").touch()
 
 
 def in_process(folder: Path, arguments: Sequence[object], monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the verb writes on standard output, where all characters can be read."""
+    """Returns the standard output of a verb that runs in this process, where all characters can be written."""
     monkeypatch.chdir(folder)
     renewed(folder)
     done = run(*arguments)

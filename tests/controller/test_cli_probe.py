@@ -1,4 +1,4 @@
-"""`podpulse probe`: one probe by the real engine, and what a person is told of it."""
+"""`podpulse probe`: one probe by the real engine, and its result as a person sees it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`schedule` and `unschedule` on a real Consul, for what is no ordinary pod: p2's hooks and its pods with a UUID."""
+"""`schedule` and `unschedule` on a real Consul, for special pods: p2's hooks and its pods with a UUID."""
 
 import json
 from pathlib import Path

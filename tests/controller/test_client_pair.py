@@ -1,4 +1,4 @@
-"""A client certificate and its key: what can be used, and what is said of what cannot."""
+"""A client certificate and its key: which can be used, and the errors for those that cannot."""
 
 import base64
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A process whose wall clock is set from outside: it jumps there, and nothing else does."""
+"""A process with a wall clock that is set from outside. Only the wall clock jumps."""
 
 import subprocess
 import time

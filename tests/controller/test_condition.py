@@ -1,4 +1,4 @@
-"""What a manifest and a record say of a pod's state, and which pods `inspect` and `watch` then show."""
+"""What a manifest and a record show of a pod's state, and which pods `inspect` and `watch` show."""
 
 import json
 import re

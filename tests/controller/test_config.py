@@ -1,4 +1,4 @@
-"""The configuration: what is wrong is named by file, field and expectation, and a token by none of them."""
+"""The configuration: an error names the file, the field and what is expected. No error shows a token."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: what was expected, in our own words, and which option was probably meant."""
+"""Errors of the configuration: what was expected, in our own words, and which option was probably meant."""
 
 import re
 import socket

@@ -37,7 +37,8 @@ def names(document: object, prefix: str = "") -> Iterator[str]:
 
 
 def listed_in_the_documentation() -> Iterator[str]:
-    """Names in the first column; one that begins with a dot belongs to the section of the one before."""
+    """Yields the names in the first column. A name that begins with a dot belongs to the section of the name before
+    it."""
     for cell in FIRST_CELL.findall(chapter(OPERATIONS, "Configuration")):
         section = ""
         for name in re.findall(r"`([^`]+)`", cell):

@@ -1,4 +1,4 @@
-"""Which options a reload puts in force: those that say so, and no other."""
+"""A reload applies exactly the options whose description says so."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""p2's own configuration: what it says that concerns us is taken over, and what is of no use here is named or known."""
+"""p2's own configuration: fields that concern us are used. Fields of no use here are known, or they are named."""
 
 from pathlib import Path
 

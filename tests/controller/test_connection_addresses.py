@@ -1,4 +1,4 @@
-"""A name of several addresses, of which some cannot even be tried by this controller."""
+"""A name with several addresses, some of which this controller cannot even try."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ FULL = "Too many open files"
 
 
 def found(free: int, *ports: int) -> list[tuple[str, str, str]]:
-    """What is found of each port of 127.0.0.1 and ::1 if so many descriptors are free."""
+    """Returns the result for each port of 127.0.0.1 and ::1, with this number of free descriptors."""
     command = [sys.executable, "-m", MODULE, f"{free}", "127.0.0.1", *map(str, ports)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -21,7 +21,7 @@ def found(free: int, *ports: int) -> list[tuple[str, str, str]]:
 
 
 def test_an_address_that_could_not_be_tried_for_lack_of_descriptors_makes_it_our_fault() -> None:
-    """The first address does not answer, and takes the last descriptor."""
+    """The first address does not answer, and its connection uses the last descriptor."""
     with BlackHole() as hole, Target() as target:
         local = ("local", "local", f"no connection to web1:{hole.port}: {FULL}")
         success = ("success", "", "")

@@ -1,4 +1,4 @@
-"""Connections and TLS sessions: when they are kept, when not, that none is left; and which addresses are tried."""
+"""Connections and TLS sessions: when they are kept, that none is left at the end, and which addresses are tried."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -26,7 +26,7 @@ OFTEN = 0.1
 
 
 def run_until(bench: Bench, specs: Collection[CheckSpec], count: int) -> None:
-    """Let them run until each was probed `count` times in all, and stop them."""
+    """Lets the checks run until each was probed `count` times in all, and stops them."""
 
     def done() -> bool:
         counts = Counter(result.key for result in bench.results.all())
@@ -38,7 +38,7 @@ def run_until(bench: Bench, specs: Collection[CheckSpec], count: int) -> None:
 
 
 def probe_often(bench: Bench, *specs: CheckSpec, count: int) -> None:
-    """Let each be probed `count` times; every probe must be a success."""
+    """Lets each check be probed `count` times. Every probe must be a success."""
     run_until(bench, specs, count)
     assert [result for result in bench.results.all() if result.outcome is not Outcome.SUCCESS] == []
 
@@ -56,7 +56,7 @@ def test_one_connection_serves_all_probes_of_a_check_that_reuses_it(
 
 
 def test_every_probe_has_its_own_connection_otherwise(bench: Bench, authority: Authority) -> None:
-    """The target would keep them."""
+    """The target would keep the connections."""
     with Target() as plain, Target(authority.server()) as secure:
         served = []
         for target in (plain, secure):
@@ -96,7 +96,7 @@ def test_a_target_that_started_again_is_no_failure_for_a_kept_connection(bench: 
 
 
 def test_silence_on_a_kept_connection_is_silence_after_connecting(bench: Bench, target: Target) -> None:
-    """libcurl counts no time for connecting then, as if it had not come to that."""
+    """In this case libcurl reports no time for connecting, as if it had not begun to connect."""
 
     def once(connection: targets.Connection) -> None:
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -145,7 +145,7 @@ def test_no_tls_session_is_ever_resumed(bench: Bench, authority: Authority, vers
 
 
 def test_no_descriptor_is_left_by_any_kind_of_probe(bench: Bench, authority: Authority) -> None:
-    """Three hundred probes of each kind, about half of them of targets that fail."""
+    """Three hundred probes of each kind. About half of the targets fail."""
     with ExitStack() as stack:
         plain, secure, bad, closed = (
             stack.enter_context(Target(context)) for context in (None, authority.server(), None, None)
@@ -173,7 +173,7 @@ def copies(spec: CheckSpec, count: int) -> list[CheckSpec]:
 
 
 def descriptors() -> int:
-    """Those of this whole process, the test's targets too."""
+    """Returns the number of descriptors of this whole process, including the test's targets."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
@@ -226,7 +226,8 @@ def test_an_address_in_place_of_a_name_is_written_in_the_url_in_its_valid_form(b
 
 
 def test_a_kept_connection_belongs_to_one_host_whatever_name_tls_asks_for(bench: Bench, authority: Authority) -> None:
-    """Two pods of one service on two hosts: the same name for TLS, the same port, and each must be asked itself."""
+    """Two pods of one service on two hosts have the same name for TLS and the same port. Each of them must be
+    probed."""
     with twins(authority.server("web.example"), "127.0.0.2", "127.0.0.1") as (one, other):
         for target in (one, other):
             target.behave(KeptConnections())
@@ -238,7 +239,7 @@ def test_a_kept_connection_belongs_to_one_host_whatever_name_tls_asks_for(bench:
 
 
 class Names:
-    """What a resolver says, and a guard that denies some of it; both can be changed."""
+    """The answer of a resolver. A test can change it."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses

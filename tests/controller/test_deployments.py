@@ -1,4 +1,4 @@
-"""Which pods are being deployed, as the trees tell: with manifests as they are read, and reality of a real Consul."""
+"""Which pods are being deployed, by the trees. Manifests are given as they are read, reality is in a real Consul."""
 
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -52,13 +52,13 @@ class Trees:
         self.deployments.intend([key])
 
     def run(self, *, filtered: bool = False, node: str = "", **pods: bytes) -> None:
-        """With `node`, the listing is that of a fleet's source."""
+        """With `node`, the listing is one of a fleet's source."""
         self.version += 1
         entries = {PodKey(node or "web1", pod): Entry((self.version,), data) for pod, data in pods.items()}
         self.deployments.run(Listing(self.version, entries, filtered=filtered, node=node))
 
     def succeed(self, key: PodKey, version: ManifestVersion | None = None) -> None:
-        """A probe of the version in force, or of an earlier one, was a success."""
+        """Reports the success of a probe of the version in force, or of `version`."""
         intent = self.store.intent(key)
         self.deployments.succeeded(key, version or (intent.in_force if intent else NO_VERSION))
 
@@ -318,7 +318,7 @@ def test_what_runs_is_reported_at_once_and_with_every_change(consul: Agent, seen
 
 
 class Moody:
-    """A source that answers as it is told to, and then waits for its end."""
+    """A source that gives these answers, and then waits until it is cancelled."""
 
     def __init__(self, *answers: Listing | SourceError) -> None:
         self._answers = list(answers)

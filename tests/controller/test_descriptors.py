@@ -1,4 +1,4 @@
-"""Descriptors are shared out before they are used: transfers first, and connections that are kept of what is left."""
+"""Descriptors are divided up before they are used: first for transfers, and the rest for kept connections."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ print({"affordable": affordable, "keepable": keepable}[sys.argv[1]](*call), *res
 
 
 def given(soft: int, hard: int, function: str, *arguments: int) -> list[int]:
-    """What `function` says under these limits, and the limits that are in force then."""
+    """Returns the result of `function` under these limits, and the limits afterwards."""
     return [int(word) for word in run("-c", GIVEN, function, soft, hard, *arguments).split()]
 
 

@@ -157,7 +157,7 @@ def test_a_slow_reader_does_not_count_an_outdated_health() -> None:
     assert healths.read.wait(10.0)
     healths.known[A] = (GOOD, 305.0)
     quick.start()
-    quick.join(0.2)  # it has to wait; if it did not, it would be through by now
+    quick.join(0.2)  # it must wait; otherwise it would have finished by now
     healths.go_on.set()
     slow.join(10.0)
     quick.join(10.0)

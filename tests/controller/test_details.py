@@ -1,4 +1,4 @@
-"""What `metrics: full` collects of probes and exports, and that nothing is collected without it."""
+"""What `metrics: full` collects of probes and exports. Without it nothing of this is collected."""
 
 import subprocess
 from collections.abc import Iterator

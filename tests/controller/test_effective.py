@@ -21,7 +21,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def origins(*arguments: object, **environ: str) -> dict[str, tuple[str, str]]:
-    """By the last part of its name, the text and the origin of each option."""
+    """Returns the text and the origin of each option, by the last part of its name."""
     lines = good(run("check-config", "--effective", *arguments, **environ)).splitlines()
     split = [line.strip().partition("  # ") for line in lines if "  # " in line]
     return {text.partition(": ")[0]: (text.partition(": ")[2].strip(), origin) for text, _, origin in split}

@@ -145,7 +145,7 @@ def test_the_engine_sleeps_while_it_waits_for_answers(authority: Authority, targ
 
 
 def _sleeps() -> int:
-    """How often the thread "probe" has waited so far."""
+    """Returns how often the thread "probe" has waited so far."""
     (probe,) = (thread for thread in threading.enumerate() if thread.name == "probe")
     status = Path(f"/proc/self/task/{probe.native_id}/status").read_text()
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])

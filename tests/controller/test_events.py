@@ -1,4 +1,4 @@
-"""The event stream: few streams, few events, and an end."""
+"""The event stream: the limits for streams and events, and its end."""
 
 import http.client
 import json
@@ -29,7 +29,7 @@ class Stream:
         self.response = self._connection.getresponse()
 
     def next(self) -> dict[str, str]:
-        """The fields of the next event; {} at the end of the stream."""
+        """Returns the fields of the next event; {} at the end of the stream."""
         fields: dict[str, str] = {}
         while line := self.response.readline().decode().rstrip("\n"):
             name, _, text = line.partition(": ")
@@ -91,7 +91,7 @@ def test_a_storm_of_changes_is_an_event_a_second(site: Site) -> None:
 
 
 class Counted(PodViews):
-    """Counts how often the pods are counted."""
+    """Counts the calls of `totals`."""
 
     counted = 0
 
@@ -179,7 +179,7 @@ def test_a_stream_ends_with_the_server_and_does_not_delay_it() -> None:
 
 
 def test_a_stream_is_kept_alive_and_ends_after_its_time(site: Site) -> None:
-    """By a clock of which a minute is a second."""
+    """The clock runs so fast that a minute takes a second."""
     hasty = events.Events(site.fleet, lambda: (), clock=lambda: 60 * time.monotonic())
     server = WebServer(Starlette(routes=[hasty.route()]), "127.0.0.1", 0)
     server.start()

@@ -1,4 +1,4 @@
-"""What a check expects of a body besides `expect_body`: by real targets."""
+"""What a check expects of a body in addition to `expect_body`, with real targets."""
 
 import json
 

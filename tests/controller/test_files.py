@@ -1,4 +1,4 @@
-"""Files that a check names: read once, by us, and only where they are ordinary files. Nobody stops us by one."""
+"""The files that a check names are read once, and only if they are regular files. No file can block the controller."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ FILES = ("ca_file", "cert_file", "key_file")
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Paths of what is no ordinary file, by what is said of it."""
+    """Paths of files that are not regular or are too large, with the expected error of each."""
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "long").write_bytes(b"x" * (MAX_SIZE + 1))
     with socket.socket(socket.AF_UNIX) as listener:
@@ -62,7 +62,7 @@ def test_contents_are_those_of_a_regular_file_alone(odd: dict[str, str], authori
 
 
 def test_what_grows_while_it_is_read_is_too_long(tmp_path: Path) -> None:
-    """Files of /proc say that they are empty."""
+    """Files of /proc have the size 0."""
     assert Path("/proc/self/maps").stat().st_size == 0
     with pytest.raises(ValueError, match="Longer than 0 KiB"):
         contents("/proc/self/maps", 100)
@@ -214,7 +214,7 @@ def test_a_file_whose_place_a_pipe_takes_is_not_opened_again(
 
 
 def go_on(bench: Bench, *checks: CheckSpec) -> None:
-    """Each of these is probed twice more."""
+    """Each of these checks is probed twice more."""
     for check in checks:
         bench.results.after(check.key, len(bench.results.all(check.key)) + 1)
 

@@ -1,4 +1,4 @@
-"""The fleet on the page of a member and in its API, asked over real connections, with a real Consul behind them."""
+"""The fleet on the page of a member and in its API, over real connections and with a real Consul."""
 
 import json
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def lone() -> Iterator[Site]:
 
 
 def rows(html: str, name: str) -> list[str]:
-    """The names that lead on in the rows of a table."""
+    """Returns the names that are links in the rows of a table."""
     _, _, table = html.partition(f'<table role="table" aria-label="{name}">')
     _, _, body = table.partition("</table>")[0].partition("<tbody")
     return [text for text in Page(f"<tbody{body}").text("a") if text.strip()]

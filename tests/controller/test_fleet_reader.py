@@ -125,7 +125,7 @@ def test_an_answer_is_used_again_for_some_seconds_also_for_another_view(
 
 
 def test_names_that_took_long_to_read_are_used_for_longer(consul: Agent) -> None:
-    """The reads of very many names shall take a tenth of the time at most, however many people ask."""
+    """Reads of very many names may take at most a tenth of the time, however many people ask."""
     clock, asked = Clock(), list[str]()
 
     class Slow(ConsulClient):

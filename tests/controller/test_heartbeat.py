@@ -1,4 +1,4 @@
-"""A thread that stands still is named, one that turns is not."""
+"""A thread that stands still is named. A thread that runs is not."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""The last probes of a check, packed: nothing is lost but what is too old."""
+"""The last probes of a check, packed: only what is too old is lost."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Whatever comes from outside (configuration, Consul, targets) ends in an answer or in an error of ours, in time."""
+"""All foreign input (configuration, Consul, targets) leads to an answer or to one of our errors, in time."""
 
 import json
 import time
@@ -94,7 +94,7 @@ def test_any_bytes_as_configuration_are_good_or_a_clear_error(
 
 
 def _complaint(file: Path) -> str:
-    """What is said of it, "" for nothing; any other exception is a failed test."""
+    """Returns the error for this file, or "" if there is none. Any other exception fails the test."""
     said = f"{file}: "
     try:
         load(file, {})
@@ -108,7 +108,7 @@ def _complaint(file: Path) -> str:
 
 
 class Liar:
-    """A server in Consul's place, whose next answer a test sets."""
+    """A server in place of Consul. A test sets its next answer."""
 
     def __init__(self) -> None:
         self.reply = Reply()

@@ -1,4 +1,4 @@
-"""Manifests in Consul, and what single reads say of those that a listing lacks."""
+"""Manifests in Consul, and the results of single reads for those that a listing lacks."""
 
 import time
 

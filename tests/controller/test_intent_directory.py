@@ -26,7 +26,7 @@ def source(tmp_path: Path) -> DirectorySource:
 
 
 def put(folder: Path, name: str, text: str = "id: a\n") -> None:
-    """As an editor or `podpulse schedule` does: the file is replaced as a whole."""
+    """The file is replaced as a whole, as an editor or `podpulse schedule` does it."""
     unfinished = folder / ".new"
     unfinished.write_text(text)
     unfinished.replace(folder / name)
@@ -176,7 +176,7 @@ def test_absence_in_a_locked_folder_is_an_error(source: DirectorySource, tmp_pat
 
 
 def test_absence_under_a_name_that_the_system_refuses_is_an_error(tmp_path: Path) -> None:
-    """Not even then may another exception than the Protocol's end the watch."""
+    """In this case too, the watch must get no other exception than that of the Protocol."""
     source = DirectorySource(tmp_path / ("x" * 300), "web1", nobody)
     with pytest.raises(SourceError):
         source.absent([A])

@@ -1,4 +1,4 @@
-"""Signatures: of real GnuPG (see tests/data/signed/make) and of keys made here; what is used is what was signed."""
+"""Signatures of real GnuPG (see tests/data/signed/make) and of keys made here. Only signed text is used."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -28,11 +28,11 @@ def data(name: str) -> bytes:
 
 
 def plaintext(manifest: bytes) -> bytes:
-    """A manifest without the blanks at its line ends, of which a cleartext signature does not speak."""
+    """Returns a manifest without blanks at the ends of its lines, which a cleartext signature does not cover."""
     return b"".join(line.rstrip(b" \t") + b"\n" for line in manifest.removesuffix(b"\n").split(b"\n"))
 
 
-# What is good
+# Valid signatures
 
 
 @pytest.mark.parametrize("name", ["alice", "bob", "carol", "bob-by-key-id", "alice-and-stranger"])
@@ -69,7 +69,7 @@ def test_a_keyring_may_be_several_exports_one_after_the_other(tmp_path: Path) ->
         assert verified(alice.sign(MANIFEST), ring.verify) == verified(bob.sign(MANIFEST), ring.verify) == PLAINTEXT
 
 
-# What is not
+# Invalid signatures
 
 
 @pytest.mark.parametrize(

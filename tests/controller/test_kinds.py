@@ -100,7 +100,7 @@ GRPC_CASES: dict[str, tuple[Reason, str]] = {
 
 @pytest.fixture(scope="module")
 def answers(authority: Authority) -> Iterator[dict[str, ProbeResult]]:
-    """What the first gRPC probe of each peer found."""
+    """The first result of each gRPC peer."""
     pair, (cert, key) = authority.files(), authority.files("client.example")
     odd = OddHealth()
     with ExitStack() as stack:
@@ -189,7 +189,7 @@ def test_a_grpc_server_that_dies_over_a_request_did_not_turn_us_away(
     context.set_alpn_protocols(["h2"])
     target.greeting = targets.cut_after_handshake(context, after=RIGHT_AFTER + 0.1)
     results = (bench.result(grpc(target.port, "dies", tls=Tls())) for _ in range(5))
-    result = next(each for each in results if each.reason is not Reason.TLS)  # an engine that is late saw it at once
+    result = next(each for each in results if each.reason is not Reason.TLS)  # a late engine sees the end at once
     assert (result.outcome, result.reason) == (FAILURE, Reason.PROTOCOL)
     assert re.fullmatch("the connection was (closed without an|reset before the) answer.*", result.detail)
 
@@ -298,7 +298,7 @@ def test_options_decide_what_is_healthy(bench: Bench, target: Target) -> None:
 def test_a_host_among_the_headers_replaces_the_own_one_and_nothing_else(
     bench: Bench, authority: Authority, server_name: str
 ) -> None:
-    """The certificate is for localhost: the name that TLS verifies is not that of the header."""
+    """The certificate is for localhost: TLS verifies another name than that of the header."""
     with Target(authority.server()) as target:
         spec = http(
             target.port, "virtual", headers=(("X-A", "b"), ("host", "shop.example")), tls=Tls(server_name=server_name)

@@ -1,4 +1,4 @@
-"""One event is one line, whatever stands in it."""
+"""One event is one line, whatever text it contains."""
 
 import json
 import logging

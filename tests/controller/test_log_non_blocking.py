@@ -21,7 +21,7 @@ SMALLEST_PIPE = 4096
 
 
 class Pipe:
-    """A pipe of one page: some forty lines fill it."""
+    """A pipe of one page, which holds about forty lines."""
 
     def __init__(self) -> None:
         self.out, self.into = os.pipe()
@@ -30,14 +30,14 @@ class Pipe:
         self.text = ""
 
     def read(self) -> str:
-        """All that has come so far."""
+        """Returns everything that has arrived so far."""
         with suppress(BlockingIOError):
             while data := os.read(self.out, 65_536):
                 self.text += data.decode()
         return self.text
 
     def close(self) -> None:
-        """Close it when nobody writes any more."""
+        """Closes the reading end, waits for the end of the thread that writes, and closes the writing end."""
         with suppress(OSError):
             os.close(self.out)
         until(lambda: all(thread.name != "log" for thread in threading.enumerate()), what="the writer's end")
@@ -135,7 +135,7 @@ def test_arguments_that_do_not_fit_are_shown_and_not_raised(pipe: Pipe) -> None:
 
 
 class Unreadable(LineFormatter):
-    """Has no descriptor for the module that tracebacks need."""
+    """There is no descriptor for the module that tracebacks need."""
 
     def formatException(self, ei: object) -> str:  # noqa: ARG002, N802 - logging's own names
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -123,7 +123,7 @@ def test_a_socket_that_another_owner_closes_in_the_same_turn_is_not_reported_any
         owners: list[Owner] = []
 
         def close_other() -> None:
-            """The first one that is called closes both."""
+            """The one that is called first closes both."""
             for each in pairs:
                 loop.forget(each.fd)
                 each.mine.close()
@@ -214,7 +214,7 @@ def test_an_owner_learns_since_when_its_socket_may_have_been_ready(pair: Pair) -
 
 
 class Stops:
-    """A clock of which `stops` seconds pass during the next wait: this process is stopped meanwhile."""
+    """A clock that advances by `stops` seconds during the next wait, as if this process were stopped."""
 
     def __init__(self) -> None:
         self.now = 1000.0

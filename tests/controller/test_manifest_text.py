@@ -137,7 +137,7 @@ BREAKS = st.sampled_from(["\n", "\n", "\n", "\n\n", "\r\n", "\r", "\x85", "\u202
 
 @st.composite
 def values(draw: st.DrawFn, number: int) -> str:
-    """A value in one of YAML's styles, of words that stand nowhere else, on several lines indented at will."""
+    """A value in one of YAML's styles. Its words occur nowhere else, and it has several lines with any indentation."""
     words = [f"{SECRET}-{number}-{each}" for each in range(draw(st.integers(1, 4)))]
 
     def gaps() -> str:

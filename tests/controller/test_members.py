@@ -174,7 +174,7 @@ def test_a_controller_without_a_fleet_is_no_member(consul: Agent, stack: ExitSta
 
 
 def test_a_controller_of_another_fleet_waits_until_the_fleet_is_gone(consul: Agent, stack: ExitStack) -> None:
-    """Both would check the pods of the one `intent/` tree."""
+    """Otherwise both would check the pods of the one `intent/` tree."""
     with Candidate(consul, "m1") as first:
         until(first.sees("m1"), WITHIN)
         other = stack.enter_context(Candidate(consul, "m2", fleet="g"))

@@ -1,4 +1,4 @@
-"""Which format and coding a scraper gets, by the headers that scrapers really send."""
+"""Which format and encoding a scraper gets, by the headers that real scrapers send."""
 
 import pytest
 

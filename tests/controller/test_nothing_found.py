@@ -1,4 +1,4 @@
-"""What `inspect` and `watch` say if they find nothing, from a real Consul and from folders."""
+"""The messages of `inspect` and `watch` if they find nothing, from a real Consul and from folders."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Health keys without a manifest, against a real Consul."""
+"""Health keys that have no manifest, against a real Consul."""
 
 import time
 from collections.abc import Callable, Collection, Iterator

@@ -1,4 +1,4 @@
-"""Where the fault is ours, or an answer too odd to be read: that probe is unknown, and no other suffers."""
+"""A fault of our own, or an answer that cannot be read, makes its probe unknown and affects no other probe."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ FAILURE, LOCAL, SUCCESS = Outcome.FAILURE, Outcome.LOCAL, Outcome.SUCCESS
 
 
 class Pausing(RecordedResults):
-    """Keeps the probe thread where results are handed on, from the next one until it may go on."""
+    """Can pause the probe thread when it hands on results: after `pause`, until `go_on`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Pausing(RecordedResults):
             self._go_on.wait(30)
 
     def pause(self, bench: Bench, target: Target) -> None:
-        """Let the thread stand still; a probe of its own, of `target`, brings it there."""
+        """Pauses the thread, which a separate probe of `target` brings to the point where it pauses."""
         self.wanted.set()
         bench.engine.start([spec(target, "pause")])
         assert self.paused.wait(10)
@@ -62,7 +62,7 @@ def pausing() -> Pausing:
 
 @pytest.fixture
 def paused(authority: Authority, pausing: Pausing) -> Iterator[Bench]:
-    """An engine that `pausing` can hold."""
+    """An engine that `pausing` can pause."""
     bench = Bench(authority.file, max_in_flight=20, results=pausing)
     yield bench
     pausing.go_on()
@@ -239,7 +239,7 @@ def test_probes_that_came_late_by_our_own_fault_wait_for_a_free_transfer(
         pausing.first(check.key, within=20)
     before = {check.key: len(pausing.all(check.key)) for check in checks}
     pausing.pause(bench, target)
-    clock.advance(2.7)  # every check has missed a probe or two
+    clock.advance(2.7)  # each check has missed one or two probes
     pausing.go_on()
     later = {key: pausing.after(key, count, within=20) for key, count in before.items()}
     assert {(result.outcome, result.detail) for result in later.values()} == {(SUCCESS, "")}

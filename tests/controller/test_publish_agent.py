@@ -46,7 +46,7 @@ def bench(consul: Agent) -> Iterator[Bench]:
 
 
 def register(agent: Agent, identity: str, name: str, **more: object) -> None:
-    """A foreign service."""
+    """A service of another program."""
     answer = agent.request("PUT", "agent/service/register", json.dumps({"ID": identity, "Name": name, **more}))
     assert answer.status == 200
 

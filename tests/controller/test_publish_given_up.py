@@ -1,4 +1,4 @@
-"""The last member of a fleet gives up its health keys, and a controller without a fleet takes them over."""
+"""The last member of a fleet gives up its health keys. A controller without a fleet takes them over."""
 
 import threading
 from dataclasses import replace

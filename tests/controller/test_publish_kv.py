@@ -51,7 +51,7 @@ class Lease:
 
 @dataclass
 class Bench:
-    """A sink at an agent, under a live session, with its client and its requests counted."""
+    """A sink at an agent, its live session, its client, and the operations that the client has requested."""
 
     agent: Agent
     lease: Lease
@@ -166,7 +166,7 @@ def test_a_record_too_big_for_consul_fails_alone(bench: Bench) -> None:
 
 @contextmanager
 def through(agent: Agent, address: str) -> Iterator[Bench]:
-    """A sink that speaks to `agent` by way of `address`."""
+    """A sink that reaches `agent` at this address."""
     lease, asked = Lease(agent.new_session()), list[str]()
     with ConsulClient(ConsulSettings(address), timeout=5.0, observe=lambda *said: asked.append(said[1])) as client:
         yield Bench(agent, lease, client, KvSink(client, lease), asked)

@@ -1,4 +1,4 @@
-"""What keeps the controller from being ready, in its words."""
+"""The reasons for which the controller is not ready, in its own words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ A, B = PodKey("web1", "a"), PodKey("web1", "b")
 
 @dataclass
 class World:
-    """What is asked for the manifests, for the lease and for each place."""
+    """What readiness asks of the manifests, of the lease and of each place."""
 
     seconds: float | None = 1.0
     session: str | None = "abc"

@@ -1,4 +1,4 @@
-"""`follow_redirects`: which redirects are followed, where no request ever goes, and what counts in the end."""
+"""`follow_redirects`: which redirects are followed, where no request is ever sent, and which answer counts."""
 
 import re
 import ssl
@@ -27,7 +27,7 @@ VIRTUAL = HttpGet("web1", 8443, "/a/b", Tls(), headers=(("Host", "Shop.example")
 
 
 def answered(data: bytes, request: HttpGet = PLAIN, number: int = 0) -> str | Failure | None:
-    """Returns what follows on an answer, as `next_path` says it."""
+    """Returns the next request after an answer, as `next_path` gives it."""
     reads = exchange(prepared(request), None)
     reads.receive(data)
     reads.end(clean=True)
@@ -186,7 +186,7 @@ def test_whatever_a_location_says_the_next_request_has_a_path_in_one_line(value:
 
 
 def chain(target: Target, end: Mapping[str, targets.Behaviour]) -> None:
-    """`/0` leads to `/1`, and so on to `/3`, with another status each time."""
+    """`/0` redirects to `/1`, and so on to `/3`, each with another status."""
     for number, status in enumerate((301, 303, 308)):
         where = f"{target.scheme}://localhost:{target.port}/{number + 1}" if number else "1"
         target.behave(redirect(where, status), f"/{number}")
@@ -251,7 +251,7 @@ def test_a_redirect_to_itself_ends(bench: Bench, target: Target, most: int) -> N
 
 
 def test_all_requests_share_the_deadline(bench: Bench, target: Target) -> None:
-    """Each alone is in time. Eleven would follow one another."""
+    """Each answer alone is in time. Eleven answers in a row would not be."""
     target.behave(targets.slow(0.4, redirect("/a")), "/a")
     result = bench.result(http(target.port, "a", follow_redirects=10, timeout=1.5, interval=5.0))
     assert (result.outcome, result.reason) == (FAILURE, Reason.TIMEOUT)
@@ -270,7 +270,7 @@ def test_a_target_that_ends_in_the_middle_fails_like_any_other(bench: Bench, tar
 
 
 def test_the_next_probe_begins_with_the_first_request_again(bench: Bench, target: Target) -> None:
-    """Also on the connection that the last request of the probe before has left."""
+    """This also holds on the connection that the last request of the probe before has left."""
     served = KeptConnections()
     chain(target, {"/3": served})
     spec = http(target.port, "a", path="/0", follow_redirects=3, reuse=True, interval=0.1)

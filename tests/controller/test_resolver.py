@@ -274,7 +274,7 @@ def test_a_check_stopped_during_its_lookup_sends_nothing_and_has_no_result(probi
 
 
 def test_a_probe_finds_the_one_address_that_answers(probing: Probing, target: Target) -> None:
-    """Nothing listens on the first one."""
+    """Nothing listens on the first address."""
     probing.server.always_says(Answer(("127.0.0.3", "127.0.0.1")))
     assert probing.bench.result(spec(target, host="web1")).outcome is Outcome.SUCCESS
 

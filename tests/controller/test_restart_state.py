@@ -1,4 +1,4 @@
-"""What one run leaves to the next run: a lock that is free when it died, its session, and the state of its checks."""
+"""What one run leaves to the next one: a lock that is free after its end, its session, and the state of its checks."""
 
 import errno
 import json
@@ -273,7 +273,7 @@ def test_a_change_is_saved_within_seconds(tmp_path: Path) -> None:
 
 
 class Faulty:
-    """Checks that cannot be read the first time, for a reason that no code expects."""
+    """Checks that cannot be read the first time, because of an unexpected error."""
 
     def __init__(self, healths: HealthStore) -> None:
         self.healths = healths
@@ -417,7 +417,7 @@ def test_a_failing_disk_costs_the_session_and_is_logged_once(tmp_path: Path) -> 
 
 
 def passing(store: HealthStore, uptimes: Uptimes, key: PodKey = KEY) -> None:
-    """Makes a pod passing, 100 seconds ago as far as its uptime is concerned."""
+    """Makes a pod passing. For its uptime, this was 100 seconds ago."""
     uptimes._clock = lambda: boottime() - 100
     store.follow([(replace(SPEC, key=key), 1)])
     store.observe([ProbeResult(key, 1, Outcome.SUCCESS, time.time(), 0.1)])

@@ -33,7 +33,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def bundle(authority: Authority, tmp_path: Path) -> Path:
-    """A file of authorities that is not the authority's own."""
+    """A copy of the authority's file, which a test can replace."""
     file = tmp_path / "bundle.pem"
     file.write_bytes(authority.file.read_bytes())
     return file

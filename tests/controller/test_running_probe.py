@@ -300,7 +300,7 @@ def test_a_probe_whose_files_cannot_be_used_after_starttls_is_local() -> None:
 
 
 def test_a_match_whose_search_was_put_off_is_found_at_the_deadline() -> None:
-    """So many pieces came before the match that no search was made at its last byte."""
+    """So many pieces arrived before the match that its last byte did not cause a search."""
     run = Run(TcpConnect("web1", 80, expect=".*".join("a" * 200) + "b"))
     run.begin()
     run.connect()

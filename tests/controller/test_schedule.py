@@ -1,4 +1,4 @@
-"""When checks are due: a phase for ever, ticks that bundle, nothing lost and nothing early."""
+"""When checks are due: a fixed phase, ticks that bundle checks, no lost check and no early check."""
 
 import math
 
@@ -49,7 +49,7 @@ def test_a_new_check_is_probed_within_the_interval(key: PodKey, interval: float,
 
 
 def test_a_phase_that_went_by_meanwhile_is_made_up_for_soon() -> None:
-    """A check that another process probed until now would else be without a probe for nearly three intervals."""
+    """Otherwise a check that another process has probed until now would have no probe for nearly three intervals."""
     keys = [PodKey("web1", f"pod-{number}") for number in range(2_000)]
     moments = [(next_on_phase(key, 5.0, 0.0, 0.0), first_moment(key, 5.0, 0.0, 0.5, 0.0)) for key in keys]
     missed = [first for in_phase, first in moments if in_phase <= 0.5]
@@ -80,7 +80,7 @@ def test_many_checks_of_another_controller_are_spread() -> None:
 def test_two_probes_of_a_check_are_at_least_half_an_interval_apart_and_at_most_one(
     key: PodKey, interval: float, now: float, lateness: list[float]
 ) -> None:
-    """Whatever moment it is first probed in, and however late the others are."""
+    """This holds for any moment of the first probe, and however late the others are."""
     in_phase = next_on_phase(key, interval, now, 1.7e9)
     started = now
     for late in lateness:
@@ -110,7 +110,7 @@ def test_the_next_moment_in_phase_is_after_now_and_within_one_interval(
 
 @given(KEYS, INTERVALS, MOMENTS)
 def test_a_restart_does_not_shift_the_phase(key: PodKey, interval: float, pause: float) -> None:
-    """Another process has another monotonic clock, and the wall clock in common."""
+    """Another process has another monotonic clock, and the same wall clock."""
     wall = 1.7e9 + pause
     first = next_on_phase(key, interval, 1_000.0, wall - 1_000.0) + wall - 1_000.0
     second = next_on_phase(key, interval, 77.0, wall - 77.0) + wall - 77.0

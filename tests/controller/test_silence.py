@@ -1,4 +1,4 @@
-"""Since when Consul has not answered, and what that means for probes and for each place."""
+"""Since when Consul has not answered, and the consequences for probes and for each place."""
 
 import logging
 import re

@@ -171,7 +171,7 @@ def test_the_same_bytes_keep_their_serial_number_and_a_broken_version_gets_none(
 
 
 def test_the_operators_rules_are_those_of_every_manifest() -> None:
-    """What they say is told where they are read; see tests/reconcilers."""
+    """tests/reconcilers has the tests of what the rules allow."""
     store = ManifestStore(Rules(CheckOptions(interval=60.0), allow_headers=False))
     store.replace(listing((A, 1, good(A)), (B, 1, b"id: b\nstatus_port: 80\nstatus: {headers: {X-A: b}}\n")))
     manifest = store.manifest(A)

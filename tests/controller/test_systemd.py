@@ -1,4 +1,4 @@
-"""systemd is told that we have started, how we are, that we live while every thread turns, and that we stop."""
+"""systemd is told that we have started, what our state is, that all threads run, and that we stop."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Where a probe connects: the guard judges the address that a name stands for, and what it denies is not touched."""
+"""Where a probe connects: the guard judges the address of a name, and no denied address gets a connection."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def worker(host: str = "web1", address: str | None = None) -> Worker:
     return Worker(CheckSpec(PodKey("web1", "isup"), HttpGet(host, 80, "/"), 5.0, 5.0, address=address), 1)
 
 
-# The way
+# Without an engine
 
 
 def test_a_check_that_sends_nothing_has_its_verdict_without_a_target() -> None:

@@ -22,7 +22,7 @@ Talk = Callable[[socket.socket, Connection], None]
 
 
 def greeting(*talks: Talk) -> Behaviour:
-    """A greeting: talk to the probe, one after the other."""
+    """A greeting that runs these talks with the probe, one after the other."""
 
     def behave(connection: Connection) -> None:
         connection.sock.settimeout(30)
@@ -158,7 +158,7 @@ def test_steps_are_inside_tls(bench: Bench, authority: Authority, target: Target
 
 
 def _inside(*talks: Talk) -> Talk:
-    """Talk on the socket that the handshake has made."""
+    """Runs these talks on the socket that the handshake has created."""
 
     def talk(_: socket.socket, connection: Connection) -> None:
         for each in talks:
@@ -260,7 +260,7 @@ def test_starttls_fails_where_it_fails(bench: Bench, target: Target) -> None:
 
 
 def _pause(_: socket.socket, connection: Connection) -> None:
-    """Let the probe read what came so far, and begin the handshake."""
+    """Let the probe read what has arrived, and begin the handshake."""
     connection.sock.recv(1, socket.MSG_PEEK)
 
 

@@ -65,7 +65,7 @@ def test_whoever_is_trusted_need_not_be_a_root() -> None:
 
 
 def test_an_authority_whose_serial_number_is_none_is_one_nevertheless() -> None:
-    """Hosts' bundles hold some; a strict reader warns of them, or refuses."""
+    """Bundles of hosts have authorities with such serial numbers. A strict reader warns about them or refuses them."""
     serial = ROOT.certificate.serial_number.to_bytes(20)
     odd = ROOT.certificate.public_bytes(serialization.Encoding.DER).replace(serial, b"\x95" + serial[1:])
     assert until(Trust(ssl.DER_cert_to_PEM_cert(odd).encode()), LEAF, MIDDLE) == FUTURE.timestamp()

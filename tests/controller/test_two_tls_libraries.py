@@ -49,7 +49,7 @@ def usage(*permitted: str) -> x509.KeyUsage:
 def chain(
     root: Link, *, middle: x509.ExtensionType | None = None, leaf: x509.ExtensionType | None = None
 ) -> list[Link]:
-    """What the server sends, and at the end the root, which is trusted."""
+    """Returns what the server sends, and at the end the trusted root."""
     between = link("middle", root, authority=True, more=middle)
     return [link("leaf", between, names=("localhost",), more=leaf), between, root]
 
@@ -82,7 +82,7 @@ ACCEPTED: dict[str, Callable[[], list[Link]]] = {
 
 @pytest.fixture(params=["rustls and OpenSSL", "OpenSSL"])
 def libraries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is accepted does not depend on whether there is rustls."""
+    """The same certificates are accepted with and without rustls."""
 
     def none(*_: object, **__: object) -> None:
         raise Unsure

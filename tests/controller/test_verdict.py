@@ -1,4 +1,4 @@
-"""What each failure of a probe means, and how it is said to a person."""
+"""The meaning of each failure of a probe, and its sentence for a person."""
 
 import errno
 

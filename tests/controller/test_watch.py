@@ -1,7 +1,4 @@
-"""The watch: its patience with a bad source, and that removals pass the gate.
-
-The sources here are fakes: the Protocol is ours.
-"""
+"""The watch: it tolerates a faulty source, and removals pass the gate. The sources are fakes of our own Protocol."""
 
 import queue
 import threading
@@ -34,7 +31,7 @@ def listing(
 
 @dataclass
 class Scripted:
-    """A `Source` that answers what the test puts into `answers`; waits as long as that is nothing."""
+    """A `Source` that returns what the test puts into `answers`, and waits while there is nothing."""
 
     answers: "queue.SimpleQueue[Listing | SourceError]" = field(default_factory=queue.SimpleQueue)
     present: set[PodKey] = field(default_factory=set)
@@ -99,7 +96,7 @@ class Bench:
         )
 
     def show(self, *answers: Listing | SourceError) -> None:
-        """Answer so, and wait until the watch asks for more."""
+        """Give these answers, and wait until the watch asks for more."""
         before = self.source.reads
         for answer in answers:
             self.source.answers.put(answer)

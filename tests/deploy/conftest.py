@@ -16,7 +16,7 @@ BASE = "localhost/debian"
 
 @pytest.fixture(scope="session")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
-    """Has built the image. Where that cannot be, tests are skipped for people, and fail in CI.
+    """Has built the image. If it cannot be built, tests are skipped for people, and fail in CI.
 
     The tests that use it are in one file. So one process of pytest-xdist runs all of them, and builds the image once.
     """

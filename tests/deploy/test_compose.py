@@ -1,4 +1,4 @@
-"""The compose file is one by its specification, and what it names is there, fits together and works together."""
+"""The compose file follows its specification. The files that it names exist, fit together and work together."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def folders(service: dict[str, Any]) -> dict[str, Path]:
-    """What is mounted from the repository, by where it stands in the container."""
+    """Returns the mounted folders of the repository, by their path in the container."""
     mounts = (each.split(":") for each in service.get("volumes", ()))
     return {where: (FILE.parent / source).resolve() for source, where, *_ in mounts if source.startswith(".")}
 
@@ -82,7 +82,8 @@ def test_all_stand_for_one_host_and_only_this_machine_reaches_it(services: dict[
 
 
 def started(service: dict[str, Any]) -> list[str]:
-    """What its container is started with; what is mounted there is named where it comes from."""
+    """Returns the arguments of the container's command, with the paths of the repository in place of those in the
+    container."""
     return [found_here(argument, folders(service)) for argument in service["command"]]
 
 
@@ -95,7 +96,7 @@ def found_here(argument: str, mounted: Mapping[str, Path]) -> str:
 
 
 def test_the_commands_are_ours(services: dict[str, dict[str, Any]]) -> None:
-    """Each is read by the real command line."""
+    """The real command line parses each of them."""
     ours = [service for service in services.values() if service["image"] == "podpulse"]
     assert len(ours) == 3
     for service in ours:
@@ -126,8 +127,8 @@ def test_ports_and_names_agree(services: dict[str, dict[str, Any]]) -> None:
 def test_they_work_together(
     services: dict[str, dict[str, Any]], consul_binary: Path, consul_prometheus: Path, tmp_path: Path
 ) -> None:
-    """All but Grafana as processes that share a network, with the very commands and files. Prometheus finds the
-    controller, has the rules in force, and names an instance that a browser on this machine reaches."""
+    """Everything except Grafana runs as processes that share a network, with the real commands and files. Prometheus
+    finds the controller, has the rules in force, and names an instance that a browser on this machine reaches."""
     commands = {
         name: shlex.join([PROGRAMS[service["image"].partition(":")[0]], *started(service)])
         for name, service in services.items()

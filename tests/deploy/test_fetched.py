@@ -1,4 +1,4 @@
-"""Where programs come from that are not on `PATH`: that which CONSUL names, packages of a suite of Debian's, .venv."""
+"""Where programs come from that are not on `PATH`: the variable CONSUL, packages of a Debian suite, .venv."""
 
 import os
 import shutil

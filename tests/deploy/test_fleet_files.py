@@ -48,7 +48,7 @@ def merged() -> dict[str, dict[str, Any]]:
 
 
 def parsed(command: list[str]) -> dict[str, Any]:
-    """The options of a command line of ours."""
+    """Returns the options of a command line of Podpulse."""
     verb, *arguments = command
     parent = main.make_context("podpulse", [verb])
     known = main.get_command(parent, verb)

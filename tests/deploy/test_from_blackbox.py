@@ -1,4 +1,7 @@
-"""Manifests made of blackbox_exporter's modules and Prometheus' jobs ask for the same, or say what they cannot say."""
+"""Manifests made from blackbox_exporter's modules and Prometheus' jobs.
+
+They ask for the same as the modules and jobs. What they cannot ask for is reported.
+"""
 
 import json
 import subprocess
@@ -38,7 +41,7 @@ def job(*targets: str, name: str = "web", module: str = "m", **more: Any) -> dic
 
 
 def convert(folder: Path, modules: Mapping[str, Module], *jobs: Mapping[str, Any], **common: Any) -> tuple[int, str]:
-    """The exit code, and what was said."""
+    """Returns the exit code and the output."""
     (folder / "blackbox.yml").write_text(yaml.safe_dump({"modules": dict(modules)}))
     (folder / "prometheus.yml").write_text(yaml.safe_dump({"global": common, "scrape_configs": list(jobs)}))
     return script(folder, folder / "blackbox.yml", folder / "prometheus.yml")
@@ -58,7 +61,7 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def only(folder: Path, module: Module, target: str = "http://web1:8000/_status") -> dict[str, Any]:
-    """The status of the manifest of one target."""
+    """Returns `status` in the manifest of one target."""
     code, said = convert(folder, {"m": module}, job(target))
     assert code == 0, said
     (manifest,) = manifests(folder).values()

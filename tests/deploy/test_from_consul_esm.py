@@ -1,4 +1,4 @@
-"""Manifests made of consul-esm's checks ask for the same, and say what they cannot ask for."""
+"""Manifests made from consul-esm's checks ask for the same. What they cannot ask for is reported."""
 
 import json
 import subprocess
@@ -23,12 +23,12 @@ RULES = Rules(allow_headers=True)
 
 
 def check(check_id: str = "service:web", node: str = "printer1", **definition: Any) -> dict[str, Any]:
-    """One of the answer's of /v1/health/state."""
+    """Returns a check as in the answer of /v1/health/state."""
     return {"Node": node, "CheckID": check_id, "Name": "", "Status": "passing", "Definition": definition}
 
 
 def convert(folder: Path, *checks: Mapping[str, Any], options: Sequence[str] = ()) -> tuple[int, str]:
-    """The exit code, and what was said."""
+    """Returns the exit code and the output."""
     before, sys.stdin = sys.stdin, TextIOWrapper(BytesIO(json.dumps(checks).encode()))
     try:
         with redirect_stderr(StringIO()) as said:

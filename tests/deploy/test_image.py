@@ -38,7 +38,7 @@ done
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_image_starts_as_a_user_of_its_own_and_is_healthy(builder: Builder, container: str) -> None:
-    """What Docker would run is run, without a daemon: entry point and health check as the image itself names them."""
+    """Runs what Docker would run, without a daemon: entry point and health check are those that the image names."""
     settings = builder.settings(IMAGE)
     entry, health = [*settings["Entrypoint"], *settings["Cmd"]], settings["Healthcheck"]["Test"]
     assert health[0] == "CMD", "no shell"
@@ -82,7 +82,7 @@ NODE = "web1.example.com"
 def test_the_task_of_the_nomad_job_runs_in_the_image(
     builder: Builder, container: str, consul_binary: Path, tmp_path: Path
 ) -> None:
-    """What Nomad and Docker would do is done: templates, folders, arguments, no capability, the check, and the stop."""
+    """Does what Nomad and Docker would do: templates, folders, arguments, no capability, the check, and the stop."""
     job = JobFile(ROOT / "deploy/nomad/podpulse.nomad.hcl")
     config, group = job.task.block("config"), job.job.block("group")
     port = group.block("network", "port").attribute("static")
@@ -165,9 +165,9 @@ BROKEN = WHEEL.replace("exec", '[ "$1" = check-config ] || exit 1\nexec')
 
 
 def prepare(root: Path) -> None:
-    """Puts a checkout, a token and a configuration there, and the image's program in the place of packages to install.
+    """Puts a checkout, a token and a configuration there, and the image's program in place of the packages to install.
 
-    The watchdog is made impatient.
+    The watchdog gets a short time.
     """
     units, ours, source = root / "etc/systemd/system", root / "etc/podpulse", root / SOURCE[1:]
     (units / f"{UNIT}.d").mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def prepare(root: Path) -> None:
 
 
 def install(machine: Machine, root: Path, version: str, program: str = WHEEL) -> str:
-    """Installs a version in the machine. The description of its unit is the version. Returns what was said."""
+    """Installs a version in the machine. The description of its unit is the version. Returns the output."""
     wheel, unit = f"podpulse-{version}-py3-none-any.whl", root / SOURCE[1:] / "deploy/systemd" / UNIT
     (root / SOURCE[1:] / wheel).write_text(program)
     (root / SOURCE[1:] / wheel).chmod(0o755)

@@ -1,4 +1,4 @@
-"""deploy/install with a systemctl that writes down what it is told, and a pip that installs a script as a wheel.
+"""deploy/install with a systemctl that records its arguments, and a pip that installs a script as a wheel.
 
 The installation of the real packages is tested with the commands of the documents.
 """
@@ -62,7 +62,7 @@ class Host:
 
     @property
     def controlled(self) -> list[str]:
-        """What systemctl was told since the last time."""
+        """Returns the arguments that systemctl got since the last call."""
         log = self.folder / "systemctl.log"
         told = log.read_text().splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
@@ -274,7 +274,7 @@ def test_without_space_the_version_before_stays(host: Host) -> None:
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare(1) here")
 def test_a_user_gets_it_in_the_home_folder(host: Host) -> None:
-    """The user is another one than root only for the script: the files are of who runs the test."""
+    """Only the script sees another user than root. The files belong to the user who runs the test."""
     user = ["unshare", "--map-user=1000", "--map-group=1000", f"{host.folder}/deploy/install"]
     host.ran([*user, "--wheel", host.wheel("1")], HOME=str(host.root))
     assert (host.root / ".local/bin/podpulse").exists()

@@ -1,4 +1,4 @@
-"""The man pages: they are those of the present help, and roff shows them as plain text."""
+"""The man pages match the present help, and roff shows them as plain text."""
 
 import shutil
 import subprocess

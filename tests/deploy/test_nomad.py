@@ -1,4 +1,4 @@
-"""The Nomad jobs: Nomad knows all that they have, and what they say of us is so.
+"""The Nomad jobs: Nomad knows all of their fields, and what they say about Podpulse is true.
 
 There is no Nomad here. test_image runs the task.
 """

@@ -1,4 +1,4 @@
-"""The wheel, built by the locked backend: what it holds besides the code."""
+"""The wheel, built by the locked backend: its content besides the code."""
 
 import subprocess
 import sys

@@ -59,7 +59,7 @@ Told = tuple[bool, object, int, bytes, dict[str, str], bool, bytes]
 
 
 def told(call: UnaryCall, replies: bytes) -> Told:
-    """Returns what a verdict is made of, and what is sent to the server."""
+    """Returns the input of a verdict, and what is sent to the server."""
     cause = call.failure and call.failure.cause
     return call.is_done, cause, call.status, bytes(call.body), call.headers, call.is_keepable, replies
 

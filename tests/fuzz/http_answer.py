@@ -42,7 +42,7 @@ Told = tuple[bool, object, int, bytes, bool, bool]
 
 
 def told(answer: HttpExchange) -> Told:
-    """Returns what a verdict is made of, and whether the connection is kept."""
+    """Returns the input of a verdict, and whether the connection is kept."""
     cause = answer.failure and answer.failure.cause
     return answer.is_done, cause, answer.status, bytes(answer.body), answer.has_head, answer.is_keepable
 

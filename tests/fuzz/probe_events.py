@@ -39,7 +39,7 @@ ENOUGH = 3.0
 
 
 class Peer:
-    """Listens, and does with its connections what it is told."""
+    """Listens, and treats its connections as the fuzzer says."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -98,7 +98,7 @@ class Scene:
             self.probes[-1].keep_or_close(keep=True)
 
     def disturb(self, number: int) -> None:
-        """Call the probe as a connection would, whether or not it is the time for it."""
+        """Call the probe as a connection would, also at a wrong time."""
         probe = self.probes[-1]
         calls: list[Callable[[], None]] = [
             lambda: probe.on_data(b"x"),

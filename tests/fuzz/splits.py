@@ -1,4 +1,4 @@
-"""What a fuzzer's bytes stand for: an answer, and where it is split."""
+"""The meaning of a fuzzer's bytes: an answer, and where it is split."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,8 @@ import atheris
 
 
 def answer_from(provider: atheris.FuzzedDataProvider, pieces: Sequence[bytes]) -> bytes:
-    """Returns `pieces` in any order, with any bytes between them: most answers of bytes alone end at the first one."""
+    """Returns `pieces` in any order, with any bytes between them. Most answers of random bytes alone end at the first
+    one."""
     answer = bytearray()
     for _ in range(provider.ConsumeIntInRange(0, 20)):
         number = provider.ConsumeIntInRange(0, len(pieces))

@@ -1,4 +1,4 @@
-"""libFuzzer on what reads foreign bytes, for a bounded time; each target's module says how to run it for longer."""
+"""libFuzzer on the parsers of foreign bytes, for a bounded time. The module of each target says how to run longer."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Properties run the same examples every time and everywhere: no database, no deadline, nothing left to chance."""
+"""Properties use the same examples every time and everywhere: without a database, a deadline or random choices."""
 
 from hypothesis import HealthCheck, settings
 

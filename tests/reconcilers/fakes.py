@@ -1,4 +1,4 @@
-"""Hand-written stand-ins for what `reconcilers/ports.py` asks for: dictionaries that remember."""
+"""Fakes for the Protocols of `reconcilers/ports.py`: dictionaries that keep what they get."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -9,7 +9,7 @@ from reconcilers.spec import CheckSpec, HttpGet, Manifest, PodKey, Tls
 
 
 def check(key: PodKey, port: int = 8000, host: str | None = None, address: str | None = None) -> CheckSpec:
-    """A check of `key`, of its node unless `host` says otherwise."""
+    """A check of `key`. It is on the node of `key` unless `host` names another one."""
     probe = HttpGet(host or key.node, port, "/_status", Tls())
     return CheckSpec(key, probe, interval=5.0, timeout=5.0, address=address)
 
@@ -19,12 +19,13 @@ class FakeManifests(dict[PodKey, Manifest]):
         return self.get(key)
 
     def ask(self, spec: CheckSpec) -> None:
-        """From now on there is a manifest that asks for `spec`."""
+        """Adds a manifest that asks for `spec`."""
         self[spec.key] = Manifest(spec.key, spec)
 
 
 class FakeAddresses(dict[str, str | None]):
-    """A node that is not in here has no known address yet; while `silent` none has, and no word is said about it."""
+    """A node that is not in here has no known address yet. While it is `silent`, no node has one, and no reason is
+    given."""
 
     silent = False
 
@@ -37,7 +38,7 @@ class FakeAddresses(dict[str, str | None]):
 
 
 class FakeWorkers:
-    """Remembers, in order, what was asked of it; `specs` is what runs."""
+    """Keeps all calls in order. `specs` are the running checks."""
 
     def __init__(self, *specs: CheckSpec) -> None:
         self.specs = {spec.key: spec for spec in specs}
@@ -65,8 +66,8 @@ class FakeWorkers:
 
 
 class FakeHealths:
-    """`known` is the health and the last probe of each pod, which proves it unless the pod is in `unproven`.
-    `forgotten` are the pods of `forget`, in order."""
+    """`known` is the health and the last probe of each pod. The probe proves the health unless the pod is in
+    `unproven`. `forgotten` are the pods of the calls of `forget`, in order."""
 
     def __init__(self) -> None:
         self.known: dict[PodKey, tuple[CheckHealth, float]] = {}
@@ -95,7 +96,8 @@ class FakeDesires(dict[PodKey, Desired]):
 
 
 class FakeSink:
-    """Keeps what is written, except for the pods in `broken`, and counts the writes and what is disowned."""
+    """Keeps the written records, except for those of the pods in `broken`. Keeps the writes and the disowned pods
+    too."""
 
     def __init__(self, *records: HealthRecord) -> None:
         self.records = {record.key: record for record in records}

@@ -10,7 +10,7 @@ from reconcilers.health import HealthState
 
 
 class Form(NamedTuple):
-    """One record of the pod `hello` on web1, and what it says; `written` is seconds since the epoch."""
+    """One record of the pod `hello` on web1, and its content. `written` is in seconds since the epoch."""
 
     source: str
     json: str

@@ -1,6 +1,6 @@
-"""What is expected of the files of `tests/data/manifests/`: what is wrong, or the check that is asked for.
+"""The expected results of the files of `tests/data/manifests/`: the error, or the check.
 
-The options of checks that p2 does not know have tables of their own, in `option_files.py`.
+The options of checks that p2 does not know have their own tables, in `option_files.py`.
 """
 
 ALIAS = ("", "an alias; aliases and merge keys are not accepted")
@@ -151,7 +151,7 @@ VALID = {
     "path-spaces": "https://web1:8000/is%20it%20up",
     "path-umlaut": "https://web1:8000/zust%C3%A4nde",
     **{f"port-{what}": "https://web1:80/_status" for what in ("exponent", "float", "hexadecimal", "plus")},
-    "port-octal": "https://web1:8/_status",  # whatever YAML 1.1 makes of it is what p2 asks
+    "port-octal": "https://web1:8/_status",  # p2 requests what YAML 1.1 makes of it
     "port-underscores": "https://web1:8080/_status",
     "status-port-octal": "https://web1:8/_status",
     "port-highest": "https://web1:65535/_status",

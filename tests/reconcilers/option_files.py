@@ -1,4 +1,4 @@
-"""What is expected of the files of `tests/data/manifests/` that say something about the options of a check."""
+"""The expected results of the files of `tests/data/manifests/` with options of a check."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is taken over from an earlier run: only the state of an equal check, and the newer of two sources."""
+"""What is taken over from an earlier run: only the state of an equal check, and of two sources the newer one."""
 
 from dataclasses import replace
 from math import inf, nan

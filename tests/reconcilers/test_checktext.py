@@ -1,4 +1,4 @@
-"""A check told as text: complete, so that two checks differ exactly when their texts do, and without secrets."""
+"""The text of a check is complete and has no secrets. Two checks differ exactly when their texts differ."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a manifest may say of credentials: files of the operator's folder, and never a password."""
+"""What a manifest may contain of credentials: files of the operator's folder, and never a password."""
 
 import pytest
 

@@ -88,7 +88,7 @@ FOUR = DampingRules(4, 15.0, 60.0)
 def test_another_controller_continues_a_damping_by_the_record_of_the_last_change(
     updates: list[tuple[str, int]], at: int
 ) -> None:
-    """Times are of another clock there. It does not matter after which update the pod is handed over."""
+    """The other controller has another clock. The pod may be handed over after any update."""
     here, passed = Damping.fresh(FOUR), 0.0
     there: Damping | None = None
     for number, (word, after) in enumerate(updates):

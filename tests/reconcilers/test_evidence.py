@@ -23,12 +23,12 @@ PASSING = CheckHealth(HealthState.PASSING, since=100.0)
         (0, 10.0 + 2.0 + LATENESS, True),
         (0, 10.0 + 2.0 + LATENESS + 0.1, False),
         (0, 3600.0, False),
-        (1, 20.0 + 2.0, True),  # and one that missed stands for another interval
+        (1, 20.0 + 2.0, True),  # a missed probe extends it by an interval
         (1, 3600.0, False),  # but not for an hour
         (2, 30.0 + 2.0, True),
         (2, 30.0 + 2.0 + LATENESS + 0.1, False),
         (0, -0.5, True),
-        (0, -600.0, False),  # the clock was set back since
+        (0, -600.0, False),  # the clock was set back meanwhile
     ],
 )
 def test_passing_is_proven_by_a_success_until_the_next_probe_has_ended(misses: int, age: float, proven: bool) -> None:
@@ -57,7 +57,7 @@ def test_a_pod_that_is_passing_without_a_probe_needs_none(now: float) -> None:
 def test_in_its_cadence_a_check_that_is_passing_is_always_proven(
     interval: float, share: float, threshold: int, misses: int, moment: float
 ) -> None:
-    """So the loss of a session alone, at whatever moment, keeps no record away."""
+    """So if only the session is lost, the record can be published again at any moment."""
     spec = CheckSpec(KEY, SPEC.probe, interval, interval * share, failure_threshold=max(threshold, misses + 1))
     health = CheckHealth(HealthState.PASSING, since=100.0, misses=misses, failures=misses)
     now = 5000.0 + misses * interval + moment * (interval + spec.timeout)

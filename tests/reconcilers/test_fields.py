@@ -26,7 +26,7 @@ VALUES: st.SearchStrategy[object] = st.recursive(
 
 
 def refusal(read: Callable[[object], object], value: object) -> str:
-    """Why `value` is not accepted; empty when it is."""
+    """Returns why `value` is not accepted; "" if it is."""
     try:
         read(value)
     except ValueError as error:

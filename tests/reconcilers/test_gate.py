@@ -19,7 +19,7 @@ def listing(index: int, keys: Iterable[PodKey], doubt: str = "", *, filtered: bo
 
 
 def judge(gate: RemovalGate, shown: Listing, *, confirmed: bool, now: float) -> GateDecision:
-    """Where single reads confirm all that they are asked for, or nothing."""
+    """Judges a listing. Single reads confirm all absences that they are asked for, or none."""
     return gate.judge(shown, gate.sample(shown) if confirmed else (), now)
 
 

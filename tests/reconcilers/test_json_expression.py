@@ -1,4 +1,4 @@
-"""JMESPath expressions on bodies: what is true, what is refused, and that no expression takes long or raises."""
+"""JMESPath expressions on bodies: which are true and which are refused. No expression takes long or raises."""
 
 import json
 import time
@@ -174,7 +174,7 @@ EXPRESSIONS = st.recursive(
 
 
 def refusal(expression: str) -> str:
-    """Why an expression is not accepted; empty when it is."""
+    """Returns why an expression is not accepted; "" if it is."""
     try:
         json_expression(expression)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Consul's keys: what is built is read again, and what is no pod's is none."""
+"""Consul's keys: a key that is built can be parsed, and a key that belongs to no pod is not parsed."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Labels: which of a manifest's labels count, what is said of the others, and which pods a selection has."""
+"""Labels: which labels of a manifest are used, the messages for the others, and which pods a selection has."""
 
 from typing import Any
 

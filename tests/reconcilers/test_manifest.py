@@ -161,7 +161,7 @@ def test_a_member_of_a_fleet_checks_no_localhost() -> None:
 
 
 def test_the_parts_of_a_check_are_text_like_any_other() -> None:
-    """Not the reader's own kind of text, which would carry its quoting into comparisons of types, and into JSON."""
+    """The reader's own kind of text would carry its quoting into comparisons of types, and into JSON."""
     check = parse(KEY, data("valid-options-all"), Rules(allow_headers=True)).check
     assert check
     assert isinstance(check.probe, HttpGet)
@@ -210,7 +210,7 @@ def test_a_hostile_manifest_costs_little_and_raises_nothing_else(data: bytes) ->
 
 
 def attempt(data: bytes, rules: Rules = RULES) -> Manifest | None:
-    """The manifest; None when it was refused."""
+    """Returns the manifest; None if it was refused."""
     try:
         return parse(KEY, data, rules)
     except ManifestError:

@@ -1,4 +1,4 @@
-"""Options of checks: what is said wins, what is not said comes from the defaults, and nothing contradicts itself."""
+"""Options of checks: a given value is used, a missing one comes from the defaults, and no two contradict each other."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ def options(**said: Any) -> CheckOptions:
 
 
 def contradiction(said: CheckOptions, defaults: CheckOptions) -> str:
-    """Why `said` cannot come into force; empty when it can."""
+    """Returns why `said` cannot come into force; "" if it can."""
     try:
         said.over(defaults)
     except FieldError as error:

@@ -1,7 +1,7 @@
-"""p2's SHA. The manifests in tests/data/p2-sha say in their first lines what they show and where the answer is from.
+"""p2's SHA. The first lines of the manifests in tests/data/p2-sha say what they show, and the source of the SHA.
 
-Those whose answer is go-yaml's own were written once by the real library, at p2's version, from p2's fields; the texts
-that it wrote stand in `written/`.
+Some of the SHAs are go-yaml's own: the real library, at p2's version, wrote those manifests once from p2's fields. Its
+texts are in `written/`.
 """
 
 import json

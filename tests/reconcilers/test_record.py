@@ -1,4 +1,4 @@
-"""Health records: p2's own tools read them, and nothing that stands below `health/` makes the reader stumble."""
+"""Health records: p2's own tools read them, and no value below `health/` breaks the reader."""
 
 import json
 import tracemalloc
@@ -43,7 +43,7 @@ def fields_of(record: HealthRecord, now: float = NOW) -> dict[str, Any]:
 
 
 def altered(**changes: object) -> bytes:
-    """A record that can be read, but for `changes`."""
+    """A record that can be read, with these `changes`."""
     fields = {"Id": "isup", "Node": "web1", "Service": "isup", "Status": "passing"} | changes
     return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
 

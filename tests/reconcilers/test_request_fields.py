@@ -1,4 +1,4 @@
-"""What a manifest may say of an HTTP request, and that nothing of it breaks out of its place in the request."""
+"""The fields of an HTTP request in a manifest. No value can leave its place in the request."""
 
 import pytest
 from hypothesis import given

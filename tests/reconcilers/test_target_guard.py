@@ -1,4 +1,4 @@
-"""The guard: which addresses may be connected to, whichever way they are written."""
+"""The guard: which addresses a probe may connect to, in every notation."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 

@@ -30,7 +30,7 @@ def stack() -> Iterator[ExitStack]:
 @pytest.fixture
 def launch(stack: ExitStack) -> Launch:
     def start(consul: Agent, *, ready: bool = True, token: str = "", through: str = "", **options: Any) -> Controller:
-        """With `through`, the controller uses this address of Consul."""
+        """With `through`, the controller reaches Consul at this address."""
         section = {"address": through or consul.address} | ({"token": token} if token else {})
         return stack.enter_context(Controller(ready=ready, consul=section, **options))
 

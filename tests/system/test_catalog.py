@@ -24,7 +24,7 @@ def schedule(consul: Agent, target: Target, *nodes: str) -> None:
 
 
 def passing(consul: Agent, service: str = "page") -> set[str]:
-    """The nodes of the service that DNS would answer with."""
+    """Returns the nodes of the service that DNS would answer with."""
     found = consul.request("GET", f"health/service/{service}?passing").json()
     return {each["Node"]["Node"] for each in found}
 
@@ -35,7 +35,7 @@ def external_nodes(consul: Agent) -> set[str]:
 
 
 def checks(consul: Agent) -> dict[str, dict[str, Any]]:
-    """The checks of the service by node."""
+    """Returns the checks of the service by node."""
     return {each["Node"]: each for each in consul.request("GET", "health/checks/page").json()}
 
 

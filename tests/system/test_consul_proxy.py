@@ -12,7 +12,7 @@ HEADER, KEY = "X-Proxy-Key", "s3cret"
 
 
 def guard(consul: Agent) -> Callable[[Asked], Reply]:
-    """Forwards requests with the header."""
+    """Forwards requests that have the header, and refuses others."""
 
     def respond(asked: Asked) -> Reply:
         if asked.headers.get(HEADER.lower()) != KEY:

@@ -18,7 +18,7 @@ WITHOUT_REALITY = PUBLISH + ' key_prefix "intent/" { policy = "read" }'
 
 
 def reason(fleet: Fleet, pod: str = "a") -> tuple[str | None, str | None]:
-    """Status and reason as they are published."""
+    """Returns the published status and reason."""
     record: dict[str, Any] = fleet.health(pod) or {}
     return record.get("Status"), record.get("Reason")
 
@@ -29,7 +29,7 @@ def version(fleet: Fleet, number: int, pod: str = "a") -> bytes:
 
 
 def run(consul: Agent, data: bytes, pod: str = "a") -> None:
-    """What p2's preparer does once it has launched a pod."""
+    """Does what p2's preparer does once it has launched a pod."""
     consul.put(f"reality/web1/{pod}", data)
 
 
@@ -149,7 +149,8 @@ def test_in_a_folder_no_pod_is_being_deployed(tmp_path: Path, target: Target) ->
 def test_a_version_that_only_a_reload_put_in_force_has_its_grace_too(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target, tmp_path: Path
 ) -> None:
-    """It named a file that was not there yet: until it was, the version before stayed in force."""
+    """The new version named a file that did not exist yet. Until the file existed, the version before stayed in
+    force."""
     target.behave(answer(200), "/a")
     fleet.schedule("a")
     run(consul, fleet.manifest("a"))

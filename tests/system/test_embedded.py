@@ -22,11 +22,11 @@ class Folders:
         self.intent.mkdir()
 
     def controller(self, *, ready: bool = True, **options: Any) -> Controller:
-        """To be entered."""
+        """Returns a controller that the test starts as a context."""
         return Controller(ready=ready, intent_dir=str(self.intent), health_dir=str(self.health), **options)
 
     def status(self, pod: str) -> str | None:
-        """What the record says; None without one."""
+        """Returns the status in the record; None if there is no record."""
         file = self.health / f"{pod}.json"
         return str(json.loads(file.read_bytes())["Status"]) if file.exists() else None
 
@@ -71,7 +71,7 @@ def test_a_pod_is_scheduled_fails_recovers_moves_and_goes(folders: Folders, targ
 def test_a_credential_is_shown_nowhere_and_read_again_when_its_file_is_replaced(
     folders: Folders, target: Target, tmp_path: Path
 ) -> None:
-    """The target repeats it in its answer."""
+    """The target repeats the credential in its answer."""
     secret, file = "hunter2-first", tmp_path / "credentials" / "token"
     file.parent.mkdir()
     file.write_text(f"{secret}\n")

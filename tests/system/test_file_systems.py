@@ -1,6 +1,7 @@
-"""A file system that cannot be written keeps no controller from checking pods.
+"""Controllers check pods although they cannot write to a file system.
 
-The file systems are real: a tmpfs each, mounted where only the controller and what looks through its /proc sees it.
+The file systems are real: each is a tmpfs. Only the controller sees it, and a test that looks through the controller's
+/proc.
 """
 
 import os
@@ -28,7 +29,8 @@ LOCKED_READ_ONLY = ("size=64k", f': >"$0/{NODE}.lock"; mount -o remount,ro "$0";
 
 
 def mounted(folder: Path, options: str, script: str) -> Sequence[str | Path]:
-    """A command before another one, which then sees a tmpfs at `folder`, as `script` has left it."""
+    """Returns a command to put before another one. The other command sees a tmpfs at `folder`, as `script` has left
+    it."""
     namespace = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
     mount = f'mount -t tmpfs -o {options} none "$0"; {script} exec "$@"'
     return (*namespace, "sh", "-c", mount, folder)
@@ -47,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def options(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """Of a controller of a pod that is healthy, on folders."""
+    """The options of a controller that uses folders and has one healthy pod."""
     (tmp_path / "pods").mkdir()
     with Target() as target:
         (tmp_path / "pods" / "isup.yaml").write_bytes(manifest("isup", target.port))

@@ -72,7 +72,7 @@ def schedule(consul: Agent, target: Target) -> None:
 
 
 def start(launch: Launch, consul: Agent, member: str, through: str = "") -> Controller:
-    """`through` is the address of Consul, if it is another than that of the agent."""
+    """`through` is the address at which the controllers reach Consul, if it is not that of the agent."""
     return launch(
         consul,
         ready=False,
@@ -117,7 +117,7 @@ def hits_by_path(target: Target) -> dict[str, list[float]]:
 
 
 def uptimes(members: Collection[Controller]) -> list[float]:
-    """The known seconds up of each pod, as the member shows them that checks the pod."""
+    """Returns the known seconds up of each pod, as the member shows them that checks the pod."""
     pages = [member.get(f"/api/v1/pods/{node}/{pod}") for node in NODES for pod in PODS for member in members]
     return [json.loads(page.text)["uptime"]["1h"]["up"] for page in pages if page.status == 200]
 
@@ -218,7 +218,7 @@ def test_a_member_that_is_cut_off_from_its_agent_stops_probing_and_returns_later
 def test_a_member_that_wakes_up_begins_no_probe_before_it_has_read_the_members(
     consul: Agent, target: Target, launch: Launch
 ) -> None:
-    """The other member stands still at that moment, so every request is of the one that wakes up."""
+    """The other member stands still at that moment, so every request comes from the member that wakes up."""
     schedule(consul, target)
     both = [start(launch, consul, "m1"), start(launch, consul, "m2")]
     for member in both:

@@ -1,4 +1,4 @@
-"""What an heir continues with: the counts towards a threshold where the handover is in order, and the flap damping."""
+"""What a member continues when it takes over a pod: the counts after a handover in order, and the flap damping."""
 
 import json
 import time
@@ -47,11 +47,11 @@ class Pod:
         self.target.behave(answer(status), f"/{self.node}")
 
     def probes(self) -> int:
-        """How many times it was probed."""
+        """Returns how many times the pod was probed."""
         return len(self.target.hits(f"/{self.node}"))
 
     def probes_until_this_status(self) -> int:
-        """How many times it was probed until its present status began."""
+        """Returns how many times the pod was probed until its present status began."""
         since = datetime.fromisoformat(self.record()["Since"]).timestamp() - time.time() + time.monotonic()
         return sum(1 for hit in self.target.hits(f"/{self.node}") if hit.connected < since + ROUNDED)
 
@@ -72,7 +72,7 @@ class Pod:
         until(lambda: self.is_published(status, reason), REACHED_WITHIN, f"{status} {reason}")
 
     def holder(self) -> str:
-        """The member whose session holds the key."""
+        """Returns the member whose session holds the key."""
         session = self.consul.entries("health/").get(f"health/{POD}/{self.node}", {}).get("Session")
         name = str(self.consul.sessions().get(str(session), {}).get("Name", ""))
         return next((member for member in MEMBERS if f":{member}:" in name), "")

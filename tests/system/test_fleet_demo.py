@@ -1,4 +1,4 @@
-"""`deploy/demo --fleet`: what it proves with --once, what it shows on a terminal, and what it leaves behind."""
+"""`deploy/demo --fleet`: what it proves with --once, what it shows on a terminal, and that nothing is left behind."""
 
 import json
 import os

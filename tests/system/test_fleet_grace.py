@@ -44,7 +44,7 @@ class Pods:
         self.consul.put(f"intent/{node}/{POD}", self.version(node, number))
 
     def run(self, node: str, number: int = 1) -> None:
-        """What p2's preparer does once it has launched a pod."""
+        """Does what p2's preparer does once it has launched a pod."""
         self.consul.put(f"reality/{node}/{POD}", self.version(node, number))
 
     def answers(self, node: str, status: int) -> None:
@@ -63,13 +63,13 @@ class Pods:
         return datetime.fromisoformat(self.record(node)["Since"]).timestamp()
 
     def holder(self, node: str) -> str:
-        """The member whose session holds the key."""
+        """Returns the member whose session holds the key."""
         session = self.consul.entries("health/").get(f"health/{POD}/{node}", {}).get("Session")
         name = str(self.consul.sessions().get(str(session), {}).get("Name", ""))
         return next((member for member in MEMBERS if f":{member}:" in name), "")
 
     def wait_probed(self, node: str, times: int = 3) -> None:
-        """Wait until the pod was probed so many times more."""
+        """Waits until the pod was probed `times` times more."""
         enough = len(self.target.hits(f"/{node}")) + times
         until(lambda: len(self.target.hits(f"/{node}")) >= enough, 30.0, f"the pod of {node} to be probed")
 

@@ -46,7 +46,8 @@ def snapshot(consul_binary: Path, agent: Agent, verb: str, file: Path) -> None:
 
 
 def restore_into_a_new_server(consul_binary: Path, agent: Agent, file: Path) -> None:
-    """As after the loss of all servers. The new one has the name and the id of the old one, and none of its data."""
+    """Restores as after the loss of all servers. The new server has the name and the id of the old one, but not its
+    data."""
     agent.stop()
     data = agent.folder / "data"
     node_id = (data / "node-id").read_text()

@@ -1,4 +1,4 @@
-"""What Go 1.26 makes of some JSON, and the tests' own decoder the same."""
+"""The results of Go 1.26 for some JSON, and the same results from the tests' own decoder."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ STRUCT: gojson.Struct = {
 
 
 def decoded(data: bytes) -> dict[str, Any]:
-    """The fields that are not zero."""
+    """Returns the fields that are not zero."""
     return {name: value for name, value in unmarshal(data, STRUCT).items() if value not in {"", Time()}}
 
 

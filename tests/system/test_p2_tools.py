@@ -1,4 +1,4 @@
-"""p2's own tools go on working: their exact requests on a real Consul with a real controller's records in it.
+"""p2's own tools still work: their exact requests, on a real Consul with the records of a real controller.
 
 The records are decoded as p2's Go code decodes them; see `tests.support.p2tools`.
 """
@@ -44,7 +44,7 @@ def p2(consul: Agent) -> P2Tools:
 def test_p2_schedules_a_pod_sees_its_health_change_and_go(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target, p2: P2Tools
 ) -> None:
-    """By p2-schedule's write, p2-watch's blocking queries, and the deletion of the manifest."""
+    """The test uses p2-schedule's write, p2-watch's blocking queries, and the deletion of the manifest."""
     launch(consul)
     results, index = p2.watch_service("isup", 0)
     assert results == {}
@@ -83,7 +83,7 @@ def test_every_field_has_the_type_and_the_meaning_that_p2_expects(
 def test_p2_inspect_and_podpulse_inspect_agree_on_every_pod(
     consul: Agent, launch: Launch, fleet: Fleet, target: Target, p2: P2Tools
 ) -> None:
-    """Of nodes and pods whose names begin alike too."""
+    """This includes nodes and pods whose names have a common beginning."""
     fleet.schedule("isup", "isup-too")
     p2.schedule(NODE, THEPOD, "thepod")
     p2.install(NODE, fleet.manifest("isup"), "isup")
@@ -113,7 +113,7 @@ def test_p2_inspect_and_podpulse_inspect_agree_on_every_pod(
 
 
 def test_listings_without_a_trailing_slash_work(consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools) -> None:
-    """As p2's watches ask; that they take along the nodes whose names begin alike is p2's affair."""
+    """p2's watches send such queries. p2 has to ignore the other nodes whose names begin alike."""
     fleet.schedule("isup")
     p2.schedule(f"{NODE}0", b"id: isup\n", "isup")
     launch(consul)
@@ -140,7 +140,8 @@ def test_a_foreign_value_breaks_p2_inspect_but_neither_our_tools_nor_the_control
 def test_records_that_p2_wrote_are_shown_together_with_ours(
     consul: Agent, launch: Launch, fleet: Fleet, p2: P2Tools
 ) -> None:
-    """While a fleet moves over, p2's preparer publishes on some nodes: Go's times have nanoseconds and an offset."""
+    """A fleet is moving over, and p2's preparer still publishes on some nodes. Go's times have nanoseconds and an
+    offset."""
     fleet.schedule("isup")
     launch(consul)
     until(lambda: fleet.are("passing", ["isup"]))
@@ -176,7 +177,7 @@ def test_a_node_has_one_session_and_p2_finds_no_records_after_a_clean_stop(
 def test_every_record_that_can_be_written_decodes_whatever_the_pod_answered(
     p2: P2Tools, state: HealthState, damped: bool
 ) -> None:
-    """Also what no test pod happens to answer: every letter, broken UTF-8 that was replaced, odd times."""
+    """The text has what no pod of a test answers: every letter, invalid UTF-8 that was replaced, and odd times."""
     output = "".join(map(chr, range(0x2100))) + "\ud800\U0001f600"
     health = CheckHealth(state, Reason.BODY, 1.7e9 + 0.9999996, 'it\'s "so" </script>', output)
     record = HealthRecord.of(PodKey(NODE, "isup"), health, 0.0)

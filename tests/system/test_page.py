@@ -1,4 +1,4 @@
-"""The page in a real browser: the real controller, real targets, and a chromium that looks at it."""
+"""The page in a real browser (chromium), with the real controller and real targets."""
 
 import http.client
 import time

@@ -1,7 +1,6 @@
 """The page for users with a screen reader, without a mouse, or with a small screen: axe-core in a real browser.
 
-axe-core because it is what the field checks WCAG with. The size of what is to be touched, which that version of it does
-not know, is looked at here.
+axe-core is the usual tool for checks of WCAG. This version does not check the size of touch targets, so a test does.
 """
 
 from collections.abc import Iterator

@@ -22,14 +22,16 @@ SCRAPED_WITHIN = 30.0
 
 
 def delivered(name: str, **changes: Any) -> dict[str, Any]:
-    """A configuration as delivered, but for what names places outside the test."""
+    """Returns a shipped configuration in which these fields are changed, because they name places outside of the
+    test."""
     config: dict[str, Any] = yaml.safe_load((FOLDER / name).read_text())
     (job,) = config["scrape_configs"]
     return {"scrape_configs": [{**job, **changes}]}
 
 
 def through(consul: Agent, **more: str) -> dict[str, Any]:
-    """prometheus.yml, which finds controllers through this agent; `more` is said to the discovery."""
+    """Returns prometheus.yml, which finds controllers through this agent. `more` are further options of the
+    discovery."""
     (job,) = delivered("prometheus.yml")["scrape_configs"]
     (discovery,) = job["consul_sd_configs"]
     there = {"server": consul.address.removeprefix("http://"), "refresh_interval": "1s", **more}
@@ -80,7 +82,8 @@ def test_a_controller_with_tls_and_a_password_is_scraped(
 def test_a_controller_of_another_host_that_listens_on_loopback_is_down_with_a_reason(
     consul: Agent, launch: Launch, consul_prometheus: Path
 ) -> None:
-    """Who answers at that address is the controller beside Prometheus, and must not be taken for the other one."""
+    """The controller on the host of Prometheus answers at that address. It must not be taken for the other
+    controller."""
     beside = launch(consul)
     meta = {"scheme": "http", "external-source": "podpulse"}
     service = {"Service": "podpulse", "Address": "127.0.0.1", "Port": beside.port}

@@ -1,7 +1,7 @@
-"""The examples of all documents are run as they are written there, each in a network namespace of its own.
+"""The examples of all documents are run as they are written, each in its own network namespace.
 
-What an example takes for given, a Consul that runs or a file that somebody has, is made here before its first command.
-A block belongs to the example that its fence names; that no block is left out is a test too.
+What an example requires, such as a running Consul or a file of the user, is created here before its first command. The
+fence of a block names the example to which the block belongs. A test checks that no block is left out.
 """
 
 import json
@@ -128,12 +128,13 @@ MANIFEST = b"id: %s\nstatus_port: 8000\nstatus_http: true\n"
 
 
 def commands(example: str) -> str:
-    """The lines that a person types one after the other: each waits for what it says, and none may fail."""
+    """Returns the commands that a person types one after the other. Each runs after the end of the one before, and none
+    may fail."""
     return "\n".join(block.text for block in blocks() if block.example == example and block.language == "bash")
 
 
 def given(example: str, folder: Path) -> str:
-    """Write the example's files; the answer is what runs before its commands."""
+    """Writes the example's files. Returns what runs before its commands."""
     for block in blocks():
         if block.example == example and block.file:
             (folder / block.file).write_text(block.text)
@@ -142,14 +143,14 @@ def given(example: str, folder: Path) -> str:
 
 
 def moved(script: str, folder: Path) -> str:
-    """With all that is of the host below `folder`."""
+    """Returns the script with the folders of the host moved below `folder`."""
     for place in ("/opt/", "/etc/", "/usr/local/bin/"):
         script = re.sub(rf"(?<![\w.]){place}", f"{folder}{place}", script)
     return script
 
 
 def upgrade(folder: Path) -> str:
-    """Its script, and two versions of the program, which are the same one."""
+    """Returns the script of the upgrade, and creates two versions of the program, which are the same one."""
     for name in ("opt/podpulse-old", "opt/podpulse-new", "etc/podpulse"):
         (folder / name).mkdir(parents=True)
     for one in ("old", "new"):
@@ -160,7 +161,7 @@ def upgrade(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the locked packages that Podpulse needs to be built and to run."""
+    """A folder with the locked packages that are needed to build and to run Podpulse."""
     folder = tmp_path_factory.mktemp("locked")
     venv.create(folder / "fetching", with_pip=True)
     fetch = (folder / "fetching/bin/pip", "download", "-q", "--require-hashes", "-d", folder / "wheels")
@@ -232,7 +233,7 @@ class TestExamples:
         assert "| healthy" in said, "the probe shows what the pod answered"
 
     def test_an_upgrade(self, consul_binary: Path, tmp_path: Path) -> None:
-        """systemd's part, the restart, is played by a function; the unit itself is tried elsewhere."""
+        """A function takes the place of systemd, which would restart the program. Other tests use the unit itself."""
         script = upgrade(tmp_path)
         (tmp_path / "opt/podpulse").symlink_to("podpulse-old")
         said = sandbox.run(script, tmp_path, [consul_binary])
@@ -271,7 +272,7 @@ class TestExamples:
     @pytest.mark.slow
     @pytest.mark.timeout(600)
     def test_an_installation(self, consul_binary: Path, wheels: Path, tmp_path: Path) -> None:
-        """With pip and its hashes, from files that were fetched before; systemd's part is played by a script."""
+        """With pip and its hashes, from files that were fetched before. A script takes the place of systemd."""
         check_out(tmp_path, wheels)
         script = moved(given("install", tmp_path) + commands("install"), tmp_path)
         script = script.replace("deploy/install ", f"deploy/install --root {tmp_path} ")
@@ -305,7 +306,7 @@ class TestExamples:
 
     @pytest.mark.slow
     def test_the_memory_without_consul(self, tmp_path: Path) -> None:
-        """The figure depends on the machine's libraries, so only its order is judged."""
+        """The figures depend on the machine's libraries. The test only compares them, and checks a generous limit."""
         said = sandbox.run(given("memory", tmp_path) + commands("memory"), tmp_path, [])
         few, many = (
             float(number) for number in re.findall(r"^process_resident_memory_bytes (\S+)", said, re.MULTILINE)
@@ -333,7 +334,8 @@ class TestExamples:
 
 
 def test_the_least_rights_are_enough(acl_consul: Agent, launch: Launch, target: Target) -> None:
-    """For everything that the block names; that each line is needed is seen with `podpulse acl-policy`, elsewhere."""
+    """The rights are enough for everything that the block names. Another test shows that each line of
+    `podpulse acl-policy` is required."""
     rules = least_rights().replace("<node>", "web1").replace("<name_prefix>", "pod-")
     token = acl_consul.create_token(rules)
     own = Fleet(acl_consul, target)

@@ -1,4 +1,4 @@
-"""What the documents name is there: headings, files, verbs and their options, metrics, alerts."""
+"""What the documents name exists: headings, files, verbs and their options, metrics, alerts."""
 
 import re
 import shlex
@@ -50,7 +50,7 @@ def options(verb: click.Command) -> set[str]:
 
 
 def uses() -> Iterator[list[str]]:
-    """The words of each `podpulse VERB ...`, also where it stands within a longer command."""
+    """Yields the words of each `podpulse VERB ...`, also inside a longer command."""
     for code in inline():
         for command in re.findall(r"(?:^|\()podpulse ([a-z][^)]*)", code):
             yield shlex.split(command)

@@ -1,4 +1,4 @@
-"""A person who knows that a mass removal is meant lets it pass."""
+"""An operator who knows that a mass removal is intended can release it."""
 
 from pathlib import Path
 

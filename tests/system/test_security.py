@@ -99,7 +99,7 @@ def test_tls_to_a_port_without_tls_is_reported(consul: Agent) -> None:
 
 
 def places(controller: Controller) -> dict[str, str]:
-    """Everything that somebody else may read of a running controller."""
+    """All that other users can read of a running controller."""
     shown = {path: controller.get(path).text for path in PAGES}
     cmdline = Path(f"/proc/{controller.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     return shown | {"log": controller.log, "process list": cmdline}
@@ -138,7 +138,7 @@ def test_the_error_of_a_refused_tool_does_not_contain_its_token(acl_consul: Agen
 
 
 def test_a_token_is_not_sent_to_the_target_of_a_redirect() -> None:
-    """What answers in Consul's place sends us elsewhere, with every request."""
+    """The server in place of Consul redirects every request to another host."""
     with FakeServer(lambda _: Reply(200, b"[]")) as elsewhere:
 
         def send_away(asked: Asked) -> Reply:

@@ -1,4 +1,4 @@
-"""Pods as services of the local agent, and pods that flap: what people see who never heard of p2."""
+"""Pods as services of the local agent, and pods that flap: what people see who do not know p2."""
 
 from tests.support.consul import Agent
 from tests.support.fleet import Fleet
@@ -8,7 +8,7 @@ from tests.system.conftest import Launch
 
 
 def passing(consul: Agent, service: str) -> list[str]:
-    """The ids of a service's instances that Consul's DNS would answer with."""
+    """Returns the ids of a service's instances that Consul's DNS would answer with."""
     found = consul.request("GET", f"health/service/{service}?passing").json()
     return [each["Service"]["ID"] for each in found]
 

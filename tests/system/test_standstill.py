@@ -1,4 +1,4 @@
-"""A pod dies while the machine is suspended, or paused by its hypervisor. Nobody reads that the pod is passing.
+"""A pod dies while the machine is suspended, or paused by its hypervisor. No reader may see the pod as passing.
 
 The process is stopped, and its clocks are set to what such a machine's clocks show afterwards.
 """
@@ -37,7 +37,8 @@ class Machine:
     controllers: tuple[Controller, Controller]
 
     def kv(self) -> str | None:
-        """p2's word for the pod, as this and the following places have it; None where nothing is known."""
+        """Returns the status of the pod in Consul's KV store; None if there is none. The next methods do it for other
+        places."""
         return self.fleet.statuses().get("a")
 
     def agent(self) -> str | None:
@@ -56,7 +57,7 @@ class Machine:
 
 @pytest.fixture
 def stopped(consul: Agent, target: Target, tmp_path: Path) -> Iterator[Mapping[str, Machine]]:
-    """Machines that were stopped until nobody claims anything any more, and whose pods died meanwhile."""
+    """Machines that were stopped until no place shows a status any more. Their pods died meanwhile."""
     with ExitStack() as stack:
         machines = {node: start(stack, consul, target, node, tmp_path / node) for node in ("suspended", "paused")}
         until(lambda: all(machine.all() == ["passing"] * 3 for machine in machines.values()))

@@ -106,7 +106,7 @@ def test_every_thread_continues_after_an_unexpected_exception(
     )
     check_faults(controller, *OF_CONSUL)
 
-    # What was listed when the exceptions came is checked and published, and so is what comes next.
+    # Pods that were listed during the exceptions are checked and published. Later ones are, too.
     until(lambda: fleet.are("passing", [*PODS, FAULTY_POD]), what="every pod to be published, and a leftover removed")
     fleet.schedule("next")
     until(lambda: fleet.are("passing", [*PODS, FAULTY_POD, "next"]), what="a new manifest to be checked")
@@ -135,7 +135,7 @@ def services(consul: Agent) -> set[str]:
 
 
 def saved(controller: Controller) -> str:
-    """All that is saved for a restart."""
+    """Returns all that is saved for a restart."""
     files = Path(controller.options["state_dir"]).rglob("*")
     return "".join(path.read_text("utf-8", "replace") for path in files if path.is_file())
 
@@ -146,7 +146,7 @@ def reread(controller: Controller) -> None:
 
 
 def see_reality(consul: Agent, fleet: Fleet, target: Target) -> None:
-    """A success of the version that really runs does not end the deployment of a new version."""
+    """The version that really runs succeeds. This does not end the deployment of a new version."""
     consul.put("reality/web1/b", fleet.manifest("b"))
     versions = itertools.count()
 
@@ -211,7 +211,7 @@ def test_every_thread_of_a_member_of_a_fleet_continues_after_an_unexpected_excep
     check_faults(controller, *AT_START, ASKED)
     assert controller.get("/fleet").status == 200
 
-    # What was to be done when the exceptions came is done, and so is what comes next.
+    # The work that was due during the exceptions is done. Later work is, too.
     every = [Fleet(consul, target, node) for node in NODES]
     until(lambda: all(each.are("passing", PODS) for each in every), 30.0, "every pod to be published, and no other")
     until(lambda: catalog(consul) == {(node, pod) for node in NODES for pod in PODS}, 30.0, "the catalog to have them")

@@ -24,7 +24,7 @@ INTERVAL = 1.0
 
 @contextmanager
 def isup(port: int, cert: Path, key: Path, *words: str) -> Iterator[None]:
-    """`podpulse isup` over HTTPS; gone at the end."""
+    """Runs `podpulse isup` over HTTPS until the end of the context."""
     where = ("--port", str(port), "--cert", str(cert), "--key", str(key))
     command = ["env", "-i", f"PATH={os.environ['PATH']}", *COMMAND, "isup", *where, *words]
     with subprocess.Popen(command, cwd=ROOT) as process:
@@ -63,7 +63,7 @@ def test_isup_is_scheduled_fails_recovers_moves_and_goes(consul: Agent, launch: 
         assert seen["health_check"]["output"].startswith("I\nam\nhealthy\n")
 
     until(lambda: status() == "critical", INTERVAL + 1.0, "isup is critical after its end")
-    # a probe that was under way ends otherwise, and the pod is critical by that until the next
+    # a probe in flight ends with another error, which makes the pod critical until the next one
     until(lambda: controller.inspect("--pod", "isup")["isup"][NODE]["reason"] == "refused", what="nobody listens")
     assert status() == "critical"
 
