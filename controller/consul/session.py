@@ -72,7 +72,7 @@ class SessionKeeper:
         self._destroy = False
         self._logged_ttl = TTL
         self._confirmed = threading.Event()
-        self._ended = self._failure = ""
+        self._ended = self._failure = self._why = ""
         self._is_new = False
         self._thread = BackgroundThread(self._turn, heartbeat, at_end=self._leave, interrupt=client.cancel)
         self._problem = LogOnce(log, self._thread.stopped)
@@ -105,8 +105,9 @@ class SessionKeeper:
         return lease.expires if lease else 0.0
 
     def why(self) -> str:
-        """Returns why there is no session or why it cannot be renewed. "" if there is no known problem."""
-        return self._problem.text
+        """Returns the error because of which there is no session or it cannot be renewed. "" if no error is known, or
+        Consul does not answer."""
+        return self._why
 
     def failure(self) -> str:
         """Returns why the session cannot be renewed or created, as a label; "" while it can."""
@@ -160,7 +161,7 @@ class SessionKeeper:
         self._is_new |= self.current() is None
         self._lease = Lease(session, sent + ttl, time.time() + ttl, ttl)
         self._log_ttl(ttl)
-        self._failure = ""
+        self._failure = self._why = ""
         self._problem.clear()
         if self._is_new:
             log.info("publishing under session %s", session)
@@ -186,8 +187,10 @@ class SessionKeeper:
         self._failure = error.trouble.value
         if isinstance(error, ConsulUnavailable) and not error.answered:
             log.debug("%s: %s", what, error)
+            self._why = ""
             self._problem.clear()
         else:
+            self._why = str(error)
             self._problem.warn(f"{what}: {error}")
 
     def _release(self, lease: Lease) -> None:

@@ -11,6 +11,8 @@ from reconcilers.spec import PodKey
 STALE_WATCH = 30.0
 UNPUBLISHED = 30.0
 """Seconds within which a record should be published or withdrawn."""
+WITH_LEASE = frozenset({"kv", "folder"})
+"""The places in which nothing can be published without a lease."""
 
 
 class LeaseStatus(Protocol):
@@ -56,7 +58,8 @@ class Readiness:
         self._unanswered = unanswered
 
     def complaints(self) -> Sequence[str]:
-        """Returns one sentence per problem. While Consul does not answer, one sentence replaces its consequences."""
+        """Returns one sentence per problem. While Consul does not answer, one sentence replaces its consequences. While
+        there is no lease, the sentence about it replaces those about the pods that cannot be published without it."""
         rival = self._rival()
         other = f"another controller seems to check the same pods: {rival}" if rival else ""
         problems = [*filter(None, [self._membership(), *self._of_watch(), self._of_lease(), other]), *self._of_places()]
@@ -81,7 +84,8 @@ class Readiness:
     def _of_lease(self) -> str:
         if self._lease is None or self._lease.current():
             return ""
-        return f"the session is lost, no health can be published: {self._lease.why() or 'it was not renewed in time'}"
+        why = self._lease.why() or "it was not renewed in time"
+        return f"there is no session, so no health can be published: {why}"
 
     def _of_watch(self) -> Sequence[str]:
         match self._silence():
@@ -92,9 +96,9 @@ class Readiness:
         return []
 
     def _of_places(self) -> Sequence[str]:
-        complaints = []
+        complaints, has_lease = [], not self.is_in_doubt()
         for place, loop in self._places.items():
-            if overdue := loop.overdue(UNPUBLISHED):
+            if (has_lease or place not in WITH_LEASE) and (overdue := loop.overdue(UNPUBLISHED)):
                 key, error = next((item for item in overdue.items() if item[1]), (next(iter(overdue)), "no answer yet"))
                 complaints.append(
                     f"{len(overdue)} pods have not been published ({place}) for over {UNPUBLISHED:.0f} s, "

@@ -44,8 +44,9 @@ def test_it_is_ready_when_manifests_are_read_a_session_is_held_and_all_is_publis
 def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
     assert World(seconds=None).says() == ["the manifests have not been read yet"]
     assert World(seconds=31.4).says() == ["the manifests were last read 31 s ago"]
-    assert World(session=None, reason="403").says() == ["the session is lost, no health can be published: 403"]
-    assert World(session=None).says() == ["the session is lost, no health can be published: it was not renewed in time"]
+    lost = "there is no session, so no health can be published: "
+    assert World(session=None, reason="403").says() == [f"{lost}403"]
+    assert World(session=None).says() == [f"{lost}it was not renewed in time"]
     assert World(holder="session x").says() == ["another controller seems to check the same pods: session x"]
     assert World(waiting={A: "", B: "413"}).says() == [
         "2 pods have not been published (kv) for over 30 s, such as web1/b: 413"
@@ -53,6 +54,14 @@ def test_each_thing_that_is_wrong_is_said_with_its_reason() -> None:
     assert World(waiting={A: ""}).says() == [
         "1 pods have not been published (kv) for over 30 s, such as web1/a: no answer yet"
     ]
+
+
+def test_pods_that_wait_for_a_session_are_not_a_second_problem() -> None:
+    world = World(session=None, reason="403", waiting={A: "there is no session", B: ""})
+    lost = "there is no session, so no health can be published: 403"
+    assert world.says() == [lost]
+    both = Readiness(world.silent, world, str, {"kv": world, "agent": World(waiting={A: "500"})}).complaints()
+    assert both == [lost, "1 pods have not been published (agent) for over 30 s, such as web1/a: 500"]
 
 
 def test_published_health_is_in_doubt_while_the_lease_is_lost() -> None:
@@ -77,7 +86,7 @@ def test_the_silence_of_consul_is_a_notice_first_and_then_one_sentence_instead_o
     world.seconds = None
     assert readiness.complaints() == ["the manifests have not been read yet", text, other]
     text = ""
-    assert len(readiness.complaints()) == 5
+    assert len(readiness.complaints()) == 4
     assert readiness.notices() == []
 
 

@@ -259,11 +259,18 @@ def test_creation_is_retried_while_the_agent_has_no_serf_check_yet() -> None:
     replies = iter([Reply(500, b"Missing check 'serfHealth' registration")] * 3 + [Reply(200, b'{"ID": "abc"}')])
 
     def respond(asked: Asked) -> Reply:
-        return next(replies) if "create" in asked.path else Reply(200, b"true")
+        if "create" not in asked.path:
+            return Reply(200, b"true")
+        reasons.append(keepers[0].why() if keepers else "")
+        return next(replies)
 
+    keepers, reasons = list[SessionKeeper](), list[str]()
     with FakeServer(respond) as server, keeping(ConsulSettings(server.address)) as (keeper, announced):
+        keepers.append(keeper)
         until(lambda: announced, within=15.0)
-        assert keeper.current() == "abc"
+        assert (keeper.current(), keeper.why()) == ("abc", "")
+        why = f"creating a session: Consul at {server.address} answered 500 Missing check 'serfHealth' registration"
+        assert reasons[-1] == why
 
 
 def test_an_unknown_session_is_destroyed_before_the_next_is_created() -> None:
