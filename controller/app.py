@@ -134,9 +134,8 @@ class App:
             owns=self._share.owns if config.fleet or config.has_urls else None,
         )
         self._share.listen(self._watch.wake)
-        backends, membership = self._backends, self._backends.membership
+        backends, membership, unanswered = self._backends, self._backends.membership, self._backends.silence.text
         rival, joining = backends.holders.complaint, membership.complaint if membership else str
-        unanswered = backends.silence.text
         self._readiness = Readiness(self._watch.silence, backends.lease, rival, self._publishing, joining, unanswered)
         self._registrations = registration(parts, lambda: self.port, self._readiness.complaints, self._backends)
         self._systemd = ServiceManager(environ, self._heartbeats, self._status)
@@ -330,6 +329,7 @@ class App:
             faults=self._heartbeats.faults,
             fleet=self._backends.fleet,
             checked=self.config.checked,
+            urls_file=self.config.urls_file,
             in_doubt=self._readiness.is_in_doubt,
             options=lambda: probe_options(self._reloader.config),
         )

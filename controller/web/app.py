@@ -7,6 +7,7 @@ are due, however many clients there are.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -80,8 +81,8 @@ class Web:
 
     `notices` are shown on the pages and by `/-/ready`, but do not affect readiness. `reload` returns a sentence about
     the result or raises `ConfigError`; None disables it. `fleet` reads the fleet of this controller. `checked` says
-    what is checked here, and `in_doubt` whether readers may not see the published health any more. `options` are those
-    of the configuration that matter to a probe.
+    what is checked here, `urls_file` is the list of URLs if that is a file, and `in_doubt` says whether readers may not
+    see the published health any more. `options` are those of the configuration that matter to a probe.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Web:
         faults: Faults,
         fleet: FleetReader | None = None,
         checked: str = "",
+        urls_file: Path | None = None,
         in_doubt: Callable[[], bool] = lambda: False,
         options: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
@@ -115,7 +117,15 @@ class Web:
         self._reloading = asyncio.Lock()
         self._reloads_wanted = 0
         self._pages = Pages(
-            views, shown, assets, complaints, node=node, version=version, checked=checked or node, in_doubt=in_doubt
+            views,
+            shown,
+            assets,
+            complaints,
+            node=node,
+            version=version,
+            checked=checked or node,
+            urls_file=urls_file,
+            in_doubt=in_doubt,
         )
         api = Api(
             views,

@@ -7,6 +7,7 @@ They work without a script; the script only refreshes them. They are read-only.
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -46,7 +47,8 @@ ALWAYS = (PodState.CRITICAL, PodState.UNKNOWN, PodState.PASSING)
 class Pages:
     """Renders `views`, and `fleet` if there is one. `complaints` are the problems of the controller itself.
 
-    `checked` says what is checked here, and `in_doubt` whether readers may not see the published health any more.
+    `checked` says what is checked here, `urls_file` is the list of URLs if that is a file, and `in_doubt`
+    says whether readers may not see the published health any more.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Pages:
         node: str,
         version: str,
         checked: str,
+        urls_file: Path | None,
         in_doubt: Callable[[], bool],
     ) -> None:
         self._views = views
@@ -73,6 +76,7 @@ class Pages:
             "has_fleet": fleet is not None,
             "version": version,
             "checked": checked,
+            "urls_file": urls_file,
             "style": assets.style,
             "script": assets.script,
             "states": tuple(PodState),

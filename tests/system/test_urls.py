@@ -39,6 +39,13 @@ def test_urls_are_checked_without_consul_and_a_file_of_them_may_change(target: T
         assert controller.terminate() == 0
         controller.start()
         until(lambda: states(controller) == {one: "critical", other: "passing"})
+        assert controller.terminate() == 0
+        controller.options.pop("urls")
+        file.write_text("# none\n")
+        controller.start()
+        page = controller.get("/").text
+        assert f"The list of URLs in {file} has no URL yet." in page
+        assert "No pod has a manifest" not in page
 
 
 def test_on_a_terminal_it_says_what_it_does_and_ends_with_the_terminal(target: Target, tmp_path: Path) -> None:
