@@ -71,6 +71,8 @@ def _pods(number: int) -> str:
 
 
 NO_ACCOUNTS = Accounts()
+BEING_ASKED = Accounts(trouble="controllers are being asked")
+"""What is known before the first answer."""
 
 
 class Nodes(NamedTuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from controller.cli import inspection
-from controller.cli.accounts import NO_ACCOUNTS, Accounts, Nodes
+from controller.cli.accounts import BEING_ASKED, NO_ACCOUNTS, Accounts, Nodes
 from controller.cli.inspection import InspectedPod
 from controller.consul.client import ConsulClient, ConsulError, ConsulRefused, KvPair
 from controller.intent.source import SourceError
@@ -102,10 +102,10 @@ class Follower:
 
 class Asker:
     """Asks the controllers of the nodes of the last view, in a thread of its own. `version` counts the changes of
-    `known`, and `news` guards both."""
+    `known`, which is BEING_ASKED before the first answer, and `news` guards both."""
 
     def __init__(self, ask: Callable[[Nodes], Accounts], news: threading.Condition) -> None:
-        self.known = Accounts(trouble="controllers are being asked")
+        self.known = BEING_ASKED
         self.version = 0
         self._ask = ask
         self._news = news
@@ -129,13 +129,19 @@ class Asker:
     def _turn(self) -> float:
         if not any(self._nodes):
             return ASK_AGAIN
-        known = self._ask(self._nodes)
+        known = Accounts(trouble="controllers could not be asked")
+        try:
+            known = self._ask(self._nodes)
+        finally:
+            self._tell(known)
+        return ASK_AGAIN
+
+    def _tell(self, known: Accounts) -> None:
         if known != self.known:
             with self._news:
                 self.known = known
                 self.version += 1
                 self._news.notify_all()
-        return ASK_AGAIN
 
 
 class ConsulPods:

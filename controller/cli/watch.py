@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from controller.cli import accounts, inspection, nothing_found, table, terminal
-from controller.cli.accounts import Accounts, Nodes
+from controller.cli.accounts import BEING_ASKED, Accounts, Nodes
 from controller.cli.condition import NO_HEALTH
 from controller.cli.following import ConsulPods, FolderPods, View
 from controller.cli.inspection import InspectedPod
@@ -57,7 +57,7 @@ class Screen(Protocol):
 class Lines:
     """Writes what `changes` returns for each new view, and reports once when reading fails and when it works."""
 
-    def __init__(self, changes: Callable[[Sequence[InspectedPod]], str | None]) -> None:
+    def __init__(self, changes: Callable[[View], str | None]) -> None:
         self._changes = changes
         self._reported = ""
         self._hinted = ""
@@ -74,7 +74,7 @@ class Lines:
         self._reported = view.trouble
         if view is not self._view and view.sights is not None:
             self._view = view
-            if (text := self._changes(view.sights)) is not None:
+            if (text := self._changes(view)) is not None:
                 say(text)
 
 
@@ -85,8 +85,9 @@ class StatusLines:
     def __init__(self) -> None:
         self._last: list[str] | None = None
 
-    def __call__(self, sights: Sequence[InspectedPod]) -> str | None:
-        lines = sorted(f"{sight.record.key.node} {sight.record.status}" for sight in sights if sight.record)
+    def __call__(self, view: View) -> str | None:
+        records = [sight.record for sight in view.sights or () if sight.record]
+        lines = sorted(f"{record.key.node} {record.status}" for record in records)
         if lines == self._last:
             return None
         self._last = lines
@@ -94,13 +95,19 @@ class StatusLines:
 
 
 class ChangeLines:
-    """A line for every pod whose status or reason changed; at the start, a line for every pod."""
+    """A line for every pod whose status or reason changed; at the start, a line for every pod.
+
+    The first lines wait for what the controllers say. Otherwise a pod about which they say more would have two lines.
+    """
 
     def __init__(self, states: frozenset[str] = frozenset()) -> None:
         self._states = states
         self._last: dict[PodKey, str] = {}
 
-    def __call__(self, sights: Sequence[InspectedPod]) -> str | None:
+    def __call__(self, view: View) -> str | None:
+        if view.known is BEING_ASKED:
+            return None
+        sights = view.sights or ()
         now = timestamp(time.time())
         known = {sight.key: _written(sight) for sight in sights}
         lines = [
@@ -209,7 +216,7 @@ def watch(
 
     Consul alone does not tell whether a removal is held, or whether and why a pod is checked by an older manifest. The
     registered controllers of the nodes are asked every ten seconds, at most 16, or the one at --controller. The table
-    says so below. With folders or --health, nobody is asked.
+    says so below; elsewhere the first lines wait for the answers. With folders or --health, nobody is asked.
 
     \b
     Examples:

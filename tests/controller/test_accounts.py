@@ -90,6 +90,8 @@ def test_watch_writes_what_the_controller_says_when_it_says_it(consul: Agent, si
         until(lambda: f" {NODE} a passing: {HELD}\n" in watching.out, 20.0)
         until(lambda: f" {NODE} b passing: an older manifest is in force" in watching.out)
         assert watching.interrupt() == 0
+        pods = [line.split()[2] for line in watching.out.splitlines()]
+        assert pods == ["a", "b", "c"], "each pod has one line at the start"
     with OnTerminal("watch", "--consul", consul.address, columns=160) as terminal:
         until(lambda: HELD in terminal.shown, 20.0)
         until(lambda: f"2 pods as {page(site)} says" in terminal.shown)

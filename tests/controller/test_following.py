@@ -1,13 +1,15 @@
 """Readers of Consul and of folders: what they read, when they read it again, and which errors they report."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from controller.cli.following import ConsulPods, FolderPods, View
+from controller.cli.accounts import BEING_ASKED, Accounts, Nodes
+from controller.cli.following import Asker, ConsulPods, FolderPods, View
 from controller.consul.client import ConsulClient, ConsulRefused, ConsulSettings
 from controller.intent.source import SourceError
 from controller.publish.folder import DirectoryLease, DirectorySink
@@ -68,6 +70,22 @@ def test_one_pods_health_needs_no_right_to_read_manifests(acl_consul: Agent) -> 
     token = acl_consul.create_token('key_prefix "health/isup/" { policy = "read" }')
     with ConsulPods(lambda: acl_consul.client(token), None, "isup", 1.0) as pods:
         assert states(until_view(pods, lambda view: view.sights)) == {"web1/isup": "passing"}
+
+
+def test_a_question_that_fails_unexpectedly_has_an_answer_too() -> None:
+    """Lines at the start wait for the first answer."""
+
+    def ask(nodes: Nodes) -> Accounts:
+        raise RuntimeError(str(nodes))
+
+    news = threading.Condition()
+    asker = Asker(ask, news)
+    asker.start()
+    with news:
+        asker.want(Nodes(frozenset({"web1"})))
+        assert news.wait_for(lambda: asker.known is not BEING_ASKED, 60.0)
+    assert asker.known.trouble == "controllers could not be asked"
+    asker.stop()
 
 
 def test_an_outage_is_reported_and_the_known_pods_are_kept_until_reading_works_again(persistent_consul: Agent) -> None:
