@@ -65,17 +65,23 @@ def locked(stage: Stage, random: Random) -> Iterator[None]:
 
 def sessions_ended(stage: Stage, random: Random) -> Iterator[None]:
     """Another program destroys our session, and so all our keys."""
+    _end_sessions(stage)
+    yield
+
+
+def _end_sessions(stage: Stage) -> None:
     for session in stage.ask("GET", "session/list").json():
         stage.ask("PUT", f"session/destroy/{session['ID']}")
-    yield
 
 
 def session_ttl_bounded(stage: Stage, random: Random) -> Iterator[None]:
     """Consul allows only sessions with a longer TTL than ours, and our session is destroyed. The next session must have
-    that TTL."""
+    that TTL. At the end that session is destroyed, because later faults wait until a session with our TTL ends."""
     _restart_servers(stage, "60s")
-    yield from sessions_ended(stage, random)
+    _end_sessions(stage)
+    yield
     _restart_servers(stage, "10s")
+    _end_sessions(stage)
 
 
 def _restart_servers(stage: Stage, session_ttl_min: str) -> None:
