@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 from controller.config import Config
+from controller.config.fields import PLACES
 
 WIDTH = 10
 
@@ -30,8 +31,7 @@ def _health(config: Config) -> str:
         return "on the page and in the metrics; published nowhere else"
     if config.health_dir:
         return str(config.health_dir)
-    places = {"kv": "health/ in Consul", "agent": "services of Consul's agent", "catalog": "Consul's catalog"}
-    return ", ".join(places[place] for place in config.publish)
+    return ", ".join(PLACES[place] for place in config.publish)
 
 
 def has_terminal() -> bool:

@@ -20,6 +20,8 @@ from reconcilers.urls import checks_of
 
 HOST_AND_PORT = "HOST:PORT"
 METHODS = frozenset(get_args(Method))
+PLACES = {"kv": "health/ in Consul", "agent": "services of Consul's agent", "catalog": "Consul's catalog"}
+"""By name, the places in Consul where health can be published, in words."""
 META_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -126,7 +128,7 @@ def _host_names(value: object) -> tuple[str, ...]:
 
 def _publish(value: object) -> tuple[str, ...]:
     wanted = tuple(map(str, _listed(value)))
-    if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - {"kv", "agent", "catalog"}:
+    if not wanted or len(set(wanted)) < len(wanted) or set(wanted) - PLACES.keys():
         raise ValueError("expected kv, agent or catalog, or a list of kv and one of the others")
     if {"agent", "catalog"} <= set(wanted):
         raise ValueError("agent is for nodes with a Consul agent and catalog for nodes without: expected one of them")

@@ -13,7 +13,7 @@ from reconcilers.spec import PodKey
 
 
 class Places:
-    """By the names of the places: `kv`, `agent`, `folder`; none if health is published nowhere."""
+    """By the names of the places: `kv`, `agent`, `catalog`, `folder`; none if health is published nowhere."""
 
     def __init__(self, sinks: Mapping[str, HealthSink]) -> None:
         self._sinks = tuple(sinks.values())
