@@ -8,8 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-
-from prometheus_client import Gauge
+from typing import Protocol
 
 from controller.config import Config, ConfigError
 from controller.config.certificate_files import Rotation, wrong_files
@@ -29,6 +28,12 @@ WEB = "web_config_file"
 FILES_PERIOD = 2.0
 """Seconds between two checks for replaced certificate files."""
 NOT_RELOADED = "the configuration could not be reloaded, the previous one stays in force"
+
+
+class Gauge(Protocol):
+    """A metric that has a value."""
+
+    def set(self, value: float) -> None: ...
 
 
 class Reloader:

@@ -1,7 +1,7 @@
 """The controller's own metrics, and the objects through which its parts update them.
 
-Queues and loops use the names of client-go and controller-runtime, so dashboards for these work. The other modules do
-not import prometheus_client: each declares a Protocol of the metrics that it updates, and gets one of these objects.
+Queues and loops use the names of client-go and controller-runtime, so dashboards for these work. A module that updates
+metrics does not import prometheus_client: it declares a Protocol of them, and gets one of these objects.
 
 The series of single checks are not here: `controller.web.exposition` reads them from the stores at each scrape.
 """
