@@ -14,7 +14,7 @@ from reconcilers import yamltext
 from reconcilers.checktext import describe
 from reconcilers.manifest import ManifestError, parse
 from reconcilers.option import EVERY_KIND, Option
-from reconcilers.options import OPTIONS, Status
+from reconcilers.options import OPTIONS, CheckOptions, Status
 from reconcilers.spec import PodKey
 from reconcilers.tls_options import TLS_OPTIONS, TlsOptions
 from tests.support.site import NODE, Site
@@ -138,3 +138,10 @@ def test_the_documents_have_one_row_for_every_option(name: str) -> None:
     lines = [line for document in DOCUMENTS for line in document.read_text("utf-8").splitlines()]
     found = [line for line in lines if re.match(rf"\|[^|]*`(status\.)?{re.escape(name)}`", line) and line.endswith(row)]
     assert len(found) == 1, f"expected this row in one of the tables of options: | `{name}`{row}"
+
+
+def test_the_readme_names_the_options_without_a_default_in_the_configuration() -> None:
+    sentence = re.search(r"defaults for all of them except ([^.]+)\.", (ROOT / "README.md").read_text("utf-8"))
+    assert sentence
+    of_p2 = {"http", "path", "port", "localhost_only"}
+    assert set(re.findall(r"`(\w+)`", sentence[1])) == Status.model_fields.keys() - CheckOptions.model_fields - of_p2
