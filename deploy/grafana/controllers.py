@@ -235,9 +235,8 @@ def _depth() -> timeseries.Panel:
 def _waiting() -> timeseries.Panel:
     return graph(
         "Time in the queue (p99)",
-        "By queue. checks: changed manifests, whose checks are started or stopped. publication-kv and "
-        "publication-agent: "
-        "health to be published in Consul. 60 s means a minute or more.",
+        "By queue. checks: changed manifests, whose checks are started or stopped. publication-kv and the others: "
+        "health to be published in this place. 60 s means a minute or more.",
         "s",
         over_time(
             "histogram_quantile(0.99, sum by (le, name) "
