@@ -166,7 +166,7 @@ def _fault(name: str, play: Callable[[Stage, Random], Iterator[None]], *effects:
     return Fault(f"answers-{name}", "answers", play, effects, seconds=1.2, long=15)
 
 
-UNREADY = 48.0
+UNREADY = 55.0
 """Seconds without a listing, and with everything else, after which it must have been noticed that we are not ready."""
 
 FAULTS = (
