@@ -116,7 +116,7 @@ unpacked from the Debian archive into .cache, without root. nginx is required. A
 the table and the JSON.
 
 exit code: 0 when the scenario was run, 1 when it could not be run, 2 for wrong use, 3 with --enforce when a figure is
-above its limit; a limit that is a goal is only shown
+above its limit
 """
 
 

@@ -14,8 +14,8 @@ from tests.bench.report import Reach, Report, reached
 from tests.bench.steady import SCRAPE_EVERY
 from tests.bench.targets import NODE, Targets
 
-GOAL = {"http": 1.5, "https": 1.25}
-"""How many times the floor's CPU per probe the whole process should use at most."""
+MOST = {"http": 1.5, "https": 1.25}
+"""How many times the floor's CPU per probe the whole process may use."""
 
 
 class Floor:
@@ -65,7 +65,7 @@ def run(work: Work, say: Say) -> Report:
     reaches = [
         Reach("whole process: CPU per 1,000 probes", whole.cpu_ms_per_1000_probes, "ms"),
         Reach("bare loop: CPU per 1,000 probes", least.cpu_ms_per_1000_probes, "ms"),
-        Reach("whole process / bare loop", ratio, "times", GOAL[work.scheme], is_goal=True),
+        Reach("whole process / bare loop", ratio, "times", MOST[work.scheme]),
         Reach("whole process: probes that failed", whole.failed, "", 0),
         Reach("bare loop: probes that failed", least.failed, "", 0),
     ]

@@ -12,23 +12,19 @@ from typing import Any, TextIO
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """One figure, and what it may be at most; None for one that only stands beside the others. nan: not measured.
-
-    The limit `is_goal` if it was never reached: it is shown, and no run fails for it.
-    """
+    """One figure, and what it may be at most; None for one that only stands beside the others. nan: not measured."""
 
     what: str
     seen: float
     unit: str
     limit: float | None = None
-    is_goal: bool = False
 
     @property
     def met(self) -> bool | None:
         return None if self.limit is None else self.seen <= self.limit
 
     def row(self) -> tuple[str, ...]:
-        limit = "" if self.limit is None else f"{'goal ' if self.is_goal else ''}{self.limit:g}"
+        limit = "" if self.limit is None else f"{self.limit:g}"
         return (
             self.what,
             f"{round(self.seen, 3):,.10g}",
@@ -39,8 +35,7 @@ class Reach:
 
     def as_json(self) -> Mapping[str, Any]:
         seen = round(self.seen, 3) if math.isfinite(self.seen) else None
-        limits = {"limit": self.limit, "is_goal": self.is_goal, "met": self.met}
-        return {"what": self.what, "seen": seen, "unit": self.unit, **limits}
+        return {"what": self.what, "seen": seen, "unit": self.unit, "limit": self.limit, "met": self.met}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ class Report:
     document: Mapping[str, Any]
     tables: Sequence[Table]
     exceeded: Sequence[str] = ()
-    """The figures that are above their limits, by name. Goals are not among them."""
+    """The figures that are above their limits, by name."""
 
     def write(self, *, as_json: bool) -> None:
         """The tables on standard output; with `as_json` the document there, and the tables on standard error."""
@@ -88,7 +83,7 @@ class Report:
 def reached(title: str, work: Mapping[str, Any], of: Sequence[Reach], notes: Sequence[str] = ()) -> Report:
     """The report of a scenario whose figures have limits."""
     table = Table(title, ("what", "seen", "at most", "unit", "met"), [each.row() for each in of], notes)
-    exceeded = [each.what for each in of if each.met is False and not each.is_goal]
+    exceeded = [each.what for each in of if each.met is False]
     return Report({"work": work, "results": [each.as_json() for each in of]}, [table], exceeded)
 
 

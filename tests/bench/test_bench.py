@@ -12,7 +12,6 @@ import pytest
 from tests.bench import endurance, programs, steady
 from tests.bench.__main__ import SCENARIOS
 from tests.bench.measure import Figures, Work
-from tests.bench.report import Reach, reached
 from tests.support import program
 from tests.support.net import Certificates
 
@@ -121,14 +120,6 @@ def test_more_checks_than_ports_are_refused_where_each_check_has_a_port() -> Non
     done = bench("--scenario", "page", "--checks", "20000")
     assert done.returncode == 2
     assert "at most 16000 in the scenario page" in done.stderr
-
-
-def test_a_goal_is_shown_and_no_run_fails_for_it() -> None:
-    report = reached("floor", {}, [Reach("ratio", 2.0, "times", 1.5, is_goal=True), Reach("failed", 1, "", 0)])
-
-    assert report.exceeded == ["failed"]
-    assert report.tables[0].rows[0] == ("ratio", "2", "goal 1.5", "times", "NO")
-    assert report.document["results"][0]["is_goal"]
 
 
 def test_a_figure_above_its_limit_is_an_error_where_that_is_asked_for() -> None:
