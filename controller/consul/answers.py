@@ -29,12 +29,9 @@ _UNKNOWN_CHECK = re.compile("does not have associated TTL|[Uu]nknown check")
 DECODE_ERRORS = (ValueError, RecursionError, msgspec.MsgspecError)
 """What decoding an answer of an unexpected shape raises."""
 
-
 PART = 128 * 1024
 _NEXT_PAIR = re.compile(rb'\}\s*,\s*\{\s*"LockIndex"')
 """The end of a pair and the beginning of the next one in Consul's lists. An agent in dev mode sends them indented."""
-
-
 _NEXT_RESULT = re.compile(rb'\}\s*\}\s*,\s*\{\s*"KV"')
 """The same in the answer to a transaction."""
 
@@ -211,6 +208,7 @@ class _Agent(Struct, frozen=True):
 
 
 class _Address(Struct, frozen=True):
+    Node: _Text
     Address: _Text
 
 
@@ -340,10 +338,16 @@ def node_name_of(answer: Response) -> str:
     return _decode(answer, _AGENT).Config.NodeName
 
 
-def address_of(answer: Response) -> str | None:
+def is_about(asked: str, found: str) -> bool:
+    """Whether an answer with the node `found` is about the node `asked`. Consul ignores the case of names. If it has no
+    node of that name, it answers with a node whose ID begins so: for `db1` with any node whose ID begins with `db`."""
+    return asked.lower() == found.lower()
+
+
+def address_of(answer: Response, name: str) -> str | None:
     """Returns the address of a node in the catalog. None if the catalog does not have the node."""
-    node = _decode(answer, _NODE)
-    return node.Node.Address if node else None
+    found = _decode(answer, _NODE)
+    return found.Node.Address if found and is_about(name, found.Node.Node) else None
 
 
 def leader_of(answer: Response) -> str:

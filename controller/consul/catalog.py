@@ -12,7 +12,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from controller.consul.answers import AgentCheck, AgentService
+from controller.consul.answers import AgentCheck, AgentService, is_about
 from controller.consul.client import ConsulClient
 from controller.consul.ownership import OWNER
 from controller.consul.transport import Response
@@ -137,7 +137,7 @@ def read_node(client: ConsulClient, name: str) -> NodeEntries:
         ConsulError: the catalog cannot be read.
     """
     found = client.query("catalog_node", f"/v1/catalog/node/{name}", (), _node_of)
-    if not found:
+    if not found or not is_about(name, found.Node.Node):
         return NodeEntries(None)
     checks = client.query("catalog_checks", f"/v1/health/node/{name}", (), _checks_of)
     services = {each.ID: (_service(each), each.ModifyIndex) for each in (found.Services or {}).values()}

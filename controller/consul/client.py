@@ -300,7 +300,7 @@ class ConsulClient:
         def address() -> str | None:
             answer = self._api.catalog.node(node)
             answers.index_of(answer)
-            return answers.address_of(answer)
+            return answers.address_of(answer, node)
 
         return self._request("node_address", address)
 

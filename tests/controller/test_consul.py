@@ -22,7 +22,8 @@ from controller.consul.operations import WORDS, ControllerOp, ToolOp
 from reconcilers.gate import Entry
 from reconcilers.ignored import Ignored
 from reconcilers.spec import PodKey
-from tests.support.consul import Agent
+from tests.support.catalog_sink import register
+from tests.support.consul import DB1_ID, Agent
 from tests.support.fake_http import FakeServer, Reply
 from tests.support.net import Certificates
 
@@ -116,6 +117,16 @@ def test_the_address_of_a_node_is_read_from_the_catalog(consul: Agent) -> None:
         assert client.node_address("web1") == "127.0.0.1"
         assert client.node_address("web2") is None
         assert client.leader().startswith("127.0.0.1:")
+
+
+def test_a_node_whose_id_begins_with_the_name_that_was_asked_for_is_another_node(consul_binary: Path) -> None:
+    """Consul answers with web1 when it is asked for db1."""
+    with Agent(consul_binary, config={"node_id": DB1_ID}) as consul, consul.client() as client:
+        assert consul.request("GET", "catalog/node/db1").json()["Node"]["Node"] == "web1", "this is Consul's answer"
+        assert client.node_address("db1") is None
+        assert client.node_address("WEB1") == "127.0.0.1", "Consul ignores the case of names"
+        register(consul, Node="db1", Address="10.1.2.3")
+        assert client.node_address("db1") == "10.1.2.3"
 
 
 def test_a_session_has_no_checks_a_short_lock_delay_and_deletes_its_keys(consul: Agent) -> None:

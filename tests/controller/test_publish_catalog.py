@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from controller.consul.catalog import NodeEntries, read_node
 from controller.publish.catalog import NO_MANIFEST, NOT_THERE
 from controller.publish.catalog_entries import AGENT_AGAIN, HAS_AGENT
 from controller.publish.fences import INDEX_WENT_BACK, READS
@@ -28,9 +30,11 @@ from tests.support.catalog_sink import (
     register,
     services,
 )
-from tests.support.consul import Agent
+from tests.support.consul import DB1_ID, Agent
 
 New = Callable[..., Publisher]
+DB1 = PodKey("db1", "page")
+DB1_PAGE_ID = "podpulse:db1:page"
 OURS = {"external-node": "true", "external-source": "podpulse"}
 
 
@@ -84,6 +88,44 @@ def test_the_node_goes_with_its_last_service(consul: Agent, new: New) -> None:
     assert node(consul) is None
     assert publisher.put(passing()) == {}
     assert services(consul) == {PAGE_ID}
+
+
+def test_a_node_whose_id_begins_with_the_name_of_another_is_not_taken_for_it(consul_binary: Path) -> None:
+    """Consul answers with web1 when it is asked for db1 and has no node db1."""
+    with Agent(consul_binary, config={"node_id": DB1_ID}) as agent, catalog_sink.publishers(agent) as new:
+        publisher = new("m1", 1)
+        assert read_node(publisher.client, "db1") == NodeEntries(None)
+        before = services(agent, "web1")
+        assert publisher.put(passing(DB1)) == {}
+        found = node(agent, "db1")
+        assert found
+        assert (found["Address"], services(agent, "db1")) == (ADDRESS, {DB1_PAGE_ID})
+        assert check(agent, DB1_PAGE_ID, "db1")["Status"] == "passing"
+        assert publisher.sink.look_again() == frozenset()
+        assert publisher.delete(DB1) == {}
+        assert node(agent, "db1") is None
+        assert services(agent, "web1") == before
+
+
+def test_a_node_of_ours_whose_id_begins_with_the_name_of_another_is_left_alone(consul: Agent, new: New) -> None:
+    register(consul, ID=DB1_ID, NodeMeta=OURS)
+    before = node(consul)
+    publisher = new("m1", 1)
+    publisher.delete(DB1)
+    assert publisher.sink.look_again() == frozenset()
+    assert node(consul) == before, "it has no services, and is not removed"
+    assert publisher.put(passing(DB1)) == {}
+    assert services(consul, "db1") == {DB1_PAGE_ID}
+    publisher.sink.withdraw_all(5.0)
+    assert node(consul, "db1") is None
+    assert node(consul) == before
+
+
+def test_a_node_is_found_whatever_the_case_of_its_name(consul: Agent, new: New) -> None:
+    register(consul)
+    found = read_node(new().client, NODE.upper())
+    assert found.node
+    assert found.node.name == NODE
 
 
 def test_a_node_of_others_gets_services_but_is_neither_changed_nor_removed(consul: Agent, new: New) -> None:

@@ -112,13 +112,19 @@ def publishers(agent: Agent) -> Iterator[Callable[..., Publisher]]:
 
 def node(agent: Agent, name: str = NODE) -> Mapping[str, Any] | None:
     """The node in the catalog, None if there is none."""
-    found: Mapping[str, Any] | None = agent.request("GET", f"catalog/node/{name}").json()
+    found = _found(agent, name)
     return found and found["Node"]
 
 
 def services(agent: Agent, name: str = NODE) -> Collection[str]:
-    found = agent.request("GET", f"catalog/node/{name}").json()
+    found = _found(agent, name)
     return set(found["Services"]) if found else set()
+
+
+def _found(agent: Agent, name: str) -> Mapping[str, Any] | None:
+    """Without a node of that name, Consul answers with a node whose ID begins with the name."""
+    found: Mapping[str, Any] | None = agent.request("GET", f"catalog/node/{name}").json()
+    return found if found and found["Node"]["Node"] == name else None
 
 
 def check(agent: Agent, identity: str = PAGE_ID, name: str = NODE) -> Mapping[str, Any]:

@@ -28,6 +28,8 @@ __all__ = ["Agent", "Answer", "Certificates", "free_ports", "until"]
 
 READY_WITHIN = 90.0
 """Seconds. A leader that missed the join of a node compares the members with the catalog once a minute."""
+DB1_ID = "db1c0000-0000-4000-8000-000000000000"
+"""The ID of a node of another name. When Consul is asked for the node db1 and has none, it answers with this node."""
 MASTER_TOKEN = "6d1f4b0e-3c5a-4d51-9f0b-5f3f6a9c7e21"
 
 
