@@ -3,11 +3,13 @@
 import html
 import json
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from reconcilers.p2 import manifest as p2manifest
-from tests.support.consul import Agent
+from tests.support.consul import DB1_ID, Agent
 from tests.support.controller import Controller, manifest, none_is_added, watch_for
 from tests.support.fake_http import Asked, Reply
 from tests.support.fleet import Fleet
@@ -299,8 +301,11 @@ def test_a_catalog_that_does_not_answer_delays_neither_a_new_manifest_nor_a_remo
 
 @pytest.mark.slow
 def test_pods_of_a_node_without_a_catalog_entry_are_unknown_despite_earlier_records(
-    consul: Agent, launch: Launch, target: Target
+    consul_binary: Path, stack: ExitStack, launch: Launch, target: Target
 ) -> None:
+    """The ID of the agent's node begins with the name of the other node: Consul answers with it, but it is not that
+    node."""
+    consul = stack.enter_context(Agent(consul_binary, config={"node_id": DB1_ID}))
     fleet = Fleet(consul, target, "db1")
     fleet.schedule("a")
     controller = launch(consul, node_name="db1")
