@@ -1,8 +1,9 @@
 """What may happen to the members of a fleet."""
 
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from random import Random
@@ -10,18 +11,21 @@ from random import Random
 from tests.faults.fault import Fault
 from tests.faults.history import FaultBegan, FaultEnded, FaultStood
 from tests.faults.line_faults import behaves
+from tests.faults.observer import LOOKS
+from tests.faults.pods import Pod
 from tests.faults.process_faults import killed, stopped
 from tests.faults.stage import Stage
 from tests.support.fake_http import Asked, Reply
 from tests.support.gateway import Lie
+from tests.support.net import until
 from tests.support.proxy import CLEAR, Line
 
 ALMOST_JOINED = 4.3
 """Seconds after its start in which a member is not yet shown as one, but almost."""
 CUT_OFF = 8.0
 """Seconds for which a member is cut off: its check expires, and its session does not."""
-WRITTEN = 8
-"""The number of pods that change while a member is cut off."""
+WRITES = 30.0
+"""Seconds in which a member writes the health of a pod that has changed."""
 REMOVED = 3.0
 """Seconds in which the others remove a pod."""
 TURN = 20.0
@@ -82,20 +86,83 @@ def _cut_off(stage: Stage) -> Iterator[None]:
 
 
 def cut_off_in_writes(stage: Stage, random: Random) -> Iterator[None]:
-    """A member is cut off, and its last writes wait in the line. The pods are removed before the writes arrive."""
-    pods = random.sample(stage.pods.wanted(), WRITTEN)
+    """A member is cut off while a write of it is on its way. The write arrives when others have taken over its pods,
+    and when these pods have been removed."""
+    stage.wait_whole()
+    write = _HeldWrite(stage, random)
+    until(write.began.is_set, WRITES, "the member to write the health of a pod that has changed")
     with _cut_off(stage):
-        for name in pods:
-            pod = stage.pods.all[name]
-            pod.turn("500" if pod.good else "ok")
-        time.sleep(CUT_OFF)
-        for name in pods:
+        _wait(write.is_overtaken, CUT_OFF)
+        for name in write.pods:
             stage.pods.remove(name)
-        time.sleep(REMOVED)
+        _wait(write.is_left_alone, REMOVED)
+        time.sleep(SEEN)  # the metrics do not show these pods any more either
+        write.release()
     yield
     time.sleep(SEEN)
-    for name in pods:
+    for name in write.pods:
         stage.pods.schedule(name)
+
+
+class _HeldWrite:
+    """Changes one pod of each node of the member, and holds the first write that is only about such pods. Consul
+    refuses a late write as a whole if it is about another pod too."""
+
+    def __init__(self, stage: Stage, random: Random) -> None:
+        self._observer, self._gateway, self._sessions = stage.observer, stage.gateway, _sessions(stage)
+        self._keys = {pod.health_key: pod.name for pod in self._one_of_each_node(stage, random)}
+        self._released = threading.Event()
+        self.began = threading.Event()
+        self.pods: frozenset[str] = frozenset()
+        """The pods that the write is about."""
+        self._gateway.lie = self._hold
+        for name in self._keys.values():
+            stage.pods.all[name].turn("500" if stage.pods.all[name].good else "ok")
+
+    def _one_of_each_node(self, stage: Stage, random: Random) -> Iterator[Pod]:
+        ours = [stage.pods.all[name] for name in self._held_by_member()]
+        by_node = {pod.node: pod for pod in random.sample(ours, len(ours)) if pod.wanted}
+        yield from by_node.values()
+
+    def _held_by_member(self) -> list[str]:
+        return sorted(name for name, record in self._observer.known().items() if record.session in self._sessions)
+
+    def _hold(self, asked: Asked) -> Reply | None:
+        if asked.path.startswith("/v1/txn") and not self.began.is_set():
+            operations = [each["KV"] for each in json.loads(asked.body) if "KV" in each]
+            keys = {each["Key"] for each in operations}
+            if keys and keys <= self._keys.keys() and any(each["Verb"] == "lock" for each in operations):
+                self.pods = frozenset(self._keys[key] for key in keys)
+                self.began.set()
+                self._released.wait()
+        return None
+
+    def is_overtaken(self) -> bool:
+        """Whether others hold the keys of the pods."""
+        return not self.pods.intersection(self._held_by_member())
+
+    def is_left_alone(self) -> bool:
+        """Whether the keys of the pods are gone."""
+        return not self.pods & self._observer.known().keys()
+
+    def release(self) -> None:
+        """Lets the write pass."""
+        self._gateway.lie = None
+        self._released.set()
+
+
+def _sessions(stage: Stage) -> frozenset[str]:
+    """Returns the sessions of the member."""
+    prefix = f"health:{stage.controller.member}:"
+    sessions = stage.ask("GET", "session/list").json()
+    return frozenset(each["ID"] for each in sessions if each["Name"].startswith(prefix))
+
+
+def _wait(condition: Callable[[], bool], within: float) -> None:
+    """Waits until `condition()` is true, or for `within` seconds."""
+    deadline = time.monotonic() + within
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(LOOKS)
 
 
 def join_and_leave(stage: Stage, random: Random) -> Iterator[None]:

@@ -115,7 +115,16 @@ JUDGES: Mapping[str, Sequence[str]] = {
     "member killed": ("--fleet", "--faults", "member-killed-for-long", "--each", "--change", "5"),
     "member cut off": ("--fleet", "--faults", "member-cut-off-for-long", "--each", "--change", "5"),
     "member cut off as one joins": ("--fleet", "--faults", "member-cut-off-as-one-joins", "--each"),
-    "member cut off in writes": ("--fleet", "--faults", "member-cut-off-in-writes", "--each", "--change", "5"),
+    "member cut off in writes": (
+        "--fleet",
+        "--faults",
+        "member-cut-off-in-writes",
+        "--each",
+        "--change",
+        "5",
+        "--pods",
+        "40",
+    ),
     "member behind": ("--fleet", "--faults", "member-behind", "--each"),
     "no listings": ("--faults", "answers-500-for-listings", "--each", "--pods", "8"),
 }
