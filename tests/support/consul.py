@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from controller.consul.client import ConsulClient, ConsulSettings
 from tests.support.consul_version import closed_ports, denying, version_of
-from tests.support.net import Certificates, free_ports, stands_still, until
+from tests.support.net import Certificates, free_ports, reserve_free, stands_still, until
 
 __all__ = ["Agent", "Answer", "Certificates", "free_ports", "until"]
 
@@ -81,7 +81,7 @@ class Agent(AbstractContextManager["Agent"]):
         self._temp = tempfile.TemporaryDirectory(prefix="consul-test-", ignore_cleanup_errors=True)
         self.folder = Path(self._temp.name)
         self.certificates = Certificates.issue(self.folder / "tls") if tls else None
-        self._ports = free_ports(4)
+        self._reserve_ports()
         self._process: subprocess.Popen[bytes] | None = None
         self._started_before = False
 
@@ -93,6 +93,7 @@ class Agent(AbstractContextManager["Agent"]):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+        self._release_ports()
         self._temp.cleanup()
 
     @property
@@ -157,7 +158,8 @@ class Agent(AbstractContextManager["Agent"]):
             self.kill()
             if self._started_before or attempt == 2:
                 break
-            self._ports = free_ports(4)
+            self._release_ports()
+            self._reserve_ports()
         raise RuntimeError(f"consul did not get ready:\n{self.log_tail()}")
 
     def wait_ready(self) -> None:
@@ -301,6 +303,16 @@ class Agent(AbstractContextManager["Agent"]):
         return made
 
     # --- starting ---
+
+    def _reserve_ports(self) -> None:
+        """Keeps its ports until its end, also while it does not run. An agent that got the port of another test would
+        join that test's cluster."""
+        self._reserved = reserve_free(4)
+        self._ports: tuple[int, ...] = tuple(sock.getsockname()[1] for sock in self._reserved)
+
+    def _release_ports(self) -> None:
+        for sock in self._reserved:
+            sock.close()
 
     def _spawn(self) -> None:
         config = self.folder / "agent.json"

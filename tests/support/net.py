@@ -4,6 +4,7 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,23 +44,43 @@ class Certificates:
 
 def free_ports(count: int) -> tuple[int, ...]:
     """Returns ports of 127.0.0.1 that are free for TCP and UDP. They are below the ports that the kernel uses for
-    outgoing connections, so an agent that was killed can use its own ports again."""
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.randint(10_000, 32_000)
-        if port not in ports and _is_free(port):
-            ports.append(port)
-    return tuple(ports)
+    outgoing connections."""
+    with ExitStack() as held:
+        return tuple(held.enter_context(sock).getsockname()[1] for sock in reserve_free(count))
 
 
-def _is_free(port: int) -> bool:
+def reserve_free(count: int) -> tuple[socket.socket, ...]:
+    """Reserves ports as those of `free_ports`. Nobody else gets a port until its socket is closed. A program that sets
+    SO_REUSEADDR, as those in Go do, can listen on it."""
+    found: list[socket.socket] = []
+    while len(found) < count:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            at = ("127.0.0.1", random.randint(10_000, 32_000))
+            sock.bind(at)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # later, because the port must not be reserved
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+                datagrams.bind(at)
+        except OSError:
+            sock.close()
+        else:
+            found.append(sock)
+    return tuple(found)
+
+
+def reserve(host: str, port: int = 0) -> socket.socket:
+    """Returns a TCP socket that is bound and does not listen, so that connections to its port are refused and nobody
+    else gets the port. Another socket that is reserved at the same port may listen."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-            with socket.socket(socket.AF_INET, kind) as probe:
-                probe.bind(("127.0.0.1", port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
     except OSError:
-        return False
-    return True
+        sock.close()
+        raise
+    return sock
 
 
 def stands_still(pid: int) -> bool:

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 
+from tests.support.net import reserve
+
 CHUNK = 64 * 1024
 
 
@@ -36,9 +38,10 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
         self._closed = False
-        self._listener = self._listen(0)
-        self.port: int = self._listener.getsockname()[1]
-        self._accepting()
+        self._reserved = reserve("127.0.0.1")
+        """Keeps the port while nothing listens on it."""
+        self.port: int = self._reserved.getsockname()[1]
+        self.listen()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -46,6 +49,7 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
         self._closed = True
         self.behave(CLEAR)
         self.refuse()
+        self._reserved.close()
 
     def behave(self, line: Line) -> None:
         """Changes the line for new and open connections. A connection that was deaf has lost data, so it is cut."""
@@ -66,22 +70,16 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
                 one.shutdown(socket.SHUT_RDWR)
 
     def refuse(self) -> None:
-        """Closes the port, and cuts the open connections."""
+        """Refuses connections, and cuts the open ones."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 
     def listen(self) -> None:
-        """Opens the port again after `refuse`."""
-        self._listener = self._listen(self.port)
-        self._accepting()
-
-    @staticmethod
-    def _listen(port: int) -> socket.socket:
-        return socket.create_server(("127.0.0.1", port), backlog=512)
-
-    def _accepting(self) -> None:
+        """Listens again after `refuse`."""
+        self._listener = reserve("127.0.0.1", self.port)
+        self._listener.listen(512)
         threading.Thread(target=self._accept, args=(self._listener,), name="proxy", daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:

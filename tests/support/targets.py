@@ -4,7 +4,6 @@ One `Target` can represent many pods, one for each path. Its behaviour can be ch
 probes were sent. Nothing of `controller` is used here.
 """
 
-import errno
 import itertools
 import socket
 import ssl
@@ -15,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
+
+from tests.support.net import reserve
 
 MAX_HEAD = 64 * 1024
 
@@ -184,7 +185,6 @@ class Target(AbstractContextManager["Target"]):
 
     def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         self.host = host
-        self.port = port
         self.tls = tls
         self.greeting: Behaviour | None = None
         """What is done with a new connection instead of reading from it; None: serve it."""
@@ -195,6 +195,9 @@ class Target(AbstractContextManager["Target"]):
         self._accepted: list[float] = []
         self._open: set[Connection] = set()
         self._closing = threading.Event()
+        self._reserved = reserve(host, port)
+        """Keeps the port while nothing listens on it."""
+        self.port: int = self._reserved.getsockname()[1]
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
         self.listen()
@@ -222,23 +225,18 @@ class Target(AbstractContextManager["Target"]):
         self._behaviours.pop(path, None)
 
     def listen(self) -> None:
-        """Listen, on the previous port if there was one. Does nothing if it listens already."""
+        """Listen on its port. Does nothing if it listens already."""
         if self._listener:
             return
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        listener = _listener(self.host, self.port, family)
-        self.port = listener.getsockname()[1]
+        listener = reserve(self.host, self.port)
+        listener.listen(4096)
         self._closing = threading.Event()
         self._listener = listener
         self._acceptor = threading.Thread(target=self._accept, args=(listener, self._closing), daemon=True)
         self._acceptor.start()
 
     def refuse(self) -> None:
-        """Close the port, so that connections are refused. Open connections are cut."""
-        self.close()
-
-    def close(self) -> None:
-        """End everything except the log."""
+        """Refuse connections. Open connections are cut. The port stays the same."""
         self._closing.set()
         if self._listener and self._acceptor:
             with suppress(OSError):
@@ -253,6 +251,11 @@ class Target(AbstractContextManager["Target"]):
                 connection.sock.shutdown(socket.SHUT_RDWR)
             if connection.held:
                 connection.sock.close()
+
+    def close(self) -> None:
+        """End everything except the log."""
+        self.refuse()
+        self._reserved.close()
 
     # --- its log ---
 
@@ -353,18 +356,6 @@ def twins(tls: ssl.SSLContext | None, host: str, other: str) -> Iterator[tuple[T
                     kept.push(tried.pop_all())
                     break
         yield pair
-
-
-def _listener(host: str, port: int, family: int) -> socket.socket:
-    """Listens. A port that was closed may be in use as the local port of another connection for some seconds."""
-    for _ in range(100):
-        try:
-            return socket.create_server((host, port), family=family, backlog=4096)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not port:
-                raise
-        time.sleep(0.1)
-    return socket.create_server((host, port), family=family, backlog=4096)
 
 
 def _unwrapped(sock: ssl.SSLSocket) -> socket.socket:
