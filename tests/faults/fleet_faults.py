@@ -3,21 +3,21 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from random import Random
+from types import TracebackType
+from typing import Self
 
 from tests.faults.fault import Fault
 from tests.faults.history import FaultBegan, FaultEnded, FaultStood
 from tests.faults.line_faults import behaves
 from tests.faults.observer import LOOKS
-from tests.faults.pods import Pod
 from tests.faults.process_faults import killed, stopped
 from tests.faults.stage import Stage
 from tests.support.fake_http import Asked, Reply
 from tests.support.gateway import Lie
-from tests.support.net import until
 from tests.support.proxy import CLEAR, Line
 
 ALMOST_JOINED = 4.3
@@ -28,6 +28,11 @@ WRITES = 30.0
 """Seconds in which a member writes the health of a pod that has changed."""
 REMOVED = 3.0
 """Seconds in which the others remove a pod."""
+BETWEEN_CHANGES = 1.0
+"""Seconds from one change of a pod to the next, until the member writes."""
+ALONE = (["check-index", "lock"], ["lock"])
+"""The operations of a write that changes the health of one pod, whose key the member holds. A mutant leaves the first
+one out."""
 TURN = 20.0
 """Seconds from one joining or leaving to the next."""
 SEEN = 2.0
@@ -87,75 +92,69 @@ def _cut_off(stage: Stage) -> Iterator[None]:
 
 def cut_off_in_writes(stage: Stage, random: Random) -> Iterator[None]:
     """A member is cut off while a write of it is on its way. The write arrives when others have taken over its pods,
-    and when these pods have been removed."""
+    and when the pod of the write has been removed."""
     stage.wait_whole()
-    write = _HeldWrite(stage, random)
-    until(write.began.is_set, WRITES, "the member to write the health of a pod that has changed")
-    with _cut_off(stage):
+    with _HeldWrite(stage, random) as write, _cut_off(stage):
         _wait(write.is_overtaken, CUT_OFF)
-        for name in write.pods:
-            stage.pods.remove(name)
+        stage.pods.remove(write.pod)
         _wait(write.is_left_alone, REMOVED)
-        time.sleep(SEEN)  # the metrics do not show these pods any more either
-        write.release()
+        time.sleep(SEEN)  # the metrics do not show the pod any more either
     yield
     time.sleep(SEEN)
-    for name in write.pods:
-        stage.pods.schedule(name)
+    stage.pods.schedule(write.pod)
 
 
-class _HeldWrite:
-    """Changes one pod of each node of the member, and holds the first write that is only about such pods. Consul
-    refuses a late write as a whole if it is about another pod too."""
+class _HeldWrite(AbstractContextManager["_HeldWrite"]):
+    """Changes pods until the member writes the health of a single pod whose key it has held before. Holds that write
+    until the end. Consul refuses a late write as a whole if others hold one of its keys, so it is of one pod."""
 
     def __init__(self, stage: Stage, random: Random) -> None:
-        self._observer, self._gateway, self._sessions = stage.observer, stage.gateway, _sessions(stage)
-        self._keys = {pod.health_key: pod.name for pod in self._one_of_each_node(stage, random)}
+        self._stage = stage
+        self._random = random
+        self._began = threading.Event()
         self._released = threading.Event()
-        self.began = threading.Event()
-        self.pods: frozenset[str] = frozenset()
-        """The pods that the write is about."""
-        self._gateway.lie = self._hold
-        for name in self._keys.values():
-            stage.pods.all[name].turn("500" if stage.pods.all[name].good else "ok")
+        self.pod = ""
+        """The pod of the write."""
+        self._session = ""
 
-    def _one_of_each_node(self, stage: Stage, random: Random) -> Iterator[Pod]:
-        ours = [stage.pods.all[name] for name in self._held_by_member()]
-        by_node = {pod.node: pod for pod in random.sample(ours, len(ours)) if pod.wanted}
-        yield from by_node.values()
+    def __enter__(self) -> Self:
+        self._stage.gateway.lie = self._hold
+        deadline = time.monotonic() + WRITES
+        while not self._began.wait(BETWEEN_CHANGES):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self._stage.controller.member} wrote no health within {WRITES:g} s")
+            pod = self._stage.pods.all[self._random.choice(self._stage.pods.wanted())]
+            pod.turn("500" if pod.good else "ok")
+        return self
 
-    def _held_by_member(self) -> list[str]:
-        return sorted(name for name, record in self._observer.known().items() if record.session in self._sessions)
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stage.gateway.lie = None
+        self._released.set()
 
     def _hold(self, asked: Asked) -> Reply | None:
-        if asked.path.startswith("/v1/txn") and not self.began.is_set():
-            operations = [each["KV"] for each in json.loads(asked.body) if "KV" in each]
-            keys = {each["Key"] for each in operations}
-            if keys and keys <= self._keys.keys() and any(each["Verb"] == "lock" for each in operations):
-                self.pods = frozenset(self._keys[key] for key in keys)
-                self.began.set()
+        if asked.path.startswith("/v1/txn") and not self._began.is_set():
+            lock = json.loads(asked.body)[-1]["KV"]
+            pods = {pod.health_key: name for name, pod in self._stage.pods.all.items()}
+            if _verbs(asked) in ALONE and lock["Key"] in pods:
+                self.pod, self._session = pods[lock["Key"]], lock["Session"]
+                self._began.set()
                 self._released.wait()
         return None
 
     def is_overtaken(self) -> bool:
-        """Whether others hold the keys of the pods."""
-        return not self.pods.intersection(self._held_by_member())
+        """Whether the key of the pod is another's."""
+        record = self._stage.observer.known().get(self.pod)
+        return record is None or record.session != self._session
 
     def is_left_alone(self) -> bool:
-        """Whether the keys of the pods are gone."""
-        return not self.pods & self._observer.known().keys()
-
-    def release(self) -> None:
-        """Lets the write pass."""
-        self._gateway.lie = None
-        self._released.set()
+        """Whether the key of the pod is gone."""
+        return self.pod not in self._stage.observer.known()
 
 
-def _sessions(stage: Stage) -> frozenset[str]:
-    """Returns the sessions of the member."""
-    prefix = f"health:{stage.controller.member}:"
-    sessions = stage.ask("GET", "session/list").json()
-    return frozenset(each["ID"] for each in sessions if each["Name"].startswith(prefix))
+def _verbs(asked: Asked) -> Sequence[str]:
+    return [each["KV"]["Verb"] for each in json.loads(asked.body)]
 
 
 def _wait(condition: Callable[[], bool], within: float) -> None:
