@@ -140,7 +140,11 @@ KEEPS: dict[str, list[Tale]] = {
     "B2": [Tale(silent=[(10, 40)]).process(10, "KILL").process(10, "ended", -9).pod(
         probed=steadily(1.1, 10), shown=[(1.3, 30.6, passing())])],
     "B3": [Tale().pod()],
-    "C1": [Tale().pod(end=20.0, probed=steadily(1.1, 20.0)), removed_and_written_late(seconds=20)],
+    "C1": [
+        Tale().pod(end=20.0, probed=steadily(1.1, 20.0)),
+        Tale().pod(end=20.0, shown=[(1.3, 20.3, passing()), (21.01, 21.9, passing(12))]),
+        removed_and_written_late(seconds=20),
+    ],
     "D1": [
         Tale().turns("a", 20.0, good=False).pod(shown=[(1.3, 22.2, passing()), (22.2, math.inf, critical())]),
         overwritten(until=45.0),

@@ -1,6 +1,7 @@
 """C: a removed pod is not probed any more, and nothing is published or shown of it."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from tests.faults.promises.late_writes import is_late_creation, late_writes
 from tests.faults.promises.lifetime import removal_due
@@ -40,10 +41,11 @@ def _asked(story: Story, life: Life, accepted: float, again: float) -> Iterator[
 
 
 def _said(story: Story, life: Life, accepted: float, again: float) -> Iterator[Broken]:
-    """Finds a key that was created after that. A key that has not been removed yet is reported by B1."""
+    """Finds a key that was written after that: the look before was already later. A key that has not been removed yet
+    is reported by B1."""
     foreign = [*story.spans("foreign", "two"), *late_writes(story)]
-    for sighting in story.sightings.get(life.pod, ()):
-        came = sighting.record and accepted < sighting.first.sent and sighting.first.at < again
+    for before, sighting in pairwise(story.sightings.get(life.pod, ())):
+        came = sighting.record and accepted < before.last.sent and sighting.first.at < again
         is_late = is_late_creation(story, life.pod, sighting)
         is_late |= any(span.overlaps(accepted, sighting.first.at) for span in foreign)
         if came and not is_late:
