@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from random import Random
@@ -135,9 +135,10 @@ class _HeldWrite(AbstractContextManager["_HeldWrite"]):
 
     def _hold(self, asked: Asked) -> Reply | None:
         if asked.path.startswith("/v1/txn") and not self._began.is_set():
-            lock = json.loads(asked.body)[-1]["KV"]
+            operations = [each["KV"] for each in json.loads(asked.body)]
             pods = {pod.health_key: name for name, pod in self._stage.pods.all.items()}
-            if _verbs(asked) in ALONE and lock["Key"] in pods:
+            if [each["Verb"] for each in operations] in ALONE:
+                lock = operations[-1]
                 self.pod, self._session = pods[lock["Key"]], lock["Session"]
                 self._began.set()
                 self._released.wait()
@@ -151,10 +152,6 @@ class _HeldWrite(AbstractContextManager["_HeldWrite"]):
     def is_left_alone(self) -> bool:
         """Whether the key of the pod is gone."""
         return self.pod not in self._stage.observer.known()
-
-
-def _verbs(asked: Asked) -> Sequence[str]:
-    return [each["KV"]["Verb"] for each in json.loads(asked.body)]
 
 
 def _wait(condition: Callable[[], bool], within: float) -> None:
